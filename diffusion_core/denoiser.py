@@ -1,0 +1,50 @@
+"""From a network's output to an estimate of the clean image: the only place that knows the parameterisation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .process import x0_coefficients, x0_from_prediction
+from .schedules import NoiseSchedule
+
+
+class Denoiser(nn.Module):
+    """Network + schedule + parameterisation -> x0 estimate.
+
+    Args:
+        network: called as ``network(x_t, t, condition)`` with t of shape (B,), or (1,) when all images share it.
+        schedule: the one the network was trained with.
+        prediction: what the network outputs, one of ``process.PREDICTIONS``.
+        data_range: the interval that x0 is clipped to; None for data without bounds (latents).
+    """
+
+    calls_per_estimate = 1  # network evaluations that one estimate costs; samplers count with it
+
+    def __init__(
+        self,
+        network: nn.Module,
+        schedule: NoiseSchedule,
+        prediction: str = "v",
+        data_range: tuple[float, float] | None = (-1.0, 1.0),
+    ) -> None:
+        super().__init__()
+        x0_coefficients(
+            prediction, schedule.alpha, schedule.sigma
+        )  # refuses epsilon on a schedule that ends in pure noise
+        self.network = network
+        self.schedule = schedule
+        self.prediction = prediction
+        self.data_range = data_range
+
+    def forward(self, x_t: Tensor, t: float | Tensor, condition: Any = None) -> Tensor:
+        """Estimate x0, (B, C, H, W) float32, from the state ``x_t`` at timestep ``t`` (a number or (B,); may be fractional)."""
+        t = torch.as_tensor(t)
+        alpha, sigma = self.schedule.at(t)
+        output = self.network(x_t, t.reshape(-1).to(x_t.device, torch.float32), condition)
+        if t.ndim == 0:
+            alpha, sigma = alpha.item(), sigma.item()
+        x0 = x0_from_prediction(self.prediction, output.float(), x_t.float(), alpha, sigma)
+        return x0 if self.data_range is None else x0.clamp(*self.data_range)

@@ -1,0 +1,78 @@
+"""The training objective: draw a timestep, add noise, compare the network's output with what it should have been."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .process import add_noise, check_prediction, prediction_target, x0_coefficients
+from .schedules import NoiseSchedule
+
+NORMS: dict[str, Callable[..., Tensor]] = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}
+WEIGHTINGS = ("uniform", "min_snr")
+
+
+@dataclass(frozen=True, eq=False)
+class DenoisingLoss:
+    """Denoising score matching in the space of the prediction (Ho et al. 2020, equation 14).
+
+    Attributes:
+        schedule: the forward process.
+        prediction: what the network outputs, one of ``process.PREDICTIONS``.
+        norm: "mse", "l1" or "huber" (delta 1), averaged over each image.
+        weighting: "uniform", or "min_snr", which weighs the error of x0 by min(SNR, gamma) (Hang et al. 2023, equation 8):
+            min(SNR, γ)/SNR for epsilon, min(SNR, γ)/(SNR + 1) for v.
+        min_snr_gamma: that γ.
+    """
+
+    schedule: NoiseSchedule
+    prediction: str = "v"
+    norm: str = "mse"
+    weighting: str = "uniform"
+    min_snr_gamma: float = 5.0
+
+    def __post_init__(self) -> None:
+        check_prediction(self.prediction)
+        if self.norm not in NORMS:
+            raise ValueError(f"unknown loss norm {self.norm!r}: choose one of {', '.join(NORMS)}")
+        if self.weighting not in WEIGHTINGS:
+            raise ValueError(f"unknown loss weighting {self.weighting!r}: choose one of {', '.join(WEIGHTINGS)}")
+        if self.min_snr_gamma <= 0:
+            raise ValueError(f"min_snr_gamma={self.min_snr_gamma}: choose a positive number (5 in the paper)")
+        x0_coefficients(self.prediction, self.schedule.alpha, self.schedule.sigma)
+
+    def sample_timesteps(self, batch_size: int, generator: torch.Generator | None = None) -> Tensor:
+        """(B,) int64 timesteps, uniform over the schedule, on the CPU like the schedule's tables."""
+        return torch.randint(self.schedule.num_timesteps, (batch_size,), generator=generator)
+
+    def weights(self, t: Tensor) -> Tensor:
+        """(B,) float64, the factor of each image's error at its timestep."""
+        if self.weighting == "uniform":
+            return torch.ones(t.shape, dtype=torch.float64, device=t.device)
+        alpha, sigma = self.schedule.at(t)
+        _, c_out = x0_coefficients(self.prediction, alpha, sigma)
+        # An error e of the output is an error c_out·e of x0, so the weight of the squared x0 error carries over as c_out².
+        return (alpha / sigma).square().clamp(max=self.min_snr_gamma) * torch.as_tensor(c_out).square()
+
+    def __call__(
+        self, network: Callable[..., Tensor], x0: Tensor, noise: Tensor, t: Tensor, condition: Any = None
+    ) -> Tensor:
+        """The weighted error of each image, (B,) float32.
+
+        Args:
+            network: called as ``network(x_t, t, condition)``.
+            x0: (B, C, H, W) clean images in [−1, 1].
+            noise: (B, C, H, W) standard normal.
+            t: (B,) timesteps.
+            condition: handed to the network as it is.
+        """
+        alpha, sigma = self.schedule.at(t)
+        output = network(add_noise(self.schedule, x0, noise, t), t.to(x0.device), condition)
+        target = prediction_target(self.prediction, x0, noise, alpha, sigma)
+        error = NORMS[self.norm](output.float(), target.float(), reduction="none").flatten(1).mean(1)
+        return error * self.weights(t).to(error.device, error.dtype)

@@ -1,0 +1,280 @@
+"""Samplers: from noise to an image, one generator each.
+
+Every sampler has the same call, ``sampler(denoise, x, timesteps, schedule, condition=None, *, noise=None)``:
+
+* ``denoise(x_t, t, condition)`` estimates x0, as :class:`diffusion_core.denoiser.Denoiser` does;
+* ``x`` is the state at the first timestep, (B, C, H, W) float32;
+* ``timesteps`` descend (see ``schedules.sampling_timesteps``); after the last one comes the clean image;
+* ``noise`` is a :class:`diffusion_core.noise.SeededNoise`, needed only where fresh noise is added.
+
+It yields one :class:`Step` before each update and a last one with the sample. To add a sampler, write such a generator and
+add one line to :data:`SAMPLERS`. Gradients are off while a sampler works and as they were in whoever consumes it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .noise import SeededNoise
+from .process import noise_from_x0
+from .schedules import NoiseSchedule
+
+Denoise = Callable[[Tensor, float, Any], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """Where a sampler stands.
+
+    Attributes:
+        index: 0 … number of timesteps; the last one carries the sample.
+        timestep: the timestep of ``x``; 0 for the sample.
+        x: (B, C, H, W) float32, the state.
+        x0: (B, C, H, W) float32, the estimate of the clean image made from it.
+        nfe: network evaluations so far, per image.
+    """
+
+    index: int
+    timestep: float
+    x: Tensor
+    x0: Tensor
+    nfe: int
+
+
+@dataclass(frozen=True)
+class _Level:
+    """One row of the schedule as plain numbers."""
+
+    timestep: float
+    alpha: float
+    sigma: float
+
+    @property
+    def log_ratio(self) -> float:
+        """λ = log(alpha/sigma), half the log-SNR; ±inf at the ends."""
+        if self.alpha == 0:
+            return -math.inf
+        return math.inf if self.sigma == 0 else math.log(self.alpha / self.sigma)
+
+
+_PURE_NOISE = 1e-3  # alpha below which a state carries no image: zero-terminal-SNR schedules, and the end of cosine
+_CLEAN = _Level(timestep=0.0, alpha=1.0, sigma=0.0)
+
+
+def _levels(schedule: NoiseSchedule, timesteps: Tensor) -> list[_Level]:
+    """The noise levels to visit, the clean image last; plain numbers, so that stepping never waits for a device."""
+    times = torch.as_tensor(timesteps, device="cpu", dtype=torch.float64)
+    if times.ndim != 1 or len(times) == 0:
+        raise ValueError(f"timesteps of shape {tuple(times.shape)}: give a list of at least one timestep")
+    if not 0 <= float(times.min()) <= float(times.max()) <= schedule.num_timesteps - 1:
+        raise ValueError(
+            f"timesteps must lie in 0 … {schedule.num_timesteps - 1}, got {times.min():g} … {times.max():g}"
+        )
+    if bool((times.diff() >= 0).any()):
+        raise ValueError("timesteps must descend: the noisiest comes first")
+    alpha, sigma = schedule.at(times)
+    rows = zip(times.tolist(), alpha.tolist(), sigma.tolist(), strict=True)
+    return [_Level(*row) for row in rows] + [_CLEAN]
+
+
+class _Estimator:
+    """The denoiser with its condition, counting the network evaluations it has cost."""
+
+    def __init__(self, denoise: Denoise, condition: Any) -> None:
+        self.denoise, self.condition = denoise, condition
+        self.nfe = 0
+
+    def __call__(self, x: Tensor, level: _Level) -> Tensor:
+        self.nfe += getattr(self.denoise, "calls_per_estimate", 1)  # guidance needs two; a plain function, one
+        return self.denoise(x, level.timestep, self.condition)
+
+
+Update = Callable[[int, Tensor, Tensor, _Level, _Level], Tensor]  # (index, x, x0, here, there) -> the state there
+
+
+@torch.no_grad()
+def _integrate(estimate: _Estimator, x: Tensor, levels: list[_Level], update: Update) -> Iterator[Step]:
+    """What all samplers share: estimate x0, show it, update; the last estimate is the sample.
+
+    ``no_grad`` on a generator is left at every ``yield``, so whoever consumes the steps keeps their own setting.
+    """
+    for index, (here, there) in enumerate(pairwise(levels)):
+        x0 = estimate(x, here)
+        yield Step(index, here.timestep, x, x0, estimate.nfe)
+        if there is not _CLEAN:
+            x = update(index, x, x0, here, there)
+    yield Step(len(levels) - 1, _CLEAN.timestep, x0, x0, estimate.nfe)
+
+
+def _towards(x: Tensor, x0: Tensor, here: _Level, there: _Level) -> Tensor:
+    """Follow the straight line of a constant x0 from one noise level to another (Song et al. 2021, equation 12, σ = 0).
+
+    alpha'·x0 + sigma'·ε with ε = (x − alpha·x0)/sigma, written so that alpha = 0 needs no special case.
+    """
+    ratio = there.sigma / here.sigma
+    return ratio * x + (there.alpha - here.alpha * ratio) * x0
+
+
+def _fresh_noise(noise: SeededNoise | None, index: int, x: Tensor) -> Tensor:
+    if noise is None:
+        raise ValueError("this sampler adds fresh noise at every step: pass noise=SeededNoise(...)")
+    return noise.at_step(index, x.device)
+
+
+def ddpm(
+    denoise: Denoise,
+    x: Tensor,
+    timesteps: Tensor,
+    schedule: NoiseSchedule,
+    condition: Any = None,
+    *,
+    noise: SeededNoise | None = None,
+) -> Iterator[Step]:
+    """Ancestral sampling: draw from the posterior q(x_s | x_t, x0) (Ho et al. 2020, equations 6 and 7).
+
+    Written for any alpha and sigma: with a = alpha_t/alpha_s and b² = sigma_t² − a²·sigma_s², the posterior has mean
+    (a·sigma_s²·x_t + alpha_s·b²·x0)/sigma_t² and variance b²·sigma_s²/sigma_t².
+    """
+
+    def update(index: int, x: Tensor, x0: Tensor, here: _Level, there: _Level) -> Tensor:
+        ratio = here.alpha / there.alpha
+        added = max(here.sigma**2 - (ratio * there.sigma) ** 2, 0.0)
+        mean = (ratio * there.sigma**2 * x + there.alpha * added * x0) / here.sigma**2
+        return mean + math.sqrt(added) * there.sigma / here.sigma * _fresh_noise(noise, index, x)
+
+    return _integrate(_Estimator(denoise, condition), x, _levels(schedule, timesteps), update)
+
+
+def ddim(
+    denoise: Denoise,
+    x: Tensor,
+    timesteps: Tensor,
+    schedule: NoiseSchedule,
+    condition: Any = None,
+    *,
+    noise: SeededNoise | None = None,
+    eta: float = 0.0,
+) -> Iterator[Step]:
+    """Denoising diffusion implicit model (Song et al. 2021, equations 12 and 16); first order.
+
+    Args:
+        eta: 0 is deterministic, 1 has the variance of the DDPM posterior. Above 0 it needs ``noise``.
+    """
+    if not 0 <= eta <= 1:
+        raise ValueError(f"eta={eta}: choose a number from 0 (deterministic) to 1 (as noisy as DDPM)")
+
+    def update(index: int, x: Tensor, x0: Tensor, here: _Level, there: _Level) -> Tensor:
+        kept = here.alpha * there.sigma / (there.alpha * here.sigma)
+        spread = eta * there.sigma * math.sqrt(max(1 - kept**2, 0.0))
+        if spread == 0:
+            return _towards(x, x0, here, there)
+        direction = noise_from_x0(x0, x, here.alpha, here.sigma)
+        mean = there.alpha * x0 + math.sqrt(there.sigma**2 - spread**2) * direction
+        return mean + spread * _fresh_noise(noise, index, x)
+
+    return _integrate(_Estimator(denoise, condition), x, _levels(schedule, timesteps), update)
+
+
+def heun(
+    denoise: Denoise,
+    x: Tensor,
+    timesteps: Tensor,
+    schedule: NoiseSchedule,
+    condition: Any = None,
+    *,
+    noise: SeededNoise | None = None,
+) -> Iterator[Step]:
+    """Heun's method on the probability-flow ODE (Karras et al. 2022, algorithm 1); second order, two calls a step.
+
+    In y = x/alpha and s = sigma/alpha the ODE is dy/ds = ε. The step that leaves pure noise (alpha < 0.001, where s is
+    infinite or so large that the mean of two slopes says nothing) and the one that arrives at the clean image are
+    first-order ones; that costs no order of convergence.
+    """
+    estimate = _Estimator(denoise, condition)
+
+    def update(index: int, x: Tensor, x0: Tensor, here: _Level, there: _Level) -> Tensor:
+        euler = _towards(x, x0, here, there)
+        if here.alpha < _PURE_NOISE:
+            return euler
+        slope = noise_from_x0(x0, x, here.alpha, here.sigma)
+        slope_ahead = noise_from_x0(estimate(euler, there), euler, there.alpha, there.sigma)
+        # Half the change of slope, over the step's length alpha'·(s' − s), corrects Euler's end point.
+        length = there.sigma - there.alpha * here.sigma / here.alpha
+        return euler + 0.5 * length * (slope_ahead - slope)
+
+    return _integrate(estimate, x, _levels(schedule, timesteps), update)
+
+
+def dpmpp_2m(
+    denoise: Denoise,
+    x: Tensor,
+    timesteps: Tensor,
+    schedule: NoiseSchedule,
+    condition: Any = None,
+    *,
+    noise: SeededNoise | None = None,
+) -> Iterator[Step]:
+    """DPM-Solver++(2M) (Lu et al. 2022b, algorithm 2); second order, one call a step.
+
+    The previous x0 estimate extrapolates the present one to the middle of the step in λ = log(alpha/sigma); the first
+    step and the one that arrives at the clean image are first-order ones.
+    """
+    previous: tuple[Tensor, float] | None = None  # the last x0 estimate, and the length in λ of the step it made
+
+    def update(index: int, x: Tensor, x0: Tensor, here: _Level, there: _Level) -> Tensor:
+        nonlocal previous
+        length = there.log_ratio - here.log_ratio
+        target = x0
+        if previous is not None:
+            earlier, earlier_length = previous
+            target = x0 + 0.5 * length / earlier_length * (x0 - earlier)
+        previous = (x0, length)
+        return _towards(x, target, here, there)
+
+    return _integrate(_Estimator(denoise, condition), x, _levels(schedule, timesteps), update)
+
+
+# Adams–Bashforth weights by order, newest slope first (Zhang & Chen 2023, equations 36 to 38).
+_ADAMS_BASHFORTH = ((1.0,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -59 / 24, 37 / 24, -9 / 24))
+
+
+def ipndm(
+    denoise: Denoise,
+    x: Tensor,
+    timesteps: Tensor,
+    schedule: NoiseSchedule,
+    condition: Any = None,
+    *,
+    noise: SeededNoise | None = None,
+) -> Iterator[Step]:
+    """Improved pseudo numerical method, iPNDM-4 (Liu et al. 2022b; Zhang & Chen 2023, section 4.2); one call a step.
+
+    Up to four slopes ε are combined with Adams–Bashforth weights, fewer at the start; then a step as in DDIM.
+    """
+    slopes: list[Tensor] = []
+
+    def update(index: int, x: Tensor, x0: Tensor, here: _Level, there: _Level) -> Tensor:
+        slopes.insert(0, noise_from_x0(x0, x, here.alpha, here.sigma))
+        del slopes[4:]
+        weights = _ADAMS_BASHFORTH[len(slopes) - 1]
+        slope = sum((w * s for w, s in zip(weights, slopes, strict=True)), torch.zeros_like(x))
+        target = x0 if here.alpha == 0 else (x - here.sigma * slope) / here.alpha
+        return _towards(x, target, here, there)
+
+    return _integrate(_Estimator(denoise, condition), x, _levels(schedule, timesteps), update)
+
+
+SAMPLERS: dict[str, Callable[..., Iterator[Step]]] = {
+    "ddpm": ddpm,
+    "ddim": ddim,
+    "heun": heun,
+    "dpmpp_2m": dpmpp_2m,
+    "ipndm": ipndm,
+}

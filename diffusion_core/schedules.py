@@ -1,0 +1,209 @@
+"""Noise schedules (how much of the image is left at time t) and the timesteps a sampler visits.
+
+A schedule is two tables. Timestep ``t`` runs from 0 (nearly clean) to T−1 (nearly pure noise), and the state there is
+``x_t = alpha[t]·x0 + sigma[t]·ε`` with ``ε ~ N(0, I)``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseSchedule:
+    """A table of signal and noise levels.
+
+    Attributes:
+        name: what figures and errors call it.
+        alpha: (T,) float64, the factor of the image, non-increasing, in [0, 1].
+        sigma: (T,) float64, the standard deviation of the noise, non-decreasing, in (0, 1].
+
+    The tables live on the CPU whatever device the images are on: a scalar timestep then costs no synchronisation.
+    """
+
+    name: str
+    alpha: Tensor
+    sigma: Tensor
+
+    def __post_init__(self) -> None:
+        if self.alpha.shape != self.sigma.shape or self.alpha.ndim != 1 or len(self.alpha) == 0:
+            raise ValueError(
+                f"schedule {self.name!r}: alpha {tuple(self.alpha.shape)} and sigma {tuple(self.sigma.shape)} "
+                "must be two tables of the same length"
+            )
+
+    @property
+    def num_timesteps(self) -> int:
+        """T, the number of rows of the tables."""
+        return len(self.alpha)
+
+    @property
+    def alphas_cumprod(self) -> Tensor:
+        """(T,) the share of the variance that is signal, alpha² (the ᾱ of DDPM when variance is preserved)."""
+        return self.alpha.square()
+
+    @property
+    def betas(self) -> Tensor:
+        """(T,) the share of signal variance lost at each step, 1 − ᾱ[t]/ᾱ[t−1] (Ho et al. 2020, section 2)."""
+        kept = self.alphas_cumprod
+        return 1 - kept / torch.cat([torch.ones_like(kept[:1]), kept[:-1]])
+
+    @property
+    def snr(self) -> Tensor:
+        """(T,) the signal-to-noise ratio alpha²/sigma² (Kingma et al. 2021, equation 2)."""
+        return (self.alpha / self.sigma).square()
+
+    @property
+    def log_snr(self) -> Tensor:
+        """(T,) the natural logarithm of the signal-to-noise ratio; −inf where alpha is 0."""
+        return self.snr.log()
+
+    def at(self, t: float | Tensor) -> tuple[Tensor, Tensor]:
+        """alpha and sigma at timesteps ``t`` in [0, T−1], linear between the rows where t is fractional.
+
+        Returns two float64 tensors of the shape of ``t`` (a scalar gives shape ()), on the device of ``t``
+        (as float32 where that device knows no float64).
+        """
+        t = torch.as_tensor(t)
+        position = t.detach().to("cpu", torch.float64).clamp(0, self.num_timesteps - 1)
+        below = position.floor().long()
+        above = (below + 1).clamp(max=self.num_timesteps - 1)
+        weight = position - below
+        dtype = torch.float32 if t.device.type == "mps" else torch.float64
+        alpha, sigma = (torch.lerp(table[below], table[above], weight) for table in (self.alpha, self.sigma))
+        return alpha.to(t.device, dtype), sigma.to(t.device, dtype)
+
+
+def _from_alphas_cumprod(name: str, alphas_cumprod: Tensor) -> NoiseSchedule:
+    return NoiseSchedule(name, alphas_cumprod.sqrt(), (1 - alphas_cumprod).sqrt())
+
+
+def _time(num_timesteps: int, ends: int) -> Tensor:
+    """``num_timesteps + ends`` equally spaced times in [0, 1], float64."""
+    if num_timesteps < 1:
+        raise ValueError(f"num_timesteps={num_timesteps}: a schedule needs at least 1 timestep")
+    return torch.linspace(0, 1, num_timesteps + ends, dtype=torch.float64)
+
+
+def linear(num_timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> NoiseSchedule:
+    """Betas that grow linearly (Ho et al. 2020, section 4); the ends are stated for T = 1000 and scale with 1000/T."""
+    time = _time(num_timesteps, 0)
+    betas = (beta_start + (beta_end - beta_start) * time) * (1000 / num_timesteps)
+    return _from_alphas_cumprod("linear", (1 - betas.clamp(max=0.999)).cumprod(0))
+
+
+def cosine(num_timesteps: int = 1000, offset: float = 0.008, max_beta: float = 0.999) -> NoiseSchedule:
+    """ᾱ(t) = cos²((t + s)/(1 + s)·π/2), betas clipped (Nichol & Dhariwal 2021, equation 17)."""
+    level = ((_time(num_timesteps, 1) + offset) / (1 + offset) * math.pi / 2).cos().square()
+    betas = (1 - level[1:] / level[:-1]).clamp(max=max_beta)
+    return _from_alphas_cumprod("cosine", (1 - betas).cumprod(0))
+
+
+def sigmoid(
+    num_timesteps: int = 1000, start: float = -3.0, end: float = 3.0, tau: float = 1.0, min_level: float = 1e-4
+) -> NoiseSchedule:
+    """ᾱ(t) follows a logistic curve from ``start`` to ``end`` (Jabri et al. 2023, algorithm 1), kept above ``min_level``."""
+    low, high = (torch.tensor(edge / tau, dtype=torch.float64).sigmoid() for edge in (start, end))
+    curve = ((_time(num_timesteps, 1)[1:] * (end - start) + start) / tau).sigmoid()
+    return _from_alphas_cumprod("sigmoid", ((high - curve) / (high - low)).clamp(min=min_level))
+
+
+def flow(num_timesteps: int = 1000) -> NoiseSchedule:
+    """Straight lines from image to noise, alpha = 1 − t and sigma = t with t = 1/T … 1 (Liu et al. 2022, equation 1)."""
+    time = _time(num_timesteps, 1)[1:]
+    return NoiseSchedule("flow", 1 - time, time)
+
+
+SCHEDULES: dict[str, Callable[..., NoiseSchedule]] = {
+    "linear": linear,
+    "cosine": cosine,
+    "sigmoid": sigmoid,
+    "flow": flow,
+}
+
+
+def rescale_zero_terminal_snr(schedule: NoiseSchedule) -> NoiseSchedule:
+    """Shift and stretch alpha so that the last timestep is pure noise (Lin et al. 2024, algorithm 1).
+
+    The first alpha stays; sigma follows as sqrt(1 − alpha²), so only variance-preserving schedules can be rescaled
+    (``flow`` ends in pure noise as it is, and comes back unchanged).
+    """
+    first, last = schedule.alpha[0], schedule.alpha[-1]
+    if last == 0:
+        return schedule
+    if not torch.allclose(schedule.alpha.square() + schedule.sigma.square(), torch.ones((), dtype=torch.float64)):
+        raise ValueError(f"schedule {schedule.name!r} does not preserve variance, so it cannot be rescaled")
+    alpha = (schedule.alpha - last) * (first / (first - last))
+    return _from_alphas_cumprod(f"{schedule.name}, zero terminal SNR", alpha.square())
+
+
+def make_schedule(name: str, num_timesteps: int = 1000, zero_terminal_snr: bool = False) -> NoiseSchedule:
+    """The schedule called ``name`` in :data:`SCHEDULES`, rescaled to end in pure noise where that is asked for."""
+    if name not in SCHEDULES:
+        raise ValueError(f"unknown schedule {name!r}: choose one of {', '.join(SCHEDULES)}")
+    schedule = SCHEDULES[name](num_timesteps)
+    return rescale_zero_terminal_snr(schedule) if zero_terminal_snr else schedule
+
+
+def _trailing(schedule: NoiseSchedule, steps: int) -> Tensor:
+    """T−1, T−1−T/n, …: starts at the last timestep (Lin et al. 2024, table 2)."""
+    size = schedule.num_timesteps
+    return torch.round(size - torch.arange(steps, dtype=torch.float64) * size / steps) - 1
+
+
+def _leading(schedule: NoiseSchedule, steps: int) -> Tensor:
+    """…, 2⌊T/n⌋, ⌊T/n⌋, 0: ends at timestep 0 and starts short of the last one (Ho et al. 2020's and DDIM's own)."""
+    return (torch.arange(steps, dtype=torch.float64) * (schedule.num_timesteps // steps)).flip(0)
+
+
+def _linspace(schedule: NoiseSchedule, steps: int) -> Tensor:
+    """T−1 … 0, both ends included (Nichol & Dhariwal 2021, section 4)."""
+    return torch.linspace(schedule.num_timesteps - 1, 0, steps, dtype=torch.float64).round()
+
+
+def _log_snr(schedule: NoiseSchedule, steps: int) -> Tensor:
+    """Equal steps in log-SNR between both ends, fractional timesteps (Lu et al. 2022, section 3.4).
+
+    A schedule that ends in pure noise has no finite log-SNR there: its last timestep comes first, the others are equal
+    steps over the rest.
+    """
+    level = schedule.log_snr.numpy()
+    finite = level[np.isfinite(level)]
+    wanted = np.linspace(finite[-1], finite[0], steps)
+    # The table falls with t and np.interp wants it to rise, so it is read backwards.
+    timesteps = torch.from_numpy(np.interp(wanted, finite[::-1], np.arange(len(finite))[::-1]))
+    timesteps[0] = schedule.num_timesteps - 1
+    return timesteps
+
+
+SPACINGS: dict[str, Callable[[NoiseSchedule, int], Tensor]] = {
+    "trailing": _trailing,
+    "leading": _leading,
+    "linspace": _linspace,
+    "log_snr": _log_snr,
+}
+
+
+def sampling_timesteps(schedule: NoiseSchedule, steps: int, spacing: str = "trailing") -> Tensor:
+    """The timesteps a sampler visits, noisiest first.
+
+    Args:
+        schedule: its length T bounds ``steps``.
+        steps: 1 … T.
+        spacing: a key of :data:`SPACINGS`. One step always starts from the last timestep, except with "leading",
+            which by its definition visits timestep 0 alone.
+
+    Returns:
+        (steps,) float64, descending; fractional only for "log_snr".
+    """
+    if spacing not in SPACINGS:
+        raise ValueError(f"unknown timestep spacing {spacing!r}: choose one of {', '.join(SPACINGS)}")
+    if not 1 <= steps <= schedule.num_timesteps or steps != int(steps):
+        raise ValueError(f"steps={steps}: choose a whole number from 1 to {schedule.num_timesteps}")
+    return SPACINGS[spacing](schedule, int(steps))

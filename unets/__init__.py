@@ -1,0 +1,39 @@
+"""The networks. Each variant is one file built from ``blocks``; to add one, write it and add a line to :data:`NETWORKS`.
+
+Every network is called as ``network(x_t, t, condition=None)`` with x_t (B, C, H, W) and t (B,) or (1,), and returns one
+(B, C, H, W) float32 tensor. This package does not know ``diffusion_core``: what the output means is decided there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from .attention import AttentionUNet
+from .baseline import BaselineUNet
+from .blocks import initialise
+
+NETWORKS: dict[str, type[BaselineUNet]] = {
+    "baseline": BaselineUNet,
+    "attention": AttentionUNet,
+}
+
+
+def build_network(name: str, *, seed: int | None = 0, **options: Any) -> BaselineUNet:
+    """The network called ``name`` in :data:`NETWORKS`, on the CPU in float32.
+
+    Args:
+        seed: fixes the initial weights without touching the global random state; None leaves the network on the "meta"
+            device, without weights, for a loader to fill.
+        options: keyword arguments of the network's class.
+    """
+    if name not in NETWORKS:
+        raise ValueError(f"unknown network {name!r}: choose one of {', '.join(NETWORKS)}")
+    with torch.device("meta"):
+        network = NETWORKS[name](**options)
+    if seed is None:
+        return network
+    network = network.to_empty(device="cpu")
+    initialise(network, torch.Generator().manual_seed(seed))
+    return network

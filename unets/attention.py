@@ -1,0 +1,51 @@
+"""The baseline with self-attention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from .baseline import BaselineUNet, Stage
+from .blocks import SelfAttention
+
+
+class AttentionStage(Stage):
+    """A residual block, then self-attention over all its pixels."""
+
+    def __init__(self, channels: int, embedding_dim: int) -> None:
+        super().__init__(channels, embedding_dim)
+        self.attention = SelfAttention(channels)
+
+    def forward(self, x: Tensor, embedding: Tensor, condition: Any) -> Tensor:
+        return self.attention(super().forward(x, embedding, condition))
+
+
+class AttentionUNet(BaselineUNet):
+    """:class:`BaselineUNet` with multi-head self-attention after the residual blocks of the chosen levels.
+
+    Args:
+        attention_levels: which levels attend, 0 being the finest; the coarsest alone by default. The middle belongs to
+            the coarsest level. The cost grows with the fourth power of a level's side.
+        image_channels, channels, blocks_per_level, embedding_dim: as in :class:`BaselineUNet`.
+    """
+
+    def __init__(
+        self,
+        image_channels: int = 3,
+        channels: Sequence[int] = (64, 128, 128),
+        blocks_per_level: int = 1,
+        embedding_dim: int | None = None,
+        attention_levels: Sequence[int] | None = None,
+    ) -> None:
+        levels = range(len(channels))
+        self.attention_levels = tuple(levels[-1:] if attention_levels is None else attention_levels)
+        if not set(self.attention_levels) <= set(levels):
+            raise ValueError(
+                f"attention_levels={self.attention_levels}: this network has levels 0 … {len(channels) - 1}"
+            )
+        super().__init__(image_channels, channels, blocks_per_level, embedding_dim)
+
+    def make_stage(self, level: int, channels: int) -> Stage:
+        return (AttentionStage if level in self.attention_levels else Stage)(channels, self.dim)

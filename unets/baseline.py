@@ -1,0 +1,114 @@
+"""The baseline: an encoder-decoder with skips and no attention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .blocks import Downsample, GroupNorm, ResBlock, TimestepEmbedding, Upsample, zero_initialised
+
+
+class Stage(nn.Module):
+    """One residual block; variants add what follows it."""
+
+    def __init__(self, channels: int, embedding_dim: int) -> None:
+        super().__init__()
+        self.block = ResBlock(channels, embedding_dim)
+
+    def forward(self, x: Tensor, embedding: Tensor, condition: Any) -> Tensor:
+        return self.block(x, embedding)
+
+
+class BaselineUNet(nn.Module):
+    """U-Net (Ronneberger et al. 2015) of residual blocks with a time embedding (Ho et al. 2020), without attention.
+
+    At every level the encoder has ``blocks_per_level`` stages, and the decoder has as many, each merged with the encoder
+    stage of the same depth through a 1×1 convolution; two stages lie in the middle.
+
+    Args:
+        image_channels: channels of input and output.
+        channels: width of each level, finest first; each further level halves the side.
+        blocks_per_level: stages of a level on each side.
+        embedding_dim: width of the time embedding; 4·channels[0] by default.
+    """
+
+    def __init__(
+        self,
+        image_channels: int = 3,
+        channels: Sequence[int] = (64, 128, 128),
+        blocks_per_level: int = 1,
+        embedding_dim: int | None = None,
+    ) -> None:
+        super().__init__()
+        if image_channels < 1 or not channels or min(channels) < 1 or blocks_per_level < 1:
+            raise ValueError(
+                f"image_channels={image_channels}, channels={tuple(channels)}, blocks_per_level={blocks_per_level}: "
+                "all must be 1 or greater, with at least one level"
+            )
+        self.image_channels = image_channels
+        self.downsampling = 2 ** (len(channels) - 1)
+        self.dim = embedding_dim or 4 * channels[0]
+        self.embedding = TimestepEmbedding(self.dim)
+        self.stem = nn.Conv2d(image_channels, channels[0], 3, padding=1)
+        levels = list(enumerate(channels))
+        self.encoder = nn.ModuleList([self._level(i, width, blocks_per_level) for i, width in levels])
+        self.downs = nn.ModuleList([Downsample(a, b) for a, b in zip(channels, channels[1:], strict=False)])
+        self.middle = self._level(len(channels) - 1, channels[-1], 2)
+        self.ups = nn.ModuleList([Upsample(b, a) for a, b in zip(channels, channels[1:], strict=False)])
+        self.merges = nn.ModuleList(
+            [nn.ModuleList([nn.Conv2d(2 * width, width, 1) for _ in range(blocks_per_level)]) for width in channels]
+        )
+        self.decoder = nn.ModuleList([self._level(i, width, blocks_per_level) for i, width in levels])
+        self.norm = GroupNorm(channels[0])
+        self.head = zero_initialised(nn.Linear(channels[0], image_channels))
+
+    def make_stage(self, level: int, channels: int) -> Stage:
+        """One stage at ``level`` (0 is the finest), ``channels`` wide; what variants override."""
+        return Stage(channels, self.dim)
+
+    def _level(self, level: int, channels: int, blocks: int) -> nn.ModuleList:
+        return nn.ModuleList([self.make_stage(level, channels) for _ in range(blocks)])
+
+    def forward(self, x_t: Tensor, t: Tensor, condition: Any = None) -> Tensor:
+        """x_t (B, image_channels, H, W) at timesteps t, (B,) or (1,) -> prediction, the same shape, float32."""
+        self._check(x_t)
+        # One conversion to the fast layout and precision at the door; every layer inside keeps it.
+        h = self.stem(x_t.to(self.stem.weight.dtype).contiguous(memory_format=torch.channels_last))
+        embedding = F.silu(self.embedding(t))
+        skips = []
+        for level, stages in enumerate(self.encoder):
+            if level > 0:
+                h = self.downs[level - 1](h)
+            for stage in stages:
+                h = stage(h, embedding, condition)
+                skips.append(h)
+        for stage in self.middle:
+            h = stage(h, embedding, condition)
+        for level in reversed(range(len(self.decoder))):
+            for merge, stage in zip(self.merges[level], self.decoder[level], strict=True):
+                h = stage(merge(torch.cat([h, skips.pop()], dim=1)), embedding, condition)
+            if level > 0:
+                h = self.ups[level - 1](h)
+        return self._read_out(F.silu(self.norm(h)))
+
+    def _read_out(self, h: Tensor) -> Tensor:
+        """The last layer in float32: a bfloat16 output, seen through sigma/alpha, would be visible in x0."""
+        with torch.autocast(h.device.type, enabled=False):
+            out = F.linear(h.permute(0, 2, 3, 1).float(), self.head.weight.float(), self.head.bias.float())
+        return out.permute(0, 3, 1, 2).contiguous()
+
+    def _check(self, x_t: Tensor) -> None:
+        height, width = x_t.shape[-2:]
+        if x_t.ndim != 4 or x_t.shape[1] != self.image_channels:
+            raise ValueError(
+                f"images of shape {tuple(x_t.shape)}: this network takes (B, {self.image_channels}, height, width)"
+            )
+        if height % self.downsampling or width % self.downsampling or not height * width:
+            raise ValueError(
+                f"images of {height}×{width} pixels: this network halves the side {len(self.downs)} times, "
+                f"so height and width must be multiples of {self.downsampling}"
+            )

@@ -1,0 +1,157 @@
+"""The parts that every network is built from.
+
+They are designed around what is fast beside channels-last bfloat16 convolutions: one group norm and one activation per
+residual block, wide groups and heads (narrow ones miss the vectorised kernels), and a time embedding that becomes part of
+a convolution's bias while sampling.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+GROUP_WIDTH = 32  # channels of one normalisation group
+HEAD_WIDTH = 64  # channels of one attention head (Dhariwal & Nichol 2021, table 2)
+
+
+def equal_parts(channels: int, width: int) -> int:
+    """Into how many equal parts, none narrower than ``width``, a layer can be split; 1 where there is no such split."""
+    return next(parts for parts in range(max(1, channels // width), 0, -1) if channels % parts == 0)
+
+
+class GroupNorm(nn.GroupNorm):
+    """Group norm (Wu & He 2018) in the precision of its input, also under autocast, which would widen it to float32.
+
+    The statistics are accumulated in float32 by the kernel itself.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(equal_parts(channels, GROUP_WIDTH), channels, eps=1e-5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return F.group_norm(x, self.num_groups, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
+
+
+class TimestepEmbedding(nn.Module):
+    """Sinusoids of the timestep, then two linear layers (Ho et al. 2020, appendix B; Vaswani et al. 2017, section 3.5).
+
+    (B,) timesteps -> (B, dim).
+    """
+
+    def __init__(self, dim: int, sinusoids: int = 128, max_period: float = 10_000.0) -> None:
+        super().__init__()
+        self.sinusoids, self.max_period = sinusoids, max_period
+        self.hidden = nn.Linear(sinusoids, dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, t: Tensor) -> Tensor:
+        half = self.sinusoids // 2
+        exponents = torch.arange(half, device=t.device, dtype=torch.float32) / half
+        angles = t.float()[:, None] * torch.exp(-math.log(self.max_period) * exponents)
+        features = torch.cat([angles.cos(), angles.sin()], dim=1).to(self.hidden.weight.dtype)
+        return self.out(F.silu(self.hidden(features)))
+
+
+class ResBlock(nn.Module):
+    """x + conv(silu(conv(norm(x)) + embedding)): a residual block with one norm and one activation.
+
+    The order is that of a transformer's feed-forward block (He et al. 2016 for the residual form; Liu et al. 2022, ConvNeXt,
+    for one norm and one activation a block); the time enters as in DDPM (Ho et al. 2020, appendix B).
+
+    Args:
+        channels: of input and output, (B, channels, H, W).
+        embedding_dim: of the time embedding, (B, embedding_dim), or (1, embedding_dim) when all images share a timestep.
+    """
+
+    def __init__(self, channels: int, embedding_dim: int) -> None:
+        super().__init__()
+        self.norm = GroupNorm(channels)
+        self.conv_in = nn.Conv2d(channels, channels, 3, padding=1)
+        self.embed = nn.Linear(embedding_dim, channels)
+        self.conv_out = zero_initialised(nn.Conv2d(channels, channels, 3, padding=1))
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        shift = self.embed(embedding)  # (B, channels) or (1, channels)
+        h = self.norm(x)
+        if shift.shape[0] == 1:
+            h = F.conv2d(h, self.conv_in.weight, (self.conv_in.bias + shift[0]).to(self.conv_in.bias.dtype), padding=1)
+        else:
+            h = add_per_image(self.conv_in(h), shift)
+        return x + self.conv_out(F.silu(h))
+
+
+def add_per_image(x: Tensor, shift: Tensor) -> Tensor:
+    """x (B, C, H, W) + shift (B, C) for every pixel.
+
+    A plain broadcast is right too, but its gradient sums over pixels with a kernel that is 10 times slower than the
+    convolution beside it (channels-last bfloat16 on a CPU); as a rank-1 matrix product the sum is a matrix product too.
+    """
+    batch, channels, height, width = x.shape
+    pixels = x.permute(0, 2, 3, 1).reshape(batch, height * width, channels)  # a view when x is channels-last
+    ones = torch.ones((), dtype=x.dtype, device=x.device).expand(batch, height * width, 1)
+    pixels = torch.baddbmm(pixels, ones, shift.to(x.dtype)[:, None])
+    return pixels.view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
+class SelfAttention(nn.Module):
+    """x + attention(norm(x)) over all pixels, several heads (Vaswani et al. 2017; Ho et al. 2020 for its place in a U-Net)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.heads = equal_parts(channels, HEAD_WIDTH)
+        self.norm = GroupNorm(channels)
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.out = zero_initialised(nn.Linear(channels, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        pixels = self.norm(x).permute(0, 2, 3, 1).reshape(batch, height * width, channels)
+        qkv = self.qkv(pixels).view(batch, height * width, 3, self.heads, channels // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, H·W, channels/heads)
+        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, height * width, channels)
+        return x + self.out(attended).view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
+class Downsample(nn.Conv2d):
+    """Half the side: each 2×2 patch becomes one pixel of ``out_channels``."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, kernel_size=2, stride=2)
+
+
+class Upsample(nn.Conv2d):
+    """Twice the side: channels are mixed at the small size, where it is cheap, then pixels are repeated."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.interpolate(super().forward(x), scale_factor=2.0, mode="nearest")
+
+
+def zero_initialised(layer: nn.Module) -> nn.Module:
+    """Mark a layer to start at zero, so that its residual branch starts as the identity (Nichol & Dhariwal 2021)."""
+    layer.starts_at_zero = True  # type: ignore[assignment]
+    return layer
+
+
+def initialise(network: nn.Module, generator: torch.Generator) -> None:
+    """Set every weight anew from ``generator`` alone: normal with standard deviation 1/sqrt(fan-in), biases 0.
+
+    Norms start as the identity, layers marked by :func:`zero_initialised` at zero.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.GroupNorm):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Conv2d | nn.Linear):
+            if getattr(module, "starts_at_zero", False):
+                nn.init.zeros_(module.weight)
+            else:
+                nn.init.kaiming_normal_(module.weight, nonlinearity="linear", generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
