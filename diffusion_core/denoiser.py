@@ -31,9 +31,7 @@ class Denoiser(nn.Module):
         data_range: tuple[float, float] | None = (-1.0, 1.0),
     ) -> None:
         super().__init__()
-        x0_coefficients(
-            prediction, schedule.alpha, schedule.sigma
-        )  # refuses epsilon on a schedule that ends in pure noise
+        x0_coefficients(prediction, schedule.alpha, schedule.sigma)  # refuses epsilon on a schedule that ends in pure noise
         self.network = network
         self.schedule = schedule
         self.prediction = prediction

@@ -59,9 +59,7 @@ class DenoisingLoss:
         # An error e of the output is an error c_out·e of x0, so the weight of the squared x0 error carries over as c_out².
         return (alpha / sigma).square().clamp(max=self.min_snr_gamma) * torch.as_tensor(c_out).square()
 
-    def __call__(
-        self, network: Callable[..., Tensor], x0: Tensor, noise: Tensor, t: Tensor, condition: Any = None
-    ) -> Tensor:
+    def __call__(self, network: Callable[..., Tensor], x0: Tensor, noise: Tensor, t: Tensor, condition: Any = None) -> Tensor:
         """The weighted error of each image, (B,) float32.
 
         Args:

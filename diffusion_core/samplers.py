@@ -74,9 +74,7 @@ def _levels(schedule: NoiseSchedule, timesteps: Tensor) -> list[_Level]:
     if times.ndim != 1 or len(times) == 0:
         raise ValueError(f"timesteps of shape {tuple(times.shape)}: give a list of at least one timestep")
     if not 0 <= float(times.min()) <= float(times.max()) <= schedule.num_timesteps - 1:
-        raise ValueError(
-            f"timesteps must lie in 0 … {schedule.num_timesteps - 1}, got {times.min():g} … {times.max():g}"
-        )
+        raise ValueError(f"timesteps must lie in 0 … {schedule.num_timesteps - 1}, got {times.min():g} … {times.max():g}")
     if bool((times.diff() >= 0).any()):
         raise ValueError("timesteps must descend: the noisiest comes first")
     alpha, sigma = schedule.at(times)

@@ -42,9 +42,7 @@ class AttentionUNet(BaselineUNet):
         levels = range(len(channels))
         self.attention_levels = tuple(levels[-1:] if attention_levels is None else attention_levels)
         if not set(self.attention_levels) <= set(levels):
-            raise ValueError(
-                f"attention_levels={self.attention_levels}: this network has levels 0 … {len(channels) - 1}"
-            )
+            raise ValueError(f"attention_levels={self.attention_levels}: this network has levels 0 … {len(channels) - 1}")
         super().__init__(image_channels, channels, blocks_per_level, embedding_dim)
 
     def make_stage(self, level: int, channels: int) -> Stage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -56,9 +57,9 @@ class BaselineUNet(nn.Module):
         self.stem = nn.Conv2d(image_channels, channels[0], 3, padding=1)
         levels = list(enumerate(channels))
         self.encoder = nn.ModuleList([self._level(i, width, blocks_per_level) for i, width in levels])
-        self.downs = nn.ModuleList([Downsample(a, b) for a, b in zip(channels, channels[1:], strict=False)])
+        self.downs = nn.ModuleList([Downsample(a, b) for a, b in pairwise(channels)])
         self.middle = self._level(len(channels) - 1, channels[-1], 2)
-        self.ups = nn.ModuleList([Upsample(b, a) for a, b in zip(channels, channels[1:], strict=False)])
+        self.ups = nn.ModuleList([Upsample(b, a) for a, b in pairwise(channels)])
         self.merges = nn.ModuleList(
             [nn.ModuleList([nn.Conv2d(2 * width, width, 1) for _ in range(blocks_per_level)]) for width in channels]
         )

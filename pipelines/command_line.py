@@ -1,0 +1,44 @@
+"""What the commands share: parsing without loading torch, and one calm sentence instead of a traceback."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+import tyro
+
+Arguments = TypeVar("Arguments")
+
+DONE, REFUSED, INTERRUPTED = 0, 2, 130
+
+
+def run_command(arguments: type[Arguments], main: Callable[[Arguments], int], program: str) -> int:
+    """Parse the command line into ``arguments`` (a dataclass), run ``main`` and return its exit code.
+
+    ValueError and OSError mean that what was asked cannot be done: their sentence goes to stderr and the code is 2.
+    """
+    parsed = tyro.cli(
+        arguments,
+        prog=f"python -m {program}",
+        description=arguments.__doc__,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff),
+    )
+    try:
+        return main(parsed)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except (ValueError, OSError) as error:
+        print(f"error: {describe(error)}", file=sys.stderr)
+        return REFUSED
+
+
+def describe(error: BaseException) -> str:
+    """One sentence about ``error``, for a person."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        where = f" while writing {error.filename}" if error.filename else ""
+        return f"the disk is full{where}: free some space and run the same command again; what was saved before is intact"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror.lower()}: {error.filename}" if error.filename else error.strerror.lower()
+    return " ".join(str(error).split())

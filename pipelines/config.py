@@ -1,0 +1,199 @@
+"""What a run is made of, as frozen dataclasses that become JSON and come back unchanged.
+
+The same dataclasses are the command line of ``pipelines.train``: a field is a flag, its docstring the help text.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from tyro.conf import Suppress
+
+
+class _Strict:
+    """Unknown keys are an error, and a JSON list may stand for a tuple."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+
+def _require(condition: bool, sentence: str) -> None:
+    if not condition:
+        raise ValueError(sentence)
+
+
+@dataclass(frozen=True)
+class NetworkConfig(_Strict):
+    """The denoising network."""
+
+    unet: str = "baseline"
+    """baseline (no attention) or attention: a key of unets.NETWORKS."""
+    channels: tuple[int, ...] = (64, 128, 128)
+    """Width of each level, finest first; each further level halves the side."""
+    blocks_per_level: int = 1
+    """Residual blocks of each level, on the way down and on the way up."""
+    attention_levels: tuple[int, ...] | None = None
+    """Levels with self-attention, 0 being the finest; the coarsest alone by default. Only for networks with attention."""
+
+    def options(self, image_channels: int) -> dict[str, Any]:
+        """Keyword arguments of the network's class."""
+        options: dict[str, Any] = {
+            "image_channels": image_channels,
+            "channels": self.channels,
+            "blocks_per_level": self.blocks_per_level,
+        }
+        if self.attention_levels is not None:
+            options["attention_levels"] = self.attention_levels
+        return options
+
+
+@dataclass(frozen=True)
+class DiffusionConfig(_Strict):
+    """The forward process and the objective."""
+
+    schedule: str = "cosine"
+    """linear, cosine, sigmoid or flow: a key of diffusion_core.schedules.SCHEDULES."""
+    timesteps: int = 1000
+    """Length T of the schedule."""
+    zero_terminal_snr: bool = False
+    """Rescale the schedule so that its last timestep is pure noise."""
+    prediction: str = "v"
+    """What the network outputs: epsilon, x0, v or flow."""
+    loss: str = "mse"
+    """mse, l1 or huber."""
+    weighting: str = "uniform"
+    """uniform or min_snr."""
+    min_snr_gamma: float = 5.0
+    """The γ of min-SNR weighting."""
+
+
+@dataclass(frozen=True)
+class DataConfig(_Strict):
+    """The images."""
+
+    data: str = "fashion_mnist"
+    """A short name (fashion_mnist, oxford_flowers, pokemon_captions, tiny_imagenet), a hub id, or a local folder."""
+    image_size: int | None = None
+    """Side in pixels; the dataset's own default where it has one, else 64."""
+    fit: Literal["crop", "pad"] | None = None
+    """crop: resize the shorter side and cut the middle; pad: surround smaller images with black. Crop by default."""
+    flip: bool | None = None
+    """Mirror half of the training images left-right. On by default, except where that changes what is seen."""
+    image_column: str | None = None
+    """Name of the image column; found by its type by default."""
+    train_split: str = "train"
+    """Split to train on."""
+    held_out_images: int = 1024
+    """How many images of the test or validation split (or, without one, of the training split) measure the validation loss."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.image_size is None or 4 <= self.image_size <= 1024,
+            f"image_size={self.image_size}: choose a side from 4 to 1024 pixels",
+        )
+        _require(self.held_out_images >= 1, f"held_out_images={self.held_out_images}: choose 1 or more")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig(_Strict):
+    """How the weights are found."""
+
+    steps: int = 10_000
+    """Optimiser steps."""
+    batch_size: int = 64
+    """Images of one optimiser step, over all processes and accumulated batches."""
+    accumulation: int = 1
+    """Split each step's batch into this many parts to save memory; the result is the same."""
+    lr: float = 1e-3
+    """Peak learning rate of AdamW."""
+    lr_schedule: Literal["cosine", "constant"] = "cosine"
+    """After the warm-up: down to 0 along a cosine, or constant."""
+    warmup_steps: int = 200
+    """Steps over which the learning rate grows linearly from 0."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    """AdamW's averaging constants."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm."""
+    ema_half_life: int = 100_000
+    """Images after which a weight's share in the exponential moving average has halved."""
+    ema_ramp_up: float = 0.05
+    """The half-life is at most this share of the images seen, so that early averages follow quickly."""
+    precision: Literal["auto", "bf16", "fp16", "no"] = "auto"
+    """Mixed precision: bf16 where the hardware has it (auto), fp16 with gradient scaling (GPUs only), or none."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "accumulation", "ema_half_life"):
+            _require(getattr(self, name) >= 1, f"{name}={getattr(self, name)}: choose a whole number of 1 or more")
+        for name in ("lr", "max_grad_norm", "ema_ramp_up"):
+            _require(getattr(self, name) > 0, f"{name}={getattr(self, name)}: choose a number above 0")
+        _require(self.warmup_steps >= 0, f"warmup_steps={self.warmup_steps}: choose 0 or more")
+        _require(
+            self.batch_size % self.accumulation == 0,
+            f"batch_size={self.batch_size} cannot be split into accumulation={self.accumulation} equal parts",
+        )
+
+
+@dataclass(frozen=True)
+class LogConfig(_Strict):
+    """What is written while training, counted in optimiser steps."""
+
+    log_every: int = 50
+    """Append a line to metrics.jsonl."""
+    eval_every: int = 500
+    """Measure the loss on held-out images."""
+    sample_every: int = 1000
+    """Write sample grids from fixed seeds."""
+    save_every: int = 500
+    """Save the weights and the state for an exact resume."""
+    sample_images: int = 36
+    """Images in a sample grid."""
+
+    def __post_init__(self) -> None:
+        for name in ("log_every", "eval_every", "sample_every", "save_every", "sample_images"):
+            _require(getattr(self, name) >= 1, f"{name}={getattr(self, name)}: choose a whole number of 1 or more")
+
+
+@dataclass(frozen=True)
+class RunConfig(_Strict):
+    """Everything that determines a run, and the library versions that made it."""
+
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+    seed: int = 0
+    """Fixes the initial weights, the order of the images, their noise and the samples."""
+    image_shape: Annotated[tuple[int, int, int] | None, Suppress] = None
+    """(C, H, W) of the images, read from the data when training starts."""
+    versions: Annotated[dict[str, str], Suppress] = field(default_factory=dict)
+    """Library versions, recorded when training starts."""
+
+    def __post_init__(self) -> None:
+        _require(self.seed >= 0, f"seed={self.seed}: choose a whole number of 0 or more")
+
+
+_ADAPTER = TypeAdapter(RunConfig)
+
+
+def config_to_json(config: RunConfig) -> str:
+    """Indented JSON; :func:`config_from_json` gives the same configuration back."""
+    return json.dumps(asdict(config), indent=2, ensure_ascii=False)
+
+
+def config_from_json(text: str, source: str = "config.json") -> RunConfig:
+    """Read a configuration.
+
+    Raises:
+        ValueError: invalid JSON, an unknown key, a wrong type or an impossible value; one sentence that names ``source``.
+    """
+    try:
+        return _ADAPTER.validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ValueError(f"{source}: {where}: {first['msg'].lower()}") from error

@@ -1,0 +1,230 @@
+"""Image datasets through Hugging Face ``datasets``: a short name, a hub id, or a local folder.
+
+Images are decoded once and kept in memory as uint8, (N, C, H, W).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from .config import DataConfig
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset, DatasetDict
+
+HELD_OUT_SPLITS = ("test", "validation", "valid", "val")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Where a named dataset lives on the hub, and how it is best prepared."""
+
+    hub_id: str
+    image_size: int
+    fit: Literal["crop", "pad"] = "crop"
+    flip: bool = True
+
+
+PRESETS = {
+    # A mirrored shoe points the other way than all others: flips would change what the data is.
+    "fashion_mnist": Preset("zalando-datasets/fashion_mnist", image_size=32, fit="pad", flip=False),
+    "oxford_flowers": Preset("nelorth/oxford-flowers", image_size=64),
+    "pokemon_captions": Preset("svjack/pokemon-blip-captions-en-zh", image_size=64),
+    "tiny_imagenet": Preset("zh-plus/tiny-imagenet", image_size=64),
+}
+
+
+def resolve(config: DataConfig) -> DataConfig:
+    """The same configuration with the dataset's own defaults in place of what was left open."""
+    preset = PRESETS.get(config.data, Preset(config.data, image_size=64))
+    return replace(
+        config,
+        image_size=config.image_size or preset.image_size,
+        fit=config.fit or preset.fit,
+        flip=preset.flip if config.flip is None else config.flip,
+    )
+
+
+def open_dataset(name: str) -> DatasetDict:
+    """All splits of a dataset, images not decoded yet.
+
+    Args:
+        name: a short name ($NOISESCOPE_DATA/<name> where that folder exists, else the hub), a local folder, or a hub id.
+
+    Raises:
+        ValueError: there is no such dataset, or nothing in it can be read.
+    """
+    import datasets
+
+    local = Path(os.environ.get("NOISESCOPE_DATA", ".")) / name
+    if name in PRESETS:
+        source = str(local) if "NOISESCOPE_DATA" in os.environ and local.is_dir() else PRESETS[name].hub_id
+    else:
+        source = name
+        if not Path(name).is_dir() and name.count("/") != 1:
+            raise ValueError(
+                f"unknown dataset {name!r}: give a short name ({', '.join(PRESETS)}), a hub id (owner/name), or a local folder"
+            )
+    datasets.disable_progress_bars()
+    try:
+        loaded = datasets.load_dataset(source)
+    except Exception as error:  # the library raises many kinds, some its own, some the hub's
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"dataset {name!r} could not be loaded from {source}: {reason}") from error
+    return loaded
+
+
+def image_column(dataset: Dataset, name: str | None = None) -> str:
+    """The column that holds images: ``name``, or the only one of that type."""
+    import datasets
+
+    columns = [key for key, feature in dataset.features.items() if isinstance(feature, datasets.Image)]
+    if name in columns or (name is None and len(columns) == 1):
+        return name or columns[0]
+    asked = f"no image column {name!r}" if name else f"{len(columns)} image columns"
+    raise ValueError(f"{asked} in this dataset: its image columns are {columns or 'none'}; choose one with --image-column")
+
+
+def split_names(dataset: DatasetDict, config: DataConfig) -> tuple[str, str | None]:
+    """The split to train on, and the one held out for measuring, if the dataset has one."""
+    if config.train_split not in dataset:
+        raise ValueError(f"no split {config.train_split!r} in {config.data}: choose one of {', '.join(dataset)}")
+    held_out = next((name for name in HELD_OUT_SPLITS if name in dataset and name != config.train_split), None)
+    return config.train_split, held_out
+
+
+def to_8_bit(image: Image.Image) -> Image.Image:
+    """Upright, first frame, 8 bits a channel: grey ("L") if it has no colour, else "RGB"; transparency becomes white."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("I", "I;16", "I;16B", "I;16L", "F"):
+        values = np.asarray(image, dtype=np.float64)
+        return Image.fromarray((values / max(values.max(), 255.0) * 255).clip(0, 255).astype(np.uint8))
+    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        grey = image.convert("LA").convert("L")
+        rgb = image.convert("RGB")
+        return grey if np.array_equal(np.asarray(grey.convert("RGB")), np.asarray(rgb)) else rgb
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+
+
+def fit_image(image: Image.Image, size: int, fit: str) -> Image.Image:
+    """A square of ``size`` pixels: the middle of the image ("crop"), or all of it inside a black frame ("pad")."""
+    if fit == "pad":
+        if max(image.size) > size:
+            image = ImageOps.contain(image, (size, size), Image.Resampling.LANCZOS)
+        square = Image.new(image.mode, (size, size))
+        square.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
+        return square
+    return ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
+
+
+def open_image(source: bytes | str | Path | io.BytesIO) -> Image.Image:
+    """Decode an image file that may be anything.
+
+    Raises:
+        ValueError: it is not a readable image, or it is larger than is reasonable (an attack, or a mistake).
+    """
+    try:
+        image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+        image.load()
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"the image is too large: {error}".replace(", could be decompression bomb DOS attack.", "")) from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ValueError(f"not a readable image: {error}") from error
+    return image
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images in memory.
+
+    Attributes:
+        images: (N, C, H, W) uint8, C = 1 if all are grey, else 3.
+        skipped: one sentence for each file that could not be used.
+    """
+
+    images: torch.Tensor
+    skipped: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def _decoded(rows: Iterable[Any], column: str) -> Iterator[tuple[str, bytes | str | None]]:
+    for number, row in enumerate(rows):
+        cell = row[column] or {}
+        yield cell.get("path") or f"image {number}", cell.get("bytes") or cell.get("path")
+
+
+def read_images(dataset: Dataset, config: DataConfig) -> ImageSet:
+    """Decode, fit and stack every image of one split.
+
+    Args:
+        config: a resolved one (see :func:`resolve`).
+
+    Raises:
+        ValueError: not one image can be used.
+    """
+    import datasets
+    import torch
+
+    column = image_column(dataset, config.image_column)
+    rows = dataset.select_columns([column]).cast_column(column, datasets.Image(decode=False))
+    images, skipped = [], []
+    for name, source in _decoded(rows, column):
+        try:
+            if source is None:
+                raise ValueError("no image in this row")
+            images.append(fit_image(to_8_bit(open_image(source)), config.image_size or 64, config.fit or "crop"))
+        except ValueError as error:
+            skipped.append(f"{name}: {error}")
+    if not images:
+        example = f" (the first: {skipped[0]})" if skipped else ""
+        raise ValueError(f"no readable image in {config.data}{example}")
+    mode = "L" if all(image.mode == "L" for image in images) else "RGB"
+    stacked = np.stack([np.asarray(image if image.mode == mode else image.convert(mode)) for image in images])
+    tensor = torch.from_numpy(stacked)
+    return ImageSet(tensor[:, None] if mode == "L" else tensor.permute(0, 3, 1, 2).contiguous(), tuple(skipped))
+
+
+def load_images(config: DataConfig, seed: int = 0) -> tuple[ImageSet, ImageSet]:
+    """The training images and the held-out ones, which never overlap.
+
+    Held out are the first ``held_out_images`` of the test or validation split; a dataset without one gives up a random
+    tenth of its training images, at most that many.
+
+    Args:
+        config: a resolved one (see :func:`resolve`).
+        seed: fixes which training images are held out, where that is needed.
+    """
+    splits = open_dataset(config.data)
+    train_name, held_out_name = split_names(splits, config)
+    train = splits[train_name]
+    if held_out_name is not None:
+        held_out = splits[held_out_name]
+        held_out = held_out.select(range(min(config.held_out_images, len(held_out))))
+    else:
+        if len(train) < 2:
+            raise ValueError(f"{config.data} has {len(train)} images: training needs at least 2, one of them held out")
+        order = np.random.default_rng(seed).permutation(len(train))
+        count = max(1, min(config.held_out_images, len(train) // 10))
+        train, held_out = train.select(np.sort(order[count:])), train.select(np.sort(order[:count]))
+    return _same_channels(read_images(train, config), read_images(held_out, config))
+
+
+def _same_channels(train: ImageSet, held_out: ImageSet) -> tuple[ImageSet, ImageSet]:
+    if train.images.shape[1] == held_out.images.shape[1]:
+        return train, held_out
+    widened = (replace(part, images=part.images.expand(-1, 3, -1, -1).contiguous()) for part in (train, held_out))
+    first, second = widened
+    return first, second

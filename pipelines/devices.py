@@ -1,0 +1,26 @@
+"""What the hardware is and what it is good at."""
+
+from __future__ import annotations
+
+import torch
+
+
+def best_device() -> torch.device:
+    """The accelerator if there is one, else the CPU."""
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return accelerator or torch.device("cpu")
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is computed by the hardware itself, so that it is faster than float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        # Processors without these instructions emulate bfloat16, several times slower than float32.
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return False
+
+
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """The fastest precision that sampling can use without visible loss."""
+    return torch.bfloat16 if has_fast_bfloat16(device) else torch.float32

@@ -1,0 +1,89 @@
+"""Pictures as arrays: uint8 conversion, montages, PNG with metadata, GIF. No torch needed."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Pixels = NDArray[np.uint8]  # (..., H, W, C), C = 1 or 3
+REQUEST_KEY = "noisescope"  # the PNG text chunk that carries the request
+
+
+def to_uint8(x: Tensor) -> Pixels:
+    """(B, C, H, W) in [−1, 1] (clipped) -> (B, H, W, C) uint8."""
+    scaled = ((x.detach().float() + 1) * 127.5).round().clamp(0, 255)
+    return scaled.byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+def montage(images: Pixels, columns: int | None = None, gap: int = 2, background: int = 255) -> Pixels:
+    """(N, H, W, C) -> one image, row by row, ``columns`` wide (about square by default)."""
+    count, height, width, channels = images.shape
+    columns = columns or math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), background, np.uint8)
+    for index, image in enumerate(images):
+        top, left = gap + index // columns * (height + gap), gap + index % columns * (width + gap)
+        sheet[top : top + height, left : left + width] = image
+    return sheet
+
+
+def enlarge(image: Pixels, factor: int) -> Pixels:
+    """Repeat every pixel ``factor`` times in both directions: (H, W, C) -> (factor·H, factor·W, C)."""
+    return image.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def as_pil(image: Pixels) -> Image.Image:
+    """(H, W, C) uint8 -> a PIL image, grey for one channel."""
+    return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+
+
+def png_bytes(image: Pixels, request: dict[str, Any] | None = None) -> bytes:
+    """A PNG file, with ``request`` as JSON in its metadata."""
+    text = PngInfo()
+    if request is not None:
+        text.add_itxt(REQUEST_KEY, json.dumps(request, ensure_ascii=False))
+    buffer = io.BytesIO()
+    as_pil(image).save(buffer, "PNG", pnginfo=text)
+    return buffer.getvalue()
+
+
+def read_request(source: str | Path | io.BytesIO) -> dict[str, Any] | None:
+    """The request in a PNG's metadata, or None if it carries none."""
+    with Image.open(source) as image:
+        text = getattr(image, "text", {}).get(REQUEST_KEY)
+    return json.loads(text) if text else None
+
+
+def gif_bytes(frames: Iterable[Pixels], milliseconds: int | Sequence[int] = 120) -> bytes:
+    """An endlessly looping GIF of (H, W, C) frames."""
+    pictures = [as_pil(frame) for frame in frames]
+    buffer = io.BytesIO()
+    pictures[0].save(buffer, "GIF", save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0)
+    return buffer.getvalue()
+
+
+def film_strip(rows: Sequence[Pixels], labels: Sequence[str], gap: int = 2, background: int = 255) -> Pixels:
+    """Rows of (N, H, W, C) images, one image a column, each row labelled at its left edge: one (H', W', C) picture."""
+    count, height, _, channels = rows[0].shape
+    sheet = montage(np.concatenate(rows), columns=count, gap=gap, background=background)
+    font = ImageFont.load_default(size=min(12, max(8, height // 2)))
+    margin = max(int(font.getlength(label)) for label in labels) + 10
+    gutter = Image.new("L", (margin, sheet.shape[0]), background)
+    draw = ImageDraw.Draw(gutter)
+    for row, label in enumerate(labels):
+        middle = gap + row * (height + gap) + height // 2
+        draw.text((margin - 4, middle), label, font=font, fill=0 if background > 127 else 255, anchor="rm")
+    left = np.repeat(np.asarray(gutter)[..., None], channels, axis=2)
+    return np.concatenate([left, sheet], axis=1)

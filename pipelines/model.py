@@ -1,0 +1,129 @@
+"""From a run's configuration and weights to a denoiser that is ready to sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from diffusion_core.denoiser import Denoiser
+from diffusion_core.losses import DenoisingLoss
+from diffusion_core.schedules import NoiseSchedule, make_schedule
+from unets import build_network
+from unets.baseline import BaselineUNet
+
+from .config import DiffusionConfig, RunConfig
+from .devices import best_device, compute_dtype
+from .runs import Run, find_run, read_tensors
+
+
+def make_network(config: RunConfig, seed: int | None) -> BaselineUNet:
+    """The run's network with initial weights from ``seed``, or without weights if that is None."""
+    if config.image_shape is None:
+        raise ValueError("this configuration names no image_shape: it is written when training starts")
+    return build_network(config.network.unet, seed=seed, **config.network.options(config.image_shape[0]))
+
+
+def make_diffusion_schedule(config: DiffusionConfig) -> NoiseSchedule:
+    """The run's noise schedule."""
+    return make_schedule(config.schedule, config.timesteps, config.zero_terminal_snr)
+
+
+def make_loss(config: DiffusionConfig) -> DenoisingLoss:
+    """The run's training objective."""
+    schedule = make_diffusion_schedule(config)
+    return DenoisingLoss(schedule, config.prediction, config.loss, config.weighting, config.min_snr_gamma)
+
+
+def make_denoiser(network: torch.nn.Module, config: DiffusionConfig) -> Denoiser:
+    """The x0 estimator that the network stands for."""
+    return Denoiser(network, make_diffusion_schedule(config), config.prediction)
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A trained model, ready to sample. Shared between sessions, so nobody may change it.
+
+    Attributes:
+        run: where it came from.
+        config: what it is made of.
+        denoiser: the x0 estimator, on its device, in evaluation mode, without gradients.
+        fingerprint: of the weights.
+    """
+
+    run: Run
+    config: RunConfig
+    denoiser: Denoiser
+    fingerprint: str
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.run.name
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        """The noise schedule."""
+        return self.denoiser.schedule
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the images it makes."""
+        assert self.config.image_shape is not None  # make_network has refused such a configuration
+        return self.config.image_shape
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.denoiser.parameters()).device
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of weights."""
+        return sum(parameter.numel() for parameter in self.denoiser.parameters())
+
+
+def load_model(
+    path: str | Path | Run, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+) -> LoadedModel:
+    """Load a run's EMA weights.
+
+    Args:
+        path: a run folder, a single model.safetensors, or the name of a run at hand.
+        device: the best one by default.
+        dtype: precision of the network; by default the fastest that the device computes without visible loss. Its last
+            layer and everything after it are float32 whatever is chosen.
+
+    Raises:
+        ValueError: no such run, or weights that are truncated, in another format, not finite, or of another network.
+    """
+    run = path if isinstance(path, Run) else find_run(path)
+    device = torch.device(device) if device is not None else best_device()
+    config = run.config
+    fingerprint = run.fingerprint
+    weights, _ = read_tensors(run.model_path)
+    network = make_network(config, seed=None)
+    _check_weights(run, network, weights)
+    network.load_state_dict(weights, assign=True)
+    network.to(device=device, dtype=dtype or compute_dtype(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    denoiser = make_denoiser(network, config.diffusion).eval().requires_grad_(False)
+    return LoadedModel(run, config, denoiser, fingerprint)
+
+
+def _check_weights(run: Run, network: torch.nn.Module, weights: dict[str, Tensor]) -> None:
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise ValueError(
+                f"the weights of {run.model_path} do not fit the network that its configuration describes: "
+                f"{name} should be {expected.get(name, 'absent')} and is {found.get(name, 'absent')}"
+            )
+    broken = [name for name, tensor in weights.items() if not bool(tensor.isfinite().all())]
+    if broken:
+        raise ValueError(
+            f"the weights of {run.model_path} contain NaN or infinite numbers (first in {broken[0]}): "
+            "train it again, or restore the file"
+        )

@@ -1,0 +1,244 @@
+"""A run is a folder; this module reads, writes and lists them.
+
+::
+
+    config.json         what it is made of (pipelines.config.RunConfig)
+    model.safetensors   EMA weights; the header carries config.json too, so this file alone rebuilds the model
+    metrics.jsonl       one JSON object a line, appended while training
+    samples/            step-00001000.png (EMA weights) and step-00001000-raw.png, always from the same seeds
+    state/              what an exact resume needs; never published
+
+Files are written whole or not at all. Nothing is ever unpickled. Importing this module does not load torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from safetensors import SafetensorError, safe_open
+
+from .config import RunConfig, config_from_json, config_to_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ROOT = Path(__file__).resolve().parent.parent
+PUBLISHED = ROOT / "checkpoints"
+PRIVATE = ROOT / "runs"
+
+CONFIG, MODEL, METRICS, SAMPLES = "config.json", "model.safetensors", "metrics.jsonl", "samples"
+STATE = "state/state.safetensors"
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary file beside ``path`` to write into; it takes its place, flushed to disk, if the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file whole or not at all."""
+    from safetensors.torch import save_file
+
+    with atomic(path) as temporary:
+        try:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, dict(metadata))
+        except SafetensorError as error:  # it wraps the operating system's error in a text
+            if "No space left" in str(error):
+                raise OSError(28, "No space left on device", str(path)) from error
+            raise OSError(f"{path} could not be written: {error}") from error
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of a safetensors file.
+
+    Raises:
+        ValueError: there is no such file, or it is not a whole safetensors file.
+    """
+    with _opened(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+@contextmanager
+def _opened(path: Path, framework: str) -> Iterator[Any]:
+    if not path.is_file():
+        raise ValueError(f"no weights at {path}: give a run folder with a {MODEL}, or such a file")
+    try:
+        file = safe_open(path, framework=framework)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(
+            f"{path} is not a whole safetensors file ({error}): it may be truncated or in another format; "
+            "Noisescope reads safetensors only and never unpickles"
+        ) from error
+    with file:
+        yield file
+
+
+@lru_cache(maxsize=256)
+def _fingerprint(path: Path, modified: int, size: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder, or a single model.safetensors of one.
+
+    It holds no open files: every property reads what is on disk now, so a live run can be followed.
+    """
+
+    path: Path
+
+    def __init__(self, path: str | Path) -> None:
+        object.__setattr__(self, "path", Path(path))
+
+    @property
+    def name(self) -> str:
+        """The folder's name (for a single file, the file's)."""
+        return self.path.stem if self.path.suffix == ".safetensors" else self.path.resolve().name
+
+    @property
+    def model_path(self) -> Path:
+        """Where its weights are, or will be."""
+        return self.path if self.path.suffix == ".safetensors" else self.path / MODEL
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether weights have been saved yet."""
+        return self.model_path.is_file()
+
+    @property
+    def config(self) -> RunConfig:
+        """What the run is made of: config.json, or the copy in the weights' header.
+
+        Raises:
+            ValueError: neither is there, or it cannot be read.
+        """
+        file = self.path / CONFIG
+        if file.is_file():
+            return config_from_json(file.read_text(encoding="utf-8"), str(file))
+        if not self.has_weights:
+            raise ValueError(f"no run at {self.path}: a run is a folder with a {CONFIG}")
+        with _opened(self.model_path, "numpy") as weights:
+            metadata = weights.metadata() or {}
+        if "config" not in metadata:
+            raise ValueError(
+                f"{self.model_path} carries no Noisescope configuration in its header: it is another program's file"
+            )
+        return config_from_json(metadata["config"], str(self.model_path))
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change whenever the weights do (SHA-256 of the file)."""
+        if not self.has_weights:
+            raise ValueError(f"run {self.name!r} has no weights yet: they appear at its first save")
+        status = self.model_path.stat()
+        return _fingerprint(self.model_path, status.st_mtime_ns, status.st_size)
+
+    def metrics(self) -> pd.DataFrame:
+        """One row per logged line; empty for a run without a log. Torn or foreign lines are skipped."""
+        file = self.path / METRICS
+        if not file.is_file():
+            return pd.DataFrame()
+        text = file.read_bytes()
+        whole = text[: text.rfind(b"\n") + 1]
+        try:
+            return pd.read_json(io.BytesIO(whole), lines=True) if whole else pd.DataFrame()
+        except ValueError:
+            return pd.DataFrame(list(_readable_lines(whole)))
+
+    def samples(self) -> dict[int, Path]:
+        """Sample grids of the EMA weights by training step, oldest first."""
+        grids = {}
+        for file in sorted((self.path / SAMPLES).glob("step-*.png")):
+            step = file.stem.removeprefix("step-")
+            if step.isdigit():
+                grids[int(step)] = file
+        return grids
+
+    def write_config(self, config: RunConfig) -> None:
+        """Write config.json."""
+        write_text(self.path / CONFIG, config_to_json(config) + "\n")
+
+    def write_model(self, weights: Mapping[str, Tensor], config: RunConfig) -> None:
+        """Write model.safetensors, the configuration in its header."""
+        write_tensors(self.model_path, weights, {"config": config_to_json(config), "format": "pt"})
+
+    def append_metrics(self, row: Mapping[str, Any]) -> None:
+        """Append one line and flush it."""
+        with (self.path / METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+
+    def truncate_metrics(self, last_step: int) -> None:
+        """Drop what was logged after ``last_step``, and torn lines: the resumed run writes it anew."""
+        file = self.path / METRICS
+        if file.is_file():
+            kept = [row for row in _readable_lines(file.read_bytes()) if row.get("step", 0) <= last_step]
+            write_text(file, "".join(json.dumps(row) + "\n" for row in kept))
+
+    def delete(self) -> None:
+        """Remove the folder and all in it."""
+        shutil.rmtree(self.path)
+
+
+def _readable_lines(text: bytes) -> Iterator[dict[str, Any]]:
+    for line in text.splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            yield row
+
+
+def find_runs(*roots: str | Path) -> list[Run]:
+    """All runs directly under ``roots`` (the published ones, then the user's own, by default), by name within each root.
+
+    A folder counts as a run when it has a config.json or a model.safetensors; roots that do not exist are empty.
+    """
+    runs = []
+    for root in map(Path, roots or (PUBLISHED, PRIVATE)):
+        if root.is_dir():
+            folders = sorted(child for child in root.iterdir() if child.is_dir())
+            runs += [Run(folder) for folder in folders if (folder / CONFIG).is_file() or (folder / MODEL).is_file()]
+    return runs
+
+
+def find_run(path: str | Path) -> Run:
+    """The run at ``path``: a folder, a .safetensors file, or the bare name of a published or own run.
+
+    Raises:
+        ValueError: there is none; the sentence lists the runs at hand.
+    """
+    for candidate in (Path(path), PUBLISHED / path, PRIVATE / path):
+        run = Run(candidate)
+        if candidate.is_file() or (candidate / CONFIG).is_file() or (candidate / MODEL).is_file():
+            return run
+    known = ", ".join(str(run.path.relative_to(ROOT)) for run in find_runs()) or "none yet"
+    raise ValueError(f"no run at {str(path)!r}: give a run folder or a .safetensors file (at hand: {known})")

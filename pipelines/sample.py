@@ -1,0 +1,175 @@
+"""Generation: ``python -m pipelines.sample checkpoints/NAME --num-images 60 --seed 0 --out DIR``.
+
+Writes DIR/images/00000.png …, DIR/grid.png (rows = timesteps, columns = images) and DIR/denoising.gif. Image i of a seed is
+the same whatever the number of images or processes: each has its own noise, and chunks are cut by image number.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tyro.conf import OmitArgPrefixes, Positional
+
+from .command_line import DONE, run_command
+from .images import Pixels, enlarge, film_strip, gif_bytes, montage, png_bytes, to_uint8
+from .runs import atomic
+
+if TYPE_CHECKING:
+    from diffusion_core.samplers import Step
+
+    from .model import LoadedModel
+    from .runs import Run
+
+SHOWN_IMAGES = 64  # columns of grid.png and images of denoising.gif, however many are generated
+SHOWN_ROWS = 21  # rows of grid.png
+
+
+@dataclass(frozen=True)
+class SamplingRequest:
+    """What to generate. Together with the weights it determines every pixel."""
+
+    num_images: int = 16
+    """How many images."""
+    seed: int = 0
+    """Image i of a seed always starts from the same noise."""
+    sampler: str = "dpmpp_2m"
+    """ddpm, ddim, heun, dpmpp_2m or ipndm: a key of diffusion_core.samplers.SAMPLERS."""
+    steps: int = 20
+    """Sampling steps, from 1 to the length of the model's schedule. (Heun makes two network calls a step.)"""
+    eta: float = 0.0
+    """Fresh noise of ddim: 0 is deterministic, 1 as noisy as ddpm."""
+    spacing: str = "trailing"
+    """How timesteps are chosen: trailing, leading, linspace or log_snr."""
+
+
+def load_model(path: str | Path | Run, **options: Any) -> LoadedModel:
+    """Load a trained model; see :func:`pipelines.model.load_model`, which is imported only now because it needs torch."""
+    from .model import load_model
+
+    return load_model(path, **options)
+
+
+def sample(model: LoadedModel, request: SamplingRequest, images: Sequence[int] | None = None) -> Iterator[Step]:
+    """Generate images, yielding every step.
+
+    Args:
+        model: see :func:`load_model`.
+        request: what to generate.
+        images: which image numbers of the request; all of them by default. The subset looks the same as in the whole.
+
+    Yields:
+        Steps with x and x0 of shape (len(images), C, H, W), float32 on the model's device; in the last one both are the
+        sample, in [−1, 1].
+
+    Raises:
+        ValueError: before the first step, for an unknown sampler or spacing, or numbers out of range.
+    """
+    from diffusion_core.noise import SeededNoise
+    from diffusion_core.samplers import SAMPLERS
+    from diffusion_core.schedules import sampling_timesteps
+
+    if request.sampler not in SAMPLERS:
+        raise ValueError(f"unknown sampler {request.sampler!r}: choose one of {', '.join(SAMPLERS)}")
+    if request.num_images < 1:
+        raise ValueError(f"num_images={request.num_images}: choose 1 or more")
+    if request.eta and request.sampler != "ddim":
+        raise ValueError(f"eta={request.eta} is for the ddim sampler: leave it at 0 with {request.sampler}")
+    timesteps = sampling_timesteps(model.schedule, request.steps, request.spacing)
+    noise = SeededNoise(request.seed, model.image_shape, range(request.num_images) if images is None else images)
+    options = {"eta": request.eta} if request.sampler == "ddim" else {}
+    start = noise.initial(model.device)
+    return SAMPLERS[request.sampler](model.denoiser, start, timesteps, model.schedule, noise=noise, **options)
+
+
+def shown_rows(count: int, rows: int) -> list[int]:
+    """At most ``rows`` of ``count`` indices, evenly spread, first and last included."""
+    return sorted({round(i) for i in np.linspace(0, count - 1, min(count, rows))})
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Generate images with a trained model."""
+
+    run: Positional[Path]
+    """A run folder, a .safetensors file, or the name of a run at hand."""
+    request: OmitArgPrefixes[SamplingRequest] = field(default_factory=SamplingRequest)
+    out: Path = Path("samples")
+    """The folder to write."""
+    batch_size: int = 16
+    """Images computed at once; more are made in chunks, so memory does not grow with their number."""
+
+
+def main(arguments: Sample) -> int:
+    """Generate and write; the exit code."""
+    if arguments.batch_size < 1:
+        raise ValueError(f"batch_size={arguments.batch_size}: choose 1 or more")
+    from accelerate import PartialState
+    from tqdm import tqdm
+
+    state = PartialState()  # under `accelerate launch`, every process takes every n-th chunk
+    model = load_model(arguments.run, device=state.device)
+    request = arguments.request
+    sample(model, request, images=[0])  # refuses what cannot be done before anything is written
+    metadata = request_metadata(model, request)
+    starts = range(0, request.num_images, arguments.batch_size)
+    steps_in_all = request.steps * len(starts[state.process_index :: state.num_processes])
+    frames: dict[int, list[tuple[float, Pixels]]] = {}
+    with tqdm(total=steps_in_all, unit="step", desc=model.name, disable=not state.is_local_main_process) as progress:
+        for start in starts[state.process_index :: state.num_processes]:
+            numbers = range(start, min(start + arguments.batch_size, request.num_images))
+            shown = max(0, min(SHOWN_IMAGES, numbers.stop) - start)
+            for step in sample(model, request, numbers):
+                if shown:
+                    frames.setdefault(step.index, []).append((step.timestep, to_uint8(step.x[:shown])))
+                progress.update(step.index < request.steps)
+            for number, image in zip(numbers, to_uint8(step.x), strict=True):
+                path = arguments.out / "images" / f"{number:05d}.png"
+                _write(path, png_bytes(image, metadata | {"image": number}))
+    if state.num_processes > 1:
+        from accelerate.utils import gather_object
+
+        # Chunks went out in turn, so they come back in turn.
+        parts = gather_object([frames])
+        frames = {
+            index: [part[index][turn] for turn in range(len(starts)) for part in parts if turn < len(part.get(index, []))]
+            for index in parts[0]
+        }
+    if state.is_main_process:
+        _write_overview(arguments.out, frames, metadata)
+        print(f"{arguments.out}: {request.num_images} images, grid.png, denoising.gif")
+    return DONE
+
+
+def request_metadata(model: LoadedModel, request: SamplingRequest) -> dict[str, Any]:
+    """What goes into every PNG: enough to make the same image again."""
+    return {"run": model.name, "fingerprint": model.fingerprint, "request": asdict(request)}
+
+
+def _write_overview(out: Path, frames: dict[int, list[tuple[float, Pixels]]], metadata: dict[str, Any]) -> None:
+    indices = sorted(frames)
+    images = {index: np.concatenate([part for _, part in frames[index]]) for index in indices}
+    rows = [indices[i] for i in shown_rows(len(indices), SHOWN_ROWS)]
+    labels = ["sample" if index == indices[-1] else f"t = {frames[index][0][0]:.0f}" for index in rows]
+    _write(out / "grid.png", png_bytes(film_strip([images[index] for index in rows], labels), metadata))
+    _write(out / "denoising.gif", denoising_gif([images[index] for index in indices]))
+
+
+def denoising_gif(frames: Sequence[Pixels]) -> bytes:
+    """A GIF of montages of (N, H, W, C) frames, the last one held for a moment."""
+    factor = max(1, 64 // frames[0].shape[1])
+    pictures = [enlarge(montage(frame), factor) for frame in frames]
+    return gif_bytes(pictures, [120] * (len(pictures) - 1) + [1500])
+
+
+def _write(path: Path, content: bytes) -> None:
+    with atomic(path) as temporary:
+        temporary.write_bytes(content)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(Sample, main, "pipelines.sample"))

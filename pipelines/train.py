@@ -1,0 +1,75 @@
+"""The training pipeline: ``python -m pipelines.train --data fashion_mnist --unet attention --out runs/my-run``.
+
+Everything random is a function of (seed, step): which images, their mirroring, their timesteps, their noise. So a run that
+is stopped, or killed, and resumed logs the same losses as one that never stopped, and the number of processes or
+accumulated parts a batch is split into does not change what is learnt.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import OmitArgPrefixes
+
+from .command_line import DONE, INTERRUPTED, run_command
+from .config import RunConfig
+from .runs import CONFIG, PRIVATE, Run
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a diffusion model and write it as a run folder."""
+
+    config: OmitArgPrefixes[RunConfig] = field(default_factory=RunConfig)
+    out: Path | None = None
+    """The run folder to write; runs/<data>-<unet> by default."""
+    resume: Path | None = None
+    """Continue this run exactly where its last saved state left it. Its settings come from the run itself."""
+    time_limit: float | None = None
+    """Stop after this many minutes, saving first; resume to go on."""
+    tracker: tuple[Literal["wandb", "tensorboard"], ...] = ()
+    """Also log to Weights & Biases or TensorBoard."""
+
+
+def choose_run(arguments: Train) -> tuple[Run, RunConfig]:
+    """The folder to write and the configuration to follow.
+
+    Raises:
+        ValueError: the folder is taken, there is nothing to resume, or a resumed run was given settings.
+    """
+    if arguments.resume is not None:
+        if arguments.config != RunConfig() or arguments.out is not None:
+            raise ValueError("--resume takes all settings from the run itself: give it alone, or start a new run with --out")
+        run = Run(arguments.resume)
+        if not (run.path / CONFIG).is_file():
+            raise ValueError(f"no run to resume at {run.path}: it has no {CONFIG}")
+        return run, run.config
+    config = arguments.config
+    out = arguments.out
+    if out is None:
+        stem = f"{Path(config.data.data).name}-{config.network.unet}"
+        names = (stem if number == 1 else f"{stem}-{number}" for number in range(1, sys.maxsize))
+        out = next(PRIVATE / name for name in names if not (PRIVATE / name).exists())
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} already exists: choose another --out, or continue it with --resume {out}")
+    return Run(out), config
+
+
+def main(arguments: Train) -> int:
+    """Train or resume; the exit code."""
+    run, config = choose_run(arguments)
+    from .trainer import Trainer  # loads torch: not before the arguments make sense
+
+    trainer = Trainer(run, config, arguments.tracker)
+    finished = trainer.fit(arguments.time_limit)
+    if trainer.is_main:
+        state = "finished" if finished else f"stopped at step {trainer.step}; continue with --resume {run.path}"
+        print(f"{run.path}: {state}")
+    return INTERRUPTED if trainer.interrupted else DONE
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(Train, main, "pipelines.train"))

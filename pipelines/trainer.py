@@ -1,0 +1,419 @@
+"""The training loop on Accelerate, and the state that makes a resume exact."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.metadata import version
+
+import numpy as np
+import torch
+from accelerate import Accelerator, PartialState
+from torch import Tensor
+from torchvision.transforms import v2
+from tqdm import tqdm
+
+from diffusion_core.noise import SeededNoise
+from diffusion_core.samplers import dpmpp_2m
+from diffusion_core.schedules import sampling_timesteps
+
+from .config import OptimizerConfig, RunConfig
+from .data import load_images, resolve
+from .devices import has_fast_bfloat16
+from .ema import ExponentialMovingAverage
+from .images import enlarge, montage, png_bytes, to_uint8
+from .model import make_denoiser, make_loss, make_network
+from .runs import SAMPLES, STATE, Run, atomic, read_tensors, write_tensors
+
+TIMESTEP_BINS = 20  # of the validation loss by timestep
+SAMPLE_STEPS = 20  # of DPM-Solver++(2M), for the grids made while training
+
+
+def _stream(*key: int) -> int:
+    """A 64-bit seed from a key such as (seed, step)."""
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+
+
+class Shuffle:
+    """An endless sequence of image numbers: every epoch is a permutation that only (seed, epoch) decides."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.size, self.seed = size, seed
+        self._epochs: dict[int, np.ndarray] = {}
+
+    def _epoch(self, epoch: int) -> np.ndarray:
+        if epoch not in self._epochs:
+            self._epochs = {key: order for key, order in self._epochs.items() if key >= epoch - 1}
+            self._epochs[epoch] = np.random.default_rng((self.seed, epoch)).permutation(self.size)
+        return self._epochs[epoch]
+
+    def batch(self, start: int, count: int) -> Tensor:
+        """Image numbers ``start`` … ``start + count − 1`` of the sequence, (count,) int64."""
+        positions = range(start, start + count)
+        return torch.tensor([self._epoch(i // self.size)[i % self.size] for i in positions])
+
+
+def learning_rate(config: OptimizerConfig, step: int) -> float:
+    """The learning rate of optimiser step ``step`` (from 0): linear warm-up, then a cosine to 0, or constant."""
+    if step < config.warmup_steps:
+        return config.lr * (step + 1) / config.warmup_steps
+    if config.lr_schedule == "constant":
+        return config.lr
+    progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    return config.lr * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+
+def make_accelerator(config: RunConfig, run: Run, trackers: Sequence[str]) -> Accelerator:
+    """An Accelerator with the run's precision and trackers.
+
+    Raises:
+        ValueError: a precision that this hardware lacks, a tracker that is not installed, or a batch that the processes
+            cannot share equally.
+    """
+    for tracker in trackers:
+        if importlib.util.find_spec(tracker) is None:
+            raise ValueError(f"--tracker {tracker} needs the package {tracker!r}: pip install {tracker}")
+    precision = config.optimizer.precision
+    if precision == "auto":
+        precision = "bf16" if has_fast_bfloat16(PartialState().device) else "no"
+    accelerator = Accelerator(
+        mixed_precision=precision,
+        gradient_accumulation_steps=config.optimizer.accumulation,
+        log_with=list(trackers) or None,
+        project_dir=run.path / "trackers" if trackers else None,
+    )
+    parts = accelerator.num_processes * config.optimizer.accumulation
+    if config.optimizer.batch_size % parts:
+        raise ValueError(
+            f"batch_size={config.optimizer.batch_size} cannot be split into {parts} equal parts "
+            f"({accelerator.num_processes} processes, accumulation {config.optimizer.accumulation})"
+        )
+    return accelerator
+
+
+class Trainer:
+    """One run being trained.
+
+    Args:
+        run: the folder to write; where it holds a saved state, training goes on from there.
+        config: what to train. Open settings are filled in and the whole is written to the folder.
+        trackers: "wandb", "tensorboard".
+
+    Attributes:
+        step: optimiser steps done.
+        interrupted: whether SIGINT or SIGTERM ended :meth:`fit`.
+    """
+
+    def __init__(self, run: Run, config: RunConfig, trackers: Sequence[str] = ()) -> None:
+        self.accelerator = make_accelerator(config, run, trackers)
+        self.run = run
+        data = resolve(config.data)
+        with self.accelerator.main_process_first():
+            train, held_out = load_images(data, config.seed)
+        for problem in train.skipped[:5] if self.is_main else ():
+            print(f"skipped {problem}")
+        if len(train.skipped) > 5 and self.is_main:
+            print(f"skipped {len(train.skipped) - 5} more unreadable images")
+        channels, height, width = train.images.shape[1:]
+        self.config = replace(
+            config,
+            data=data,
+            image_shape=(channels, height, width),
+            versions=config.versions
+            or {name: version(name) for name in ("torch", "torchvision", "accelerate", "datasets", "numpy")},
+        )
+        self.device = self.accelerator.device
+        self.loss = make_loss(config.diffusion)
+        network = make_network(self.config, config.seed).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._refuse_wrong_size(network)
+        self.images = train.images.to(self.device)
+        self.held_out = held_out.images.to(self.device)
+        self.shuffle = Shuffle(len(self.images), config.seed)
+        self.ema = ExponentialMovingAverage(network, config.optimizer.ema_half_life, config.optimizer.ema_ramp_up)
+        self.network = network
+        adamw = torch.optim.AdamW(
+            network.parameters(),
+            lr=config.optimizer.lr,
+            betas=config.optimizer.betas,
+            weight_decay=config.optimizer.weight_decay,
+            fused=self.device.type in ("cpu", "cuda"),
+        )
+        self.model, self.optimizer = self.accelerator.prepare(network, adamw)
+        self.step = 0
+        self.seconds = 0.0
+        self.interrupted = False
+        self._losses: list[Tensor] = []  # of the steps since the last logged line, on the device
+        self._grad_norms: list[Tensor] = []
+        self._restore()
+        if self.is_main:
+            run.write_config(self.config)
+        if trackers:
+            self.accelerator.init_trackers("noisescope", config={"run": run.name}, init_kwargs={"wandb": {"dir": run.path}})
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes the run's files."""
+        return self.accelerator.is_main_process
+
+    @property
+    def images_seen(self) -> int:
+        """Training images so far, repetitions counted."""
+        return self.step * self.config.optimizer.batch_size
+
+    def _refuse_wrong_size(self, network: torch.nn.Module) -> None:
+        """Fail before the first step, not in it, where the network cannot take these images."""
+        assert self.config.image_shape is not None
+        with torch.no_grad():
+            network(torch.zeros(1, *self.config.image_shape, device=self.device), torch.zeros(1, device=self.device))
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """This process's share of the current step, in ``accumulation`` parts: x0 in [−1, 1], noise, timesteps.
+
+        The whole batch is drawn everywhere and cut, so that its randomness does not depend on how it is split.
+        """
+        size = self.config.optimizer.batch_size
+        seed = _stream(self.config.seed, 1, self.step)
+        on_cpu, on_device = torch.Generator().manual_seed(seed), torch.Generator(self.device).manual_seed(seed)
+        index = self.shuffle.batch(self.images_seen, size)
+        t = self.loss.sample_timesteps(size, on_cpu)
+        mirrored = torch.rand(size, generator=on_cpu) < 0.5 if self.config.data.flip else torch.zeros(size, dtype=torch.bool)
+        noise = torch.randn(size, *self.images.shape[1:], generator=on_device, device=self.device)
+        parts = torch.arange(size).chunk(self.accelerator.num_processes)[self.accelerator.process_index]
+        for part in parts.chunk(self.config.optimizer.accumulation):
+            x0 = self.images[index[part].to(self.device)]
+            flips = mirrored[part].to(self.device).view(-1, 1, 1, 1)
+            x0 = torch.where(flips, v2.functional.horizontal_flip(x0), x0) if self.config.data.flip else x0
+            yield x0.float() / 127.5 - 1, noise[part.to(self.device)], t[part]
+
+    def train_step(self) -> None:
+        """One optimiser step and one step of the moving average."""
+        optimizer = self.config.optimizer
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(optimizer, self.step)
+        losses, grad_norm = [], None
+        for x0, noise, t in self._batches():
+            with self.accelerator.accumulate(self.model):
+                loss = self.loss(self.model, x0, noise, t).mean()
+                self.accelerator.backward(loss)
+                if self.accelerator.sync_gradients:
+                    grad_norm = self.accelerator.clip_grad_norm_(self.model.parameters(), optimizer.max_grad_norm)
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+            losses.append(loss.detach())
+        self.step += 1
+        self.ema.update(self.network, self.images_seen, optimizer.batch_size)
+        self._losses.append(torch.stack(losses).mean())
+        self._grad_norms.append(torch.as_tensor(grad_norm, device=self.device).detach())
+
+    def _collect(self) -> tuple[list[float], list[float]]:
+        """Losses and gradient norms since the last logged line, the same in all processes.
+
+        Raises:
+            ValueError: one of the losses is not finite.
+        """
+        if not self._losses:
+            return [], []
+        losses: Tensor = self.accelerator.reduce(torch.stack(self._losses).float(), "mean")  # type: ignore[assignment]
+        numbers = losses.tolist()
+        for steps_ago, loss in enumerate(reversed(numbers)):
+            if not math.isfinite(loss):
+                bad = self.step - steps_ago
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError(
+                f"the loss became {numbers[bad - self.step - 1]} at step {bad}: training stopped, {self._last_save()}; "
+                f"start again with a smaller --lr (it was {self.config.optimizer.lr:g}) or --precision no"
+            )
+        return numbers, torch.stack(self._grad_norms).float().tolist()
+
+    def _last_save(self) -> str:
+        if not (self.run.path / STATE).is_file():
+            return f"nothing had been saved yet in {self.run.path}"
+        saved = json.loads(read_tensors(self.run.path / STATE)[1]["progress"])["step"]
+        return f"the last good state, of step {saved}, is kept in {self.run.path}"
+
+    def log(self, evaluate: bool) -> None:
+        """Append one line to metrics.jsonl."""
+        losses, grad_norms = self._collect()
+        self._losses, self._grad_norms = [], []
+        row = {
+            "step": self.step,
+            "images_seen": self.images_seen,
+            "seconds": round(self.seconds, 3),
+            "loss": sum(losses) / len(losses),
+            "lr": learning_rate(self.config.optimizer, self.step - 1),
+            "grad_norm": sum(grad_norms) / len(grad_norms),
+        }
+        if self.is_main:
+            if evaluate:
+                by_timestep = self.validation_loss()
+                row |= {"val_loss": sum(by_timestep) / len(by_timestep), "loss_by_timestep": by_timestep}
+            self.run.append_metrics(row)
+            numbers = {key: value for key, value in row.items() if isinstance(value, float)}
+            self.accelerator.log(numbers, step=self.step)
+
+    @torch.no_grad()
+    def validation_loss(self) -> list[float]:
+        """Mean loss of the EMA weights on the held-out images in each of TIMESTEP_BINS equal ranges of timesteps.
+
+        Images, timesteps and noise are the same at every call.
+        """
+        count = len(self.held_out)
+        timesteps = self.loss.schedule.num_timesteps
+        generator = torch.Generator().manual_seed(_stream(self.config.seed, 2))
+        noise = torch.randn(self.held_out.shape, generator=generator)
+        # Timesteps cover the schedule evenly, each bin by as many images as any other.
+        t = ((torch.randperm(count, generator=generator) + 0.5) / count * timesteps).long()
+        losses = []
+        for part in torch.arange(count).split(256):
+            x0 = self.held_out[part.to(self.device)].float() / 127.5 - 1
+            with self.accelerator.autocast():
+                losses.append(self.loss(self.ema.network, x0, noise[part].to(self.device), t[part]).float().cpu())
+        values = torch.cat(losses).double()
+        bins = t * TIMESTEP_BINS // timesteps
+        sums = torch.zeros(TIMESTEP_BINS, dtype=torch.float64).index_add_(0, bins, values)
+        counts = torch.bincount(bins, minlength=TIMESTEP_BINS)
+        return (sums / counts.clamp(min=1)).tolist()
+
+    def write_samples(self) -> None:
+        """Write sample grids of the EMA weights and of the raw ones, from the same noise at every call."""
+        assert self.config.image_shape is not None
+        noise = SeededNoise(0, self.config.image_shape, range(self.config.log.sample_images))
+        for suffix, network in (("", self.ema.network), ("-raw", self.network)):
+            denoiser = make_denoiser(network, self.config.diffusion)
+            timesteps = sampling_timesteps(denoiser.schedule, min(SAMPLE_STEPS, denoiser.schedule.num_timesteps))
+            with self.accelerator.autocast():
+                *_, last = dpmpp_2m(denoiser, noise.initial(self.device), timesteps, denoiser.schedule)
+            grid = montage(to_uint8(last.x))
+            with atomic(self.run.path / SAMPLES / f"step-{self.step:08d}{suffix}.png") as temporary:
+                temporary.write_bytes(png_bytes(grid, {"run": self.run.name, "step": self.step, "seed": 0}))
+            for tracker in self.accelerator.trackers:
+                if hasattr(tracker, "log_images"):
+                    tracker.log_images({f"samples{suffix}": enlarge(grid, 2)[None]}, step=self.step)
+
+    def save(self) -> None:
+        """Save the state, then the weights. A kill at any moment leaves the previous files whole."""
+        losses, grad_norms = self._collect()
+        if not self.is_main:
+            return
+        tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        weights = self.ema.network.state_dict()
+        tensors |= {f"ema.{name}": tensor for name, tensor in weights.items()}
+        for name, parameter in self.network.named_parameters():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer.{key}.{name}"] = value
+        scaler = self.accelerator.scaler
+        progress = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "losses": losses,
+            "grad_norms": grad_norms,
+            "scaler": scaler.state_dict() if scaler is not None else None,
+        }
+        write_tensors(self.run.path / STATE, tensors, {"progress": json.dumps(progress)})
+        self.run.write_model(weights, self.config)
+
+    def _restore(self) -> None:
+        """Go back to the last saved state, if there is one, and forget what was logged after it."""
+        for leftover in self.run.path.rglob("*.tmp-*") if self.is_main else ():
+            leftover.unlink()
+        if (self.run.path / STATE).is_file():
+            tensors, metadata = read_tensors(self.run.path / STATE)
+            progress = json.loads(metadata["progress"])
+            for prefix, network in (("network.", self.network), ("ema.", self.ema.network)):
+                own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+                network.load_state_dict(own)
+            for name, parameter in self.network.named_parameters():
+                slots = ("step", "exp_avg", "exp_avg_sq")
+                found = {key: tensors[f"optimizer.{key}.{name}"] for key in slots if f"optimizer.{key}.{name}" in tensors}
+                if found:
+                    like = {key: value.to(parameter.device) if key != "step" else value for key, value in found.items()}
+                    like |= {key: like[key].contiguous(memory_format=_layout(parameter)) for key in slots[1:]}
+                    self.optimizer.state[parameter] = like
+            self.step, self.seconds = progress["step"], progress["seconds"]
+            self._losses = [torch.tensor(loss, device=self.device) for loss in progress["losses"]]
+            self._grad_norms = [torch.tensor(norm, device=self.device) for norm in progress["grad_norms"]]
+            if self.accelerator.scaler is not None and progress["scaler"]:
+                self.accelerator.scaler.load_state_dict(progress["scaler"])
+        if self.is_main:
+            self.run.truncate_metrics(self.step)
+
+    def fit(self, time_limit: float | None = None) -> bool:
+        """Train until the configured number of steps, or until interrupted or out of time; save at the end.
+
+        Args:
+            time_limit: minutes, or None.
+
+        Returns:
+            Whether all steps are done.
+        """
+        log, total = self.config.log, self.config.optimizer.steps
+        size = self.config.optimizer.batch_size
+        started = time.monotonic()
+        before = self.seconds
+        progress = tqdm(
+            total=total * size,
+            initial=self.images_seen,
+            unit="img",
+            unit_scale=True,
+            desc=self.run.name,
+            disable=not self.is_main,
+            smoothing=0.05,
+        )
+        with _signals() as caught, progress:
+            while self.step < total:
+                self.train_step()
+                self.seconds = before + time.monotonic() - started
+                progress.update(size)
+                last = self.step == total
+                evaluate = last or self.step % log.eval_every == 0
+                if evaluate or self.step % log.log_every == 0:
+                    if self.is_main:
+                        progress.set_postfix(loss=f"{float(self._losses[-1]):.4f}", refresh=False)
+                    self.log(evaluate)
+                if self.is_main and (last or self.step % log.sample_every == 0):
+                    self.write_samples()
+                out_of_time = time_limit is not None and time.monotonic() - started > time_limit * 60
+                stop = self._any(bool(caught) or out_of_time)
+                if last or stop or self.step % log.save_every == 0:
+                    self.save()
+                if stop:
+                    break
+        self.interrupted = self._any(bool(caught))
+        self.accelerator.end_training()
+        return self.step >= total
+
+    def _any(self, flag: bool) -> bool:
+        """Whether any process says so; all must leave the loop at the same step."""
+        if self.accelerator.num_processes == 1:
+            return flag
+        return bool(self.accelerator.reduce(torch.tensor(float(flag), device=self.device), "sum").item())  # type: ignore[union-attr]
+
+
+def _layout(parameter: Tensor) -> torch.memory_format:
+    return torch.channels_last if parameter.ndim == 4 else torch.contiguous_format
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """The signals SIGINT and SIGTERM received meanwhile; a second one ends the process as usual."""
+    caught: list[int] = []
+    previous = {}
+
+    def note(number: int, frame: object) -> None:
+        caught.append(number)
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        previous[number] = signal.signal(number, note)
+    try:
+        yield caught
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
