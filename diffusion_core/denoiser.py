@@ -40,9 +40,8 @@ class Denoiser(nn.Module):
     def forward(self, x_t: Tensor, t: float | Tensor, condition: Any = None) -> Tensor:
         """Estimate x0, (B, C, H, W) float32, from the state ``x_t`` at timestep ``t`` (a number or (B,); may be fractional)."""
         t = torch.as_tensor(t)
-        alpha, sigma = self.schedule.at(t)
         output = self.network(x_t, t.reshape(-1).to(x_t.device, torch.float32), condition)
-        if t.ndim == 0:
-            alpha, sigma = alpha.item(), sigma.item()
+        levels = self.schedule.at(t)
+        alpha, sigma = levels if t.ndim else (level.item() for level in levels)
         x0 = x0_from_prediction(self.prediction, output.float(), x_t.float(), alpha, sigma)
         return x0 if self.data_range is None else x0.clamp(*self.data_range)

@@ -115,7 +115,7 @@ def main(arguments: Sample) -> int:
     model = load_model(arguments.run, device=state.device)
     request = arguments.request
     sample(model, request, images=[0])  # refuses what cannot be done before anything is written
-    metadata = request_metadata(model, request)
+    metadata = metadata_of(model.name, model.fingerprint, request)
     starts = range(0, request.num_images, arguments.batch_size)
     steps_in_all = request.steps * len(starts[state.process_index :: state.num_processes])
     frames: dict[int, list[tuple[float, Pixels]]] = {}
@@ -145,9 +145,9 @@ def main(arguments: Sample) -> int:
     return DONE
 
 
-def request_metadata(model: LoadedModel, request: SamplingRequest) -> dict[str, Any]:
+def metadata_of(run: str, fingerprint: str, request: SamplingRequest) -> dict[str, Any]:
     """What goes into every PNG: enough to make the same image again."""
-    return {"run": model.name, "fingerprint": model.fingerprint, "request": asdict(request)}
+    return {"run": run, "fingerprint": fingerprint, "request": asdict(request)}
 
 
 def _write_overview(out: Path, frames: dict[int, list[tuple[float, Pixels]]], metadata: dict[str, Any]) -> None:

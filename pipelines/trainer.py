@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import torch
@@ -219,7 +220,7 @@ class Trainer:
         """
         if not self._losses:
             return [], []
-        losses: Tensor = self.accelerator.reduce(torch.stack(self._losses).float(), "mean")  # type: ignore[assignment]
+        losses: Tensor = self.accelerator.reduce(torch.stack(self._losses).float(), "mean")
         numbers = losses.tolist()
         for steps_ago, loss in enumerate(reversed(numbers)):
             if not math.isfinite(loss):
@@ -241,7 +242,7 @@ class Trainer:
         """Append one line to metrics.jsonl."""
         losses, grad_norms = self._collect()
         self._losses, self._grad_norms = [], []
-        row = {
+        row: dict[str, Any] = {
             "step": self.step,
             "images_seen": self.images_seen,
             "seconds": round(self.seconds, 3),
@@ -392,7 +393,7 @@ class Trainer:
         """Whether any process says so; all must leave the loop at the same step."""
         if self.accelerator.num_processes == 1:
             return flag
-        return bool(self.accelerator.reduce(torch.tensor(float(flag), device=self.device), "sum").item())  # type: ignore[union-attr]
+        return bool(self.accelerator.reduce(torch.tensor(float(flag), device=self.device), "sum").item())
 
 
 def _layout(parameter: Tensor) -> torch.memory_format:
@@ -403,17 +404,17 @@ def _layout(parameter: Tensor) -> torch.memory_format:
 def _signals() -> Iterator[list[int]]:
     """The signals SIGINT and SIGTERM received meanwhile; a second one ends the process as usual."""
     caught: list[int] = []
-    previous = {}
+    previous: dict[int, Any] = {}
 
     def note(number: int, frame: object) -> None:
         caught.append(number)
         for signum, handler in previous.items():
             signal.signal(signum, handler)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        previous[number] = signal.signal(number, note)
+    for stopping in (signal.SIGINT, signal.SIGTERM):
+        previous[stopping] = signal.signal(stopping, note)
     try:
         yield caught
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)

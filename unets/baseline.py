@@ -84,13 +84,13 @@ class BaselineUNet(nn.Module):
         for level, stages in enumerate(self.encoder):
             if level > 0:
                 h = self.downs[level - 1](h)
-            for stage in stages:
+            for stage in stages:  # type: ignore[attr-defined]
                 h = stage(h, embedding, condition)
                 skips.append(h)
         for stage in self.middle:
             h = stage(h, embedding, condition)
         for level in reversed(range(len(self.decoder))):
-            for merge, stage in zip(self.merges[level], self.decoder[level], strict=True):
+            for merge, stage in zip(self.merges[level], self.decoder[level], strict=True):  # type: ignore[call-overload]
                 h = stage(merge(torch.cat([h, skips.pop()], dim=1)), embedding, condition)
             if level > 0:
                 h = self.ups[level - 1](h)
@@ -103,11 +103,11 @@ class BaselineUNet(nn.Module):
         return out.permute(0, 3, 1, 2).contiguous()
 
     def _check(self, x_t: Tensor) -> None:
-        height, width = x_t.shape[-2:]
         if x_t.ndim != 4 or x_t.shape[1] != self.image_channels:
             raise ValueError(
                 f"images of shape {tuple(x_t.shape)}: this network takes (B, {self.image_channels}, height, width)"
             )
+        height, width = x_t.shape[2:]
         if height % self.downsampling or width % self.downsampling or not height * width:
             raise ValueError(
                 f"images of {height}×{width} pixels: this network halves the side {len(self.downs)} times, "

@@ -8,10 +8,13 @@ a convolution's bias while sampling.
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Layer = TypeVar("Layer", bound=nn.Module)
 
 GROUP_WIDTH = 32  # channels of one normalisation group
 HEAD_WIDTH = 64  # channels of one attention head (Dhariwal & Nichol 2021, table 2)
@@ -78,7 +81,8 @@ class ResBlock(nn.Module):
         shift = self.embed(embedding)  # (B, channels) or (1, channels)
         h = self.norm(x)
         if shift.shape[0] == 1:
-            h = F.conv2d(h, self.conv_in.weight, (self.conv_in.bias + shift[0]).to(self.conv_in.bias.dtype), padding=1)
+            bias = (self.conv_in.bias + shift[0]).to(self.conv_in.weight.dtype)
+            h = F.conv2d(h, self.conv_in.weight, bias, padding=1)
         else:
             h = add_per_image(self.conv_in(h), shift)
         return x + self.conv_out(F.silu(h))
@@ -133,7 +137,7 @@ class Upsample(nn.Conv2d):
         return F.interpolate(super().forward(x), scale_factor=2.0, mode="nearest")
 
 
-def zero_initialised(layer: nn.Module) -> nn.Module:
+def zero_initialised(layer: Layer) -> Layer:
     """Mark a layer to start at zero, so that its residual branch starts as the identity (Nichol & Dhariwal 2021)."""
     layer.starts_at_zero = True  # type: ignore[assignment]
     return layer

@@ -1,0 +1,133 @@
+"""The network to compare with: a diffusers ``UNet2DModel`` of the same size and cost as one of ours.
+
+Its widths, blocks per level and time-embedding width are searched; the number of levels, so the resolutions, and the levels
+that attend are those of our network.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations_with_replacement, product
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from unets.baseline import BaselineUNet
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # about optional parts of diffusers that are not installed
+    from diffusers import UNet2DModel
+    from diffusers.utils import logging
+
+logging.set_verbosity_error()  # it warns at every change of precision
+
+IMAGE_SIDE = 32
+WIDTHS = range(32, 193, 32)  # its group norm has 32 groups
+EXAMPLE_HEAD_WIDTH = 8  # attention_head_dim where its examples leave it alone
+HEAD_WIDTHS = (EXAMPLE_HEAD_WIDTH, 32, None)  # None is one head; all give the same parameters and FLOPs
+LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+
+
+@dataclass(frozen=True)
+class Size:
+    """Number of weights, and floating-point operations of one image (a multiply-add is two)."""
+
+    parameters: int
+    flops: int
+
+    @classmethod
+    def of(cls, network: nn.Module, image_channels: int) -> Size:
+        """The size of ``network`` for one square image of side IMAGE_SIDE."""
+        device = next(network.parameters()).device
+        image = torch.zeros(1, image_channels, IMAGE_SIDE, IMAGE_SIDE, device=device)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network(image, torch.zeros(1, device=device))
+        return cls(count_parameters(network), counter.get_total_flops())
+
+    def __str__(self) -> str:
+        return f"{self.parameters / 1e6:.2f} M parameters, {self.flops / 1e9:.3f} GFLOP an image"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """The arguments of a ``UNet2DModel`` and its size."""
+
+    options: dict[str, Any]
+    size: Size
+
+    @property
+    def head_widths(self) -> tuple[int | None, ...]:
+        """The head widths worth trying: one, of no effect, without attention."""
+        return HEAD_WIDTHS if self.options["add_attention"] else HEAD_WIDTHS[:1]
+
+    def describe(self, layout: str, head_width: int | None) -> str:
+        """A memory format and a head width in words."""
+        heads = "one head" if head_width is None else f"heads of {head_width}"
+        return f"{layout}, {heads}" if self.options["add_attention"] else layout
+
+    def build(self, head_width: int | None = EXAMPLE_HEAD_WIDTH) -> UNet2DModel:
+        """The network in float32 with random weights; ``head_width`` None gives one head."""
+        return UNet2DModel(**self.options, attention_head_dim=head_width)
+
+    def __str__(self) -> str:
+        options = self.options
+        embedding = options["time_embedding_dim"] or 4 * options["block_out_channels"][0]
+        return (
+            f"block_out_channels={options['block_out_channels']}, layers_per_block={options['layers_per_block']}, "
+            f"time_embedding_dim={embedding}: {self.size}"
+        )
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Number of weights."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def find_peer(network: BaselineUNet) -> Peer:
+    """The ``UNet2DModel`` whose parameters and FLOPs are nearest to those of ``network``: the larger deviation decides.
+
+    Raises:
+        ValueError: none has within a tenth of its parameters.
+    """
+    target = Size.of(network, network.image_channels)
+    near = []
+    for options in _candidates(network):
+        with torch.device("meta"):  # sizes need no weights
+            candidate = UNet2DModel(**options)
+        if abs(count_parameters(candidate) / target.parameters - 1) < 0.1:
+            near.append(Peer(options, Size.of(candidate, network.image_channels)))
+    if not near:
+        raise ValueError(f"no UNet2DModel with widths {WIDTHS} has about {target.parameters} parameters: widen the search")
+    return min(near, key=lambda peer: _deviation(peer.size, target))
+
+
+def _deviation(size: Size, target: Size) -> float:
+    return max(abs(size.parameters / target.parameters - 1), abs(size.flops / target.flops - 1))
+
+
+def _candidates(network: BaselineUNet) -> Iterator[dict[str, Any]]:
+    levels = len(network.encoder)
+    attends = [level in getattr(network, "attention_levels", ()) for level in range(levels)]
+    shared = {
+        "sample_size": IMAGE_SIDE,
+        "in_channels": network.image_channels,
+        "out_channels": network.image_channels,
+        "down_block_types": tuple("AttnDownBlock2D" if attend else "DownBlock2D" for attend in attends),
+        "up_block_types": tuple("AttnUpBlock2D" if attend else "UpBlock2D" for attend in reversed(attends)),
+        "add_attention": attends[-1],
+    }
+    for widths, layers, embedding in product(combinations_with_replacement(WIDTHS, levels), (1, 2), (None, network.dim)):
+        yield shared | {"block_out_channels": widths, "layers_per_block": layers, "time_embedding_dim": embedding}
+
+
+def fill_zeros(network: nn.Module, std: float = 0.02) -> nn.Module:
+    """Give random weights to layers that start at zero, so that no measurement multiplies by nothing but zeros."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if not parameter.any():
+                parameter.normal_(std=std)
+    return network

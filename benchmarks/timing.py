@@ -1,0 +1,85 @@
+"""Paired timing: every variant is measured in turn, again and again, so that a slow moment of the machine hits all alike."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+
+WIDE = 0.1  # a spread (interquartile range over median) above this is worth a warning
+
+Run = Callable[[], object]  # what is timed
+Times = np.ndarray  # (repetitions,) seconds; the i-th of every variant were measured one after the other
+
+
+def interleaved(variants: dict[str, Run], repetitions: int, warm_up: int = 1) -> dict[str, Times]:
+    """Time ``variants`` round-robin (A B C A B C …), after ``warm_up`` rounds that do not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    for _ in range(warm_up + repetitions):
+        for name, run in variants.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: np.array(values[warm_up:]) for name, values in seconds.items()}
+
+
+def fastest(variants: dict[str, Run], repetitions: int = 3) -> str:
+    """The name of the variant with the smallest median, from a short interleaved trial."""
+    times = interleaved(variants, repetitions)
+    return min(times, key=lambda name: float(np.median(times[name])))
+
+
+def ratio(slow: Times, fast: Times) -> float:
+    """How many times as fast ``fast`` is: the median of the ratios of paired measurements."""
+    return float(np.median(slow / fast))
+
+
+def with_quartiles(values: np.ndarray, digits: int = 2) -> str:
+    """ "median (lower quartile – upper quartile)"."""
+    low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
+    return f"{median:.{digits}f} ({low:.{digits}f} – {high:.{digits}f})"
+
+
+def spread(times: Times) -> float:
+    """Interquartile range over median."""
+    low, median, high = np.quantile(times, (0.25, 0.5, 0.75))
+    return float((high - low) / median)
+
+
+def spread_warning(times: dict[str, Times]) -> str:
+    """A sentence that names the variants whose spread is wide; empty if there is none."""
+    wide = [f"{name} {spread(values):.0%}" for name, values in times.items() if spread(values) > WIDE]
+    return f"**Wide spread** (interquartile range over median): {', '.join(wide)}; measure on an idle machine." if wide else ""
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table, its first column aligned left and the others right."""
+    rule = ["---", *["--:"] * (len(header) - 1)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *rows))
+
+
+def machine() -> str:
+    """Processor, threads, bfloat16 instructions, versions, date and command: what a measurement means nothing without."""
+    kinds = {"AMX": torch.cpu._is_amx_tile_supported(), "AVX-512": torch.cpu._is_avx512_bf16_supported()}
+    bfloat16 = next((kind for kind, there in kinds.items() if there), "emulated")
+    # The module was started as python -m package.name, which sys.argv does not tell.
+    command = shlex.join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
+    return (
+        f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, bfloat16: {bfloat16} · "
+        f"torch {torch.__version__} · {datetime.now(UTC):%Y-%m-%d} · `{command}`"
+    )
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

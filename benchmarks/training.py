@@ -1,0 +1,147 @@
+"""Training beside diffusers: ``python -m benchmarks.training``.
+
+Images per second of whole optimiser steps on networks of equal parameters and FLOPs, everything eager, in one process and
+interleaved. A step draws timesteps and noise, noises the images, predicts, goes back, clips the gradients, lets AdamW move
+the weights and the moving average follow:
+
+* ours as ``pipelines.trainer`` does it: mixed bfloat16 where the hardware has it, channels-last, fused AdamW;
+* ours in float32;
+* diffusers as its unconditional training example does it: float32, contiguous, heads of 8 channels, AdamW as it comes;
+* diffusers at its best: the same in mixed bfloat16, with the memory format and head width that win a trial in the same run.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+import torch.nn.functional as F
+import tyro
+from diffusers import DDPMScheduler
+from diffusers.training_utils import EMAModel
+from torch import Tensor, nn
+
+from diffusion_core.losses import DenoisingLoss
+from diffusion_core.schedules import make_schedule
+from pipelines.config import OptimizerConfig
+from pipelines.devices import compute_dtype
+from pipelines.ema import ExponentialMovingAverage
+from unets import build_network
+
+from .peers import IMAGE_SIDE, LAYOUTS, Peer, Size, fill_zeros, find_peer
+from .timing import Run, fastest, interleaved, machine, ratio, spread_warning, table, with_quartiles
+
+SHIPPED, FLOAT32, EXAMPLE, BEST = "ours", "ours, float32", "diffusers, as its example", "diffusers, at its best"
+HEADER = ("what", "images/s (quartiles)", "ours is faster")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Time training steps of our networks and of diffusers' of equal size."""
+
+    networks: tuple[str, ...] = ("baseline", "attention")
+    batch: int = 64
+    repetitions: int = 15
+    """Interleaved rounds that count."""
+    image_channels: int = 1
+    quick: bool = False
+    """Two rounds at batch 16: to see that it runs, not to measure."""
+
+
+def autocast(dtype: torch.dtype) -> AbstractContextManager[None]:
+    """Mixed precision as Accelerate sets it up; nothing for float32."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16)
+
+
+def our_step(network: nn.Module, x0: Tensor, dtype: torch.dtype) -> Run:
+    """What ``pipelines.trainer.Trainer.train_step`` does after it has picked the images."""
+    config = OptimizerConfig()
+    network = network.to(memory_format=torch.channels_last)
+    loss_of = DenoisingLoss(make_schedule("cosine", 1000))
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
+    )
+    average = ExponentialMovingAverage(network, config.ema_half_life, config.ema_ramp_up)
+
+    def run() -> None:
+        noise, t = torch.randn(x0.shape), loss_of.sample_timesteps(len(x0))
+        with autocast(dtype):
+            loss = loss_of(network, x0, noise, t).mean()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), config.max_grad_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        average.update(network, config.ema_half_life, len(x0))
+
+    return run
+
+
+def their_step(network: nn.Module, x0: Tensor, dtype: torch.dtype) -> Run:
+    """The step of diffusers' unconditional training example, with its settings and its moving average."""
+    scheduler = DDPMScheduler(num_train_timesteps=1000)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, betas=(0.95, 0.999), weight_decay=1e-6, eps=1e-8)
+    average = EMAModel(network.parameters(), decay=0.9999, use_ema_warmup=True)
+
+    def run() -> None:
+        noise, t = torch.randn_like(x0), torch.randint(1000, (len(x0),))
+        with autocast(dtype):
+            output = network(scheduler.add_noise(x0, noise, t), t).sample
+        loss = F.mse_loss(output.float(), noise)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        average.step(network.parameters())
+
+    return run
+
+
+def their_best(peer: Peer, x0: Tensor) -> tuple[str, Run]:
+    """diffusers in mixed bfloat16 with the memory format and head width that are fastest, and their names."""
+    steps = {}
+    for layout, head in product(LAYOUTS, peer.head_widths):
+        network = peer.build(head).to(memory_format=LAYOUTS[layout])
+        steps[peer.describe(layout, head)] = their_step(network, x0.contiguous(memory_format=LAYOUTS[layout]), torch.bfloat16)
+    best = fastest(steps)
+    return best, steps[best]
+
+
+def report(name: str, arguments: Arguments) -> str:
+    """The measurement of one network as Markdown."""
+    channels = arguments.image_channels
+    x0 = torch.rand(arguments.batch, channels, IMAGE_SIDE, IMAGE_SIDE) * 2 - 1
+    ours = [fill_zeros(build_network(name, image_channels=channels)) for _ in range(2)]
+    size, peer = Size.of(ours[0], channels), find_peer(ours[0])
+    choice, best = their_best(peer, x0)
+    steps = {
+        SHIPPED: our_step(ours[0], x0, compute_dtype(x0.device)),
+        FLOAT32: our_step(ours[1], x0, torch.float32),
+        EXAMPLE: their_step(peer.build(), x0, torch.float32),
+        BEST: best,
+    }
+    times = interleaved(steps, arguments.repetitions, warm_up=2)
+    rows = [
+        [what, with_quartiles(len(x0) / seconds, 1), "" if what == SHIPPED else f"{ratio(seconds, times[SHIPPED]):.2f}×"]
+        for what, seconds in times.items()
+    ]
+    remarks = [f"Batch {len(x0)}. diffusers is fastest with {choice}.", spread_warning(times)]
+    sizes = f"Ours: {size}. diffusers: {peer}."
+    return "\n".join(
+        [f"### {name}", "", sizes, "", table(HEADER, rows), "", *(f"- {remark}" for remark in remarks if remark), ""]
+    )
+
+
+def main(arguments: Arguments) -> None:
+    """Print one table for each network."""
+    if arguments.quick:
+        arguments = Arguments(arguments.networks, 16, 2, arguments.image_channels)
+    torch.manual_seed(0)
+    print(f"{machine()}\n")
+    for name in arguments.networks:
+        print(report(name, arguments), flush=True)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments, description=__doc__))

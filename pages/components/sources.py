@@ -1,0 +1,84 @@
+"""Where a page gets an image from: a model's samples, a dataset, or an upload."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+from pages.components import BOUND
+from pages.components.runs import runs_by_name
+from pipelines.config import DataConfig
+from pipelines.data import PRESETS, fit_image, image_column, open_dataset, open_image, resolve, split_names, to_8_bit
+from pipelines.images import Pixels
+
+GENERATED, DATASET, UPLOAD = "A generated image", "A dataset", "An upload"
+UPLOAD_SIDE = 128  # larger uploads are shrunk: the noise of a pixel should be visible
+
+
+def choose_image() -> Pixels:
+    """Widgets that choose one image; (H, W, C) uint8. Stops the page with a sentence where there is none yet."""
+    kind = st.segmented_control("Image", [GENERATED, DATASET, UPLOAD], default=GENERATED, required=True, key="source", **BOUND)
+    try:
+        image = {GENERATED: _generated, DATASET: _from_dataset, UPLOAD: _uploaded}[kind]()
+    except ValueError as error:
+        st.error(str(error))
+        st.stop()
+    if image is None:
+        st.stop()
+    pixels = np.asarray(image)
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _generated() -> Image.Image | None:
+    """One image of a run's newest sample grid, which is on disk: no network is run for it."""
+    runs = {name: run for name, run in runs_by_name(with_weights=True).items() if run.samples()}
+    if not runs:
+        st.info("No run with sample grids yet: choose a dataset or upload an image.")
+        return None
+    run_column, number_column = st.columns([3, 1])
+    run = runs[run_column.selectbox("Run", list(runs), key="source_run", **BOUND)]
+    config = run.config
+    assert config.image_shape is not None
+    side, gap = config.image_shape[1], 2
+    with Image.open(list(run.samples().values())[-1]) as grid:
+        columns = (grid.width - gap) // (side + gap)
+        count = config.log.sample_images
+        number = number_column.number_input("Image", 0, count - 1, 0, key="source_number", **BOUND)
+        top, left = (gap + int(place) * (side + gap) for place in divmod(int(number), columns))
+        return grid.crop((left, top, left + side, top + side))
+
+
+def _from_dataset() -> Image.Image | None:
+    name_column, number_column = st.columns([3, 1])
+    name = name_column.selectbox(
+        "Dataset: a short name, a hub id or a local folder",
+        list(PRESETS),
+        accept_new_options=True,
+        key="dataset",
+        **BOUND,
+    )
+    number = number_column.number_input("Image", 0, None, 0, key="dataset_image", **BOUND)
+    return _dataset_image(name, int(number))
+
+
+@st.cache_data(max_entries=64, show_spinner="Opening the dataset…")
+def _dataset_image(name: str, number: int) -> Image.Image:
+    import datasets
+
+    config = resolve(DataConfig(data=name))
+    splits = open_dataset(name)
+    split = splits[split_names(splits, config)[0]]
+    column = image_column(split)
+    cell = split.cast_column(column, datasets.Image(decode=False))[number % len(split)][column]
+    return fit_image(to_8_bit(open_image(cell["bytes"] or cell["path"])), config.image_size or 64, config.fit or "crop")
+
+
+def _uploaded() -> Image.Image | None:
+    file = st.file_uploader(
+        "PNG, JPEG, WebP, GIF, BMP or TIFF", type=["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"]
+    )
+    if file is None:
+        return None
+    image = to_8_bit(open_image(file))
+    return fit_image(image, min(UPLOAD_SIDE, max(min(image.size), 8)), "crop")

@@ -1,0 +1,119 @@
+"""Publish a run: ``python -m pipelines.publish runs/NAME checkpoints/NAME``.
+
+Copies what others need (weights as bfloat16, configuration, metrics, some sample grids) and writes a model card from what
+the run recorded. The state for resuming stays behind.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tyro.conf import Positional
+
+from .command_line import DONE, run_command
+from .config import RunConfig
+from .runs import METRICS, Run, atomic, read_tensors, write_text
+
+KEPT_GRIDS = 8  # sample grids, evenly spread over training
+
+
+@dataclass(frozen=True)
+class Publish:
+    """Copy a run without its resume state and write its model card."""
+
+    run: Positional[Path]
+    """The run folder."""
+    out: Positional[Path]
+    """The folder to write."""
+    notes: Path | None = None
+    """A Markdown file to append to the card: the data's licence, what the model is bad at."""
+
+
+def training_command(config: RunConfig, name: str) -> str:
+    """The command that trains such a run; settings at their defaults are left out."""
+    return " ".join(["python -m pipelines.train", *_flags(config, RunConfig()), f"--out runs/{name}"])
+
+
+def _flags(config: Any, default: Any) -> Iterator[str]:
+    for field in fields(config):
+        value, usual = getattr(config, field.name), getattr(default, field.name)
+        if field.name in ("image_shape", "versions"):
+            continue
+        if hasattr(value, "__dataclass_fields__"):
+            yield from _flags(value, usual)
+        elif value != usual or field.name in ("data", "unet"):
+            values = value if isinstance(value, tuple) else (value,)
+            yield f"--{field.name.replace('_', '-')} {' '.join(shlex.quote(str(item)) for item in values)}"
+
+
+def model_card(run: Run, parameters: int) -> str:
+    """Markdown: what the model is, how it was made, and how good it is, from the run's own records."""
+    config, metrics = run.config, run.metrics()
+    if metrics.empty:
+        raise ValueError(f"run {run.name!r} has no metrics: there is nothing to report in a model card")
+    last = metrics.iloc[-1]
+    validated = metrics.dropna(subset=["val_loss"]) if "val_loss" in metrics else metrics[:0]
+    channels, height, width = config.image_shape or (0, 0, 0)
+    lines = [
+        f"# {run.name}",
+        "",
+        f"{config.network.unet.capitalize()} U-Net with {parameters / 1e6:.2f} M parameters for {height}×{width} images with "
+        f"{channels} channel{'s' if channels > 1 else ''}, trained on `{config.data.data}`.",
+        "",
+        f"![Samples after {int(last['step'])} steps](samples/{list(run.samples().values())[-1].name})",
+        "",
+        "## Use",
+        "",
+        "```",
+        f"python -m pipelines.sample checkpoints/{run.name} --num-images 60 --out samples",
+        "```",
+        "",
+        "## Training",
+        "",
+        "```",
+        training_command(config, run.name),
+        "```",
+        "",
+        f"- {int(last['step']):,} steps of {config.optimizer.batch_size} images, {int(last['images_seen']):,} images seen, "
+        f"{last['seconds'] / 60:.0f} minutes",
+        f"- {config.diffusion.prediction}-prediction, {config.diffusion.schedule} schedule of {config.diffusion.timesteps} "
+        f"timesteps, {config.diffusion.loss} loss with {config.diffusion.weighting} weights",
+        f"- training loss {last['loss']:.4f} at the end",
+    ]
+    if len(validated):
+        held_out = f"EMA weights, {config.data.held_out_images} held-out images"
+        lines.append(f"- validation loss {validated['val_loss'].iloc[-1]:.4f} ({held_out})")
+    lines.append("- " + ", ".join(f"{name} {number}" for name, number in config.versions.items()))
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: Publish) -> int:
+    """Copy, convert, describe; the exit code."""
+    run, published = Run(arguments.run), Run(arguments.out)
+    if published.path.exists() and any(published.path.iterdir()):
+        raise ValueError(f"{published.path} already exists: choose another folder, or remove it first")
+    config, weights = run.config, read_tensors(run.model_path)[0]
+    notes = arguments.notes.read_text(encoding="utf-8") if arguments.notes else ""
+    card = model_card(run, sum(tensor.numel() for tensor in weights.values()))
+    published.write_config(config)
+    published.write_model({name: tensor.bfloat16() for name, tensor in weights.items()}, config)
+    grids = list(run.samples().values())
+    kept = sorted({round(i) for i in np.linspace(0, len(grids) - 1, KEPT_GRIDS)})
+    for source in [run.path / METRICS, *(grids[i] for i in kept)]:
+        target = published.path / source.relative_to(run.path)
+        with atomic(target) as temporary:
+            shutil.copyfile(source, temporary)
+    write_text(published.path / "README.md", card.replace(f"# {run.name}", f"# {published.name}", 1) + notes)
+    print(f"{published.path}: {published.model_path.stat().st_size / 2**20:.1f} MiB of weights, {len(kept)} sample grids")
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(Publish, main, "pipelines.publish"))
