@@ -6,22 +6,18 @@ that attend are those of our network.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations_with_replacement, product
 from typing import Any
 
 import torch
+from diffusers import UNet2DModel
+from diffusers.utils import logging
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from unets.baseline import BaselineUNet
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # about optional parts of diffusers that are not installed
-    from diffusers import UNet2DModel
-    from diffusers.utils import logging
 
 logging.set_verbosity_error()  # it warns at every change of precision
 

@@ -1,7 +1,7 @@
 """Sampling beside diffusers: ``python -m benchmarks.sampling``.
 
-Milliseconds per image and network call of whole sampling loops with the same solver, DPM-Solver++(2M), on networks of equal
-parameters and FLOPs, everything eager, in one process and interleaved:
+Milliseconds per image and network call of whole sampling loops on the CPU with the same solver, DPM-Solver++(2M), on
+networks of equal parameters and FLOPs, everything eager, in one process and interleaved:
 
 * ours as it is shipped: the fastest precision of ``pipelines.devices``, channels-last;
 * ours in float32;
@@ -21,7 +21,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 import tyro
 from diffusers import DPMSolverMultistepScheduler
 from torch import Tensor, nn
@@ -32,12 +31,18 @@ from diffusion_core.schedules import make_schedule, sampling_timesteps
 from pipelines.devices import compute_dtype
 from unets import build_network
 
+from .ceiling import ceilings, convolutions
 from .peers import IMAGE_SIDE, LAYOUTS, Peer, Size, fill_zeros, find_peer
 from .timing import Run, Times, fastest, interleaved, machine, ratio, spread_warning, table, with_quartiles
 
-CONVOLUTIONS = ((64, 32), (128, 16), (128, 8))  # (channels, side) of the 3×3 convolutions in our networks
-CEILING_FLOPS = 2e9  # of one measurement of a convolution, so that it is long enough to time
 SHIPPED, FLOAT32, EXAMPLE, BEST = "ours", "ours, float32", "diffusers, as its examples", "diffusers, at its best"
+DTYPES = {
+    SHIPPED: compute_dtype(torch.device("cpu")),
+    FLOAT32: torch.float32,
+    EXAMPLE: torch.float32,
+    BEST: torch.bfloat16,
+}
+HEADER = ("batch, what", "ms per image and call (quartiles)", "ours is faster", "GFLOP/s", "of the ceiling")
 AROUND_OURS, AROUND_THEIRS = "our sampler alone", "diffusers' sampler alone"
 
 
@@ -110,57 +115,6 @@ def samplers_alone(noise: Tensor, steps: int) -> dict[str, Run]:
 
 
 @dataclass(frozen=True)
-class Convolution:
-    """Repeated 3×3 convolutions, channels-last, that together cost ``flops``."""
-
-    channels: int
-    side: int
-    batch: int
-    dtype: torch.dtype
-
-    @property
-    def name(self) -> str:
-        """What it is, for people."""
-        return f"{_short(self.dtype)} convolution of {self.channels} channels at {self.side}×{self.side}"
-
-    @property
-    def flops(self) -> int:
-        """Of one measurement."""
-        return self.calls * self._flops_of_call
-
-    @property
-    def calls(self) -> int:
-        """How many make up one measurement."""
-        return max(1, round(CEILING_FLOPS / self._flops_of_call))
-
-    @property
-    def _flops_of_call(self) -> int:
-        return 2 * 9 * self.channels**2 * self.side**2 * self.batch
-
-    def prepare(self) -> Run:
-        """What to time."""
-        shape = (self.batch, self.channels, self.side, self.side)
-        x = torch.randn(shape).to(self.dtype, memory_format=torch.channels_last)
-        layer = nn.Conv2d(self.channels, self.channels, 3, padding=1).to(self.dtype, memory_format=torch.channels_last)
-
-        @torch.no_grad()
-        def run() -> None:
-            for _ in range(self.calls):
-                F.conv2d(x, layer.weight, layer.bias, padding=1)
-
-        return run
-
-
-def ceilings(times: dict[str, Times], convolutions: list[Convolution]) -> dict[torch.dtype, tuple[float, str]]:
-    """By precision: GFLOP/s of the fastest convolution, and which one that is."""
-    best: dict[torch.dtype, tuple[float, str]] = {}
-    for convolution in convolutions:
-        rate = convolution.flops / float(np.median(times[convolution.name])) / 1e9
-        best[convolution.dtype] = max(best.get(convolution.dtype, (0.0, "")), (rate, convolution.name))
-    return best
-
-
-@dataclass(frozen=True)
 class Comparison:
     """What is compared for one of our networks."""
 
@@ -175,41 +129,45 @@ class Comparison:
         network = build_network(name, image_channels=image_channels)
         return cls(name, Size.of(network, image_channels), find_peer(network), image_channels)
 
-    def measure(self, batch: int, steps: int, repetitions: int) -> tuple[list[list[str]], list[str]]:
-        """The rows of the table for one batch size, and remarks."""
-        noise = torch.randn(batch, self.image_channels, IMAGE_SIDE, IMAGE_SIDE)
-        shipped = compute_dtype(noise.device)
+    def loops(self, noise: Tensor, steps: int) -> tuple[dict[str, Run], str]:
+        """The four samplings of ``noise``, and what diffusers' best is."""
         choice, best = their_best(self.peer, noise, steps)
+        shipped = our_network(self.name, self.image_channels, DTYPES[SHIPPED])
+        float32 = our_network(self.name, self.image_channels, DTYPES[FLOAT32])
         loops = {
-            SHIPPED: our_loop(our_network(self.name, self.image_channels, shipped), noise, steps),
-            FLOAT32: our_loop(our_network(self.name, self.image_channels, torch.float32), noise, steps),
+            SHIPPED: our_loop(shipped, noise, steps),
+            FLOAT32: our_loop(float32, noise, steps),
             EXAMPLE: their_loop(self.peer.build().eval(), noise, steps),
             BEST: best,
         }
-        dtypes = {SHIPPED: shipped, FLOAT32: torch.float32, EXAMPLE: torch.float32, BEST: torch.bfloat16}
-        around = samplers_alone(noise, steps)
-        convolutions = [Convolution(*shape, batch, dtype) for dtype in set(dtypes.values()) for shape in CONVOLUTIONS]
-        times = interleaved(loops | around | {each.name: each.prepare() for each in convolutions}, repetitions)
+        return loops, choice
 
-        best_rates = ceilings(times, convolutions)
-        rows = []
-        for name in loops:
-            per_call = times[name] / (batch * steps)
-            rate = (self.size if name in (SHIPPED, FLOAT32) else self.peer.size).flops / float(np.median(per_call)) / 1e9
-            share = rate / best_rates[dtypes[name]][0]
-            quotient = "" if name == SHIPPED else f"{ratio(times[name], times[SHIPPED]):.2f}×"
-            rows.append([f"{batch}, {name}", with_quartiles(1000 * per_call), quotient, f"{rate:.0f}", f"{share:.0%}"])
-        per_step = {name: 1000 * float(np.median(times[name])) / steps for name in around}
+    def measure(self, batch: int, steps: int, repetitions: int) -> tuple[list[list[str]], list[str]]:
+        """The rows of the table for one batch size, and remarks."""
+        noise = torch.randn(batch, self.image_channels, IMAGE_SIDE, IMAGE_SIDE)
+        loops, choice = self.loops(noise, steps)
+        layers = convolutions(batch, sorted(set(DTYPES.values()), key=str))
+        times = interleaved(
+            loops | samplers_alone(noise, steps) | {layer.name: layer.prepare() for layer in layers}, repetitions
+        )
+        best = ceilings(times, layers)
+        rows = [self.row(name, times, batch, steps, best[DTYPES[name]][0]) for name in loops]
+        outside, theirs_outside = (1000 * float(np.median(times[name])) / steps for name in (AROUND_OURS, AROUND_THEIRS))
+        rates = "; ".join(f"{rate:.0f} GFLOP/s ({what})" for rate, what in best.values())
         remarks = [
-            f"Batch {batch}: diffusers is fastest with {choice}; "
-            f"outside the network a step takes {per_step[AROUND_OURS]:.2f} ms (diffusers {per_step[AROUND_THEIRS]:.2f} ms); "
-            f"ceilings: {'; '.join(f'{rate:.0f} GFLOP/s ({name})' for rate, name in best_rates.values())}.",
+            f"Batch {batch}: diffusers is fastest with {choice}; outside the network a step takes {outside:.2f} ms "
+            f"(diffusers {theirs_outside:.2f} ms); ceilings: {rates}.",
             spread_warning({name: times[name] for name in loops}),
         ]
         return rows, [remark for remark in remarks if remark]
 
-
-HEADER = ("batch, what", "ms per image and call (quartiles)", "ours is faster", "GFLOP/s", "of the ceiling")
+    def row(self, name: str, times: dict[str, Times], batch: int, steps: int, ceiling: float) -> list[str]:
+        """One line of the table."""
+        per_call = times[name] / (batch * steps)
+        size = self.size if name in (SHIPPED, FLOAT32) else self.peer.size
+        rate = size.flops / float(np.median(per_call)) / 1e9
+        quotient = "" if name == SHIPPED else f"{ratio(times[name], times[SHIPPED]):.2f}×"
+        return [f"{batch}, {name}", with_quartiles(1000 * per_call), quotient, f"{rate:.0f}", f"{rate / ceiling:.0%}"]
 
 
 def report(name: str, arguments: Arguments) -> str:
@@ -232,10 +190,6 @@ def main(arguments: Arguments) -> None:
     print(f"{machine()}\n")
     for name in arguments.networks:
         print(report(name, arguments), flush=True)
-
-
-def _short(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 if __name__ == "__main__":

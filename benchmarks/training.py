@@ -1,8 +1,8 @@
 """Training beside diffusers: ``python -m benchmarks.training``.
 
-Images per second of whole optimiser steps on networks of equal parameters and FLOPs, everything eager, in one process and
-interleaved. A step draws timesteps and noise, noises the images, predicts, goes back, clips the gradients, lets AdamW move
-the weights and the moving average follow:
+Images per second of whole optimiser steps on the CPU, on networks of equal parameters and FLOPs, everything eager, in one
+process and interleaved. A step draws timesteps and noise, noises the images, predicts, goes back, clips the gradients, lets
+AdamW move the weights and the moving average follow:
 
 * ours as ``pipelines.trainer`` does it: mixed bfloat16 where the hardware has it, channels-last, fused AdamW;
 * ours in float32;

@@ -18,9 +18,9 @@ class SeededNoise:
     on the CPU from a stream of its own, keyed by (seed, image, draw).
 
     Attributes:
-        seed: 0 or greater.
+        seed: from 0 to 2³² − 1.
         image_shape: (C, H, W).
-        images: which images of that seed, one number (0 or greater) a row.
+        images: which images of that seed, one number (from 0 to 2³² − 1) a row.
     """
 
     seed: int
@@ -28,8 +28,10 @@ class SeededNoise:
     images: Sequence[int]
 
     def __post_init__(self) -> None:
-        if self.seed < 0 or any(image < 0 for image in self.images):
-            raise ValueError(f"seed={self.seed}, images={self.images}: seeds and image numbers are 0 or greater")
+        # Larger numbers would fill two words of the stream's key, and could then meet another image's key.
+        for name, number in [("seed", self.seed), *(("image number", image) for image in self.images)]:
+            if not 0 <= number < 2**32:
+                raise ValueError(f"{name} {number}: choose a whole number from 0 to {2**32 - 1}")
 
     def _draw(self, draw: int, device: torch.device | str) -> Tensor:
         # One generator an image: NumPy's seed sequence hashes the three numbers into independent streams.

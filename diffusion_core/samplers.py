@@ -230,7 +230,7 @@ def dpmpp_2m(
         nonlocal previous
         length = there.log_ratio - here.log_ratio
         target = x0
-        if previous is not None:
+        if previous is not None and previous[1] > 0:  # a schedule may have rows of equal levels
             earlier, earlier_length = previous
             target = x0 + 0.5 * length / earlier_length * (x0 - earlier)
         previous = (x0, length)
@@ -261,10 +261,12 @@ def ipndm(
     def update(index: int, x: Tensor, x0: Tensor, here: _Level, there: _Level) -> Tensor:
         slopes.insert(0, noise_from_x0(x0, x, here.alpha, here.sigma))
         del slopes[4:]
+        if len(slopes) == 1:  # perhaps from pure noise, where alpha is 0
+            return _towards(x, x0, here, there)
         weights = _ADAMS_BASHFORTH[len(slopes) - 1]
         slope = sum((w * s for w, s in zip(weights, slopes, strict=True)), torch.zeros_like(x))
-        target = x0 if here.alpha == 0 else (x - here.sigma * slope) / here.alpha
-        return _towards(x, target, here, there)
+        # The history turns the slope, which moves the x0 that DDIM's step aims at.
+        return _towards(x, x0 - here.sigma / here.alpha * (slope - slopes[0]), here, there)
 
     return _integrate(_Estimator(denoise, condition), x, _levels(schedule, timesteps), update)
 

@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -137,6 +136,8 @@ def rescale_zero_terminal_snr(schedule: NoiseSchedule) -> NoiseSchedule:
     first, last = schedule.alpha[0], schedule.alpha[-1]
     if last == 0:
         return schedule
+    if first == last:
+        raise ValueError(f"schedule {schedule.name!r} needs at least 2 different timesteps to end in pure noise")
     if not torch.allclose(schedule.alpha.square() + schedule.sigma.square(), torch.ones((), dtype=torch.float64)):
         raise ValueError(f"schedule {schedule.name!r} does not preserve variance, so it cannot be rescaled")
     alpha = (schedule.alpha - last) * (first / (first - last))
@@ -173,11 +174,17 @@ def _log_snr(schedule: NoiseSchedule, steps: int) -> Tensor:
     A schedule that ends in pure noise has no finite log-SNR there: its last timestep comes first, the others are equal
     steps over the rest.
     """
-    level = schedule.log_snr.numpy()
-    finite = level[np.isfinite(level)]
-    wanted = np.linspace(finite[-1], finite[0], steps)
-    # The table falls with t and np.interp wants it to rise, so it is read backwards.
-    timesteps = torch.from_numpy(np.interp(wanted, finite[::-1], np.arange(len(finite))[::-1]))
+    rows = int(schedule.log_snr.isfinite().sum())
+    level, alpha, sigma = schedule.log_snr[:rows], schedule.alpha[:rows], schedule.sigma[:rows]
+    timesteps = torch.zeros(steps, dtype=torch.float64)
+    if rows > 1:
+        wanted = torch.linspace(float(level[-1]), float(level[0]), steps, dtype=torch.float64)
+        # Between two rows alpha and sigma are linear in t, so alpha/sigma = r is a linear equation for t.
+        row = torch.searchsorted(-level, -wanted).clamp(1, rows - 1) - 1
+        ratio = (wanted / 2).exp()
+        falls, rises = alpha[row] - alpha[row + 1], sigma[row + 1] - sigma[row]
+        timesteps = row + ((alpha[row] - ratio * sigma[row]) / (falls + ratio * rises)).clamp(0, 1)
+        timesteps[-1] = 0
     timesteps[0] = schedule.num_timesteps - 1
     return timesteps
 

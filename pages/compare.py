@@ -13,6 +13,7 @@ from pages.components.generation import (
     generation_queue,
 )
 from pages.components.runs import runs_by_name, stop_without_runs
+from pipelines.generation import MAX_FRAMES
 from pipelines.sample import SamplingRequest
 
 st.title("Compare", anchor=False)
@@ -72,7 +73,7 @@ shown_names, comparison = st.session_state["comparison"]
 def show() -> None:
     """The comparison as it stands; runs by itself while it grows, and computes nothing."""
     active = comparison.active
-    last = max(column.request.steps for column in comparison.columns)
+    index = MAX_FRAMES  # the newest frame, as long as they come
     view_column, step_column = st.columns([1, 2], vertical_alignment="bottom")
     view = view_column.segmented_control(
         "Show", list(VIEWS), default="x", required=True, format_func=VIEWS.__getitem__, key="view", **BOUND
@@ -91,7 +92,7 @@ def show() -> None:
         st.warning("Cancelled. What had been computed is shown; press Generate to start again.")
     for name, column, place in zip(shown_names, comparison.columns, st.columns(len(shown_names)), strict=True):
         with place:
-            draw_column(name, column, view, last if active else index)
+            draw_column(name, column, view, index)
     st.dataframe(cost_table(shown_names, comparison), width="stretch")
     if comparison.status == "done":
         downloads = st.container(horizontal=True)

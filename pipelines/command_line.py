@@ -38,7 +38,7 @@ def describe(error: BaseException) -> str:
     """One sentence about ``error``, for a person."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         where = f" while writing {error.filename}" if error.filename else ""
-        return f"the disk is full{where}: free some space and run the same command again; what was saved before is intact"
+        return f"the disk is full{where}: what was saved before is intact; free some space and go on"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror.lower()}: {error.filename}" if error.filename else error.strerror.lower()
     return " ".join(str(error).split())

@@ -127,7 +127,7 @@ def schedule_curves(
         schedules: (alpha, sigma) tables by name.
         marked: a timestep to mark on all three.
     """
-    figure = make_subplots(rows=1, cols=3, subplot_titles=("alpha: how much image", "sigma: how much noise", "log-SNR"))
+    figure = make_subplots(rows=1, cols=3, subplot_titles=("alpha", "sigma", "log-SNR"))
     for number, (name, (alpha, sigma)) in enumerate(schedules.items()):
         with np.errstate(divide="ignore"):
             curves = (alpha, sigma, 2 * np.log(alpha / sigma))

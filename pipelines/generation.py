@@ -10,20 +10,23 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict, deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Literal
 
 from .command_line import describe
 from .images import Pixels, to_uint8
 from .runs import Run
-from .sample import SamplingRequest, sample
+from .sample import SamplingRequest, sample, shown_rows
 
 if TYPE_CHECKING:
     from .model import LoadedModel
 
 Status = Literal["queued", "running", "done", "cancelled", "failed"]
 CACHE_BYTES = 256 * 2**20
+MAX_FRAMES = 101  # kept of one generation, however many steps it takes
 MODELS_KEPT = 4
 
 
@@ -31,6 +34,7 @@ MODELS_KEPT = 4
 class Frame:
     """One step of a generation, as pixels: (N, H, W, C) uint8 each."""
 
+    index: int
     timestep: float
     x: Pixels
     x0: Pixels
@@ -46,14 +50,24 @@ class Generation:
     run: Run
     request: SamplingRequest
     fingerprint: str
+    image_shape: tuple[int, int, int]
     frames: list[Frame] = field(default_factory=list)
     num_parameters: int = 0
-    from_cache: bool = False
+
+    @property
+    def kept_steps(self) -> list[int]:
+        """Which steps become frames: all of them, or MAX_FRAMES evenly spread, first and last included."""
+        return shown_rows(self.request.steps + 1, MAX_FRAMES)
+
+    @property
+    def steps_done(self) -> int:
+        """Steps whose outcome is on show."""
+        return self.frames[-1].index if self.frames else 0
 
     @property
     def finished(self) -> bool:
         """Whether the last frame is the sample."""
-        return len(self.frames) == self.request.steps + 1
+        return bool(self.frames) and self.steps_done == self.request.steps
 
     @property
     def images_per_second(self) -> float:
@@ -98,14 +112,13 @@ class GenerationQueue:
         Raises:
             ValueError: a run without weights.
         """
-        comparison = Comparison([Generation(run, request, run.fingerprint) for run, request in columns])
+        comparison = Comparison([_new_generation(run, request) for run, request in columns])
         with self._changed:
             for column in comparison.columns:
                 known = self._results.get((column.fingerprint, column.request))
                 if known is not None:
                     self._results.move_to_end((column.fingerprint, column.request))
                     column.frames, column.num_parameters = list(known[0]), known[1]
-                    column.from_cache = True
             if all(column.finished for column in comparison.columns):
                 comparison.status = "done"
             else:
@@ -137,21 +150,10 @@ class GenerationQueue:
 
     def _compute(self, comparison: Comparison) -> bool:
         pending = [column for column in comparison.columns if not column.finished]
-        streams = []
-        for column in pending:
-            model = loaded_model(column.run, column.fingerprint)
-            column.num_parameters = model.num_parameters
-            streams.append(sample(model, column.request))
-        for _ in range(max(column.request.steps for column in pending) + 1):
-            for column, stream in zip(pending, streams, strict=True):
-                if comparison._cancelled:
-                    return False
-                if not column.finished:
-                    before = time.perf_counter()
-                    step = next(stream)
-                    x, x0 = to_uint8(step.x), to_uint8(step.x0)
-                    spent = time.perf_counter() - before + (column.frames[-1].seconds if column.frames else 0.0)
-                    column.frames.append(Frame(step.timestep, x, x0, step.nfe, spent))
+        growing = [_grow(column) for column in pending]
+        for _ in zip_longest(*growing):  # every column takes one step in turn
+            if comparison._cancelled:
+                return False
         for column in pending:
             self._remember(column)
         return True
@@ -161,6 +163,30 @@ class GenerationQueue:
             self._results[column.fingerprint, column.request] = (list(column.frames), column.num_parameters)
             while sum(map(_size, self._results.values())) > CACHE_BYTES and len(self._results) > 1:
                 self._results.popitem(last=False)
+
+
+def _new_generation(run: Run, request: SamplingRequest) -> Generation:
+    shape = run.config.image_shape
+    if shape is None:
+        raise ValueError(f"run {run.name!r} has not started training: its images have no size yet")
+    return Generation(run, request, run.fingerprint, shape)
+
+
+def _grow(column: Generation) -> Iterator[None]:
+    """Compute a generation, one step each time it is asked, keeping some as frames."""
+    model = loaded_model(column.run, column.fingerprint)
+    column.num_parameters = model.num_parameters
+    kept = set(column.kept_steps)
+    stream = sample(model, column.request)
+    seconds = 0.0
+    while not column.finished:
+        before = time.perf_counter()
+        step = next(stream)
+        pictures = (to_uint8(step.x), to_uint8(step.x0)) if step.index in kept else None
+        seconds += time.perf_counter() - before
+        if pictures is not None:
+            column.frames.append(Frame(step.index, step.timestep, *pictures, step.nfe, seconds))
+        yield
 
 
 def _size(result: tuple[list[Frame], int]) -> int:

@@ -51,6 +51,9 @@ def atomic(path: Path) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a failed write does not say where
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -63,15 +66,10 @@ def write_text(path: Path, text: str) -> None:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write a safetensors file whole or not at all."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     with atomic(path) as temporary:
-        try:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, dict(metadata))
-        except SafetensorError as error:  # it wraps the operating system's error in a text
-            if "No space left" in str(error):
-                raise OSError(28, "No space left on device", str(path)) from error
-            raise OSError(f"{path} could not be written: {error}") from error
+        temporary.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, dict(metadata)))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -32,7 +32,7 @@ def pixels(frame: Frame, view: str) -> np.ndarray:
 
 def draw_progress(comparison: Comparison) -> None:
     """A bar that says what is being done, or waited for."""
-    done = sum(max(0, len(column.frames) - 1) for column in comparison.columns)
+    done = sum(column.steps_done for column in comparison.columns)
     total = sum(column.request.steps for column in comparison.columns)
     if comparison.status == "queued":
         position = generation_queue().position(comparison)
@@ -41,32 +41,31 @@ def draw_progress(comparison: Comparison) -> None:
         st.progress(done / total, f"Denoising: {done} of {total} steps")
 
 
-def step_label(frames: list[Frame], index: int, last: int) -> str:
+def frame_label(frame: Frame, column: Generation) -> str:
     """What a row of the film strip, or a grid, is called."""
-    return "sample" if index == last else f"t = {frames[index].timestep:.0f}"
+    return "sample" if frame.index == column.request.steps else f"t = {frame.timestep:.0f}"
 
 
 def draw_column(name: str, column: Generation, view: str, index: int) -> None:
     """One model: its cost, all its images at one step, and its film strip.
 
     Args:
-        index: the step to show; the newest there is if that has not been computed yet.
+        index: the frame to show; the newest there is if that has not been computed yet.
     """
     st.subheader(name, anchor=False)
     frames = list(column.frames)
-    count, last = column.request.num_images, column.request.steps
-    channels, height, width = column.run.config.image_shape or (1, 32, 32)
-    blank = np.full((count, height, width, channels), 128, np.uint8)
-    shown = min(index, len(frames) - 1)
-    images = pixels(frames[shown], view) if frames else blank
-    when = step_label(frames, shown, last) if frames else "waiting for the first step"
+    count = column.request.num_images
+    channels, height, width = column.image_shape
+    blank = np.full((count, height, width, channels), 128, np.uint8)  # holds the place of what is still to come
+    shown = frames[min(index, len(frames) - 1)] if frames else None
+    images = pixels(shown, view) if shown else blank
+    when = frame_label(shown, column) if shown else "waiting for the first step"
     show_grid(images, alt=f"{count} images of {name}: {VIEWS[view]}, {when}")
     st.caption(f"{count} images of seed {column.request.seed}, {grid_columns(count)} a row: {VIEWS[view].lower()}, {when}")
-    rows = shown_rows(last + 1, STRIP_ROWS)
-    ready = [row for row in rows if row < len(frames)]
+    rows = [frames[row] if row < len(frames) else None for row in shown_rows(len(column.kept_steps), STRIP_ROWS)]
     show_film_strip(
-        [pixels(frames[row], view) if row in ready else blank for row in rows],
-        [step_label(frames, row, last) if row in ready else "" for row in rows],
+        [pixels(row, view) if row else blank for row in rows],
+        [frame_label(row, column) if row else "" for row in rows],
         f"Film strip of {name}",
     )
     st.caption("Film strip. Rows: timesteps, from noise to sample. Columns: images, the same noise for every model.")

@@ -1,0 +1,78 @@
+"""Seeded noise depends on seed, image and draw, and on nothing else."""
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from diffusion_core.noise import SeededNoise
+
+SHAPE = (3, 16, 16)
+DRAWS = {"initial": lambda noise: noise.initial(), "step 0": lambda noise: noise.at_step(0), "step 7": lambda n: n.at_step(7)}
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+@pytest.mark.parametrize("images", [[5], [5, 6], [0, 5, 1000], [1000, 5, 0], range(8), list(range(7, -1, -1)), [5, 5]])
+def test_an_image_keeps_its_noise_in_any_batch(images, draw):
+    alone = draw(SeededNoise(3, SHAPE, [5]))[0]
+    batch = draw(SeededNoise(3, SHAPE, images))
+    assert batch.shape == (len(images), *SHAPE)
+    assert batch.dtype == torch.float32
+    for row, image in enumerate(images):
+        assert torch.equal(batch[row], alone) == (image == 5)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 7, 12])
+def test_chunks_together_are_the_whole(chunk):
+    whole = SeededNoise(0, SHAPE, range(12))
+    chunks = [SeededNoise(0, SHAPE, range(start, min(start + chunk, 12))) for start in range(0, 12, chunk)]
+    assert torch.equal(torch.cat([c.initial() for c in chunks]), whole.initial())
+    assert torch.equal(torch.cat([c.at_step(4) for c in chunks]), whole.at_step(4))
+
+
+def test_draws_do_not_depend_on_the_draws_before():
+    first, second = (SeededNoise(1, SHAPE, range(3)) for _ in range(2))
+    forwards = [first.initial(), *(first.at_step(i) for i in range(4))]
+    backwards = [second.at_step(i) for i in (3, 2, 1, 0)] + [second.initial()]
+    for one, other in zip(forwards, reversed(backwards), strict=True):
+        assert torch.equal(one, other)
+    assert torch.equal(first.initial(), forwards[0])
+
+
+def test_every_stream_is_standard_normal_and_uncorrelated_with_every_other():
+    """Seeds, images and draws that differ by one or by a swap: 4,096 numbers each, limits at 5 standard errors."""
+    size = (1, 64, 64)
+    streams = {}
+    for seed, image in itertools.product((0, 1, 2), (0, 1, 2)):
+        noise = SeededNoise(seed, size, [image])
+        streams[seed, image, "initial"] = noise.initial().flatten().double()
+        for step in (0, 1):
+            streams[seed, image, step] = noise.at_step(step).flatten().double()
+    rows = torch.stack(list(streams.values()))
+    n = rows.shape[1]
+    assert rows.mean(1).abs().max() < 5 / math.sqrt(n)
+    assert (rows.var(1) - 1).abs().max() < 5 * math.sqrt(2 / n)
+    assert rows.pow(3).mean(1).abs().max() < 5 * math.sqrt(15 / n)
+    assert (rows.pow(4).mean(1) - 3).abs().max() < 5 * math.sqrt(96 / n)
+    correlation = torch.corrcoef(rows) - torch.eye(len(rows))
+    assert correlation.abs().max() < 5 / math.sqrt(n)
+
+
+@pytest.mark.parametrize(("seed", "images"), [(2**32, [5]), (0, [2**32]), (-1, [0]), (0, [1, -1])])
+def test_numbers_that_do_not_fit_32_bits_are_refused(seed, images):
+    """NumPy splits larger numbers into words of 32 bits: seed 2³², image 5 would meet seed 0, image 1, step 4."""
+    with pytest.raises(ValueError, match="from 0 to 4294967295"):
+        SeededNoise(seed, SHAPE, images)
+    SeededNoise(2**32 - 1, SHAPE, [2**32 - 1]).initial()
+
+
+def test_the_global_random_states_are_neither_read_nor_written():
+    first = SeededNoise(0, SHAPE, range(2)).initial()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(123)
+        before = torch.get_rng_state()
+        again = SeededNoise(0, SHAPE, range(2))
+        assert torch.equal(again.initial(), first)
+        again.at_step(3)
+        assert torch.equal(before, torch.get_rng_state())
