@@ -41,4 +41,4 @@ def describe(error: BaseException) -> str:
         return f"the disk is full{where}: what was saved before is intact; free some space and go on"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror.lower()}: {error.filename}" if error.filename else error.strerror.lower()
-    return " ".join(str(error).split())
+    return " ".join(str(error).split()) or type(error).__name__

@@ -6,6 +6,7 @@ The same dataclasses are the command line of ``pipelines.train``: a field is a f
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -129,7 +130,7 @@ class OptimizerConfig(_Strict):
         for name in ("steps", "batch_size", "accumulation", "ema_half_life"):
             _require(getattr(self, name) >= 1, f"{name}={getattr(self, name)}: choose a whole number of 1 or more")
         for name in ("lr", "max_grad_norm", "ema_ramp_up"):
-            _require(getattr(self, name) > 0, f"{name}={getattr(self, name)}: choose a number above 0")
+            _require(0 < getattr(self, name) < math.inf, f"{name}={getattr(self, name)}: choose a finite number above 0")
         _require(self.warmup_steps >= 0, f"warmup_steps={self.warmup_steps}: choose 0 or more")
         _require(
             self.batch_size % self.accumulation == 0,
@@ -185,7 +186,7 @@ def config_to_json(config: RunConfig) -> str:
     return json.dumps(asdict(config), indent=2, ensure_ascii=False)
 
 
-def config_from_json(text: str, source: str = "config.json") -> RunConfig:
+def config_from_json(text: str | bytes, source: str = "config.json") -> RunConfig:
     """Read a configuration.
 
     Raises:

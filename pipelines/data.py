@@ -103,11 +103,11 @@ def split_names(dataset: DatasetDict, config: DataConfig) -> tuple[str, str | No
 
 
 def to_8_bit(image: Image.Image) -> Image.Image:
-    """Upright, first frame, 8 bits a channel: grey ("L") if it has no colour, else "RGB"; transparency becomes white."""
-    image = ImageOps.exif_transpose(image)
+    """First frame, 8 bits a channel: grey ("L") if it has no colour, else "RGB"; transparency becomes white."""
     if image.mode in ("I", "I;16", "I;16B", "I;16L", "F"):
         values = np.asarray(image, dtype=np.float64)
-        return Image.fromarray((values / max(values.max(), 255.0) * 255).clip(0, 255).astype(np.uint8))
+        scale = 257 if image.mode.startswith("I;16") or values.max() > 255 else 1
+        return Image.fromarray((values / scale).round().clip(0, 255).astype(np.uint8))
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -121,7 +121,9 @@ def fit_image(image: Image.Image, size: int, fit: str) -> Image.Image:
     """A square of ``size`` pixels: the middle of the image ("crop"), or all of it inside a black frame ("pad")."""
     if fit == "pad":
         if max(image.size) > size:
-            image = ImageOps.contain(image, (size, size), Image.Resampling.LANCZOS)
+            scale = size / max(image.size)
+            width, height = (max(1, round(side * scale)) for side in image.size)
+            image = image.resize((width, height), Image.Resampling.LANCZOS)
         square = Image.new(image.mode, (size, size))
         square.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
         return square
@@ -129,7 +131,7 @@ def fit_image(image: Image.Image, size: int, fit: str) -> Image.Image:
 
 
 def open_image(source: bytes | str | Path | io.BytesIO) -> Image.Image:
-    """Decode an image file that may be anything.
+    """Decode an image file that may be anything, upright as its EXIF tag says.
 
     Raises:
         ValueError: it is not a readable image, or it is larger than is reasonable (an attack, or a mistake).
@@ -137,11 +139,11 @@ def open_image(source: bytes | str | Path | io.BytesIO) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
         image.load()
+        return ImageOps.exif_transpose(image)
     except Image.DecompressionBombError as error:
         raise ValueError(f"the image is too large: {error}".replace(", could be decompression bomb DOS attack.", "")) from error
     except (OSError, SyntaxError, ValueError) as error:
         raise ValueError(f"not a readable image: {error}") from error
-    return image
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,19 +209,21 @@ def load_images(config: DataConfig, seed: int = 0) -> tuple[ImageSet, ImageSet]:
         config: a resolved one (see :func:`resolve`).
         seed: fixes which training images are held out, where that is needed.
     """
+    import torch
+
     splits = open_dataset(config.data)
     train_name, held_out_name = split_names(splits, config)
-    train = splits[train_name]
+    train = read_images(splits[train_name], config)
     if held_out_name is not None:
         held_out = splits[held_out_name]
         held_out = held_out.select(range(min(config.held_out_images, len(held_out))))
-    else:
-        if len(train) < 2:
-            raise ValueError(f"{config.data} has {len(train)} images: training needs at least 2, one of them held out")
-        order = np.random.default_rng(seed).permutation(len(train))
-        count = max(1, min(config.held_out_images, len(train) // 10))
-        train, held_out = train.select(np.sort(order[count:])), train.select(np.sort(order[:count]))
-    return _same_channels(read_images(train, config), read_images(held_out, config))
+        return _same_channels(train, read_images(held_out, config))
+    if len(train) < 2:
+        raise ValueError(f"{config.data} has 1 readable image: training needs at least 2, one of them held out")
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(train)))
+    count = max(1, min(config.held_out_images, len(train) // 10))
+    kept, held_out = order[count:].sort().values, order[:count].sort().values
+    return ImageSet(train.images[kept], train.skipped), ImageSet(train.images[held_out])
 
 
 def _same_channels(train: ImageSet, held_out: ImageSet) -> tuple[ImageSet, ImageSet]:

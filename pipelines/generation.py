@@ -7,6 +7,7 @@ again is there at once.
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
 from collections import OrderedDict, deque
@@ -104,7 +105,19 @@ class GenerationQueue:
         self._waiting: deque[Comparison] = deque()
         self._changed = threading.Condition()
         self._results: OrderedDict[tuple[str, SamplingRequest], tuple[list[Frame], int]] = OrderedDict()
-        threading.Thread(target=self._work, name="generation", daemon=True).start()
+        self._closed = False
+        self._worker = threading.Thread(target=self._work, name="generation", daemon=True)
+        self._worker.start()
+        atexit.register(self.close)  # a thread inside a network call must not outlive the interpreter
+
+    def close(self) -> None:
+        """Cancel everything and wait for the network call that is being made."""
+        with self._changed:
+            self._closed = True
+            for comparison in self._waiting:
+                comparison.cancel()
+            self._changed.notify()
+        self._worker.join(timeout=30)
 
     def submit(self, columns: list[tuple[Run, SamplingRequest]]) -> Comparison:
         """Queue a comparison, or answer it from what has been computed before.
@@ -135,7 +148,9 @@ class GenerationQueue:
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting)
+                self._changed.wait_for(lambda: self._waiting or self._closed)
+                if not self._waiting:
+                    return
                 comparison = self._waiting[0]
             if comparison.status == "queued":
                 comparison.status = "running"
@@ -176,6 +191,7 @@ def _grow(column: Generation) -> Iterator[None]:
     """Compute a generation, one step each time it is asked, keeping some as frames."""
     model = loaded_model(column.run, column.fingerprint)
     column.num_parameters = model.num_parameters
+    column.fingerprint = model.fingerprint  # a run in training may have saved again since it was asked for
     kept = set(column.kept_steps)
     stream = sample(model, column.request)
     seconds = 0.0

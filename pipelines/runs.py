@@ -139,7 +139,7 @@ class Run:
         """
         file = self.path / CONFIG
         if file.is_file():
-            return config_from_json(file.read_text(encoding="utf-8"), str(file))
+            return config_from_json(file.read_bytes(), str(file))
         if not self.has_weights:
             raise ValueError(f"no run at {self.path}: a run is a folder with a {CONFIG}")
         with _opened(self.model_path, "numpy") as weights:
@@ -167,7 +167,7 @@ class Run:
         whole = text[: text.rfind(b"\n") + 1]
         try:
             return pd.read_json(io.BytesIO(whole), lines=True) if whole else pd.DataFrame()
-        except ValueError:
+        except (ValueError, TypeError, AttributeError):  # a line that is no JSON object
             return pd.DataFrame(list(_readable_lines(whole)))
 
     def samples(self) -> dict[int, Path]:
@@ -185,7 +185,7 @@ class Run:
 
     def write_model(self, weights: Mapping[str, Tensor], config: RunConfig) -> None:
         """Write model.safetensors, the configuration in its header."""
-        write_tensors(self.model_path, weights, {"config": config_to_json(config), "format": "pt"})
+        write_tensors(self.model_path, weights, {"config": config_to_json(config)})
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Append one line and flush it."""
@@ -197,7 +197,8 @@ class Run:
         """Drop what was logged after ``last_step``, and torn lines: the resumed run writes it anew."""
         file = self.path / METRICS
         if file.is_file():
-            kept = [row for row in _readable_lines(file.read_bytes()) if row.get("step", 0) <= last_step]
+            rows = _readable_lines(file.read_bytes())
+            kept = [row for row in rows if isinstance(row.get("step"), int) and row["step"] <= last_step]
             write_text(file, "".join(json.dumps(row) + "\n" for row in kept))
 
     def delete(self) -> None:

@@ -53,7 +53,7 @@ def choose_run(arguments: Train) -> tuple[Run, RunConfig]:
         stem = f"{Path(config.data.data).name}-{config.network.unet}"
         names = (stem if number == 1 else f"{stem}-{number}" for number in range(1, sys.maxsize))
         out = next(PRIVATE / name for name in names if not (PRIVATE / name).exists())
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or any(".tmp-" not in child.name for child in out.iterdir())):
         raise ValueError(f"{out} already exists: choose another --out, or continue it with --resume {out}")
     return Run(out), config
 

@@ -81,8 +81,11 @@ def make_accelerator(config: RunConfig, run: Run, trackers: Sequence[str]) -> Ac
         if importlib.util.find_spec(tracker) is None:
             raise ValueError(f"--tracker {tracker} needs the package {tracker!r}: pip install {tracker}")
     precision = config.optimizer.precision
+    device = PartialState().device
     if precision == "auto":
-        precision = "bf16" if has_fast_bfloat16(PartialState().device) else "no"
+        precision = "bf16" if has_fast_bfloat16(device) else "no"
+    if precision == "fp16" and device.type == "cpu":
+        raise ValueError("precision=fp16 needs a GPU, and this machine has none: choose bf16, no or auto")
     accelerator = Accelerator(
         mixed_precision=precision,
         gradient_accumulation_steps=config.optimizer.accumulation,
@@ -117,10 +120,8 @@ class Trainer:
         data = resolve(config.data)
         with self.accelerator.main_process_first():
             train, held_out = load_images(data, config.seed)
-        for problem in train.skipped[:5] if self.is_main else ():
-            print(f"skipped {problem}")
-        if len(train.skipped) > 5 and self.is_main:
-            print(f"skipped {len(train.skipped) - 5} more unreadable images")
+        if self.is_main:
+            _report_skipped([*train.skipped, *held_out.skipped])
         channels, height, width = train.images.shape[1:]
         self.config = replace(
             config,
@@ -226,17 +227,25 @@ class Trainer:
             if not math.isfinite(loss):
                 bad = self.step - steps_ago
         if not all(map(math.isfinite, numbers)):
-            raise ValueError(
-                f"the loss became {numbers[bad - self.step - 1]} at step {bad}: training stopped, {self._last_save()}; "
-                f"start again with a smaller --lr (it was {self.config.optimizer.lr:g}) or --precision no"
-            )
+            raise self._diverged(f"the loss became {numbers[bad - self.step - 1]} at step {bad}")
         return numbers, torch.stack(self._grad_norms).float().tolist()
 
-    def _last_save(self) -> str:
-        if not (self.run.path / STATE).is_file():
-            return f"nothing had been saved yet in {self.run.path}"
-        saved = json.loads(read_tensors(self.run.path / STATE)[1]["progress"])["step"]
-        return f"the last good state, of step {saved}, is kept in {self.run.path}"
+    def _refuse_broken_weights(self) -> None:
+        """A loss is measured before its step: the step itself may have broken the weights."""
+        tensors = [*self.network.parameters(), *self.ema.network.parameters()]
+        if not bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all()):
+            raise self._diverged(f"the weights were no longer finite at step {self.step}")
+
+    def _diverged(self, what: str) -> ValueError:
+        if (self.run.path / STATE).is_file():
+            step = json.loads(read_tensors(self.run.path / STATE)[1]["progress"])["step"]
+            kept = f"the last good state, of step {step}, is kept in {self.run.path}"
+        else:
+            kept = f"nothing had been saved yet in {self.run.path}"
+        return ValueError(
+            f"{what}: training stopped, {kept}; "
+            f"start again with a smaller --lr (it was {self.config.optimizer.lr:g}) or --precision no"
+        )
 
     def log(self, evaluate: bool) -> None:
         """Append one line to metrics.jsonl."""
@@ -264,22 +273,23 @@ class Trainer:
 
         Images, timesteps and noise are the same at every call.
         """
-        count = len(self.held_out)
+        # Few images are used several times, so that every bin is measured.
+        count = max(len(self.held_out), 4 * TIMESTEP_BINS)
         timesteps = self.loss.schedule.num_timesteps
         generator = torch.Generator().manual_seed(_stream(self.config.seed, 2))
-        noise = torch.randn(self.held_out.shape, generator=generator)
+        noise = torch.randn(count, *self.held_out.shape[1:], generator=generator)
         # Timesteps cover the schedule evenly, each bin by as many images as any other.
         t = ((torch.randperm(count, generator=generator) + 0.5) / count * timesteps).long()
         losses = []
         for part in torch.arange(count).split(256):
-            x0 = self.held_out[part.to(self.device)].float() / 127.5 - 1
+            x0 = self.held_out[part.to(self.device) % len(self.held_out)].float() / 127.5 - 1
             with self.accelerator.autocast():
                 losses.append(self.loss(self.ema.network, x0, noise[part].to(self.device), t[part]).float().cpu())
         values = torch.cat(losses).double()
-        bins = t * TIMESTEP_BINS // timesteps
-        sums = torch.zeros(TIMESTEP_BINS, dtype=torch.float64).index_add_(0, bins, values)
-        counts = torch.bincount(bins, minlength=TIMESTEP_BINS)
-        return (sums / counts.clamp(min=1)).tolist()
+        bin_count = min(TIMESTEP_BINS, timesteps)
+        bins = t * bin_count // timesteps
+        sums = torch.zeros(bin_count, dtype=torch.float64).index_add_(0, bins, values)
+        return (sums / torch.bincount(bins, minlength=bin_count)).tolist()
 
     def write_samples(self) -> None:
         """Write sample grids of the EMA weights and of the raw ones, from the same noise at every call."""
@@ -294,14 +304,15 @@ class Trainer:
             with atomic(self.run.path / SAMPLES / f"step-{self.step:08d}{suffix}.png") as temporary:
                 temporary.write_bytes(png_bytes(grid, {"run": self.run.name, "step": self.step, "seed": 0}))
             for tracker in self.accelerator.trackers:
-                if hasattr(tracker, "log_images"):
-                    tracker.log_images({f"samples{suffix}": enlarge(grid, 2)[None]}, step=self.step)
+                layout = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
+                tracker.log_images({f"samples{suffix}": enlarge(grid, 2)[None]}, step=self.step, **layout)
 
     def save(self) -> None:
         """Save the state, then the weights. A kill at any moment leaves the previous files whole."""
         losses, grad_norms = self._collect()
         if not self.is_main:
             return
+        self._refuse_broken_weights()
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         weights = self.ema.network.state_dict()
         tensors |= {f"ema.{name}": tensor for name, tensor in weights.items()}
@@ -323,26 +334,34 @@ class Trainer:
         """Go back to the last saved state, if there is one, and forget what was logged after it."""
         for leftover in self.run.path.rglob("*.tmp-*") if self.is_main else ():
             leftover.unlink()
-        if (self.run.path / STATE).is_file():
-            tensors, metadata = read_tensors(self.run.path / STATE)
-            progress = json.loads(metadata["progress"])
-            for prefix, network in (("network.", self.network), ("ema.", self.ema.network)):
-                own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-                network.load_state_dict(own)
-            for name, parameter in self.network.named_parameters():
-                slots = ("step", "exp_avg", "exp_avg_sq")
-                found = {key: tensors[f"optimizer.{key}.{name}"] for key in slots if f"optimizer.{key}.{name}" in tensors}
-                if found:
-                    like = {key: value.to(parameter.device) if key != "step" else value for key, value in found.items()}
-                    like |= {key: like[key].contiguous(memory_format=_layout(parameter)) for key in slots[1:]}
-                    self.optimizer.state[parameter] = like
-            self.step, self.seconds = progress["step"], progress["seconds"]
-            self._losses = [torch.tensor(loss, device=self.device) for loss in progress["losses"]]
-            self._grad_norms = [torch.tensor(norm, device=self.device) for norm in progress["grad_norms"]]
-            if self.accelerator.scaler is not None and progress["scaler"]:
-                self.accelerator.scaler.load_state_dict(progress["scaler"])
+        state = self.run.path / STATE
+        if state.is_file():
+            try:
+                self._load_state(*read_tensors(state))
+            except (KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
+                raise ValueError(f"{state} is not a saved state of this run: remove it to start the run anew") from error
+            if self.is_main:  # a kill may have come between the state and the weights
+                self.run.write_model(self.ema.network.state_dict(), self.config)
         if self.is_main:
             self.run.truncate_metrics(self.step)
+
+    def _load_state(self, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+        progress = json.loads(metadata["progress"])
+        for prefix, network in (("network.", self.network), ("ema.", self.ema.network)):
+            own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+            network.load_state_dict(own)
+        for name, parameter in self.network.named_parameters():
+            slots = ("step", "exp_avg", "exp_avg_sq")
+            found = {key: tensors[f"optimizer.{key}.{name}"] for key in slots if f"optimizer.{key}.{name}" in tensors}
+            if found:
+                like = {key: value.to(parameter.device) if key != "step" else value for key, value in found.items()}
+                like |= {key: like[key].contiguous(memory_format=_layout(parameter)) for key in slots[1:]}
+                self.optimizer.state[parameter] = like
+        self.step, self.seconds = progress["step"], progress["seconds"]
+        self._losses = [torch.tensor(loss, device=self.device) for loss in progress["losses"]]
+        self._grad_norms = [torch.tensor(norm, device=self.device) for norm in progress["grad_norms"]]
+        if self.accelerator.scaler is not None and progress["scaler"]:
+            self.accelerator.scaler.load_state_dict(progress["scaler"])
 
     def fit(self, time_limit: float | None = None) -> bool:
         """Train until the configured number of steps, or until interrupted or out of time; save at the end.
@@ -394,6 +413,13 @@ class Trainer:
         if self.accelerator.num_processes == 1:
             return flag
         return bool(self.accelerator.reduce(torch.tensor(float(flag), device=self.device), "sum").item())
+
+
+def _report_skipped(skipped: list[str]) -> None:
+    for problem in skipped[:5]:
+        print(f"skipped {problem}")
+    if len(skipped) > 5:
+        print(f"skipped {len(skipped) - 5} more unreadable images")
 
 
 def _layout(parameter: Tensor) -> torch.memory_format:

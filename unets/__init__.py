@@ -6,6 +6,7 @@ Every network is called as ``network(x_t, t, condition=None)`` with x_t (B, C, H
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -30,6 +31,9 @@ def build_network(name: str, *, seed: int | None = 0, **options: Any) -> Baselin
     """
     if name not in NETWORKS:
         raise ValueError(f"unknown network {name!r}: choose one of {', '.join(NETWORKS)}")
+    known = inspect.signature(NETWORKS[name]).parameters
+    for option in options.keys() - known.keys():
+        raise ValueError(f"network {name!r} has no option {option}: it takes {', '.join(known)}")
     with torch.device("meta"):
         network = NETWORKS[name](**options)
     if seed is None:

@@ -21,8 +21,8 @@ def choose_image() -> Pixels:
     kind = st.segmented_control("Image", [GENERATED, DATASET, UPLOAD], default=GENERATED, required=True, key="source", **BOUND)
     try:
         image = {GENERATED: _generated, DATASET: _from_dataset, UPLOAD: _uploaded}[kind]()
-    except ValueError as error:
-        st.error(str(error))
+    except (ValueError, OSError) as error:
+        st.error(f"No image from here: {error}")
         st.stop()
     if image is None:
         st.stop()

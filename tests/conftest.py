@@ -1,0 +1,121 @@
+"""What many tests share: an offline environment, a folder of small pictures, and a run trained on it."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from dataclasses import fields, replace
+from pathlib import Path
+
+# Before anything imports huggingface_hub or datasets: they read the environment once.
+_HF_HOME = tempfile.mkdtemp(prefix="noisescope-tests-")
+atexit.register(shutil.rmtree, _HF_HOME, ignore_errors=True)
+os.environ["HF_HOME"] = _HF_HOME
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.pop("HF_DATASETS_CACHE", None)
+os.environ.pop("NOISESCOPE_DATA", None)
+
+import pytest  # noqa: E402
+from PIL import Image, ImageDraw  # noqa: E402
+
+# The settings of a run that trains in a moment, by the names of their flags.
+SMALL = {
+    "channels": (8, 16),
+    "image_size": 8,
+    "batch_size": 8,
+    "steps": 12,
+    "warmup_steps": 2,
+    "log_every": 2,
+    "eval_every": 6,
+    "sample_every": 6,
+    "save_every": 4,
+    "sample_images": 4,
+    "ema_half_life": 40,
+    "precision": "no",
+}
+
+
+def draw_shape(number: int, side: int = 12) -> Image.Image:
+    """A coloured circle or square on a dark background; every number looks different."""
+    image = Image.new("RGB", (side, side), (number, 10, 40))
+    box = (1 + number % 3, 1 + number % 4, side - 2 - number % 2, side - 2 - number % 3)
+    colour = (255 - 3 * number, 60 + 4 * number, 30 + 97 * number % 200)
+    draw = ImageDraw.Draw(image)
+    (draw.ellipse if number % 2 else draw.rectangle)(box, fill=colour)
+    return image
+
+
+def write_shapes(folder: Path, numbers: range) -> Path:
+    """Draw shapes into sub-folders of ``folder``, one for each kind, as ``datasets`` reads labelled pictures."""
+    for number in numbers:
+        kind = folder / ("circles" if number % 2 else "squares")
+        kind.mkdir(parents=True, exist_ok=True)
+        draw_shape(number).save(kind / f"{number:03d}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def image_folder(tmp_path_factory):
+    """Forty small coloured shapes in two sub-folders."""
+    return write_shapes(tmp_path_factory.mktemp("data") / "shapes", range(40))
+
+
+@pytest.fixture(scope="session")
+def small_settings(image_folder):
+    """The settings of a small run on the shapes, by the names of their flags."""
+    return SMALL | {"data": str(image_folder)}
+
+
+@pytest.fixture(scope="session")
+def small_config(small_settings):
+    """Makes a RunConfig from leaf settings by name: ``small_config(steps=20, unet="attention")``."""
+    from pipelines.config import RunConfig
+
+    def make(**changes):
+        wanted = small_settings | changes
+        config = RunConfig(seed=wanted.pop("seed", 0))
+        for section in ("network", "diffusion", "data", "optimizer", "log"):
+            part = getattr(config, section)
+            own = {field.name: wanted.pop(field.name) for field in fields(part) if field.name in wanted}
+            config = replace(config, **{section: replace(part, **own)})
+        assert not wanted, wanted
+        return config
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_trainer(small_config):
+    """Makes a Trainer in this process, Accelerate's process-wide state forgotten first."""
+
+    def make(out, config=None, trackers=(), **changes):
+        from accelerate.state import AcceleratorState, GradientState
+
+        from pipelines.runs import Run
+        from pipelines.trainer import Trainer
+
+        AcceleratorState._reset_state(reset_partial_state=True)
+        GradientState._reset_state()
+        return Trainer(Run(out), config or small_config(**changes), trackers)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def train(make_trainer):
+    """Trains in this process and returns the Run; an existing folder is resumed."""
+
+    def run_it(out, config=None, **changes):
+        trainer = make_trainer(out, config, **changes)
+        trainer.fit()
+        return trainer.run
+
+    return run_it
+
+
+@pytest.fixture(scope="session")
+def tiny_run(train, tmp_path_factory):
+    """A baseline U-Net trained for a few steps. Shared: copy it before you change it."""
+    return train(tmp_path_factory.mktemp("runs") / "tiny", steps=24)

@@ -1,0 +1,166 @@
+"""Ways to run the commands: in this process (fast), and as a person does."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+ARGUMENTS = {"pipelines.train": "Train", "pipelines.sample": "Sample"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command did."""
+
+    code: int
+    output: str
+    error: str
+
+    def refused_in_one_sentence(self) -> str:
+        """Assert that the command gave up politely, and return what it said."""
+        assert self.code == 2, (self.code, self.output, self.error)
+        said = [line for line in self.error.splitlines() if line.startswith("error: ")]
+        assert len(said) == 1, self.error
+        assert "Traceback" not in self.error
+        return said[0].removeprefix("error: ")
+
+
+@pytest.fixture
+def command(capsys, monkeypatch):
+    """Runs ``python -m program arguments`` in this process."""
+
+    def run(program, *arguments):
+        from accelerate.state import AcceleratorState, GradientState
+
+        from pipelines.command_line import run_command
+
+        AcceleratorState._reset_state(reset_partial_state=True)
+        GradientState._reset_state()
+        module = importlib.import_module(program)
+        monkeypatch.setattr(sys, "argv", [program, *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            code = run_command(getattr(module, ARGUMENTS[program]), module.main, program)
+        except SystemExit as stop:  # the parser's own refusal
+            code = stop.code
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def shell_environment(tmp_path):
+    """The environment of a child process, with nothing of the person's own in reach."""
+    own = {name: str(tmp_path / "wandb-home") for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR")}
+    return os.environ | own | {"WANDB_MODE": "offline", "PYTHONPATH": str(ROOT)}
+
+
+@pytest.fixture
+def shell(shell_environment):
+    """Runs Python with arguments in a process of its own and waits for it."""
+
+    def run(*arguments, **options):
+        done = subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            cwd=ROOT,
+            env=shell_environment,
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+            **options,
+        )
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def start(shell_environment):
+    """Starts Python with arguments and returns the Popen; whatever still runs at the end of the test is killed."""
+    started = []
+
+    def run(*arguments):
+        process = subprocess.Popen(
+            [sys.executable, *map(str, arguments)],
+            cwd=ROOT,
+            env=shell_environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def two_processes():
+    """The arguments that make ``shell`` launch a module in two CPU processes."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    launcher = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", 2, "--num_machines", 1)
+    return (*launcher, "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", port, "-m")
+
+
+@pytest.fixture(scope="session")
+def flags(small_settings):
+    """Settings as command line arguments: ``flags(steps=20)`` -> ["--steps", "20", …]."""
+
+    def make(**changes):
+        arguments = []
+        for name, value in (small_settings | changes).items():
+            values = value if isinstance(value, tuple) else (value,)
+            arguments += [f"--{name.replace('_', '-')}", *map(str, values)]
+        return arguments
+
+    return make
+
+
+@pytest.fixture
+def copied_run(tiny_run, tmp_path):
+    """A copy of the tiny run that a test may damage."""
+    from pipelines.runs import Run
+
+    return Run(shutil.copytree(tiny_run.path, tmp_path / "copied"))
+
+
+@pytest.fixture(scope="session")
+def logged():
+    """The lines of a run's metrics.jsonl, bit for bit, without the wall-clock time."""
+
+    def read(run):
+        rows = [json.loads(line) for line in (Path(run) / "metrics.jsonl").read_text().splitlines()]
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def wait_for():
+    """Waits until a condition holds."""
+
+    def wait(condition, seconds=200.0):
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, "it did not happen in time"
+            time.sleep(0.005)
+
+    return wait

@@ -1,0 +1,106 @@
+"""Pictures as arrays: exact conversion, placement, and metadata that comes back."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipelines.images import as_pil, enlarge, film_strip, gif_bytes, montage, png_bytes, read_request, to_uint8
+
+
+def test_conversion_is_exact_at_the_ends_and_clips():
+    x = torch.tensor([-2.0, -1.0, 0.0, 1.0, 5.0, -1e30, 1e30]).view(1, 1, 1, -1)
+    assert to_uint8(x).ravel().tolist() == [0, 0, 128, 255, 255, 0, 255]
+
+
+def test_every_8_bit_value_survives_the_way_to_minus_one_and_one_and_back():
+    values = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    assert np.array_equal(to_uint8(values.float() / 127.5 - 1)[0, ..., 0], values[0, 0].numpy())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_conversion_moves_channels_last(dtype):
+    x = torch.full((2, 3, 4, 5), -1.0, dtype=dtype)
+    x[:, 1] = 1
+    pixels = to_uint8(x.requires_grad_())
+    assert pixels.shape == (2, 4, 5, 3)
+    assert pixels.dtype == np.uint8
+    assert (pixels == (0, 255, 0)).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("count", "columns"), [(1, None), (5, None), (7, 3), (6, 6), (4, 1), (3, 10)])
+def test_a_montage_puts_image_k_into_row_and_column(count, columns, channels):
+    images = np.random.default_rng(0).integers(1, 255, (count, 4, 6, channels), dtype=np.uint8)
+    sheet = montage(images, columns=columns, gap=2, background=0)
+    wide = columns or int(np.ceil(np.sqrt(count)))
+    for k, image in enumerate(images):
+        top, left = 2 + k // wide * 6, 2 + k % wide * 8
+        assert np.array_equal(sheet[top : top + 4, left : left + 6], image)
+    assert np.count_nonzero(sheet) == images.size  # and nothing else is drawn
+    assert sheet.shape == (-(-count // wide) * 6 + 2, wide * 8 + 2, channels)
+
+
+def test_enlarging_repeats_pixels():
+    image = np.arange(6, dtype=np.uint8).reshape(1, 2, 3)
+    large = enlarge(image, 3)
+    assert large.shape == (3, 6, 3)
+    assert np.array_equal(large[::3, ::3], image)
+    assert (large[:, :3] == image[0, 0]).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("rows", "count", "side"), [(1, 1, 8), (4, 5, 8), (21, 3, 16), (2, 64, 32)])
+def test_a_film_strip_has_a_row_a_timestep_and_a_column_an_image(rows, count, side, channels):
+    images = np.random.default_rng(1).integers(0, 255, (rows, count, side, side, channels), dtype=np.uint8)
+    strip = film_strip(list(images), [f"t = {row}" for row in range(rows)])
+    margin = strip.shape[1] - (count * (side + 2) + 2)
+    assert strip.shape == (rows * (side + 2) + 2, margin + count * (side + 2) + 2, channels)
+    assert margin > 0
+    assert (strip[:, :margin] < 128).any()  # the labels
+    for row in range(rows):
+        for column in (0, count - 1):
+            top, left = 2 + row * (side + 2), margin + 2 + column * (side + 2)
+            assert np.array_equal(strip[top : top + side, left : left + side], images[row, column])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_png_carries_pixels_and_request(channels, tmp_path):
+    pixels = np.random.default_rng(2).integers(0, 255, (5, 7, channels), dtype=np.uint8)
+    request = {"run": "Größe 模型 🙂", "request": {"seed": 2**63, "eta": 0.1, "sampler": "ddim"}, "none": None, "list": [1, 2]}
+    content = png_bytes(pixels, request)
+    (tmp_path / "picture.png").write_bytes(content)
+    assert read_request(io.BytesIO(content)) == read_request(tmp_path / "picture.png") == request
+    with Image.open(io.BytesIO(content)) as image:
+        assert image.mode == ("L" if channels == 1 else "RGB")
+        assert np.array_equal(np.asarray(image).reshape(pixels.shape), pixels)
+
+
+@pytest.mark.parametrize("picture_format", ["PNG", "JPEG", "GIF", "BMP"])
+def test_a_picture_without_a_request_carries_none(picture_format):
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(buffer, picture_format)
+    buffer.seek(0)
+    assert read_request(buffer) is None
+    assert read_request(io.BytesIO(png_bytes(np.zeros((2, 2, 1), np.uint8)))) is None
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_gif_has_every_frame_and_loops(channels):
+    frames = [np.full((6, 6, channels), 40 * index, np.uint8) for index in range(6)]
+    with Image.open(io.BytesIO(gif_bytes(frames, [100] * 5 + [1500]))) as image:
+        assert image.n_frames == 6
+        assert image.info["loop"] == 0
+        for index in range(6):
+            image.seek(index)
+            assert np.asarray(image.convert("L")).mean() == pytest.approx(40 * index, abs=3)
+        assert image.info["duration"] == 1500
+
+
+def test_pil_pictures_keep_their_channels():
+    assert as_pil(np.zeros((2, 3, 1), np.uint8)).mode == "L"
+    assert as_pil(np.zeros((2, 3, 3), np.uint8)).size == (3, 2)

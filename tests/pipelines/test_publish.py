@@ -1,0 +1,54 @@
+import shlex
+from dataclasses import replace
+
+import pytest
+import torch
+import tyro
+
+from pipelines.config import DataConfig, NetworkConfig, OptimizerConfig, RunConfig
+from pipelines.publish import Publish, main, training_command
+from pipelines.runs import Run, read_tensors
+from pipelines.sample import load_model
+from pipelines.train import Train
+
+
+def test_a_published_run_loads_and_leaves_the_state_behind(tiny_run, tmp_path):
+    out = tmp_path / "published"
+    notes = tmp_path / "notes.md"
+    notes.write_text("\n## Data\n\nDrawn for a test.\n")
+    assert main(Publish(tiny_run.path, out, notes)) == 0
+    published = Run(out)
+    assert not (out / "state").exists()
+    assert published.config == tiny_run.config
+    assert len(published.metrics()) == len(tiny_run.metrics())
+    assert published.samples()
+    card = (out / "README.md").read_text()
+    assert "Drawn for a test." in card
+    assert "python -m pipelines.train" in card
+    weights, original = read_tensors(published.model_path)[0], read_tensors(tiny_run.model_path)[0]
+    assert all(torch.equal(weights[name], original[name].bfloat16()) for name in original)
+    assert load_model(out).num_parameters == sum(tensor.numel() for tensor in original.values())
+
+
+def test_an_existing_folder_is_not_overwritten(tiny_run, tmp_path):
+    (tmp_path / "precious.txt").write_text("keep me")
+    with pytest.raises(ValueError, match="already exists"):
+        main(Publish(tiny_run.path, tmp_path))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        RunConfig(),
+        RunConfig(
+            network=NetworkConfig(unet="attention", channels=(8, 16), attention_levels=(0, 1)),
+            data=DataConfig(data="a folder/with spaces", image_size=16, fit="pad", flip=False),
+            optimizer=replace(OptimizerConfig(), betas=(0.8, 0.9), steps=7, precision="no"),
+            seed=3,
+        ),
+    ],
+)
+def test_the_recorded_command_gives_the_same_configuration(config):
+    words = shlex.split(training_command(config, "x"))
+    parsed = tyro.cli(Train, args=words[3:], config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff))
+    assert parsed.config == config
