@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import math
 import signal
 import time
@@ -13,7 +12,6 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator, PartialState
 from torch import Tensor
@@ -24,50 +22,18 @@ from diffusion_core.noise import SeededNoise
 from diffusion_core.samplers import dpmpp_2m
 from diffusion_core.schedules import sampling_timesteps
 
-from .config import OptimizerConfig, RunConfig
+from .config import RunConfig
 from .data import load_images, resolve
 from .devices import has_fast_bfloat16
 from .ema import ExponentialMovingAverage
 from .images import enlarge, montage, png_bytes, to_uint8
 from .model import make_denoiser, make_loss, make_network
-from .runs import SAMPLES, STATE, Run, atomic, read_tensors, write_tensors
+from .plan import Shuffle, learning_rate, stream_seed
+from .runs import SAMPLES, STATE, Run, atomic
+from .state import load_state, read_progress, save_state
 
 TIMESTEP_BINS = 20  # of the validation loss by timestep
 SAMPLE_STEPS = 20  # of DPM-Solver++(2M), for the grids made while training
-
-
-def _stream(*key: int) -> int:
-    """A 64-bit seed from a key such as (seed, step)."""
-    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
-
-
-class Shuffle:
-    """An endless sequence of image numbers: every epoch is a permutation that only (seed, epoch) decides."""
-
-    def __init__(self, size: int, seed: int) -> None:
-        self.size, self.seed = size, seed
-        self._epochs: dict[int, np.ndarray] = {}
-
-    def _epoch(self, epoch: int) -> np.ndarray:
-        if epoch not in self._epochs:
-            self._epochs = {key: order for key, order in self._epochs.items() if key >= epoch - 1}
-            self._epochs[epoch] = np.random.default_rng((self.seed, epoch)).permutation(self.size)
-        return self._epochs[epoch]
-
-    def batch(self, start: int, count: int) -> Tensor:
-        """Image numbers ``start`` … ``start + count − 1`` of the sequence, (count,) int64."""
-        positions = range(start, start + count)
-        return torch.tensor([self._epoch(i // self.size)[i % self.size] for i in positions])
-
-
-def learning_rate(config: OptimizerConfig, step: int) -> float:
-    """The learning rate of optimiser step ``step`` (from 0): linear warm-up, then a cosine to 0, or constant."""
-    if step < config.warmup_steps:
-        return config.lr * (step + 1) / config.warmup_steps
-    if config.lr_schedule == "constant":
-        return config.lr
-    progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
-    return config.lr * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
 
 def make_accelerator(config: RunConfig, run: Run, trackers: Sequence[str]) -> Accelerator:
@@ -180,7 +146,7 @@ class Trainer:
         The whole batch is drawn everywhere and cut, so that its randomness does not depend on how it is split.
         """
         size = self.config.optimizer.batch_size
-        seed = _stream(self.config.seed, 1, self.step)
+        seed = stream_seed(self.config.seed, 1, self.step)
         on_cpu, on_device = torch.Generator().manual_seed(seed), torch.Generator(self.device).manual_seed(seed)
         index = self.shuffle.batch(self.images_seen, size)
         t = self.loss.sample_timesteps(size, on_cpu)
@@ -238,7 +204,7 @@ class Trainer:
 
     def _diverged(self, what: str) -> ValueError:
         if (self.run.path / STATE).is_file():
-            step = json.loads(read_tensors(self.run.path / STATE)[1]["progress"])["step"]
+            step = read_progress(self.run.path / STATE)["step"]
             kept = f"the last good state, of step {step}, is kept in {self.run.path}"
         else:
             kept = f"nothing had been saved yet in {self.run.path}"
@@ -276,7 +242,7 @@ class Trainer:
         # Few images are used several times, so that every bin is measured.
         count = max(len(self.held_out), 4 * TIMESTEP_BINS)
         timesteps = self.loss.schedule.num_timesteps
-        generator = torch.Generator().manual_seed(_stream(self.config.seed, 2))
+        generator = torch.Generator().manual_seed(stream_seed(self.config.seed, 2))
         noise = torch.randn(count, *self.held_out.shape[1:], generator=generator)
         # Timesteps cover the schedule evenly, each bin by as many images as any other.
         t = ((torch.randperm(count, generator=generator) + 0.5) / count * timesteps).long()
@@ -313,12 +279,6 @@ class Trainer:
         if not self.is_main:
             return
         self._refuse_broken_weights()
-        tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        weights = self.ema.network.state_dict()
-        tensors |= {f"ema.{name}": tensor for name, tensor in weights.items()}
-        for name, parameter in self.network.named_parameters():
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizer.{key}.{name}"] = value
         scaler = self.accelerator.scaler
         progress = {
             "step": self.step,
@@ -327,8 +287,8 @@ class Trainer:
             "grad_norms": grad_norms,
             "scaler": scaler.state_dict() if scaler is not None else None,
         }
-        write_tensors(self.run.path / STATE, tensors, {"progress": json.dumps(progress)})
-        self.run.write_model(weights, self.config)
+        save_state(self.run.path / STATE, self.network, self.ema.network, self.optimizer, progress)
+        self.run.write_model(self.ema.network.state_dict(), self.config)
 
     def _restore(self) -> None:
         """Go back to the last saved state, if there is one, and forget what was logged after it."""
@@ -336,32 +296,16 @@ class Trainer:
             leftover.unlink()
         state = self.run.path / STATE
         if state.is_file():
-            try:
-                self._load_state(*read_tensors(state))
-            except (KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
-                raise ValueError(f"{state} is not a saved state of this run: remove it to start the run anew") from error
+            progress = load_state(state, self.network, self.ema.network, self.optimizer)
+            self.step, self.seconds = progress["step"], progress["seconds"]
+            self._losses = [torch.tensor(loss, device=self.device) for loss in progress["losses"]]
+            self._grad_norms = [torch.tensor(norm, device=self.device) for norm in progress["grad_norms"]]
+            if self.accelerator.scaler is not None and progress["scaler"]:
+                self.accelerator.scaler.load_state_dict(progress["scaler"])
             if self.is_main:  # a kill may have come between the state and the weights
                 self.run.write_model(self.ema.network.state_dict(), self.config)
         if self.is_main:
             self.run.truncate_metrics(self.step)
-
-    def _load_state(self, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-        progress = json.loads(metadata["progress"])
-        for prefix, network in (("network.", self.network), ("ema.", self.ema.network)):
-            own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-            network.load_state_dict(own)
-        for name, parameter in self.network.named_parameters():
-            slots = ("step", "exp_avg", "exp_avg_sq")
-            found = {key: tensors[f"optimizer.{key}.{name}"] for key in slots if f"optimizer.{key}.{name}" in tensors}
-            if found:
-                like = {key: value.to(parameter.device) if key != "step" else value for key, value in found.items()}
-                like |= {key: like[key].contiguous(memory_format=_layout(parameter)) for key in slots[1:]}
-                self.optimizer.state[parameter] = like
-        self.step, self.seconds = progress["step"], progress["seconds"]
-        self._losses = [torch.tensor(loss, device=self.device) for loss in progress["losses"]]
-        self._grad_norms = [torch.tensor(norm, device=self.device) for norm in progress["grad_norms"]]
-        if self.accelerator.scaler is not None and progress["scaler"]:
-            self.accelerator.scaler.load_state_dict(progress["scaler"])
 
     def fit(self, time_limit: float | None = None) -> bool:
         """Train until the configured number of steps, or until interrupted or out of time; save at the end.
@@ -420,10 +364,6 @@ def _report_skipped(skipped: list[str]) -> None:
         print(f"skipped {problem}")
     if len(skipped) > 5:
         print(f"skipped {len(skipped) - 5} more unreadable images")
-
-
-def _layout(parameter: Tensor) -> torch.memory_format:
-    return torch.channels_last if parameter.ndim == 4 else torch.contiguous_format
 
 
 @contextmanager

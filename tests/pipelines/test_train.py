@@ -17,8 +17,9 @@ from safetensors.torch import load_file
 from pipelines.config import OptimizerConfig, RunConfig
 from pipelines.images import read_request
 from pipelines.model import load_model, make_loss
+from pipelines.plan import Shuffle, learning_rate
 from pipelines.runs import Run
-from pipelines.trainer import TIMESTEP_BINS, Shuffle, learning_rate
+from pipelines.trainer import TIMESTEP_BINS
 
 FIELDS = {"step", "images_seen", "seconds", "loss", "lr", "grad_norm"}
 
@@ -421,10 +422,10 @@ def test_a_full_disk_while_saving_is_one_sentence_and_loses_nothing(command, fla
     import errno
     import os
 
-    import pipelines.trainer as trainer
+    import pipelines.state as state
 
     out = tmp_path / "run"
-    write, saves = trainer.write_tensors, []
+    write, saves = state.write_tensors, []
 
     def full_at_the_third_save(path, tensors, metadata):
         saves.append(path)
@@ -432,7 +433,7 @@ def test_a_full_disk_while_saving_is_one_sentence_and_loses_nothing(command, fla
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         write(path, tensors, metadata)
 
-    monkeypatch.setattr(trainer, "write_tensors", full_at_the_third_save)
+    monkeypatch.setattr(state, "write_tensors", full_at_the_third_save)
     sentence = command("pipelines.train", *flags(steps=12, save_every=4), "--out", out).refused_in_one_sentence()
     assert sentence.startswith("the disk is full while writing")
     assert _all_finite(out / "model.safetensors")
