@@ -49,13 +49,13 @@ def as_pil(image: Pixels) -> Image.Image:
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
-def png_bytes(image: Pixels, request: dict[str, Any] | None = None) -> bytes:
-    """A PNG file, with ``request`` as JSON in its metadata."""
+def png_bytes(image: Pixels, request: dict[str, Any] | None = None, compression: int = 6) -> bytes:
+    """A PNG file, with ``request`` as JSON in its metadata; ``compression`` from 1 (quick) to 9 (small)."""
     text = PngInfo()
     if request is not None:
         text.add_itxt(REQUEST_KEY, json.dumps(request, ensure_ascii=False))
     buffer = io.BytesIO()
-    as_pil(image).save(buffer, "PNG", pnginfo=text)
+    as_pil(image).save(buffer, "PNG", pnginfo=text, compress_level=compression)
     return buffer.getvalue()
 
 
