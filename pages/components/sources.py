@@ -26,7 +26,7 @@ def choose_image() -> Pixels:
         st.stop()
     if image is None:
         st.stop()
-    pixels = np.asarray(image)
+    pixels = np.array(image)  # a copy: torch wants to own what it reads
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
