@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from .conftest import ARTIFACTS
+from .conftest import ARTIFACTS, PATIENCE
 
 pytestmark = pytest.mark.browser
 
@@ -152,7 +152,7 @@ def test_screenshots(browser, server, scheme, width):
     """Every page in both themes, wide and narrow; nothing is wider than the screen."""
     ARTIFACTS.mkdir(parents=True, exist_ok=True)
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    context.set_default_timeout(90_000)
+    context.set_default_timeout(PATIENCE)
     page = context.new_page()
     landmarks = {"": "Generate", "forward": "Overlay", "training_curves": "Samples over training"}
     for path, landmark in landmarks.items():
