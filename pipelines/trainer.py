@@ -189,11 +189,9 @@ class Trainer:
             return [], []
         losses: Tensor = self.accelerator.reduce(torch.stack(self._losses).float(), "mean")
         numbers = losses.tolist()
-        for steps_ago, loss in enumerate(reversed(numbers)):
+        for step, loss in enumerate(numbers, start=self.step - len(numbers) + 1):
             if not math.isfinite(loss):
-                bad = self.step - steps_ago
-        if not all(map(math.isfinite, numbers)):
-            raise self._diverged(f"the loss became {numbers[bad - self.step - 1]} at step {bad}")
+                raise self._diverged(f"the loss became {loss} at step {step}")
         return numbers, torch.stack(self._grad_norms).float().tolist()
 
     def _refuse_broken_weights(self) -> None:
