@@ -21,8 +21,6 @@ class Denoiser(nn.Module):
         data_range: the interval that x0 is clipped to; None for data without bounds (latents).
     """
 
-    calls_per_estimate = 1  # network evaluations that one estimate costs; samplers count with it
-
     def __init__(
         self,
         network: nn.Module,
@@ -39,9 +37,16 @@ class Denoiser(nn.Module):
 
     def forward(self, x_t: Tensor, t: float | Tensor, condition: Any = None) -> Tensor:
         """Estimate x0, (B, C, H, W) float32, from the state ``x_t`` at timestep ``t`` (a number or (B,); may be fractional)."""
+        return self.clip(self.unclipped(x_t, t, condition))
+
+    def unclipped(self, x_t: Tensor, t: float | Tensor, condition: Any = None) -> Tensor:
+        """The estimate before it is clipped to the data range: what may be combined linearly."""
         t = torch.as_tensor(t)
         output = self.network(x_t, t.reshape(-1).to(x_t.device, torch.float32), condition)
         levels = self.schedule.at(t)
         alpha, sigma = levels if t.ndim else (level.item() for level in levels)
-        x0 = x0_from_prediction(self.prediction, output.float(), x_t.float(), alpha, sigma)
+        return x0_from_prediction(self.prediction, output.float(), x_t.float(), alpha, sigma)
+
+    def clip(self, x0: Tensor) -> Tensor:
+        """x0 within the data range, where it has one."""
         return x0 if self.data_range is None else x0.clamp(*self.data_range)

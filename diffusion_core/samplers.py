@@ -90,7 +90,8 @@ class _Estimator:
         self.nfe = 0
 
     def __call__(self, x: Tensor, level: _Level) -> Tensor:
-        self.nfe += getattr(self.denoise, "calls_per_estimate", 1)  # guidance needs two; a plain function, one
+        # Guidance says what an estimate costs at this timestep; anything else costs one evaluation.
+        self.nfe += self.denoise.calls_at(level.timestep) if hasattr(self.denoise, "calls_at") else 1
         return self.denoise(x, level.timestep, self.condition)
 
 
