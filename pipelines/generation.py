@@ -8,14 +8,17 @@ again is there at once.
 from __future__ import annotations
 
 import atexit
+import math
 import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 from .command_line import describe
 from .images import Pixels, to_uint8
@@ -23,6 +26,8 @@ from .runs import Run
 from .sample import SamplingRequest, sample, shown_rows
 
 if TYPE_CHECKING:
+    from diffusion_core.samplers import Step
+
     from .model import LoadedModel
 
 Status = Literal["queued", "running", "done", "cancelled", "failed"]
@@ -37,6 +42,8 @@ class Frame:
 
     index: int
     timestep: float
+    log_snr: float
+    """log(alpha²/sigma²) of ``x``: −inf for pure noise, inf for the sample."""
     x: Pixels
     x0: Pixels
     nfe: int
@@ -54,6 +61,8 @@ class Generation:
     image_shape: tuple[int, int, int]
     frames: list[Frame] = field(default_factory=list)
     num_parameters: int = 0
+    peak_memory: int = 0
+    """Bytes of the weights and, at its largest, of what one step holds besides; known at the end."""
 
     @property
     def kept_steps(self) -> list[int]:
@@ -66,6 +75,16 @@ class Generation:
         return self.frames[-1].index if self.frames else 0
 
     @property
+    def nfe(self) -> int:
+        """Network evaluations so far, per image."""
+        return self.frames[-1].nfe if self.frames else 0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of computing so far."""
+        return self.frames[-1].seconds if self.frames else 0.0
+
+    @property
     def finished(self) -> bool:
         """Whether the last frame is the sample."""
         return bool(self.frames) and self.steps_done == self.request.steps
@@ -73,8 +92,7 @@ class Generation:
     @property
     def images_per_second(self) -> float:
         """Images made per second of computing; 0 before the first step."""
-        seconds = self.frames[-1].seconds if self.frames else 0.0
-        return self.request.num_images / seconds if seconds else 0.0
+        return self.request.num_images / self.seconds if self.seconds else 0.0
 
 
 @dataclass(eq=False)
@@ -104,7 +122,7 @@ class GenerationQueue:
     def __init__(self) -> None:
         self._waiting: deque[Comparison] = deque()
         self._changed = threading.Condition()
-        self._results: OrderedDict[tuple[str, SamplingRequest], tuple[list[Frame], int]] = OrderedDict()
+        self._results: OrderedDict[tuple[str, SamplingRequest], Generation] = OrderedDict()
         self._closed = False
         self._worker = threading.Thread(target=self._work, name="generation", daemon=True)
         self._worker.start()
@@ -127,11 +145,11 @@ class GenerationQueue:
         """
         comparison = Comparison([_new_generation(run, request) for run, request in columns])
         with self._changed:
-            for column in comparison.columns:
+            for number, column in enumerate(comparison.columns):
                 known = self._results.get((column.fingerprint, column.request))
                 if known is not None:
                     self._results.move_to_end((column.fingerprint, column.request))
-                    column.frames, column.num_parameters = list(known[0]), known[1]
+                    comparison.columns[number] = replace(known, run=column.run)  # the same weights may go by two names
             if all(column.finished for column in comparison.columns):
                 comparison.status = "done"
             else:
@@ -179,7 +197,7 @@ class GenerationQueue:
 
     def _remember(self, column: Generation) -> None:
         with self._changed:
-            self._results[column.fingerprint, column.request] = (list(column.frames), column.num_parameters)
+            self._results[column.fingerprint, column.request] = column
             while sum(map(_size, self._results.values())) > CACHE_BYTES and len(self._results) > 1:
                 self._results.popitem(last=False)
 
@@ -192,25 +210,67 @@ def _new_generation(run: Run, request: SamplingRequest) -> Generation:
 
 
 def _grow(column: Generation) -> Iterator[None]:
-    """Compute a generation, one step each time it is asked, keeping some as frames."""
+    """Compute a generation, one step each time it is asked, keeping some as frames; in parts where memory is short."""
     model = loaded_model(column.run, column.fingerprint)
     column.num_parameters = model.num_parameters
     column.fingerprint = model.fingerprint  # a run in training may have saved again since it was asked for
-    kept = set(column.kept_steps)
-    stream = sample(model, column.request)
-    seconds = 0.0
+    at_once = max(1, column.request.num_images)
     while not column.finished:
+        try:
+            yield from _advance(column, model, at_once)
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
+            if at_once == 1:
+                raise ValueError(
+                    f"out of memory on {model.device} even for one image at a time: "
+                    "close other programs or choose a smaller model"
+                ) from error
+            at_once = (at_once + 1) // 2
+
+
+def _advance(column: Generation, model: LoadedModel, at_once: int) -> Iterator[None]:
+    from .memory import TensorMemory, weight_bytes
+
+    request = column.request
+    numbers = range(request.num_images)
+    starts = range(0, max(1, len(numbers)), at_once)
+    streams = [sample(model, request, numbers[start : start + at_once]) for start in starts]
+    kept = set(column.kept_steps) - {frame.index for frame in column.frames}
+    last = request.steps
+    seconds = column.seconds
+    for index in range(last + 1):
         before = time.perf_counter()
-        step = next(stream)
-        pictures = (to_uint8(step.x), to_uint8(step.x0)) if step.index in kept else None
+        if index == last - 1:  # every step takes the same, and counting slows the first one down
+            with TensorMemory() as memory:
+                parts = [next(stream) for stream in streams]
+            column.peak_memory = weight_bytes(model.denoiser) + memory.peak
+        else:
+            parts = [next(stream) for stream in streams]
+        frame = _frame(parts, model, last) if index in kept else None
         seconds += time.perf_counter() - before
-        if pictures is not None:
-            column.frames.append(Frame(step.index, step.timestep, *pictures, step.nfe, seconds))
+        if frame is not None:
+            column.frames.append(replace(frame, seconds=seconds))
         yield
 
 
-def _size(result: tuple[list[Frame], int]) -> int:
-    return sum(frame.x.nbytes + frame.x0.nbytes for frame in result[0])
+def _frame(parts: list[Step], model: LoadedModel, last: int) -> Frame:
+    """The parts of one step as pixels; its seconds are left at 0."""
+    first = parts[0]
+    x, x0 = (np.concatenate([to_uint8(getattr(part, name)) for part in parts]) for name in ("x", "x0"))
+    alpha, sigma = model.schedule.at(first.timestep)
+    log_snr = math.inf if first.index == last else 2 * (alpha / sigma).log().item()
+    return Frame(first.index, first.timestep, log_snr, x, x0, first.nfe, 0.0)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    from accelerate.utils.memory import should_reduce_batch_size
+
+    return isinstance(error, MemoryError) or should_reduce_batch_size(error)
+
+
+def _size(result: Generation) -> int:
+    return sum(frame.x.nbytes + frame.x0.nbytes for frame in result.frames)
 
 
 @lru_cache(maxsize=MODELS_KEPT)

@@ -117,7 +117,7 @@ def test_the_same_request_again_is_there_without_the_network(queue, finish, tiny
     assert again.columns[0].num_parameters == first.columns[0].num_parameters
     for mine, theirs in zip(again.columns[0].frames, first.columns[0].frames, strict=True):
         assert np.array_equal(mine.x, theirs.x)
-    assert again.columns[0].frames is not first.columns[0].frames
+    assert again.columns[0].peak_memory == first.columns[0].peak_memory > 0
 
 
 def test_one_known_column_beside_a_new_one(queue, finish, tiny_run, second_run):
@@ -277,6 +277,65 @@ def test_whatever_goes_wrong_is_told_and_the_queue_goes_on(queue, finish, tiny_r
     assert failing.status == "failed"
     assert failing.error.strip()
     assert following.status == "done"
+
+
+class ShortOfMemory:
+    """Sampling on a device whose memory holds the activations of ``limit`` images, full at some later step."""
+
+    def __init__(self, limit, full_at=0):
+        self.limit, self.full_at, self.sizes = limit, full_at, []
+
+    def __call__(self, model, request, images=None):
+        self.sizes.append(len(images))
+        for step in sample(model, request, images):
+            if len(images) > self.limit and step.index >= self.full_at:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+            yield step
+
+
+@pytest.mark.parametrize("full_at", [0, 2])
+def test_short_of_memory_smaller_parts_make_the_same_images(queue, finish, tiny_run, monkeypatch, full_at):
+    request = SamplingRequest(num_images=7, seed=4, steps=4)
+    expected = [to_uint8(step.x) for step in sample(load_model(tiny_run), request)]
+    short = ShortOfMemory(2, full_at)
+    monkeypatch.setattr(generation, "sample", short)
+    comparison = queue.submit([(tiny_run, request)])
+    finish(comparison)
+    assert comparison.status == "done"
+    assert short.sizes[-4:] == [2, 2, 2, 1]
+    assert max(short.sizes[1:]) == 4
+    assert [frame.index for frame in comparison.columns[0].frames] == [0, 1, 2, 3, 4]
+    for frame, images in zip(comparison.columns[0].frames, expected, strict=True):
+        assert np.abs(frame.x.astype(int) - images).max() <= 1
+
+
+def test_not_even_memory_for_one_image_is_said(queue, finish, tiny_run, monkeypatch):
+    monkeypatch.setattr(generation, "sample", ShortOfMemory(0))
+    comparison = queue.submit([(tiny_run, REQUEST)])
+    finish(comparison)
+    assert comparison.status == "failed"
+    assert "out of memory on cpu even for one image at a time" in comparison.error
+
+
+def test_frames_know_their_noise_level(queue, finish, tiny_run):
+    comparison = queue.submit([(tiny_run, REQUEST)])
+    finish(comparison)
+    frames = comparison.columns[0].frames
+    schedule = load_model(tiny_run).schedule
+    assert frames[-1].log_snr == float("inf")
+    for frame in frames[:-1]:
+        assert frame.log_snr == pytest.approx(schedule.log_snr[round(frame.timestep)].item(), rel=1e-9)
+
+
+def test_peak_memory_holds_the_weights_and_grows_with_the_images(queue, finish, tiny_run):
+    peaks = []
+    for count in (1, 8, 16):
+        comparison = queue.submit([(tiny_run, SamplingRequest(count, steps=2))])
+        finish(comparison)
+        peaks.append(comparison.columns[0].peak_memory)
+    weights = sum(parameter.nbytes for parameter in load_model(tiny_run).denoiser.parameters())
+    assert weights < peaks[0] < peaks[1] < peaks[2]
+    assert (peaks[2] - weights) / (peaks[1] - weights) == pytest.approx(2, rel=0.2)
 
 
 def test_weights_saved_anew_while_it_waits_are_not_remembered_under_the_old_fingerprint(queue, busy, finish, copied_run):

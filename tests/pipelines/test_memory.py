@@ -1,0 +1,35 @@
+"""The memory count: what is alive at once, not what has been made in all."""
+
+import torch
+
+from pipelines.memory import TensorMemory, weight_bytes
+
+
+def test_what_is_freed_no_longer_counts():
+    with TensorMemory() as memory:
+        for _ in range(10):
+            x = torch.zeros(1000)
+            del x
+    assert memory.peak == 4000
+
+
+def test_what_is_kept_adds_up_and_views_are_free():
+    with TensorMemory() as memory:
+        kept = [torch.zeros(1000) for _ in range(10)]
+        views = [tensor.view(10, 100)[:, ::2] for tensor in kept]
+    assert memory.peak == 40_000
+    assert len(views) == 10
+
+
+def test_work_in_place_is_free_and_what_was_there_before_is_not_counted():
+    x = torch.ones(1000)
+    with TensorMemory() as memory:
+        y = x * 2
+        y.add_(1)
+    assert memory.peak == 4000
+
+
+def test_weights_are_counted_in_their_precision():
+    network = torch.nn.Linear(10, 3)
+    assert weight_bytes(network) == 132
+    assert weight_bytes(network.bfloat16()) == 66
