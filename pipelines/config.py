@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -176,6 +177,23 @@ class RunConfig(_Strict):
 
     def __post_init__(self) -> None:
         _require(self.seed >= 0, f"seed={self.seed}: choose a whole number of 0 or more")
+
+
+def settings(config: Any, prefix: str = "") -> dict[str, Any]:
+    """All fields of a dataclass by dotted name, those of nested dataclasses too: ``{"network.unet": "baseline", …}``."""
+    flat: dict[str, Any] = {}
+    for item in fields(config):
+        value = getattr(config, item.name)
+        nested = is_dataclass(value)
+        flat |= settings(value, f"{prefix}{item.name}.") if nested else {f"{prefix}{item.name}": value}
+    return flat
+
+
+def differing(named: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Of several named settings, those that are not the same for all: ``{setting: {name: value}}``, in the order they come."""
+    keys = dict.fromkeys(key for values in named.values() for key in values)
+    table = {key: {name: values.get(key) for name, values in named.items()} for key in keys}
+    return {key: row for key, row in table.items() if any(value != next(iter(row.values())) for value in row.values())}
 
 
 _ADAPTER = TypeAdapter(RunConfig)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
@@ -16,6 +16,8 @@ from pipelines.config import (
     RunConfig,
     config_from_json,
     config_to_json,
+    differing,
+    settings,
 )
 
 CONFIGS = [
@@ -132,3 +134,25 @@ def test_invalid_json_is_said_in_one_sentence(text):
     with pytest.raises(ValueError, match=r"^some/config\.json: the file: ") as refusal:
         config_from_json(text, "some/config.json")
     assert "\n" not in str(refusal.value)
+
+
+def test_settings_are_flat_and_complete():
+    flat = settings(RunConfig())
+    assert flat["network.unet"] == "baseline"
+    assert flat["seed"] == 0
+    assert (
+        len(flat)
+        == sum(len(fields(part)) for part in (NetworkConfig, DiffusionConfig, DataConfig, OptimizerConfig, LogConfig)) + 3
+    )
+
+
+def test_only_what_differs_is_listed():
+    one, two = RunConfig(), RunConfig(network=NetworkConfig(unet="attention", attention_levels=(1,)))
+    table = differing({"a": settings(one), "b": settings(two), "c": settings(one)})
+    assert table == {
+        "network.unet": {"a": "baseline", "b": "attention", "c": "baseline"},
+        "network.attention_levels": {"a": None, "b": (1,), "c": None},
+    }
+    assert differing({"a": settings(one), "b": settings(one)}) == {}
+    assert differing({}) == {}
+    assert differing({"a": {"x": 1}, "b": {}}) == {"x": {"a": 1, "b": None}}
