@@ -46,8 +46,16 @@ class Condition:
         return len(self.dropped)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Condition:
-        """``function`` of every part: to move it to a device, or to pick or repeat images."""
+        """``function`` of every part."""
         return Condition(*(None if part is None else function(part) for part in self._parts))
+
+    def select(self, images: Tensor) -> Condition:
+        """The conditions of some of the images, by number, in that order."""
+        return self.map(lambda part: part[images])
+
+    def to(self, device: torch.device | str) -> Condition:
+        """The same on another device."""
+        return self.map(lambda part: part.to(device))
 
     def drop(self, where: Tensor) -> Condition:
         """The same, withheld from the images where ``where``, (B,) bool, is True."""

@@ -1,4 +1,4 @@
-"""Reproducible noise: one stream per image."""
+"""Reproducible noise: one stream per image, and what lies between two of them."""
 
 from __future__ import annotations
 
@@ -46,3 +46,53 @@ class SeededNoise:
     def at_step(self, index: int, device: torch.device | str = "cpu") -> Tensor:
         """(B, C, H, W) float32, the fresh noise that a stochastic sampler adds at its step ``index`` (from 0)."""
         return self._draw(index + 1, device)
+
+
+def slerp(first: Tensor, second: Tensor, weights: Sequence[float]) -> Tensor:
+    """Spherical linear interpolation, image by image: along the arc from one to the other (Shoemake 1985, section 3.3).
+
+    With Ω the angle between both images, seen as vectors: (sin((1 − w)·Ω)·first + sin(w·Ω)·second) / sin Ω.
+
+    Noise of many pixels lies close to a sphere of radius sqrt(C·H·W), and two draws are nearly at right angles. The middle
+    of the straight line between them is shorter by sqrt(2), a state that no network was trained on; the arc stays on the
+    sphere (used so by Song et al. 2021, appendix D.5).
+
+    Args:
+        first, second: (B, C, H, W).
+        weights: B numbers from 0, exactly ``first``, to 1, exactly ``second``.
+
+    Returns:
+        (B, C, H, W) of the inputs' dtype. Images in the same or in opposite directions, between which there is no one
+        arc, are interpolated on the straight line.
+    """
+    # In float64, where both ends come out exactly.
+    a, b = first.double().flatten(1), second.double().flatten(1)
+    w = torch.as_tensor(weights, dtype=torch.float64, device=a.device)[:, None]
+    angle = torch.nn.functional.cosine_similarity(a, b)[:, None].clamp(-1, 1).acos()
+    sine = angle.sin()
+    parallel = sine < 1e-6
+    share_a = torch.where(parallel, 1 - w, ((1 - w) * angle).sin() / sine)
+    share_b = torch.where(parallel, w, (w * angle).sin() / sine)
+    return (share_a * a + share_b * b).view_as(first).to(first.dtype)
+
+
+@dataclass(frozen=True)
+class InterpolatedNoise:
+    """Noise on the way from one seed to another: every draw is the :func:`slerp` of both seeds' draws.
+
+    Attributes:
+        first, second: of the same image shape and number of images.
+        weights: one an image, from 0 (the first seed's noise) to 1 (the second's).
+    """
+
+    first: SeededNoise
+    second: SeededNoise
+    weights: Sequence[float]
+
+    def initial(self, device: torch.device | str = "cpu") -> Tensor:
+        """(B, C, H, W) float32, the noise that sampling starts from."""
+        return slerp(self.first.initial(), self.second.initial(), self.weights).to(device)
+
+    def at_step(self, index: int, device: torch.device | str = "cpu") -> Tensor:
+        """(B, C, H, W) float32, the fresh noise that a stochastic sampler adds at its step ``index`` (from 0)."""
+        return slerp(self.first.at_step(index), self.second.at_step(index), self.weights).to(device)

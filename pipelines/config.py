@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -31,13 +30,18 @@ class NetworkConfig(_Strict):
     """The denoising network."""
 
     unet: str = "baseline"
-    """baseline (no attention) or attention: a key of unets.NETWORKS."""
+    """baseline (no attention), attention, class or text (attention, and told what to show): a key of unets.NETWORKS."""
     channels: tuple[int, ...] = (64, 128, 128)
     """Width of each level, finest first; each further level halves the side."""
     blocks_per_level: int = 1
     """Residual blocks of each level, on the way down and on the way up."""
     attention_levels: tuple[int, ...] | None = None
     """Levels with self-attention, 0 being the finest; the coarsest alone by default. Only for networks with attention."""
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the network is told what to show."""
+        return self.unet in ("class", "text")
 
     def options(self, image_channels: int) -> dict[str, Any]:
         """Keyword arguments of the network's class."""
@@ -96,6 +100,34 @@ class DataConfig(_Strict):
             f"image_size={self.image_size}: choose a side from 4 to 1024 pixels",
         )
         _require(self.held_out_images >= 1, f"held_out_images={self.held_out_images}: choose 1 or more")
+
+
+@dataclass(frozen=True)
+class ConditionConfig(_Strict):
+    """What the network is told about each image; for the networks called class and text."""
+
+    condition_dropout: float = 0.1
+    """Share of the training images whose condition is withheld, so that the network learns to do without it too."""
+    label_column: str | None = None
+    """Name of the column of classes; found by its type by default."""
+    caption_column: str | None = None
+    """Name of the column of captions; found by default. A dataset without one gets captions made from its classes."""
+    templates: tuple[str, ...] = ()
+    """Captions to make from the name of a class, which takes the place of {}; suited to the dataset by default."""
+    encoder: str = "minilm"
+    """What reads the captions: minilm, or the hub id or folder of a CLIP or sentence-transformers model."""
+    classes: Annotated[tuple[str, ...], Suppress] = ()
+    """Names of the classes, read from the data when training starts."""
+    text_dim: Annotated[int, Suppress] = 0
+    """Width of the encoder's word embeddings, recorded when training starts."""
+    examples: Annotated[tuple[str, ...], Suppress] = ()
+    """Captions to show samples of, chosen from the data when training starts."""
+
+    def __post_init__(self) -> None:
+        _require(
+            0 <= self.condition_dropout < 1,
+            f"condition_dropout={self.condition_dropout}: choose a share from 0 to less than 1",
+        )
 
 
 @dataclass(frozen=True)
@@ -166,6 +198,7 @@ class RunConfig(_Strict):
     network: NetworkConfig = field(default_factory=NetworkConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    condition: ConditionConfig = field(default_factory=ConditionConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     log: LogConfig = field(default_factory=LogConfig)
     seed: int = 0
@@ -177,23 +210,6 @@ class RunConfig(_Strict):
 
     def __post_init__(self) -> None:
         _require(self.seed >= 0, f"seed={self.seed}: choose a whole number of 0 or more")
-
-
-def settings(config: Any, prefix: str = "") -> dict[str, Any]:
-    """All fields of a dataclass by dotted name, those of nested dataclasses too: ``{"network.unet": "baseline", …}``."""
-    flat: dict[str, Any] = {}
-    for item in fields(config):
-        value = getattr(config, item.name)
-        nested = is_dataclass(value)
-        flat |= settings(value, f"{prefix}{item.name}.") if nested else {f"{prefix}{item.name}": value}
-    return flat
-
-
-def differing(named: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Of several named settings, those that are not the same for all: ``{setting: {name: value}}``, in the order they come."""
-    keys = dict.fromkeys(key for values in named.values() for key in values)
-    table = {key: {name: values.get(key) for name, values in named.items()} for key in keys}
-    return {key: row for key, row in table.items() if any(value != next(iter(row.values())) for value in row.values())}
 
 
 _ADAPTER = TypeAdapter(RunConfig)

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from .config import DataConfig
+from .images import Pixels
 
 if TYPE_CHECKING:
     import torch
@@ -54,26 +56,34 @@ def resolve(config: DataConfig) -> DataConfig:
     )
 
 
-def open_dataset(name: str) -> DatasetDict:
-    """All splits of a dataset, images not decoded yet.
+def locate(name: str) -> str:
+    """Where a dataset is read from: a folder of this machine, or a hub id.
 
     Args:
         name: a short name ($NOISESCOPE_DATA/<name> where that folder exists, else the hub), a local folder, or a hub id.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if name in PRESETS:
+        local = Path(os.environ.get("NOISESCOPE_DATA", ".")) / name
+        return str(local) if "NOISESCOPE_DATA" in os.environ and local.is_dir() else PRESETS[name].hub_id
+    if not name or (not Path(name).is_dir() and name.count("/") != 1):  # Path("") would be the working directory
+        raise ValueError(
+            f"unknown dataset {name!r}: give a short name ({', '.join(PRESETS)}), a hub id (owner/name), or a local folder"
+        )
+    return name
+
+
+def open_dataset(name: str) -> DatasetDict:
+    """All splits of a dataset (see :func:`locate`), images not decoded yet.
 
     Raises:
         ValueError: there is no such dataset, or nothing in it can be read.
     """
     import datasets
 
-    local = Path(os.environ.get("NOISESCOPE_DATA", ".")) / name
-    if name in PRESETS:
-        source = str(local) if "NOISESCOPE_DATA" in os.environ and local.is_dir() else PRESETS[name].hub_id
-    else:
-        source = name
-        if not Path(name).is_dir() and name.count("/") != 1:
-            raise ValueError(
-                f"unknown dataset {name!r}: give a short name ({', '.join(PRESETS)}), a hub id (owner/name), or a local folder"
-            )
+    source = locate(name)
     datasets.disable_progress_bars()
     try:
         loaded = datasets.load_dataset(source)
@@ -152,10 +162,12 @@ class ImageSet:
 
     Attributes:
         images: (N, C, H, W) uint8, C = 1 if all are grey, else 3.
+        rows: (N,) the row of its split that each image comes from.
         skipped: one sentence for each file that could not be used.
     """
 
     images: torch.Tensor
+    rows: NDArray[np.int64]
     skipped: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -182,12 +194,13 @@ def read_images(dataset: Dataset, config: DataConfig) -> ImageSet:
 
     column = image_column(dataset, config.image_column)
     rows = dataset.select_columns([column]).cast_column(column, datasets.Image(decode=False))
-    images, skipped = [], []
-    for name, source in _decoded(rows, column):
+    images, kept, skipped = [], [], []
+    for row, (name, source) in enumerate(_decoded(rows, column)):
         try:
             if source is None:
                 raise ValueError("no image in this row")
             images.append(fit_image(to_8_bit(open_image(source)), config.image_size or 64, config.fit or "crop"))
+            kept.append(row)
         except ValueError as error:
             skipped.append(f"{name}: {error}")
     if not images:
@@ -196,7 +209,25 @@ def read_images(dataset: Dataset, config: DataConfig) -> ImageSet:
     mode = "L" if all(image.mode == "L" for image in images) else "RGB"
     stacked = np.stack([np.asarray(image if image.mode == mode else image.convert(mode)) for image in images])
     tensor = torch.from_numpy(stacked)
-    return ImageSet(tensor[:, None] if mode == "L" else tensor.permute(0, 3, 1, 2).contiguous(), tuple(skipped))
+    tensor = tensor[:, None] if mode == "L" else tensor.permute(0, 3, 1, 2).contiguous()
+    return ImageSet(tensor, np.array(kept), tuple(skipped))
+
+
+def preview_images(config: DataConfig, count: int = 16) -> Pixels:
+    """A few training images as the network will see them, from all over the split: (N, H, W, C) uint8, N ≤ ``count``.
+
+    Where training mirrors half of the images, every second one is mirrored here.
+
+    Args:
+        config: a resolved one (see :func:`resolve`).
+    """
+    splits = open_dataset(config.data)
+    split = splits[split_names(splits, config)[0]]
+    chosen = split.select(np.unique(np.linspace(0, len(split) - 1, min(count, len(split))).round().astype(int)))
+    images = read_images(chosen, config).images.permute(0, 2, 3, 1).numpy()
+    if config.flip:
+        images[1::2] = images[1::2, :, ::-1].copy()
+    return images
 
 
 def load_images(config: DataConfig, seed: int = 0) -> tuple[ImageSet, ImageSet]:
@@ -223,7 +254,8 @@ def load_images(config: DataConfig, seed: int = 0) -> tuple[ImageSet, ImageSet]:
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(train)))
     count = max(1, min(config.held_out_images, len(train) // 10))
     kept, held_out = order[count:].sort().values, order[:count].sort().values
-    return ImageSet(train.images[kept], train.skipped), ImageSet(train.images[held_out])
+    others = ImageSet(train.images[held_out], train.rows[held_out])
+    return ImageSet(train.images[kept], train.rows[kept], train.skipped), others
 
 
 def _same_channels(train: ImageSet, held_out: ImageSet) -> tuple[ImageSet, ImageSet]:

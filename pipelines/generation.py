@@ -12,10 +12,10 @@ import math
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -34,6 +34,9 @@ Status = Literal["queued", "running", "done", "cancelled", "failed"]
 CACHE_BYTES = 256 * 2**20
 MAX_FRAMES = 101  # kept of one generation, however many steps it takes
 MODELS_KEPT = 4
+DEVICE = threading.Lock()  # whoever computes takes turns, step by step: networks side by side slow each other down
+_END = object()
+GRACE = 10.0  # seconds that nobody may be there before a comparison is given up: a reload, a tunnel
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,14 +103,25 @@ class Comparison:
     """Generations that advance together, one step each in turn, so that all strips grow side by side."""
 
     columns: list[Generation]
+    wanted: Callable[[], bool] = lambda: True
+    """Whether whoever asked for it is still there."""
     status: Status = "queued"
     error: str = ""
     _cancelled: bool = False
+    _last_wanted: float = field(default_factory=time.monotonic)
 
     @property
     def active(self) -> bool:
         """Whether it is waiting or being computed."""
         return self.status in ("queued", "running")
+
+    @property
+    def given_up(self) -> bool:
+        """Whether it was cancelled, or whoever asked for it has been gone for a while."""
+        now = time.monotonic()
+        if self.wanted():
+            self._last_wanted = now
+        return self._cancelled or now - self._last_wanted > GRACE
 
     def cancel(self) -> None:
         """Stop after the network call that is being made; what there is stays."""
@@ -137,13 +151,17 @@ class GenerationQueue:
             self._changed.notify()
         self._worker.join(timeout=30)
 
-    def submit(self, columns: list[tuple[Run, SamplingRequest]]) -> Comparison:
+    def submit(self, columns: list[tuple[Run, SamplingRequest]], wanted: Callable[[], bool] = lambda: True) -> Comparison:
         """Queue a comparison, or answer it from what has been computed before.
+
+        Args:
+            columns: what to make.
+            wanted: tells whether somebody still waits for it; soon after nobody does, it is cancelled.
 
         Raises:
             ValueError: a run without weights.
         """
-        comparison = Comparison([_new_generation(run, request) for run, request in columns])
+        comparison = Comparison([_new_generation(run, request) for run, request in columns], wanted)
         with self._changed:
             for number, column in enumerate(comparison.columns):
                 known = self._results.get((column.fingerprint, column.request))
@@ -188,9 +206,12 @@ class GenerationQueue:
     def _compute(self, comparison: Comparison) -> bool:
         pending = [column for column in comparison.columns if not column.finished]
         growing = [_grow(column) for column in pending]
-        for _ in zip_longest(*growing):  # every column takes one step in turn
-            if comparison._cancelled:
-                return False
+        while growing:  # every column takes one step in turn
+            for growth in list(growing):
+                if comparison.given_up:
+                    return False
+                if next(growth, _END) is _END:
+                    growing.remove(growth)
         for column in pending:
             self._remember(column)
         return True
@@ -239,16 +260,16 @@ def _advance(column: Generation, model: LoadedModel, at_once: int) -> Iterator[N
     kept = set(column.kept_steps) - {frame.index for frame in column.frames}
     last = request.steps
     seconds = column.seconds
+    memory = TensorMemory()
     for index in range(last + 1):
-        before = time.perf_counter()
-        if index == last - 1:  # every step takes the same, and counting slows the first one down
-            with TensorMemory() as memory:
-                parts = [next(stream) for stream in streams]
-            column.peak_memory = weight_bytes(model.denoiser) + memory.peak
-        else:
+        # All steps take the same memory. It is counted in the last one, because counting takes a while to get ready.
+        with DEVICE, memory if index == last - 1 else nullcontext():
+            before = time.perf_counter()
             parts = [next(stream) for stream in streams]
-        frame = _frame(parts, model, last) if index in kept else None
-        seconds += time.perf_counter() - before
+            frame = _frame(parts, model, last) if index in kept else None
+            seconds += time.perf_counter() - before
+        if index == last:
+            column.peak_memory = weight_bytes(model.denoiser) + memory.peak
         if frame is not None:
             column.frames.append(replace(frame, seconds=seconds))
         yield

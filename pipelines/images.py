@@ -1,4 +1,4 @@
-"""Pictures as arrays: uint8 conversion, montages, PNG with metadata, GIF. No torch needed."""
+"""Pictures as arrays: uint8 conversion, montages, PNG with metadata, GIF, MP4. No torch needed."""
 
 from __future__ import annotations
 
@@ -39,6 +39,22 @@ def montage(images: Pixels, columns: int | None = None, gap: int = 2, background
     return sheet
 
 
+def images_in(sheet: Pixels, height: int, width: int, count: int, gap: int = 2) -> Pixels:
+    """What :func:`montage` put together: (count, height, width, C).
+
+    Raises:
+        ValueError: the sheet holds fewer images of that size.
+    """
+    columns = (sheet.shape[1] - gap) // (width + gap)
+    rows = (sheet.shape[0] - gap) // (height + gap)
+    if count > columns * rows:
+        size = f"{sheet.shape[1]}×{sheet.shape[0]}"
+        raise ValueError(f"a sheet of {size} pixels does not hold {count} images of {width}×{height}")
+    whole = sheet[gap : gap + rows * (height + gap), gap : gap + columns * (width + gap)]
+    cells = whole.reshape(rows, height + gap, columns, width + gap, -1).swapaxes(1, 2)
+    return cells.reshape(rows * columns, height + gap, width + gap, -1)[:count, :height, :width]
+
+
 def enlarge(image: Pixels, factor: int) -> Pixels:
     """Repeat every pixel ``factor`` times in both directions: (H, W, C) -> (factor·H, factor·W, C)."""
     return image.repeat(factor, axis=0).repeat(factor, axis=1)
@@ -71,6 +87,29 @@ def gif_bytes(frames: Iterable[Pixels], milliseconds: int | Sequence[int] = 120)
     pictures = [as_pil(frame) for frame in frames]
     buffer = io.BytesIO()
     pictures[0].save(buffer, "GIF", save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0)
+    return buffer.getvalue()
+
+
+def mp4_bytes(frames: Iterable[Pixels], frames_per_second: int = 8) -> bytes:
+    """An MP4 video (H.264, yuv420p: what every player takes) of (H, W, C) frames.
+
+    Colour is stored for blocks of 2 × 2 pixels, so enlarge small images by an even factor first. An odd height or width
+    gains a row or column like its last one.
+    """
+    import av
+
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as video:
+        stream = None
+        for frame in frames:
+            height, width, _ = frame.shape
+            picture = np.pad(np.broadcast_to(frame, (height, width, 3)), ((0, height % 2), (0, width % 2), (0, 0)), "edge")
+            if stream is None:
+                stream = video.add_stream("libx264", frames_per_second, options={"crf": "14"})
+                stream.height, stream.width, stream.pix_fmt = *picture.shape[:2], "yuv420p"
+            video.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        if stream is not None:
+            video.mux(stream.encode())
     return buffer.getvalue()
 
 

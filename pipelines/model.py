@@ -23,7 +23,12 @@ def make_network(config: RunConfig, seed: int | None) -> BaselineUNet:
     """The run's network with initial weights from ``seed``, or without weights if that is None."""
     if config.image_shape is None:
         raise ValueError("this configuration names no image_shape: it is written when training starts")
-    return build_network(config.network.unet, seed=seed, **config.network.options(config.image_shape[0]))
+    options = config.network.options(config.image_shape[0])
+    if config.network.unet == "class":
+        options["num_classes"] = len(config.condition.classes)
+    if config.network.unet == "text":
+        options["text_dim"] = config.condition.text_dim
+    return build_network(config.network.unet, seed=seed, **options)
 
 
 def make_diffusion_schedule(config: DiffusionConfig) -> NoiseSchedule:

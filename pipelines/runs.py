@@ -14,8 +14,8 @@ Files are written whole or not at all. Nothing is ever unpickled. Importing this
 from __future__ import annotations
 
 import hashlib
-import io
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -29,16 +29,18 @@ import pandas as pd
 from safetensors import SafetensorError, safe_open
 
 from .config import RunConfig, config_from_json, config_to_json
+from .metrics_log import MetricsLog, readable_lines
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED = ROOT / "checkpoints"
-PRIVATE = ROOT / "runs"
+PRIVATE = Path(os.environ.get("NOISESCOPE_RUNS", ROOT / "runs")).expanduser()
 
 CONFIG, MODEL, METRICS, SAMPLES = "config.json", "model.safetensors", "metrics.jsonl", "samples"
 STATE = "state/state.safetensors"
+PROCESS = "state/process.json"  # who is training it, while somebody is
 
 
 @contextmanager
@@ -103,6 +105,11 @@ def _fingerprint(path: Path, modified: int, size: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
+@lru_cache(maxsize=32)
+def _metrics_log(file: Path) -> MetricsLog:
+    return MetricsLog(file)
+
+
 @dataclass(frozen=True)
 class Run:
     """A run folder, or a single model.safetensors of one.
@@ -158,17 +165,16 @@ class Run:
         status = self.model_path.stat()
         return _fingerprint(self.model_path, status.st_mtime_ns, status.st_size)
 
+    @property
+    def num_parameters(self) -> int:
+        """Number of weights, read from the file's header alone."""
+        with _opened(self.model_path, "numpy") as weights:
+            return sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+
     def metrics(self) -> pd.DataFrame:
         """One row per logged line; empty for a run without a log. Torn or foreign lines are skipped."""
         file = self.path / METRICS
-        if not file.is_file():
-            return pd.DataFrame()
-        text = file.read_bytes()
-        whole = text[: text.rfind(b"\n") + 1]
-        try:
-            return pd.read_json(io.BytesIO(whole), lines=True) if whole else pd.DataFrame()
-        except (ValueError, TypeError, AttributeError):  # a line that is no JSON object
-            return pd.DataFrame(list(_readable_lines(whole)))
+        return _metrics_log(file).read() if file.is_file() else pd.DataFrame()
 
     def samples(self) -> dict[int, Path]:
         """Sample grids of the EMA weights by training step, oldest first."""
@@ -197,23 +203,13 @@ class Run:
         """Drop what was logged after ``last_step``, and torn lines: the resumed run writes it anew."""
         file = self.path / METRICS
         if file.is_file():
-            rows = _readable_lines(file.read_bytes())
+            rows = readable_lines(file.read_bytes())
             kept = [row for row in rows if isinstance(row.get("step"), int) and row["step"] <= last_step]
             write_text(file, "".join(json.dumps(row) + "\n" for row in kept))
 
     def delete(self) -> None:
         """Remove the folder and all in it."""
         shutil.rmtree(self.path)
-
-
-def _readable_lines(text: bytes) -> Iterator[dict[str, Any]]:
-    for line in text.splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            yield row
 
 
 def find_runs(*roots: str | Path) -> list[Run]:
@@ -239,5 +235,5 @@ def find_run(path: str | Path) -> Run:
         run = Run(candidate)
         if candidate.is_file() or (candidate / CONFIG).is_file() or (candidate / MODEL).is_file():
             return run
-    known = ", ".join(str(run.path.relative_to(ROOT)) for run in find_runs()) or "none yet"
-    raise ValueError(f"no run at {str(path)!r}: give a run folder or a .safetensors file (at hand: {known})")
+    known = ", ".join(str(run.path.relative_to(ROOT) if run.path.is_relative_to(ROOT) else run.path) for run in find_runs())
+    raise ValueError(f"no run at {str(path)!r}: give a run folder or a .safetensors file (at hand: {known or 'none yet'})")

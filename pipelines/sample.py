@@ -13,13 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction
 
 from .command_line import DONE, run_command
 from .images import Pixels, enlarge, film_strip, gif_bytes, montage, png_bytes, to_uint8
 from .runs import atomic
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from diffusion_core.condition import Condition
+    from diffusion_core.denoiser import Denoiser
+    from diffusion_core.guidance import ClassifierFreeGuidance
+    from diffusion_core.noise import InterpolatedNoise, SeededNoise
     from diffusion_core.samplers import Step
 
     from .model import LoadedModel
@@ -45,6 +51,37 @@ class SamplingRequest:
     """Fresh noise of ddim: 0 is deterministic, 1 as noisy as ddpm."""
     spacing: str = "trailing"
     """How timesteps are chosen: trailing, leading, linspace or log_snr."""
+    label: str | None = None
+    """For networks that know classes: the name or number of one, or "all" for all of them in turn. None: no class."""
+    prompt: UseAppendAction[tuple[str, ...]] = ()
+    """For networks that read: what to show. Give it several times for several prompts, which images take in turn."""
+    negative_prompt: str | None = None
+    """What to lead away from, with guidance; by default from images without any prompt."""
+    guidance: float = 1.0
+    """How much to exaggerate the class or the prompt: 1 follows the model as it is, 2 to 5 are usual."""
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    """Guide only in this part of the schedule: shares of its length, 0 is clean and 1 is noise."""
+    guidance_rescale: float = 0.0
+    """How far to bring the contrast of guided images back to that of unguided ones, from 0 to 1."""
+
+    def __post_init__(self) -> None:
+        for name in ("prompt", "guidance_interval"):  # a request that comes from JSON has lists in their place
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Where sampling starts, and which way it goes from there.
+
+    Attributes:
+        x: (B, C, H, W) float32, the state at the first timestep.
+        timesteps: descending.
+        noise: what a stochastic sampler adds on the way, for B images.
+    """
+
+    x: Tensor
+    timesteps: Tensor
+    noise: SeededNoise | InterpolatedNoise
 
 
 def load_model(path: str | Path | Run, **options: Any) -> LoadedModel:
@@ -54,13 +91,26 @@ def load_model(path: str | Path | Run, **options: Any) -> LoadedModel:
     return load_model(path, **options)
 
 
-def sample(model: LoadedModel, request: SamplingRequest, images: Sequence[int] | None = None) -> Iterator[Step]:
+def start_from_noise(model: LoadedModel, request: SamplingRequest, images: Sequence[int] | None = None) -> Start:
+    """The usual start: pure noise of the request's seed, and all of its timesteps; ``images`` as in :func:`sample`."""
+    from diffusion_core.noise import SeededNoise
+    from diffusion_core.schedules import sampling_timesteps
+
+    timesteps = sampling_timesteps(model.schedule, request.steps, request.spacing)
+    noise = SeededNoise(request.seed, model.image_shape, range(request.num_images) if images is None else images)
+    return Start(noise.initial(model.device), timesteps, noise)
+
+
+def sample(
+    model: LoadedModel, request: SamplingRequest, images: Sequence[int] | None = None, start: Start | None = None
+) -> Iterator[Step]:
     """Generate images, yielding every step.
 
     Args:
         model: see :func:`load_model`.
         request: what to generate.
         images: which image numbers of the request; all of them by default. The subset looks the same as in the whole.
+        start: where to start instead; :func:`start_from_noise` by default.
 
     Yields:
         Steps with x and x0 of shape (len(images), C, H, W), float32 on the model's device; in the last one both are the
@@ -69,9 +119,7 @@ def sample(model: LoadedModel, request: SamplingRequest, images: Sequence[int] |
     Raises:
         ValueError: before the first step, for an unknown sampler or spacing, or numbers out of range.
     """
-    from diffusion_core.noise import SeededNoise
     from diffusion_core.samplers import SAMPLERS
-    from diffusion_core.schedules import sampling_timesteps
 
     if request.sampler not in SAMPLERS:
         raise ValueError(f"unknown sampler {request.sampler!r}: choose one of {', '.join(SAMPLERS)}")
@@ -79,11 +127,47 @@ def sample(model: LoadedModel, request: SamplingRequest, images: Sequence[int] |
         raise ValueError(f"num_images={request.num_images}: choose 1 or more")
     if request.eta and request.sampler != "ddim":
         raise ValueError(f"eta={request.eta} is for the ddim sampler: leave it at 0 with {request.sampler}")
-    timesteps = sampling_timesteps(model.schedule, request.steps, request.spacing)
-    noise = SeededNoise(request.seed, model.image_shape, range(request.num_images) if images is None else images)
+    start = start or start_from_noise(model, request, images)
+    numbers = range(len(start.x)) if images is None else images
     options = {"eta": request.eta} if request.sampler == "ddim" else {}
-    start = noise.initial(model.device)
-    return SAMPLERS[request.sampler](model.denoiser, start, timesteps, model.schedule, noise=noise, **options)
+    denoise, condition = conditioned(model, request, numbers)
+    return SAMPLERS[request.sampler](denoise, start.x, start.timesteps, model.schedule, condition, noise=start.noise, **options)
+
+
+def conditioned(
+    model: LoadedModel, request: SamplingRequest, images: Sequence[int]
+) -> tuple[Denoiser | ClassifierFreeGuidance, Condition | None]:
+    """What estimates x0 for a request, and what the images with these numbers are to show.
+
+    Raises:
+        ValueError: a class or a prompt that the model does not take, or guidance without either.
+    """
+    network = model.config.network
+    asked = {"label": request.label is not None, "prompt": bool(request.prompt)}
+    takes = {"class": "label", "text": "prompt"}.get(network.unet)
+    for name, given in asked.items():
+        if given and name != takes:
+            instead = f"it takes a {takes}" if takes else "it takes neither labels nor prompts"
+            raise ValueError(f"a {name} was given, and {model.name} is a network of kind {network.unet!r}: {instead}")
+    if not any(asked.values()):
+        if request.guidance != 1 or request.negative_prompt is not None:
+            raise ValueError(
+                f"guidance={request.guidance:g} needs something to guide by: give a {takes or 'conditional model'}"
+            )
+        return model.denoiser, None
+    from diffusion_core.guidance import ClassifierFreeGuidance
+
+    from .conditioning import condition_of
+
+    condition, negative = condition_of(model.config.condition, request, images)
+    guided = ClassifierFreeGuidance(
+        model.denoiser,
+        request.guidance,
+        None if negative is None else negative.to(model.device),
+        request.guidance_interval,
+        request.guidance_rescale,
+    )
+    return guided, condition.to(model.device)
 
 
 def shown_rows(count: int, rows: int) -> list[int]:

@@ -7,6 +7,7 @@ accumulated parts a batch is split into does not change what is learnt.
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,14 @@ class Train:
     """Also log to Weights & Biases or TensorBoard."""
 
 
+def default_name(config: RunConfig, root: Path) -> str:
+    """What a run is called when nobody says: <data>-<unet>, numbered where ``root`` has one of that name."""
+    data = re.sub(r"[^\w.-]+", "-", Path(config.data.data).name).strip(".-_") or "run"
+    stem = f"{data}-{config.network.unet}"
+    names = (stem if number == 1 else f"{stem}-{number}" for number in range(1, sys.maxsize))
+    return next(name for name in names if not (root / name).exists())
+
+
 def choose_run(arguments: Train) -> tuple[Run, RunConfig]:
     """The folder to write and the configuration to follow.
 
@@ -50,9 +59,7 @@ def choose_run(arguments: Train) -> tuple[Run, RunConfig]:
     config = arguments.config
     out = arguments.out
     if out is None:
-        stem = f"{Path(config.data.data).name}-{config.network.unet}"
-        names = (stem if number == 1 else f"{stem}-{number}" for number in range(1, sys.maxsize))
-        out = next(PRIVATE / name for name in names if not (PRIVATE / name).exists())
+        out = PRIVATE / default_name(config, PRIVATE)
     if out.exists() and (not out.is_dir() or any(".tmp-" not in child.name for child in out.iterdir())):
         raise ValueError(f"{out} already exists: choose another --out, or continue it with --resume {out}")
     return Run(out), config

@@ -7,7 +7,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
@@ -18,6 +18,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 from tqdm import tqdm
 
+from diffusion_core.condition import Condition
+from diffusion_core.guidance import ClassifierFreeGuidance
 from diffusion_core.noise import SeededNoise
 from diffusion_core.samplers import dpmpp_2m
 from diffusion_core.schedules import sampling_timesteps
@@ -29,10 +31,12 @@ from .ema import ExponentialMovingAverage
 from .images import enlarge, montage, png_bytes, to_uint8
 from .model import make_denoiser, make_loss, make_network
 from .plan import Shuffle, learning_rate, stream_seed
-from .runs import SAMPLES, STATE, Run, atomic
+from .processes import claim
+from .runs import PROCESS, SAMPLES, STATE, Run, atomic
 from .state import load_state, read_progress, save_state
 
 TIMESTEP_BINS = 20  # of the validation loss by timestep
+SAMPLE_GUIDANCE = 2.0  # of networks that are told something
 SAMPLE_STEPS = 20  # of DPM-Solver++(2M), for the grids made while training
 
 
@@ -97,6 +101,14 @@ class Trainer:
             or {name: version(name) for name in ("torch", "torchvision", "accelerate", "datasets", "numpy")},
         )
         self.device = self.accelerator.device
+        self.conditions = self.held_out_conditions = None
+        if config.network.conditional:
+            from .conditioning import load_conditions
+
+            with self.accelerator.main_process_first():
+                condition, parts = load_conditions(self.config, (train, held_out))
+            self.config = replace(self.config, condition=condition)
+            self.conditions, self.held_out_conditions = (part.to(self.device) for part in parts)
         self.loss = make_loss(config.diffusion)
         network = make_network(self.config, config.seed).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._refuse_wrong_size(network)
@@ -118,6 +130,8 @@ class Trainer:
         self.interrupted = False
         self._losses: list[Tensor] = []  # of the steps since the last logged line, on the device
         self._grad_norms: list[Tensor] = []
+        if self.is_main:
+            claim(run.path / PROCESS, f"training {run.path}")
         self._restore()
         if self.is_main:
             run.write_config(self.config)
@@ -140,8 +154,8 @@ class Trainer:
         with torch.no_grad():
             network(torch.zeros(1, *self.config.image_shape, device=self.device), torch.zeros(1, device=self.device))
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """This process's share of the current step, in ``accumulation`` parts: x0 in [−1, 1], noise, timesteps.
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Condition | None]]:
+        """This process's share of the current step, in ``accumulation`` parts: x0 in [−1, 1], noise, timesteps, condition.
 
         The whole batch is drawn everywhere and cut, so that its randomness does not depend on how it is split.
         """
@@ -152,12 +166,19 @@ class Trainer:
         t = self.loss.sample_timesteps(size, on_cpu)
         mirrored = torch.rand(size, generator=on_cpu) < 0.5 if self.config.data.flip else torch.zeros(size, dtype=torch.bool)
         noise = torch.randn(size, *self.images.shape[1:], generator=on_device, device=self.device)
+        condition = None
+        if self.conditions is not None:
+            choice, withheld = torch.rand(2, size, generator=on_cpu)
+            dropped = withheld < self.config.condition.condition_dropout
+            condition = self.conditions.of(index, choice).drop(dropped.to(self.device))
         parts = torch.arange(size).chunk(self.accelerator.num_processes)[self.accelerator.process_index]
         for part in parts.chunk(self.config.optimizer.accumulation):
             x0 = self.images[index[part].to(self.device)]
             flips = mirrored[part].to(self.device).view(-1, 1, 1, 1)
             x0 = torch.where(flips, v2.functional.horizontal_flip(x0), x0) if self.config.data.flip else x0
-            yield x0.float() / 127.5 - 1, noise[part.to(self.device)], t[part]
+            on_here = part.to(self.device)
+            own = None if condition is None else condition.select(on_here)
+            yield x0.float() / 127.5 - 1, noise[on_here], t[part], own
 
     def train_step(self) -> None:
         """One optimiser step and one step of the moving average."""
@@ -165,9 +186,9 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(optimizer, self.step)
         losses, grad_norm = [], None
-        for x0, noise, t in self._batches():
+        for x0, noise, t, condition in self._batches():
             with self.accelerator.accumulate(self.model):
-                loss = self.loss(self.model, x0, noise, t).mean()
+                loss = self.loss(self.model, x0, noise, t, condition).mean()
                 self.accelerator.backward(loss)
                 if self.accelerator.sync_gradients:
                     grad_norm = self.accelerator.clip_grad_norm_(self.model.parameters(), optimizer.max_grad_norm)
@@ -227,15 +248,21 @@ class Trainer:
             if evaluate:
                 by_timestep = self.validation_loss()
                 row |= {"val_loss": sum(by_timestep) / len(by_timestep), "loss_by_timestep": by_timestep}
+                if self.conditions is not None:
+                    without = self.validation_loss(withheld=True)
+                    row["val_loss_unconditional"] = sum(without) / len(without)
             self.run.append_metrics(row)
             numbers = {key: value for key, value in row.items() if isinstance(value, float)}
             self.accelerator.log(numbers, step=self.step)
 
     @torch.no_grad()
-    def validation_loss(self) -> list[float]:
+    def validation_loss(self, withheld: bool = False) -> list[float]:
         """Mean loss of the EMA weights on the held-out images in each of TIMESTEP_BINS equal ranges of timesteps.
 
         Images, timesteps and noise are the same at every call.
+
+        Args:
+            withheld: leave the network without the images' conditions.
         """
         # Few images are used several times, so that every bin is measured.
         count = max(len(self.held_out), 4 * TIMESTEP_BINS)
@@ -246,9 +273,13 @@ class Trainer:
         t = ((torch.randperm(count, generator=generator) + 0.5) / count * timesteps).long()
         losses = []
         for part in torch.arange(count).split(256):
-            x0 = self.held_out[part.to(self.device) % len(self.held_out)].float() / 127.5 - 1
+            images = part % len(self.held_out)
+            x0 = self.held_out[images.to(self.device)].float() / 127.5 - 1
+            known = self.held_out_conditions
+            condition = None if known is None or withheld else known.of(images)
             with self.accelerator.autocast():
-                losses.append(self.loss(self.ema.network, x0, noise[part].to(self.device), t[part]).float().cpu())
+                values = self.loss(self.ema.network, x0, noise[part].to(self.device), t[part], condition)
+            losses.append(values.float().cpu())
         values = torch.cat(losses).double()
         bin_count = min(TIMESTEP_BINS, timesteps)
         bins = t * bin_count // timesteps
@@ -258,12 +289,19 @@ class Trainer:
     def write_samples(self) -> None:
         """Write sample grids of the EMA weights and of the raw ones, from the same noise at every call."""
         assert self.config.image_shape is not None
-        noise = SeededNoise(0, self.config.image_shape, range(self.config.log.sample_images))
+        numbers = range(self.config.log.sample_images)
+        noise = SeededNoise(0, self.config.image_shape, numbers)
+        condition = None
+        if self.config.network.conditional:
+            from .conditioning import in_turn
+
+            condition = in_turn(self.config.condition, numbers).to(self.device)
         for suffix, network in (("", self.ema.network), ("-raw", self.network)):
             denoiser = make_denoiser(network, self.config.diffusion)
+            guided = denoiser if condition is None else ClassifierFreeGuidance(denoiser, SAMPLE_GUIDANCE)
             timesteps = sampling_timesteps(denoiser.schedule, min(SAMPLE_STEPS, denoiser.schedule.num_timesteps))
             with self.accelerator.autocast():
-                *_, last = dpmpp_2m(denoiser, noise.initial(self.device), timesteps, denoiser.schedule)
+                *_, last = dpmpp_2m(guided, noise.initial(self.device), timesteps, denoiser.schedule, condition)
             grid = montage(to_uint8(last.x))
             with atomic(self.run.path / SAMPLES / f"step-{self.step:08d}{suffix}.png") as temporary:
                 temporary.write_bytes(png_bytes(grid, {"run": self.run.name, "step": self.step, "seed": 0}))
@@ -327,7 +365,9 @@ class Trainer:
             disable=not self.is_main,
             smoothing=0.05,
         )
-        with _signals() as caught, progress:
+        with _signals() as caught, progress, ExitStack() as at_the_end:
+            if self.is_main:
+                at_the_end.callback((self.run.path / PROCESS).unlink, missing_ok=True)
             while self.step < total:
                 self.train_step()
                 self.seconds = before + time.monotonic() - started

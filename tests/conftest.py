@@ -6,6 +6,7 @@ import atexit
 import os
 import shutil
 import tempfile
+import time
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -119,3 +120,33 @@ def train(make_trainer):
 def tiny_run(train, tmp_path_factory):
     """A baseline U-Net trained for a few steps. Shared: copy it before you change it."""
     return train(tmp_path_factory.mktemp("runs") / "tiny", steps=24)
+
+
+@pytest.fixture
+def queue(tmp_path):
+    """A queue of trainings over an empty folder of runs; what is still at work in it at the end is killed."""
+    import psutil
+
+    from pipelines.jobs import WORKER, TrainingQueue
+    from pipelines.processes import read_record
+    from pipelines.runs import PROCESS
+
+    queue = TrainingQueue(tmp_path / "runs")
+    yield queue
+    for path in [queue.root / WORKER, *(run / PROCESS for run in queue.root.glob("*/"))]:
+        record = read_record(path)
+        if record is not None and record.alive:
+            psutil.Process(record.pid).kill()
+
+
+@pytest.fixture(scope="session")
+def wait_for():
+    """Waits until a condition holds."""
+
+    def wait(condition, seconds=200.0):
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, "it did not happen in time"
+            time.sleep(0.005)
+
+    return wait

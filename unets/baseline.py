@@ -71,6 +71,10 @@ class BaselineUNet(nn.Module):
         """One stage at ``level`` (0 is the finest), ``channels`` wide; what variants override."""
         return Stage(channels, self.dim)
 
+    def prepare(self, t: Tensor, condition: Any) -> tuple[Tensor, Any]:
+        """What every stage is given: an embedding, (B, dim) or (1, dim), and what variants add for their stages."""
+        return self.embedding(t), None
+
     def _level(self, level: int, channels: int, blocks: int) -> nn.ModuleList:
         return nn.ModuleList([self.make_stage(level, channels) for _ in range(blocks)])
 
@@ -79,7 +83,8 @@ class BaselineUNet(nn.Module):
         self._check(x_t)
         # One conversion to the fast layout and precision at the door; every layer inside keeps it.
         h = self.stem(x_t.to(self.stem.weight.dtype).contiguous(memory_format=torch.channels_last))
-        embedding = F.silu(self.embedding(t))
+        embedding, condition = self.prepare(t, condition)
+        embedding = F.silu(embedding)
         skips = []
         for level, stages in enumerate(self.encoder):
             if level > 0:

@@ -120,6 +120,74 @@ class SelfAttention(nn.Module):
         return x + self.out(attended).view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
+class CrossAttention(nn.Module):
+    """x + attention(norm(x) → context): every pixel looks at the words (Rombach et al. 2022, section 3.3).
+
+    Args:
+        channels: of x, (B, channels, H, W).
+        context_dim: of the context, (B, L, context_dim).
+
+    Attributes:
+        maps: None, or a list to which every call appends its attention, (B, H, W, L) float32, the mean over heads; over
+            the words it sums to 1.
+    """
+
+    def __init__(self, channels: int, context_dim: int) -> None:
+        super().__init__()
+        self.heads = equal_parts(channels, HEAD_WIDTH)
+        self.norm = GroupNorm(channels)
+        self.query = nn.Linear(channels, channels)
+        self.key_value = nn.Linear(context_dim, 2 * channels)
+        self.out = zero_initialised(nn.Linear(channels, channels))
+        self.maps: list[Tensor] | None = None
+
+    def forward(self, x: Tensor, context: Tensor, mask: Tensor) -> Tensor:
+        """mask (B, L) bool: which words may be looked at, one at least. B may be 1 where all images share the words."""
+        batch, channels, height, width = x.shape
+        pixels = self.norm(x).permute(0, 2, 3, 1).reshape(batch, height * width, channels)
+        q = self.query(pixels).view(batch, height * width, self.heads, -1).transpose(1, 2)
+        words = self.key_value(context).view(len(context), -1, 2, self.heads, channels // self.heads)
+        k, v = words.permute(2, 0, 3, 1, 4).expand(-1, batch, -1, -1, -1)
+        allowed = mask[:, None, None, :].expand(batch, -1, -1, -1)
+        if self.maps is not None:
+            scores = q.float() @ k.float().transpose(-1, -2) / math.sqrt(q.shape[-1])
+            weights = scores.masked_fill(~allowed, -math.inf).softmax(-1).mean(1)
+            self.maps.append(weights.view(batch, height, width, -1))
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
+        attended = attended.transpose(1, 2).reshape(batch, height * width, channels)
+        return x + self.out(attended).view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
+class FeedForward(nn.Module):
+    """x + W₂(a · gelu(b)) with (a, b) = W₁·norm(x) for every pixel: GEGLU (Shazeer 2020, equation 6)."""
+
+    def __init__(self, channels: int, expansion: int = 4) -> None:
+        super().__init__()
+        self.norm = GroupNorm(channels)
+        self.gate = nn.Linear(channels, 2 * expansion * channels)
+        self.out = zero_initialised(nn.Linear(expansion * channels, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        values, gates = self.gate(self.norm(x).permute(0, 2, 3, 1)).chunk(2, dim=-1)
+        return x + self.out(values * F.gelu(gates)).permute(0, 3, 1, 2)
+
+
+class SpatialTransformer(nn.Module):
+    """Self-attention over the pixels, cross-attention to the words, feed-forward (Rombach et al. 2022, appendix E.2.1).
+
+    Group norms stand where a language model has layer norms: over the channels of an image they are as good, and fast.
+    """
+
+    def __init__(self, channels: int, context_dim: int) -> None:
+        super().__init__()
+        self.self_attention = SelfAttention(channels)
+        self.cross_attention = CrossAttention(channels, context_dim)
+        self.feed_forward = FeedForward(channels)
+
+    def forward(self, x: Tensor, context: Tensor, mask: Tensor) -> Tensor:
+        return self.feed_forward(self.cross_attention(self.self_attention(x), context, mask))
+
+
 class Downsample(nn.Conv2d):
     """Half the side: each 2×2 patch becomes one pixel of ``out_channels``."""
 
@@ -146,12 +214,14 @@ def zero_initialised(layer: Layer) -> Layer:
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
     """Set every weight anew from ``generator`` alone: normal with standard deviation 1/sqrt(fan-in), biases 0.
 
-    Norms start as the identity, layers marked by :func:`zero_initialised` at zero.
+    Norms start as the identity, layers marked by :func:`zero_initialised` at zero; embeddings are standard normal.
     """
     for module in network.modules():
         if isinstance(module, nn.GroupNorm):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, generator=generator)
         elif isinstance(module, nn.Conv2d | nn.Linear):
             if getattr(module, "starts_at_zero", False):
                 nn.init.zeros_(module.weight)

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from diffusion_core.noise import SeededNoise
+from diffusion_core.noise import InterpolatedNoise, SeededNoise, slerp
 
 SHAPE = (3, 16, 16)
 DRAWS = {"initial": lambda noise: noise.initial(), "step 0": lambda noise: noise.at_step(0), "step 7": lambda n: n.at_step(7)}
@@ -76,3 +76,58 @@ def test_the_global_random_states_are_neither_read_nor_written():
         assert torch.equal(again.initial(), first)
         again.at_step(3)
         assert torch.equal(before, torch.get_rng_state())
+
+
+# --- between two seeds
+
+
+def _directions(shape=(4, 3, 16, 16)):
+    first, second = (SeededNoise(seed, shape[1:], range(shape[0])).initial() for seed in (1, 2))
+    return first, second
+
+
+def test_both_ends_of_the_arc_are_exact():
+    first, second = _directions()
+    assert torch.equal(slerp(first, second, [0.0] * 4), first)
+    assert torch.equal(slerp(first, second, [1.0] * 4), second)
+
+
+@pytest.mark.parametrize("weight", [0.1, 0.25, 0.5, 0.9])
+def test_the_arc_keeps_the_length_and_divides_the_angle(weight):
+    first, second = (part / part.flatten(1).norm(dim=1).view(-1, 1, 1, 1) for part in _directions())
+    between = slerp(first, second, [weight] * 4)
+    assert torch.allclose(between.flatten(1).norm(dim=1), torch.ones(4), atol=1e-6)
+    angle = torch.cosine_similarity(first.flatten(1), second.flatten(1)).acos()
+    part = torch.cosine_similarity(first.flatten(1), between.flatten(1)).acos()
+    assert torch.allclose(part, weight * angle, atol=1e-3)
+
+
+def test_the_middle_stays_standard_normal_where_a_straight_line_would_shrink():
+    first, second = _directions((8, 3, 32, 32))
+    assert slerp(first, second, [0.5] * 8).std().item() == pytest.approx(1, abs=0.02)
+    assert ((first + second) / 2).std().item() == pytest.approx(math.sqrt(0.5), abs=0.02)
+
+
+def test_images_have_weights_of_their_own():
+    first, second = _directions((3, 3, 8, 8))
+    mixed = slerp(first, second, [0.0, 0.5, 1.0])
+    assert torch.equal(mixed[0], first[0])
+    assert torch.equal(mixed[2], second[2])
+    assert torch.equal(mixed[1:2], slerp(first[1:2], second[1:2], [0.5]))
+
+
+def test_the_same_and_the_opposite_direction_are_finite():
+    first, _ = _directions()
+    assert torch.equal(slerp(first, first, [0.3] * 4), first)
+    assert torch.allclose(slerp(first, -first, [0.25] * 4), 0.5 * first)
+    assert slerp(first, 0 * first, [0.5] * 4).isfinite().all()
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+def test_interpolated_noise_is_each_seeds_own_at_the_ends(draw):
+    first, second = (SeededNoise(seed, SHAPE, [5, 5, 5]) for seed in (3, 4))
+    found = draw(InterpolatedNoise(first, second, [0.0, 0.5, 1.0]))
+    assert torch.equal(found[0], draw(first)[0])
+    assert torch.equal(found[2], draw(second)[2])
+    assert found.dtype == torch.float32
+    assert not torch.equal(found[1], found[0])

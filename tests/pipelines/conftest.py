@@ -9,7 +9,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -151,16 +150,3 @@ def logged():
         return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
     return read
-
-
-@pytest.fixture(scope="session")
-def wait_for():
-    """Waits until a condition holds."""
-
-    def wait(condition, seconds=200.0):
-        end = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < end, "it did not happen in time"
-            time.sleep(0.005)
-
-    return wait

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 
@@ -16,8 +16,6 @@ from pipelines.config import (
     RunConfig,
     config_from_json,
     config_to_json,
-    differing,
-    settings,
 )
 
 CONFIGS = [
@@ -37,7 +35,9 @@ def test_a_configuration_survives_json(config):
     text = config_to_json(config)
     assert config_from_json(text) == config
     assert config_to_json(config_from_json(text)) == text
-    assert set(json.loads(text)) == {"network", "diffusion", "data", "optimizer", "log", "seed", "image_shape", "versions"}
+    assert set(json.loads(text)) == {
+        *("network", "diffusion", "data", "condition", "optimizer", "log", "seed", "image_shape", "versions"),
+    }
 
 
 def test_a_missing_key_takes_its_default():
@@ -134,25 +134,3 @@ def test_invalid_json_is_said_in_one_sentence(text):
     with pytest.raises(ValueError, match=r"^some/config\.json: the file: ") as refusal:
         config_from_json(text, "some/config.json")
     assert "\n" not in str(refusal.value)
-
-
-def test_settings_are_flat_and_complete():
-    flat = settings(RunConfig())
-    assert flat["network.unet"] == "baseline"
-    assert flat["seed"] == 0
-    assert (
-        len(flat)
-        == sum(len(fields(part)) for part in (NetworkConfig, DiffusionConfig, DataConfig, OptimizerConfig, LogConfig)) + 3
-    )
-
-
-def test_only_what_differs_is_listed():
-    one, two = RunConfig(), RunConfig(network=NetworkConfig(unet="attention", attention_levels=(1,)))
-    table = differing({"a": settings(one), "b": settings(two), "c": settings(one)})
-    assert table == {
-        "network.unet": {"a": "baseline", "b": "attention", "c": "baseline"},
-        "network.attention_levels": {"a": None, "b": (1,), "c": None},
-    }
-    assert differing({"a": settings(one), "b": settings(one)}) == {}
-    assert differing({}) == {}
-    assert differing({"a": {"x": 1}, "b": {}}) == {"x": {"a": 1, "b": None}}

@@ -204,6 +204,30 @@ def test_cancelling_what_is_done_changes_nothing(queue, finish, tiny_run):
     assert comparison.status == "done"
 
 
+def test_what_nobody_waits_for_any_more_is_given_up(queue, finish, tiny_run, monkeypatch):
+    monkeypatch.setattr(generation, "GRACE", 0.3)
+    there = {"first": True, "second": False}
+    first = queue.submit([(tiny_run, LONG)], lambda: there["first"])
+    second = queue.submit([(tiny_run, LONG)], lambda: there["second"])
+    time.sleep(0.6)
+    assert first.active
+    there["first"] = False
+    finish(first, second)
+    assert first.status == "cancelled"
+    assert second.status == "cancelled"
+    assert len(second.columns[0].frames) <= 1
+    back = queue.submit([(tiny_run, REQUEST)], lambda: True)
+    finish(back)
+    assert back.status == "done"
+
+
+def test_a_short_absence_is_forgiven(queue, finish, tiny_run):
+    absent = iter([False] * 3)
+    comparison = queue.submit([(tiny_run, REQUEST)], lambda: next(absent, True))
+    finish(comparison)
+    assert comparison.status == "done"
+
+
 def test_the_position_counts_those_ahead(queue, busy, finish, tiny_run):
     waiting = [queue.submit([(tiny_run, SamplingRequest(1, seed, steps=2))]) for seed in range(3)]
     assert queue.position(busy) == 0

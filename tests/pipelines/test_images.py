@@ -9,7 +9,18 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.images import as_pil, enlarge, film_strip, gif_bytes, montage, png_bytes, read_request, to_uint8
+from pipelines.images import (
+    as_pil,
+    enlarge,
+    film_strip,
+    gif_bytes,
+    images_in,
+    montage,
+    mp4_bytes,
+    png_bytes,
+    read_request,
+    to_uint8,
+)
 
 
 def test_conversion_is_exact_at_the_ends_and_clips():
@@ -104,3 +115,42 @@ def test_a_gif_has_every_frame_and_loops(channels):
 def test_pil_pictures_keep_their_channels():
     assert as_pil(np.zeros((2, 3, 1), np.uint8)).mode == "L"
     assert as_pil(np.zeros((2, 3, 3), np.uint8)).size == (3, 2)
+
+
+def _decoded(video):
+    import av
+
+    with av.open(io.BytesIO(video)) as container:
+        stream = container.streams.video[0]
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+        return stream.codec_context.name, stream.codec_context.pix_fmt, stream.average_rate, frames
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("height", "width"), [(64, 96), (33, 51), (8, 8)])
+def test_a_video_has_every_frame_at_an_even_size(height, width, channels):
+    rng = np.random.default_rng(0)
+    frames = [enlarge(rng.integers(0, 255, (-(-height // 8), -(-width // 8), channels), np.uint8), 8) for _ in range(5)]
+    frames = [frame[:height, :width] for frame in frames]
+    codec, pixel_format, rate, decoded = _decoded(mp4_bytes(frames, frames_per_second=6))
+    assert (codec, pixel_format, rate) == ("h264", "yuv420p", 6)
+    assert len(decoded) == 5
+    for frame, found in zip(frames, decoded, strict=True):
+        assert found.shape == (height + height % 2, width + width % 2, 3)
+        middles = (slice(4, height, 8), slice(4, width, 8))  # colour is smoothed between neighbours
+        assert np.abs(found[middles].astype(int) - frame[middles]).mean() < 5
+
+
+def test_a_video_of_one_frame():
+    assert len(_decoded(mp4_bytes([np.full((16, 16, 3), 200, np.uint8)]))[3]) == 1
+
+
+@pytest.mark.parametrize(("count", "columns", "channels"), [(1, None, 1), (7, 3, 3), (36, None, 3), (5, 5, 1), (6, 1, 3)])
+def test_images_in_undoes_montage(count, columns, channels):
+    images = np.random.default_rng(0).integers(0, 256, (count, 5, 8, channels), np.uint8)
+    assert np.array_equal(images_in(montage(images, columns), 5, 8, count), images)
+
+
+def test_a_sheet_that_is_too_small_is_refused():
+    with pytest.raises(ValueError, match="does not hold 5 images"):
+        images_in(montage(np.zeros((4, 5, 8, 1), np.uint8)), 5, 8, 5)

@@ -1,0 +1,69 @@
+"""Reading metrics.jsonl, also while it grows."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import pandas as pd
+
+PIECE = 1 << 24  # bytes parsed at a time, about: parsing takes ten times the memory of the text
+
+
+class MetricsLog:
+    """A file of one JSON object a line; :meth:`read` parses only what was appended since the last time.
+
+    A resume cuts the log back and writes it anew: where the last line that was read is no longer in its place, the whole file
+    is read again. Several threads may read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = Lock()
+        self._rows, self._last_line, self._end = pd.DataFrame(), b"", 0
+
+    def read(self) -> pd.DataFrame:
+        """One row per line so far; torn or foreign lines are skipped.
+
+        Raises:
+            OSError: the file is gone or cannot be read.
+        """
+        with self._lock, self.path.open("rb") as file:
+            file.seek(self._end - len(self._last_line))
+            if file.read(len(self._last_line)) != self._last_line:
+                self._rows, self._last_line, self._end = pd.DataFrame(), b"", 0
+                file.seek(0)
+            while whole := _whole_lines(b"".join(file.readlines(PIECE))):
+                self._rows = pd.concat([self._rows, parse_lines(whole)], ignore_index=True)
+                self._last_line = whole[whole.rfind(b"\n", 0, -1) + 1 :]
+                self._end += len(whole)
+                file.seek(self._end)
+            return self._rows.copy()
+
+
+def _whole_lines(text: bytes) -> bytes:
+    """``text`` up to its last line end: what follows may still be being written."""
+    return text[: text.rfind(b"\n") + 1]
+
+
+def parse_lines(text: bytes) -> pd.DataFrame:
+    """One row per JSON object; lines that are none are skipped."""
+    try:
+        return pd.read_json(io.BytesIO(text), lines=True)
+    except (ValueError, TypeError, AttributeError):  # a line that is no JSON object
+        return pd.DataFrame(list(readable_lines(text)))
+
+
+def readable_lines(text: bytes) -> Iterator[dict[str, Any]]:
+    """The lines of ``text`` that are JSON objects."""
+    for line in text.splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            yield row

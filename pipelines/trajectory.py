@@ -1,0 +1,168 @@
+"""The way of an image through time: what a sampler passes through, from noise, from between two seeds, or from an image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .data import fit_image
+from .generation import DEVICE, MAX_FRAMES
+from .images import Pixels, as_pil, montage, to_uint8
+from .sample import SamplingRequest, Start, sample, shown_rows, start_from_noise
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .model import LoadedModel
+
+NOISE_RANGE = 3.0  # standard deviations of predicted noise from grey to white, and to black
+GAP = 2  # pixels between the pictures of a frame
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """Where B images have been; F frames, the last one is the sample.
+
+    Attributes:
+        steps: (F,) which step of the sampler each frame is: all of them, or MAX_FRAMES evenly spread.
+        timesteps, alpha, sigma: (F,) the noise level; 0, 1 and 0 for the sample.
+        nfe: (F,) network evaluations so far, per image.
+        x, x0, noise: (F, B, H, W, C) uint8: the state, the estimate of the clean image made from it, and the noise that is
+            then predicted to be in the state (grey is 0, black and white are ±NOISE_RANGE; all grey in the sample).
+        moved: (S, B) how far each of the S steps moved the state: the root mean square over all pixels and channels, which
+            run from −1 to 1.
+        moved_x0: (S − 1, B) the same of the estimate; the last step makes none, it arrives there.
+    """
+
+    steps: NDArray[np.int64]
+    timesteps: NDArray[np.float64]
+    alpha: NDArray[np.float64]
+    sigma: NDArray[np.float64]
+    nfe: NDArray[np.int64]
+    x: Pixels
+    x0: Pixels
+    noise: Pixels
+    moved: NDArray[np.float64]
+    moved_x0: NDArray[np.float64]
+
+    @property
+    def labels(self) -> list[str]:
+        """What each frame is called."""
+        return [f"t = {timestep:.0f}" for timestep in self.timesteps[:-1]] + ["sample"]
+
+    @property
+    def log_snr(self) -> NDArray[np.float64]:
+        """(F,) log(alpha²/sigma²): −inf for pure noise, inf for the sample."""
+        with np.errstate(divide="ignore"):
+            return 2 * np.log(self.alpha / self.sigma)
+
+    def pictures(self, image: int = 0, background: int = 255) -> Pixels:
+        """(F, H, W', C): x, x0 and noise of one image side by side."""
+        triples = np.stack([self.x[:, image], self.x0[:, image], self.noise[:, image]], axis=1)
+        return np.stack([montage(three, 3, GAP, background)[GAP:-GAP, GAP:-GAP] for three in triples])
+
+
+def start_between_seeds(
+    model: LoadedModel, request: SamplingRequest, other_seed: int, weights: Sequence[float], image: int = 0
+) -> Start:
+    """One image number of two seeds, and what lies between: one image a weight, 0 for the request's seed, 1 for the other.
+
+    Raises:
+        ValueError: a weight that is not between 0 and 1.
+    """
+    from diffusion_core.noise import InterpolatedNoise, SeededNoise
+
+    if not all(0 <= weight <= 1 for weight in weights):
+        raise ValueError(f"weights {list(weights)}: choose numbers from 0 (the first seed) to 1 (the second)")
+    images = [image] * len(weights)
+    first, second = (SeededNoise(seed, model.image_shape, images) for seed in (request.seed, other_seed))
+    noise = InterpolatedNoise(first, second, weights)
+    return replace(start_from_noise(model, request, images), x=noise.initial(model.device), noise=noise)
+
+
+def start_from_image(model: LoadedModel, request: SamplingRequest, picture: Pixels, strength: float, image: int = 0) -> Start:
+    """SDEdit (Meng et al. 2022, algorithm 1): an image is noised to somewhere on the way, and denoised from there.
+
+    Of the request's timesteps those are taken that are at most ``strength`` of the schedule's length, and always the least
+    noisy one.
+
+    Args:
+        picture: (H, W, C) uint8 of any size, fitted to the model's.
+        strength: from 0, where nearly the same image comes back, to 1, where (nearly) nothing is left of it.
+        image: the image number whose noise is added.
+
+    Raises:
+        ValueError: a strength out of range.
+    """
+    from diffusion_core.process import add_noise
+
+    if not 0 <= strength <= 1:
+        raise ValueError(f"strength={strength}: choose a number from 0 (keep the image) to 1 (nothing of it is left)")
+    start = start_from_noise(model, request, [image])
+    visited = start.timesteps <= strength * model.schedule.num_timesteps
+    visited[-1] = True
+    timesteps = start.timesteps[visited]
+    x0 = fit_to_model(model, picture).to(model.device)
+    return replace(start, x=add_noise(model.schedule, x0, start.x, timesteps[0]), timesteps=timesteps)
+
+
+def fit_to_model(model: LoadedModel, picture: Pixels) -> Tensor:
+    """(H, W, C) uint8 of any size -> (1, C, H, W) float32 in [−1, 1], as the model's training images were prepared."""
+    import torch
+
+    channels, size, _ = model.image_shape
+    image = fit_image(as_pil(picture).convert("L" if channels == 1 else "RGB"), size, model.config.data.fit or "crop")
+    pixels = torch.from_numpy(np.array(image)).view(1, size, size, channels)
+    return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def trajectory(
+    model: LoadedModel, request: SamplingRequest, start: Start, progress: Callable[[float], object] | None = None
+) -> Trajectory:
+    """Compute the whole way of the images in ``start``.
+
+    Args:
+        start: see :func:`pipelines.sample.start_from_noise`, :func:`start_between_seeds` and :func:`start_from_image`.
+        progress: called after every step with the share that is done; what it raises ends the computation.
+    """
+    count = len(start.timesteps)
+    kept = set(shown_rows(count + 1, MAX_FRAMES))
+    frames, moves = [], []
+    steps = sample(model, request, start=start)
+    before = None
+    for _ in range(count + 1):
+        with DEVICE:
+            step = next(steps)
+        if before is not None:
+            moves.append([_distance(step.x, before.x), _distance(step.x0, before.x0)])
+        if step.index in kept:
+            alpha, sigma = (1.0, 0.0) if step.index == count else _level(model, step.timestep)
+            pictures = (to_uint8(step.x), to_uint8(step.x0), to_uint8(_noise(step.x, step.x0, alpha, sigma) / NOISE_RANGE))
+            frames.append((step.index, step.timestep, alpha, sigma, step.nfe, *pictures))
+        before = step
+        if progress is not None:
+            progress(step.index / count)
+    moved, moved_x0 = np.array(moves).swapaxes(0, 1)
+    columns = [np.array(column) for column in zip(*frames, strict=True)] + [moved, moved_x0[:-1]]
+    return Trajectory(*columns)
+
+
+def _level(model: LoadedModel, timestep: float) -> tuple[float, float]:
+    alpha, sigma = model.schedule.at(timestep)
+    return alpha.item(), sigma.item()
+
+
+def _noise(x: Tensor, x0: Tensor, alpha: float, sigma: float) -> Tensor:
+    """The noise in a state if ``x0`` is the clean image; none where the state is clean."""
+    from diffusion_core.process import noise_from_x0
+
+    return noise_from_x0(x0, x, alpha, sigma) if sigma else x * 0
+
+
+def _distance(a: Tensor, b: Tensor) -> NDArray[np.float64]:
+    """(B,) root mean square difference of two batches."""
+    return (a - b).square().flatten(1).mean(1).sqrt().cpu().double().numpy()
