@@ -5,10 +5,18 @@ import streamlit as st
 st.set_page_config(page_title="Noisescope", page_icon=":material/grain:", layout="wide")
 
 PAGES = [
-    st.Page("pages/compare.py", title="Compare", icon=":material/compare:", default=True),
+    st.Page("pages/home.py", title="Home", icon=":material/home:", default=True),
+    st.Page("pages/compare.py", title="Compare", icon=":material/compare:"),
     st.Page("pages/forward.py", title="Forward", icon=":material/blur_on:"),
+    st.Page("pages/reverse.py", title="Reverse", icon=":material/movie:"),
     st.Page("pages/training_curves.py", title="Training curves", icon=":material/show_chart:"),
+    st.Page("pages/train.py", title="Train", icon=":material/model_training:"),
 ]
 
-st.html("<style>.stMainBlockContainer {padding-top: 4.5rem; padding-bottom: 3rem}</style>")  # less empty space on top
+# Less empty space on top; film strips scroll sideways at their full size, every pixel sharp.
+st.html("""<style>
+.stMainBlockContainer {padding-top: 4.5rem; padding-bottom: 3rem}
+[class*="st-key-film-strip"] {overflow-x: auto}
+[class*="st-key-film-strip"] img {max-width: none !important; image-rendering: pixelated}
+</style>""")
 st.navigation(PAGES, position="top").run()

@@ -1,119 +1,147 @@
-"""Compare: two to four models from the same noise, step by step, side by side."""
+"""Compare: two to four columns from the same noise, step by step, side by side."""
 
 import streamlit as st
 
 from pages.components import BOUND
 from pages.components.generation import (
     VIEWS,
+    comparable,
     comparison_gif,
     comparison_zip,
-    cost_table,
+    distances,
     draw_column,
+    draw_film_strip,
     draw_progress,
     generation_queue,
+    level_label,
+    somebody_there,
+    what_differs,
 )
+from pages.components.live_figure import live_figure
+from pages.components.requests import choose_request, offer_png
 from pages.components.runs import runs_by_name, stop_without_runs
-from pipelines.generation import MAX_FRAMES
-from pipelines.sample import SamplingRequest
+from pipelines.differences import frame_at, noise_levels
+from pipelines.figures import column_distances
+
+POLL = 0.15  # seconds between looks at a growing comparison
 
 st.title("Compare", anchor=False)
-st.markdown("Two to four models start from the **same noise** and take the **same steps**. Watch where they part ways.")
+st.markdown("Columns start from the **same noise** and differ in what you choose: the model, the sampler, its steps.")
 
 runs = runs_by_name(with_weights=True)
 stop_without_runs(runs)
 
-from diffusion_core.samplers import SAMPLERS  # noqa: E402  (loads torch: not before there is something to compare)
-from diffusion_core.schedules import SPACINGS  # noqa: E402
+with st.container(horizontal=True):
+    count = st.segmented_control("Columns", [2, 3, 4], default=2, required=True, key="columns", **BOUND)
+    num_images = st.number_input("Images a column", 1, 100, 60, key="images", width=160, **BOUND)
+chosen = []
+for number, place in enumerate(st.columns(count, border=True), start=1):
+    with place:
+        chosen.append(choose_request(number, runs, int(num_images)))
 
-with st.form("request", border=True):
-    names = st.multiselect("Models", list(runs), default=list(runs)[:2], max_selections=4, key="models", **BOUND)
-    sampler_column, steps_column, images_column, seed_column = st.columns(4)
-    sampler = sampler_column.selectbox(
-        "Sampler", list(SAMPLERS), index=list(SAMPLERS).index("dpmpp_2m"), key="sampler", **BOUND
-    )
-    steps = steps_column.number_input("Steps", 1, 1000, 20, key="steps", **BOUND)
-    num_images = images_column.number_input("Images per model", 1, 100, 60, key="images", **BOUND)
-    seed = seed_column.number_input("Seed", 0, 2**31 - 1, 0, key="seed", **BOUND)
-    with st.expander("More settings"):
-        spacing_column, eta_column = st.columns(2)
-        spacing = spacing_column.selectbox("Timestep spacing", list(SPACINGS), key="spacing", **BOUND)
-        eta = eta_column.slider("eta: fresh noise, for ddim only", 0.0, 1.0, 0.0, 0.05, key="eta", **BOUND)
-    pressed = st.form_submit_button("Generate", type="primary", icon=":material/play_arrow:")
-
-if pressed:
-    previous = st.session_state.get("comparison")
-    if previous is not None:
-        previous[1].cancel()  # a new request replaces the old one
-    if len(names) < 2:
-        st.warning("Choose two to four models to compare.")
+with st.container(horizontal=True):
+    pressed = st.button("Generate", type="primary", icon=":material/play_arrow:")
+    offer_png(runs, count)
+if pressed or st.session_state.pop("start_comparison", False):
+    if "comparison" in st.session_state:
+        st.session_state["comparison"][1].cancel()  # a new request replaces the old one
+    try:
+        submitted = generation_queue().submit([(runs[name], request) for name, request in chosen], somebody_there())
+        st.session_state["comparison"] = ([name for name, _ in chosen], submitted)
+    except (ValueError, OSError) as error:
         st.session_state.pop("comparison", None)
-    else:
-        request = SamplingRequest(
-            num_images=int(num_images),
-            seed=int(seed),
-            sampler=sampler,
-            steps=int(steps),
-            eta=eta if sampler == "ddim" else 0.0,
-            spacing=spacing,
-        )
-        try:
-            submitted = generation_queue().submit([(runs[name], request) for name in names])
-            st.session_state["comparison"] = (names, submitted)
-        except ValueError as error:
-            st.error(str(error))
+        st.error(f"This comparison cannot be made: {error}")
 
 if "comparison" not in st.session_state:
     st.info("Press **Generate** to start.", icon=":material/arrow_upward:")
     st.stop()
 
-shown_names, comparison = st.session_state["comparison"]
+names, comparison = st.session_state["comparison"]
+titles = [f"{number}: {name}" for number, name in enumerate(names, start=1)]
 
 
-@st.fragment(run_every=0.3 if comparison.active else None)
+@st.fragment(run_every=POLL if comparison.active else None)
 def show() -> None:
     """The comparison as it stands; runs by itself while it grows, and computes nothing."""
     active = comparison.active
-    index = MAX_FRAMES  # the newest frame, as long as they come
-    view_column, step_column = st.columns([1, 2], vertical_alignment="bottom")
-    view = view_column.segmented_control(
-        "Show", list(VIEWS), default="x", required=True, format_func=VIEWS.__getitem__, key="view", **BOUND
-    )
-    with step_column:
-        if active:
-            with st.container(horizontal=True, vertical_alignment="bottom"):
-                draw_progress(comparison)
-                st.button("Cancel", on_click=comparison.cancel, icon=":material/stop:")
-        else:
-            reached = max(1, max(len(column.frames) for column in comparison.columns) - 1)
-            index = st.slider("Step: from noise to sample", 0, reached, reached, key=f"step-{id(comparison)}")
+    levels = noise_levels(comparison.columns)
+    level = None  # the newest frames, as long as they come
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        view = st.segmented_control(
+            "Show", list(VIEWS), default="x", required=True, format_func=VIEWS.__getitem__, key="view", **BOUND
+        )
+        difference = st.toggle("Difference from the first column", key="difference", **BOUND)
+    if active:
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            draw_progress(comparison)
+            st.button("Cancel", on_click=comparison.cancel, icon=":material/stop:")
+    elif len(levels) > 1:
+        level = st.select_slider(
+            "Noise level (log-SNR): from noise to sample", levels, levels[-1], level_label, key=f"level-{id(comparison)}"
+        )
     if comparison.status == "failed":
         st.error(f"This comparison could not be made: {comparison.error}")
     elif comparison.status == "cancelled":
         st.warning("Cancelled. What had been computed is shown; press Generate to start again.")
-    for name, column, place in zip(shown_names, comparison.columns, st.columns(len(shown_names)), strict=True):
+
+    first = comparison.columns[0]
+    frames = [
+        None if not column.frames else column.frames[-1] if level is None else frame_at(column.frames, level)
+        for column in comparison.columns
+    ]
+    places = st.columns(len(titles))
+    for place, title, column, frame in zip(places, titles, comparison.columns, frames, strict=True):
+        compared = difference and column is not first and comparable(first, column)
         with place:
-            draw_column(name, column, view, index)
-    st.dataframe(cost_table(shown_names, comparison), width="stretch")
+            draw_column(title, column, view, frame, frames[0] if compared else None)
+            if difference and column is not first and not compared:
+                st.caption("No difference shown: another number or size of images than in the first column.")
+    for place, title, column in zip(st.columns(len(titles)), titles, comparison.columns, strict=True):
+        with place:
+            draw_film_strip(title, column, view)
+    st.caption("Film strips. Rows: timesteps, from noise to sample. Columns: images, the same noise for every model.")
     if comparison.status == "done":
-        downloads = st.container(horizontal=True)
-        downloads.download_button(
-            "All images (ZIP)",
-            lambda: comparison_zip(shown_names, comparison),
-            "noisescope-comparison.zip",
-            "application/zip",
-            on_click="ignore",
-            icon=":material/folder_zip:",
-        )
-        downloads.download_button(
-            "Denoising (GIF)",
-            lambda: comparison_gif(comparison, view),
-            "noisescope-comparison.gif",
-            "image/gif",
-            on_click="ignore",
-            icon=":material/gif_box:",
-        )
+        show_numbers(view, levels, level)
     if active and not comparison.active:
         st.rerun()  # it ended while being drawn: once more with the slider and the downloads
+
+
+def show_numbers(view: str, levels: list[float], level: float | None) -> None:
+    """What differs between the columns, how far apart they are at every noise level, and the downloads."""
+    left, right = st.columns(2)
+    with left:
+        st.subheader("What differs", anchor=False)
+        table = what_differs(names, comparison)
+        if table.empty:
+            st.caption("Nothing: all columns are the same.")
+        else:
+            st.dataframe(table, width="stretch")
+    with right:
+        st.subheader("Distance from the first column", anchor=False)
+        tables = distances(comparison, view, levels)
+        if tables:
+            labels = {titles[number - 1]: table for number, table in tables.items()}
+            live_figure(column_distances(labels, marked=level), "distances", "MSE and SSIM at every noise level")
+            st.caption(f"{VIEWS[view]}: MSE (0 is equal) and SSIM (1 is equal) of all images at the same noise level.")
+        else:
+            st.caption("No numbers: the columns have images of different number or size.")
+    downloads = st.container(horizontal=True)
+    downloads.download_button(
+        "All images (ZIP)",
+        lambda: comparison_zip(names, comparison),
+        "noisescope-comparison.zip",
+        "application/zip",
+        on_click="ignore",
+        icon=":material/folder_zip:",
+    )
+    downloads.download_button(
+        "Denoising (GIF)",
+        lambda: comparison_gif(comparison, view, levels),
+        "noisescope-comparison.gif",
+        "image/gif",
+        on_click="ignore",
+        icon=":material/gif_box:",
+    )
 
 
 show()

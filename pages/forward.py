@@ -1,14 +1,16 @@
-"""Forward: what noise does to an image, timestep by timestep."""
+"""Forward: what noise does to an image, timestep by timestep, under any two schedules."""
 
 import numpy as np
 import streamlit as st
 
 from pages.components import BOUND
-from pages.components.pictures import show_grid, show_image
+from pages.components.live_figure import live_figure
+from pages.components.pictures import background, show_grid
+from pages.components.player import player
 from pages.components.sources import choose_image
-from pipelines.figures import pixel_histogram, schedule_curves
+from pipelines.figures import pixel_histograms, schedule_curves
 
-STRIP_LENGTH = 11
+STRIDE = 20  # timesteps from one frame of the player to the next, and five frames from one picture of the strip to the next
 
 st.title("Forward", anchor=False)
 st.markdown(r"The forward process mixes an image with noise: $x_t = \alpha_t\,x_0 + \sigma_t\,\varepsilon$.")
@@ -20,41 +22,78 @@ import torch  # noqa: E402  (not before there is an image)
 from diffusion_core.noise import SeededNoise  # noqa: E402
 from diffusion_core.process import add_noise  # noqa: E402
 from diffusion_core.schedules import SCHEDULES, make_schedule  # noqa: E402
-from pipelines.images import to_uint8  # noqa: E402
+from pipelines.images import montage, to_uint8  # noqa: E402
 
-schedule_column, terminal_column, seed_column = st.columns([2, 2, 1], vertical_alignment="bottom")
-name = schedule_column.selectbox("Schedule", list(SCHEDULES), index=list(SCHEDULES).index("cosine"), key="schedule", **BOUND)
-terminal = terminal_column.toggle("Rescale to zero terminal SNR", key="zero_terminal_snr", **BOUND)
-seed = seed_column.number_input("Seed of the noise", 0, 2**31 - 1, 0, key="noise_seed", **BOUND)
-schedule = make_schedule(name, zero_terminal_snr=terminal)
+schedules = {}
+*places, seed_place = st.columns([2, 2, 1])
+for letter, default, place in zip("AB", ("cosine", "linear"), places, strict=True):
+    with place:
+        name = st.selectbox(
+            f"Schedule {letter}", list(SCHEDULES), index=list(SCHEDULES).index(default), key=f"schedule_{letter}", **BOUND
+        )
+        terminal = st.toggle("Rescale to zero terminal SNR", key=f"zero_terminal_snr_{letter}", **BOUND)
+    schedule = make_schedule(name, zero_terminal_snr=terminal)
+    schedules[f"{letter}: {schedule.name}"] = schedule
+seed = seed_place.number_input("Seed of the noise", 0, 2**31 - 1, 0, key="noise_seed", **BOUND)
 last = schedule.num_timesteps - 1
-t = st.slider("Timestep t", 0, last, last // 2, key="t", **BOUND)
 
 x0 = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1
 noise = SeededNoise(int(seed), tuple(x0.shape[1:]), [0]).initial()
-x_t = add_noise(schedule, x0, noise, t)
-alpha, sigma = (level.item() for level in schedule.at(t))
-log_snr = round(float(schedule.log_snr[t]), 1) + 0.0  # no −0.0
+times = np.minimum(np.arange(0, last + STRIDE, STRIDE), last)
+states = {  # (frames, C, H, W) by schedule
+    name: add_noise(schedule, x0.expand(len(times), -1, -1, -1), noise, torch.from_numpy(times))
+    for name, schedule in schedules.items()
+}
+frames = [
+    montage(np.stack(pair), columns=2, background=background()) for pair in zip(*map(to_uint8, states.values()), strict=True)
+]
+tables = {
+    name: {
+        "alpha": schedule.alpha.numpy(),
+        "sigma": schedule.sigma.numpy(),
+        "log-SNR": schedule.log_snr.numpy(),
+        "beta": schedule.betas.numpy(),
+    }
+    for name, schedule in schedules.items()
+}
+wanted = st.query_params.get("t", "")
+start = int(np.abs(times - (int(wanted) if wanted.isdecimal() else last // 2)).argmin())
 
-clean_column, noisy_column, histogram_column = st.columns([1, 1, 2])
-with clean_column:
-    show_image(image, alt="The clean image", width=260)
-    st.caption("x_0: the image")
-with noisy_column:
-    show_image(to_uint8(x_t)[0], alt=f"The image noised to timestep {t}", width=260)
-    st.caption(f"x_t at t = {t}: alpha {alpha:.3f}, sigma {sigma:.3f}, log-SNR {log_snr}")
-with histogram_column:
-    histogram = pixel_histogram(x_t.flatten().numpy())
-    st.plotly_chart(histogram, key="histogram", alt="Histogram of the pixels of x_t beside the density of N(0, 1)")
 
-times = np.linspace(0, last, STRIP_LENGTH).round().astype(int)
-strip = to_uint8(torch.cat([add_noise(schedule, x0, noise, int(time)) for time in times]))
-show_grid(strip, f"The image at {STRIP_LENGTH} timesteps from {times[0]} to {times[-1]}", columns=STRIP_LENGTH)
-st.caption(f"Left to right: t = {', '.join(map(str, times))}.")
+@st.fragment
+def show() -> None:
+    """The player, and what follows the timestep that it shows."""
+    left, right = st.columns(2, gap="medium")
+    with left:
+        labels = [f"t = {time}" for time in times]
+        index = player(frames, labels, "forward", alt="The image under both schedules", captions=list(states), start=start)
+        t = int(times[index])
+        st.query_params["t"] = str(t)  # a link shows the same timestep
+        st.caption("Same image, same noise, two schedules: press play and watch which one drowns the image first.")
+        pixels = {name: x_t[index].numpy().ravel() for name, x_t in states.items()}
+        live_figure(
+            pixel_histograms(pixels), "histograms", f"Histograms of the pixels at t = {t} beside the density of N(0, 1)"
+        )
+        st.caption(
+            "The pixels of x_t become standard Gaussian noise: the bars fill the grey curve. Bars are cut off at density 1."
+        )
+    with right:
+        live_figure(
+            schedule_curves(tables, t), "schedules", f"alpha, sigma, log-SNR and beta of {', '.join(tables)}, t = {t} marked"
+        )
+        st.caption(
+            "The dots mark t. log-SNR = log(alpha²/sigma²): equal log-SNR, equally noisy; where alpha is 0 it has no value. "
+            "beta = 1 − alpha²[t]/alpha²[t−1] is the share of the signal's variance lost in one step. Where variance is "
+            "preserved the noise gains as much (not so for flow)."
+        )
 
-st.subheader("Schedules", anchor=False)
-overlaid = st.multiselect("Overlay", list(SCHEDULES), default=list(SCHEDULES), key="overlay", **BOUND)
-tables = {schedule.name: schedule} | {other: make_schedule(other) for other in overlaid if other != schedule.name}
-curves = {key: (table.alpha.numpy(), table.sigma.numpy()) for key, table in tables.items()}
-st.plotly_chart(schedule_curves(curves, marked=t), key="schedules", alt="alpha, sigma and log-SNR of the chosen schedules")
-st.caption("The dotted line marks t. Where alpha reaches 0 the log-SNR has no value: pure noise.")
+
+show()
+
+st.subheader("From image to noise", anchor=False)
+show_grid(
+    np.concatenate([to_uint8(x_t[::5]) for x_t in states.values()]),
+    f"The image at {len(times[::5])} timesteps from 0 to {last}, one row a schedule",
+    columns=len(times[::5]),
+)
+st.caption(f"Rows: {', '.join(states)}. Left to right: t = {', '.join(map(str, times[::5]))}.")

@@ -1,71 +1,129 @@
 """Training curves: any runs over each other, live."""
 
+from dataclasses import asdict
+
 import streamlit as st
-from PIL import Image
 
 from pages.components import BOUND
+from pages.components.live_figure import live_figure
 from pages.components.runs import runs_by_name, stop_without_runs
-from pipelines.figures import AXES, QUANTITIES, loss_by_timestep, training_curves
+from pages.components.samples import show_samples
+from pipelines.figures import (
+    AXES,
+    QUANTITIES,
+    loss_by_timestep,
+    loss_heat_maps,
+    settings_table,
+    training_curves,
+    validations_by_timestep,
+)
+
+ALONG = {"step": "Steps", "images_seen": "Images", "seconds": "Time"}
+SCALES = {"x": "x-axis", "y": "y-axis"}
+HEAT = {"loss": "Loss", "relative": "Loss / newest loss"}
+EVERY_RUN = "run"
 
 st.title("Training curves", anchor=False)
 st.markdown("How the runs learnt: loss over training, loss by timestep, and samples on the way.")
 
 runs = runs_by_name(with_weights=False)
 stop_without_runs(runs)
-names = st.multiselect("Runs", list(runs), default=list(runs)[:2], key="runs", **BOUND)
-quantity_column, axis_column, smoothing_column, options_column = st.columns([2, 2, 2, 1], vertical_alignment="bottom")
-quantity = quantity_column.selectbox("Quantity", list(QUANTITIES), format_func=QUANTITIES.__getitem__, key="quantity", **BOUND)
-axis = axis_column.selectbox("Axis", list(AXES), format_func=AXES.__getitem__, key="axis", **BOUND)
-smoothing = smoothing_column.slider("Smoothing: half-life, % of the curve", 0.0, 10.0, 0.5, 0.5, key="smoothing", **BOUND)
-with options_column:
-    log_y = st.toggle("Log scale", value=True, key="log_y", **BOUND)
-    live = st.toggle("Follow live", key="live", help="Read the logs again every two seconds.", **BOUND)
+names_column, live_column = st.columns([6, 1], vertical_alignment="bottom")
+names = names_column.multiselect("Runs", list(runs), default=list(runs)[:2], key="runs", **BOUND)
+live = live_column.toggle("Follow live", key="live", help="Read the logs again every two seconds.", **BOUND)
 if not names:
     st.info("Choose at least one run.")
     st.stop()
+configs = {}
+for name in names:
+    try:
+        configs[name] = runs[name].config
+    except (ValueError, OSError) as error:
+        st.warning(f"{name} cannot be read: {error}")
+if not configs:
+    st.stop()
+settings = {name: asdict(config) for name, config in configs.items()}
+differences = settings_table(settings)
+
+with st.container(horizontal=True, gap="medium"):
+    quantities = st.pills(
+        "Show", list(QUANTITIES), selection_mode="multi", default=list(QUANTITIES), format_func=QUANTITIES.__getitem__,
+        key="quantities", width="content", wrap=True, **BOUND,
+    )  # fmt: skip
+    axis = st.segmented_control(
+        "Along", list(AXES), default="step", required=True, format_func=ALONG.__getitem__, key="axis", width="content", **BOUND
+    )
+    log = st.pills(
+        "Log scale",
+        list(SCALES),
+        selection_mode="multi",
+        default=["y"],
+        format_func=SCALES.__getitem__,
+        key="log",
+        width="content",
+        **BOUND,
+    )
+    group = st.selectbox("Colour by", [EVERY_RUN, *differences.index], key="group", width=180, **BOUND)
+    smoothing = st.slider(
+        "Smoothing", 0.0, 10.0, 0.5, 0.5, format="%.1f %%", key="smoothing", width=180,
+        help="Half-life of the moving average, as a share of the longest curve.", **BOUND,
+    )  # fmt: skip
+groups = None if group == EVERY_RUN else differences.loc[group].to_dict()
 
 
 @st.fragment(run_every=2.0 if live else None)
 def show() -> None:
-    """Curves, loss by timestep and samples of the chosen runs as they are on disk now."""
-    chosen, tables = {}, {}
-    for name in names:
+    """Curves, samples and loss by timestep of the chosen runs as they are on disk now."""
+    problems = st.container()  # a place of its own: what comes later must not move the figures
+    tables = {}
+    for name in configs:
         try:
+            _ = runs[name].config  # says so where the run has been deleted
             tables[name] = runs[name].metrics()
-            chosen[name] = runs[name].config
         except (ValueError, OSError) as error:
-            tables.pop(name, None)
-            st.warning(f"{name} cannot be read: {error}")
-    curves = training_curves(tables, quantity, axis, smoothing / 100, log_y)
-    st.plotly_chart(curves, key="curves", alt=f"{QUANTITIES[quantity]} of {', '.join(tables)}")
-    if smoothing:
-        st.caption("Faint: as logged. Strong: smoothed.")
-
-    left, right = st.columns(2)
+            problems.warning(f"{name} cannot be read: {error}")
+    if not any(len(table) for table in tables.values()):
+        problems.info("Nothing logged yet.")
+        return
+    left, right = st.columns([3, 2], gap="medium")
     with left:
-        st.subheader("Loss by timestep", anchor=False)
-        latest = {
-            name: table["loss_by_timestep"].dropna().iloc[-1]
-            for name, table in tables.items()
-            if "loss_by_timestep" in table and table["loss_by_timestep"].notna().any()
-        }
-        lengths = {name: chosen[name].diffusion.timesteps for name in latest}
-        st.plotly_chart(loss_by_timestep(latest, lengths), key="by_timestep", alt="Validation loss by timestep")
-        st.caption("The newest validation: held-out images, EMA weights, the same noise every time.")
+        if quantities:
+            figure = training_curves(tables, quantities, axis, smoothing / 100, log, groups)
+            live_figure(figure, "curves", f"{', '.join(QUANTITIES[key] for key in quantities)} of {', '.join(tables)}")
+            st.caption("Faint: as logged. Strong: smoothed. Drag to zoom into all, double-click to go back.")
+        else:
+            st.info("Choose at least one curve to show.")
     with right:
         st.subheader("Samples over training", anchor=False)
-        grids = {name: runs[name].samples() for name in chosen}
-        steps = sorted({step for samples in grids.values() for step in samples})
-        if not steps:
-            st.info("No sample grids yet.")
-            return
-        step = steps[0] if len(steps) == 1 else st.select_slider("Training step", steps, value=steps[-1], key="grid_step")
-        for (name, samples), place in zip(grids.items(), st.columns(max(2, len(grids))), strict=False):
-            if step in samples:
-                with place, Image.open(samples[step]) as grid:
-                    enlarged = grid.resize((grid.width * 3, grid.height * 3), Image.Resampling.NEAREST)
-                    st.image(enlarged, width="stretch", alt=f"Samples of {name} at training step {step}")
-                    st.caption(f"{name}, step {step}: the same noise at every step")
+        show_samples({name: runs[name] for name in tables})
+
+    validated = {name: table for name, table in tables.items() if len(validations_by_timestep(table))}
+    st.subheader("Loss by timestep", anchor=False)
+    if not validated:
+        st.info("No validation yet.")
+        return
+    lengths = {name: configs[name].diffusion.timesteps for name in validated}
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
+        color = st.segmented_control(
+            "Colour", list(HEAT), default="loss", required=True, format_func=HEAT.__getitem__, key="heat", **BOUND
+        )
+        figure = loss_heat_maps(validated, lengths, axis, log, relative=color == "relative")
+        live_figure(figure, "heat_map", f"{HEAT[color]} over training and timestep of {', '.join(validated)}")
+    with right:
+        latest = {name: validations_by_timestep(table)["loss_by_timestep"].iloc[-1] for name, table in validated.items()}
+        live_figure(loss_by_timestep(latest, lengths, groups), "by_timestep", f"Newest loss by timestep of {', '.join(latest)}")
+        st.caption("The newest validation: held-out images, EMA weights, the same noise every time.")
 
 
 show()
+
+st.subheader("Settings that differ", anchor=False)
+if len(configs) < 2:
+    st.caption("Choose two runs or more to see what sets them apart.")
+elif differences.empty:
+    st.caption("None: the chosen runs have the same settings and the same library versions.")
+else:
+    st.table(differences)
+with st.expander("All settings"):
+    st.dataframe(settings_table(settings, only_differences=False))

@@ -2,6 +2,15 @@
 
 from typing import Literal, TypedDict
 
+import streamlit as st
+from streamlit.runtime.pages_manager import PagesManager
+
+# Until st.navigation has run once, a server takes a folder called "pages" for the older kind of multipage app and runs the
+# page of a link by itself, without main_interface.py. Importing this package, which every page does, puts that right.
+if PagesManager.uses_pages_directory:
+    PagesManager.uses_pages_directory = False
+    st.rerun()
+
 
 class Bound(TypedDict):
     """Keyword arguments of a widget whose value lives in the URL."""

@@ -4,19 +4,37 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import zipfile
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 import streamlit as st
+from streamlit import runtime
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from pages.components.pictures import grid_columns, show_film_strip, show_grid
+from pages.components.pictures import (
+    SHOWN_WIDTH,
+    background,
+    film_strip_png,
+    grid_columns,
+    grid_png,
+    heat,
+    show_film_strip,
+    show_png,
+)
+from pipelines.differences import difference_map, frame_at, mean_squared_error, structural_similarity
+from pipelines.figures import settings_table
 from pipelines.generation import Comparison, Frame, Generation, GenerationQueue
-from pipelines.images import enlarge, gif_bytes, montage, png_bytes
+from pipelines.images import Pixels, enlarge, gif_bytes, montage, png_bytes
 from pipelines.sample import metadata_of, shown_rows
 
 STRIP_ROWS = 11
 VIEWS = {"x": "Noisy state x_t", "x0": "Estimate of x0"}
+QUICK_WIDTH = 730  # pixels that a grid has at most while it changes
 
 
 @st.cache_resource
@@ -25,7 +43,15 @@ def generation_queue() -> GenerationQueue:
     return GenerationQueue()
 
 
-def pixels(frame: Frame, view: str) -> np.ndarray:
+def somebody_there() -> Callable[[], bool]:
+    """A function, for any thread, that tells whether this visitor's browser is still connected."""
+    context = get_script_run_ctx()
+    if context is None:
+        return lambda: True
+    return lambda: not runtime.exists() or runtime.get_instance().is_active_session(context.session_id)
+
+
+def pixels(frame: Frame, view: str) -> Pixels:
     """The frame's images in the chosen view, (N, H, W, C)."""
     return frame.x if view == "x" else frame.x0
 
@@ -46,74 +72,139 @@ def frame_label(frame: Frame, column: Generation) -> str:
     return "sample" if frame.index == column.request.steps else f"t = {frame.timestep:.0f}"
 
 
-def draw_column(name: str, column: Generation, view: str, index: int) -> None:
-    """One model: its cost, all its images at one step, and its film strip.
+def level_label(log_snr: float) -> str:
+    """A noise level in words."""
+    return ("sample" if log_snr > 0 else "pure noise") if math.isinf(log_snr) else f"{log_snr:.1f}"
+
+
+def what_differs(names: list[str], comparison: Comparison) -> pd.DataFrame:
+    """The settings that are not the same in all columns, one row a setting; those of the models' making too."""
+    settings = {
+        f"Column {number}": {"model": name} | asdict(column.request) | {"run": asdict(column.run.config)}
+        for number, (name, column) in enumerate(zip(names, comparison.columns, strict=True), start=1)
+    }
+    return settings_table(settings).rename_axis("Setting")
+
+
+def cost(column: Generation) -> str:
+    """What a generation has cost so far, in one line."""
+    parts = [
+        f"{column.num_parameters / 1e6:.2f} M parameters" if column.num_parameters else "loading",
+        f"{column.nfe} network call{'' if column.nfe == 1 else 's'}",
+        f"{column.seconds:.1f} s",
+        f"{column.images_per_second:.1f} images/s",
+        f"{column.peak_memory / 2**20:.0f} MiB" if column.peak_memory else "– MiB",
+    ]
+    return " · ".join(parts)
+
+
+def draw_column(title: str, column: Generation, view: str, shown: Frame | None, reference: Frame | None) -> None:
+    """One model: what it costs, and all its images at one step.
 
     Args:
-        index: the frame to show; the newest there is if that has not been computed yet.
+        shown: the frame to show; None while there is none.
+        reference: of the first column, to show the difference from; None to show the images themselves.
     """
-    st.subheader(name, anchor=False)
-    frames = list(column.frames)
+    st.subheader(title, anchor=False)
+    st.caption(cost(column))
     count = column.request.num_images
-    channels, height, width = column.image_shape
-    blank = np.full((count, height, width, channels), 128, np.uint8)  # holds the place of what is still to come
-    shown = frames[min(index, len(frames) - 1)] if frames else None
-    images = pixels(shown, view) if shown else blank
     when = frame_label(shown, column) if shown else "waiting for the first step"
-    show_grid(images, alt=f"{count} images of {name}: {VIEWS[view]}, {when}")
-    st.caption(f"{count} images of seed {column.request.seed}, {grid_columns(count)} a row: {VIEWS[view].lower()}, {when}")
-    rows = [frames[row] if row < len(frames) else None for row in shown_rows(len(column.kept_steps), STRIP_ROWS)]
-    show_film_strip(
-        [pixels(row, view) if row else blank for row in rows],
-        [frame_label(row, column) if row else "" for row in rows],
-        f"Film strip of {name}",
-    )
-    st.caption("Film strip. Rows: timesteps, from noise to sample. Columns: images, the same noise for every model.")
+    if shown is None:
+        channels, height, width = column.image_shape
+        blank = np.full((count, height, width, channels), 128, np.uint8)  # holds the place of what is still to come
+        show_png(grid_png(blank, background(), QUICK_WIDTH), f"{count} images of {title}: {when}")
+        st.caption(f"{count} images of seed {column.request.seed}: {when}")
+        return
+    width = SHOWN_WIDTH if column.finished else QUICK_WIDTH
+    show_png(_grid_png(shown, view, reference, background(), width), f"{count} images of {title}: {VIEWS[view]}, {when}")
+    what = VIEWS[view].lower()
+    if reference is not None:
+        what = f"difference from the first column, {what} (dark: equal, bright: up to black against white)"
+    st.caption(f"{count} images of seed {column.request.seed}, {grid_columns(count)} a row: {what}, {when}")
 
 
-def cost_table(names: list[str], comparison: Comparison) -> pd.DataFrame:
-    """What each model cost, one row a model."""
-    rows = [
-        {
-            "Model": name,
-            "Parameters": f"{column.num_parameters / 1e6:.2f} M",
-            "Network calls": column.frames[-1].nfe if column.frames else 0,
-            "Seconds": round(column.frames[-1].seconds, 2) if column.frames else 0.0,
-            "Images/s": round(column.images_per_second, 1),
-        }
-        for name, column in zip(names, comparison.columns, strict=True)
-    ]
-    return pd.DataFrame(rows).set_index("Model")
+def draw_film_strip(title: str, column: Generation, view: str) -> None:
+    """Rows = timesteps, columns = images; grows with the generation."""
+    kept = shown_rows(len(column.kept_steps), STRIP_ROWS)
+    frames = list(column.frames)
+    rows = tuple(frames[row] if row < len(frames) else None for row in kept)
+    labels = tuple(frame_label(row, column) if row else "" for row in rows)
+    shape = (column.request.num_images, *column.image_shape)
+    show_film_strip(_strip_png(rows, labels, view, shape, background()), f"Film strip of {title}", column.image_shape[2])
+
+
+# The newest pictures of a few sessions: a poll that finds nothing new encodes nothing.
+@lru_cache(maxsize=32)
+def _grid_png(shown: Frame, view: str, reference: Frame | None, grey: int, width: int) -> bytes:
+    images = pixels(shown, view)
+    if reference is not None:
+        images = heat(difference_map(images, pixels(reference, view)))
+    return grid_png(images, grey, width)
+
+
+@lru_cache(maxsize=16)
+def _strip_png(
+    rows: tuple[Frame | None, ...], labels: tuple[str, ...], view: str, shape: tuple[int, int, int, int], grey: int
+) -> bytes:
+    count, channels, height, width = shape
+    blank = np.full((count, height, width, channels), 128, np.uint8)
+    return film_strip_png([pixels(row, view) if row else blank for row in rows], labels, grey)
+
+
+def comparable(one: Generation, other: Generation) -> bool:
+    """Whether two generations make as many images of the same shape, so that pixels can be compared."""
+    return (one.image_shape, one.request.num_images) == (other.image_shape, other.request.num_images)
+
+
+@lru_cache(maxsize=1024)
+def frame_distance(shown: Frame, reference: Frame, view: str) -> tuple[float, float]:
+    """MSE and SSIM (NaN for images too small for it) between two frames in a view."""
+    images, others = pixels(shown, view), pixels(reference, view)
+    small = min(images.shape[1:3]) < 11
+    return mean_squared_error(images, others), math.nan if small else structural_similarity(images, others)
+
+
+def distances(comparison: Comparison, view: str, levels: list[float]) -> dict[int, pd.DataFrame]:
+    """By column number (from 1): its distance from the first column at every noise level (columns log_snr, MSE, SSIM)."""
+    first, *others = comparison.columns
+    tables = {}
+    for number, column in enumerate(others, start=2):
+        if comparable(first, column) and first.frames and column.frames:
+            rows = [
+                (level, *frame_distance(frame_at(column.frames, level), frame_at(first.frames, level), view))
+                for level in levels
+            ]
+            tables[number] = pd.DataFrame(rows, columns=["log_snr", "MSE", "SSIM"])
+    return tables
 
 
 def comparison_zip(names: list[str], comparison: Comparison) -> bytes:
-    """All samples as PNGs with their request inside, a grid for each model, and request.json."""
+    """All samples as PNGs with their request inside, a grid for each column, and request.json."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         requests = {}
-        for name, column in zip(names, comparison.columns, strict=True):
+        for number, (name, column) in enumerate(zip(names, comparison.columns, strict=True), start=1):
             metadata = metadata_of(column.run.name, column.fingerprint, column.request)
-            requests[name] = metadata
-            folder = name.replace("/", "-")
+            folder = f"{number}-{name.replace('/', '-')}"
+            requests[folder] = metadata
             images = column.frames[-1].x
-            for number, image in enumerate(images):
-                archive.writestr(f"{folder}/{number:05d}.png", png_bytes(image, metadata | {"image": number}))
+            for image_number, image in enumerate(images):
+                archive.writestr(f"{folder}/{image_number:05d}.png", png_bytes(image, metadata | {"image": image_number}))
             archive.writestr(f"{folder}/grid.png", png_bytes(montage(images, grid_columns(len(images))), metadata))
         archive.writestr("request.json", json.dumps(requests, indent=2))
     return buffer.getvalue()
 
 
-def comparison_gif(comparison: Comparison, view: str) -> bytes:
-    """The denoising of all models side by side, the end held for a moment."""
-    length = max(len(column.frames) for column in comparison.columns)
+def comparison_gif(comparison: Comparison, view: str, levels: list[float]) -> bytes:
+    """The denoising of all columns side by side at equal noise levels, the end held for a moment."""
     pictures = []
-    for index in range(length):
+    for level in levels:
         sheets = []
         for column in comparison.columns:
-            images = pixels(column.frames[min(index, len(column.frames) - 1)], view)
+            images = pixels(frame_at(column.frames, level), view)
             sheet = enlarge(montage(images, grid_columns(len(images))), max(1, 64 // images.shape[1]))
             sheets.append(np.broadcast_to(sheet, (*sheet.shape[:2], 3)))
         height = max(sheet.shape[0] for sheet in sheets)
         padded = [np.pad(s, ((0, height - s.shape[0]), (0, 12), (0, 0)), constant_values=255) for s in sheets]
         pictures.append(np.concatenate(padded, axis=1))
-    return gif_bytes(pictures, [120] * (length - 1) + [1500])
+    return gif_bytes(pictures, [120] * (len(pictures) - 1) + [1500])

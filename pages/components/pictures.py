@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import html
+from collections.abc import Sequence
 
+import numpy as np
 import streamlit as st
+from plotly.colors import sample_colorscale, unlabel_rgb
 
 from pipelines.images import Pixels, enlarge, film_strip, montage, png_bytes
 
 QUICK = 1  # compression of pictures that are looked at once: half the time, the same size for noise
-SHOWN_WIDTH = 1200  # pixels that an enlarged picture has at least, so that the browser only ever shrinks it
+SHOWN_WIDTH = 1460  # pixels that an enlarged picture has at most; Streamlit would blur a wider one down to this
+# Dark to bright, told apart by colour-blind people too.
+HEAT = np.array([unlabel_rgb(entry) for entry in sample_colorscale("Inferno", np.linspace(0, 1, 256))]).round().astype(np.uint8)
 
 
 def background() -> int:
@@ -23,24 +26,44 @@ def grid_columns(count: int) -> int:
     return max(1, round((count * 5 / 3) ** 0.5))
 
 
+def heat(values: Pixels) -> Pixels:
+    """(…, 1) uint8 as colours, (…, 3): 0 is black, 255 nearly white."""
+    return HEAT[values[..., 0]]
+
+
+def grid_png(images: Pixels, grey: int, width: int, columns: int | None = None) -> bytes:
+    """A montage of (N, H, W, C) images, :func:`grid_columns` a row by default, enlarged to at most ``width`` pixels."""
+    sheet = montage(images, columns or grid_columns(len(images)), background=grey)
+    return png_bytes(enlarge(sheet, max(1, width // sheet.shape[1])), compression=QUICK)
+
+
+def show_png(png: bytes, alt: str) -> None:
+    """A picture across the place's width."""
+    st.image(png, width="stretch", alt=alt, output_format="PNG")  # it would become a JPEG otherwise
+
+
 def show_grid(images: Pixels, alt: str, columns: int | None = None) -> None:
-    """A montage of (N, H, W, C) images across the place's width, :func:`grid_columns` a row by default."""
-    sheet = montage(images, columns or grid_columns(len(images)), background=background())
-    st.image(png_bytes(enlarge(sheet, -(-SHOWN_WIDTH // sheet.shape[1])), compression=QUICK), width="stretch", alt=alt)
+    """A montage of (N, H, W, C) images across the place's width."""
+    show_png(grid_png(images, background(), SHOWN_WIDTH, columns), alt)
 
 
 def show_image(image: Pixels, alt: str, width: int) -> None:
     """One (H, W, C) image, ``width`` CSS pixels wide."""
-    st.image(png_bytes(enlarge(image, max(1, -(-2 * width // image.shape[1]))), compression=QUICK), width=width, alt=alt)
-
-
-def show_film_strip(rows: list[Pixels], labels: list[str], alt: str) -> None:
-    """Rows = timesteps, columns = images, at one image pixel a screen pixel or more; wider strips scroll sideways."""
-    strip = film_strip(rows, labels, gap=1, background=background())
-    factor = max(1, 40 // rows[0].shape[1])
-    data = base64.b64encode(png_bytes(strip, compression=QUICK)).decode()
-    st.html(
-        f'<div style="overflow-x:auto" tabindex="0" role="region" aria-label="{html.escape(alt)}">'
-        f'<img src="data:image/png;base64,{data}" alt="{html.escape(alt)}" width="{strip.shape[1] * factor}" '
-        f'height="{strip.shape[0] * factor}" style="image-rendering:pixelated;max-width:none;display:block"></div>'
+    st.image(
+        png_bytes(enlarge(image, max(1, -(-2 * width // image.shape[1]))), compression=QUICK),
+        width=width,
+        alt=alt,
+        output_format="PNG",
     )
+
+
+def film_strip_png(rows: Sequence[Pixels], labels: Sequence[str], grey: int) -> bytes:
+    """Rows = timesteps, columns = images, at one picture pixel an image pixel."""
+    return png_bytes(film_strip(rows, labels, gap=1, background=grey), compression=QUICK)
+
+
+def show_film_strip(png: bytes, alt: str, image_width: int) -> None:
+    """A film strip at one screen pixel an image pixel or more; what is wider than its place scrolls sideways."""
+    width = int.from_bytes(png[16:20], "big")  # a PNG's header begins with its width
+    with st.container(key=f"film-strip-{alt}"):  # the key becomes a CSS class
+        st.image(png, width=width * max(1, 40 // image_width), alt=alt, output_format="PNG")

@@ -1,9 +1,16 @@
-"""Choosing runs."""
+"""Choosing runs, and showing what they are."""
 
 from __future__ import annotations
 
-import streamlit as st
+import math
+from pathlib import Path
 
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+from pages.components.pictures import show_grid
+from pipelines.images import Pixels, images_in
 from pipelines.runs import Run, find_runs
 
 
@@ -25,3 +32,54 @@ def stop_without_runs(runs: dict[str, Run]) -> None:
     if not runs:
         st.info("No runs yet. Train one: `python -m pipelines.train --data fashion_mnist --unet attention`")
         st.stop()
+
+
+def newest_samples(run: Run) -> Pixels | None:
+    """The images of the newest sample grid, (N, H, W, C); None before the first."""
+    grids = list(run.samples().values())
+    return grid_images(run, grids[-1]) if grids else None
+
+
+def grid_images(run: Run, grid: Path) -> Pixels:
+    """The images of one of a run's sample grids, (N, H, W, C).
+
+    Raises:
+        ValueError, OSError: the configuration or the picture cannot be read.
+    """
+    config = run.config
+    if config.image_shape is None:
+        raise ValueError(f"run {run.name!r} has not started training: its images have no size yet")
+    return _images_in(grid, grid.stat().st_mtime_ns, config.image_shape[1], config.image_shape[2], config.log.sample_images)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _images_in(file: Path, modified: int, height: int, width: int, count: int) -> Pixels:
+    with Image.open(file) as image:
+        return images_in(np.atleast_3d(np.asarray(image)), height, width, count)
+
+
+def show_sample_grid(images: Pixels, alt: str) -> None:
+    """The images of a sample grid, about as many in a row as in a column."""
+    show_grid(images, alt, columns=math.ceil(math.sqrt(len(images))))
+
+
+def describe_run(run: Run) -> str:
+    """What a run is, in a line: its network, its data, how long it has learnt and how well.
+
+    Raises:
+        ValueError, OSError: its configuration or weights cannot be read.
+    """
+    config = run.config
+    size = "×".join(map(str, (config.image_shape or (0, 0, 0))[1:]))
+    parts = [
+        f"{config.network.unet.capitalize()} U-Net",
+        f"{run.num_parameters / 1e6:.1f} M parameters",
+        f"{Path(config.data.data).name} at {size}",
+    ]
+    metrics = run.metrics()
+    if len(metrics):
+        parts.append(f"{metrics['images_seen'].iloc[-1] / 1e3:,.0f} k\u00a0images seen")
+    losses = metrics["val_loss"].dropna() if "val_loss" in metrics else metrics
+    if len(losses):
+        parts.append(f"validation loss {losses.iloc[-1]:.4f}")
+    return " · ".join(parts)

@@ -7,10 +7,10 @@ import streamlit as st
 from PIL import Image
 
 from pages.components import BOUND
-from pages.components.runs import runs_by_name
+from pages.components.runs import newest_samples, runs_by_name
 from pipelines.config import DataConfig
 from pipelines.data import PRESETS, fit_image, image_column, open_dataset, open_image, resolve, split_names, to_8_bit
-from pipelines.images import Pixels
+from pipelines.images import Pixels, as_pil
 
 GENERATED, DATASET, UPLOAD = "A generated image", "A dataset", "An upload"
 UPLOAD_SIDE = 128  # larger uploads are shrunk: the noise of a pixel should be visible
@@ -37,16 +37,10 @@ def _generated() -> Image.Image | None:
         st.info("No run with sample grids yet: choose a dataset or upload an image.")
         return None
     run_column, number_column = st.columns([3, 1])
-    run = runs[run_column.selectbox("Run", list(runs), key="source_run", **BOUND)]
-    config = run.config
-    assert config.image_shape is not None
-    side, gap = config.image_shape[1], 2
-    with Image.open(list(run.samples().values())[-1]) as grid:
-        columns = (grid.width - gap) // (side + gap)
-        count = config.log.sample_images
-        number = number_column.number_input("Image", 0, count - 1, 0, key="source_number", **BOUND)
-        top, left = (gap + int(place) * (side + gap) for place in divmod(int(number), columns))
-        return grid.crop((left, top, left + side, top + side))
+    samples = newest_samples(runs[run_column.selectbox("Run", list(runs), key="source_run", **BOUND)])
+    assert samples is not None
+    number = number_column.number_input("Image", 0, len(samples) - 1, 0, key="source_number", **BOUND)
+    return as_pil(samples[int(number)])
 
 
 def _from_dataset() -> Image.Image | None:

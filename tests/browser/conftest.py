@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,18 +37,21 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason="no Chromium on this machine: apt-get install chromium"))
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    """The address of a dashboard started as a user starts it."""
+@contextmanager
+def dashboard(log, **environment):
+    """The address of a dashboard started as a user starts it, with these environment variables; its output goes to ``log``."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
-    log = tmp_path_factory.mktemp("server") / "log.txt"
     command = [sys.executable, "-m", "streamlit", "run", "main_interface.py", "--server.headless", "true"]
-    environment = {key: value for key, value in os.environ.items() if key != "NOISESCOPE_DATA"}
+    inherited = {key: value for key, value in os.environ.items() if key != "NOISESCOPE_DATA"}
     with log.open("w") as output:
         process = subprocess.Popen(
-            [*command, "--server.port", str(port)], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, env=environment
+            [*command, "--server.port", str(port)],
+            cwd=ROOT,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=inherited | environment,
         )
     address = f"http://localhost:{port}"
     try:
@@ -64,6 +68,13 @@ def server(tmp_path_factory):
     finally:
         process.terminate()
         process.wait(20)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """A dashboard with the models that the project ships."""
+    with dashboard(tmp_path_factory.mktemp("server") / "log.txt") as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

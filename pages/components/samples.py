@@ -1,0 +1,44 @@
+"""The sample grids that runs wrote while they were trained."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.components import BOUND
+from pages.components.runs import grid_images, show_sample_grid
+from pipelines.runs import Run
+
+NEWEST = "newest"  # the stop of the slider that follows a live run
+
+
+def show_samples(chosen: dict[str, Run]) -> None:
+    """A slider over training, and the grids of every run at its newest step up to there."""
+    grids = {name: run.samples() for name, run in chosen.items()}
+    steps = sorted({step for samples in grids.values() for step in samples})
+    if not steps:
+        st.info("No sample grids yet.")
+        return
+    stops = [*map(str, steps[:-1]), NEWEST]
+    wanted = NEWEST
+    if len(stops) > 1:
+        wanted = st.select_slider("Training step", stops, value=NEWEST, key="grid_step", **BOUND)
+    rows = []  # of labelled files of runs: a run's two grids side by side, or, where there are no raw ones, two runs
+    for name, samples in grids.items():
+        reached = [step for step in samples if wanted == NEWEST or step <= int(wanted)]
+        if reached:
+            file = samples[reached[-1]]
+            raw = file.with_name(f"{file.stem}-raw.png")
+            label = f"{name}, step {reached[-1]}"
+            row = [(label, chosen[name], file), (f"{label}, raw weights", chosen[name], raw)]
+            rows.append(row if raw.exists() else row[:1])
+    if all(len(row) == 1 for row in rows):
+        rows = [[picture for row in rows[start : start + 2] for picture in row] for start in range(0, len(rows), 2)]
+    for row in rows:
+        for (label, run, file), place in zip(row, st.columns(2), strict=False):
+            with place:
+                try:
+                    show_sample_grid(grid_images(run, file), f"Samples of {label}")
+                    st.caption(label)
+                except (ValueError, OSError) as error:
+                    st.warning(f"The samples of {label} cannot be read: {error}")
+    st.caption("The same noise for every run and at every step. EMA weights where nothing else is said.")

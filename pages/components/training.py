@@ -1,0 +1,166 @@
+"""Choosing what to train, and rows that show how it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import streamlit as st
+
+from pages.components import BOUND
+from pages.components.live_figure import live_figure
+from pages.components.pictures import show_grid
+from pages.components.runs import grid_images, show_sample_grid
+from pipelines.command_line import describe
+from pipelines.config import DataConfig
+from pipelines.data import PRESETS, locate, preview_images, resolve
+from pipelines.figures import training_curves
+from pipelines.images import Pixels
+from pipelines.jobs import Job, Progress, Status, TrainingQueue
+
+FITS: dict[str, Literal["crop", "pad"] | None] = {"auto": None, "crop": "crop", "pad": "pad"}
+FLIPS = {"auto": None, "on": True, "off": False}
+PREVIEWED = 16
+LOOKS: dict[Status, tuple[Literal["blue", "gray", "green", "orange", "red", "violet"], str]] = {
+    "starting": ("blue", ":material/hourglass_top:"),
+    "training": ("blue", ":material/play_arrow:"),
+    "stopping": ("orange", ":material/hourglass_bottom:"),
+    "queued": ("violet", ":material/schedule:"),
+    "stopped": ("gray", ":material/pause:"),
+    "finished": ("green", ":material/check:"),
+    "failed": ("red", ":material/error:"),
+    "interrupted": ("orange", ":material/power_off:"),
+}
+
+
+def choose_data() -> DataConfig:
+    """Widgets that choose a dataset and its preparation; what is left open keeps the dataset's own default."""
+    typed = st.selectbox(
+        "Images: a short name, a hub id or a local folder", list(PRESETS), accept_new_options=True, key="data", **BOUND
+    )
+    name = str(Path(typed).expanduser()) if typed.startswith("~") else typed.strip()
+    usual = resolve(DataConfig(data=name))
+    size_column, fit_column, flip_column = st.columns(3)
+    size = size_column.number_input("Side in pixels", 4, 1024, None, placeholder=str(usual.image_size), key="size", **BOUND)
+    fit = fit_column.selectbox(
+        "Fit", FITS, key="fit", **BOUND,
+        help="Crop: cut the middle square. Pad: show all of the image inside a black frame. Auto: what suits the dataset.",
+    )  # fmt: skip
+    flip = flip_column.selectbox(
+        "Mirror", FLIPS, key="flip", **BOUND,
+        help="Mirror half of the training images left-right. Auto: what suits the dataset.",
+    )  # fmt: skip
+    return DataConfig(
+        data=name,
+        image_size=int(size) if size else None,
+        fit=FITS[fit],
+        flip=FLIPS[flip],
+    )
+
+
+@st.cache_data(ttl=60, max_entries=32, show_spinner="Opening the dataset…")
+def _preview(config: DataConfig) -> Pixels:
+    return preview_images(config, PREVIEWED)
+
+
+def show_preview(config: DataConfig) -> None:
+    """Sixteen training images as the network will see them; those on the hub are fetched only when asked for."""
+    prepared = resolve(config)
+    try:
+        source = locate(config.data)
+        if not Path(source).is_dir():
+            fetch = st.toggle("Preview 16 images", key="fetch", **BOUND)
+            if not fetch:
+                st.caption(f"`{source}` lies on the Hugging Face hub. The preview, or the training, downloads it once.")
+                return
+        images = _preview(prepared)
+    except (ValueError, OSError) as error:
+        st.error(f"No images from here: {describe(error)}")
+        return
+    show_grid(images, f"{len(images)} training images of {config.data}", columns=8)
+    fitted = "cropped" if prepared.fit == "crop" else "padded"
+    mirrored = "every second one mirrored" if prepared.flip else "none mirrored"
+    st.caption(f"{len(images)} training images, {prepared.image_size}×{prepared.image_size} pixels, {fitted}, {mirrored}.")
+
+
+def duration(seconds: float) -> str:
+    """A length of time for a person: 45 s, 12 min, 3 h 20 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def describe_progress(job: Job) -> str:
+    """Steps, speed and the time that is left, in one line."""
+    reached = job.progress
+    if reached is None:
+        return "unreadable"
+    parts = [f"Step {reached.step:,} of {reached.steps:,}"]
+    if job.status == "starting":
+        parts.append("loading, then the first steps")
+    elif job.status == "training" and reached.images_per_second and reached.seconds_left is not None:
+        parts += [f"{reached.images_per_second:,.0f} images/s", f"{duration(reached.seconds_left)} left"]
+    elif reached.loss is not None:
+        parts.append(f"loss {reached.loss:.4f}")
+    if job.active and job.request.time_limit:
+        parts.append(f"limit {job.request.time_limit:g} min")
+    return " · ".join(parts)
+
+
+def _attempt(action: Callable[[str], None], name: str) -> None:
+    try:
+        action(name)
+    except (ValueError, OSError) as error:
+        st.session_state["job_error"] = describe(error)
+
+
+def show_job(queue: TrainingQueue, job: Job) -> None:
+    """One run: its name, its state, how far it is, and what can be done with it."""
+    name = job.run.path.name
+    colour, icon = LOOKS[job.status]
+    with st.container(border=True, key=f"job-{name}"):
+        title, state, buttons = st.columns([4, 5, 3], vertical_alignment="center")
+        with title.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f"**{name}**", width="content")
+            st.badge(f"queued, number {job.position}" if job.status == "queued" else job.status, color=colour, icon=icon)
+        reached = job.progress or Progress(1)
+        state.progress(min(1.0, reached.step / reached.steps), describe_progress(job))
+        with buttons.container(horizontal=True, horizontal_alignment="right"):
+            if job.active:
+                label, icon = ("Cancel", ":material/close:") if job.status == "queued" else ("Stop", ":material/stop:")
+                st.button(
+                    label, key=f"stop-{name}", icon=icon, on_click=_attempt, args=(queue.stop, name),
+                    disabled=job.status == "stopping", help="Resume goes on exactly from here, at any time.",
+                )  # fmt: skip
+            elif job.resumable:
+                st.button(
+                    "Resume", key=f"resume-{name}", icon=":material/resume:", on_click=_attempt, args=(queue.resume, name)
+                )
+            if job.status in ("queued", "stopped", "finished", "failed", "interrupted"):
+                with st.popover("Delete", icon=":material/delete:", key=f"ask-{name}"):
+                    st.markdown(f"Delete **{name}** with its weights and samples? This cannot be undone.")
+                    st.button("Delete for good", key=f"delete-{name}", on_click=_attempt, args=(queue.delete, name))
+        if job.error:
+            st.error(job.error)
+        elif job.status == "interrupted":
+            st.warning("Its process ended without a word, as after a crash or a reboot. Resume goes on from the last save.")
+
+
+def show_training(job: Job) -> None:
+    """The loss so far and the newest sample grid."""
+    name = job.run.path.name
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
+        curves = training_curves({name: job.run.metrics()}, ("loss", "val_loss"), smoothing=0.005, log=("y",))
+        live_figure(curves, "loss", f"Training and validation loss of {name}")
+        st.caption("Faint: as logged. Strong: smoothed. More on the page Training curves.")
+    with right:
+        samples = job.run.samples()
+        if not samples:
+            st.info(f"The first sample grid comes at step {job.run.config.log.sample_every:,}.")
+            return
+        step, file = list(samples.items())[-1]
+        show_sample_grid(grid_images(job.run, file), f"Samples of {name} at step {step}")
+        st.caption(f"Samples at step {step:,}: EMA weights, the same noise at every step.")

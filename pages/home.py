@@ -1,0 +1,50 @@
+"""Home: what this is, the models at hand, and one button that starts a comparison."""
+
+import streamlit as st
+
+from pages.components.runs import describe_run, newest_samples, runs_by_name, show_sample_grid
+from pipelines.runs import ROOT
+
+CARDS = 3  # a row
+
+words, picture = st.columns([5, 6], gap="large", vertical_alignment="center")
+with words:
+    st.title("A microscope for diffusion models", anchor=False)
+    st.markdown(
+        "Train small image diffusion models, **look inside** them, and **compare** them honestly: "
+        "the same noise, the same timesteps, side by side."
+    )
+    if st.button("Compare two models", type="primary", icon=":material/play_arrow:"):
+        st.session_state["start_comparison"] = True
+        st.switch_page("pages/compare.py")
+    with st.container(horizontal=True):
+        st.page_link("pages/forward.py", label="How noise is added", icon=":material/blur_on:")
+        st.page_link("pages/reverse.py", label="How an image appears", icon=":material/movie:")
+        st.page_link("pages/train.py", label="Train your own", icon=":material/model_training:")
+with picture:
+    st.image(
+        ROOT / "docs" / "denoising.png",
+        width="stretch",
+        alt="Twelve columns of pictures; from top to bottom noise turns into clothes",
+        caption="Top row: pure noise. Each row further down a network has taken some of it away. Bottom row: its pictures.",
+    )
+
+st.subheader("Models at hand", anchor=False)
+runs = runs_by_name(with_weights=True)
+if not runs:
+    st.info("No trained models yet: start one on the Train page.")
+for start in range(0, len(runs), CARDS):
+    names = list(runs)[start : start + CARDS]
+    for name, place in zip(names, st.columns(CARDS), strict=False):
+        with place.container(border=True):
+            try:
+                samples, description = newest_samples(runs[name]), describe_run(runs[name])
+            except (ValueError, OSError) as error:
+                st.markdown(f"**{name}**")
+                st.warning(f"This run cannot be read: {error}")
+                continue
+            if samples is not None:
+                show_sample_grid(samples, f"Samples of {name}")
+            st.markdown(f"**{name}**")
+            st.caption(description)
+            st.page_link("pages/training_curves.py", label="How it learnt", query_params={"runs": name})

@@ -1,0 +1,111 @@
+"""Reverse: one image through time, from noise, from between two seeds, or from an image."""
+
+import numpy as np
+import streamlit as st
+
+from pages.components import BOUND
+from pages.components.pictures import show_grid, show_image
+from pages.components.runs import runs_by_name, stop_without_runs
+from pages.components.sources import choose_image
+from pages.components.trajectory import show_trajectory
+from pipelines.command_line import describe
+from pipelines.generation import loaded_model
+from pipelines.sample import SamplingRequest, start_from_noise
+from pipelines.trajectory import Trajectory, start_between_seeds, start_from_image, trajectory
+
+NOISE, SEEDS, IMAGE = "Noise", "Between two seeds", "An image"
+WEIGHTS = [float(weight) for weight in np.linspace(0, 1, 9)]
+
+st.title("Reverse", anchor=False)
+st.markdown("The reverse process turns noise into an image, step by step. **Follow one image** on its way.")
+
+runs = runs_by_name(with_weights=True)
+stop_without_runs(runs)
+
+from diffusion_core.samplers import SAMPLERS  # noqa: E402  (loads torch: not before there is something to denoise)
+from diffusion_core.schedules import SPACINGS  # noqa: E402
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def shelf(*_request: object) -> list[Trajectory]:
+    """The place of one request's result, shared by all sessions: empty until the first of them has computed it."""
+    return []
+
+
+kind = st.segmented_control("Start from", [NOISE, SEEDS, IMAGE], default=NOISE, required=True, key="start", **BOUND)
+picture = None
+if kind == IMAGE:
+    choice_column, picture_column = st.columns([5, 1])
+    with choice_column:
+        picture = choose_image()  # (H, W, C) uint8, or the page has stopped with a sentence
+    with picture_column:
+        show_image(picture, alt="The image to start from", width=150)
+
+with st.form("request", border=True):
+    model_column, sampler_column, steps_column = st.columns([2, 1, 1])
+    name = model_column.selectbox("Model", list(runs), key="model", **BOUND)
+    sampler = sampler_column.selectbox(
+        "Sampler", list(SAMPLERS), index=list(SAMPLERS).index("dpmpp_2m"), key="sampler", **BOUND
+    )
+    steps = int(steps_column.number_input("Steps", 1, 1000, 20, key="steps", **BOUND))
+    seed_column, number_column, more_column = st.columns([1, 1, 2])
+    seed = int(seed_column.number_input("Seed", 0, 2**31 - 1, 0, key="seed", **BOUND))
+    number = int(number_column.number_input("Image of the seed", 0, 2**31 - 1, 0, key="number", **BOUND))
+    other_seed, strength = 1, 0.5
+    if kind == SEEDS:
+        other_seed = int(more_column.number_input("Second seed", 0, 2**31 - 1, other_seed, key="other_seed", **BOUND))
+    if kind == IMAGE:
+        strength = more_column.slider(
+            "Strength: how much noise to add first", 0.0, 1.0, strength, 0.05, key="strength", **BOUND
+        )
+    with st.expander("More settings"):
+        spacing_column, eta_column = st.columns(2)
+        spacing = spacing_column.selectbox("Timestep spacing", list(SPACINGS), key="spacing", **BOUND)
+        eta = eta_column.slider("eta: fresh noise, for ddim only", 0.0, 1.0, 0.0, 0.05, key="eta", **BOUND)
+    pressed = st.form_submit_button("Denoise", type="primary", icon=":material/play_arrow:")
+
+if pressed:
+    st.session_state.pop("reverse", None)
+    request = SamplingRequest(1, seed, sampler, steps, eta if sampler == "ddim" else 0.0, spacing)
+    try:
+        run = runs[name]
+        known = shelf(run.fingerprint, request, number, kind, other_seed, strength, picture)
+        if not known:
+            bar = st.progress(0.0, "Loading the model")
+            model = loaded_model(run, run.fingerprint)
+            if kind == SEEDS:
+                start = start_between_seeds(model, request, other_seed, WEIGHTS, number)
+            elif picture is not None:
+                start = start_from_image(model, request, picture, strength, number)
+            else:
+                start = start_from_noise(model, request, [number])
+            known.append(trajectory(model, request, start, lambda share: bar.progress(share, "Denoising")))
+            bar.empty()
+        origin = {
+            NOISE: f"image {number} of seed {seed}",
+            SEEDS: f"image {number} between seeds {seed} and {other_seed}",
+            IMAGE: f"an image at strength {strength:g}, noise {number} of seed {seed}",
+        }
+        st.session_state["reverse"] = (f"{name}: {origin[kind]}", known[0])
+    except Exception as error:  # whatever goes wrong is told in a sentence
+        st.error(f"This image could not be made: {describe(error)}")
+        st.stop()
+
+if "reverse" not in st.session_state:
+    st.info("Press **Denoise** to start.", icon=":material/arrow_upward:")
+    st.stop()
+
+
+@st.fragment
+def show(title: str, way: Trajectory) -> None:
+    """What was computed; reruns by itself while the player plays."""
+    image = 0
+    if way.x.shape[1] > 1:
+        show_grid(way.x[-1], f"Samples between two seeds, at {len(WEIGHTS)} weights", columns=len(WEIGHTS))
+        weight = st.select_slider("Weight of the second seed", WEIGHTS, 0.5, key="weight", **BOUND)
+        st.caption("The samples from the first seed to the second, left to right. Below: the one of this weight on its way.")
+        image = WEIGHTS.index(weight)
+    show_trajectory(way, image, title)
+
+
+show(*st.session_state["reverse"])

@@ -1,0 +1,141 @@
+"""Train: choose images, a network and a budget; start, watch, stop, go on."""
+
+import streamlit as st
+
+from pages.components import BOUND
+from pages.components.training import choose_data, show_job, show_preview, show_training
+from pipelines.command_line import describe
+from pipelines.config import DiffusionConfig, LogConfig, NetworkConfig, OptimizerConfig, RunConfig
+from pipelines.jobs import TrainingQueue
+from pipelines.train import default_name
+
+UNETS = ("baseline", "attention")
+PREDICTIONS = ("v", "epsilon", "x0", "flow")
+SCHEDULES = ("cosine", "linear", "sigmoid", "flow")
+SHOWN_JOBS = 5  # older runs wait in an expander
+USUAL = RunConfig()
+
+
+def log_for(steps: int) -> LogConfig:
+    """The usual intervals, or shorter ones where few steps would leave nothing to watch."""
+    usual = LogConfig()
+    return LogConfig(
+        log_every=min(usual.log_every, max(1, steps // 500)),
+        eval_every=min(usual.eval_every, max(1, steps // 10)),
+        sample_every=min(usual.sample_every, max(1, steps // 10)),
+        save_every=min(usual.save_every, max(1, steps // 10)),
+    )
+
+
+def widths(text: str) -> tuple[int, ...]:
+    """The channels of each level from "64, 128, 128"."""
+    try:
+        return tuple(int(width) for width in text.split(","))
+    except ValueError as error:
+        raise ValueError(f"channels {text!r}: give whole numbers with commas between them, such as 64, 128, 128") from error
+
+
+st.title("Train", anchor=False)
+st.markdown(
+    "Train a model of your own, from scratch. A run goes on when you close this page and when the dashboard stops; "
+    "several runs wait for each other."
+)
+queue = TrainingQueue()
+
+with st.container(border=True):
+    data_column, preview_column = st.columns(2, gap="medium")
+    with data_column:
+        data = choose_data()
+    with preview_column:
+        show_preview(data)
+    network_column, steps_column, batch_column, limit_column = st.columns(4)
+    unet = network_column.selectbox(
+        "Network",
+        UNETS,
+        key="unet",
+        **BOUND,
+        help="Baseline: convolutions only. Attention: self-attention at the coarsest level.",
+    )
+    steps = steps_column.number_input("Steps", 1, None, USUAL.optimizer.steps, step=1000, key="steps", **BOUND)
+    batch_size = batch_column.number_input("Batch size", 1, None, USUAL.optimizer.batch_size, key="batch", **BOUND)
+    limit = limit_column.number_input(
+        "Time limit in minutes", 0.0, None, None, placeholder="none", step=10.0, key="limit", **BOUND,
+        help="Saves and stops after this long; Resume goes on for as long again.",
+    )  # fmt: skip
+    with st.expander("More settings"):
+        channels_column, prediction_column, schedule_column, seed_column = st.columns(4)
+        channels = channels_column.text_input(
+            "Channels of each level", ", ".join(map(str, USUAL.network.channels)), key="channels", **BOUND
+        )
+        prediction = prediction_column.selectbox("Prediction", PREDICTIONS, key="prediction", **BOUND)
+        schedule = schedule_column.selectbox("Noise schedule", SCHEDULES, key="schedule", **BOUND)
+        seed = seed_column.number_input("Seed", 0, 2**31 - 1, USUAL.seed, key="seed", **BOUND)
+        rate_column, decay_column, warmup_column, precision_column = st.columns(4)
+        lr = rate_column.number_input(
+            "Learning rate", 0.0, None, USUAL.optimizer.lr, step=1e-4, format="%.1e", key="lr", **BOUND
+        )
+        decay = decay_column.selectbox("Learning rate falls", ("cosine", "constant"), key="lr_schedule", **BOUND)
+        warmup = warmup_column.number_input("Warm-up steps", 0, None, USUAL.optimizer.warmup_steps, key="warmup", **BOUND)
+        precision = precision_column.selectbox("Precision", ("auto", "bf16", "fp16", "no"), key="precision", **BOUND)
+    config: RunConfig | None = None
+    try:
+        config = RunConfig(
+            network=NetworkConfig(unet=unet, channels=widths(channels)),
+            diffusion=DiffusionConfig(schedule=schedule, prediction=prediction),
+            data=data,
+            optimizer=OptimizerConfig(
+                steps=int(steps),
+                batch_size=int(batch_size),
+                lr=lr,
+                lr_schedule=decay,  # type: ignore[arg-type]
+                warmup_steps=int(warmup),
+                precision=precision,  # type: ignore[arg-type]
+            ),
+            log=log_for(int(steps)),
+            seed=int(seed),
+        )
+    except ValueError as error:
+        st.error(str(error))
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        usual_name = default_name(config or USUAL, queue.root)
+        name = st.text_input("Name", placeholder=usual_name, key="name", width=320, **BOUND) or usual_name
+        pressed = st.button("Start training", type="primary", icon=":material/model_training:", disabled=config is None)
+    if pressed and config is not None:
+        try:
+            queue.create(name, config, limit or None)
+            st.session_state["run"] = name
+            st.toast(f"{name} is in the queue.", icon=":material/schedule:")
+            st.rerun()  # the name is taken now: offer the next one
+        except (ValueError, OSError) as error:
+            st.error(describe(error))
+
+st.subheader("Your runs", anchor=False)
+
+
+@st.fragment(run_every=2.0)
+def show_runs() -> None:
+    """The runs as they stand on disk, whoever started them."""
+    if error := st.session_state.pop("job_error", None):
+        st.error(error)
+    queue.wake()
+    jobs = {job.run.path.name: job for job in queue.jobs()}
+    if not jobs:
+        st.info("None yet: what you start above appears here, with its loss and its samples.")
+        return
+    shown = max(SHOWN_JOBS, sum(job.active for job in jobs.values()))
+    for job in list(jobs.values())[:shown]:
+        show_job(queue, job)
+    if len(jobs) > shown:
+        with st.expander(f"{len(jobs) - shown} more"):
+            for job in list(jobs.values())[shown:]:
+                show_job(queue, job)
+    if st.session_state.get("run") not in jobs:
+        st.session_state.pop("run", None)
+    watched = st.selectbox("Watch", list(jobs), key="run", width=320, **BOUND)
+    try:
+        show_training(jobs[watched])
+    except (ValueError, OSError) as error:
+        st.warning(f"{watched} cannot be shown: {describe(error)}")
+
+
+show_runs()

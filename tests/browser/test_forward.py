@@ -1,0 +1,91 @@
+"""What a person does on the Forward page, done by a real browser."""
+
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+pytestmark = pytest.mark.browser
+
+FIGURES = ".live-figure"
+
+
+def visit(page, server, query=""):
+    page.goto(server)
+    page.get_by_role("link", name="Forward").wait_for()
+    page.goto(f"{server}/forward?{query}")
+
+
+def shown(page, t):
+    """The player, the histograms and the curves all show timestep ``t``."""
+    expect(page.get_by_role("img", name=f"The image under both schedules: t = {t}", exact=True)).to_be_visible()
+    expect(page.get_by_role("figure", name=f"Histograms of the pixels at t = {t} beside")).to_be_visible()
+    expect(
+        page.get_by_role("figure", name=re.compile(f"^alpha, sigma, log-SNR and beta of .*, t = {t} marked$"))
+    ).to_be_visible()
+
+
+def marked(page):
+    """Where the curves' dots are, eight of them."""
+    return page.locator(FIGURES).last.evaluate("f => f.data.filter(t => t.mode === 'markers').map(t => t.x[0])")
+
+
+def test_forward_noises_an_upload(page, server, tmp_path):
+    picture = tmp_path / "wide.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 90, 3), np.uint8)).save(picture)
+    visit(page, server)
+    shown(page, 500)  # without data or upload: a generated image
+    page.get_by_text("An upload", exact=True).click()
+    page.locator("input[type=file]").set_input_files(picture)
+    expect(page.get_by_role("slider", name="Frame")).to_be_visible()
+    slider = page.get_by_role("slider", name="Frame")
+    slider.focus()
+    slider.press("End")
+    shown(page, 999)
+    page.wait_for_function("() => [...document.querySelectorAll('.live-figure')].at(-1).data.at(-1).x[0] === 999")
+    assert marked(page) == [999] * 8
+
+
+def test_a_text_file_named_png_gets_one_sentence(page, server, tmp_path):
+    fake = tmp_path / "fake.png"
+    fake.write_text("this is not a picture")
+    visit(page, server, "source=An+upload")
+    page.locator("input[type=file]").set_input_files(fake)
+    expect(page.get_by_text("not a readable image")).to_be_visible()
+
+
+def test_playing_moves_the_mark_in_charts_that_stay(page, server):
+    visit(page, server, "t=0")
+    shown(page, 0)
+    page.locator(f"{FIGURES} >> .lines").first.wait_for()
+    page.evaluate("() => document.querySelectorAll('.live-figure').forEach(figure => { figure.stays = true })")
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_function(
+        "() => { const x = [...document.querySelectorAll('.live-figure')].at(-1).data.at(-1).x[0]; return 0 < x && x < 999 }"
+    )  # the charts follow while it plays
+    page.get_by_role("button", name="Pause").click()
+    t = page.get_by_role("slider", name="Frame").get_attribute("aria-valuetext").removeprefix("t = ")
+    shown(page, int(t))
+    assert page.evaluate("() => [...document.querySelectorAll('.live-figure')].every(figure => figure.stays)")
+    page.wait_for_url(f"**t={t}*")
+
+
+def test_another_schedule_keeps_the_timestep(page, server):
+    visit(page, server, "t=300&schedule_B=sigmoid")
+    shown(page, 300)
+    page.get_by_role("slider", name="Frame").press("ArrowRight")
+    shown(page, 320)
+    page.get_by_text("Rescale to zero terminal SNR").last.click()
+    expect(page.get_by_role("figure", name="B: sigmoid, zero terminal SNR, t = 320")).to_be_visible()
+    shown(page, 320)
+
+
+@pytest.mark.parametrize(
+    "query", ["schedule_A=../../etc&t=1e9", "noise_seed=-1&t=x", "source_number=99999&zero_terminal_snr_A=2"]
+)
+def test_a_hostile_address_gets_the_page_with_allowed_values(page, server, query):
+    visit(page, server, query)
+    expect(page.get_by_role("slider", name="Frame")).to_be_visible()
+    assert page.get_by_text("Traceback").count() == 0

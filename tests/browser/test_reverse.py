@@ -1,0 +1,205 @@
+"""What a person does on the Reverse page, done by a real browser."""
+
+import base64
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+from .conftest import ARTIFACTS, PATIENCE
+
+pytestmark = pytest.mark.browser
+
+
+def open_page(page, server, query=""):
+    page.goto(f"{server}/reverse?{query}")
+    page.get_by_role("button", name="Denoise").click()
+    slider = page.get_by_role("slider", name="Frame")
+    expect(slider).to_be_visible()
+    return slider
+
+
+def wait_for_mark(page, condition):
+    """Wait until the chart's dotted line, which the server draws, stands where it should."""
+    page.wait_for_function(f"document.querySelector('.js-plotly-plot')?.layout?.shapes?.[0]?.x0 {condition}")
+
+
+def watch(page):
+    """Note the label of every frame that the player shows from now on, in window.seen."""
+    page.evaluate(
+        """() => { window.seen = []
+        const host = [...document.querySelectorAll('*')].find(element => element.shadowRoot?.querySelector('canvas'))
+        new MutationObserver(() => seen.push(host.shadowRoot.querySelector('input').getAttribute('aria-valuetext')))
+        .observe(host.shadowRoot, {subtree: true, attributes: true, attributeFilter: ['aria-valuetext']}) }"""
+    )
+
+
+def canvas_pixels(page):
+    """What the player shows, at the images' own resolution."""
+    picture = page.get_by_role("img", name="State x_t, Estimate of x0, Predicted noise")
+    data = picture.evaluate("canvas => canvas.toDataURL().split(',')[1]")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("L"))
+
+
+def download(page, name):
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name=name, exact=True).click()
+    return waiting.value.path().read_bytes()
+
+
+def test_scrubbing_by_keyboard_moves_picture_numbers_and_chart(page, server):
+    slider = open_page(page, server, "steps=10&model=fashion-baseline")
+    expect(slider).to_have_attribute("aria-valuetext", "sample")
+    sample = canvas_pixels(page)
+    assert sample.shape == (32, 3 * 32 + 4)
+    assert np.array_equal(sample[:, :32], sample[:, 34:66])  # x_t is x0
+    assert (sample[:, -32:] == 128).all()  # and nothing is predicted to be noise
+    slider.press("Home")
+    expect(slider).to_have_attribute("aria-valuetext", "t = 999")
+    expect(page.get_by_text("999", exact=True)).to_be_visible()  # the server has heard of it
+    wait_for_mark(page, "=== 0")
+    assert not np.array_equal(canvas_pixels(page), sample)
+    for _ in range(3):
+        slider.press("ArrowRight")
+    expect(slider).to_have_value("3")
+    wait_for_mark(page, "=== 3")
+    expect(page.get_by_text("4 / 11")).to_be_visible()
+
+
+def test_play_reaches_the_sample_and_stops(page, server):
+    slider = open_page(page, server, "steps=6&model=fashion-baseline")
+    watch(page)
+    page.get_by_role("button", name="Play").click()
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    expect(slider).to_have_attribute("aria-valuetext", "sample")
+    expect(page.get_by_role("button", name="Play")).to_be_visible()
+    seen = page.evaluate("[...new Set(seen)]")
+    assert len(seen) == 7, seen  # every frame, from noise to sample
+    assert seen[0] == "t = 999"
+    wait_for_mark(page, "=== 6")
+
+
+def test_space_pauses_and_the_server_knows_where(page, server):
+    slider = open_page(page, server, "steps=40&model=fashion-baseline")
+    slider.press("Home")
+    wait_for_mark(page, "=== 0")
+    slider.press("Space")
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    wait_for_mark(page, "> 3")  # told while it plays
+    slider.press("Space")
+    expect(page.get_by_role("button", name="Play")).to_be_visible()
+    shown = int(slider.input_value())
+    assert 3 < shown < 40
+    wait_for_mark(page, f"=== {shown}")
+    page.wait_for_timeout(500)
+    assert int(slider.input_value()) == shown
+
+
+def test_loop_starts_over(page, server):
+    open_page(page, server, "steps=3&model=fashion-baseline")
+    loop = page.get_by_role("button", name="Loop")
+    loop.press("Space")
+    expect(loop).to_have_attribute("aria-pressed", "true")
+    watch(page)
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_function("seen.filter(label => label === 'sample').length > 2")
+    assert page.evaluate("seen.filter(label => label === 't = 999').length") > 1
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    loop.click()
+    expect(page.get_by_role("button", name="Play")).to_be_visible()
+
+
+def test_a_new_request_begins_at_its_own_sample(page, server):
+    slider = open_page(page, server, "steps=6&model=fashion-baseline")
+    slider.press("Home")
+    before = canvas_pixels(page)
+    seed = page.get_by_label("Seed", exact=True)
+    seed.fill("5")
+    seed.press("Tab")
+    page.get_by_role("button", name="Denoise").click()
+    expect(page.get_by_role("heading", name="image 0 of seed 5")).to_be_visible()
+    expect(slider).to_have_attribute("aria-valuetext", "sample")
+    wait_for_mark(page, "=== 6")
+    assert not np.array_equal(canvas_pixels(page), before)
+
+
+def test_gif_and_mp4_hold_every_frame(page, server):
+    import av
+
+    open_page(page, server, "steps=6&model=fashion-baseline")
+    shown = canvas_pixels(page)[:, :32].astype(int)
+    with Image.open(io.BytesIO(download(page, "GIF"))) as gif:
+        assert gif.n_frames == 7
+        gif.seek(6)
+        last = np.asarray(gif.convert("L"))
+        assert last.shape == (128, 400)
+    assert np.abs(last[::4, :128:4] - shown).max() <= 2
+    with av.open(io.BytesIO(download(page, "MP4"))) as video:
+        frames = [frame.to_ndarray(format="gray") for frame in video.decode(video=0)]
+    assert len(frames) == 7
+    assert frames[0].shape == (128, 400)
+    assert np.abs(frames[-1][2::4, 2:128:4].astype(int) - shown).mean() < 8
+
+
+def test_the_same_request_again_is_there_at_once(page, server):
+    slider = open_page(page, server, "steps=100&start=Between+two+seeds&model=fashion-baseline")
+    slider.press("Home")
+    expect(slider).to_have_value("0")
+    page.reload()
+    page.get_by_role("button", name="Denoise").click()
+    expect(page.get_by_role("slider", name="Frame")).to_be_visible(timeout=3000)
+
+
+def test_between_two_seeds_every_weight_has_its_own_way(page, server):
+    slider = open_page(page, server, "steps=4&start=Between+two+seeds&model=fashion-baseline&weight=0.0")
+    slider.press("Home")
+    expect(slider).to_have_value("0")
+    first = canvas_pixels(page)
+    weight = page.get_by_role("slider", name="Weight of the second seed")
+    weight.focus()
+    weight.press("End")
+    expect(slider).to_have_attribute("aria-valuetext", "sample")  # another sequence, so from its own beginning
+    slider.press("Home")
+    expect(slider).to_have_value("0")
+    assert not np.array_equal(canvas_pixels(page), first)
+
+
+def test_an_upload_comes_back_nearly_unchanged_at_little_strength(page, server, tmp_path):
+    file = tmp_path / "square.png"
+    picture = np.zeros((64, 64, 3), np.uint8)
+    picture[16:48, 16:48] = 220
+    Image.fromarray(picture).save(file)
+    page.goto(f"{server}/reverse?start=An+image&source=An+upload&strength=0.05&model=fashion-baseline")
+    page.locator("input[type=file]").set_input_files(file)
+    expect(page.get_by_role("img", name="The image to start from")).to_be_visible()
+    page.get_by_role("button", name="Denoise").click()
+    slider = page.get_by_role("slider", name="Frame")
+    expect(slider).to_have_attribute("max", "1")
+    page.wait_for_timeout(300)
+    sample = canvas_pixels(page)[:, :32]
+    assert sample[12:20, 12:20].mean() > 150
+    assert sample[:4].mean() < 60
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_screenshots(browser, server, scheme, width):
+    """In both themes, wide and narrow; nothing is wider than the screen, and every pixel of the image is whole."""
+    ARTIFACTS.mkdir(parents=True, exist_ok=True)
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    context.set_default_timeout(PATIENCE)
+    page = context.new_page()
+    page.goto(server)  # the front door first
+    expect(page.get_by_role("heading").first).to_be_visible()
+    slider = open_page(page, server, "start=Between+two+seeds")
+    for _ in range(8):
+        slider.press("ArrowLeft")
+    page.wait_for_timeout(1500)  # figures fade in
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    box = page.get_by_role("img", name="State x_t, Estimate of x0, Predicted noise").bounding_box()
+    assert box["width"] % 100 == pytest.approx(0, abs=0.01)
+    assert box["height"] * 100 == pytest.approx(box["width"] * 32, rel=0.001)
+    page.screenshot(path=ARTIFACTS / f"reverse-{scheme}-{width}.png", full_page=True)
+    context.close()

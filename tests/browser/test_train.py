@@ -1,0 +1,103 @@
+"""What a person does on the Train page, done by a real browser, with a real training."""
+
+import re
+import shutil
+
+import pytest
+from playwright.sync_api import expect
+
+from pipelines.runs import STATE, Run
+
+from .conftest import ARTIFACTS, dashboard
+
+pytestmark = pytest.mark.browser
+
+TINY = "size=8&batch=8&channels=8,16&warmup=2&precision=no"
+
+
+@pytest.fixture
+def log(tmp_path):
+    return tmp_path / "server.log"
+
+
+def open_train(page, address, query):
+    page.goto(address)  # before the first visit a server does not know its pages' addresses
+    expect(page.get_by_role("heading").first).to_be_visible()
+    page.goto(f"{address}/train?{query}")
+    expect(page.get_by_role("heading", name="Train", exact=True)).to_be_visible()
+
+
+def row(page, name):
+    return page.locator(f".st-key-job-{name}")
+
+
+def test_start_watch_stop_survive_resume_and_delete(browser, page, queue, image_folder, log):
+    with dashboard(log, NOISESCOPE_RUNS=str(queue.root)) as address:
+        open_train(page, address, f"data={image_folder}&{TINY}&steps=1000000")
+        expect(page.get_by_role("img", name="16 training images")).to_be_visible()
+        expect(page.get_by_text("start above appears here")).to_be_visible()
+        page.get_by_role("textbox", name="Name").fill("../../etc")
+        page.get_by_role("button", name="Start training").click()
+        expect(page.get_by_text("cannot be a run's name")).to_be_visible()
+        page.get_by_role("textbox", name="Name").fill("mine")
+        page.get_by_role("button", name="Start training").click()  # straight from the field, without Enter
+        expect(page.get_by_text("mine is in the queue")).to_be_visible()
+        expect(row(page, "mine")).to_be_visible()
+        page.get_by_role("textbox", name="Name").fill("next")
+        page.get_by_label("Steps", exact=True).fill("5000")
+        page.get_by_role("button", name="Start training").click()
+        expect(row(page, "next").get_by_text("queued, number 1")).to_be_visible()
+        watch = page.get_by_role("combobox", name=re.compile("Watch"))
+        watch.scroll_into_view_if_needed()
+        page.wait_for_timeout(1000)  # scrolling closes a list of options
+        watch.click()
+        page.get_by_role("option", name="mine").click()
+        expect(row(page, "mine").get_by_text(re.compile("training$"))).to_be_visible()
+        expect(row(page, "mine").get_by_text(re.compile(r"Step [\d,]+ of 1,000,000 · .* images/s · .* left"))).to_be_visible()
+        expect(page.get_by_role("figure", name="Training and validation loss of mine")).to_be_visible()
+        expect(page.get_by_role("img", name=re.compile("Samples of mine at step"))).to_be_visible()  # without being asked to
+        other = browser.new_page()  # somebody else's browser sees the same
+        open_train(other, address, f"data={image_folder}")
+        expect(row(other, "mine").get_by_text(re.compile("training$"))).to_be_visible()
+        other.close()
+    assert [job.status for job in queue.jobs()] == ["training", "queued"]  # the server is gone
+    before = queue.jobs()[0].progress.step
+
+    with dashboard(log, NOISESCOPE_RUNS=str(queue.root)) as address:
+        open_train(page, address, f"data={image_folder}")
+        expect(row(page, "mine").get_by_role("button", name="Stop")).to_be_enabled()
+        expect(row(page, "mine").get_by_role("button", name="Delete")).to_have_count(0)
+        row(page, "mine").get_by_role("button", name="Stop").click()
+        expect(row(page, "mine").get_by_text("stopped")).to_be_visible()
+        assert (queue.root / "mine" / STATE).is_file()
+        assert Run(queue.root / "mine").metrics()["step"].iloc[-1] >= before
+        row(page, "next").get_by_role("button", name="Stop").click()  # it was "Cancel" until its turn came, by itself
+        expect(row(page, "next").get_by_text("stopped")).to_be_visible()
+        row(page, "next").get_by_role("button", name="Resume").click()
+        expect(row(page, "next").get_by_text("finished")).to_be_visible()
+        expect(row(page, "next").get_by_text("Step 5,000 of 5,000")).to_be_visible()
+        row(page, "mine").get_by_role("button", name="Delete").click()
+        confirm = page.get_by_role("button", name="Delete for good")
+        expect(confirm).to_be_visible()
+        page.wait_for_timeout(5000)  # the rows are drawn anew meanwhile
+        expect(confirm).to_be_visible()
+        confirm.click()
+        expect(row(page, "mine")).to_have_count(0)
+        assert {path.name for path in queue.root.glob("*/")} == {"next"}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_screenshots(browser, queue, tiny_run, image_folder, log, scheme, width):
+    """Also that nothing is wider than the screen."""
+    ARTIFACTS.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(tiny_run.path, queue.root / "shapes")
+    context = browser.new_context(viewport={"width": width, "height": 1600}, color_scheme=scheme)
+    with dashboard(log, NOISESCOPE_RUNS=str(queue.root)) as address:
+        page = context.new_page()
+        open_train(page, address, f"data={image_folder}")
+        expect(page.get_by_role("img", name="Samples of shapes at step 24")).to_be_visible()
+        expect(page.locator(".live-figure .lines").first).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.screenshot(path=ARTIFACTS / f"train-{scheme}-{width}.png")
+    context.close()

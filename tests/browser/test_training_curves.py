@@ -1,0 +1,264 @@
+"""What a person does on the Training curves page, done by a real browser; one of the runs is being trained meanwhile."""
+
+import math
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+from pipelines.runs import Run
+
+from .conftest import dashboard
+
+pytestmark = pytest.mark.browser
+
+CURVES = ".live-figure >> nth=0"
+WATCH = """() => {
+  const figure = document.querySelector(".live-figure"), seen = { blinks: 0, faintest: 1, heights: new Set(), running: true }
+  figure.marked = true
+  const look = () => {
+    const now = document.querySelector(".live-figure")
+    if (!now?.marked || !now.querySelector(".main-svg .lines")) seen.blinks++
+    else {
+      seen.heights.add(now.offsetHeight)
+      for (let node = now; node; node = node.parentElement)
+        seen.faintest = Math.min(seen.faintest, Number(getComputedStyle(node).opacity))
+    }
+    if (seen.running) requestAnimationFrame(look)
+  }
+  window.seen = seen
+  look()
+}"""
+
+
+def log_up_to(run, step, every=10):
+    """Append lines as a training run does, from where its log ends up to ``step``."""
+    table = run.metrics()
+    for now in range((int(table["step"].iloc[-1]) if len(table) else 0) + every, step + 1, every):
+        row = {"step": now, "images_seen": 64 * now, "seconds": now / 4, "loss": 0.1 + math.exp(-now / 200)}
+        row |= {"lr": 1e-3, "grad_norm": 0.2 + 0.1 * math.sin(now)}
+        if now % 100 == 0:
+            row |= {"val_loss": row["loss"], "loss_by_timestep": [row["loss"] * (1 + bin / 20) for bin in range(20)]}
+        run.append_metrics(row)
+
+
+def write_samples(run, step):
+    folder = run.path / "samples"
+    folder.mkdir(exist_ok=True)
+    for suffix in ("", "-raw"):
+        pixels = np.random.default_rng(step).integers(0, 255, (30, 30), np.uint8)
+        Image.fromarray(pixels).save(folder / f"step-{step:08d}{suffix}.png")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def address(folder, tmp_path_factory):
+    """A dashboard whose user's runs are in ``folder``."""
+    with dashboard(tmp_path_factory.mktemp("server") / "log.txt", NOISESCOPE_RUNS=str(folder)) as address:
+        yield address
+
+
+@pytest.fixture
+def make_run(folder, small_config):
+    made = []
+
+    def make(name, **changes):
+        run = Run(folder / name)
+        run.path.mkdir()
+        run.write_config(small_config(**changes))
+        made.append(run.path)
+        return run
+
+    yield make
+    for path in made:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def growing(make_run):
+    run = make_run("growing")
+    log_up_to(run, 1000)
+    write_samples(run, 500)
+    return run
+
+
+def visit(page, address, query=""):
+    page.goto(address)
+    page.get_by_role("link", name="Training curves").wait_for()
+    page.goto(f"{address}/training_curves?{query}")
+    page.locator(f"{CURVES} >> .lines").first.wait_for()
+
+
+def points(page, trace=1):
+    """How many points of a trace are drawn; trace 1 is the first run's smoothed training loss."""
+    return page.locator(CURVES).evaluate(f"figure => figure.calcdata[{trace}].length")
+
+
+def axis_range(page, axis):
+    return page.locator(CURVES).evaluate(f"figure => figure._fullLayout.{axis}.range")
+
+
+def wait_for_points(page, count):
+    page.wait_for_function(
+        "count => document.querySelector('.live-figure')?.calcdata?.[1]?.length == count", arg=count, polling=100
+    )
+
+
+def zoom(page):
+    """Drag over the middle of the first plot."""
+    box = page.locator(f"{CURVES} >> .nsewdrag").first.bounding_box()
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + 0.3 * box["width"], middle - 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.6 * box["width"], middle + 40, steps=5)
+    page.mouse.up()
+    page.wait_for_timeout(800)  # the axes move to their new ranges
+
+
+def test_following_a_live_run_keeps_the_zoom_and_never_blinks(page, address, growing):
+    visit(page, address, "runs=growing&live=true")
+    whole = axis_range(page, "xaxis")
+    zoom(page)
+    zoomed = {axis: axis_range(page, axis) for axis in ("xaxis", "xaxis3", "yaxis")}
+    assert zoomed["xaxis"][1] - zoomed["xaxis"][0] < 0.5 * (whole[1] - whole[0])
+    assert zoomed["xaxis3"] == zoomed["xaxis"]  # all quantities show the same part of training
+    page.evaluate(WATCH)
+    for step in (1200, 1500):
+        log_up_to(growing, step)
+        wait_for_points(page, step // 10)
+    seen = page.evaluate("() => { seen.running = false; return { ...seen, heights: [...seen.heights] } }")
+    assert {axis: axis_range(page, axis) for axis in zoomed} == zoomed
+    assert seen["blinks"] == 0
+    assert seen["faintest"] == 1
+    assert len(seen["heights"]) == 1
+    page.locator(f"{CURVES} >> .nsewdrag").first.dblclick()
+    page.wait_for_function("() => document.querySelector('.live-figure')._fullLayout.xaxis.range[1] >= 1490")
+
+
+def test_a_hidden_run_stays_hidden_while_data_come_in(page, address, growing):
+    visit(page, address, "runs=growing&runs=fashion-baseline&live=true")
+    page.locator(f"{CURVES} >> .legendtoggle").first.click()
+    hidden = "() => document.querySelector('.live-figure').calcdata[1][0].trace.visible === 'legendonly'"
+    page.wait_for_function(hidden)
+    log_up_to(growing, 1100)
+    page.wait_for_timeout(5000)
+    assert page.evaluate(hidden)
+
+
+def test_a_log_that_is_cut_back_is_read_anew(page, address, growing):
+    visit(page, address, "runs=growing&live=true")
+    assert points(page) == 100
+    growing.truncate_metrics(600)
+    wait_for_points(page, 60)
+    log_up_to(growing, 700)
+    wait_for_points(page, 70)
+
+
+def test_new_sample_grids_appear_and_the_slider_goes_back(page, address, growing):
+    visit(page, address, "runs=growing&live=true")
+    expect(page.get_by_role("img", name="Samples of growing, step 500", exact=True)).to_be_visible()
+    expect(page.get_by_role("img", name="Samples of growing, step 500, raw weights")).to_be_visible()
+    write_samples(growing, 1000)
+    expect(page.get_by_role("img", name="Samples of growing, step 1000", exact=True)).to_be_visible()
+    slider = page.get_by_role("slider", name="Training step")
+    slider.focus()
+    slider.press("Home")
+    expect(page.get_by_role("img", name="Samples of growing, step 500", exact=True)).to_be_visible()
+    write_samples(growing, 1500)
+    page.wait_for_timeout(5000)  # two looks at the folder later, the chosen step is still on show
+    expect(page.get_by_role("img", name="Samples of growing, step 500", exact=True)).to_be_visible()
+
+
+def test_a_run_deleted_while_open_gets_one_sentence_and_the_others_stay(page, address, growing, make_run):
+    doomed = make_run("doomed")
+    log_up_to(doomed, 400)
+    visit(page, address, "runs=growing&runs=doomed&live=true")
+    zoom(page)
+    before = axis_range(page, "xaxis")
+    doomed.delete()
+    expect(page.get_by_text("doomed cannot be read: no run at")).to_have_count(1)
+    page.wait_for_function("() => document.querySelector('.live-figure').calcdata.every(c => c[0].trace.name === 'growing')")
+    assert axis_range(page, "xaxis") == before
+    page.get_by_text("Images", exact=True).click()  # the whole page runs again
+    expect(page.locator(CURVES)).to_have_attribute(
+        "aria-label", "Training loss, Validation loss, Gradient norm, Learning rate of growing"
+    )
+    assert page.get_by_text("Traceback").count() == 0
+
+
+def test_grouping_by_a_setting_colours_its_values_and_dashes_its_runs(page, address, make_run):
+    for name, lr in (("slow", 1e-4), ("slow-again", 1e-4), ("fast", 1e-2)):
+        log_up_to(make_run(name, lr=lr, seed=len(name)), 200)
+    visit(page, address, "runs=slow&runs=slow-again&runs=fast&group=optimizer.lr")
+    lines = page.locator(CURVES).evaluate(
+        "figure => figure.data.filter(t => t.showlegend).map(t => [t.name, t.line.color, t.line.dash])"
+    )
+    names, colors, dashes = zip(*lines, strict=True)
+    assert names == ("slow (0.0001)", "slow-again (0.0001)", "fast (0.01)")
+    assert colors[0] == colors[1] != colors[2]
+    assert dashes[0] != dashes[1]
+    table = page.get_by_role("table").first
+    expect(table.get_by_text("optimizer.lr", exact=True)).to_be_visible()
+    assert table.get_by_text("optimizer.batch_size", exact=True).count() == 0
+
+
+def test_the_address_reproduces_the_view(page, server):
+    visit(page, server)
+    page.get_by_text("Time", exact=True).click()
+    page.get_by_text("Gradient norm", exact=True).first.click()
+    page.get_by_text("Loss / newest loss", exact=True).click()
+    page.wait_for_url("**heat=Loss*")
+    page.goto(page.url)
+    label = "Training loss, Validation loss, Learning rate of fashion-attention, fashion-baseline"
+    expect(page.locator(CURVES)).to_have_attribute("aria-label", label)
+    page.wait_for_function("() => document.querySelector('.live-figure')._fullLayout?.xaxis3.title.text.includes('minutes')")
+    expect(page.get_by_role("figure", name="Loss / newest loss over training")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    "log", [b"", b'{"step": 1, "lo', b"not json\n[1]\n", b'{"step": 1}\n{"loss": 0.5}\n{"step": 2, "loss": "x"}\n']
+)
+def test_a_damaged_run_does_not_stop_the_others(page, address, make_run, growing, log):
+    damaged = make_run("damaged")
+    (damaged.path / "metrics.jsonl").write_bytes(log)
+    visit(page, address, "runs=damaged&runs=growing")
+    expect(page.get_by_role("img", name="Samples of growing, step 500", exact=True)).to_be_visible()
+    assert points(page) == 100
+    (damaged.path / "config.json").write_text('{"network": ')
+    page.reload()
+    expect(page.get_by_text("damaged cannot be read:")).to_have_count(1)
+    page.locator(f"{CURVES} >> .lines").first.wait_for()
+
+
+def test_a_chart_offers_no_upload_to_a_cloud(page, server):
+    visit(page, server)
+    titles = page.locator(f"{CURVES} >> .modebar-btn").evaluate_all("buttons => buttons.map(b => b.dataset.title)")
+    assert titles == ["Download plot as a PNG", "Zoom", "Pan", "Zoom in", "Zoom out", "Reset axes"]
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_legend_titles_and_plots_do_not_overlap(browser, address, make_run, width):
+    names = [f"a-run-with-quite-a-long-name-{number}" for number in range(4)]
+    for name in names:
+        log_up_to(make_run(name), 300)
+    context = browser.new_context(viewport={"width": width, "height": 900})
+    page = context.new_page()
+    visit(page, address, "&".join(f"runs={name}" for name in names))
+    page.wait_for_timeout(1000)
+    boxes = page.locator(CURVES).evaluate(
+        "figure => [figure.querySelector('.legend'), ...figure.querySelectorAll('.annotation, .nsewdrag')]"
+        ".map(part => part.getBoundingClientRect()).map(r => [r.left, r.top, r.right, r.bottom])"
+    )
+    for i, (left, top, right, bottom) in enumerate(boxes):
+        assert 0 <= left < right <= width
+        for other in boxes[i + 1 :]:
+            apart = right <= other[0] + 1 or other[2] <= left + 1 or bottom <= other[1] + 1 or other[3] <= top + 1
+            assert apart, (boxes[i], other)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    context.close()

@@ -1,0 +1,162 @@
+"""The logic of the Compare page, without a browser."""
+
+import json
+import shutil
+import time
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from pages.components.generation import generation_queue
+from pipelines.runs import Run
+
+
+def open_page(**inputs) -> AppTest:
+    """The page with these values in its address."""
+    app = AppTest.from_file("../../pages/compare.py", default_timeout=120)
+    for name, value in inputs.items():
+        app.query_params[name] = str(value)
+    return app.run()
+
+
+def generate(app: AppTest) -> AppTest:
+    """Press Generate, and look again when all is done."""
+    next(button for button in app.button if button.label == "Generate").click().run()
+    assert not app.exception
+    if "comparison" in app.session_state:
+        _, comparison = app.session_state["comparison"]
+        deadline = time.monotonic() + 120
+        while comparison.active:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        app.run()
+    return app
+
+
+def columns(app: AppTest):
+    return app.session_state["comparison"][1].columns
+
+
+def test_the_first_visit_offers_two_models_and_says_what_to_do():
+    app = open_page()
+    assert not app.exception
+    assert app.selectbox(key="model1").value != app.selectbox(key="model2").value
+    assert "Generate" in app.info[0].value
+
+
+def test_columns_are_chosen_freely():
+    address = {
+        "images": 3,
+        "columns": 3,
+        "model1": "fashion-baseline",
+        "model2": "fashion-baseline",
+        "model3": "fashion-baseline",
+    }
+    app = generate(open_page(**address, steps1=2, steps2=3, sampler2="ddim", eta2=0.5, seed3=9, steps3=2, spacing3="leading"))
+    one, two, three = (column.request for column in columns(app))
+    assert (one.sampler, one.steps, one.seed, one.spacing) == ("dpmpp_2m", 2, 0, "trailing")
+    assert (two.sampler, two.steps, two.eta) == ("ddim", 3, 0.5)
+    assert (three.seed, three.spacing) == (9, "leading")
+    table = app.dataframe[0].value
+    assert set(table.index) == {"sampler", "steps", "eta", "seed", "spacing"}
+    assert list(table.loc["seed"]) == ["0", "0", "9"]
+
+
+def test_eta_is_for_ddim_only():
+    app = open_page(sampler1="ddim", eta1=0.7)
+    assert [slider.key for slider in app.slider] == ["eta1"]
+    app.selectbox(key="sampler1").set_value("heun").run()
+    assert [slider.key for slider in app.slider] == []
+    assert all(column.request.eta == 0 for column in columns(generate(app)))
+
+
+def test_equal_columns_differ_in_nothing():
+    app = generate(open_page(images=2, steps1=2, steps2=2, model1="fashion-baseline", model2="fashion-baseline"))
+    assert any("all columns are the same" in caption.value for caption in app.caption)
+
+
+def test_the_slider_shows_columns_at_equal_noise_levels():
+    app = generate(open_page(images=2, steps1=5, steps2=20))
+    slider = app.select_slider[0]
+    assert len(slider.options) >= 21
+    assert slider.value == float("inf")
+    levels = [frame.log_snr for frame in columns(app)[0].frames]
+    slider.set_value(levels[2]).run()
+    shown = [caption.value for caption in app.caption if "images of seed" in caption.value]
+    assert [text.rsplit(", ", 1)[1] for text in shown] == ["t = 599", "t = 599"]
+
+
+def test_the_difference_is_between_images_of_equal_number_and_size():
+    app = generate(open_page(images=2, steps1=2, steps2=2))
+    app.toggle(key="difference").set_value(True).run()
+    assert sum("difference from the first column" in caption.value for caption in app.caption) == 1
+    assert not app.exception
+
+
+def test_a_new_request_replaces_the_old_one():
+    app = open_page(images=16, steps1=1000, steps2=1000)
+    next(button for button in app.button if button.label == "Generate").click().run()
+    _, first = app.session_state["comparison"]
+    app.number_input(key="steps1").set_value(2)
+    app.number_input(key="steps2").set_value(2)
+    generate(app)
+    assert first.status == "cancelled"
+    assert all(column.finished for column in columns(app))
+
+
+def test_cancelling_shows_what_there_is():
+    app = open_page(images=8, steps1=1000, steps2=1000)
+    next(button for button in app.button if button.label == "Generate").click().run()
+    next(button for button in app.button if button.label == "Cancel").click().run()
+    _, comparison = app.session_state["comparison"]
+    while comparison.active:
+        time.sleep(0.02)
+    app.run()
+    assert "Cancelled" in app.warning[0].value
+    assert not app.exception
+
+
+@pytest.fixture
+def own_run(monkeypatch, tmp_path):
+    """A user's copy of a shipped run, to damage."""
+    monkeypatch.setattr("pipelines.runs.PRIVATE", tmp_path)
+    copy = shutil.copytree(Run("checkpoints/fashion-baseline").path, tmp_path / "mine")
+    return Run(copy)
+
+
+def test_a_run_deleted_while_the_page_is_open_gets_one_sentence(own_run):
+    app = open_page(images=2, model1="mine", steps1=2, steps2=2)
+    shutil.rmtree(own_run.path)
+    next(button for button in app.button if button.label == "Generate").click().run()
+    assert not app.exception
+    # The page falls back on what is left, or says why it cannot be.
+    assert app.selectbox(key="model1").value != "mine" or "cannot be made" in app.error[0].value
+
+
+def test_weights_that_are_not_finite_get_one_sentence(own_run):
+    import safetensors.torch
+    import torch
+
+    weights = safetensors.torch.load_file(own_run.model_path)
+    weights["head.bias"] = torch.full_like(weights["head.bias"], float("nan"))
+    own_run.write_model(weights, own_run.config)
+    app = generate(open_page(images=2, model1="mine", steps1=2, steps2=2))
+    assert "NaN" in app.error[0].value
+    assert "Traceback" not in app.error[0].value
+    assert generation_queue().submit([(Run("checkpoints/fashion-baseline"), columns(app)[1].request)]).status != "failed"
+
+
+def test_half_a_run_does_not_break_the_page(own_run):
+    (own_run.path / "config.json").write_text(json.dumps({"network": {"unet": "nonsense", "what": 1}}))
+    app = open_page()
+    assert not app.exception
+    app = open_page(model1="mine")
+    assert not app.exception
+
+
+def test_results_do_not_depend_on_the_page():
+    app = generate(open_page(images=2, steps1=3, steps2=3))
+    again = generate(open_page(images=2, steps1=3, steps2=3))
+    for one, two in zip(columns(app), columns(again), strict=True):
+        assert np.array_equal(one.frames[-1].x, two.frames[-1].x)

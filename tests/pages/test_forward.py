@@ -1,0 +1,72 @@
+"""The logic of the Forward page, without a browser."""
+
+import json
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from diffusion_core.schedules import SCHEDULES, make_schedule
+
+
+def open_page(**query) -> AppTest:
+    app = AppTest.from_file("../../pages/forward.py", default_timeout=120)
+    for name, value in query.items():
+        app.query_params[name] = value
+    app.run()
+    assert not app.exception
+    return app
+
+
+def parts(app):
+    """What was sent to the player, the histograms and the schedules' curves."""
+    player, histograms, schedules = (json.loads(element.proto.json) for element in app.get("bidi_component"))
+    return player, json.loads(histograms["figure"]), json.loads(schedules["figure"])
+
+
+@pytest.mark.parametrize("a", SCHEDULES)
+@pytest.mark.parametrize("b", SCHEDULES)
+def test_any_schedule_against_any_other(a, b):
+    player, _, schedules = parts(open_page(schedule_A=a, schedule_B=b, zero_terminal_snr_B="true"))
+    names = [f"A: {a}", f"B: {make_schedule(b, zero_terminal_snr=True).name}"]
+    assert player["captions"] == names
+    assert len(player["labels"]) == 51
+    assert list(dict.fromkeys(trace["name"] for trace in schedules["data"])) == names
+
+
+@pytest.mark.parametrize(
+    ("wanted", "t"), [("0", 0), ("300", 300), ("309", 300), ("99999", 999), ("-5", 500), ("x", 500), ("", 500)]
+)
+def test_the_timestep_of_the_address_is_shown_and_marked_on_every_curve(wanted, t):
+    app = open_page(t=wanted)
+    player, _, schedules = parts(app)
+    dots = [trace for trace in schedules["data"] if trace.get("mode") == "markers"]
+    assert player["labels"][player["start"]] == f"t = {t}"
+    assert len(dots) == 8
+    assert {tuple(trace["x"]) for trace in dots} == {(t,)}
+    assert app.query_params["t"] in (str(t), [str(t)])
+
+
+def test_the_pixels_become_standard_noise():
+    def titles(t):
+        return [annotation["text"] for annotation in parts(open_page(t=t))[1]["layout"]["annotations"]]
+
+    def deviation(title):
+        return float(title.rsplit(" ", 1)[1])
+
+    assert all(abs(deviation(title) - 1) < 0.06 for title in titles("999"))
+    cosine, linear = map(deviation, titles("0"))
+    assert cosine == pytest.approx(linear, abs=0.02)  # the same image, nearly clean
+    assert abs(cosine - 1) > 0.1
+
+
+def test_the_seed_changes_the_noise_and_the_schedule_does_not():
+    first, other = parts(open_page())[0], parts(open_page(noise_seed="1"))[0]
+    assert first["sequence"] != other["sequence"]
+    assert parts(open_page())[0]["sequence"] == first["sequence"]
+
+
+def test_both_schedules_get_the_same_noise():
+    app = open_page(schedule_A="linear", schedule_B="linear")
+    heights = [trace["y"] for trace in parts(app)[1]["data"] if trace["type"] == "bar"]
+    assert np.array_equal(*heights) if isinstance(heights[0], list) else heights[0] == heights[1]

@@ -1,0 +1,56 @@
+"""The logic of the front page, without a browser."""
+
+import shutil
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from pipelines.runs import Run
+
+
+@pytest.fixture
+def own_runs(monkeypatch, tmp_path):
+    monkeypatch.setattr("pipelines.runs.PRIVATE", tmp_path)
+    return tmp_path
+
+
+def open_dashboard() -> AppTest:
+    return AppTest.from_file("../../main_interface.py", default_timeout=120).run()
+
+
+def test_the_shipped_models_are_shown_with_what_they_are(own_runs):
+    app = open_dashboard()
+    assert not app.exception
+    names = [text.value for text in app.markdown]
+    assert "**fashion-attention**" in names
+    assert "**fashion-baseline**" in names
+    described = [caption.value for caption in app.caption if "M parameters" in caption.value]
+    assert all("U-Net" in text and "32×32" in text and "validation loss" in text for text in described)
+
+
+def test_one_button_starts_a_comparison(own_runs):
+    app = open_dashboard()
+    next(button for button in app.button if button.label == "Compare two models").click().run()
+    assert not app.exception
+    assert app.title[0].value == "Compare"
+    names, comparison = app.session_state["comparison"]
+    comparison.cancel()
+    assert len(set(names)) == 2
+
+
+def test_a_broken_run_gets_a_sentence_and_the_others_their_cards(own_runs):
+    shutil.copytree(Run("checkpoints/fashion-baseline").path, own_runs / "half")
+    (own_runs / "half" / "config.json").write_text("{")
+    app = open_dashboard()
+    assert not app.exception
+    assert "cannot be read" in app.warning[0].value
+    assert "**fashion-attention**" in [text.value for text in app.markdown]
+
+
+def test_a_run_that_has_only_begun_is_shown_without_pictures(own_runs):
+    shutil.copytree(Run("checkpoints/fashion-baseline").path, own_runs / "young")
+    shutil.rmtree(own_runs / "young" / "samples")
+    (own_runs / "young" / "metrics.jsonl").unlink()
+    app = open_dashboard()
+    assert not app.exception
+    assert "**young**" in [text.value for text in app.markdown]

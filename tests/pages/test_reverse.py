@@ -1,0 +1,113 @@
+"""The logic of the Reverse page, without a browser."""
+
+import shutil
+
+import numpy as np
+import pytest
+import safetensors
+import safetensors.numpy
+from streamlit.testing.v1 import AppTest
+
+from pipelines.runs import Run
+
+
+def open_page(**inputs) -> AppTest:
+    """The page with these values in its address."""
+    app = AppTest.from_file("../../pages/reverse.py", default_timeout=120)
+    for name, value in inputs.items():
+        app.query_params[name] = str(value)
+    return app.run()
+
+
+def denoise(app: AppTest) -> AppTest:
+    [button] = [button for button in app.button if button.label == "Denoise"]
+    button.click().run()
+    assert not app.exception
+    return app
+
+
+def way(app: AppTest):
+    return app.session_state["reverse"][1]
+
+
+def test_the_first_visit_says_what_to_do():
+    app = open_page()
+    assert not app.exception
+    assert "Denoise" in app.info[0].value
+
+
+def test_noise_to_a_sample_and_back_to_the_same_result():
+    app = denoise(open_page(steps=5, seed=3, number=2, model="fashion-baseline"))
+    assert app.subheader[0].value == "fashion-baseline: image 2 of seed 3"
+    assert len(way(app).steps) == 6
+    first = way(app)
+    assert way(denoise(app)) is first  # not computed again
+    again = denoise(open_page(steps=5, seed=3, number=2, model="fashion-baseline"))
+    assert way(again) is first  # nor in another session
+
+
+def test_the_address_holds_every_input():
+    app = denoise(
+        open_page(
+            start="Between two seeds", sampler="ddim", steps=4, seed=7, other_seed=9, eta=0.5, spacing="leading", weight=0.25
+        )
+    )
+    assert app.subheader[0].value.endswith("between seeds 7 and 9")
+    assert way(app).x.shape[:2] == (5, 9)
+    assert way(app).timesteps[0] == 750
+    assert app.select_slider(key="weight").value == 0.25
+
+
+def test_another_seed_is_another_image():
+    app = denoise(open_page(steps=3, seed=1))
+    first = way(app)
+    app.number_input(key="seed").set_value(2)
+    denoise(app)
+    assert (way(app).x != first.x).any()
+
+
+def test_an_image_at_half_strength_starts_half_way():
+    app = denoise(open_page(start="An image", steps=10, strength=0.5))
+    assert way(app).timesteps[0] == 499
+    assert len(way(app).steps) == 6
+
+
+@pytest.mark.parametrize(
+    "address",
+    [{"steps": 100000}, {"seed": -1}, {"model": "../../etc"}, {"strength": 7, "start": "An image"}, {"start": "nowhere"}],
+)
+def test_a_hostile_address_gets_allowed_values(address):
+    app = open_page(**address)
+    assert not app.exception
+    assert not app.error
+    assert [button.label for button in app.button if button.label == "Denoise"]
+
+
+@pytest.fixture
+def own_run(tiny_run, tmp_path, monkeypatch):
+    """A run of the person's own, which a test may damage."""
+    monkeypatch.setattr("pipelines.runs.PRIVATE", tmp_path)
+    return Run(shutil.copytree(tiny_run.path, tmp_path / "mine"))
+
+
+def test_weights_that_went_bad_are_one_sentence_and_the_page_lives_on(own_run):
+    app = denoise(open_page(model="mine", steps=3))
+    assert way(app).x.shape[2:] == (8, 8, 3)
+    weights = safetensors.numpy.load_file(own_run.model_path)
+    first = next(iter(weights))
+    weights[first] = weights[first] * np.nan
+    with safetensors.safe_open(own_run.model_path, "numpy") as file:
+        metadata = file.metadata()
+    safetensors.numpy.save_file(weights, own_run.model_path, metadata)
+    denoise(app)
+    assert "contain NaN or infinite numbers" in app.error[0].value
+    app.selectbox(key="model").set_value("fashion-baseline")
+    assert not denoise(app).error
+    assert way(app).x.shape[2:] == (32, 32, 1)
+
+
+def test_a_run_deleted_while_the_page_is_open(own_run):
+    app = open_page(model="mine", steps=3)
+    own_run.delete()
+    assert not denoise(app).exception
+    assert "mine" not in app.selectbox(key="model").options

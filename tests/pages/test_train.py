@@ -1,0 +1,178 @@
+"""The logic of the Train page, without a browser; what it starts are real trainings of a few steps."""
+
+import shutil
+from functools import partial
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from pipelines.jobs import TrainingQueue
+from pipelines.runs import METRICS, STATE, Run, write_text
+
+TINY = {"size": 8, "batch": 8, "channels": "8, 16", "warmup": 2, "precision": "no"}
+
+
+@pytest.fixture
+def open_page(queue, image_folder, tmp_path, monkeypatch):
+    """Opens the page over an empty folder of runs, with values in its address; the flowers are shapes here."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "oxford_flowers").symlink_to(image_folder)
+    monkeypatch.setenv("NOISESCOPE_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr("pipelines.jobs.TrainingQueue", partial(TrainingQueue, queue.root))
+
+    def run(**inputs) -> AppTest:
+        app = AppTest.from_file("../../pages/train.py", default_timeout=120)
+        for name, value in ({"data": "oxford_flowers"} | inputs).items():
+            app.query_params[name] = str(value)
+        app.run()
+        assert not app.exception
+        return app
+
+    return run
+
+
+def press(app: AppTest, label: str) -> AppTest:
+    [button] = [button for button in app.button if button.label == label]
+    button.click().run()
+    assert not app.exception
+    return app
+
+
+def labels(app: AppTest) -> set[str]:
+    return {button.label for button in app.button}
+
+
+def test_the_first_visit_says_what_to_do(open_page):
+    app = open_page()
+    assert "start above" in app.info[0].value
+    assert app.text_input(key="name").placeholder == "oxford_flowers-baseline"
+    assert any("16 training images, 64×64 pixels, cropped, every second one mirrored" in text.value for text in app.caption)
+    assert not app.error
+
+
+def test_a_local_folder_is_named_after_itself_and_shown(open_page, image_folder):
+    app = open_page(data=image_folder)
+    assert app.text_input(key="name").placeholder == "shapes-baseline"
+    assert any(text.value.startswith("16 training images") for text in app.caption)
+
+
+def test_every_choice_of_a_list_exists(open_page):
+    from diffusion_core.process import PREDICTIONS
+    from diffusion_core.schedules import SCHEDULES
+    from unets import NETWORKS
+
+    app = open_page()
+    assert set(app.selectbox(key="prediction").options) == set(PREDICTIONS)
+    assert set(app.selectbox(key="schedule").options) == set(SCHEDULES)
+    assert set(app.selectbox(key="unet").options) <= set(NETWORKS)
+    assert open_page(unet="attention").text_input(key="name").placeholder == "oxford_flowers-attention"
+
+
+def test_the_preparation_follows_the_choice(open_page):
+    app = open_page(size=16, fit="pad", flip="off")
+    assert any("16×16 pixels, padded, none mirrored" in text.value for text in app.caption)
+    fashion = open_page(data="fashion_mnist")  # on the hub: nothing is fetched unasked
+    assert fashion.number_input(key="size").placeholder == "32"
+    assert any("zalando-datasets/fashion_mnist" in text.value for text in fashion.caption)
+    assert not fashion.error
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({"channels": "64, wide"}, "whole numbers with commas"),
+        ({"lr": 0.0}, "lr=0.0: choose a finite number above 0"),
+        ({"data": "no-such-thing"}, "unknown dataset 'no-such-thing'"),
+        ({"data": " "}, "unknown dataset ''"),
+    ],
+)
+def test_what_cannot_be_trained_gets_one_sentence(open_page, inputs, words):
+    assert words in open_page(**inputs).error[0].value
+
+
+def test_a_bad_name_or_a_taken_one_gets_one_sentence_and_starts_nothing(open_page, queue, small_config):
+    for name, words in (("../../etc", "cannot be a run's name"), ("taken", "exists already")):
+        Run(queue.root / "taken").write_config(small_config())
+        app = press(open_page(name=name), "Start training")
+        assert words in app.error[0].value
+    assert [job.status for job in queue.jobs()] == ["stopped"]
+
+
+def test_start_stop_resume_and_delete(open_page, queue, wait_for):
+    app = open_page(
+        **TINY, steps=1_000_000, unet="attention", seed=3, lr=0.002, limit=30, schedule="linear", prediction="epsilon"
+    )
+    press(app, "Start training")
+    run = Run(queue.root / "oxford_flowers-attention")
+    config = run.config
+    assert config.data.data == "oxford_flowers"
+    assert (config.data.image_size, config.data.fit) == (8, None)
+    assert (config.network.unet, config.network.channels) == ("attention", (8, 16))
+    assert (config.seed, config.diffusion.schedule, config.diffusion.prediction) == (3, "linear", "epsilon")
+    assert (config.optimizer.steps, config.optimizer.batch_size, config.optimizer.lr) == (1_000_000, 8, 0.002)
+    assert (config.optimizer.warmup_steps, config.optimizer.precision) == (2, "no")
+    assert app.selectbox(key="run").value == "oxford_flowers-attention"
+    assert app.text_input(key="name").placeholder == "oxford_flowers-attention-2"
+    assert not {"Resume", "Delete for good"} & labels(app) or queue.jobs()[0].status == "queued"
+    wait_for(lambda: queue.jobs()[0].status == "training")
+    app.run()
+    assert "Delete for good" not in labels(app)
+    press(app, "Stop")
+    wait_for(lambda: not queue.jobs()[0].active)
+    app.run()
+    assert queue.jobs()[0].status == "stopped"
+    assert {"Resume", "Delete for good"} <= labels(app)
+    press(app, "Resume")
+    wait_for(lambda: queue.jobs()[0].status == "training")
+    queue.stop("oxford_flowers-attention")
+    wait_for(lambda: not queue.jobs()[0].active)
+    app.run()
+    press(app, "Delete for good")
+    assert "start above" in app.info[0].value
+    assert not run.path.exists()
+
+
+def test_every_state_is_shown_and_a_run_that_vanishes_is_said(open_page, queue, tiny_run, small_config):
+    shutil.copytree(tiny_run.path, queue.root / "done")
+    broken = Run(queue.root / "broken")
+    broken.write_config(small_config())
+    write_text(broken.path / "state" / "train.log", "error: the disk is full\n")
+    write_text(queue.root / "unreadable" / "config.json", "{")
+    killed = Run(queue.root / "killed")
+    killed.write_config(small_config(steps=10_000))
+    write_text(killed.path / "state" / "process.json", '{"pid": 1, "started": -1e9}')
+    app = open_page()
+    assert {"the disk is full"} < {error.value for error in app.error}
+    assert any("config.json" in error.value for error in app.error)
+    assert any("Resume goes on from the last save" in warning.value for warning in app.warning)
+    app.selectbox(key="run").select("done").run()
+    assert not app.exception
+    assert any("Samples at step 24" in text.value for text in app.caption)
+    shutil.rmtree(queue.root / "done")  # another session deletes it
+    app.run()
+    assert not app.exception
+    assert app.selectbox(key="run").value in ("broken", "killed", "unreadable")
+    assert {job.run.name for job in queue.jobs()} == {"broken", "killed", "unreadable"}
+
+
+def test_a_press_that_comes_too_late_is_refused_in_one_sentence(open_page, queue, tiny_run):
+    run = Run(shutil.copytree(tiny_run.path, queue.root / "mine"))
+    (run.path / METRICS).write_text("")
+    app = open_page()
+    assert "Resume" in labels(app)
+    shutil.copy(tiny_run.path / METRICS, run.path / METRICS)  # meanwhile somebody else finished it
+    app = press(app, "Resume")
+    assert "is finished: there is nothing to resume" in app.error[0].value
+    shutil.rmtree(run.path)
+    app = press(app, "Delete for good")
+    assert "no run called 'mine'" in app.error[0].value
+    assert not (queue.root / ".worker.json").exists()
+    assert (tiny_run.path / STATE).exists()
+
+
+def test_many_runs_do_not_bury_the_one_that_is_watched(open_page, queue, small_config):
+    for number in range(8):
+        Run(queue.root / f"run-{number}").write_config(small_config())
+    app = open_page()
+    assert any(block.label == "3 more" for block in app.expander)
+    assert len(app.selectbox(key="run").options) == 8

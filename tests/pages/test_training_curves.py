@@ -1,0 +1,156 @@
+"""The logic of the Training curves page, without a browser."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from pipelines import runs
+from pipelines.runs import Run
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The only place where the page finds runs."""
+    monkeypatch.setattr(runs, "PUBLISHED", tmp_path / "none")
+    monkeypatch.setattr(runs, "PRIVATE", tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def make_run(folder, small_config):
+    def make(name, validated=True, **changes):
+        run = Run(folder / name)
+        run.path.mkdir()
+        run.write_config(replace(small_config(**changes), image_shape=(3, 8, 8)))
+        for step in (10, 20, 30):
+            row = {"step": step, "images_seen": 8 * step, "seconds": 60.0 * step, "loss": 1 / step, "lr": 0.1, "grad_norm": 1.0}
+            run.append_metrics(row | ({"val_loss": 1 / step, "loss_by_timestep": [1 / step] * 4} if validated else {}))
+        return run
+
+    return make
+
+
+def open_page(**query) -> AppTest:
+    app = AppTest.from_file("../../pages/training_curves.py", default_timeout=120)
+    for name, value in query.items():
+        app.query_params[name] = value
+    app.run()
+    assert not app.exception
+    return app
+
+
+def figures(app):
+    """The figures on the page, by what they are for."""
+    payloads = [json.loads(element.proto.json) for element in app.get("bidi_component")]
+    return {payload["alt"].split(" of ")[0]: json.loads(payload["figure"]) for payload in payloads}
+
+
+def curves(app):
+    return next(iter(figures(app).values()))
+
+
+def test_without_runs_the_page_says_what_to_do(folder):
+    assert "pipelines.train" in open_page().info[0].value
+
+
+def test_without_a_choice_the_page_asks_for_one(make_run):
+    make_run("a")
+    app = open_page()
+    app.multiselect(key="runs").set_value([]).run()
+    assert "Choose at least one run" in app.info[0].value
+
+
+def test_the_first_two_runs_are_drawn_with_every_quantity(make_run):
+    for name in "abc":
+        make_run(name)
+    app = open_page()
+    traces = curves(app)["data"]
+    assert {trace["name"] for trace in traces} == {"a", "b"}
+    assert len([trace for trace in traces if trace.get("opacity") != 0.3]) == 2 * 4
+    assert {figure["layout"]["uirevision"] for figure in figures(app).values()}
+
+
+def test_only_differences_are_listed_and_can_be_grouped_by(make_run):
+    make_run("a", lr=0.5)
+    make_run("b", lr=0.25)
+    app = open_page(group="optimizer.lr")
+    assert app.table[0].value.loc["optimizer.lr"].tolist() == ["0.5", "0.25"]
+    assert app.selectbox(key="group").options == ["run", "optimizer.lr"]
+    assert {trace["name"] for trace in curves(app)["data"]} == {"a (0.5)", "b (0.25)"}
+
+
+def test_equal_runs_have_no_differences(make_run):
+    make_run("a")
+    make_run("b")
+    assert any("same settings" in caption.value for caption in open_page().caption)
+
+
+def test_the_slider_of_samples_shows_each_run_at_its_newest_step_up_to_there(make_run, tiny_run):
+    grid = next(iter(tiny_run.samples().values())).read_bytes()
+    for name, steps in (("a", (10, 20)), ("b", (15, 30))):
+        samples = make_run(name).path / "samples"
+        samples.mkdir()
+        for step in steps:
+            (samples / f"step-{step:08d}.png").write_bytes(grid)
+    (samples / "step-00000030-raw.png").write_bytes(grid)
+    app = open_page()
+
+    def shown():
+        return [caption.value for caption in app.caption if ", step " in caption.value]
+
+    assert shown() == ["a, step 20", "b, step 30", "b, step 30, raw weights"]
+    assert app.select_slider(key="grid_step").options == ["10", "15", "20", "newest"]
+    app.select_slider(key="grid_step").set_value("15").run()
+    assert shown() == ["a, step 10", "b, step 15"]
+    app.select_slider(key="grid_step").set_value("10").run()
+    assert shown() == ["a, step 10"]
+
+
+def test_a_torn_grid_does_not_hide_the_others(make_run, tiny_run):
+    for name, content in (("a", b"\x89PNG"), ("b", next(iter(tiny_run.samples().values())).read_bytes())):
+        (make_run(name).path / "samples").mkdir()
+        (runs.PRIVATE / name / "samples" / "step-00000010.png").write_bytes(content)
+    app = open_page()
+    assert "The samples of a, step 10 cannot be read" in app.warning[0].value
+    assert any(caption.value == "b, step 10" for caption in app.caption)
+
+
+@pytest.mark.parametrize("config", ["", "{", '{"seed": -1}', '{"colour": "red"}'])
+def test_a_damaged_run_gets_one_sentence_and_the_others_are_drawn(make_run, config):
+    make_run("a")
+    (make_run("b").path / "config.json").write_text(config)
+    app = open_page()
+    assert len(app.warning) == 1
+    assert app.warning[0].value.startswith("b cannot be read: ")
+    assert {trace["name"] for trace in curves(app)["data"]} == {"a"}
+
+
+def test_a_run_deleted_between_two_looks_gets_one_sentence(make_run):
+    make_run("a")
+    doomed = make_run("b")
+    app = open_page()
+    doomed.delete()
+    app.run()
+    assert not app.exception
+    assert {trace["name"] for trace in curves(app)["data"]} == {"a"}
+
+
+def test_a_run_that_has_not_logged_yet(folder, small_config):
+    (folder / "new").mkdir()
+    Run(folder / "new").write_config(small_config())
+    assert "Nothing logged yet" in open_page().info[0].value
+
+
+def test_a_run_without_validation_has_curves(make_run):
+    make_run("a", validated=False)
+    app = open_page()
+    assert len(figures(app)) == 1
+    assert "No validation yet." in [info.value for info in app.info]
+
+
+def test_values_that_nobody_can_choose_fall_back(make_run):
+    make_run("a")
+    app = open_page(runs="../../etc", axis="nonsense", group="nobody", smoothing="1e9", grid_step="-3")
+    assert {trace["name"] for trace in curves(app)["data"]} == {"a"}
