@@ -132,7 +132,11 @@ class Trainer:
         self._grad_norms: list[Tensor] = []
         if self.is_main:
             claim(run.path / PROCESS, f"training {run.path}")
-        self._restore()
+        try:
+            self._restore()
+        except BaseException:
+            self._release()
+            raise
         if self.is_main:
             run.write_config(self.config)
         if trackers:
@@ -147,6 +151,10 @@ class Trainer:
     def images_seen(self) -> int:
         """Training images so far, repetitions counted."""
         return self.step * self.config.optimizer.batch_size
+
+    def _release(self) -> None:
+        if self.is_main:
+            (self.run.path / PROCESS).unlink(missing_ok=True)
 
     def _refuse_wrong_size(self, network: torch.nn.Module) -> None:
         """Fail before the first step, not in it, where the network cannot take these images."""
@@ -366,8 +374,7 @@ class Trainer:
             smoothing=0.05,
         )
         with _signals() as caught, progress, ExitStack() as at_the_end:
-            if self.is_main:
-                at_the_end.callback((self.run.path / PROCESS).unlink, missing_ok=True)
+            at_the_end.callback(self._release)
             while self.step < total:
                 self.train_step()
                 self.seconds = before + time.monotonic() - started

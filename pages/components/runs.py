@@ -79,7 +79,7 @@ def describe_run(run: Run) -> str:
     metrics = run.metrics()
     if len(metrics):
         parts.append(f"{metrics['images_seen'].iloc[-1] / 1e3:,.0f} k\u00a0images seen")
-    losses = metrics["val_loss"].dropna() if "val_loss" in metrics else metrics
+    losses = metrics["val_loss"].dropna() if "val_loss" in metrics else metrics[:0]
     if len(losses):
         parts.append(f"validation loss {losses.iloc[-1]:.4f}")
     return " · ".join(parts)

@@ -54,3 +54,13 @@ def test_a_run_that_has_only_begun_is_shown_without_pictures(own_runs):
     app = open_dashboard()
     assert not app.exception
     assert "**young**" in [text.value for text in app.markdown]
+
+
+def test_a_run_that_has_not_been_validated_yet_is_shown(own_runs):
+    young = Run(shutil.copytree(Run("checkpoints/fashion-baseline").path, own_runs / "young"))
+    (young.path / "metrics.jsonl").unlink()
+    young.append_metrics({"step": 50, "images_seen": 3200, "seconds": 9.0, "loss": 0.5, "lr": 1e-3, "grad_norm": 1.0})
+    app = open_dashboard()
+    assert not app.exception
+    [described] = [caption.value for caption in app.caption if "3 k\u00a0images seen" in caption.value]
+    assert "validation loss" not in described
