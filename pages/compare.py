@@ -57,13 +57,16 @@ if "comparison" not in st.session_state:
     st.stop()
 
 names, comparison = st.session_state["comparison"]
+growing = comparison.active
 titles = [f"{number}: {name}" for number, name in enumerate(names, start=1)]
 
 
-@st.fragment(run_every=POLL if comparison.active else None)
+@st.fragment(run_every=POLL if growing else None)
 def show() -> None:
     """The comparison as it stands; runs by itself while it grows, and computes nothing."""
     active = comparison.active
+    if growing and not active:
+        st.rerun()  # it has ended: the whole page once more, which then stops looking
     levels = noise_levels(comparison.columns)
     level = None  # the newest frames, as long as they come
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -102,8 +105,6 @@ def show() -> None:
     st.caption("Film strips. Rows: timesteps, from noise to sample. Columns: images, the same noise for every model.")
     if comparison.status == "done":
         show_numbers(view, levels, level)
-    if active and not comparison.active:
-        st.rerun()  # it ended while being drawn: once more with the slider and the downloads
 
 
 def show_numbers(view: str, levels: list[float], level: float | None) -> None:

@@ -9,7 +9,7 @@ from pipelines.config import DiffusionConfig, LogConfig, NetworkConfig, Optimize
 from pipelines.jobs import TrainingQueue
 from pipelines.train import default_name
 
-UNETS = ("baseline", "attention")
+UNETS = ("baseline", "attention", "class", "text")
 PREDICTIONS = ("v", "epsilon", "x0", "flow")
 SCHEDULES = ("cosine", "linear", "sigmoid", "flow")
 SHOWN_JOBS = 5  # older runs wait in an expander
@@ -54,7 +54,7 @@ with st.container(border=True):
         UNETS,
         key="unet",
         **BOUND,
-        help="Baseline: convolutions only. Attention: self-attention at the coarsest level.",
+        help="Baseline: convolutions only. Attention: self-attention too. Class, text: told what to show as well.",
     )
     steps = steps_column.number_input("Steps", 1, None, USUAL.optimizer.steps, step=1000, key="steps", **BOUND)
     batch_size = batch_column.number_input("Batch size", 1, None, USUAL.optimizer.batch_size, key="batch", **BOUND)

@@ -110,8 +110,8 @@ class ConditionConfig(_Strict):
     """Share of the training images whose condition is withheld, so that the network learns to do without it too."""
     label_column: str | None = None
     """Name of the column of classes; found by its type by default."""
-    caption_column: str | None = None
-    """Name of the column of captions; found by default. A dataset without one gets captions made from its classes."""
+    text_column: str | None = None
+    """Name of the column of captions. By default captions are made from the classes; without classes it is found."""
     templates: tuple[str, ...] = ()
     """Captions to make from the name of a class, which takes the place of {}; suited to the dataset by default."""
     encoder: str = "minilm"
@@ -128,6 +128,20 @@ class ConditionConfig(_Strict):
             0 <= self.condition_dropout < 1,
             f"condition_dropout={self.condition_dropout}: choose a share from 0 to less than 1",
         )
+
+    def class_number(self, label: str) -> int:
+        """The number of a class given by its name (in any case) or its number.
+
+        Raises:
+            ValueError: there is no such class; the sentence lists those there are.
+        """
+        names = [name.casefold() for name in self.classes]
+        if label.casefold() in names:
+            return names.index(label.casefold())
+        if label.isdecimal() and int(label) < len(names):
+            return int(label)
+        known = ", ".join(self.classes)
+        raise ValueError(f"unknown class {label!r}: choose a number from 0 to {len(names) - 1}, or one of {known}")
 
 
 @dataclass(frozen=True)

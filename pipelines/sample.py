@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +54,8 @@ class SamplingRequest:
     label: str | None = None
     """For networks that know classes: the name or number of one, or "all" for all of them in turn. None: no class."""
     prompt: UseAppendAction[tuple[str, ...]] = ()
-    """For networks that read: what to show. Give it several times for several prompts, which images take in turn."""
+    """For networks that read: what to show, or a .txt file of prompts, one a line. Give it again for more prompts, which
+    images take in turn."""
     negative_prompt: str | None = None
     """What to lead away from, with guidance; by default from images without any prompt."""
     guidance: float = 1.0
@@ -151,9 +152,8 @@ def conditioned(
             raise ValueError(f"a {name} was given, and {model.name} is a network of kind {network.unet!r}: {instead}")
     if not any(asked.values()):
         if request.guidance != 1 or request.negative_prompt is not None:
-            raise ValueError(
-                f"guidance={request.guidance:g} needs something to guide by: give a {takes or 'conditional model'}"
-            )
+            needed = f"give a {takes}" if takes else "choose a conditional model"
+            raise ValueError(f"guidance={request.guidance:g} needs something to guide by: {needed}, or leave it at 1")
         return model.denoiser, None
     from diffusion_core.guidance import ClassifierFreeGuidance
 
@@ -197,7 +197,7 @@ def main(arguments: Sample) -> int:
 
     state = PartialState()  # under `accelerate launch`, every process takes every n-th chunk
     model = load_model(arguments.run, device=state.device)
-    request = arguments.request
+    request = replace(arguments.request, prompt=tuple(_prompts(arguments.request.prompt)))
     sample(model, request, images=[0])  # refuses what cannot be done before anything is written
     metadata = metadata_of(model.name, model.fingerprint, request)
     starts = range(0, request.num_images, arguments.batch_size)
@@ -227,6 +227,15 @@ def main(arguments: Sample) -> int:
         _write_overview(arguments.out, frames, metadata)
         print(f"{arguments.out}: {request.num_images} images, grid.png, denoising.gif")
     return DONE
+
+
+def _prompts(given: Sequence[str]) -> Iterator[str]:
+    """The prompts themselves, and those in files."""
+    for prompt in given:
+        if prompt.endswith(".txt"):
+            yield from (line for line in Path(prompt).read_text(encoding="utf-8").splitlines() if line.strip())
+        else:
+            yield prompt
 
 
 def metadata_of(run: str, fingerprint: str, request: SamplingRequest) -> dict[str, Any]:

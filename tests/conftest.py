@@ -15,6 +15,7 @@ _HF_HOME = tempfile.mkdtemp(prefix="noisescope-tests-")
 atexit.register(shutil.rmtree, _HF_HOME, ignore_errors=True)
 os.environ["HF_HOME"] = _HF_HOME
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["NOISESCOPE_CACHE"] = str(Path(_HF_HOME) / "noisescope")
 os.environ.pop("HF_DATASETS_CACHE", None)
 os.environ.pop("NOISESCOPE_DATA", None)
 
@@ -77,7 +78,7 @@ def small_config(small_settings):
     def make(**changes):
         wanted = small_settings | changes
         config = RunConfig(seed=wanted.pop("seed", 0))
-        for section in ("network", "diffusion", "data", "optimizer", "log"):
+        for section in ("network", "diffusion", "data", "condition", "optimizer", "log"):
             part = getattr(config, section)
             own = {field.name: wanted.pop(field.name) for field in fields(part) if field.name in wanted}
             config = replace(config, **{section: replace(part, **own)})

@@ -14,10 +14,13 @@ import torch
 from .attention import AttentionUNet
 from .baseline import BaselineUNet
 from .blocks import initialise
+from .conditional import ConditionalUNet
 
 NETWORKS: dict[str, type[BaselineUNet]] = {
     "baseline": BaselineUNet,
     "attention": AttentionUNet,
+    "class": ConditionalUNet,
+    "text": ConditionalUNet,
 }
 
 

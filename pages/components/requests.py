@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from pages.components import BOUND
+from pipelines.config import RunConfig
 from pipelines.images import read_request
 from pipelines.sample import SamplingRequest
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pipelines.runs import Run
 
 MAX_SEED = 2**31 - 1
+EVERY_CLASS = "every class in turn"
 
 
 def choose_request(number: int, runs: Mapping[str, Run], num_images: int) -> tuple[str, SamplingRequest]:
@@ -35,10 +37,12 @@ def choose_request(number: int, runs: Mapping[str, Run], num_images: int) -> tup
     default = list(SAMPLERS).index(SamplingRequest.sampler)
     sampler = sampler_place.selectbox("Sampler", list(SAMPLERS), index=default, key=f"sampler{number}", **BOUND)
     try:
-        longest = runs[name].config.diffusion.timesteps
+        config = runs[name].config
     except (ValueError, OSError) as error:
         st.error(f"This run cannot be read: {error}")
-        longest = 1000  # whatever is asked, its generation will say the same
+        config = RunConfig()  # whatever is asked, its generation will say the same
+    longest = config.diffusion.timesteps
+    condition = _choose_condition(config, number)
     steps = steps_place.number_input(
         "Steps", 1, longest, min(SamplingRequest.steps, longest), key=f"steps{number}", help=f"1 to {longest}", **BOUND
     )
@@ -48,7 +52,27 @@ def choose_request(number: int, runs: Mapping[str, Run], num_images: int) -> tup
         eta = 0.0
         if sampler == "ddim":
             eta = st.slider("eta: fresh noise at every step", 0.0, 1.0, 0.0, 0.05, key=f"eta{number}", **BOUND)
-    return name, SamplingRequest(num_images, int(seed), sampler, int(steps), eta, spacing)
+    return name, SamplingRequest(num_images, int(seed), sampler, int(steps), eta, spacing, **condition)
+
+
+def _choose_condition(config: RunConfig, number: int) -> dict[str, Any]:
+    """Widgets for what a conditional model is told; the fields of a request."""
+    if not config.network.conditional:
+        return {}
+    what, how_much = st.columns([3, 2])
+    condition: dict[str, Any]
+    if config.network.unet == "class":
+        label = what.selectbox("Class", [EVERY_CLASS, *config.condition.classes], key=f"class{number}", **BOUND)
+        condition = {"label": "all" if label == EVERY_CLASS else label}
+    else:
+        default = config.condition.examples[0] if config.condition.examples else ""
+        condition = {"prompt": (what.text_input("Prompt", default, key=f"prompt{number}", **BOUND),)}
+        negative = st.text_input("Negative prompt", "", key=f"negative{number}", placeholder="nothing", **BOUND)
+        condition |= {"negative_prompt": negative} if negative else {}
+    guidance = how_much.number_input(
+        "Guidance", 0.0, 20.0, 2.0, 0.5, key=f"guidance{number}", help="1 follows the model as it is.", **BOUND
+    )
+    return condition | {"guidance": float(guidance)}
 
 
 def offer_png(runs: Mapping[str, Run], columns: int) -> None:
@@ -70,8 +94,14 @@ def _load_request(runs: Mapping[str, Run], columns: int) -> None:
     except ValueError as error:
         st.session_state["request_problem"] = str(error)
         return
+    label, prompt, negative = (values.pop(key) for key in ("label", "prompt", "negative_prompt"))
     st.session_state["model1"] = name
     st.session_state["images"] = values.pop("num_images")
+    if label is not None:
+        condition = runs[name].config.condition
+        values["class"] = EVERY_CLASS if label == "all" else condition.classes[condition.class_number(label)]
+    if prompt:
+        values |= {"prompt": prompt[0], "negative": negative or ""}
     for number in range(1, columns + 1):
         st.session_state.update({f"{key}{number}": value for key, value in values.items()})
 

@@ -71,6 +71,19 @@ def test_leaving_the_page_and_coming_back_keeps_the_comparison(page, server):
     assert "seed1=5" in page.url
 
 
+def test_a_finished_comparison_is_no_longer_looked_at(page, server):
+    """It ended between two looks: the looking went on, and no download could be pressed."""
+    messages = []
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda _: messages.append(1)))
+    page.goto(f"{server}/compare?{SMALL}&seed1=91&seed2=91")
+    generate(page)
+    finished(page)
+    page.wait_for_timeout(2000)
+    messages.clear()
+    page.wait_for_timeout(1500)
+    assert len(messages) <= 1
+
+
 def test_cancel_half_way_and_generate_again(page, server):
     page.goto(f"{server}/compare?steps1=1000&steps2=1000&images=16")
     generate(page)

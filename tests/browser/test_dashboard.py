@@ -15,7 +15,7 @@ LANDMARKS = {
     "forward": "From image to noise",
     "reverse": "Denoise",
     "training_curves": "Samples over training",
-    "train": "Start",
+    "train": "Start training",
 }
 
 

@@ -160,3 +160,19 @@ def test_results_do_not_depend_on_the_page():
     again = generate(open_page(images=2, steps1=3, steps2=3))
     for one, two in zip(columns(app), columns(again), strict=True):
         assert np.array_equal(one.frames[-1].x, two.frames[-1].x)
+
+
+@pytest.fixture(scope="module")
+def class_run(train, tmp_path_factory):
+    return train(tmp_path_factory.mktemp("runs") / "shapes-class", unet="class", steps=4)
+
+
+def test_a_conditional_model_is_asked_for_a_class(class_run, monkeypatch):
+    monkeypatch.setattr("pipelines.runs.PRIVATE", class_run.path.parent)
+    app = open_page(images=4, model1="shapes-class", model2="fashion-baseline", steps1=2, steps2=2, guidance1=3.0)
+    assert app.selectbox(key="class1").options == ["every class in turn", "circles", "squares"]
+    app.selectbox(key="class1").set_value("squares")
+    one, two = (column.request for column in columns(generate(app)))
+    assert (one.label, one.guidance) == ("squares", 3.0)
+    assert (two.label, two.guidance) == (None, 1.0)
+    assert columns(app)[0].nfe == 4

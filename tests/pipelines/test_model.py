@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipelines.config import NetworkConfig, RunConfig
+from pipelines.config import ConditionConfig, NetworkConfig, RunConfig
 from pipelines.devices import best_device, compute_dtype, has_fast_bfloat16
 from pipelines.model import load_model, make_network
 from pipelines.runs import Run
@@ -73,7 +73,8 @@ def test_a_configuration_without_an_image_shape_is_refused():
 
 @pytest.mark.parametrize("unet", list(NETWORKS))
 def test_initial_weights_come_from_the_seed_alone(unet):
-    config = RunConfig(network=NetworkConfig(unet, (8, 16)), image_shape=(1, 8, 8))
+    told = ConditionConfig(classes=("a", "b"), text_dim=6)
+    config = RunConfig(network=NetworkConfig(unet, (8, 16)), condition=told, image_shape=(1, 8, 8))
     torch.manual_seed(1)
     first = make_network(config, seed=5).state_dict()
     torch.manual_seed(2)

@@ -12,6 +12,12 @@ from unets.blocks import SelfAttention
 every_network = pytest.mark.parametrize("name", NETWORKS)
 SMALL = {"image_channels": 2, "channels": (8, 16, 24), "blocks_per_level": 2, "embedding_dim": 20}
 
+NEEDS = {"class": {"num_classes": 4}, "text": {"text_dim": 6}}  # what has no default
+
+
+def build(name, **options):
+    return build_network(name, **NEEDS.get(name, {}), **options)
+
 
 def normal(*shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
@@ -19,7 +25,7 @@ def normal(*shape, seed=0):
 
 def awake(name, seed=0, **options):
     """A network whose zero-initialised layers are random too, so that everything in it counts."""
-    network = build_network(name, seed=seed, **options)
+    network = build(name, seed=seed, **options)
     generator = torch.Generator().manual_seed(seed + 100)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -77,7 +83,7 @@ def test_the_last_layer_is_not_rounded_to_bfloat16(name):
 @every_network
 def test_weights_depend_on_the_seed_alone(name):
     before = torch.get_rng_state()
-    first, again, other = (build_network(name, seed=seed, **SMALL).state_dict() for seed in (3, 3, 4))
+    first, again, other = (build(name, seed=seed, **SMALL).state_dict() for seed in (3, 3, 4))
     assert torch.equal(before, torch.get_rng_state())
     assert first.keys() == again.keys() == other.keys()
     assert all(torch.equal(first[key], again[key]) for key in first)
@@ -88,9 +94,9 @@ def test_weights_depend_on_the_seed_alone(name):
 
 @every_network
 def test_a_network_without_a_seed_has_shapes_and_no_weights(name):
-    network = build_network(name, seed=None, **SMALL)
+    network = build(name, seed=None, **SMALL)
     assert all(p.is_meta for p in network.parameters())
-    filled = build_network(name, seed=0, **SMALL)
+    filled = build(name, seed=0, **SMALL)
     network.load_state_dict(filled.state_dict(), assign=True)
     x, t = normal(2, 2, 8, 8), torch.tensor([3, 900])
     assert torch.equal(network(x, t), filled(x, t))
@@ -98,7 +104,7 @@ def test_a_network_without_a_seed_has_shapes_and_no_weights(name):
 
 @every_network
 def test_a_fresh_network_outputs_zero(name):
-    network = build_network(name, **SMALL)
+    network = build(name, **SMALL)
     assert not network(normal(2, 2, 8, 8), torch.tensor([5, 900])).any()
     assert not network(normal(2, 2, 8, 8), torch.tensor([5])).any()
 
@@ -159,7 +165,7 @@ def test_gradients_are_those_of_finite_differences(name):
 
 @every_network
 def test_a_fresh_network_learns(name):
-    network = build_network(name, **SMALL)
+    network = build(name, **SMALL)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
     x, t, target = normal(2, 2, 4, 4), torch.tensor([10, 900]), normal(2, 2, 4, 4, seed=1)
     losses = []
@@ -184,7 +190,7 @@ def test_state_dicts_round_trip(name):
 @pytest.mark.parametrize(("channels", "multiple"), [((8, 8), 2), ((8, 8, 8), 4), ((8, 8, 8, 8), 8)])
 @every_network
 def test_sizes_that_cannot_be_halved_are_refused_with_the_multiple(name, channels, multiple):
-    network = build_network(name, image_channels=1, channels=channels)
+    network = build(name, image_channels=1, channels=channels)
     for height, width in ((multiple + 1, multiple), (multiple, multiple // 2), (3 * multiple - 1, 2 * multiple), (0, multiple)):
         with pytest.raises(ValueError, match=rf"{height}×{width} pixels.*multiples of {multiple}$"):
             network(torch.zeros(1, 1, height, width), torch.tensor([0]))
@@ -193,7 +199,7 @@ def test_sizes_that_cannot_be_halved_are_refused_with_the_multiple(name, channel
 @pytest.mark.parametrize("shape", [(1, 1, 8, 8), (1, 4, 8, 8), (3, 8, 8), (1, 1, 3, 8, 8), (8, 8), (8,)])
 @every_network
 def test_images_of_the_wrong_shape_are_refused_with_the_right_one(name, shape):
-    network = build_network(name, image_channels=3, channels=(8, 8))
+    network = build(name, image_channels=3, channels=(8, 8))
     with pytest.raises(ValueError, match=r"this network takes \(B, 3, height, width\)"):
         network(torch.zeros(shape), torch.tensor([0]))
 
@@ -202,7 +208,7 @@ def test_images_of_the_wrong_shape_are_refused_with_the_right_one(name, shape):
 @every_network
 def test_impossible_sizes_are_refused(name, options):
     with pytest.raises(ValueError, match="1 or greater, with at least one level"):
-        build_network(name, **options)
+        build(name, **options)
 
 
 def test_unknown_networks_are_refused_with_the_known_ones():

