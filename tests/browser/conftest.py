@@ -72,8 +72,9 @@ def dashboard(log, **environment):
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    """A dashboard with the models that the project ships."""
-    with dashboard(tmp_path_factory.mktemp("server") / "log.txt") as address:
+    """A dashboard with the models that the project ships, whatever runs this machine's user has."""
+    folder = tmp_path_factory.mktemp("server")
+    with dashboard(folder / "log.txt", NOISESCOPE_RUNS=str(folder / "runs")) as address:
         yield address
 
 

@@ -2,12 +2,13 @@
 
 import math
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
 from playwright.sync_api import expect
 
+from pipelines.images import montage, png_bytes
 from pipelines.runs import Run
 
 from .conftest import dashboard
@@ -48,8 +49,8 @@ def write_samples(run, step):
     folder = run.path / "samples"
     folder.mkdir(exist_ok=True)
     for suffix in ("", "-raw"):
-        pixels = np.random.default_rng(step).integers(0, 255, (30, 30), np.uint8)
-        Image.fromarray(pixels).save(folder / f"step-{step:08d}{suffix}.png")
+        images = np.random.default_rng(step).integers(0, 255, (4, 8, 8, 3), np.uint8)
+        (folder / f"step-{step:08d}{suffix}.png").write_bytes(png_bytes(montage(images)))
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def make_run(folder, small_config):
     def make(name, **changes):
         run = Run(folder / name)
         run.path.mkdir()
-        run.write_config(small_config(**changes))
+        run.write_config(replace(small_config(**changes), image_shape=(3, 8, 8)))
         made.append(run.path)
         return run
 
