@@ -99,8 +99,6 @@ def show() -> None:
             draw_column(title, column, view, frame, frames[0] if compared else None)
             if difference and column is not first and not compared:
                 st.caption("No difference shown: another number or size of images than in the first column.")
-    for place, title, column in zip(st.columns(len(titles)), titles, comparison.columns, strict=True):
-        with place:
             draw_film_strip(title, column, view)
     st.caption("Film strips. Rows: timesteps, from noise to sample. Columns: images, the same noise for every model.")
     if comparison.status == "done":

@@ -407,7 +407,7 @@ def column_distances(tables: Mapping[str, pd.DataFrame], marked: float | None = 
     ends = levels[np.isinf(levels)]
     names = [*(f"{tick:g}" for tick in ticks), *("sample" if level > 0 else "pure noise" for level in ends)]
     values = [*ticks, *position(ends)]
-    figure = make_subplots(rows=1, cols=2, subplot_titles=("MSE", "SSIM"))
+    figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.15)
     for number, (name, table) in enumerate(tables.items()):
         x = position(table["log_snr"].to_numpy(np.float64))
         for place, quantity in enumerate(("MSE", "SSIM"), start=1):
@@ -425,5 +425,6 @@ def column_distances(tables: Mapping[str, pd.DataFrame], marked: float | None = 
     if marked is not None:
         figure.add_vline(x=float(position(np.array(marked))), line={"dash": "dot", "color": "#8A8A8A", "width": 1.5})
     figure.update_xaxes(title="log-SNR", tickvals=values, ticktext=names, tickangle=0)
-    figure.update_yaxes(rangemode="tozero")
+    for place, quantity in enumerate(("MSE", "SSIM"), start=1):
+        figure.update_yaxes(title=quantity, rangemode="tozero", row=1, col=place)
     return _styled(figure, 330)
