@@ -222,7 +222,8 @@ class TrainingQueue:
         return sorted(jobs, key=lambda job: (not job.active, job.position, -_touched(job.run), job.run.name))
 
     def _job(self, run: Run, position: int = 0) -> Job:
-        status, error = _state(run, self._request(run))
+        request = self._request(run)
+        status, error = _state(run, request)
         reached = None
         try:
             reached = progress(run)
@@ -231,7 +232,7 @@ class TrainingQueue:
                 status, error = "failed", str(broken)
         if status == "stopped" and reached is not None and reached.step >= reached.steps:
             status = "finished"
-        return Job(run, status, self._request(run), position, reached, error)
+        return Job(run, status, request, position, reached, error)
 
     def create(self, name: str, config: RunConfig, time_limit: float | None = None) -> Run:
         """Write a new run folder and queue it.

@@ -3,21 +3,17 @@
 import json
 import shutil
 import time
+from functools import partial
 
 import numpy as np
 import pytest
+from opening import open_app
 from streamlit.testing.v1 import AppTest
 
 from pages.components.generation import generation_queue
 from pipelines.runs import Run
 
-
-def open_page(**inputs) -> AppTest:
-    """The page with these values in its address."""
-    app = AppTest.from_file("../../pages/compare.py", default_timeout=120)
-    for name, value in inputs.items():
-        app.query_params[name] = str(value)
-    return app.run()
+open_page = partial(open_app, "compare")
 
 
 def generate(app: AppTest) -> AppTest:

@@ -1,21 +1,15 @@
 """The logic of the Forward page, without a browser."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
-from streamlit.testing.v1 import AppTest
+from opening import open_app
 
 from diffusion_core.schedules import SCHEDULES, make_schedule
 
-
-def open_page(**query) -> AppTest:
-    app = AppTest.from_file("../../pages/forward.py", default_timeout=120)
-    for name, value in query.items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception
-    return app
+open_page = partial(open_app, "forward")
 
 
 def parts(app):

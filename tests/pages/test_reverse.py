@@ -1,22 +1,18 @@
 """The logic of the Reverse page, without a browser."""
 
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
+from opening import open_app
 from streamlit.testing.v1 import AppTest
 
 from pipelines.runs import Run
 
-
-def open_page(**inputs) -> AppTest:
-    """The page with these values in its address."""
-    app = AppTest.from_file("../../pages/reverse.py", default_timeout=120)
-    for name, value in inputs.items():
-        app.query_params[name] = str(value)
-    return app.run()
+open_page = partial(open_app, "reverse")
 
 
 def denoise(app: AppTest) -> AppTest:

@@ -2,9 +2,10 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
-from streamlit.testing.v1 import AppTest
+from opening import open_app
 
 from pipelines import runs
 from pipelines.runs import Run
@@ -32,13 +33,7 @@ def make_run(folder, small_config):
     return make
 
 
-def open_page(**query) -> AppTest:
-    app = AppTest.from_file("../../pages/training_curves.py", default_timeout=120)
-    for name, value in query.items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception
-    return app
+open_page = partial(open_app, "training_curves")
 
 
 def figures(app):
