@@ -95,3 +95,13 @@ def page(browser):
     context.set_default_timeout(PATIENCE)
     yield context.new_page()
     context.close()
+
+
+@contextmanager
+def screen(browser, scheme, width):
+    """A page of its own, in a theme, on a screen of that width; for screenshots, whose folder is there."""
+    ARTIFACTS.mkdir(parents=True, exist_ok=True)
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    context.set_default_timeout(PATIENCE)
+    yield context.new_page()
+    context.close()

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from .conftest import ARTIFACTS, PATIENCE, dashboard
+from .conftest import ARTIFACTS, dashboard, screen
 from .test_compare import SMALL, finished, generate
 
 pytestmark = pytest.mark.browser
@@ -33,18 +33,14 @@ def test_a_link_opened_on_a_new_server_gets_the_whole_dashboard(page, tmp_path):
 @pytest.mark.parametrize("width", [1440, 390])
 def test_screenshots(browser, server, scheme, width):
     """Every page in both themes, wide and narrow; nothing is wider than the screen."""
-    ARTIFACTS.mkdir(parents=True, exist_ok=True)
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    context.set_default_timeout(PATIENCE)
-    page = context.new_page()
-    for path, landmark in LANDMARKS.items():
-        page.goto(f"{server}/{path}")
-        expect(page.get_by_text(landmark, exact=True).first).to_be_visible()
-        name = path.partition("?")[0] or "home"
-        if name == "compare":
-            generate(page)
-            finished(page)
-        page.wait_for_timeout(1500)  # figures fade in
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        page.screenshot(path=ARTIFACTS / f"{name}-{scheme}-{width}.png")
-    context.close()
+    with screen(browser, scheme, width) as page:
+        for path, landmark in LANDMARKS.items():
+            page.goto(f"{server}/{path}")
+            expect(page.get_by_text(landmark, exact=True).first).to_be_visible()
+            name = path.partition("?")[0] or "home"
+            if name == "compare":
+                generate(page)
+                finished(page)
+            page.wait_for_timeout(1500)  # figures fade in
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            page.screenshot(path=ARTIFACTS / f"{name}-{scheme}-{width}.png")

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from .conftest import ARTIFACTS, PATIENCE
+from .conftest import ARTIFACTS, screen
 
 pytestmark = pytest.mark.browser
 
@@ -187,19 +187,15 @@ def test_an_upload_comes_back_nearly_unchanged_at_little_strength(page, server, 
 @pytest.mark.parametrize("width", [1440, 390])
 def test_screenshots(browser, server, scheme, width):
     """In both themes, wide and narrow; nothing is wider than the screen, and every pixel of the image is whole."""
-    ARTIFACTS.mkdir(parents=True, exist_ok=True)
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    context.set_default_timeout(PATIENCE)
-    page = context.new_page()
-    page.goto(server)  # the front door first
-    expect(page.get_by_role("heading").first).to_be_visible()
-    slider = open_page(page, server, "start=Between+two+seeds")
-    for _ in range(8):
-        slider.press("ArrowLeft")
-    page.wait_for_timeout(1500)  # figures fade in
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    box = page.get_by_role("img", name="State x_t, Estimate of x0, Predicted noise").bounding_box()
-    assert box["width"] % 100 == pytest.approx(0, abs=0.01)
-    assert box["height"] * 100 == pytest.approx(box["width"] * 32, rel=0.001)
-    page.screenshot(path=ARTIFACTS / f"reverse-{scheme}-{width}.png", full_page=True)
-    context.close()
+    with screen(browser, scheme, width) as page:
+        page.goto(server)  # the front door first
+        expect(page.get_by_role("heading").first).to_be_visible()
+        slider = open_page(page, server, "start=Between+two+seeds")
+        for _ in range(8):
+            slider.press("ArrowLeft")
+        page.wait_for_timeout(1500)  # figures fade in
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        box = page.get_by_role("img", name="State x_t, Estimate of x0, Predicted noise").bounding_box()
+        assert box["width"] % 100 == pytest.approx(0, abs=0.01)
+        assert box["height"] * 100 == pytest.approx(box["width"] * 32, rel=0.001)
+        page.screenshot(path=ARTIFACTS / f"reverse-{scheme}-{width}.png", full_page=True)
