@@ -9,6 +9,7 @@ PAGES = [
     st.Page("pages/compare.py", title="Compare", icon=":material/compare:"),
     st.Page("pages/forward.py", title="Forward", icon=":material/blur_on:"),
     st.Page("pages/reverse.py", title="Reverse", icon=":material/movie:"),
+    st.Page("pages/generate.py", title="Generate", icon=":material/palette:"),
     st.Page("pages/training_curves.py", title="Training curves", icon=":material/show_chart:"),
     st.Page("pages/train.py", title="Train", icon=":material/model_training:"),
 ]

@@ -11,16 +11,15 @@ from pages.components.generation import (
     distances,
     draw_column,
     draw_film_strip,
-    draw_progress,
-    generation_queue,
-    level_label,
-    somebody_there,
+    follow,
+    frame_of,
+    start,
     what_differs,
 )
 from pages.components.live_figure import live_figure
 from pages.components.requests import choose_request, offer_png
 from pages.components.runs import runs_by_name, stop_without_runs
-from pipelines.differences import frame_at, noise_levels
+from pipelines.differences import noise_levels
 from pipelines.figures import column_distances
 
 POLL = 0.15  # seconds between looks at a growing comparison
@@ -43,14 +42,7 @@ with st.container(horizontal=True):
     pressed = st.button("Generate", type="primary", icon=":material/play_arrow:")
     offer_png(runs, count)
 if pressed or st.session_state.pop("start_comparison", False):
-    if "comparison" in st.session_state:
-        st.session_state["comparison"][1].cancel()  # a new request replaces the old one
-    try:
-        submitted = generation_queue().submit([(runs[name], request) for name, request in chosen], somebody_there())
-        st.session_state["comparison"] = ([name for name, _ in chosen], submitted)
-    except (ValueError, OSError) as error:
-        st.session_state.pop("comparison", None)
-        st.error(f"This comparison cannot be made: {error}")
+    start("comparison", [(runs[name], request) for name, request in chosen], [name for name, _ in chosen])
 
 if "comparison" not in st.session_state:
     st.info("Press **Generate** to start.", icon=":material/arrow_upward:")
@@ -64,34 +56,18 @@ titles = [f"{number}: {name}" for number, name in enumerate(names, start=1)]
 @st.fragment(run_every=POLL if growing else None)
 def show() -> None:
     """The comparison as it stands; runs by itself while it grows, and computes nothing."""
-    active = comparison.active
-    if growing and not active:
+    if growing and not comparison.active:
         st.rerun()  # it has ended: the whole page once more, which then stops looking
     levels = noise_levels(comparison.columns)
-    level = None  # the newest frames, as long as they come
     with st.container(horizontal=True, vertical_alignment="bottom"):
         view = st.segmented_control(
             "Show", list(VIEWS), default="x", required=True, format_func=VIEWS.__getitem__, key="view", **BOUND
         )
         difference = st.toggle("Difference from the first column", key="difference", **BOUND)
-    if active:
-        with st.container(horizontal=True, vertical_alignment="bottom"):
-            draw_progress(comparison)
-            st.button("Cancel", on_click=comparison.cancel, icon=":material/stop:")
-    elif len(levels) > 1:
-        level = st.select_slider(
-            "Noise level (log-SNR): from noise to sample", levels, levels[-1], level_label, key=f"level-{id(comparison)}"
-        )
-    if comparison.status == "failed":
-        st.error(f"This comparison could not be made: {comparison.error}")
-    elif comparison.status == "cancelled":
-        st.warning("Cancelled. What had been computed is shown; press Generate to start again.")
+    level = follow(comparison, levels)
 
     first = comparison.columns[0]
-    frames = [
-        None if not column.frames else column.frames[-1] if level is None else frame_at(column.frames, level)
-        for column in comparison.columns
-    ]
+    frames = [frame_of(column, level) for column in comparison.columns]
     places = st.columns(len(titles))
     for place, title, column, frame in zip(places, titles, comparison.columns, frames, strict=True):
         compared = difference and column is not first and comparable(first, column)

@@ -5,6 +5,15 @@ import streamlit as st
 
 from pages.components import BOUND
 from pages.components.pictures import show_grid, show_image
+from pages.components.requests import (
+    MAX_SEED,
+    choose_condition,
+    choose_noise,
+    choose_sampler,
+    choose_seed,
+    choose_when_to_guide,
+    readable_config,
+)
 from pages.components.runs import runs_by_name, stop_without_runs
 from pages.components.sources import choose_image
 from pages.components.trajectory import show_trajectory
@@ -22,9 +31,6 @@ st.markdown("The reverse process turns noise into an image, step by step. **Foll
 runs = runs_by_name(with_weights=True)
 stop_without_runs(runs)
 
-from diffusion_core.samplers import SAMPLERS  # noqa: E402  (loads torch: not before there is something to denoise)
-from diffusion_core.schedules import SPACINGS  # noqa: E402
-
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def shelf(*_request: object) -> list[Trajectory]:
@@ -32,6 +38,8 @@ def shelf(*_request: object) -> list[Trajectory]:
     return []
 
 
+name = st.selectbox("Model", list(runs), key="model", **BOUND)
+config = readable_config(runs[name])
 kind = st.segmented_control("Start from", [NOISE, SEEDS, IMAGE], default=NOISE, required=True, key="start", **BOUND)
 picture = None
 if kind == IMAGE:
@@ -41,32 +49,29 @@ if kind == IMAGE:
     with picture_column:
         show_image(picture, alt="The image to start from", width=150)
 
-with st.form("request", border=True):
-    model_column, sampler_column, steps_column = st.columns([2, 1, 1])
-    name = model_column.selectbox("Model", list(runs), key="model", **BOUND)
-    sampler = sampler_column.selectbox(
-        "Sampler", list(SAMPLERS), index=list(SAMPLERS).index("dpmpp_2m"), key="sampler", **BOUND
-    )
-    steps = int(steps_column.number_input("Steps", 1, 1000, 20, key="steps", **BOUND))
-    seed_column, number_column, more_column = st.columns([1, 1, 2])
-    seed = int(seed_column.number_input("Seed", 0, 2**31 - 1, 0, key="seed", **BOUND))
-    number = int(number_column.number_input("Image of the seed", 0, 2**31 - 1, 0, key="number", **BOUND))
+with st.container(border=True):
+    condition = choose_condition(config, in_turn=False)
+    sampler_column, seed_column, number_column = st.columns([2, 1, 1])
+    with sampler_column:
+        sampler = choose_sampler(config)
+    with seed_column:
+        seed = choose_seed()
+    number = int(number_column.number_input("Image of the seed", 0, MAX_SEED, 0, key="number", **BOUND))
     other_seed, strength = 1, 0.5
     if kind == SEEDS:
-        other_seed = int(more_column.number_input("Second seed", 0, 2**31 - 1, other_seed, key="other_seed", **BOUND))
+        other_seed = int(st.number_input("Second seed", 0, MAX_SEED, other_seed, key="other_seed", **BOUND))
     if kind == IMAGE:
-        strength = more_column.slider(
-            "Strength: how much noise to add first", 0.0, 1.0, strength, 0.05, key="strength", **BOUND
-        )
+        about = "Strength: how much noise to add first"
+        strength = st.slider(about, 0.0, 1.0, strength, 0.05, key="strength", **BOUND)
     with st.expander("More settings"):
-        spacing_column, eta_column = st.columns(2)
-        spacing = spacing_column.selectbox("Timestep spacing", list(SPACINGS), key="spacing", **BOUND)
-        eta = eta_column.slider("eta: fresh noise, for ddim only", 0.0, 1.0, 0.0, 0.05, key="eta", **BOUND)
-    pressed = st.form_submit_button("Denoise", type="primary", icon=":material/play_arrow:")
+        noise = choose_noise(sampler["sampler"])
+        if condition:
+            condition |= choose_when_to_guide()
+pressed = st.button("Denoise", type="primary", icon=":material/play_arrow:")
 
 if pressed:
     st.session_state.pop("reverse", None)
-    request = SamplingRequest(1, seed, sampler, steps, eta if sampler == "ddim" else 0.0, spacing)
+    request = SamplingRequest(1, seed, **sampler, **noise, **condition)
     try:
         run = runs[name]
         known = shelf(run.fingerprint, request, number, kind, other_seed, strength, picture)
@@ -86,7 +91,8 @@ if pressed:
             SEEDS: f"image {number} between seeds {seed} and {other_seed}",
             IMAGE: f"an image at strength {strength:g}, noise {number} of seed {seed}",
         }
-        st.session_state["reverse"] = (f"{name}: {origin[kind]}", known[0])
+        told = request.label or "".join(request.prompt)
+        st.session_state["reverse"] = (f"{name}: " + ", ".join(filter(None, [told, origin[kind]])), known[0])
     except Exception as error:  # whatever goes wrong is told in a sentence
         st.error(f"This image could not be made: {describe(error)}")
         st.stop()

@@ -17,7 +17,7 @@ from diffusion_core.condition import Condition
 from .captions import captions_for, class_names, has_labels, label_column, templates_for, text_column
 from .config import ConditionConfig, RunConfig
 from .data import ImageSet, open_dataset, split_names
-from .text_encoders import encode_cached, make_encoder
+from .text_encoders import EncodedText, TextEncoder, encode_cached, make_encoder
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -96,7 +96,12 @@ def load_conditions(config: RunConfig, sets: Sequence[ImageSet]) -> tuple[Condit
     captions = [torch.tensor([[number[caption] for caption in row] for row in part]) for part in described]
     examples = tuple(sorted({row[0] for row in described[1]}))
     shown = np.unique(np.linspace(0, len(examples) - 1, min(EXAMPLES, len(examples))).round().astype(int))
-    filled = replace(condition, text_dim=encoder.width, examples=tuple(examples[i] for i in shown))
+    filled = replace(
+        condition,
+        text_dim=encoder.width,
+        encoder_digest=encoder.weights_digest,
+        examples=tuple(examples[i] for i in shown),
+    )
     return filled, [Conditions(captions=part, tokens=text.tokens, mask=text.mask) for part in captions]
 
 
@@ -128,23 +133,53 @@ def condition_of(
     if request.label is not None:
         number = config.class_number(request.label)
         return Condition(labels=torch.full((len(images),), number)), None
+    trained_encoder(config)  # refuses another one
+    prompts = [request.prompt[image % len(request.prompt)] for image in images]
+    negative = None if request.negative_prompt is None else _condition([_encoded(config.encoder, request.negative_prompt)])
+    return _condition([_encoded(config.encoder, prompt) for prompt in prompts]), negative
+
+
+def trained_encoder(config: ConditionConfig) -> TextEncoder:
+    """The text encoder that a model was trained with.
+
+    Raises:
+        ValueError: it cannot be had, or what goes by its name is another one.
+    """
     encoder = encoder_called(config.encoder)
-    if encoder.width != config.text_dim:
+    same = not config.encoder_digest or encoder.weights_digest == config.encoder_digest
+    if encoder.width != config.text_dim or not same:
         raise ValueError(
-            f"the text encoder {encoder.name!r} makes vectors of {encoder.width} numbers; this model was trained with "
-            f"{config.encoder!r}, which made {config.text_dim}: use that one"
+            f"the text encoder {encoder.name!r} makes vectors of {encoder.width} numbers with weights "
+            f"{encoder.weights_digest[:12]}; this model was trained with {config.encoder!r}, which made {config.text_dim} with "
+            f"weights {config.encoder_digest[:12] or 'unknown'}: put that one in its place"
         )
-    text = encoder.encode([*request.prompt, request.negative_prompt or ""])
-    rows = torch.tensor([image % len(request.prompt) for image in images])
-    prompts = Condition(tokens=text.tokens[rows], mask=text.mask[rows])
-    negative = None if request.negative_prompt is None else Condition(tokens=text.tokens[-1:], mask=text.mask[-1:])
-    return prompts, negative
+    return encoder
+
+
+@lru_cache(maxsize=256)
+def _encoded(encoder: str, prompt: str) -> EncodedText:
+    """One prompt, (1, L, D): read by itself, so that no other prompt changes a bit of it, and only once."""
+    return encoder_called(encoder).encode([prompt])
+
+
+def _condition(texts: Sequence[EncodedText]) -> Condition:
+    """One text an image."""
+    return Condition(tokens=torch.cat([text.tokens for text in texts]), mask=torch.cat([text.mask for text in texts]))
+
+
+def cut_notes(config: ConditionConfig, request: SamplingRequest) -> list[str]:
+    """A sentence for each prompt of a request that is too long for the encoder, naming the lost words."""
+    if not request.prompt:
+        return []
+    encoder = trained_encoder(config)
+    texts = dict.fromkeys([*request.prompt, request.negative_prompt or ""])
+    return [note for text in texts if (note := encoder.cut_note(text))]
 
 
 def in_turn(config: ConditionConfig, images: Sequence[int]) -> Condition:
     """One condition after another, starting over after the last: every class, or every example caption."""
     if config.classes:
         return Condition(labels=torch.tensor(images) % len(config.classes))
-    text = encode_cached(encoder_called(config.encoder), list(config.examples))
+    text = encode_cached(trained_encoder(config), list(config.examples))
     rows = torch.tensor(images) % len(config.examples)
     return Condition(tokens=text.tokens[rows], mask=text.mask[rows])

@@ -120,6 +120,8 @@ class ConditionConfig(_Strict):
     """Names of the classes, read from the data when training starts."""
     text_dim: Annotated[int, Suppress] = 0
     """Width of the encoder's word embeddings, recorded when training starts."""
+    encoder_digest: Annotated[str, Suppress] = ""
+    """SHA-256 of the encoder's weights, recorded when training starts."""
     examples: Annotated[tuple[str, ...], Suppress] = ()
     """Captions to show samples of, chosen from the data when training starts."""
 

@@ -66,6 +66,8 @@ class Generation:
     num_parameters: int = 0
     peak_memory: int = 0
     """Bytes of the weights and, at its largest, of what one step holds besides; known at the end."""
+    notes: list[str] = field(default_factory=list)
+    """What whoever asked should know, a sentence each: words of a prompt that did not fit."""
 
     @property
     def kept_steps(self) -> list[int]:
@@ -232,8 +234,11 @@ def _new_generation(run: Run, request: SamplingRequest) -> Generation:
 
 def _grow(column: Generation) -> Iterator[None]:
     """Compute a generation, one step each time it is asked, keeping some as frames; in parts where memory is short."""
+    from .conditioning import cut_notes
+
     model = loaded_model(column.run, column.fingerprint)
     column.num_parameters = model.num_parameters
+    column.notes = cut_notes(model.config.condition, column.request)
     column.fingerprint = model.fingerprint  # a run in training may have saved again since it was asked for
     at_once = max(1, column.request.num_images)
     while not column.finished:

@@ -33,6 +33,7 @@ MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9d
 
 CHOICES = f"{MINILM}, or a CLIP or sentence-transformers model by its hub id (owner/name) or its local folder"
 
+START_MARK, END_MARK = "‹start›", "‹end›"  # what the tokens before and after a text are called
 _CHUNK = 64  # texts that go through the network together
 _NAMED = 40  # words that a warning about a cut prompt spells out
 _WARNINGS = 5  # prompts of one call that get a warning of their own
@@ -57,6 +58,15 @@ class EncodedText:
         return EncodedText(self.tokens[rows], self.mask[rows], self.pooled[rows])
 
 
+@dataclass(frozen=True)
+class Word:
+    """A word of a text, and the tokens that it was cut into."""
+
+    text: str
+    tokens: tuple[int, ...]
+    """Their places, from 0 to L − 1, in what :meth:`TextEncoder.encode` returns."""
+
+
 class TextEncoder(Protocol):
     """Turns texts into vectors: frozen, deterministic, and one text's vectors do not depend on the others'."""
 
@@ -76,11 +86,21 @@ class TextEncoder(Protocol):
     def fingerprint(self) -> str:
         """Hexadecimal digits that change whenever the encoder would give other vectors."""
 
+    @property
+    def weights_digest(self) -> str:
+        """SHA-256 of the weights alone: the same wherever a copy of the model came from."""
+
     def encode(self, texts: list[str]) -> EncodedText:
         """Encode B texts; one that is longer than L is cut, with a warning that names the lost words."""
 
     def lost_words(self, text: str) -> list[str]:
         """The words at the end of ``text`` that do not fit."""
+
+    def cut_note(self, text: str) -> str:
+        """A sentence that names the words of ``text`` that do not fit; empty if all do."""
+
+    def words(self, text: str) -> list[Word]:
+        """The words of ``text`` that fit, with the marks before and after them; together they are all tokens in the mask."""
 
 
 def make_encoder(name: str, device: str | torch.device = "cpu") -> TextEncoder:
@@ -144,6 +164,12 @@ class _PretrainedEncoder(ABC):
             digest.update(f"{path.relative_to(self._folder)} {_sha256(path)}".encode())
         return digest.hexdigest()
 
+    @cached_property
+    def weights_digest(self) -> str:
+        """SHA-256 of the weights' files."""
+        files = sorted(_sha256(path) for path in self._folder.rglob(_WEIGHTS))
+        return files[0] if len(files) == 1 else hashlib.sha256("".join(files).encode()).hexdigest()
+
     def _tokenize(self, texts: list[str]) -> Any:
         # A lone surrogate (a broken byte on the command line) has no UTF-8 form, which is what tokenizers read.
         texts = [text.encode("utf-8", "replace").decode() for text in texts]
@@ -176,15 +202,36 @@ class _PretrainedEncoder(ABC):
         """The words at the end of ``text`` that do not fit."""
         return _lost_words(text, self._tokenize([text]).encodings[0])
 
+    def cut_note(self, text: str) -> str:
+        """A sentence that names the words of ``text`` that do not fit; empty if all do."""
+        words = self.lost_words(text)
+        return self._note(text, words) if words else ""
+
+    def words(self, text: str) -> list[Word]:
+        """The words of ``text`` that fit, with the marks before and after them; together they are all tokens in the mask."""
+        encoding = self._tokenize([text]).encodings[0]
+        spans = [match.span() for match in re.finditer(r"\S+", text)]
+        places: dict[str | int, list[int]] = {START_MARK: []}
+        for place, ((start, _), special) in enumerate(zip(encoding.offsets, encoding.special_tokens_mask, strict=True)):
+            if not encoding.attention_mask[place]:
+                continue
+            # A token may begin with the space before its word.
+            word = next((number for number, (_, end) in enumerate(spans) if start < end), len(spans) - 1)
+            places.setdefault((END_MARK if place else START_MARK) if special else word, []).append(place)
+        named = {key: key if isinstance(key, str) else text[slice(*spans[key])] for key in places}
+        return [Word(named[key], tuple(tokens)) for key, tokens in places.items() if tokens]
+
+    def _note(self, text: str, words: list[str]) -> str:
+        named = ", ".join(_shorten(word, 40) for word in words[:_NAMED])
+        more = f" and {len(words) - _NAMED:,} more" if len(words) > _NAMED else ""
+        return (
+            f"the prompt {_shorten(text, 60)!r} is longer than the {self.length} tokens that {self.name} reads, "
+            f"so these words are lost: {named}{more}"
+        )
+
     def _warn(self, cut: Mapping[str, list[str]]) -> None:
         for text, words in list(cut.items())[:_WARNINGS]:
-            named = ", ".join(_shorten(word, 40) for word in words[:_NAMED])
-            more = f" and {len(words) - _NAMED:,} more" if len(words) > _NAMED else ""
-            warnings.warn(
-                f"the prompt {_shorten(text, 60)!r} is longer than the {self.length} tokens that {self.name} reads, "
-                f"so these words are lost: {named}{more}",
-                stacklevel=3,
-            )
+            warnings.warn(self._note(text, words), stacklevel=3)
         if len(cut) > _WARNINGS:
             warnings.warn(
                 f"{len(cut) - _WARNINGS:,} more prompts are longer than the {self.length} tokens that {self.name} reads",

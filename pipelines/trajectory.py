@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .data import fit_image
 from .generation import DEVICE, MAX_FRAMES
 from .images import Pixels, as_pil, montage, to_uint8
-from .sample import SamplingRequest, Start, sample, shown_rows, start_from_noise
+from .sample import SamplingRequest, Start, conditioned, sample, shown_rows, start_from_noise
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +36,11 @@ class Trajectory:
         moved: (S, B) how far each of the S steps moved the state: the root mean square over all pixels and channels, which
             run from −1 to 1.
         moved_x0: (S − 1, B) the same of the estimate; the last step makes none, it arrives there.
+        change: (F, B, H, W, 1) uint8, what the condition changes about the estimate, zero in the sample; None without
+            condition. Like ``attention`` it comes from :func:`pipelines.influence.influence`, whose network calls are not
+            counted in ``nfe``.
+        attention: (F, B, len(words), H, W), the share of each pixel's attention that a word gets, zero in the sample.
+        words: of the prompt; empty where there is none.
     """
 
     steps: NDArray[np.int64]
@@ -48,6 +53,9 @@ class Trajectory:
     noise: Pixels
     moved: NDArray[np.float64]
     moved_x0: NDArray[np.float64]
+    change: Pixels | None = None
+    attention: NDArray[np.float16] | None = None
+    words: tuple[str, ...] = ()
 
     @property
     def labels(self) -> list[str]:
@@ -61,9 +69,12 @@ class Trajectory:
             return 2 * np.log(self.alpha / self.sigma)
 
     def pictures(self, image: int = 0, background: int = 255) -> Pixels:
-        """(F, H, W', C): x, x0 and noise of one image side by side."""
-        triples = np.stack([self.x[:, image], self.x0[:, image], self.noise[:, image]], axis=1)
-        return np.stack([montage(three, 3, GAP, background)[GAP:-GAP, GAP:-GAP] for three in triples])
+        """(F, H, W', C): x, x0, noise and, where there is one, the change of one image side by side."""
+        shown = [self.x[:, image], self.x0[:, image], self.noise[:, image]]
+        if self.change is not None:
+            shown.append(np.broadcast_to(self.change[:, image], shown[0].shape))
+        rows = np.stack(shown, axis=1)
+        return np.stack([montage(row, len(shown), GAP, background)[GAP:-GAP, GAP:-GAP] for row in rows])
 
 
 def start_between_seeds(
@@ -129,14 +140,20 @@ def trajectory(
         start: see :func:`pipelines.sample.start_from_noise`, :func:`start_between_seeds` and :func:`start_from_image`.
         progress: called after every step with the share that is done; what it raises ends the computation.
     """
+    from .influence import influence, words_of
+
     count = len(start.timesteps)
     kept = set(shown_rows(count + 1, MAX_FRAMES))
-    frames, moves = [], []
+    frames, moves, influences = [], [], []
     steps = sample(model, request, start=start)
+    _, condition = conditioned(model, request, range(len(start.x)))
+    words = words_of(model.config.condition, request.prompt[0]) if len(request.prompt) == 1 else []
     before = None
     for _ in range(count + 1):
         with DEVICE:
             step = next(steps)
+            if condition is not None and step.index in kept and step.index < count:
+                influences.append(influence(model, condition, step.x, step.timestep, words))
         if before is not None:
             moves.append([_distance(step.x, before.x), _distance(step.x0, before.x0)])
         if step.index in kept:
@@ -148,7 +165,10 @@ def trajectory(
             progress(step.index / count)
     moved, moved_x0 = np.array(moves).swapaxes(0, 1)
     columns = [np.array(column) for column in zip(*frames, strict=True)] + [moved, moved_x0[:-1]]
-    return Trajectory(*columns)
+    change = attention = None
+    if influences:  # there is none in the sample
+        change, attention = (np.stack([*part, np.zeros_like(part[0])]) for part in zip(*influences, strict=True))
+    return Trajectory(*columns, change=change, attention=attention, words=tuple(word.text for word in words))
 
 
 def _level(model: LoadedModel, timestep: float) -> tuple[float, float]:

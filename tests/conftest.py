@@ -123,6 +123,18 @@ def tiny_run(train, tmp_path_factory):
     return train(tmp_path_factory.mktemp("runs") / "tiny", steps=24)
 
 
+@pytest.fixture(scope="session")
+def class_run(train, tmp_path_factory):
+    """A class-conditional U-Net trained for a few steps on circles and squares. Shared, like the next one."""
+    return train(tmp_path_factory.mktemp("runs") / "class", unet="class", steps=24)
+
+
+@pytest.fixture(scope="session")
+def text_run(train, tmp_path_factory):
+    """A text-conditional one, with MiniLM."""
+    return train(tmp_path_factory.mktemp("runs") / "text", unet="text", steps=12)
+
+
 @pytest.fixture
 def queue(tmp_path):
     """A queue of trainings over an empty folder of runs; what is still at work in it at the end is killed."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,10 +32,12 @@ from pipelines.differences import difference_map, frame_at, mean_squared_error, 
 from pipelines.figures import settings_table
 from pipelines.generation import Comparison, Frame, Generation, GenerationQueue
 from pipelines.images import Pixels, enlarge, gif_bytes, montage, png_bytes
-from pipelines.sample import metadata_of, shown_rows
+from pipelines.runs import Run
+from pipelines.sample import SamplingRequest, metadata_of, shown_rows
 
 STRIP_ROWS = 11
 VIEWS = {"x": "Noisy state x_t", "x0": "Estimate of x0"}
+UNFIT_FOR_FILES = re.compile(r"[^\w.-]+")
 QUICK_WIDTH = 730  # pixels that a grid has at most while it changes
 
 
@@ -54,6 +58,55 @@ def somebody_there() -> Callable[[], bool]:
 def pixels(frame: Frame, view: str) -> Pixels:
     """The frame's images in the chosen view, (N, H, W, C)."""
     return frame.x if view == "x" else frame.x0
+
+
+def start(key: str, wanted: list[tuple[Run, SamplingRequest]], about: Any) -> None:
+    """Submit a comparison in place of the one that this session made before under the same key.
+
+    ``st.session_state[key]`` becomes (about, comparison), or is left out, with a sentence, where it cannot be made.
+    """
+    if key in st.session_state:
+        st.session_state.pop(key)[1].cancel()  # a new request replaces the old one
+    try:
+        st.session_state[key] = (about, generation_queue().submit(wanted, somebody_there()))
+    except (ValueError, OSError) as error:
+        st.error(f"This cannot be made: {error}")
+
+
+def follow(comparison: Comparison, levels: list[float]) -> float | None:
+    """Progress and a way to cancel while a comparison grows, and what came in its way; then a slider over noise levels.
+
+    Returns:
+        The chosen log-SNR; None while it grows, for the newest frames.
+    """
+    level = None
+    if comparison.active:
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            draw_progress(comparison)
+            st.button("Cancel", on_click=comparison.cancel, icon=":material/stop:")
+    elif len(levels) > 1:
+        about = "Noise level (log-SNR): from noise to sample"
+        level = st.select_slider(about, levels, levels[-1], level_label, key=f"level-{id(comparison)}")
+    if comparison.status == "failed":
+        st.error(f"This could not be made: {comparison.error}")
+    elif comparison.status == "cancelled":
+        st.warning("Cancelled. What had been computed is shown; press Generate to start again.")
+    for note in dict.fromkeys(note for column in comparison.columns for note in column.notes):
+        st.warning(note[0].upper() + note[1:])
+    return level
+
+
+def frame_of(column: Generation, level: float | None) -> Frame | None:
+    """The frame to show at a noise level, or the newest for None; None before the first."""
+    if not column.frames:
+        return None
+    return column.frames[-1] if level is None else frame_at(column.frames, level)
+
+
+def blank(column: Generation) -> Pixels:
+    """Grey images, (N, H, W, C), that hold the place of what is still to come."""
+    channels, height, width = column.image_shape
+    return np.full((column.request.num_images, height, width, channels), 128, np.uint8)
 
 
 def draw_progress(comparison: Comparison) -> None:
@@ -110,9 +163,7 @@ def draw_column(title: str, column: Generation, view: str, shown: Frame | None, 
     count = column.request.num_images
     when = frame_label(shown, column) if shown else "waiting for the first step"
     if shown is None:
-        channels, height, width = column.image_shape
-        blank = np.full((count, height, width, channels), 128, np.uint8)  # holds the place of what is still to come
-        show_png(grid_png(blank, background(), QUICK_WIDTH), f"{count} images of {title}: {when}")
+        show_png(grid_png(blank(column), background(), QUICK_WIDTH), f"{count} images of {title}: {when}")
         st.caption(f"{count} images of seed {column.request.seed}: {when}")
         return
     width = SHOWN_WIDTH if column.finished else QUICK_WIDTH
@@ -129,8 +180,8 @@ def draw_film_strip(title: str, column: Generation, view: str) -> None:
     frames = list(column.frames)
     rows = tuple(frames[row] if row < len(frames) else None for row in kept)
     labels = tuple(frame_label(row, column) if row else "" for row in rows)
-    shape = (column.request.num_images, *column.image_shape)
-    show_film_strip(_strip_png(rows, labels, view, shape, background()), f"Film strip of {title}", column.image_shape[2])
+    strip = _strip_png(rows, labels, view, column, background())
+    show_film_strip(strip, f"Film strip of {title}", column.image_shape[2])
 
 
 # The newest pictures of a few sessions: a poll that finds nothing new encodes nothing.
@@ -143,12 +194,9 @@ def _grid_png(shown: Frame, view: str, reference: Frame | None, grey: int, width
 
 
 @lru_cache(maxsize=16)
-def _strip_png(
-    rows: tuple[Frame | None, ...], labels: tuple[str, ...], view: str, shape: tuple[int, int, int, int], grey: int
-) -> bytes:
-    count, channels, height, width = shape
-    blank = np.full((count, height, width, channels), 128, np.uint8)
-    return film_strip_png([pixels(row, view) if row else blank for row in rows], labels, grey)
+def _strip_png(rows: tuple[Frame | None, ...], labels: tuple[str, ...], view: str, column: Generation, grey: int) -> bytes:
+    empty = blank(column)
+    return film_strip_png([pixels(row, view) if row else empty for row in rows], labels, grey)
 
 
 def comparable(one: Generation, other: Generation) -> bool:
@@ -185,7 +233,7 @@ def comparison_zip(names: list[str], comparison: Comparison) -> bytes:
         requests = {}
         for number, (name, column) in enumerate(zip(names, comparison.columns, strict=True), start=1):
             metadata = metadata_of(column.run.name, column.fingerprint, column.request)
-            folder = f"{number}-{name.replace('/', '-')}"
+            folder = f"{number}-{UNFIT_FOR_FILES.sub('-', name)[:60].strip('-')}"
             requests[folder] = metadata
             images = column.frames[-1].x
             for image_number, image in enumerate(images):

@@ -28,51 +28,101 @@ def choose_request(number: int, runs: Mapping[str, Run], num_images: int) -> tup
     Args:
         number: of the column, from 1; the widgets' keys end in it.
     """
-    from diffusion_core.samplers import SAMPLERS
-    from diffusion_core.schedules import SPACINGS
-
     names = list(runs)
     name = st.selectbox("Model", names, index=(number - 1) % len(names), key=f"model{number}", **BOUND)
-    sampler_place, steps_place = st.columns([3, 2])
-    default = list(SAMPLERS).index(SamplingRequest.sampler)
-    sampler = sampler_place.selectbox("Sampler", list(SAMPLERS), index=default, key=f"sampler{number}", **BOUND)
+    config = readable_config(runs[name])
+    sampler = choose_sampler(config, str(number))
+    condition = choose_condition(config, str(number))
+    more = [", eta"] * (sampler["sampler"] == "ddim") + [", when to guide"] * config.network.conditional
+    with st.expander("Seed, spacing" + "".join(more)):
+        seed = choose_seed(str(number))
+        noise = choose_noise(sampler["sampler"], str(number))
+        if config.network.conditional:
+            condition |= choose_when_to_guide(str(number))
+    return name, SamplingRequest(num_images, seed, **sampler, **noise, **condition)
+
+
+def readable_config(run: Run) -> RunConfig:
+    """The run's configuration; if it cannot be read that is said, and a usual one stands in: what is asked will fail alike."""
     try:
-        config = runs[name].config
+        return run.config
     except (ValueError, OSError) as error:
         st.error(f"This run cannot be read: {error}")
-        config = RunConfig()  # whatever is asked, its generation will say the same
+        return RunConfig()
+
+
+def choose_sampler(config: RunConfig, suffix: str = "") -> dict[str, Any]:
+    """Widgets for a sampler and its steps; fields of a request. The widgets' keys end in ``suffix``."""
+    from diffusion_core.samplers import SAMPLERS
+
+    sampler_place, steps_place = st.columns([3, 2])
+    default = list(SAMPLERS).index(SamplingRequest.sampler)
+    sampler = sampler_place.selectbox("Sampler", list(SAMPLERS), index=default, key=f"sampler{suffix}", **BOUND)
     longest = config.diffusion.timesteps
-    condition = _choose_condition(config, number)
-    steps = steps_place.number_input(
-        "Steps", 1, longest, min(SamplingRequest.steps, longest), key=f"steps{number}", help=f"1 to {longest}", **BOUND
-    )
-    with st.expander("Seed, spacing" + (", eta" if sampler == "ddim" else "")):
-        seed = st.number_input("Seed", 0, MAX_SEED, 0, key=f"seed{number}", help="The same seed: the same noise.", **BOUND)
-        spacing = st.selectbox("Timestep spacing", list(SPACINGS), key=f"spacing{number}", **BOUND)
-        eta = 0.0
-        if sampler == "ddim":
-            eta = st.slider("eta: fresh noise at every step", 0.0, 1.0, 0.0, 0.05, key=f"eta{number}", **BOUND)
-    return name, SamplingRequest(num_images, int(seed), sampler, int(steps), eta, spacing, **condition)
+    usual = min(SamplingRequest.steps, longest)
+    steps = steps_place.number_input("Steps", 1, longest, usual, key=f"steps{suffix}", help=f"1 to {longest}", **BOUND)
+    return {"sampler": sampler, "steps": int(steps)}
 
 
-def _choose_condition(config: RunConfig, number: int) -> dict[str, Any]:
-    """Widgets for what a conditional model is told; the fields of a request."""
+def choose_seed(suffix: str = "") -> int:
+    """A widget for the seed."""
+    about = "The same seed: the same noise."
+    return int(st.number_input("Seed", 0, MAX_SEED, 0, key=f"seed{suffix}", help=about, **BOUND))
+
+
+def choose_noise(sampler: str, suffix: str = "") -> dict[str, Any]:
+    """Widgets for the spacing and, for ddim, eta; fields of a request. The widgets' keys end in ``suffix``."""
+    from diffusion_core.schedules import SPACINGS
+
+    spacing = st.selectbox("Timestep spacing", list(SPACINGS), key=f"spacing{suffix}", **BOUND)
+    eta = 0.0
+    if sampler == "ddim":
+        eta = st.slider("eta: fresh noise at every step", 0.0, 1.0, 0.0, 0.05, key=f"eta{suffix}", **BOUND)
+    return {"spacing": spacing, "eta": eta}
+
+
+def choose_condition(config: RunConfig, suffix: str = "", in_turn: bool = True) -> dict[str, Any]:
+    """Widgets for what a conditional model is told; fields of a request.
+
+    Args:
+        suffix: what the widgets' keys end in.
+        in_turn: offer all classes in turn, too.
+    """
     if not config.network.conditional:
         return {}
     what, how_much = st.columns([3, 2])
     condition: dict[str, Any]
     if config.network.unet == "class":
-        label = what.selectbox("Class", [EVERY_CLASS, *config.condition.classes], key=f"class{number}", **BOUND)
+        classes = [EVERY_CLASS] * in_turn + list(config.condition.classes)
+        label = what.selectbox("Class", classes, key=f"class{suffix}", **BOUND)
         condition = {"label": "all" if label == EVERY_CLASS else label}
     else:
         default = config.condition.examples[0] if config.condition.examples else ""
-        condition = {"prompt": (what.text_input("Prompt", default, key=f"prompt{number}", **BOUND),)}
-        negative = st.text_input("Negative prompt", "", key=f"negative{number}", placeholder="nothing", **BOUND)
-        condition |= {"negative_prompt": negative} if negative else {}
-    guidance = how_much.number_input(
-        "Guidance", 0.0, 20.0, 2.0, 0.5, key=f"guidance{number}", help="1 follows the model as it is.", **BOUND
-    )
-    return condition | {"guidance": float(guidance)}
+        condition = {"prompt": (what.text_input("Prompt", default, key=f"prompt{suffix}", **BOUND),)}
+        condition |= choose_negative(suffix)
+    with how_much:
+        return condition | {"guidance": choose_guidance(suffix)}
+
+
+def choose_negative(suffix: str = "") -> dict[str, Any]:
+    """A widget for what to lead away from; the field of a request, if anything is written."""
+    negative = st.text_input("Negative prompt", "", key=f"negative{suffix}", placeholder="nothing", **BOUND)
+    return {"negative_prompt": negative} if negative else {}
+
+
+def choose_guidance(suffix: str = "") -> float:
+    """A widget for the guidance scale."""
+    about = "How much to exaggerate the condition. 1 follows the model as it is."
+    return float(st.number_input("Guidance", 0.0, 20.0, 2.0, 0.5, key=f"guidance{suffix}", help=about, **BOUND))
+
+
+def choose_when_to_guide(suffix: str = "") -> dict[str, Any]:
+    """Widgets for the guidance interval and rescaling; fields of a request."""
+    about = "Shares of the schedule's length: 0 is clean, 1 is noise. Elsewhere the guidance is 1."
+    interval = st.slider("Guide between", 0.0, 1.0, (0.0, 1.0), 0.05, key=f"guidance_interval{suffix}", help=about, **BOUND)
+    about = "How far to bring the contrast of guided images back to that of unguided ones."
+    rescale = st.slider("Rescale contrast", 0.0, 1.0, 0.0, 0.05, key=f"guidance_rescale{suffix}", help=about, **BOUND)
+    return {"guidance_interval": interval, "guidance_rescale": rescale}
 
 
 def offer_png(runs: Mapping[str, Run], columns: int) -> None:
@@ -91,17 +141,17 @@ def _load_request(runs: Mapping[str, Run], columns: int) -> None:
         return
     try:
         name, values = _request_in(file, runs)
+        if (label := values.pop("label")) is not None:
+            condition = runs[name].config.condition
+            values["class"] = EVERY_CLASS if label == "all" else condition.classes[condition.class_number(label)]
     except ValueError as error:
         st.session_state["request_problem"] = str(error)
         return
-    label, prompt, negative = (values.pop(key) for key in ("label", "prompt", "negative_prompt"))
-    st.session_state["model1"] = name
-    st.session_state["images"] = values.pop("num_images")
-    if label is not None:
-        condition = runs[name].config.condition
-        values["class"] = EVERY_CLASS if label == "all" else condition.classes[condition.class_number(label)]
+    prompt, negative = values.pop("prompt"), values.pop("negative_prompt")
     if prompt:
         values |= {"prompt": prompt[0], "negative": negative or ""}
+    st.session_state["model1"] = name
+    st.session_state["images"] = values.pop("num_images")
     for number in range(1, columns + 1):
         st.session_state.update({f"{key}{number}": value for key, value in values.items()})
 

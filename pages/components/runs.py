@@ -27,6 +27,18 @@ def runs_by_name(with_weights: bool) -> dict[str, Run]:
     return runs
 
 
+def conditional_runs() -> dict[str, Run]:
+    """The runs with weights that take classes or words, by name; those that cannot be read are left out."""
+
+    def takes_conditions(run: Run) -> bool:
+        try:
+            return run.config.network.conditional
+        except (ValueError, OSError):
+            return False
+
+    return {name: run for name, run in runs_by_name(with_weights=True).items() if takes_conditions(run)}
+
+
 def stop_without_runs(runs: dict[str, Run]) -> None:
     """End the page with what to do when there is no run to show."""
     if not runs:

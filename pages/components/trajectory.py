@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import streamlit as st
 
 from pages.components.live_figure import live_figure
-from pages.components.pictures import background
+from pages.components.picture_table import picture_table
+from pages.components.pictures import background, heat
 from pages.components.player import player
 from pipelines.figures import step_lengths
 from pipelines.images import Pixels, enlarge, gif_bytes, mp4_bytes
+from pipelines.sample import shown_rows
 from pipelines.trajectory import NOISE_RANGE, Trajectory
 
-CAPTIONS = ("State x_t", "Estimate of x0", "Predicted noise")
+CAPTIONS = ("State x_t", "Estimate of x0", "Predicted noise", "Changed by the condition")
+MAPS = 6  # timesteps whose attention is shown
+IMAGE_SHARE = 0.35  # of the estimate that shines through a map of attention
 FRAMES_PER_SECOND = 8
 EXPORT_SIDE = 128  # pixels that an image has at least in a GIF or MP4
 
@@ -21,19 +26,21 @@ EXPORT_SIDE = 128  # pixels that an image has at least in a GIF or MP4
 def show_trajectory(way: Trajectory, image: int, title: str) -> None:
     """One image of a trajectory; call it in a fragment, which then follows the player."""
     st.subheader(title, anchor=False)
+    captions = CAPTIONS[: 3 if way.change is None else 4]
     player_column, numbers_column = st.columns([4, 3], gap="large")
     with player_column:
         frame = player(
             way.pictures(image, background()),
             way.labels,
             "player",
-            alt=f"{', '.join(CAPTIONS)} of {title}",
-            captions=CAPTIONS,
+            alt=f"{', '.join(captions)} of {title}",
+            captions=captions,
             frames_per_second=FRAMES_PER_SECOND,
         )
         st.caption(
             f"Values outside the range of images are clipped to black and white. Predicted noise: black and white are "
             f"∓{NOISE_RANGE:.0f} standard deviations; nothing is left to predict in the sample."
+            + ("" if way.change is None else " Last: the estimate with the condition minus the one without, dark where equal.")
         )
         show_downloads(way, image)
     with numbers_column:
@@ -42,6 +49,28 @@ def show_trajectory(way: Trajectory, image: int, title: str) -> None:
         chart = step_lengths(moved, marked=int(way.steps[frame]))
         live_figure(chart, "moved", "How far each step moved the state and the estimate of x0")
         st.caption("How far each step moved: root mean square over all pixels, which run from −1 to 1. The dotted line: now.")
+    show_attention(way, image)
+
+
+def show_attention(way: Trajectory, image: int) -> None:
+    """Where each word is looked at, over the estimate of x0, at some timesteps from noise to the sample."""
+    if way.attention is None or not way.words:
+        return
+    st.subheader("Where each word is looked at", anchor=False)
+    frames = shown_rows(len(way.steps) - 1, MAPS)  # the sample is looked at no more
+    attention = way.attention[frames, image].astype(float)
+    brightest = float(attention.max())
+    maps = heat((attention[..., None] * (255 / brightest)).round().astype(np.uint8))  # (frames, words, H, W, 3)
+    pictures = (IMAGE_SHARE * way.x0[frames, image][:, None] + (1 - IMAGE_SHARE) * maps).round().astype(np.uint8)
+    shares = attention.mean(axis=(0, 2, 3))
+    columns = [f"{word} {share:.0%}" for word, share in zip(way.words, shares, strict=True)]
+    rows = [(way.labels[frame], list(row)) for frame, row in zip(frames, pictures, strict=True)]
+    picture_table(columns, rows, "Cross-attention of every word at some timesteps", widest=7)
+    st.caption(
+        "Rows: timesteps. Columns: words, with their share of all attention; the two marks are what the encoder puts around "
+        f"a text. Bright: a pixel gives the word up to {brightest:.0%} of its attention (mean over heads and layers), over the "
+        "estimate of x0 as it stood."
+    )
 
 
 def show_numbers(way: Trajectory, frame: int) -> None:

@@ -14,6 +14,7 @@ LANDMARKS = {
     f"compare?{SMALL}": "Generate",
     "forward": "From image to noise",
     "reverse": "Denoise",
+    "generate": "Generate",
     "training_curves": "Samples over training",
     "train": "Start training",
 }

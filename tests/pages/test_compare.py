@@ -158,14 +158,9 @@ def test_results_do_not_depend_on_the_page():
         assert np.array_equal(one.frames[-1].x, two.frames[-1].x)
 
 
-@pytest.fixture(scope="module")
-def class_run(train, tmp_path_factory):
-    return train(tmp_path_factory.mktemp("runs") / "shapes-class", unet="class", steps=4)
-
-
 def test_a_conditional_model_is_asked_for_a_class(class_run, monkeypatch):
     monkeypatch.setattr("pipelines.runs.PRIVATE", class_run.path.parent)
-    app = open_page(images=4, model1="shapes-class", model2="fashion-baseline", steps1=2, steps2=2, guidance1=3.0)
+    app = open_page(images=4, model1="class", model2="fashion-baseline", steps1=2, steps2=2, guidance1=3.0)
     assert app.selectbox(key="class1").options == ["every class in turn", "circles", "squares"]
     app.selectbox(key="class1").set_value("squares")
     one, two = (column.request for column in columns(generate(app)))

@@ -107,3 +107,27 @@ def test_a_run_deleted_while_the_page_is_open(own_run):
     own_run.delete()
     assert not denoise(app).exception
     assert "mine" not in app.selectbox(key="model").options
+
+
+def test_a_class_and_what_it_changes(class_run, monkeypatch):
+    monkeypatch.setattr("pipelines.runs.PRIVATE", class_run.path.parent)
+    app = denoise(open_page(model="class", steps=3, guidance=3.0, **{"class": "squares"}))
+    assert app.subheader[0].value == "class: squares, image 0 of seed 0"
+    assert way(app).nfe[-1] == 6
+    assert way(app).change[:-1].any()
+    assert len(app.subheader) == 1, "no words, no maps"
+
+
+def test_words_and_where_they_are_looked_at(text_run, monkeypatch):
+    monkeypatch.setattr("pipelines.runs.PRIVATE", text_run.path.parent)
+    app = denoise(open_page(model="text", steps=3, prompt="a circle", guidance=1.0))
+    assert app.subheader[-1].value == "Where each word is looked at"
+    table = "".join(element.proto.body for element in app.get("html"))
+    assert table.count("<img") == 3 * 4  # timesteps by words and the two marks
+    assert "circle" in table
+
+
+def test_no_words_are_words_too(text_run, monkeypatch):
+    monkeypatch.setattr("pipelines.runs.PRIVATE", text_run.path.parent)
+    app = denoise(open_page(model="text", steps=2, prompt=""))
+    assert way(app).words == ("‹start›", "‹end›")

@@ -8,23 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.conditioning import Conditions, in_turn
+from pipelines.conditioning import Conditions, condition_of, cut_notes, in_turn
 from pipelines.config import ConditionConfig
 from pipelines.data import load_images
 from pipelines.runs import Run
 from pipelines.sample import SamplingRequest, load_model, sample
+from pipelines.text_encoders import MINILM_SHA256
 
 CLASSES = ("circles", "squares")  # the sub-folders of the shapes
-
-
-@pytest.fixture(scope="module")
-def class_run(train, tmp_path_factory):
-    return train(tmp_path_factory.mktemp("runs") / "class", unet="class", steps=24)
-
-
-@pytest.fixture(scope="module")
-def text_run(train, tmp_path_factory):
-    return train(tmp_path_factory.mktemp("runs") / "text", unet="text", steps=12)
 
 
 def last(model, **request):
@@ -122,6 +113,7 @@ def test_a_text_model_follows_the_prompt_and_leads_away_from_the_negative_one(te
 def test_captions_come_from_the_classes_and_are_recorded(text_run):
     condition = text_run.config.condition
     assert condition.text_dim == 384
+    assert condition.encoder_digest == MINILM_SHA256
     assert condition.examples == ("a photo of a circles", "a photo of a squares")
     assert len(in_turn(condition, range(5))) == 5
 
@@ -158,11 +150,39 @@ def test_what_cannot_be_asked_is_refused(class_run, text_run, tiny_run, kind, re
         sample(model, SamplingRequest(**request_))
 
 
-def test_an_encoder_of_another_width_is_refused_with_both_names(text_run):
+@pytest.mark.parametrize(
+    ("recorded", "sentence"),
+    [
+        ({"text_dim": 512}, r"'minilm' makes vectors of 384 numbers.*trained with 'minilm', which made 512"),
+        (
+            {"encoder": "sentence-transformers/all-MiniLM-L6-v2", "encoder_digest": "f" * 64},
+            r"'minilm' .*53aa51.* with 'sente.*fff",
+        ),
+    ],
+)
+def test_another_encoder_is_refused_with_both_names(text_run, recorded, sentence):
     model = load_model(text_run)
-    other = replace(model, config=replace(model.config, condition=replace(model.config.condition, text_dim=512)))
-    with pytest.raises(ValueError, match=r"'minilm' makes vectors of 384 numbers.*trained with 'minilm', which made 512"):
+    other = replace(model, config=replace(model.config, condition=replace(model.config.condition, **recorded)))
+    with pytest.raises(ValueError, match=sentence):
         sample(other, SamplingRequest(prompt=("a circle",)))
+
+
+def test_prompts_do_not_change_each_other(text_run):
+    """Not by a bit: the encoder reads each one alone."""
+    config = text_run.config.condition
+    together, _ = condition_of(config, SamplingRequest(prompt=("a circle", "a square", "x " * 20)), range(3))
+    alone, _ = condition_of(config, SamplingRequest(prompt=("a square",)), [5])
+    assert torch.equal(together.tokens[1:2], alone.tokens)
+    assert torch.equal(together.mask[1:2], alone.mask)
+
+
+def test_what_does_not_fit_is_noted(text_run):
+    config = text_run.config.condition
+    numbers = " ".join(map(str, range(40)))
+    [note] = cut_notes(config, SamplingRequest(prompt=("a circle", numbers)))
+    assert note.endswith("these words are lost: 30, 31, 32, 33, 34, 35, 36, 37, 38, 39")
+    assert cut_notes(config, SamplingRequest(prompt=("a",), negative_prompt=numbers)) == [note]
+    assert cut_notes(config, SamplingRequest(prompt=("a circle",))) == cut_notes(config, SamplingRequest()) == []
 
 
 def test_a_request_survives_the_metadata_of_a_picture():

@@ -19,8 +19,10 @@ from safetensors.torch import load_file, save_file
 
 from pipelines import text_encoders
 from pipelines.text_encoders import (
+    END_MARK,
     MINILM_HUB_ID,
     MINILM_PACKAGE,
+    START_MARK,
     CLIPTextEncoder,
     SentenceTransformerEncoder,
     encode_cached,
@@ -227,6 +229,27 @@ def test_spaces_do_not_shift_the_lost_words(clip):
 def test_lost_words_of_minilm(minilm):
     numbers = [f"{number}" for number in range(40)]
     assert minilm.lost_words(" ".join(numbers)) == numbers[30:]
+
+
+@pytest.mark.parametrize("text", ["dog zebra  cat", "", "dog " * 30, "🐕 cat,dog", "  dog\n"])
+def test_the_words_are_all_tokens_in_the_mask_once(clip, minilm, text):
+    for encoder in (clip, minilm):
+        words = encoder.words(text)
+        places = sorted(place for word in words for place in word.tokens)
+        assert places == _encode_quietly(encoder, [text]).mask[0].nonzero()[:, 0].tolist()
+        assert (words[0].text, words[-1].text) == (START_MARK, END_MARK)
+        kept = [word.text for word in words[1:-1]]
+        assert kept == text.split()[: len(kept)]
+
+
+def test_a_word_has_all_its_tokens(clip, minilm):
+    assert [len(word.tokens) for word in clip.words("dog zebra cat")] == [1, 1, 5, 1, 1], "zebra has no token of its own"
+    assert [word.text for word in minilm.words("a black-and-white ankle boot")][1:-1] == [
+        "a",
+        "black-and-white",
+        "ankle",
+        "boot",
+    ]
 
 
 def test_what_just_fits_is_not_cut(clip):

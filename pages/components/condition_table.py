@@ -1,0 +1,142 @@
+"""Tables of conditions: what to show down the rows, and what to vary across the columns."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+
+from pages.components import BOUND
+from pages.components.generation import blank, frame_label, frame_of, pixels
+from pages.components.picture_table import picture_table
+from pages.components.pictures import background
+from pages.components.requests import choose_guidance
+from pipelines.differences import frame_at
+from pipelines.images import Pixels, enlarge, film_strip, gif_bytes, montage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pipelines.config import ConditionConfig
+    from pipelines.generation import Comparison, Generation
+    from pipelines.runs import Run
+
+SCALES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
+USUAL_SCALES = (1.0, 2.0, 4.0, 8.0)
+STANDARD, SCALED, MODELS, GUIDED = "Standard and guided", "Guidance scales", "Models", "Guided only"
+MOST_ACROSS = 16  # images in a row of the whole table
+LONGEST_NAME = 120  # letters of a prompt that stand beside its row
+
+
+@dataclass(frozen=True)
+class ConditionTable:
+    """What the cells of a table stand for; cell (i, j) is column i · len(columns) + j of its comparison.
+
+    Attributes:
+        rows: what is shown, a class or a prompt each.
+        columns: what is varied; one without a name if nothing is.
+    """
+
+    rows: list[str]
+    columns: list[str]
+
+    @property
+    def names(self) -> list[str]:
+        """A name for each cell."""
+        return [", ".join(filter(None, (row, column))) for row in self.rows for column in self.columns]
+
+
+def choose_rows(condition: ConditionConfig) -> list[tuple[str, dict[str, Any]]]:
+    """Widgets for what to show: the name of each row, and the fields of a request that ask for it."""
+    if condition.classes:
+        classes = list(condition.classes)
+        chosen = st.multiselect("Classes", classes, classes[:10], wrap=True, key="classes", **BOUND)
+        return [(name, {"label": name}) for name in chosen]
+    examples = condition.examples
+    some = [examples[i] for i in np.linspace(0, len(examples) - 1, min(4, len(examples))).round().astype(int)]
+    text = st.text_area("Prompts, one a line", "\n".join(some), key="prompts", height=122, **BOUND)
+    prompts = [line.strip() for line in text.splitlines() if line.strip()] or [""]
+    return [(_short(prompt) or "no words", {"prompt": (prompt,)}) for prompt in dict.fromkeys(prompts)]
+
+
+def choose_columns(name: str, runs: Mapping[str, Run]) -> list[tuple[str, str, dict[str, Any]]]:
+    """Widgets for what to vary: what each column is called, its model, and fields of its requests.
+
+    Args:
+        name: of the model.
+        runs: those that take the same conditions and make images of the same size, itself included.
+    """
+    kinds = [STANDARD, SCALED, MODELS, GUIDED] if len(runs) > 1 else [STANDARD, SCALED, GUIDED]
+    kind = st.pills("Side by side", kinds, default=STANDARD, required=True, wrap=True, key="vary", **BOUND)
+    if kind == SCALED:
+        scales = st.multiselect("Guidance", SCALES, USUAL_SCALES, format_func="{:g}".format, wrap=True, key="scales", **BOUND)
+        return [(f"guidance {scale:g}", name, {"guidance": scale}) for scale in sorted(scales)]
+    models = [name]
+    if kind == MODELS:
+        models = st.multiselect("Models", list(runs), list(runs)[:4], wrap=True, key="models", **BOUND)
+    guidance = choose_guidance()
+    if kind == STANDARD:
+        return [
+            ("guidance 1: the model as it is", name, {"guidance": 1.0}),
+            (f"guidance {guidance:g}", name, {"guidance": guidance}),
+        ]
+    return [(model if kind == MODELS else "", model, {"guidance": guidance}) for model in models]
+
+
+def same_conditions(name: str, runs: Mapping[str, Run]) -> dict[str, Run]:
+    """The runs that take the same conditions as the named one and make images of the same size, itself first."""
+
+    def kind(run: Run) -> object:
+        config = run.config
+        return config.network.unet, config.condition.classes, config.image_shape
+
+    return {name: runs[name]} | {other: run for other, run in runs.items() if kind(run) == kind(runs[name])}
+
+
+def draw_table(table: ConditionTable, comparison: Comparison, view: str, level: float | None) -> None:
+    """The pictures of all cells at a noise level; the newest ones for None."""
+    count = comparison.columns[0].request.num_images
+    lines = math.ceil(count * len(table.columns) / MOST_ACROSS)  # of images in a cell
+    across = math.ceil(count / lines)
+    pictures = [_cell(column, view, level, across) for column in comparison.columns]
+    width = len(table.columns)
+    rows = [(name, pictures[start * width : (start + 1) * width]) for start, name in enumerate(table.rows)]
+    picture_table(table.columns, rows, "Generated images", widest=7 * across)
+    frame = frame_of(comparison.columns[-1], level)
+    when = frame_label(frame, comparison.columns[-1]) if frame else "waiting for the first step"
+    columns = "Columns: what varies. " if any(table.columns) else ""
+    seed = comparison.columns[0].request.seed
+    st.caption(f"Rows: what was asked for. {columns}Every cell: the same {count} noises, of seed {seed}; {when}.")
+
+
+def table_cost(comparison: Comparison) -> str:
+    """What all cells have cost so far, in one line."""
+    images = sum(column.request.num_images for column in comparison.columns)
+    seconds = sum(column.seconds for column in comparison.columns)
+    calls = sum(column.nfe * column.request.num_images for column in comparison.columns)
+    return f"{images} images · {calls / images:.0f} network calls an image · {seconds:.1f} s of computing"
+
+
+def table_gif(table: ConditionTable, comparison: Comparison, view: str, levels: list[float]) -> bytes:
+    """The whole table through time, its rows labelled, the end held for a moment."""
+    width = len(table.columns)
+    pictures = []
+    for level in levels:
+        frames = [frame_at(column.frames, level) for column in comparison.columns]
+        cells = [pixels(frame, view) for frame in frames]
+        sheets = [enlarge(montage(images, gap=1), max(1, 64 // images.shape[1])) for images in cells]
+        rows = [np.stack(sheets[start : start + width]) for start in range(0, len(sheets), width)]
+        pictures.append(film_strip(rows, [_short(row, 28) for row in table.rows], gap=6))
+    return gif_bytes(pictures, [120] * (len(pictures) - 1) + [1500])
+
+
+def _cell(column: Generation, view: str, level: float | None, across: int) -> Pixels:
+    frame = frame_of(column, level)
+    return montage(pixels(frame, view) if frame else blank(column), across, background=background())
+
+
+def _short(text: str, letters: int = LONGEST_NAME) -> str:
+    return text if len(text) <= letters else f"{text[: letters - 1]}…"

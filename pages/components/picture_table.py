@@ -1,0 +1,74 @@
+"""A table of pictures: what its rows and columns stand for is written as text, beside and above them."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from functools import lru_cache
+from html import escape
+
+import numpy as np
+import streamlit as st
+
+from pages.components.pictures import QUICK
+from pipelines.images import Pixels, png_bytes
+
+# On a narrow screen a row's name stands above its pictures, which share the width, or scroll sideways if they are many.
+STYLE = """
+.picture-table {display: grid; gap: 8px 12px; overflow-x: auto;
+  grid-template-columns: minmax(5rem, max-content) repeat(var(--columns), minmax(3rem, 1fr));
+  max-width: calc(14rem + var(--columns) * var(--widest)); font-size: 0.875rem; line-height: 1.35}
+.picture-table [role=row], .picture-table [role=rowgroup] {display: contents}
+.picture-table [role=rowheader] {align-self: center; max-width: 14rem; overflow-wrap: anywhere}
+.picture-table [role=columnheader] {text-align: center; overflow-wrap: anywhere}
+.picture-table [role=cell] {min-width: 0}
+.picture-table img {display: block; width: 100%; image-rendering: pixelated}
+@media (max-width: 640px) {
+  .picture-table {grid-template-columns: repeat(var(--columns), minmax(3rem, 1fr)); gap: 4px 6px}
+  .picture-table [role=rowheader] {grid-column: 1 / -1; max-width: min(100%, 20rem); margin-top: 6px; justify-self: start;
+    position: sticky; left: 0}
+  .picture-table .corner {display: none}
+}
+"""
+
+
+def picture_table(columns: Sequence[str], rows: Sequence[tuple[str, Sequence[Pixels]]], alt: str, widest: float = 16.0) -> None:
+    """Pictures in rows and columns, enlarged by the browser with nearest neighbour.
+
+    Args:
+        columns: what the columns are called; empty names for none.
+        rows: what each row is called, and its pictures, (H, W, C) of one size, one for each column.
+        alt: what the table shows, for screen readers.
+        widest: rem that a column has at most.
+
+    Raises:
+        ValueError: a row has another number of pictures than there are columns.
+    """
+    for name, pictures in rows:
+        if len(pictures) != len(columns):
+            raise ValueError(f"row {name!r} has {len(pictures)} pictures for {len(columns)} columns: give one for each")
+    parts = [f"<style>{STYLE}</style>"]
+    parts.append(f'<div class="picture-table" role="table" aria-label="{escape(alt)}" ')
+    parts.append(f'style="--columns:{len(columns)};--widest:{widest}rem">')
+    if any(columns):
+        heads = "".join(f'<div role="columnheader">{escape(name)}</div>' for name in columns)
+        parts.append(f'<div role="row"><div class="corner" role="columnheader"></div>{heads}</div>')
+    for name, pictures in rows:
+        parts.append(f'<div role="row"><div role="rowheader">{escape(name)}</div>')
+        for column, picture in zip(columns, pictures, strict=True):
+            parts.append(f'<div role="cell">{_image(picture, f"{name}, {column}".strip(", "))}</div>')
+        parts.append("</div>")
+    st.html("".join([*parts, "</div>"]))
+
+
+def _image(picture: Pixels, alt: str) -> str:
+    height, width, _ = picture.shape
+    source = _data_uri(picture.tobytes(), picture.shape)
+    size = f"width:100%;aspect-ratio:{width}/{height}"  # its place is kept before it has been read
+    return f'<img src="{source}" alt="{escape(alt)}" style="{size}" decoding="sync">'
+
+
+@lru_cache(maxsize=1024)
+def _data_uri(pixels: bytes, shape: tuple[int, ...]) -> str:
+    png = png_bytes(np.frombuffer(pixels, np.uint8).reshape(shape), compression=QUICK)
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

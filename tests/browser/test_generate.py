@@ -1,0 +1,80 @@
+"""What a person does on the Generate page, done by a real browser."""
+
+import io
+import shutil
+import zipfile
+
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+from .conftest import ARTIFACTS, dashboard, screen
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def server(class_run, text_run, tmp_path_factory):
+    """A dashboard with a small class model and a small text model."""
+    folder = tmp_path_factory.mktemp("server")
+    for run in (class_run, text_run):
+        shutil.copytree(run.path, folder / "runs" / run.name)
+    with dashboard(folder / "log.txt", NOISESCOPE_RUNS=str(folder / "runs")) as address:
+        yield address
+
+
+def generate(page, server, query):
+    page.goto(f"{server}/generate?{query}")
+    page.get_by_role("button", name="Generate", exact=True).click()
+    expect(page.get_by_role("button", name="All images (ZIP)")).to_be_visible()
+
+
+def download(page, name):
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name=name).click()
+    return waiting.value.path()
+
+
+def test_classes_with_and_without_guidance_and_the_files(page, server):
+    generate(page, server, "model=class&steps=4&images=3")
+    table = page.get_by_role("table", name="Generated images")
+    expect(table.get_by_role("rowheader")).to_have_text(["circles", "squares"])
+    pictures = table.get_by_role("img")
+    expect(pictures).to_have_count(4)
+    assert pictures.first.evaluate("image => getComputedStyle(image).imageRendering") == "pixelated"
+    sample = pictures.first.get_attribute("src")
+    page.get_by_role("slider").last.press("Home")
+    expect(pictures.first).not_to_have_attribute("src", sample)  # the noise
+    with zipfile.ZipFile(download(page, "All images (ZIP)")) as archive:
+        assert sum(name.endswith(".png") for name in archive.namelist()) == 4 * (3 + 1)
+    assert Image.open(io.BytesIO(download(page, "Denoising (GIF)").read_bytes())).n_frames == 5
+
+
+def test_a_new_prompt_replaces_the_old_one_and_the_address_keeps_it(page, server):
+    generate(page, server, "model=text&steps=200&images=16&vary=Guidance scales")
+    prompts = page.get_by_role("textbox", name="Prompts, one a line")
+    prompts.fill("a circle\na green square")
+    prompts.press("Control+Enter")
+    page.get_by_role("button", name="Generate", exact=True).click()
+    table = page.get_by_role("table", name="Generated images")
+    expect(table.get_by_role("rowheader")).to_have_text(["a circle", "a green square"])
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("Cancelled.")).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("textbox", name="Prompts, one a line")).to_have_value("a circle\na green square")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_screenshots(browser, server, scheme, width):
+    """Tables and attention maps in both themes, wide and narrow; nothing is wider than the screen."""
+    with screen(browser, scheme, width) as page:
+        generate(page, server, "model=text&steps=4&vary=Guidance scales")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.screenshot(path=ARTIFACTS / f"generate-table-{scheme}-{width}.png", full_page=True)
+        page.goto(f"{server}/reverse?model=text&steps=4&prompt=a large circle on a dark background")
+        page.get_by_role("button", name="Denoise").click()
+        table = page.get_by_role("table", name="Cross-attention")
+        table.scroll_into_view_if_needed()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.screenshot(path=ARTIFACTS / f"attention-{scheme}-{width}.png")

@@ -1,0 +1,152 @@
+"""The logic of the Generate page, without a browser."""
+
+import io
+import json
+import shutil
+import time
+import zipfile
+from functools import partial
+
+import numpy as np
+import pytest
+from opening import open_app
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from pages.components.condition_table import table_gif
+from pages.components.generation import comparison_zip
+from pages.components.picture_table import picture_table
+from pipelines.differences import noise_levels
+from pipelines.images import read_request
+
+open_page = partial(open_app, "generate")
+
+
+@pytest.fixture(autouse=True)
+def runs(class_run, text_run, tmp_path, monkeypatch):
+    """A small class model and a small text model are at hand."""
+    for run in (class_run, text_run):
+        (tmp_path / run.name).symlink_to(run.path)
+    monkeypatch.setattr("pipelines.runs.PRIVATE", tmp_path)
+
+
+def generate(app: AppTest) -> AppTest:
+    """Press Generate, and look again when all is done."""
+    next(button for button in app.button if button.label == "Generate").click().run()
+    assert not app.exception
+    if "table" in app.session_state:
+        deadline = time.monotonic() + 120
+        while app.session_state["table"][1].active:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        app.run()
+    return app
+
+
+def cells(app: AppTest):
+    return app.session_state["table"][1].columns
+
+
+def html(app: AppTest) -> str:
+    return "".join(element.proto.body for element in app.get("html"))
+
+
+def test_every_class_with_and_without_guidance():
+    app = generate(open_page(model="class", steps=3, images=2, guidance=3))
+    table, comparison = app.session_state["table"]
+    assert table.rows == ["circles", "squares"]
+    assert [(cell.request.label, cell.request.guidance) for cell in cells(app)] == [
+        ("circles", 1.0), ("circles", 3.0), ("squares", 1.0), ("squares", 3.0),
+    ]  # fmt: skip
+    assert {(cell.request.seed, cell.request.num_images, cell.request.steps) for cell in cells(app)} == {(0, 2, 3)}
+    noise = [cell.frames[0].x for cell in cells(app)]
+    assert all(np.array_equal(noise[0], other) for other in noise), "the same noise everywhere"
+    assert comparison.status == "done"
+    assert html(app).count("<img") == 4
+    assert any("8 images · 4 network calls an image" in caption.value for caption in app.caption)
+
+
+def test_prompts_by_guidance_scales_and_what_to_lead_away_from():
+    prompts = "a circle\n\n  a square \na circle"
+    app = generate(open_page(model="text", prompts=prompts, vary="Guidance scales", steps=2, images=1, negative="dark"))
+    table, _ = app.session_state["table"]
+    assert table.rows == ["a circle", "a square"]
+    assert table.columns == ["guidance 1", "guidance 2", "guidance 4", "guidance 8"]
+    assert [cell.request.guidance for cell in cells(app)] == 2 * [1, 2, 4, 8]
+    assert [cell.request.prompt for cell in cells(app)] == 4 * [("a circle",)] + 4 * [("a square",)]
+    assert {cell.request.negative_prompt for cell in cells(app)} == {"dark"}
+
+
+def test_prompts_by_models(text_run, tmp_path):
+    shutil.copytree(text_run.path, tmp_path / "twin")
+    app = generate(open_page(model="text", vary="Models", models=["text", "twin"], steps=2, images=1))
+    table, _ = app.session_state["table"]
+    assert table.columns == ["text", "twin"]
+    assert {cell.run.name for cell in cells(app)} == {"text", "twin"}
+    assert np.array_equal(cells(app)[0].frames[-1].x, cells(app)[1].frames[-1].x)
+    assert "Models" not in open_page(model="class").get("button_group")[0].options, "no other model takes these classes"
+
+
+def test_a_gallery_has_one_column():
+    app = generate(open_page(model="class", vary="Guided only", steps=2, images=5, guidance=2))
+    assert [cell.request.guidance for cell in cells(app)] == [2, 2]
+    assert 'role="columnheader"' not in html(app)
+
+
+@pytest.mark.filterwarnings("ignore:the prompt")
+def test_a_long_prompt_is_cut_with_a_note_and_its_row_has_a_short_name():
+    app = generate(open_page(model="text", prompts=" ".join(map(str, range(60))), steps=1, images=1))
+    assert any("words are lost: 30, 31" in warning.value for warning in app.warning)
+    table, _ = app.session_state["table"]
+    assert len(table.rows[0]) <= 120
+
+
+@pytest.mark.parametrize("prompts", ["", "🌸👟", "صورة حذاء", "<b>bold</b> &amp; 'quoted'"])
+def test_odd_prompts_are_prompts_too(prompts):
+    app = generate(open_page(model="text", prompts=prompts, steps=1, images=1))
+    assert app.session_state["table"][1].status == "done"
+    assert "<b>" not in html(app)
+
+
+def test_too_much_and_too_little_are_told():
+    app = open_page(model="class", images=64, vary="Guidance scales")
+    assert "512 images" in app.warning[0].value
+    assert next(button for button in app.button if button.label == "Generate").disabled
+    app.multiselect(key="classes").set_value([]).run()
+    assert "at least one class" in app.warning[0].value
+
+
+def test_without_conditional_models_it_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipelines.runs.PRIVATE", tmp_path / "none")
+    monkeypatch.setattr("pipelines.runs.PUBLISHED", tmp_path / "none")
+    app = open_page()
+    assert "Train page" in app.info[0].value
+    assert not app.button
+
+
+def test_downloads():
+    app = generate(open_page(model="class", steps=3, images=2))
+    table, comparison = app.session_state["table"]
+    with zipfile.ZipFile(io.BytesIO(comparison_zip(table.names, comparison))) as archive:
+        names = archive.namelist()
+        assert "1-circles-guidance-1-the-model-as-it-is/00001.png" in names
+        requests = json.loads(archive.read("request.json"))
+        for number, cell in enumerate(cells(app)):
+            folder = list(requests)[number]
+            file = io.BytesIO(archive.read(f"{folder}/00000.png"))
+            assert np.array_equal(np.asarray(Image.open(file)), cell.frames[-1].x[0])
+            assert read_request(file)["request"]["label"] == cell.request.label
+    gif = Image.open(io.BytesIO(table_gif(table, comparison, "x", noise_levels(comparison.columns))))
+    assert gif.n_frames == 4
+
+
+def test_the_same_again_is_there_at_once():
+    app = generate(open_page(model="class", steps=2, images=2))
+    before = [cell.frames[-1].x for cell in cells(app)]
+    again = generate(open_page(model="class", steps=2, images=2))
+    assert all(one is cell.frames[-1].x for one, cell in zip(before, cells(again), strict=True))
+
+
+def test_a_table_of_pictures_refuses_a_torn_row():
+    with pytest.raises(ValueError, match="row 'a' has 1 pictures for 2 columns"):
+        picture_table(["x", "y"], [("a", [np.zeros((2, 2, 1), np.uint8)])], "test")
