@@ -168,7 +168,8 @@ def trajectory(
     change = attention = None
     if influences:  # there is none in the sample
         change, attention = (np.stack([*part, np.zeros_like(part[0])]) for part in zip(*influences, strict=True))
-    return Trajectory(*columns, change=change, attention=attention, words=tuple(word.text for word in words))
+    told = tuple(word.text for word in words)
+    return Trajectory(*columns, change=change, attention=attention, words=told)  # type: ignore[misc]
 
 
 def _level(model: LoadedModel, timestep: float) -> tuple[float, float]:
