@@ -1,1 +1,1 @@
-"""Speed beside diffusers, measured: ``python -m benchmarks.sampling`` and ``python -m benchmarks.training``."""
+"""What is claimed, measured: ``python -m benchmarks.sampling`` and so on; see README.md."""

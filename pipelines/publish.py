@@ -44,13 +44,19 @@ def training_command(config: RunConfig, name: str) -> str:
 def _flags(config: Any, default: Any) -> Iterator[str]:
     for field in fields(config):
         value, usual = getattr(config, field.name), getattr(default, field.name)
-        if field.name in ("image_shape", "versions", "classes", "text_dim", "examples"):  # read from the data
+        if field.name in ("image_shape", "versions", "classes", "text_dim", "encoder_digest", "examples"):  # read from the data
             continue
         if hasattr(value, "__dataclass_fields__"):
             yield from _flags(value, usual)
         elif value != usual or field.name in ("data", "unet"):
             values = value if isinstance(value, tuple) else (value,)
             yield f"--{field.name.replace('_', '-')} {' '.join(shlex.quote(str(item)) for item in values)}"
+
+
+def _asked(config: RunConfig) -> str:
+    """What to show, for the example of a conditional model."""
+    asked = {"class": "--label all", "text": f"--prompt {shlex.quote((*config.condition.examples, 'something')[0])}"}
+    return f"{asked[config.network.unet]} --guidance 2 " if config.network.conditional else ""
 
 
 def model_card(run: Run, parameters: int) -> str:
@@ -72,7 +78,7 @@ def model_card(run: Run, parameters: int) -> str:
         "## Use",
         "",
         "```",
-        f"python -m pipelines.sample checkpoints/{run.name} --num-images 60 --out samples",
+        f"python -m pipelines.sample checkpoints/{run.name} {_asked(config)}--num-images 60 --out samples",
         "```",
         "",
         "## Training",

@@ -15,7 +15,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-ARGUMENTS = {"pipelines.train": "Train", "pipelines.sample": "Sample"}
+ARGUMENTS = {
+    "pipelines.train": "Train",
+    "pipelines.sample": "Sample",
+    "pipelines.publish": "Publish",
+    "pipelines.classifier": "TrainClassifier",
+}
 
 
 @dataclass(frozen=True)

@@ -52,3 +52,19 @@ def test_the_recorded_command_gives_the_same_configuration(config):
     words = shlex.split(training_command(config, "x"))
     parsed = tyro.cli(Train, args=words[3:], config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff))
     assert parsed.config == config
+
+
+@pytest.mark.parametrize("kind", ["class", "text"])
+def test_the_card_of_a_conditional_model_says_how_to_ask(class_run, text_run, command, tmp_path, monkeypatch, kind):
+    """Its commands parse as they stand, and the one for sampling runs."""
+    run = {"class": class_run, "text": text_run}[kind]
+    assert command("pipelines.publish", run.path, tmp_path / "published").code == 0
+    card = (tmp_path / "published" / "README.md").read_text()
+    assert "--encoder-digest" not in card
+    [line] = [line for line in card.splitlines() if line.startswith("python -m pipelines.sample ")]
+    arguments = shlex.split(line)[3:]
+    arguments[0] = tmp_path / "published"
+    arguments[arguments.index("60")] = "2"
+    arguments[arguments.index("samples")] = tmp_path / "samples"
+    done = command("pipelines.sample", *arguments)
+    assert done.code == 0, done.error

@@ -1,0 +1,108 @@
+"""Do conditional models show what they are told? ``python -m benchmarks.agreement``.
+
+A classifier that has never seen a generated image judges samples of class-conditional models (each class) and of
+text-conditional ones (a caption of each class, and prompts that are no caption at all).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+import tyro
+from scipy.stats import binomtest
+from torch import Tensor
+from tqdm import tqdm
+
+from pipelines.captions import captions_for
+from pipelines.classifier import LoadedClassifier, load_classifier
+from pipelines.model import LoadedModel, load_model
+from pipelines.runs import ROOT
+from pipelines.sample import SamplingRequest, sample
+
+from .timing import machine, table
+
+# Prompts that training never showed, and the class of FashionMNIST that a person would expect.
+UNSEEN = {
+    "boots": "Ankle boot",
+    "a handbag": "Bag",
+    "running shoe": "Sneaker",
+    "jeans": "Trouser",
+    "a sweater": "Pullover",
+    "an evening gown": "Dress",
+    "flip-flops": "Sandal",
+    "a winter jacket": "Coat",
+    "a tee": "T-shirt/top",
+    "a blouse": "Shirt",
+}
+TEMPLATE = "a photo of a {}"
+CHUNK = 50  # images of one network call
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Judge samples of conditional models with a classifier."""
+
+    models: tuple[str, ...] = ("checkpoints/fashion-class", "checkpoints/fashion-text")
+    """Runs that take classes or words."""
+    classifier: Path = ROOT / "classifiers" / "fashion-mnist.safetensors"
+    """What judges."""
+    per_class: int = 100
+    """Images of each class and prompt."""
+    request: tyro.conf.OmitArgPrefixes[SamplingRequest] = field(default_factory=lambda: SamplingRequest(guidance=2.5))
+
+
+def generated(model: LoadedModel, request: SamplingRequest) -> Tensor:
+    """All samples of a request, (N, C, H, W) in [−1, 1]."""
+    parts = []
+    for numbers in torch.arange(request.num_images).split(CHUNK):
+        *_, last = sample(model, request, numbers.tolist())
+        parts.append(last.x.cpu())
+    return torch.cat(parts)
+
+
+def questions(model: LoadedModel, classes: tuple[str, ...]) -> Iterator[tuple[str, str, dict[str, object]]]:
+    """What to ask a model for: in words, the class that is expected, and the fields of a request."""
+    if model.config.network.unet == "class":
+        for name in classes:
+            yield name, name, {"label": name}
+        return
+    for name, [caption] in zip(classes, captions_for(list(classes), [TEMPLATE]), strict=True):
+        yield caption, name, {"prompt": (caption,)}
+    for prompt, name in UNSEEN.items():
+        if name in classes:
+            yield prompt, name, {"prompt": (prompt,)}
+
+
+def judged(model: LoadedModel, judge: LoadedClassifier, request: SamplingRequest) -> Iterator[tuple[str, str, Tensor]]:
+    """For each question: what was asked for, the class expected, and how many samples each class got."""
+    for asked, name, fields in tqdm(list(questions(model, judge.classes)), desc=model.name, unit="question"):
+        found = judge.classify(generated(model, replace(request, **fields)))  # type: ignore[arg-type]
+        yield asked, name, torch.bincount(found, minlength=len(judge.classes))
+
+
+def main(arguments: Arguments) -> None:
+    """Print Markdown: a table a model."""
+    judge = load_classifier(arguments.classifier)
+    count = arguments.per_class
+    request = replace(arguments.request, num_images=count)
+    print(f"{machine()}\n\nJudge: {arguments.classifier.name}, {judge.accuracy:.2%} of the test images.")
+    for path in arguments.models:
+        model = load_model(path)
+        rows, right, asked_for = [], 0, 0
+        for asked, name, counts in judged(model, judge, request):
+            hits = int(counts[judge.classes.index(name)])
+            seen = [f"{judge.classes[i]} {counts[i] / count:.0%}" for i in counts.argsort(descending=True)[:3] if counts[i]]
+            rows.append((asked, name, f"{hits / count:.0%}", ", ".join(seen)))
+            if asked not in UNSEEN:
+                right, asked_for = right + hits, asked_for + count
+        low, high = binomtest(right, asked_for).proportion_ci(method="wilson")
+        told = f"guidance {request.guidance:g}, {request.steps} steps of {request.sampler}, {count} images a row"
+        print(f"\n**{model.name}** ({told}): {right / asked_for:.1%} recognised ({low:.1%} – {high:.1%})\n")
+        print(table(("asked for", "expected", "recognised", "seen as"), rows))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments, description=__doc__))
