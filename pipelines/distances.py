@@ -1,0 +1,130 @@
+"""How far two sets of images are apart in a feature space, with error bars. Features are (N, D) arrays; no torch needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+Features = NDArray[np.float64]  # (N, D)
+
+NEIGHBOURS = 3  # that span the manifold of precision and recall
+RESAMPLINGS = 200  # of a bootstrap
+Z95 = 1.959964  # standard deviations to either side of the mean that hold 95 % of a normal distribution
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """The images that others are compared with; what only depends on them is computed once.
+
+    Attributes:
+        features: (M, D), M ≥ 2.
+    """
+
+    features: Features
+
+    @cached_property
+    def _mean(self) -> Features:
+        return self.features.mean(0)
+
+    @cached_property
+    def _covariance(self) -> Features:
+        return _covariance(self.features)
+
+    @cached_property
+    def _own_kernel(self) -> float:
+        return _mean_of_pairs(_kernel(self.features, self.features))
+
+    def frechet_distance(self, features: Features) -> float:
+        """|μ − μ_r|² + tr(Σ + Σ_r − 2·(Σ·Σ_r)^½): the FID in Inception's features (Heusel et al. 2017, equation 6).
+
+        It is biased: fewer images give a larger distance, so compare only what was measured with equally many.
+        """
+        mean = np.square(features.mean(0) - self._mean).sum()
+        covariance = _covariance(features)
+        # The eigenvalues of Σ·Σ_r are those of the symmetric Σ^½·Σ_r·Σ^½, which are real and not negative.
+        values, vectors = np.linalg.eigh(covariance)
+        root = vectors * np.sqrt(values.clip(0)) @ vectors.T
+        cross = np.sqrt(np.linalg.eigvalsh(root @ self._covariance @ root).clip(0)).sum()
+        return float(mean + np.trace(covariance) + np.trace(self._covariance) - 2 * cross)
+
+    def kernel_distance(self, features: Features) -> float:
+        """The squared maximum mean discrepancy with the kernel (x·y/D + 1)³, unbiased: KID (Bińkowski et al. 2018, section 4).
+
+        It may fall below 0, where the sets differ by less than chance.
+        """
+        own = _mean_of_pairs(_kernel(features, features))
+        return float(own + self._own_kernel - 2 * _kernel(features, self.features).mean())
+
+
+def _covariance(features: Features) -> Features:
+    return np.atleast_2d(np.cov(features, rowvar=False))
+
+
+def _kernel(a: Features, b: Features) -> Features:
+    return (a @ b.T / a.shape[1] + 1) ** 3
+
+
+def _mean_of_pairs(kernel: Features) -> float:
+    """The mean over all pairs of different images."""
+    count = len(kernel)
+    return float((kernel.sum() - np.trace(kernel)) / (count * (count - 1)))
+
+
+def precision_recall(fake: Features, real: Features, neighbours: int = NEIGHBOURS) -> tuple[float, float]:
+    """The share of fakes among the real, and of the real among the fakes (Kynkäänniemi et al. 2019, equations 1 and 2).
+
+    An image is among others if it is as close to one of them as that one's k-th nearest neighbour among its own kind.
+    """
+    return _share_among(fake, real, neighbours), _share_among(real, fake, neighbours)
+
+
+def _share_among(points: Features, others: Features, neighbours: int) -> float:
+    from sklearn.metrics import pairwise_distances
+    from sklearn.neighbors import NearestNeighbors
+
+    radii = NearestNeighbors().fit(others).kneighbors(n_neighbors=neighbours)[0][:, -1]  # nobody is a neighbour of himself
+    return float((pairwise_distances(points, others) <= radii).any(1).mean())
+
+
+def nearest(points: Features, others: Features) -> tuple[NDArray[np.int64], Features]:
+    """For each point the number of the nearest of ``others``, and how far it is: (N,) and (N,)."""
+    from sklearn.neighbors import NearestNeighbors
+
+    distances, numbers = NearestNeighbors(n_neighbors=1).fit(others).kneighbors(points)
+    return numbers[:, 0], distances[:, 0]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measured figure.
+
+    Attributes:
+        value: as measured.
+        low, high: its 95 % interval.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+def bootstrap(
+    measure: Callable[[NDArray[np.int64]], float], count: int, resamplings: int = RESAMPLINGS, seed: int = 0
+) -> Estimate:
+    """A figure of ``count`` images, and how much it would vary over other images (Efron & Tibshirani 1993, chapter 13).
+
+    The interval is value ± 1.96 bootstrap standard errors. Percentiles would be off-centre: resampled sets hold images twice,
+    which moves distances upwards.
+
+    Args:
+        measure: the figure for the images with these numbers, (count,).
+        seed: of the resampling.
+    """
+    value = measure(np.arange(count))
+    random = np.random.default_rng(seed)
+    error = np.std([measure(random.integers(count, size=count)) for _ in range(resamplings)], ddof=1)
+    return Estimate(value, float(value - Z95 * error), float(value + Z95 * error))

@@ -1,0 +1,110 @@
+"""Distances in feature space: closed forms, and the numbers of libraries that others use."""
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import poly_mmd
+
+from pipelines.distances import Reference, bootstrap, nearest, precision_recall
+
+
+def cloud(count, dim, seed, mean=0.0, scale=1.0):
+    random = np.random.default_rng(seed)
+    mix = np.random.default_rng(99).standard_normal((dim, dim)) / dim**0.5
+    return mean + scale * random.standard_normal((count, dim)) @ mix
+
+
+class AsItIs(torch.nn.Module):
+    """A feature extractor for images that are features already."""
+
+    num_features = 6
+
+    def forward(self, x):
+        return x.flatten(1)
+
+
+def test_frechet_distance_of_gaussians_is_the_closed_form():
+    """In one dimension: (μ_a − μ_b)² + (σ_a − σ_b)²."""
+    a, b = cloud(400, 1, 0, 1.0, 2.0), cloud(300, 1, 1, -0.5, 0.5)
+    expected = (a.mean() - b.mean()) ** 2 + (a.std(ddof=1) - b.std(ddof=1)) ** 2
+    assert Reference(b).frechet_distance(a) == pytest.approx(expected, rel=1e-9)
+
+
+def test_frechet_distance_agrees_with_scipy_and_torchmetrics():
+    a, b = cloud(200, 6, 0), cloud(150, 6, 1, 0.3, 1.5)
+    found = Reference(b).frechet_distance(a)
+    cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    root = scipy.linalg.sqrtm(cov_a @ cov_b).real
+    expected = np.square(a.mean(0) - b.mean(0)).sum() + np.trace(cov_a + cov_b - 2 * root)
+    assert found == pytest.approx(expected, rel=1e-6)
+    metric = FrechetInceptionDistance(feature=AsItIs(), normalize=True, input_img_size=(1, 1, 6)).set_dtype(torch.float64)
+    for part, real in ((b, True), (a, False)):
+        metric.update(torch.from_numpy(part), real=real)
+    assert found == pytest.approx(metric.compute().item(), rel=1e-4)
+
+
+def test_fewer_images_than_features():
+    a, b = cloud(20, 50, 0), cloud(30, 50, 1)
+    assert np.isfinite(Reference(b).frechet_distance(a))
+    assert Reference(a).frechet_distance(a) == pytest.approx(0, abs=1e-4)
+
+
+def test_kernel_distance_agrees_with_torchmetrics():
+    a, b = cloud(120, 6, 0), cloud(120, 6, 1, 0.3)
+    parts = [torch.from_numpy(x) for x in (a, b)]
+    assert Reference(b).kernel_distance(a) == pytest.approx(poly_mmd(*parts).item(), rel=1e-6)
+
+
+def test_kernel_distance_of_the_same_kind_is_0_on_average():
+    found = [Reference(cloud(100, 4, seed)).kernel_distance(cloud(100, 4, 1000 + seed)) for seed in range(60)]
+    assert abs(np.mean(found)) < 3 * np.std(found) / len(found) ** 0.5
+    assert min(found) < 0
+
+
+def test_precision_and_recall():
+    real = cloud(300, 3, 0)
+    assert precision_recall(real, real) == (1, 1)
+    assert precision_recall(real + 100, real) == (0, 0)
+    few = real[np.linalg.norm(real, axis=1).argsort()[:20]] + 1e-6  # true to life, but all alike
+    precision, recall = precision_recall(few, real)
+    assert precision == 1
+    assert recall < 0.7
+
+
+def test_precision_is_the_definition():
+    fake, real = cloud(40, 3, 0, scale=1.5), cloud(50, 3, 1)
+    distance = np.linalg.norm(real[:, None] - real, axis=-1)
+    radius = np.sort(distance, axis=1)[:, 3]  # the first is the point itself
+    expected = (np.linalg.norm(fake[:, None] - real, axis=-1) <= radius).any(1).mean()
+    assert precision_recall(fake, real)[0] == pytest.approx(expected)
+
+
+def test_nearest():
+    points, others = cloud(30, 4, 0), cloud(50, 4, 1)
+    distance = np.linalg.norm(points[:, None] - others, axis=-1)
+    numbers, distances = nearest(points, others)
+    assert np.array_equal(numbers, distance.argmin(1))
+    np.testing.assert_allclose(distances, distance.min(1))
+
+
+def test_the_interval_of_a_mean_is_that_of_statistics():
+    values = np.random.default_rng(0).standard_normal(500)
+    found = bootstrap(lambda rows: float(values[rows].mean()), 500, resamplings=2000)
+    half = 1.96 * values.std(ddof=1) / 500**0.5
+    assert found.value == values.mean()
+    assert found.high - found.value == pytest.approx(half, rel=0.06)
+    assert found.value - found.low == pytest.approx(found.high - found.value)
+
+
+def test_the_interval_holds_the_true_frechet_distance_of_as_many_images():
+    """Over and over other samples, 95 % of the time, give or take."""
+    reference = Reference(cloud(2000, 3, 7))
+    drawn = [cloud(150, 3, seed, 0.1) for seed in range(60)]
+    typical = np.mean([reference.frechet_distance(part) for part in drawn])
+    held = 0
+    for part in drawn:
+        found = bootstrap(lambda rows, part=part: reference.frechet_distance(part[rows]), 150, resamplings=60)
+        held += found.low <= typical <= found.high
+    assert held >= 50
