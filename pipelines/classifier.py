@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -70,12 +70,14 @@ class LoadedClassifier:
         network: on its device, in evaluation mode, without gradients.
         classes: their names, in the order of their numbers.
         image_shape: (C, H, W) of the images it knows.
+        data: the name of the dataset that it knows.
         accuracy: on the test images of its data.
     """
 
     network: Classifier
     classes: tuple[str, ...]
     image_shape: tuple[int, int, int]
+    data: str
     accuracy: float
 
     def classify(self, images: Tensor) -> Tensor:
@@ -84,12 +86,22 @@ class LoadedClassifier:
         Raises:
             ValueError: images of another shape.
         """
+        return self._over_parts(self.network, images).argmax(1)
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the last layer sees: (B, C, H, W) in [−1, 1] -> (B, D) float32 on the CPU.
+
+        Raises:
+            ValueError: images of another shape.
+        """
+        return self._over_parts(self.network.features, images)
+
+    def _over_parts(self, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         if tuple(images.shape[1:]) != self.image_shape:
             raise ValueError(f"images of shape {tuple(images.shape[1:])}: this classifier knows {self.image_shape}")
         device = self.network.head.weight.device
         with torch.no_grad():
-            parts = [self.network(part.to(device).float()).argmax(1).cpu() for part in images.split(AT_ONCE)]
-        return torch.cat(parts)
+            return torch.cat([function(part.to(device).float()).cpu() for part in images.split(AT_ONCE)])
 
 
 def load_classifier(path: str | Path, device: torch.device | str | None = None) -> LoadedClassifier:
@@ -103,7 +115,8 @@ def load_classifier(path: str | Path, device: torch.device | str | None = None) 
         known = json.loads(metadata[METADATA_KEY])
         network = Classifier(known["image_shape"][0], len(known["classes"]), known["channels"])
         network.load_state_dict(weights)
-        about = tuple(known["classes"]), tuple(known["image_shape"]), float(known["accuracy"])
+        data = Path(known["training"]["data"]["data"]).name
+        about = tuple(known["classes"]), tuple(known["image_shape"]), data, float(known["accuracy"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} is not a classifier: make one with `python -m pipelines.classifier`") from error
     network = network.to(device or best_device()).float().eval().requires_grad_(False)
@@ -164,7 +177,7 @@ def main(arguments: TrainClassifier) -> int:
         optimizer.zero_grad()
     network = network.eval().requires_grad_(False)
     image_channels, height, width = train.images.shape[1:]
-    judge = LoadedClassifier(network, condition.classes, (image_channels, height, width), accuracy=math.nan)
+    judge = LoadedClassifier(network, condition.classes, (image_channels, height, width), data.data, accuracy=math.nan)
     right = judge.classify(test.images.float() / 127.5 - 1) == hidden.labels
     accuracy = right.double().mean().item()
     made = {

@@ -20,6 +20,7 @@ ARGUMENTS = {
     "pipelines.sample": "Sample",
     "pipelines.publish": "Publish",
     "pipelines.classifier": "TrainClassifier",
+    "pipelines.evaluate": "Evaluate",
 }
 
 

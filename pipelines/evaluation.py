@@ -1,0 +1,103 @@
+"""What has been measured of a run: evaluation.json, and the tables that pages and reports show."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from .runs import Run, write_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EVALUATION = "evaluation.json"
+ESTIMATES = ("frechet_distance", "kernel_distance", "precision", "recall", "agreement", "closer_than_held_out")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One measurement.
+
+    Attributes:
+        kind: "loss", "likelihood" or "samples".
+        asked: what determines it, besides the weights; JSON values.
+        found: what came out; JSON values.
+    """
+
+    kind: str
+    asked: dict[str, Any]
+    found: dict[str, Any]
+
+
+class Evaluation:
+    """The results of one run's weights, kept in its folder; a result is there as soon as it has been measured.
+
+    Args:
+        run: whose. Results of weights that have been replaced since are not read, and go with the next one written.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.results: list[Result] = []
+        try:
+            stored = json.loads(self.path.read_bytes())
+            if stored["fingerprint"] == run.fingerprint:
+                self.results = [Result(**result) for result in stored["results"]]
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{self.path} is damaged ({error}): delete it, and evaluate again") from error
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.run.model_path.with_name(EVALUATION)
+
+    def find(self, kind: str, asked: Mapping[str, Any]) -> Result | None:
+        """The result of the same measurement, if it has been made."""
+        wanted = json.loads(json.dumps(asked))
+        return next((result for result in self.results if result.kind == kind and result.asked == wanted), None)
+
+    def add(self, kind: str, asked: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+        """Keep a result, and write the file."""
+        result = Result(kind, *(json.loads(json.dumps(part)) for part in (asked, found)))
+        self.results = [*self.results, result]
+        stored = {"fingerprint": self.run.fingerprint, "results": [vars(result) for result in self.results]}
+        write_text(self.path, json.dumps(stored, indent=1) + "\n")
+
+    def of_kind(self, kind: str) -> list[Result]:
+        """All results of that kind, oldest first."""
+        return [result for result in self.results if result.kind == kind]
+
+
+def samples_table(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
+    """What samples were found to be, a row a request; each figure with its interval and its real-against-real floor.
+
+    Columns: run, sampler, steps, guidance, network_calls, seconds (an image), images, seed, features; for each figure F of
+    ESTIMATES F, F_low, F_high and F_floor (NaN where it does not apply).
+    """
+    rows = []
+    for evaluation in evaluations:
+        for result in evaluation.of_kind("samples"):
+            request, found = result.asked["request"], result.found
+            row: dict[str, Any] = {"run": evaluation.run.name}
+            row |= {name: request[name] for name in ("sampler", "steps", "guidance", "seed")}
+            row |= {"images": request["num_images"], "features": result.asked["features"]}
+            row |= {name: found[name] for name in ("network_calls", "seconds")}
+            for name in ESTIMATES:
+                estimate = found["figures"].get(name, {})
+                row |= {name: estimate.get("value"), f"{name}_low": estimate.get("low"), f"{name}_high": estimate.get("high")}
+                row[f"{name}_floor"] = found["floor"].get(name, {}).get("value")
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def pareto_front(table: pd.DataFrame, cost: str, figure: str) -> pd.DataFrame:
+    """The rows that no other row beats in both columns, where smaller is better; by rising cost."""
+    ordered = table.dropna(subset=[cost, figure]).sort_values([cost, figure])
+    best = ordered[figure].cummin()
+    return ordered[(ordered[figure] == best) & (best != best.shift())]

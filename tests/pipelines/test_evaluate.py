@@ -1,0 +1,130 @@
+"""Measuring runs: figures with intervals and floors, kept one by one, and equal to what they stand for."""
+
+import math
+
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from pipelines.evaluation import ESTIMATES, Evaluation, pareto_front, samples_table
+from pipelines.runs import Run
+from pipelines.sample import load_model
+
+QUICK = ("--num-images", 30, "--reference-images", 30, "--held-out-images", 10, "--likelihood-images", 2)
+
+
+@pytest.fixture(scope="session")
+def judge(image_folder, tmp_path_factory):
+    from pipelines.classifier import TrainClassifier, main
+    from pipelines.config import DataConfig
+
+    out = tmp_path_factory.mktemp("classifiers") / "shapes.safetensors"
+    data = DataConfig(data=str(image_folder), image_size=8)
+    assert main(TrainClassifier(out, data, channels=(8, 16), epochs=20, batch_size=16)) == 0
+    return out
+
+
+@pytest.fixture
+def evaluate(command, judge):
+    """Evaluates quickly; the outcome."""
+
+    def run_it(*arguments):
+        done = command("pipelines.evaluate", *arguments, "--features", judge, *QUICK)
+        assert done.code == 0, done.error
+        return done
+
+    return run_it
+
+
+def test_everything_is_measured_once_and_kept(evaluate, copied_run):
+    said = evaluate(copied_run.path, "--steps", 2, 4, "--likelihood-steps", 20).output
+    assert "bits per dimension" in said
+    assert "real against real" in said
+    evaluation = Evaluation(copied_run)
+    assert [result.kind for result in evaluation.results] == ["loss", "likelihood", "samples", "samples"]
+    again = evaluate(copied_run.path, "--steps", 2, 4, 3, "--likelihood-steps", 20).output
+    assert again.count("known already") == 4
+    assert len(Evaluation(copied_run).results) == 5
+    assert Image.open(copied_run.path / "evaluation-neighbours.png").size[0] > 8 * 12
+
+
+def test_every_figure_has_an_interval_and_a_floor(evaluate, copied_run):
+    evaluate(copied_run.path, "--steps", 4, "--samplers", "ddim", "heun")
+    table = samples_table([Evaluation(copied_run)])
+    assert list(table["sampler"]) == ["ddim", "heun"]
+    assert table["network_calls"][0] == 4 < table["network_calls"][1]
+    for name in set(ESTIMATES) - {"agreement"}:
+        assert (table[f"{name}_low"] <= table[name]).all()
+        assert (table[name] <= table[f"{name}_high"]).all()
+        assert table[f"{name}_floor"].notna().all()
+    assert (table["frechet_distance"] > table["frechet_distance_floor"]).all(), "a model of 24 steps is worse than the real"
+    assert table["agreement"].isna().all()
+
+
+@pytest.mark.parametrize("kind", ["class", "text"])
+def test_conditional_models_are_asked_for_every_class(evaluate, class_run, text_run, kind):
+    run = {"class": class_run, "text": text_run}[kind]
+    evaluate(run.path, "--steps", 2, "--guidance", 3)
+    result = Evaluation(run).of_kind("samples")[-1]
+    request = result.asked["request"]
+    assert request["guidance"] == 3
+    assert request["label"] == "all" or request["prompt"] == ["a photo of a circles", "a photo of a squares"]
+    assert 0 <= result.found["figures"]["agreement"]["value"] <= 1
+
+
+def test_the_loss_is_that_of_validation(evaluate, train, tmp_path):
+    """For a network that predicts v, whose loss has uniform weights."""
+    run = train(tmp_path / "run", steps=24)
+    evaluate(run.path, "--steps", 1)
+    [loss] = Evaluation(run).of_kind("loss")
+    assert loss.found["whole"]["low"] < run.metrics()["val_loss"].iloc[-1] < loss.found["whole"]["high"]
+    assert len(loss.found["mean"]) == 20
+    assert all(low < mean < high for low, mean, high in zip(*(loss.found[key] for key in ("low", "mean", "high")), strict=True))
+
+
+def test_the_bound_is_the_sum_of_its_terms(evaluate, copied_run):
+    evaluate(copied_run.path, "--steps", 1, "--likelihood-steps", 30)
+    [result] = Evaluation(copied_run).of_kind("likelihood")
+    found = result.found
+    assert found["prior"] + sum(found["steps"]) + found["decoder"] == pytest.approx(found["total"]["value"])
+    assert len(found["steps"]) == 29
+    assert result.asked["steps"] == 30
+
+
+def test_other_weights_have_other_results(evaluate, copied_run):
+    evaluate(copied_run.path, "--steps", 1, "--likelihood-steps", 5)
+    network = load_model(copied_run, dtype=torch.float32).denoiser.network
+    weights = {name: tensor * 1.01 for name, tensor in network.state_dict().items()}
+    copied_run.write_model(weights, copied_run.config)
+    assert Evaluation(Run(copied_run.path)).results == []
+
+
+def test_a_damaged_file_is_told(copied_run):
+    (copied_run.path / "evaluation.json").write_text("{")
+    with pytest.raises(ValueError, match="damaged"):
+        Evaluation(copied_run)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((), "no run given"),
+        (("nowhere",), "no run at"),
+        (("RUN",), "no classifier knows shapes images of 3×8×8"),
+        (("RUN", "--num-images", 1), "num_images=1"),
+        (("RUN", "--features", "JUDGE", "--samplers", "nope"), "unknown sampler 'nope'"),
+        (("RUN", "--features", "JUDGE", "--steps", 5000), "5000"),
+        (("RUN", "--features", "RUN/model.safetensors"), "is not a classifier"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(command, copied_run, judge, arguments, sentence):
+    named = [str(part).replace("RUN", str(copied_run.path)).replace("JUDGE", str(judge)) for part in arguments]
+    limits = [] if not arguments or "--num-images" in named else list(map(str, QUICK))
+    assert sentence in command("pipelines.evaluate", *named, *limits).refused_in_one_sentence()
+
+
+def test_the_pareto_front():
+    table = pd.DataFrame({"cost": [5, 1, 3, 2, 3, math.nan], "figure": [1.0, 9.0, 4.0, 9.5, 3.0, 0.0]})
+    front = pareto_front(table, "cost", "figure")
+    assert front[["cost", "figure"]].to_numpy().tolist() == [[1, 9], [3, 3], [5, 1]]
