@@ -21,7 +21,7 @@ from tyro.conf import Positional
 
 from .command_line import DONE, run_command
 from .distances import Estimate, Features, Reference, bootstrap, nearest, precision_recall
-from .evaluation import Evaluation
+from .evaluation import NEIGHBOURS_PICTURE, Evaluation
 from .images import montage, png_bytes, to_uint8
 from .runs import ROOT, atomic, find_run
 from .sample import SamplingRequest, load_model, sample
@@ -40,7 +40,6 @@ CLOSEST = 0.05  # the share of held-out images that count as close to a training
 PAIRS = 12  # samples shown beside their nearest training image
 BINS = 20  # of the loss by timestep
 LEAST = {"num_images": 10, "reference_images": 10, "held_out_images": 10, "likelihood_steps": 2, "batch_size": 1}
-NEIGHBOURS_PICTURE = "evaluation-neighbours.png"
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 EVALUATION = "evaluation.json"
+NEIGHBOURS_PICTURE = "evaluation-neighbours.png"  # samples above their nearest training images
 ESTIMATES = ("frechet_distance", "kernel_distance", "precision", "recall", "agreement", "closer_than_held_out")
 
 

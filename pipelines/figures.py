@@ -52,7 +52,7 @@ def line_styles(runs: Sequence[str], groups: Mapping[str, str] | None = None) ->
     return styles
 
 
-def _styled(figure: go.Figure, height: int, *zoom: object) -> go.Figure:
+def styled(figure: go.Figure, height: int, *zoom: object) -> go.Figure:
     """The looks that all figures share; the legend grows upwards, away from the plot.
 
     Args:
@@ -69,7 +69,7 @@ def _styled(figure: go.Figure, height: int, *zoom: object) -> go.Figure:
     return figure
 
 
-def _titles_left(figure: go.Figure) -> None:
+def titles_left(figure: go.Figure) -> None:
     """Move the titles of subplots from the middle to the left edge."""
     figure.update_annotations(x=0, xanchor="left", font={"size": 14})
 
@@ -197,8 +197,8 @@ def training_curves(
         figure.update_yaxes(type=scale, tickformat="~g", nticks=6, row=row, col=1)
     figure.update_xaxes(type="log" if "x" in log else "linear", showticklabels=True)
     figure.update_xaxes(title=AXES[axis], row=rows, col=1)
-    _titles_left(figure)
-    _styled(figure, total + 120, quantities, axis, sorted(log))
+    titles_left(figure)
+    styled(figure, total + 120, quantities, axis, sorted(log))
     figure.update_layout(hovermode="x unified", showlegend=True, legend={"y": 1 + 30 / total})  # above the first title
     return figure
 
@@ -215,7 +215,7 @@ def loss_by_timestep(
         figure.add_scatter(x=middles, y=list(losses), name=name, uid=name, line=styles[name] | {"shape": "hvh"})
     figure.update_xaxes(title="Timestep t (0 is nearly clean)")
     figure.update_yaxes(title="Validation loss", type="log", tickformat="~g", nticks=6)
-    _styled(figure, 340, "timesteps")
+    styled(figure, 340, "timesteps")
     figure.update_layout(showlegend=True)
     return figure
 
@@ -277,8 +277,8 @@ def loss_heat_maps(
     figure.update_xaxes(type="log" if "x" in log else "linear", showticklabels=True)
     figure.update_xaxes(title=AXES[axis], row=len(runs), col=1)
     figure.update_yaxes(title="Timestep t", nticks=5)
-    _titles_left(figure)
-    _styled(figure, total + 130, list(runs), axis, sorted(log))
+    titles_left(figure)
+    styled(figure, total + 130, list(runs), axis, sorted(log))
     figure.update_layout(
         hovermode="closest",
         coloraxis={
@@ -339,7 +339,7 @@ def schedule_curves(schedules: Mapping[str, Mapping[str, NDArray[np.float64]]], 
     figure.update_xaxes(title="Timestep t", row=rows)
     figure.update_xaxes(range=[-15, len(y) + 14])
     figure.update_annotations(font={"size": 14})
-    _styled(figure, 260 * rows + 60, "schedules")
+    styled(figure, 260 * rows + 60, "schedules")
     figure.update_layout(legend={"y": 1.02 + 30 / (260 * rows)})  # above the titles
     return figure
 
@@ -363,7 +363,7 @@ def pixel_histograms(values: Mapping[str, NDArray[np.float32]]) -> go.Figure:
     figure.update_xaxes(title="Pixel value", range=[-4, 4])
     figure.update_yaxes(range=[0, 1])
     figure.update_annotations(font={"size": 12})
-    _styled(figure, 270, "pixels")
+    styled(figure, 270, "pixels")
     figure.update_layout(bargap=0, legend={"y": 1.28})  # above the titles
     return figure
 
@@ -385,7 +385,7 @@ def step_lengths(moved: Mapping[str, NDArray[np.float64]], marked: int | None = 
     longest = max(map(len, moved.values()))
     figure.update_xaxes(title="steps taken: from noise to sample", range=[-0.03 * longest, 1.03 * longest])
     figure.update_yaxes(title="RMS change of a pixel", rangemode="tozero")
-    return _styled(figure, 300)
+    return styled(figure, 300)
 
 
 def column_distances(tables: Mapping[str, pd.DataFrame], marked: float | None = None) -> go.Figure:
@@ -427,4 +427,4 @@ def column_distances(tables: Mapping[str, pd.DataFrame], marked: float | None = 
     figure.update_xaxes(title="log-SNR", tickvals=values, ticktext=names, tickangle=0)
     for place, quantity in enumerate(("MSE", "SSIM"), start=1):
         figure.update_yaxes(title=quantity, rangemode="tozero", row=1, col=place)
-    return _styled(figure, 330)
+    return styled(figure, 330)

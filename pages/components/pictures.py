@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import streamlit as st
+from PIL import Image
 from plotly.colors import sample_colorscale, unlabel_rgb
 
 from pipelines.images import Pixels, enlarge, film_strip, montage, png_bytes
@@ -40,6 +42,13 @@ def grid_png(images: Pixels, grey: int, width: int, columns: int | None = None) 
 def show_png(png: bytes, alt: str) -> None:
     """A picture across the place's width."""
     st.image(png, width="stretch", alt=alt, output_format="PNG")  # it would become a JPEG otherwise
+
+
+def show_file(file: Path, alt: str) -> None:
+    """A picture of few pixels across the place's width."""
+    with Image.open(file) as image:
+        pixels = np.atleast_3d(np.asarray(image))
+    show_png(png_bytes(enlarge(pixels, max(1, SHOWN_WIDTH // pixels.shape[1])), compression=QUICK), alt)
 
 
 def show_grid(images: Pixels, alt: str, columns: int | None = None) -> None:

@@ -1,0 +1,98 @@
+"""Evaluate: what has been measured of runs, with intervals, and what real images give."""
+
+import shlex
+
+import streamlit as st
+
+from pages.components import BOUND
+from pages.components.live_figure import live_figure
+from pages.components.pictures import show_file
+from pages.components.runs import runs_by_name, stop_without_runs
+from pipelines.evaluation import NEIGHBOURS_PICTURE, Evaluation, samples_table
+from pipelines.evaluation_figures import (
+    COSTS,
+    FIGURES,
+    bound_terms,
+    loss_bands,
+    newest,
+    quality_against_cost,
+    report,
+)
+
+st.title("Evaluate", anchor=False)
+st.markdown(
+    "How good, at what cost: every figure with its **95 % interval**, and with what **real images** score against real ones."
+)
+
+runs = runs_by_name(with_weights=True)
+stop_without_runs(runs)
+names = st.multiselect("Runs", list(runs), list(runs), wrap=True, key="runs", **BOUND)
+evaluations = {}
+for name in names:
+    try:
+        evaluations[name] = Evaluation(runs[name])
+    except (ValueError, OSError) as error:
+        st.warning(f"{name}: {error}")
+missing = [name for name, evaluation in evaluations.items() if not evaluation.results]
+if missing:
+    st.info(f"Not measured yet: {', '.join(missing)}. This measures them (`--help` tells what else can be):")
+    st.code(shlex.join(["python", "-m", "pipelines.evaluate", *missing]), language="bash", wrap_lines=True)
+measured = [evaluation for evaluation in evaluations.values() if evaluation.results]
+if not measured:
+    st.stop()
+
+table = samples_table(measured)
+if len(table):
+    st.subheader("Quality against cost", anchor=False)
+    with st.container(horizontal=True):
+        known = [name for name in FIGURES if table[name].notna().any()]
+        figure = st.selectbox("Figure", known, format_func=FIGURES.__getitem__, key="figure", width=380, **BOUND)
+        cost = st.segmented_control(
+            "Cost", list(COSTS), default="network_calls", required=True, format_func=COSTS.__getitem__, key="cost", **BOUND
+        )
+    live_figure(quality_against_cost(table, figure, cost), "quality", f"{FIGURES[figure]} over {COSTS[cost].lower()}")
+    features = ", ".join(dict.fromkeys(table["features"]))
+    counts = ", ".join(f"{count:,}" for count in dict.fromkeys(table["images"]))
+    st.caption(
+        f"{counts} samples, compared with training images in the features of the {features}. Bars: 95 % (bootstrap). "
+        "Dotted: held-out images in place of samples, as many where there are as many."
+    )
+    st.dataframe(table, hide_index=True, width="stretch")
+
+losses, bounds = newest(measured, "loss"), newest(measured, "likelihood")
+left, right = st.columns(2, gap="large")
+if losses:
+    with left:
+        st.subheader("Loss by timestep", anchor=False)
+        live_figure(loss_bands(losses), "loss", "Error in v over the timestep, with 95 % bands")
+        st.caption("Held-out images; |x0 − x̂0|²/sigma², which is comparable whatever a network predicts. Bands: 95 %.")
+if bounds:
+    with right:
+        st.subheader("Likelihood", anchor=False)
+        live_figure(bound_terms(bounds), "bound", "Bits per dimension, by the terms of the bound")
+        st.caption("An upper bound on the negative log-likelihood of held-out images; smaller is better.")
+
+for evaluation in measured:
+    picture = evaluation.path.with_name(NEIGHBOURS_PICTURE)
+    if picture.is_file():
+        st.subheader(f"{evaluation.run.name}: copies?", anchor=False)
+        show_file(picture, f"Samples of {evaluation.run.name} above their nearest training images")
+        st.caption("Upper row: the samples nearest to a training image in the features. Lower row: that training image.")
+
+downloads = st.container(horizontal=True)
+downloads.download_button(
+    "Table (CSV)",
+    lambda: table.to_csv(index=False),
+    "noisescope-evaluation.csv",
+    "text/csv",
+    on_click="ignore",
+    icon=":material/table:",
+)
+downloads.download_button(
+    "Report (HTML)",
+    lambda: report(measured),
+    "noisescope-evaluation.html",
+    "text/html",
+    on_click="ignore",
+    icon=":material/description:",
+)

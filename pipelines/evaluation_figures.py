@@ -1,0 +1,125 @@
+"""What has been measured of runs, as plotly figures and as one self-contained report."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from .evaluation import ESTIMATES, NEIGHBOURS_PICTURE, Evaluation, pareto_front, samples_table
+from .figures import DASHES, color, styled
+
+FIGURES = {
+    "frechet_distance": "Fréchet distance",
+    "kernel_distance": "Kernel distance",
+    "precision": "Precision",
+    "recall": "Recall",
+    "agreement": "Agreement with what was asked",
+    "closer_than_held_out": "Closer to training images than 95 % of held-out ones",
+}
+SMALLER_IS_BETTER = ("frechet_distance", "kernel_distance", "closer_than_held_out")
+COSTS = {"network_calls": "Network calls an image", "seconds": "Seconds an image"}
+TERMS = {"prior": "Prior", "steps": "Denoising steps", "decoder": "To 256 levels"}
+
+
+def quality_against_cost(table: pd.DataFrame, figure: str, cost: str) -> go.Figure:
+    """A figure of samples over what they cost, with intervals, the Pareto front and the real-against-real floor.
+
+    Args:
+        table: see :func:`pipelines.evaluation.samples_table`.
+        figure: a key of FIGURES.
+        cost: a key of COSTS.
+    """
+    drawn = go.Figure()
+    shown = table.dropna(subset=[figure])
+    runs = list(dict.fromkeys(shown["run"]))
+    samplers = list(dict.fromkeys(shown["sampler"]))
+    for (run, sampler, guidance), part in shown.groupby(["run", "sampler", "guidance"], sort=False):
+        points = part.sort_values(cost)
+        told = f", guidance {guidance:g}" if shown[shown["run"] == run]["guidance"].nunique() > 1 else ""
+        style = {"color": color(runs.index(run)), "dash": DASHES[samplers.index(sampler) % len(DASHES)]}
+        errors = {"array": points[f"{figure}_high"] - points[figure], "arrayminus": points[figure] - points[f"{figure}_low"]}
+        name = f"{run}, {sampler}{told}"
+        drawn.add_scatter(x=points[cost], y=points[figure], error_y=errors, name=name, mode="lines+markers", line=style)
+    if figure in SMALLER_IS_BETTER and len(shown) > 1:
+        front = pareto_front(shown, cost, figure)
+        line = {"color": "#8A8A8A", "width": 8}
+        drawn.add_scatter(x=front[cost], y=front[figure], name="Pareto front", line=line, opacity=0.35, mode="lines")
+    for floor in sorted(set(shown[f"{figure}_floor"].dropna())):
+        drawn.add_hline(y=floor, line={"dash": "dot", "color": "#8A8A8A"}, annotation_text="real against real")
+    drawn.update_xaxes(title=COSTS[cost], type="log")
+    drawn.update_yaxes(title=FIGURES[figure], rangemode="tozero")
+    return styled(drawn, 420, figure, cost)
+
+
+def loss_bands(losses: Mapping[str, Mapping[str, Any]]) -> go.Figure:
+    """Loss by timestep on held-out images, each run with its 95 % band.
+
+    Args:
+        losses: what was found by the kind "loss", by name.
+    """
+    figure = go.Figure()
+    for number, (name, found) in enumerate(losses.items()):
+        t = np.array(found["timesteps"])
+        around = {"x": np.concatenate([t, t[::-1]]), "y": np.concatenate([found["high"], found["low"][::-1]])}
+        band = {"fill": "toself", "fillcolor": color(number), "opacity": 0.2, "line": {"width": 0}}
+        figure.add_scatter(**around, **band, showlegend=False, hoverinfo="skip", legendgroup=name, mode="lines")
+        figure.add_scatter(x=t, y=found["mean"], name=name, legendgroup=name, line={"color": color(number)})
+    figure.update_xaxes(title="timestep: from image to noise")
+    figure.update_yaxes(title="error in v", type="log")
+    return styled(figure, 380)
+
+
+def bound_terms(bounds: Mapping[str, Mapping[str, Any]]) -> go.Figure:
+    """The bound on the negative log-likelihood in bits per dimension, its three parts on top of each other.
+
+    Args:
+        bounds: what was found by the kind "likelihood", by name.
+    """
+    figure = go.Figure()
+    names = list(bounds)
+    for number, (term, title) in enumerate(TERMS.items()):
+        bits = [float(np.sum(found[term])) for found in bounds.values()]
+        figure.add_bar(y=names, x=bits, name=title, orientation="h", marker={"color": color(number)})
+    ends = [found["total"] for found in bounds.values()]
+    error = {"array": [total["high"] - total["value"] for total in ends], "color": "#8A8A8A"}
+    totals = [total["value"] for total in ends]
+    figure.add_scatter(y=names, x=totals, error_x=error, mode="markers", name="Bound", marker={"color": "#8A8A8A"})
+    figure.update_layout(barmode="stack")
+    figure.update_xaxes(title="bits per dimension")
+    return styled(figure, 150 + 45 * len(names))
+
+
+def report(evaluations: Sequence[Evaluation]) -> str:
+    """All results as one HTML page that needs nothing else."""
+    table = samples_table(evaluations)
+    parts = [f"<h1>{escape(', '.join(evaluation.run.name for evaluation in evaluations))}</h1>"]
+    figures: list[tuple[str, go.Figure]] = []
+    if len(table):
+        measured = [name for name in ESTIMATES if table[name].notna().any()]
+        figures += [(FIGURES[name], quality_against_cost(table, name, "network_calls")) for name in measured]
+    for kind, title, draw in (("loss", "Loss by timestep", loss_bands), ("likelihood", "Likelihood", bound_terms)):
+        found = newest(evaluations, kind)
+        figures += [(title, draw(found))] if found else []
+    for number, (title, figure) in enumerate(figures):
+        parts += [f"<h2>{escape(title)}</h2>", figure.to_html(full_html=False, include_plotlyjs=number == 0)]
+    parts += ["<h2>All figures</h2>", table.to_html(index=False, float_format="{:.4g}".format)]
+    for evaluation in evaluations:
+        picture = evaluation.path.with_name(NEIGHBOURS_PICTURE)
+        if picture.is_file():
+            data = base64.b64encode(picture.read_bytes()).decode()
+            parts.append(f"<h2>{escape(evaluation.run.name)}: the samples nearest to training images, above these</h2>")
+            parts.append(f'<img style="width:100%;image-rendering:pixelated" src="data:image/png;base64,{data}" alt="">')
+    style = "body{font-family:sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem}table{font-size:.8rem}"
+    head = f'<meta charset="utf-8"><title>Noisescope evaluation</title><style>{style}</style>'
+    return f"<!doctype html><html><head>{head}</head><body>{''.join(parts)}</body></html>"
+
+
+def newest(evaluations: Sequence[Evaluation], kind: str) -> dict[str, dict[str, Any]]:
+    """What was last found by a kind of measurement, by the run's name; runs without one are left out."""
+    return {evaluation.run.name: evaluation.of_kind(kind)[-1].found for evaluation in evaluations if evaluation.of_kind(kind)}

@@ -1,0 +1,76 @@
+"""The logic of the Evaluate page, without a browser."""
+
+import shutil
+from functools import partial
+
+import pytest
+from opening import open_app
+
+from pipelines.evaluation import Evaluation
+from pipelines.evaluation_figures import report
+from pipelines.runs import Run
+
+open_page = partial(open_app, "evaluate")
+
+
+def estimate(value, width=0.1):
+    return {"value": value, "low": value - width, "high": value + width}
+
+
+@pytest.fixture
+def measured(tiny_run, tmp_path, monkeypatch):
+    """A run with results, and one without."""
+    monkeypatch.setattr("pipelines.runs.PUBLISHED", tmp_path / "none")
+    monkeypatch.setattr("pipelines.runs.PRIVATE", tmp_path)
+    for name in ("one", "two"):
+        shutil.copytree(tiny_run.path, tmp_path / name)
+    evaluation = Evaluation(Run(tmp_path / "one"))
+    for sampler, steps, distance in (("ddim", 5, 3.0), ("ddim", 20, 1.0), ("heun", 5, 1.5)):
+        request = {"sampler": sampler, "steps": steps, "guidance": 1.0, "seed": 0, "num_images": 100}
+        found = {
+            "network_calls": steps * (1 + (sampler == "heun")),
+            "seconds": 0.01 * steps,
+            "figures": {"frechet_distance": estimate(distance), "recall": estimate(0.5)},
+            "floor": {"frechet_distance": estimate(0.2), "images": 100},
+        }
+        evaluation.add("samples", {"request": request, "features": "shapes classifier", "reference_images": 40}, found)
+    bins = {"timesteps": [0.0, 500.0, 999.0], "mean": [0.3, 0.1, 0.2], "low": [0.2, 0.05, 0.1], "high": [0.4, 0.2, 0.3]}
+    evaluation.add("loss", {"images": 10, "seed": 0}, bins | {"whole": estimate(0.2)})
+    bound = {"total": estimate(4.0), "prior": 0.5, "decoder": 1.0, "timesteps": [2.0, 1.0], "steps": [1.5, 1.0]}
+    evaluation.add("likelihood", {"images": 2, "steps": 3, "seed": 0}, bound)
+    return evaluation
+
+
+def test_what_is_measured_is_shown_and_what_is_not_is_told(measured):
+    app = open_page()
+    assert "Not measured yet: two." in app.info[0].value
+    assert app.code[0].value == "python -m pipelines.evaluate two"
+    assert [part.value for part in app.subheader] == ["Quality against cost", "Loss by timestep", "Likelihood"]
+    table = app.dataframe[0].value
+    assert list(table["frechet_distance"]) == [3.0, 1.0, 1.5]
+    assert app.selectbox(key="figure").options == ["Fréchet distance", "Recall"]
+    app.selectbox(key="figure").set_value("recall").run()
+    assert not app.exception
+
+
+def test_nothing_measured(tmp_path, tiny_run, monkeypatch):
+    monkeypatch.setattr("pipelines.runs.PUBLISHED", tmp_path / "none")
+    monkeypatch.setattr("pipelines.runs.PRIVATE", tmp_path)
+    shutil.copytree(tiny_run.path, tmp_path / "one")
+    app = open_page()
+    assert app.code[0].value == "python -m pipelines.evaluate one"
+    assert not app.subheader
+
+
+def test_a_damaged_result_is_told(measured):
+    measured.path.write_text("{")
+    app = open_page()
+    assert "damaged" in app.warning[0].value
+
+
+def test_the_report_needs_nothing_else(measured):
+    page = report([measured])
+    assert "<script src=" not in page
+    assert "Fréchet distance" in page
+    assert "Likelihood" in page
+    assert page.count('class="plotly-graph-div"') == 4
