@@ -8,10 +8,9 @@ from pages.components import BOUND
 from pages.components.live_figure import live_figure
 from pages.components.pictures import show_file
 from pages.components.runs import runs_by_name, stop_without_runs
-from pipelines.evaluation import NEIGHBOURS_PICTURE, Evaluation, samples_table
+from pipelines.evaluation import FIGURES, NEIGHBOURS_PICTURE, Evaluation, readable, samples_table
 from pipelines.evaluation_figures import (
     COSTS,
-    FIGURES,
     bound_terms,
     loss_bands,
     newest,
@@ -57,7 +56,7 @@ if len(table):
         f"{counts} samples, compared with training images in the features of the {features}. Bars: 95 % (bootstrap). "
         "Dotted: held-out images in place of samples, as many where there are as many."
     )
-    st.dataframe(table, hide_index=True, width="stretch")
+    st.dataframe(readable(table), hide_index=True, width="stretch")
 
 losses, bounds = newest(measured, "loss"), newest(measured, "likelihood")
 left, right = st.columns(2, gap="large")

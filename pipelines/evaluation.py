@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 
 EVALUATION = "evaluation.json"
 NEIGHBOURS_PICTURE = "evaluation-neighbours.png"  # samples above their nearest training images
-ESTIMATES = ("frechet_distance", "kernel_distance", "precision", "recall", "agreement", "closer_than_held_out")
+FIGURES = {  # of samples
+    "frechet_distance": "Fréchet distance",
+    "kernel_distance": "Kernel distance",
+    "precision": "Precision",
+    "recall": "Recall",
+    "agreement": "Agreement with what was asked",
+    "closer_than_held_out": "Closer to training images than 95 % of held-out ones",
+}
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,7 @@ def samples_table(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
     """What samples were found to be, a row a request; each figure with its interval and its real-against-real floor.
 
     Columns: run, sampler, steps, guidance, network_calls, seconds (an image), images, seed, features; for each figure F of
-    ESTIMATES F, F_low, F_high and F_floor (NaN where it does not apply).
+    FIGURES F, F_low, F_high and F_floor (NaN where it does not apply).
     """
     rows = []
     for evaluation in evaluations:
@@ -89,7 +96,7 @@ def samples_table(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
             row |= {name: request[name] for name in ("sampler", "steps", "guidance", "seed")}
             row |= {"images": request["num_images"], "features": result.asked["features"]}
             row |= {name: found[name] for name in ("network_calls", "seconds")}
-            for name in ESTIMATES:
+            for name in FIGURES:
                 estimate = found["figures"].get(name, {})
                 row |= {name: estimate.get("value"), f"{name}_low": estimate.get("low"), f"{name}_high": estimate.get("high")}
                 row[f"{name}_floor"] = found["floor"].get(name, {}).get("value")
@@ -102,3 +109,23 @@ def pareto_front(table: pd.DataFrame, cost: str, figure: str) -> pd.DataFrame:
     ordered = table.dropna(subset=[cost, figure]).sort_values([cost, figure])
     best = ordered[figure].cummin()
     return ordered[(ordered[figure] == best) & (best != best.shift())]
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """The samples' table for people: one column a figure, with half its interval, and its floor where there is one."""
+    columns: dict[str, Any] = {
+        "Run": table["run"],
+        "Sampler": table["sampler"],
+        "Steps": table["steps"],
+        "Guidance": table["guidance"],
+        "Network calls": table["network_calls"],
+        "Seconds": table["seconds"].map("{:.3g}".format),
+    }
+    for name, title in FIGURES.items():
+        if table[name].notna().any():
+            half = table[f"{name}_high"] - table[name]
+            columns[title] = [
+                "" if pd.isna(value) else f"{value:.3g} ± {width:.1g}" + ("" if pd.isna(floor) else f" (real {floor:.2g})")
+                for value, width, floor in zip(table[name], half, table[f"{name}_floor"], strict=True)
+            ]
+    return pd.DataFrame(columns)

@@ -11,17 +11,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from .evaluation import ESTIMATES, NEIGHBOURS_PICTURE, Evaluation, pareto_front, samples_table
+from .evaluation import FIGURES, NEIGHBOURS_PICTURE, Evaluation, pareto_front, samples_table
 from .figures import DASHES, color, styled
 
-FIGURES = {
-    "frechet_distance": "Fréchet distance",
-    "kernel_distance": "Kernel distance",
-    "precision": "Precision",
-    "recall": "Recall",
-    "agreement": "Agreement with what was asked",
-    "closer_than_held_out": "Closer to training images than 95 % of held-out ones",
-}
 SMALLER_IS_BETTER = ("frechet_distance", "kernel_distance", "closer_than_held_out")
 COSTS = {"network_calls": "Network calls an image", "seconds": "Seconds an image"}
 TERMS = {"prior": "Prior", "steps": "Denoising steps", "decoder": "To 256 levels"}
@@ -101,7 +93,7 @@ def report(evaluations: Sequence[Evaluation]) -> str:
     parts = [f"<h1>{escape(', '.join(evaluation.run.name for evaluation in evaluations))}</h1>"]
     figures: list[tuple[str, go.Figure]] = []
     if len(table):
-        measured = [name for name in ESTIMATES if table[name].notna().any()]
+        measured = [name for name in FIGURES if table[name].notna().any()]
         figures += [(FIGURES[name], quality_against_cost(table, name, "network_calls")) for name in measured]
     for kind, title, draw in (("loss", "Loss by timestep", loss_bands), ("likelihood", "Likelihood", bound_terms)):
         found = newest(evaluations, kind)

@@ -47,7 +47,7 @@ def test_what_is_measured_is_shown_and_what_is_not_is_told(measured):
     assert app.code[0].value == "python -m pipelines.evaluate two"
     assert [part.value for part in app.subheader] == ["Quality against cost", "Loss by timestep", "Likelihood"]
     table = app.dataframe[0].value
-    assert list(table["frechet_distance"]) == [3.0, 1.0, 1.5]
+    assert list(table["Fréchet distance"]) == ["3 ± 0.1 (real 0.2)", "1 ± 0.1 (real 0.2)", "1.5 ± 0.1 (real 0.2)"]
     assert app.selectbox(key="figure").options == ["Fréchet distance", "Recall"]
     app.selectbox(key="figure").set_value("recall").run()
     assert not app.exception

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.evaluation import ESTIMATES, Evaluation, pareto_front, samples_table
+from pipelines.evaluation import FIGURES, Evaluation, pareto_front, samples_table
 from pipelines.runs import Run
 from pipelines.sample import load_model
 
@@ -54,7 +54,7 @@ def test_every_figure_has_an_interval_and_a_floor(evaluate, copied_run):
     table = samples_table([Evaluation(copied_run)])
     assert list(table["sampler"]) == ["ddim", "heun"]
     assert table["network_calls"][0] == 4 < table["network_calls"][1]
-    for name in set(ESTIMATES) - {"agreement"}:
+    for name in set(FIGURES) - {"agreement"}:
         assert (table[f"{name}_low"] <= table[name]).all()
         assert (table[name] <= table[f"{name}_high"]).all()
         assert table[f"{name}_floor"].notna().all()
