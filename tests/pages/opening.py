@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from streamlit.testing.v1 import AppTest
 
 
@@ -12,4 +14,18 @@ def open_app(page: str, **inputs: object) -> AppTest:
         app.query_params[name] = value if isinstance(value, list) else str(value)
     app.run()
     assert not app.exception
+    return app
+
+
+def generate(app: AppTest, key: str) -> AppTest:
+    """Press Generate, and look again when the comparison that the session keeps under ``key`` is done."""
+    next(button for button in app.button if button.label == "Generate").click().run()
+    assert not app.exception
+    if key in app.session_state:
+        _, comparison = app.session_state[key]
+        deadline = time.monotonic() + 120
+        while comparison.active:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        app.run()
     return app

@@ -6,6 +6,7 @@ import time
 from functools import partial
 
 import numpy as np
+import opening
 import pytest
 from opening import open_app
 from streamlit.testing.v1 import AppTest
@@ -14,20 +15,7 @@ from pages.components.generation import generation_queue
 from pipelines.runs import Run
 
 open_page = partial(open_app, "compare")
-
-
-def generate(app: AppTest) -> AppTest:
-    """Press Generate, and look again when all is done."""
-    next(button for button in app.button if button.label == "Generate").click().run()
-    assert not app.exception
-    if "comparison" in app.session_state:
-        _, comparison = app.session_state["comparison"]
-        deadline = time.monotonic() + 120
-        while comparison.active:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        app.run()
-    return app
+generate = partial(opening.generate, key="comparison")
 
 
 def columns(app: AppTest):

@@ -3,11 +3,11 @@
 import io
 import json
 import shutil
-import time
 import zipfile
 from functools import partial
 
 import numpy as np
+import opening
 import pytest
 from opening import open_app
 from PIL import Image
@@ -20,6 +20,7 @@ from pipelines.differences import noise_levels
 from pipelines.images import read_request
 
 open_page = partial(open_app, "generate")
+generate = partial(opening.generate, key="table")
 
 
 @pytest.fixture(autouse=True)
@@ -28,19 +29,6 @@ def runs(class_run, text_run, tmp_path, monkeypatch):
     for run in (class_run, text_run):
         (tmp_path / run.name).symlink_to(run.path)
     monkeypatch.setattr("pipelines.runs.PRIVATE", tmp_path)
-
-
-def generate(app: AppTest) -> AppTest:
-    """Press Generate, and look again when all is done."""
-    next(button for button in app.button if button.label == "Generate").click().run()
-    assert not app.exception
-    if "table" in app.session_state:
-        deadline = time.monotonic() + 120
-        while app.session_state["table"][1].active:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        app.run()
-    return app
 
 
 def cells(app: AppTest):
