@@ -13,7 +13,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
@@ -26,6 +26,8 @@ from .runs import Run
 from .sample import SamplingRequest, sample, shown_rows
 
 if TYPE_CHECKING:
+    from torch.nn import Module
+
     from diffusion_core.samplers import Step
 
     from .model import LoadedModel
@@ -207,13 +209,12 @@ class GenerationQueue:
 
     def _compute(self, comparison: Comparison) -> bool:
         pending = [column for column in comparison.columns if not column.finished]
-        growing = [_grow(column) for column in pending]
-        while growing:  # every column takes one step in turn
-            for growth in list(growing):
-                if comparison.given_up:
-                    return False
-                if next(growth, _END) is _END:
-                    growing.remove(growth)
+        growing = [_grow(column, comparison) for column in pending]
+        try:
+            while growing:  # every column takes one step in turn
+                growing = [growth for growth in growing if next(growth, _END) is not _END]
+        except _GivenUp:
+            return False
         for column in pending:
             self._remember(column)
         return True
@@ -232,7 +233,26 @@ def _new_generation(run: Run, request: SamplingRequest) -> Generation:
     return Generation(run, request, run.fingerprint, shape)
 
 
-def _grow(column: Generation) -> Iterator[None]:
+class _GivenUp(Exception):
+    """Nobody wants the images any more that the network was about to work on."""
+
+
+@contextmanager
+def _interruptible(network: Module, comparison: Comparison) -> Iterator[None]:
+    """Before every network call, also in the middle of a step of several: raise _GivenUp if the comparison is."""
+
+    def check(*_: object) -> None:
+        if comparison.given_up:
+            raise _GivenUp
+
+    handle = network.register_forward_pre_hook(check)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _grow(column: Generation, comparison: Comparison) -> Iterator[None]:
     """Compute a generation, one step each time it is asked, keeping some as frames; in parts where memory is short."""
     from .conditioning import cut_notes
 
@@ -243,7 +263,7 @@ def _grow(column: Generation) -> Iterator[None]:
     at_once = max(1, column.request.num_images)
     while not column.finished:
         try:
-            yield from _advance(column, model, at_once)
+            yield from _advance(column, model, at_once, comparison)
         except (RuntimeError, MemoryError) as error:
             if not _out_of_memory(error):
                 raise
@@ -255,7 +275,7 @@ def _grow(column: Generation) -> Iterator[None]:
             at_once = (at_once + 1) // 2
 
 
-def _advance(column: Generation, model: LoadedModel, at_once: int) -> Iterator[None]:
+def _advance(column: Generation, model: LoadedModel, at_once: int, comparison: Comparison) -> Iterator[None]:
     from .memory import TensorMemory, weight_bytes
 
     request = column.request
@@ -270,7 +290,8 @@ def _advance(column: Generation, model: LoadedModel, at_once: int) -> Iterator[N
         # All steps take the same memory. It is counted in the last one, because counting takes a while to get ready.
         with DEVICE, memory if index == last - 1 else nullcontext():
             before = time.perf_counter()
-            parts = [next(stream) for stream in streams]
+            with _interruptible(model.denoiser.network, comparison):
+                parts = [next(stream) for stream in streams]
             frame = _frame(parts, model, last) if index in kept else None
             seconds += time.perf_counter() - before
         if index == last:

@@ -186,6 +186,26 @@ def test_cancelling_keeps_the_frames_and_the_queue_goes_on(queue, busy, finish, 
     assert len(busy.columns[0].frames) == kept
 
 
+def test_cancelling_takes_effect_within_one_network_call(queue, finish, tiny_run):
+    """Also in the middle of a step of heun, which makes two."""
+    network = generation.loaded_model(tiny_run, tiny_run.fingerprint).denoiser.network
+    comparison, calls = None, []
+
+    def count(*_):
+        calls.append(1)
+        if len(calls) == 4:  # the first of a step's two, after a first step of one and a step of two
+            comparison.cancel()
+
+    handle = network.register_forward_hook(count)
+    with generation.DEVICE:  # until the comparison has its name
+        comparison = queue.submit([(tiny_run, SamplingRequest(num_images=2, steps=20, sampler="heun"))])
+    finish(comparison)
+    handle.remove()
+    assert comparison.status == "cancelled"
+    assert len(calls) == 4
+    assert not network._forward_pre_hooks
+
+
 def test_cancelling_what_waits_means_it_is_never_computed(queue, busy, finish, tiny_run):
     waiting, following = queue.submit([(tiny_run, REQUEST)]), queue.submit([(tiny_run, SamplingRequest(1, steps=2))])
     waiting.cancel()
