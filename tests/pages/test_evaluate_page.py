@@ -62,6 +62,11 @@ def test_nothing_measured(tmp_path, tiny_run, monkeypatch):
     assert not app.subheader
 
 
+def test_an_address_that_makes_no_sense_shows_the_usual_page(measured):
+    app = open_page(runs="../../etc", figure="nonsense", cost="-1")
+    assert app.selectbox(key="figure").value == "frechet_distance"
+
+
 def test_a_damaged_result_is_told(measured):
     measured.path.write_text("{")
     app = open_page()

@@ -104,6 +104,30 @@ def test_too_much_and_too_little_are_told():
     assert "at least one class" in app.warning[0].value
 
 
+def test_an_address_that_makes_no_sense_shows_the_usual_page():
+    app = open_page(
+        model="../../etc",
+        vary="nonsense",
+        images="-5",
+        classes="nobody",
+        guidance="x",
+        steps="1e9",
+        seed="-1",
+        guidance_interval="z",
+    )
+    assert app.selectbox(key="model").value == "class"
+    assert app.number_input(key="images").value == 4
+    assert "Generate" in app.info[0].value
+
+
+def test_a_run_that_vanishes_is_told(tmp_path, class_run):
+    shutil.copytree(class_run.path, tmp_path / "mine")
+    app = open_page(model="mine", steps=2, images=1)
+    shutil.rmtree(tmp_path / "mine")
+    next(button for button in app.button if button.label == "Generate").click().run()
+    assert not app.exception
+
+
 def test_without_conditional_models_it_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr("pipelines.runs.PRIVATE", tmp_path / "none")
     monkeypatch.setattr("pipelines.runs.PUBLISHED", tmp_path / "none")
