@@ -208,6 +208,23 @@ class LogConfig(_Strict):
 
 
 @dataclass(frozen=True)
+class InitConfig(_Strict):
+    """What training starts from."""
+
+    init_from: str | None = None
+    """Start from the weights of this run (a folder, or the name of a run at hand), not from random ones. Its network, diffusion
+    and text encoder are taken over."""
+    lora_rank: int = 0
+    """With --init-from: train additions of this rank to the attention layers (LoRA) and nothing else. 0 trains all weights."""
+    init_fingerprint: Annotated[str, Suppress] = ""
+    """Of those weights, recorded when training starts."""
+
+    def __post_init__(self) -> None:
+        _require(self.lora_rank >= 0, f"lora_rank={self.lora_rank}: choose a whole number of 0 or more")
+        _require(not self.lora_rank or self.init_from is not None, "lora_rank needs a run to add to: give --init-from as well")
+
+
+@dataclass(frozen=True)
 class RunConfig(_Strict):
     """Everything that determines a run, and the library versions that made it."""
 
@@ -217,6 +234,7 @@ class RunConfig(_Strict):
     condition: ConditionConfig = field(default_factory=ConditionConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    init: InitConfig = field(default_factory=InitConfig)
     seed: int = 0
     """Fixes the initial weights, the order of the images, their noise and the samples."""
     image_shape: Annotated[tuple[int, int, int] | None, Suppress] = None

@@ -254,8 +254,8 @@ def load_images(config: DataConfig, seed: int = 0) -> tuple[ImageSet, ImageSet]:
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(train)))
     count = max(1, min(config.held_out_images, len(train) // 10))
     kept, held_out = order[count:].sort().values, order[:count].sort().values
-    others = ImageSet(train.images[held_out], train.rows[held_out])
-    return ImageSet(train.images[kept], train.rows[kept], train.skipped), others
+    others = ImageSet(train.images[held_out], train.rows[held_out.numpy()])
+    return ImageSet(train.images[kept], train.rows[kept.numpy()], train.skipped), others
 
 
 def _same_channels(train: ImageSet, held_out: ImageSet) -> tuple[ImageSet, ImageSet]:

@@ -21,6 +21,8 @@ from .command_line import DONE, run_command
 from .config import RunConfig
 from .runs import METRICS, Run, atomic, read_tensors, write_text
 
+# Settings that nobody gives: they are read from the data, or from the machine.
+RECORDED = ("image_shape", "versions", "classes", "text_dim", "encoder_digest", "examples", "init_fingerprint")
 KEPT_GRIDS = 8  # sample grids, evenly spread over training
 
 
@@ -44,7 +46,15 @@ def training_command(config: RunConfig, name: str) -> str:
 def _flags(config: Any, default: Any) -> Iterator[str]:
     for field in fields(config):
         value, usual = getattr(config, field.name), getattr(default, field.name)
-        if field.name in ("image_shape", "versions", "classes", "text_dim", "encoder_digest", "examples"):  # read from the data
+        if field.name in (
+            "image_shape",
+            "versions",
+            "classes",
+            "text_dim",
+            "encoder_digest",
+            "examples",
+            "init_fingerprint",
+        ):  # read from the data
             continue
         if hasattr(value, "__dataclass_fields__"):
             yield from _flags(value, usual)

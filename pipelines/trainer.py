@@ -23,11 +23,13 @@ from diffusion_core.guidance import ClassifierFreeGuidance
 from diffusion_core.noise import SeededNoise
 from diffusion_core.samplers import dpmpp_2m
 from diffusion_core.schedules import sampling_timesteps
+from unets.baseline import BaselineUNet
 
 from .config import RunConfig
 from .data import load_images, resolve
 from .devices import has_fast_bfloat16
 from .ema import ExponentialMovingAverage
+from .finetune import add_low_rank, adopt, load_initial, plain_weights
 from .images import enlarge, montage, png_bytes, to_uint8
 from .model import make_denoiser, make_loss, make_network
 from .plan import Shuffle, learning_rate, stream_seed
@@ -87,6 +89,7 @@ class Trainer:
     def __init__(self, run: Run, config: RunConfig, trackers: Sequence[str] = ()) -> None:
         self.accelerator = make_accelerator(config, run, trackers)
         self.run = run
+        config = adopt(config)
         data = resolve(config.data)
         with self.accelerator.main_process_first():
             train, held_out = load_images(data, config.seed)
@@ -110,7 +113,7 @@ class Trainer:
             self.config = replace(self.config, condition=condition)
             self.conditions, self.held_out_conditions = (part.to(self.device) for part in parts)
         self.loss = make_loss(config.diffusion)
-        network = make_network(self.config, config.seed).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = self._initial_network().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._refuse_wrong_size(network)
         self.images = train.images.to(self.device)
         self.held_out = held_out.images.to(self.device)
@@ -118,7 +121,7 @@ class Trainer:
         self.ema = ExponentialMovingAverage(network, config.optimizer.ema_half_life, config.optimizer.ema_ramp_up)
         self.network = network
         adamw = torch.optim.AdamW(
-            network.parameters(),
+            [parameter for parameter in network.parameters() if parameter.requires_grad],
             lr=config.optimizer.lr,
             betas=config.optimizer.betas,
             weight_decay=config.optimizer.weight_decay,
@@ -141,6 +144,15 @@ class Trainer:
             run.write_config(self.config)
         if trackers:
             self.accelerator.init_trackers("noisescope", config={"run": run.name}, init_kwargs={"wandb": {"dir": run.path}})
+
+    def _initial_network(self) -> BaselineUNet:
+        init = self.config.init
+        network = make_network(self.config, self.config.seed)
+        if init.init_from is not None and not (self.run.path / STATE).is_file():  # a saved state holds all weights
+            load_initial(network, self.config)
+        if init.lora_rank:
+            add_low_rank(network, init.lora_rank, self.config.seed)
+        return network
 
     @property
     def is_main(self) -> bool:
@@ -332,7 +344,12 @@ class Trainer:
             "scaler": scaler.state_dict() if scaler is not None else None,
         }
         save_state(self.run.path / STATE, self.network, self.ema.network, self.optimizer, progress)
-        self.run.write_model(self.ema.network.state_dict(), self.config)
+        self._write_model()
+
+    def _write_model(self) -> None:
+        network = self.ema.network
+        weights = plain_weights(network) if self.config.init.lora_rank else network.state_dict()
+        self.run.write_model(weights, self.config)
 
     def _restore(self) -> None:
         """Go back to the last saved state, if there is one, and forget what was logged after it."""
@@ -347,7 +364,7 @@ class Trainer:
             if self.accelerator.scaler is not None and progress["scaler"]:
                 self.accelerator.scaler.load_state_dict(progress["scaler"])
             if self.is_main:  # a kill may have come between the state and the weights
-                self.run.write_model(self.ema.network.state_dict(), self.config)
+                self._write_model()
         if self.is_main:
             self.run.truncate_metrics(self.step)
 

@@ -78,7 +78,7 @@ def small_config(small_settings):
     def make(**changes):
         wanted = small_settings | changes
         config = RunConfig(seed=wanted.pop("seed", 0))
-        for section in ("network", "diffusion", "data", "condition", "optimizer", "log"):
+        for section in ("network", "diffusion", "data", "condition", "optimizer", "log", "init"):
             part = getattr(config, section)
             own = {field.name: wanted.pop(field.name) for field in fields(part) if field.name in wanted}
             config = replace(config, **{section: replace(part, **own)})

@@ -357,6 +357,15 @@ def test_another_seed_holds_out_others(tmp_path):
     assert _values(load_images(_config(tmp_path), 0)[1]) != _values(load_images(_config(tmp_path), 1)[1])
 
 
+def test_rows_are_arrays_even_of_one(tmp_path):
+    """A tensor of one number once indexed them as a number would."""
+    for number in range(8):
+        _write(tmp_path, f"{number}.png", _flat("L", number))
+    train, held_out = load_images(_config(tmp_path), 0)
+    assert (train.rows.shape, held_out.rows.shape) == ((7,), (1,))
+    assert sorted([*train.rows, *held_out.rows]) == list(range(8))
+
+
 @pytest.mark.parametrize("split", ["test", "validation"])
 def test_a_test_split_is_held_out_instead(tmp_path, split):
     for number in range(12):

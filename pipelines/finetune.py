@@ -1,0 +1,127 @@
+"""Fine-tuning: training that starts from another run's weights, all of them or low-rank additions to them."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from unets.blocks import CrossAttention, FeedForward, SelfAttention
+
+from .config import DiffusionConfig, NetworkConfig, RunConfig
+from .runs import find_run, read_tensors
+
+if TYPE_CHECKING:
+    from .runs import Run
+
+CLASS_EMBEDDING = "class_embedding.weight"
+ADAPTED = (SelfAttention, CrossAttention, FeedForward)  # their linear layers get additions
+
+
+def adopt(config: RunConfig) -> RunConfig:
+    """The configuration of a run that starts from another: its network, diffusion and text encoder are taken over, once.
+
+    Raises:
+        ValueError: there is no such run, or one of these was chosen otherwise.
+    """
+    if config.init.init_from is None or config.init.init_fingerprint:
+        return config
+    source = find_run(config.init.init_from)
+    theirs = source.config
+    usual = RunConfig()
+    taken = [("network", field.name) for field in fields(NetworkConfig)]
+    taken += [("diffusion", field.name) for field in fields(DiffusionConfig)] + [("condition", "encoder")]
+    for section, name in taken:
+        own, default, other = (getattr(getattr(part, section), name) for part in (config, usual, theirs))
+        if own not in (default, other):
+            raise ValueError(
+                f"--init-from takes over {name}={other} from {source.name}: leave out --{name.replace('_', '-')} {own}"
+            )
+    condition = replace(config.condition, encoder=theirs.condition.encoder)
+    init = replace(config.init, init_fingerprint=source.fingerprint)
+    return replace(config, network=theirs.network, diffusion=theirs.diffusion, condition=condition, init=init)
+
+
+def load_initial(network: nn.Module, config: RunConfig) -> None:
+    """Put the weights of the run that ``config`` starts from into ``network``.
+
+    Classes that both runs know by the same name keep their embedding; new ones start from the null class.
+
+    Raises:
+        ValueError: the images have other channels, the captions are read by another encoder, or the run has changed since.
+    """
+    assert config.init.init_from is not None
+    assert config.image_shape is not None
+    source = find_run(config.init.init_from)
+    theirs = source.config
+    _refuse_misfits(config, source)
+    weights, _ = read_tensors(source.model_path)
+    if config.network.unet == "class":
+        rows = {name: row for row, name in enumerate(theirs.condition.classes)}
+        known = [rows.get(name, len(rows)) for name in config.condition.classes]
+        weights[CLASS_EMBEDDING] = weights[CLASS_EMBEDDING][[*known, len(rows)]]
+    network.load_state_dict(weights)
+
+
+def _refuse_misfits(config: RunConfig, source: Run) -> None:
+    theirs = source.config
+    assert config.image_shape is not None
+    if source.fingerprint != config.init.init_fingerprint:
+        raise ValueError(f"the weights of {source.name} have changed since this run was begun: start a new one")
+    if theirs.image_shape is None or theirs.image_shape[0] != config.image_shape[0]:
+        raise ValueError(
+            f"{source.name} makes images with {theirs.image_shape[0] if theirs.image_shape else 0} channels, and "
+            f"{config.data.data} has images with {config.image_shape[0]}: choose data like its own"
+        )
+    if config.network.unet == "text":
+        own, other = config.condition, theirs.condition
+        if (own.text_dim, own.encoder_digest or other.encoder_digest) != (other.text_dim, other.encoder_digest):
+            raise ValueError(
+                f"the text encoder {own.encoder!r} makes vectors of {own.text_dim} numbers with weights "
+                f"{own.encoder_digest[:12]}; {source.name} was trained with {other.encoder!r}, which made {other.text_dim} "
+                f"with weights {other.encoder_digest[:12]}: put that one in its place"
+            )
+
+
+def add_low_rank(network: nn.Module, rank: int, seed: int) -> None:
+    """Freeze the network and add a trainable B·A to the linear layers of its attention, through peft.
+
+    (Hu et al. 2022, section 4.1.) B starts at zero, so nothing changes at first.
+
+    Args:
+        rank: of A and B.
+        seed: of A.
+
+    Raises:
+        ValueError: a network without attention.
+    """
+    from peft import LoraConfig, inject_adapter_in_model
+
+    targets = [
+        f"{name}.{child}"
+        for name, module in network.named_modules()
+        if isinstance(module, ADAPTED)
+        for child, part in module.named_children()
+        if isinstance(part, nn.Linear)
+    ]
+    if not targets:
+        raise ValueError("--lora-rank adds to attention, and this network has none: train all of its weights (--lora-rank 0)")
+    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=targets), network)
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in network.named_parameters():
+        if "lora_A" in name:
+            nn.init.kaiming_uniform_(parameter, a=5**0.5, generator=generator)
+
+
+def plain_weights(network: nn.Module) -> dict[str, Tensor]:
+    """The state dict of the network as it was built: low-rank additions are added in."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    merged = copy.deepcopy(network)
+    for module in merged.modules():
+        if isinstance(module, BaseTunerLayer):
+            module.merge()
+    return {name.replace(".base_layer.", "."): tensor for name, tensor in merged.state_dict().items() if ".lora_" not in name}
