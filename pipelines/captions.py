@@ -36,6 +36,9 @@ DATASET_TEMPLATES = {
 # The column to read where a dataset has several of text: what a person would take for the English caption.
 TEXT_COLUMNS = ("en_text", "text", "caption", "en_caption", "text_en", "caption_en", "prompt", "description")
 
+# What people call a class whose name nobody says.
+SPOKEN = {"trouser": "pair of trousers"}
+
 # Names that "an" goes before: not "european", "ewe", "one-piece", "unicorn" or "used car", but "hourglass", 8, 11 and 18.
 _VOWEL_SOUND = re.compile(r"[ai]|e(?!u|we)|o(?!ne\b)|u(?!ni|s[ae])|hour|honest|heir|8|1[18]\b")
 _SLOT = re.compile(r"(\b[Aa]n?\s+)?\{\}")
@@ -67,7 +70,8 @@ def readable_name(class_name: str) -> str:
     name = class_name.split(",")[0].replace("_", " ").lower()
     name = re.sub(r"\s*/\s*", " or ", name)
     name = re.sub(r"\s+-\s+", "-", name)
-    return " ".join(name.split())
+    name = " ".join(name.split())
+    return SPOKEN.get(name, name)
 
 
 def captions_for(class_names: Iterable[str], templates: Sequence[str] = TEMPLATES) -> list[list[str]]:

@@ -38,6 +38,7 @@ KINDS = datasets.ClassLabel(names=["Circle", "Square"])
 @pytest.mark.parametrize(
     ("name", "prose"),
     [
+        ("Trouser", "pair of trousers"),
         ("T - shirt / top", "t-shirt or top"),
         ("T-shirt/top", "t-shirt or top"),
         ("Ankle boot", "ankle boot"),
