@@ -44,12 +44,10 @@ class Reference:
         It is biased: fewer images give a larger distance, so compare only what was measured with equally many.
         """
         mean = np.square(features.mean(0) - self._mean).sum()
-        covariance = _covariance(features)
-        # The eigenvalues of Σ·Σ_r are those of the symmetric Σ^½·Σ_r·Σ^½, which are real and not negative.
-        values, vectors = np.linalg.eigh(covariance)
-        root = vectors * np.sqrt(values.clip(0)) @ vectors.T
-        cross = np.sqrt(np.linalg.eigvalsh(root @ self._covariance @ root).clip(0)).sum()
-        return float(mean + np.trace(covariance) + np.trace(self._covariance) - 2 * cross)
+        root = _root(features)
+        # The eigenvalues of Σ·Σ_r = R·Rᵀ·Σ_r are those of the symmetric Rᵀ·Σ_r·R, which are real and not negative.
+        cross = np.sqrt(np.linalg.eigvalsh(root.T @ self._covariance @ root).clip(0)).sum()
+        return float(mean + np.square(root).sum() + np.trace(self._covariance) - 2 * cross)
 
     def kernel_distance(self, features: Features) -> float:
         """The squared maximum mean discrepancy with the kernel (x·y/D + 1)³, unbiased: KID (Bińkowski et al. 2018, section 4).
@@ -62,6 +60,15 @@ class Reference:
 
 def _covariance(features: Features) -> Features:
     return np.atleast_2d(np.cov(features, rowvar=False))
+
+
+def _root(features: Features) -> Features:
+    """(D, ≤ D): some R with R·Rᵀ the covariance; the smaller the fewer images there are."""
+    count, dim = features.shape
+    if count <= dim:
+        return (features - features.mean(0)).T / (count - 1) ** 0.5
+    values, vectors = np.linalg.eigh(_covariance(features))
+    return vectors * np.sqrt(values.clip(0))
 
 
 def _kernel(a: Features, b: Features) -> Features:
