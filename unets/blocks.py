@@ -18,6 +18,7 @@ Layer = TypeVar("Layer", bound=nn.Module)
 
 GROUP_WIDTH = 32  # channels of one normalisation group
 HEAD_WIDTH = 64  # channels of one attention head (Dhariwal & Nichol 2021, table 2)
+FEW_KEYS = 256  # up to which attention is trained with its probabilities written out on a CPU
 
 
 def equal_parts(channels: int, width: int) -> int:
@@ -101,6 +102,24 @@ def add_per_image(x: Tensor, shift: Tensor) -> Tensor:
     return pixels.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
+def attend(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None = None) -> Tensor:
+    """softmax(q·kᵀ/sqrt(d))·v (Vaswani et al. 2017, equation 1), (B, heads, N, d) as q is.
+
+    Torch's fused kernel, except where its gradient is slow: in bfloat16 on a CPU, matrix products with the probabilities
+    written out train 3 to 5 times faster over 64 pixels, and about as fast over 256.
+
+    Args:
+        allowed: (B, 1, 1, L) bool, the keys that may be looked at; all by default.
+    """
+    slow_gradient = q.requires_grad and q.device.type == "cpu" and q.dtype == torch.bfloat16
+    if not slow_gradient or k.shape[-2] > FEW_KEYS:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    if allowed is not None:
+        scores = scores.masked_fill(~allowed, -math.inf)
+    return scores.softmax(-1).to(v.dtype) @ v
+
+
 class SelfAttention(nn.Module):
     """x + attention(norm(x)) over all pixels, several heads (Vaswani et al. 2017; Ho et al. 2020 for its place in a U-Net)."""
 
@@ -116,7 +135,7 @@ class SelfAttention(nn.Module):
         pixels = self.norm(x).permute(0, 2, 3, 1).reshape(batch, height * width, channels)
         qkv = self.qkv(pixels).view(batch, height * width, 3, self.heads, channels // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, H·W, channels/heads)
-        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, height * width, channels)
+        attended = attend(q, k, v).transpose(1, 2).reshape(batch, height * width, channels)
         return x + self.out(attended).view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
@@ -153,8 +172,7 @@ class CrossAttention(nn.Module):
             scores = q.float() @ k.float().transpose(-1, -2) / math.sqrt(q.shape[-1])
             weights = scores.masked_fill(~allowed, -math.inf).softmax(-1).mean(1)
             self.maps.append(weights.view(batch, height, width, -1))
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
-        attended = attended.transpose(1, 2).reshape(batch, height * width, channels)
+        attended = attend(q, k, v, allowed).transpose(1, 2).reshape(batch, height * width, channels)
         return x + self.out(attended).view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 

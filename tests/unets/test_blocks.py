@@ -9,6 +9,7 @@ from diffusers.models.embeddings import get_timestep_embedding
 from torch import nn
 
 from unets.blocks import (
+    FEW_KEYS,
     GROUP_WIDTH,
     HEAD_WIDTH,
     Downsample,
@@ -18,6 +19,7 @@ from unets.blocks import (
     TimestepEmbedding,
     Upsample,
     add_per_image,
+    attend,
     equal_parts,
     initialise,
     zero_initialised,
@@ -127,6 +129,26 @@ def test_self_attention_is_a_softmax_over_all_pixels():
         rows.append((weights[:, None] * v).sum(0) / weights.sum())
     wanted = x + attention.out(torch.stack(rows)).T.reshape(x.shape)
     torch.testing.assert_close(attention(x), wanted, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("keys", [5, FEW_KEYS, FEW_KEYS + 1])
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_trains_in_bfloat16_as_in_float32(keys, masked):
+    generator = torch.Generator().manual_seed(0)
+    allowed = torch.rand(2, 1, 1, keys, generator=generator) < 0.7 if masked else None
+    if masked:
+        allowed[..., 0] = True
+    qkv = [torch.randn(2, 3, size, 16, generator=generator) for size in (64, keys, keys)]
+    direction = torch.randn(2, 3, 64, 16, generator=generator)
+    results = {}
+    for dtype in (torch.bfloat16, torch.float32):
+        leaves = [part.to(torch.bfloat16).to(dtype).requires_grad_() for part in qkv]
+        attended = attend(*leaves, allowed)
+        attended.backward(direction.to(dtype))
+        results[dtype] = [attended.detach(), *(leaf.grad for leaf in leaves)]
+    for rough, exact in zip(*results.values(), strict=True):
+        assert rough.dtype == torch.bfloat16
+        assert (rough - exact).norm() < 0.01 * exact.norm()
 
 
 def test_self_attention_does_not_care_where_pixels_are():
