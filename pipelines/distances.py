@@ -49,6 +49,10 @@ class Reference:
         cross = np.sqrt(np.linalg.eigvalsh(root.T @ self._covariance @ root).clip(0)).sum()
         return float(mean + np.square(root).sum() + np.trace(self._covariance) - 2 * cross)
 
+    def thinned(self, least: int) -> Reference:
+        """At least ``least`` of the images, from all over, because folders come class by class; all where there are fewer."""
+        return Reference(self.features[:: max(1, len(self.features) // least)])
+
     def kernel_distance(self, features: Features) -> float:
         """The squared maximum mean discrepancy with the kernel (x·y/D + 1)³, unbiased: KID (Bińkowski et al. 2018, section 4).
 
@@ -118,6 +122,16 @@ class Estimate:
     low: float
     high: float
 
+    @classmethod
+    def around(cls, value: float, error: float) -> Estimate:
+        """The interval of a figure with this standard error."""
+        return cls(float(value), float(value - Z95 * error), float(value + Z95 * error))
+
+    @classmethod
+    def of_mean(cls, values: Features) -> Estimate:
+        """The mean of (N,) independent values."""
+        return cls.around(values.mean(), values.std(ddof=1) / len(values) ** 0.5)
+
 
 def bootstrap(
     measure: Callable[[NDArray[np.int64]], float], count: int, resamplings: int = RESAMPLINGS, seed: int = 0
@@ -134,4 +148,4 @@ def bootstrap(
     value = measure(np.arange(count))
     random = np.random.default_rng(seed)
     error = np.std([measure(random.integers(count, size=count)) for _ in range(resamplings)], ddof=1)
-    return Estimate(value, float(value - Z95 * error), float(value + Z95 * error))
+    return Estimate.around(value, float(error))

@@ -39,6 +39,7 @@ CLASSIFIERS = ROOT / "classifiers"
 CLOSEST = 0.05  # the share of held-out images that count as close to a training image
 PAIRS = 12  # samples shown beside their nearest training image
 BINS = 20  # of the loss by timestep
+ENOUGH = 1000  # training images for figures that look at all pairs
 LEAST = {"num_images": 10, "reference_images": 10, "held_out_images": 10, "likelihood_steps": 2, "batch_size": 1}
 
 
@@ -218,16 +219,13 @@ def loss_by_timestep(model: LoadedModel, real: RealImages, seed: int, batch_size
         errors.append(((estimate - x0).square().flatten(1).mean(1).cpu() / sigma.square()).double().numpy())
     values = np.concatenate(errors)
     bins = min(BINS, timesteps)
-    parts = [values[t * bins // timesteps == number] for number in range(bins)]
-    means = np.array([part.mean() for part in parts])
-    half = np.array([1.96 * part.std(ddof=1) / len(part) ** 0.5 for part in parts])
-    whole = 1.96 * values.std(ddof=1) / len(values) ** 0.5
+    parts = [Estimate.of_mean(values[t * bins // timesteps == number]) for number in range(bins)]
     return {
         "timesteps": ((np.arange(bins) + 0.5) / bins * timesteps).tolist(),
-        "mean": means.tolist(),
-        "low": (means - half).tolist(),
-        "high": (means + half).tolist(),
-        "whole": asdict(Estimate(float(values.mean()), float(values.mean() - whole), float(values.mean() + whole))),
+        "mean": [part.value for part in parts],
+        "low": [part.low for part in parts],
+        "high": [part.high for part in parts],
+        "whole": asdict(Estimate.of_mean(values)),
     }
 
 
@@ -248,9 +246,8 @@ def likelihood(model: LoadedModel, real: RealImages, count: int, steps: int, see
     bound = variational_bound(model.denoiser, x0, timesteps, model.schedule, condition, noise=noise)
     terms = list(tqdm(bound, total=steps + 1, desc="likelihood", unit="term", leave=False))
     total = torch.stack([term.bits for term in terms]).sum(0)
-    half = 1.96 * total.std().item() / count**0.5
     return {
-        "total": asdict(Estimate(total.mean().item(), total.mean().item() - half, total.mean().item() + half)),
+        "total": asdict(Estimate.of_mean(total.numpy())),
         "prior": terms[0].bits.mean().item(),
         "decoder": terms[-1].bits.mean().item(),
         "timesteps": [term.timestep for term in terms[1:-1]],
@@ -298,7 +295,7 @@ def figures(features: Features, real: RealImages, newness: Features, right: NDAr
         right: (N,) 1 where the classifier sees what was asked for.
     """
     count, reference = len(features), real.reference
-    some = Reference(reference.features[: max(1000, count)])  # kernels and neighbours of all pairs: enough is enough
+    some = reference.thinned(max(ENOUGH, count))
     found = {
         "frechet_distance": bootstrap(lambda rows: reference.frechet_distance(features[rows]), count),
         "kernel_distance": bootstrap(lambda rows: some.kernel_distance(features[rows]), count),
@@ -309,8 +306,7 @@ def figures(features: Features, real: RealImages, newness: Features, right: NDAr
         found["agreement"] = bootstrap(lambda rows: float(right[rows].mean()), count)
     precision, recall = precision_recall(features, some.features)
     for name, value in (("precision", precision), ("recall", recall)):
-        half = 1.96 * (value * (1 - value) / count) ** 0.5
-        found[name] = Estimate(value, value - half, value + half)
+        found[name] = Estimate.around(value, (value * (1 - value) / count) ** 0.5)
     return {name: asdict(estimate) for name, estimate in found.items()}
 
 

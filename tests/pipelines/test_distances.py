@@ -63,6 +63,17 @@ def test_kernel_distance_of_the_same_kind_is_0_on_average():
     assert min(found) < 0
 
 
+def test_fewer_reference_images_are_from_all_over():
+    """Images often come class by class; the first of them are a few classes only."""
+    by_class = Reference(np.concatenate([cloud(300, 3, number, 4.0 * number) for number in range(4)]))
+    few = by_class.thinned(100)
+    assert 100 <= len(few.features) < 200
+    assert few.frechet_distance(by_class.features) < 0.02 * Reference(by_class.features[:100]).frechet_distance(
+        by_class.features
+    )
+    assert len(by_class.thinned(5000).features) == 1200
+
+
 def test_precision_and_recall():
     real = cloud(300, 3, 0)
     assert precision_recall(real, real) == (1, 1)
