@@ -1,17 +1,19 @@
-"""The network to compare with: a diffusers ``UNet2DModel`` of the same size and cost as one of ours.
+"""The networks to compare with: diffusers' ``UNet2DModel`` and denoising-diffusion-pytorch's ``Unet`` of our size and cost.
 
-Its widths, blocks per level and time-embedding width are searched; the number of levels, so the resolutions, and the levels
-that attend are those of our network.
+Widths are searched, and of diffusers the blocks per level and the time-embedding width too. The number of levels, so the
+resolutions, is that of our network, and so are the levels of diffusers' that attend; denoising-diffusion-pytorch attends as
+it does by default, linearly at every level and fully at the innermost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations_with_replacement, product
 from typing import Any
 
 import torch
+from denoising_diffusion_pytorch import Unet
 from diffusers import UNet2DModel
 from diffusers.utils import logging
 from torch import nn
@@ -24,6 +26,7 @@ logging.set_verbosity_error()  # it warns at every change of precision
 IMAGE_SIDE = 32
 WIDTHS = range(32, 193, 32)  # its group norm has 32 groups
 EXAMPLE_HEAD_WIDTH = 8  # attention_head_dim where its examples leave it alone
+UNET_WIDTHS = range(16, 97, 8)  # of denoising-diffusion-pytorch's first level
 HEAD_WIDTHS = (EXAMPLE_HEAD_WIDTH, 32, None)  # None is one head; all give the same parameters and FLOPs
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
@@ -46,6 +49,21 @@ class Size:
 
     def __str__(self) -> str:
         return f"{self.parameters / 1e6:.2f} M parameters, {self.flops / 1e9:.3f} GFLOP an image"
+
+
+@dataclass(frozen=True)
+class UnetPeer:
+    """The arguments of a denoising-diffusion-pytorch ``Unet`` and its size."""
+
+    options: dict[str, Any]
+    size: Size
+
+    def build(self) -> Unet:
+        """The network in float32 with random weights."""
+        return Unet(**self.options)
+
+    def __str__(self) -> str:
+        return f"dim={self.options['dim']}, dim_mults={self.options['dim_mults']}: {self.size}"
 
 
 @dataclass(frozen=True)
@@ -84,21 +102,39 @@ def count_parameters(network: nn.Module) -> int:
 
 
 def find_peer(network: BaselineUNet) -> Peer:
-    """The ``UNet2DModel`` whose parameters and FLOPs are nearest to those of ``network``: the larger deviation decides.
+    """The ``UNet2DModel`` nearest to ``network`` in parameters and FLOPs."""
+    return Peer(*_nearest(network, UNet2DModel, _candidates(network)))
+
+
+def find_unet_peer(network: BaselineUNet) -> UnetPeer:
+    """The denoising-diffusion-pytorch ``Unet`` nearest to ``network`` in parameters and FLOPs."""
+    multiples = combinations_with_replacement((1, 2, 3, 4), len(network.encoder))
+    candidates = (
+        {"dim": dim, "dim_mults": widths, "channels": network.image_channels}
+        for dim, widths in product(UNET_WIDTHS, multiples)
+        if widths[0] == 1
+    )
+    return UnetPeer(*_nearest(network, Unet, candidates))
+
+
+def _nearest(
+    network: BaselineUNet, build: Callable[..., nn.Module], candidates: Iterable[dict[str, Any]]
+) -> tuple[dict[str, Any], Size]:
+    """The candidate whose parameters and FLOPs are nearest to those of ``network``: the larger deviation decides.
 
     Raises:
         ValueError: none has within a tenth of its parameters.
     """
     target = Size.of(network, network.image_channels)
     near = []
-    for options in _candidates(network):
+    for options in candidates:
         with torch.device("meta"):  # sizes need no weights
-            candidate = UNet2DModel(**options)
+            candidate = build(**options)
         if abs(count_parameters(candidate) / target.parameters - 1) < 0.1:
-            near.append(Peer(options, Size.of(candidate, network.image_channels)))
+            near.append((options, Size.of(candidate, network.image_channels)))
     if not near:
-        raise ValueError(f"no UNet2DModel with widths {WIDTHS} has about {target.parameters} parameters: widen the search")
-    return min(near, key=lambda peer: _deviation(peer.size, target))
+        raise ValueError(f"no {build.__name__} has about {target.parameters} parameters: widen the search")
+    return min(near, key=lambda found: _deviation(found[1], target))
 
 
 def _deviation(size: Size, target: Size) -> float:

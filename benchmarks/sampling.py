@@ -1,54 +1,62 @@
-"""Sampling beside diffusers: ``python -m benchmarks.sampling``.
+"""Sampling beside diffusers and denoising-diffusion-pytorch: ``python -m benchmarks.sampling``.
 
-Milliseconds per image and network call of whole sampling loops on the CPU with the same solver, DPM-Solver++(2M), on
-networks of equal parameters and FLOPs, everything eager, in one process and interleaved:
+Milliseconds per image and network call of whole sampling loops on the CPU on networks of equal parameters and FLOPs,
+everything eager, in one process and interleaved. With DPM-Solver++(2M):
 
 * ours as it is shipped: the fastest precision of ``pipelines.devices``, channels-last;
 * ours in float32;
 * diffusers as its examples run it: float32, contiguous, heads of 8 channels;
 * diffusers at its best: bfloat16 with the memory format and head width that win a trial in the same run.
 
-Beside them, in the same rounds: the ceiling, which is the fastest of the networks' own 3×3 convolutions, and both samplers
+With DDIM, the fast sampler that denoising-diffusion-pytorch has, ours and diffusers' best again, and its own loop: in float32
+as it comes, and in mixed bfloat16 with the memory format that wins. Each is compared with ours of the same solver.
+
+Beside them, in the same rounds: the ceiling, which is the fastest of the networks' own 3×3 convolutions, and samplers
 around a network that costs nothing.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from types import SimpleNamespace
 
+os.environ.setdefault("TQDM_DISABLE", "1")  # denoising-diffusion-pytorch would draw a bar inside what is timed
+
 import numpy as np
 import torch
 import tyro
-from diffusers import DPMSolverMultistepScheduler
+from denoising_diffusion_pytorch import GaussianDiffusion
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, SchedulerMixin
 from torch import Tensor, nn
 
 from diffusion_core.denoiser import Denoiser
-from diffusion_core.samplers import dpmpp_2m
+from diffusion_core.samplers import SAMPLERS
 from diffusion_core.schedules import make_schedule, sampling_timesteps
 from pipelines.devices import compute_dtype
 from unets import build_network
 
 from .ceiling import ceilings, convolutions
-from .peers import IMAGE_SIDE, LAYOUTS, Peer, Size, fill_zeros, find_peer
+from .peers import IMAGE_SIDE, LAYOUTS, Peer, Size, UnetPeer, fill_zeros, find_peer, find_unet_peer
 from .timing import Run, Times, fastest, interleaved, machine, ratio, spread_warning, table, with_quartiles
 
 SHIPPED, FLOAT32, EXAMPLE, BEST = "ours", "ours, float32", "diffusers, as its examples", "diffusers, at its best"
-DTYPES = {
-    SHIPPED: compute_dtype(torch.device("cpu")),
-    FLOAT32: torch.float32,
-    EXAMPLE: torch.float32,
-    BEST: torch.bfloat16,
-}
-HEADER = ("batch, what", "ms per image and call (quartiles)", "ours is faster", "GFLOP/s", "of the ceiling")
+UNET, UNET_BEST = "denoising-diffusion-pytorch, as it comes", "denoising-diffusion-pytorch, at its best"
+COMPUTE = compute_dtype(torch.device("cpu"))
+HEADER = ("batch, solver, what", "ms per image and call (quartiles)", "ours is faster", "GFLOP/s", "of the ceiling")
 AROUND_OURS, AROUND_THEIRS = "our sampler alone", "diffusers' sampler alone"
+SOLVERS: dict[str, tuple[str, type[SchedulerMixin]]] = {  # our name, and diffusers' class
+    "DPM-Solver++(2M)": ("dpmpp_2m", DPMSolverMultistepScheduler),
+    "DDIM": ("ddim", DDIMScheduler),
+}
+FASTEST, OTHER = SOLVERS
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Time sampling with our networks and with diffusers' of equal size."""
+    """Time sampling with our networks and with others' of equal size."""
 
     networks: tuple[str, ...] = ("baseline", "attention")
     batches: tuple[int, ...] = (1, 16, 64)
@@ -67,21 +75,22 @@ def our_network(name: str, image_channels: int, dtype: torch.dtype) -> nn.Module
     return network.to(dtype=dtype, memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
-def our_loop(network: Callable[..., Tensor], noise: Tensor, steps: int) -> Run:
-    """Our DPM-Solver++(2M) through a Denoiser."""
+def our_loop(network: Callable[..., Tensor], noise: Tensor, steps: int, solver: str) -> Run:
+    """Our solver through a Denoiser."""
     denoiser = Denoiser(network, make_schedule("cosine", 1000), "v")
     timesteps = sampling_timesteps(denoiser.schedule, steps)
+    sampler = SAMPLERS[SOLVERS[solver][0]]
 
     def run() -> Tensor:
-        *_, last = dpmpp_2m(denoiser, noise, timesteps, denoiser.schedule)
+        *_, last = sampler(denoiser, noise, timesteps, denoiser.schedule)
         return last.x
 
     return run
 
 
-def their_loop(network: Callable[..., SimpleNamespace], noise: Tensor, steps: int) -> Run:
-    """The loop of a diffusers pipeline around its DPM-Solver++(2M)."""
-    scheduler = DPMSolverMultistepScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction")
+def their_loop(network: Callable[..., SimpleNamespace], noise: Tensor, steps: int, solver: str) -> Run:
+    """The loop of a diffusers pipeline around its solver."""
+    scheduler = SOLVERS[solver][1](beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction")
 
     @torch.no_grad()
     def run() -> Tensor:
@@ -94,24 +103,64 @@ def their_loop(network: Callable[..., SimpleNamespace], noise: Tensor, steps: in
     return run
 
 
-def their_best(peer: Peer, noise: Tensor, steps: int) -> tuple[str, Run]:
-    """diffusers in bfloat16 with the memory format and head width that are fastest for this batch, and their names."""
-    loops = {}
+def their_best(peer: Peer, noise: Tensor, steps: int) -> tuple[str, nn.Module, Tensor]:
+    """diffusers in bfloat16 with the memory format and head width that are fastest for this batch: their names, both ready."""
+    networks = {}
     for layout, head in product(LAYOUTS, peer.head_widths):
         network = peer.build(head).to(dtype=torch.bfloat16, memory_format=LAYOUTS[layout]).eval()
-        state = noise.to(torch.bfloat16, memory_format=LAYOUTS[layout])
-        loops[peer.describe(layout, head)] = their_loop(network, state, steps)
+        networks[peer.describe(layout, head)] = network, noise.to(torch.bfloat16, memory_format=LAYOUTS[layout])
+    best = fastest({name: their_loop(*ready, steps, FASTEST) for name, ready in networks.items()})
+    return best, *networks[best]
+
+
+def unet_loop(peer: UnetPeer, batch: int, steps: int, dtype: torch.dtype, layout: str) -> Run:
+    """denoising-diffusion-pytorch's own loop, which draws its own noise."""
+    diffusion = GaussianDiffusion(
+        peer.build().to(memory_format=LAYOUTS[layout]), image_size=IMAGE_SIDE, sampling_timesteps=steps
+    ).eval()
+
+    def run() -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            return diffusion.sample(batch)
+
+    return run
+
+
+def unet_best(peer: UnetPeer, batch: int, steps: int) -> tuple[str, Run]:
+    """denoising-diffusion-pytorch in mixed bfloat16 with the memory format that is fastest, and its name."""
+    loops = {layout: unet_loop(peer, batch, steps, torch.bfloat16, layout) for layout in LAYOUTS}
     best = fastest(loops)
     return best, loops[best]
 
 
 def samplers_alone(noise: Tensor, steps: int) -> dict[str, Run]:
-    """Both loops around a network that costs nothing."""
+    """Both fastest loops around a network that costs nothing."""
     output = torch.randn_like(noise)
     return {
-        AROUND_OURS: our_loop(lambda x, t, condition: output, noise, steps),
-        AROUND_THEIRS: their_loop(lambda x, t: SimpleNamespace(sample=output), noise, steps),
+        AROUND_OURS: our_loop(lambda x, t, condition: output, noise, steps, FASTEST),
+        AROUND_THEIRS: their_loop(lambda x, t: SimpleNamespace(sample=output), noise, steps, FASTEST),
     }
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the table.
+
+    Attributes:
+        what: whose, and how.
+        size: of one image.
+    """
+
+    solver: str
+    what: str
+    run: Run
+    size: Size
+    dtype: torch.dtype
+
+    @property
+    def name(self) -> str:
+        """Unlike any other's."""
+        return f"{self.solver}, {self.what}"
 
 
 @dataclass(frozen=True)
@@ -121,53 +170,63 @@ class Comparison:
     name: str
     size: Size
     peer: Peer
+    unet: UnetPeer
     image_channels: int
 
     @classmethod
     def of(cls, name: str, image_channels: int) -> Comparison:
-        """Our network ``name`` and its peer."""
+        """Our network ``name`` and its peers."""
         network = build_network(name, image_channels=image_channels)
-        return cls(name, Size.of(network, image_channels), find_peer(network), image_channels)
+        return cls(name, Size.of(network, image_channels), find_peer(network), find_unet_peer(network), image_channels)
 
-    def loops(self, noise: Tensor, steps: int) -> tuple[dict[str, Run], str]:
-        """The four samplings of ``noise``, and what diffusers' best is."""
-        choice, best = their_best(self.peer, noise, steps)
-        shipped = our_network(self.name, self.image_channels, DTYPES[SHIPPED])
-        float32 = our_network(self.name, self.image_channels, DTYPES[FLOAT32])
-        loops = {
-            SHIPPED: our_loop(shipped, noise, steps),
-            FLOAT32: our_loop(float32, noise, steps),
-            EXAMPLE: their_loop(self.peer.build().eval(), noise, steps),
-            BEST: best,
-        }
-        return loops, choice
+    def entries(self, noise: Tensor, steps: int) -> tuple[list[Entry], str]:
+        """All samplings of ``noise``, and what the others' best are."""
+        choice, network, state = their_best(self.peer, noise, steps)
+        layout, best_unet = unet_best(self.unet, len(noise), steps)
+        shipped = our_network(self.name, self.image_channels, COMPUTE)
+        float32 = our_network(self.name, self.image_channels, torch.float32)
+        example = self.peer.build().eval()
+        plain_unet = unet_loop(self.unet, len(noise), steps, torch.float32, "contiguous")
+        ours, theirs, unets = self.size, self.peer.size, self.unet.size
+        entries = [
+            Entry(FASTEST, SHIPPED, our_loop(shipped, noise, steps, FASTEST), ours, COMPUTE),
+            Entry(FASTEST, FLOAT32, our_loop(float32, noise, steps, FASTEST), ours, torch.float32),
+            Entry(FASTEST, EXAMPLE, their_loop(example, noise, steps, FASTEST), theirs, torch.float32),
+            Entry(FASTEST, BEST, their_loop(network, state, steps, FASTEST), theirs, torch.bfloat16),
+            Entry(OTHER, SHIPPED, our_loop(shipped, noise, steps, OTHER), ours, COMPUTE),
+            Entry(OTHER, BEST, their_loop(network, state, steps, OTHER), theirs, torch.bfloat16),
+            Entry(OTHER, UNET, plain_unet, unets, torch.float32),
+            Entry(OTHER, UNET_BEST, best_unet, unets, torch.bfloat16),
+        ]
+        return entries, f"diffusers is fastest with {choice}, denoising-diffusion-pytorch with {layout}"
 
     def measure(self, batch: int, steps: int, repetitions: int) -> tuple[list[list[str]], list[str]]:
         """The rows of the table for one batch size, and remarks."""
         noise = torch.randn(batch, self.image_channels, IMAGE_SIDE, IMAGE_SIDE)
-        loops, choice = self.loops(noise, steps)
-        layers = convolutions(batch, sorted(set(DTYPES.values()), key=str))
+        entries, choices = self.entries(noise, steps)
+        layers = convolutions(batch, sorted({entry.dtype for entry in entries}, key=str))
+        loops = {entry.name: entry.run for entry in entries}
         times = interleaved(
             loops | samplers_alone(noise, steps) | {layer.name: layer.prepare() for layer in layers}, repetitions
         )
         best = ceilings(times, layers)
-        rows = [self.row(name, times, batch, steps, best[DTYPES[name]][0]) for name in loops]
+        rows = [self.row(entry, times, batch, steps, best[entry.dtype][0]) for entry in entries]
         outside, theirs_outside = (1000 * float(np.median(times[name])) / steps for name in (AROUND_OURS, AROUND_THEIRS))
         rates = "; ".join(f"{rate:.0f} GFLOP/s ({what})" for rate, what in best.values())
         remarks = [
-            f"Batch {batch}: diffusers is fastest with {choice}; outside the network a step takes {outside:.2f} ms "
+            f"Batch {batch}: in bfloat16 {choices}; outside the network a step takes {outside:.2f} ms "
             f"(diffusers {theirs_outside:.2f} ms); ceilings: {rates}.",
             spread_warning({name: times[name] for name in loops}),
         ]
         return rows, [remark for remark in remarks if remark]
 
-    def row(self, name: str, times: dict[str, Times], batch: int, steps: int, ceiling: float) -> list[str]:
+    def row(self, entry: Entry, times: dict[str, Times], batch: int, steps: int, ceiling: float) -> list[str]:
         """One line of the table."""
-        per_call = times[name] / (batch * steps)
-        size = self.size if name in (SHIPPED, FLOAT32) else self.peer.size
-        rate = size.flops / float(np.median(per_call)) / 1e9
-        quotient = "" if name == SHIPPED else f"{ratio(times[name], times[SHIPPED]):.2f}×"
-        return [f"{batch}, {name}", with_quartiles(1000 * per_call), quotient, f"{rate:.0f}", f"{rate / ceiling:.0%}"]
+        per_call = times[entry.name] / (batch * steps)
+        rate = entry.size.flops / float(np.median(per_call)) / 1e9
+        beside = times[f"{entry.solver}, {SHIPPED}"]
+        quotient = "" if entry.what == SHIPPED else f"{ratio(times[entry.name], beside):.2f}×"
+        return [f"{batch}, {entry.name}", with_quartiles(1000 * per_call), quotient, f"{rate:.0f}", f"{rate / ceiling:.0%}"]
 
 
 def report(name: str, arguments: Arguments) -> str:
@@ -178,7 +237,7 @@ def report(name: str, arguments: Arguments) -> str:
         more_rows, more_remarks = comparison.measure(batch, arguments.steps, arguments.repetitions)
         rows += more_rows
         remarks += more_remarks
-    sizes = f"Ours: {comparison.size}. diffusers: {comparison.peer}."
+    sizes = f"Ours: {comparison.size}. diffusers: {comparison.peer}. denoising-diffusion-pytorch: {comparison.unet}."
     return "\n".join([f"### {name}", "", sizes, "", table(HEADER, rows), "", *(f"- {remark}" for remark in remarks), ""])
 
 

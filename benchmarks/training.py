@@ -1,4 +1,4 @@
-"""Training beside diffusers: ``python -m benchmarks.training``.
+"""Training beside diffusers and denoising-diffusion-pytorch: ``python -m benchmarks.training``.
 
 Images per second of whole optimiser steps on the CPU, on networks of equal parameters and FLOPs, everything eager, in one
 process and interleaved. A step draws timesteps and noise, noises the images, predicts, goes back, clips the gradients, lets
@@ -7,7 +7,11 @@ AdamW move the weights and the moving average follow:
 * ours as ``pipelines.trainer`` does it: mixed bfloat16 where the hardware has it, channels-last, fused AdamW;
 * ours in float32;
 * diffusers as its unconditional training example does it: float32, contiguous, heads of 8 channels, AdamW as it comes;
-* diffusers at its best: the same in mixed bfloat16, with the memory format and head width that win a trial in the same run.
+* diffusers at its best: the same in mixed bfloat16, with the memory format and head width that win a trial in the same run;
+* denoising-diffusion-pytorch as its Trainer does it by default, in float32;
+* denoising-diffusion-pytorch at its best: in mixed bfloat16, with the memory format that wins a trial in the same run.
+
+What reading images costs beside that is measured by ``benchmarks.epoch``.
 """
 
 from __future__ import annotations
@@ -19,8 +23,10 @@ from itertools import product
 import torch
 import torch.nn.functional as F
 import tyro
+from denoising_diffusion_pytorch import GaussianDiffusion
 from diffusers import DDPMScheduler
 from diffusers.training_utils import EMAModel
+from ema_pytorch import EMA
 from torch import Tensor, nn
 
 from diffusion_core.losses import DenoisingLoss
@@ -30,16 +36,17 @@ from pipelines.devices import compute_dtype
 from pipelines.ema import ExponentialMovingAverage
 from unets import build_network
 
-from .peers import IMAGE_SIDE, LAYOUTS, Peer, Size, fill_zeros, find_peer
+from .peers import IMAGE_SIDE, LAYOUTS, Peer, Size, UnetPeer, fill_zeros, find_peer, find_unet_peer
 from .timing import Run, fastest, interleaved, machine, ratio, spread_warning, table, with_quartiles
 
 SHIPPED, FLOAT32, EXAMPLE, BEST = "ours", "ours, float32", "diffusers, as its example", "diffusers, at its best"
+UNET, UNET_BEST = "denoising-diffusion-pytorch, as its Trainer", "denoising-diffusion-pytorch, at its best"
 HEADER = ("what", "images/s (quartiles)", "ours is faster")
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Time training steps of our networks and of diffusers' of equal size."""
+    """Time training steps of our networks and of others' of equal size."""
 
     networks: tuple[str, ...] = ("baseline", "attention")
     batch: int = 64
@@ -108,26 +115,56 @@ def their_best(peer: Peer, x0: Tensor) -> tuple[str, Run]:
     return best, steps[best]
 
 
+def unet_step(peer: UnetPeer, x0: Tensor, dtype: torch.dtype, layout: str) -> Run:
+    """The step of denoising-diffusion-pytorch's Trainer, with its settings and its moving average."""
+    diffusion = GaussianDiffusion(peer.build().to(memory_format=LAYOUTS[layout]), image_size=IMAGE_SIDE)
+    optimizer = torch.optim.Adam(diffusion.parameters(), lr=1e-4, betas=(0.9, 0.99))
+    average = EMA(diffusion, beta=0.995, update_every=10)
+    images = ((x0 + 1) / 2).contiguous(memory_format=LAYOUTS[layout])
+
+    def run() -> None:
+        with autocast(dtype):
+            loss = diffusion(images)
+        loss.backward()
+        nn.utils.clip_grad_norm_(diffusion.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        average.update()
+
+    return run
+
+
+def unet_best(peer: UnetPeer, x0: Tensor) -> tuple[str, Run]:
+    """denoising-diffusion-pytorch in mixed bfloat16 with the memory format that is fastest, and its name."""
+    steps = {layout: unet_step(peer, x0, torch.bfloat16, layout) for layout in LAYOUTS}
+    best = fastest(steps)
+    return best, steps[best]
+
+
 def report(name: str, arguments: Arguments) -> str:
     """The measurement of one network as Markdown."""
     channels = arguments.image_channels
     x0 = torch.rand(arguments.batch, channels, IMAGE_SIDE, IMAGE_SIDE) * 2 - 1
     ours = [fill_zeros(build_network(name, image_channels=channels)) for _ in range(2)]
-    size, peer = Size.of(ours[0], channels), find_peer(ours[0])
+    size, peer, unet = Size.of(ours[0], channels), find_peer(ours[0]), find_unet_peer(ours[0])
     choice, best = their_best(peer, x0)
+    layout, best_unet = unet_best(unet, x0)
     steps = {
         SHIPPED: our_step(ours[0], x0, compute_dtype(x0.device)),
         FLOAT32: our_step(ours[1], x0, torch.float32),
         EXAMPLE: their_step(peer.build(), x0, torch.float32),
         BEST: best,
+        UNET: unet_step(unet, x0, torch.float32, "contiguous"),
+        UNET_BEST: best_unet,
     }
     times = interleaved(steps, arguments.repetitions, warm_up=2)
     rows = [
         [what, with_quartiles(len(x0) / seconds, 1), "" if what == SHIPPED else f"{ratio(seconds, times[SHIPPED]):.2f}×"]
         for what, seconds in times.items()
     ]
-    remarks = [f"Batch {len(x0)}. diffusers is fastest with {choice}.", spread_warning(times)]
-    sizes = f"Ours: {size}. diffusers: {peer}."
+    fast = f"diffusers is fastest with {choice}, denoising-diffusion-pytorch with {layout}"
+    remarks = [f"Batch {len(x0)}. In bfloat16 {fast}.", spread_warning(times)]
+    sizes = f"Ours: {size}. diffusers: {peer}. denoising-diffusion-pytorch: {unet}."
     return "\n".join(
         [f"### {name}", "", sizes, "", table(HEADER, rows), "", *(f"- {remark}" for remark in remarks if remark), ""]
     )
