@@ -224,7 +224,7 @@ def validations_by_timestep(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of a run's metrics that carry a loss by timestep, as many numbers as the newest has."""
     if "loss_by_timestep" not in table:
         return table[:0]
-    lengths = table["loss_by_timestep"].map(lambda losses: len(losses) if isinstance(losses, list) else 0)
+    lengths = table["loss_by_timestep"].map(lambda losses: len(losses) if isinstance(losses, list | np.ndarray) else 0)
     rows = table[lengths > 0]
     return rows[lengths[rows.index] == lengths[rows.index[-1]]] if len(rows) else rows
 

@@ -80,5 +80,5 @@ def test_new_columns_join_the_old_rows(file):
     log.read()
     append(file, json.dumps({"step": 2, "val_loss": 0.5, "loss_by_timestep": [0.25, 0.75]}) + "\n")
     table = log.read()
-    assert table["loss_by_timestep"].iloc[1] == [0.25, 0.75]
+    assert list(table["loss_by_timestep"].iloc[1]) == [0.25, 0.75]
     assert pd.isna(table["val_loss"].iloc[0])
