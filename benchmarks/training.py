@@ -18,14 +18,12 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 import torch
-import torch.nn.functional as F
 import tyro
 from denoising_diffusion_pytorch import GaussianDiffusion
-from diffusers import DDPMScheduler
-from diffusers.training_utils import EMAModel
 from ema_pytorch import EMA
 from torch import Tensor, nn
 
@@ -37,10 +35,12 @@ from pipelines.ema import ExponentialMovingAverage
 from unets import build_network
 
 from .peers import IMAGE_SIDE, LAYOUTS, Peer, Size, UnetPeer, fill_zeros, find_peer, find_unet_peer
+from .recipes import DiffusersRecipe
 from .timing import Run, fastest, interleaved, machine, ratio, spread_warning, table, with_quartiles
 
 SHIPPED, FLOAT32, EXAMPLE, BEST = "ours", "ours, float32", "diffusers, as its example", "diffusers, at its best"
 UNET, UNET_BEST = "denoising-diffusion-pytorch, as its Trainer", "denoising-diffusion-pytorch, at its best"
+DECAY = 10_000  # steps over which diffusers' learning rate falls
 HEADER = ("what", "images/s (quartiles)", "ours is faster")
 
 
@@ -85,32 +85,13 @@ def our_step(network: nn.Module, x0: Tensor, dtype: torch.dtype) -> Run:
     return run
 
 
-def their_step(network: nn.Module, x0: Tensor, dtype: torch.dtype) -> Run:
-    """The step of diffusers' unconditional training example, with its settings and its moving average."""
-    scheduler = DDPMScheduler(num_train_timesteps=1000)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, betas=(0.95, 0.999), weight_decay=1e-6, eps=1e-8)
-    average = EMAModel(network.parameters(), decay=0.9999, use_ema_warmup=True)
-
-    def run() -> None:
-        noise, t = torch.randn_like(x0), torch.randint(1000, (len(x0),))
-        with autocast(dtype):
-            output = network(scheduler.add_noise(x0, noise, t), t).sample
-        loss = F.mse_loss(output.float(), noise)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        average.step(network.parameters())
-
-    return run
-
-
 def their_best(peer: Peer, x0: Tensor) -> tuple[str, Run]:
     """diffusers in mixed bfloat16 with the memory format and head width that are fastest, and their names."""
     steps = {}
     for layout, head in product(LAYOUTS, peer.head_widths):
         network = peer.build(head).to(memory_format=LAYOUTS[layout])
-        steps[peer.describe(layout, head)] = their_step(network, x0.contiguous(memory_format=LAYOUTS[layout]), torch.bfloat16)
+        images = x0.contiguous(memory_format=LAYOUTS[layout])
+        steps[peer.describe(layout, head)] = partial(DiffusersRecipe(network, torch.bfloat16, DECAY).step, images)
     best = fastest(steps)
     return best, steps[best]
 
@@ -152,7 +133,7 @@ def report(name: str, arguments: Arguments) -> str:
     steps = {
         SHIPPED: our_step(ours[0], x0, compute_dtype(x0.device)),
         FLOAT32: our_step(ours[1], x0, torch.float32),
-        EXAMPLE: their_step(peer.build(), x0, torch.float32),
+        EXAMPLE: partial(DiffusersRecipe(peer.build(), torch.float32, DECAY).step, x0),
         BEST: best,
         UNET: unet_step(unet, x0, torch.float32, "contiguous"),
         UNET_BEST: best_unet,

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import json as arrow_json
 
-PIECE = 1 << 26  # bytes read at a time, about; parsing takes a few times the memory of the text
+PIECE = 1 << 24  # bytes read at a time, about; parsing takes a few times the memory of the text
 
 
 class MetricsLog:

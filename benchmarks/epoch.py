@@ -1,0 +1,138 @@
+"""One epoch, reading the images included: ``python -m benchmarks.epoch``.
+
+A folder of PNG files, trained on once from a cold start: Noisescope's trainer, which decodes them all first and keeps them in
+memory; diffusers' unconditional example, which decodes and transforms each when it is its turn; denoising-diffusion-pytorch's
+own Trainer, which does so in worker processes. Networks of equal parameters and FLOPs, mixed bfloat16 for all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+from datasets import load_dataset
+from denoising_diffusion_pytorch import GaussianDiffusion
+from denoising_diffusion_pytorch import Trainer as UnetTrainer
+from PIL import Image
+from torchvision.transforms import v2
+
+from pipelines.config import DataConfig, NetworkConfig, OptimizerConfig, RunConfig
+from pipelines.runs import Run
+from pipelines.trainer import Trainer
+from unets import build_network
+
+from .peers import IMAGE_SIDE, Peer, UnetPeer, find_peer, find_unet_peer
+from .recipes import DiffusersRecipe
+from .timing import interleaved, machine, ratio, table, with_quartiles
+
+OURS, DIFFUSERS, UNET = "Noisescope", "diffusers, its example", "denoising-diffusion-pytorch, its Trainer"
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Time an epoch over a folder of images."""
+
+    network: str = "attention"
+    images: int = 4096
+    source_side: int = 64
+    """Pixels of the files, which all resize to 32."""
+    batch: int = 64
+    repetitions: int = 3
+    """Interleaved rounds that count."""
+
+
+def write_images(folder: Path, arguments: Arguments) -> None:
+    """Coloured noise, smooth enough to be like photographs to a PNG decoder."""
+    random = np.random.default_rng(0)
+    for number in range(arguments.images):
+        small = Image.fromarray(random.integers(0, 256, (8, 8, 3), np.uint8))
+        small.resize((arguments.source_side, arguments.source_side), Image.Resampling.BICUBIC).save(
+            folder / f"{number:05d}.png"
+        )
+
+
+def ours(folder: Path, arguments: Arguments) -> None:
+    """An epoch of ``pipelines.train``, without its validations and sample grids."""
+    with tempfile.TemporaryDirectory() as out, contextlib.redirect_stdout(io.StringIO()):
+        config = RunConfig(
+            network=NetworkConfig(unet=arguments.network),
+            data=DataConfig(data=str(folder), image_size=IMAGE_SIDE, held_out_images=1),
+            optimizer=OptimizerConfig(batch_size=arguments.batch, steps=arguments.images // arguments.batch),
+        )
+        trainer = Trainer(Run(Path(out) / "run"), config)
+        for _ in range(arguments.images // arguments.batch):
+            trainer.train_step()
+
+
+def diffusers(peer: Peer, folder: Path, arguments: Arguments) -> None:
+    """An epoch of examples/unconditional_image_generation/train_unconditional.py, with its transforms and its loader."""
+    transforms = v2.Compose(
+        [
+            v2.Resize(IMAGE_SIDE, interpolation=v2.InterpolationMode.BILINEAR),
+            v2.CenterCrop(IMAGE_SIDE),
+            v2.RandomHorizontalFlip(),
+            v2.PILToTensor(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize([0.5], [0.5]),
+        ]
+    )
+    with tempfile.TemporaryDirectory() as cache:
+        dataset = load_dataset("imagefolder", data_dir=str(folder), split="train", cache_dir=cache)
+        dataset.set_transform(lambda rows: {"input": [transforms(image.convert("RGB")) for image in rows["image"]]})
+        loader = torch.utils.data.DataLoader(dataset, batch_size=arguments.batch, shuffle=True, drop_last=True)
+        recipe = DiffusersRecipe(peer.build(peer.head_widths[-1]), torch.bfloat16, len(loader))
+        for batch in loader:
+            recipe.step(batch["input"])
+
+
+def denoising_diffusion_pytorch(peer: UnetPeer, folder: Path, arguments: Arguments) -> None:
+    """An epoch of denoising-diffusion-pytorch's Trainer, without its sample grids and FID."""
+    with tempfile.TemporaryDirectory() as out:
+        UnetTrainer(
+            GaussianDiffusion(peer.build(), image_size=IMAGE_SIDE, sampling_timesteps=20),
+            str(folder),
+            train_batch_size=arguments.batch,
+            train_num_steps=arguments.images // arguments.batch,
+            save_and_sample_every=10**9,
+            results_folder=out,
+            amp=True,
+            mixed_precision_type="bf16",
+            calculate_fid=False,
+        ).train()
+
+
+def main(arguments: Arguments) -> None:
+    """Print one table."""
+    torch.manual_seed(0)
+    network = build_network(arguments.network, image_channels=3)
+    contenders = {
+        OURS: ours,
+        DIFFUSERS: partial(diffusers, find_peer(network)),
+        UNET: partial(denoising_diffusion_pytorch, find_unet_peer(network)),
+    }
+    with tempfile.TemporaryDirectory() as name:
+        write_images(Path(name), arguments)
+        runs = {what: partial(run, Path(name), arguments) for what, run in contenders.items()}
+        times = interleaved(runs, arguments.repetitions, warm_up=0)
+    rows = [
+        (
+            what,
+            with_quartiles(seconds, 1),
+            with_quartiles(arguments.images / seconds, 1),
+            "" if what == OURS else f"{ratio(seconds, times[OURS]):.2f}×",
+        )
+        for what, seconds in times.items()
+    ]
+    print(f"{machine()}\n")
+    print(table(("an epoch of", "seconds (quartiles)", "images/s", "ours is faster"), rows))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments, description=__doc__))

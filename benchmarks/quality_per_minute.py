@@ -1,0 +1,153 @@
+"""Quality per minute: ``python -m benchmarks.quality_per_minute``, Fréchet distance over minutes of training.
+
+Noisescope's trainer and diffusers' unconditional recipe, on networks of equal parameters and FLOPs, see the same images for
+the same time on the same machine, turn by turn. diffusers has its best memory format and mixed bfloat16, and its images wait
+in memory, which its example would read from files. Both follow their own learning rates down over the whole budget, and both
+are sampled with 20 steps of DPM-Solver++(2M) from their averaged weights.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+from torch import Tensor
+
+from diffusion_core.noise import SeededNoise
+from pipelines.classifier import load_classifier
+from pipelines.config import DataConfig, NetworkConfig, OptimizerConfig, RunConfig
+from pipelines.data import load_images, resolve
+from pipelines.distances import Reference, bootstrap
+from pipelines.evaluate import features_of
+from pipelines.model import load_model
+from pipelines.runs import ROOT, Run
+from pipelines.sample import SamplingRequest, sample
+from pipelines.trainer import Trainer
+from unets import build_network
+
+from .peers import LAYOUTS, find_peer
+from .recipes import DiffusersRecipe
+from .timing import interleaved, machine, table
+
+OURS, THEIRS = "Noisescope", "diffusers' recipe, at its best"
+TURN = 20  # steps one trains before it is the other's turn
+TRIAL = 30  # steps that tell how fast each is
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Train ours and diffusers' for the same time, and measure both on the way."""
+
+    data: str = "fashion_mnist"
+    classifier: Path = ROOT / "classifiers" / "fashion-mnist.safetensors"
+    """In whose features images are compared."""
+    network: str = "baseline"
+    minutes: tuple[float, ...] = (1, 2, 4, 8)
+    """Training times after which samples are measured; the last one is the whole budget."""
+    batch: int = 64
+    num_images: int = 500
+    """Samples of each measurement."""
+
+
+class Ours:
+    """A run of the product's own trainer."""
+
+    def __init__(self, folder: Path, arguments: Arguments, steps: int) -> None:
+        self.run = Run(folder)
+        config = RunConfig(
+            network=NetworkConfig(unet=arguments.network),
+            data=DataConfig(data=arguments.data),
+            optimizer=OptimizerConfig(steps=steps, batch_size=arguments.batch),
+        )
+        self.trainer = Trainer(self.run, config)
+
+    def step(self) -> None:
+        """One optimiser step."""
+        self.trainer.train_step()
+
+    def samples(self, count: int) -> Tensor:
+        """(N, C, H, W) in [−1, 1]."""
+        self.trainer.save()
+        *_, last = sample(load_model(self.run), SamplingRequest(num_images=count), range(count))
+        return last.x
+
+
+class Theirs:
+    """diffusers' recipe, its images drawn from memory."""
+
+    def __init__(self, images: Tensor, arguments: Arguments, layout: str, steps: int) -> None:
+        peer = find_peer(build_network(arguments.network, image_channels=images.shape[1]))
+        self.recipe = DiffusersRecipe(peer.build(peer.head_widths[-1]).to(memory_format=LAYOUTS[layout]), torch.bfloat16, steps)
+        self.images, self.layout, self.batch = images, LAYOUTS[layout], arguments.batch
+        self.order = torch.empty(0, dtype=torch.long)
+
+    def step(self) -> None:
+        """One optimiser step."""
+        if len(self.order) < self.batch:
+            self.order = torch.randperm(len(self.images))
+        chosen, self.order = self.order[: self.batch], self.order[self.batch :]
+        self.recipe.step((self.images[chosen].float() / 127.5 - 1).contiguous(memory_format=self.layout))
+
+    def samples(self, count: int) -> Tensor:
+        """(N, C, H, W) in [−1, 1]."""
+        noise = SeededNoise(0, tuple(self.images.shape[1:]), range(count)).initial()
+        parts = noise.contiguous(memory_format=self.layout).split(50)
+        return torch.cat([self.recipe.sample(part, 20) for part in parts])
+
+
+def speeds(folder: Path, images: Tensor, arguments: Arguments) -> tuple[dict[str, float], str]:
+    """Steps a second of both, and the memory format that is diffusers' best."""
+    makers: dict[str, Callable[[], None]] = {OURS: Ours(folder / "trial", arguments, TRIAL).step}
+    makers |= {layout: Theirs(images, arguments, layout, TRIAL).step for layout in LAYOUTS}
+    times = interleaved(makers, TRIAL, warm_up=3)
+    rates = {name: 1 / float(np.median(seconds)) for name, seconds in times.items()}
+    layout = max(LAYOUTS, key=rates.__getitem__)
+    return {OURS: rates[OURS], THEIRS: rates[layout]}, layout
+
+
+def main(arguments: Arguments) -> None:
+    """Print Markdown: a row for each training time."""
+    torch.manual_seed(0)
+    judge = load_classifier(arguments.classifier)
+    config = RunConfig(data=DataConfig(data=arguments.data))
+    images, _ = load_images(resolve(replace(config.data, held_out_images=arguments.num_images)), config.seed)
+    spread = images.images[:: max(1, len(images) // 10_000)]
+    reference = Reference(features_of(judge, spread.float() / 127.5 - 1))
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        rates, layout = speeds(Path(name), images.images, arguments)
+        budget = arguments.minutes[-1] * 60
+        contenders = {
+            OURS: Ours(Path(name) / "run", arguments, round(rates[OURS] * budget)),
+            THEIRS: Theirs(images.images, arguments, layout, round(rates[THEIRS] * budget)),
+        }
+        spent, seen = dict.fromkeys(contenders, 0.0), dict.fromkeys(contenders, 0)
+        for minutes in arguments.minutes:
+            while min(spent.values()) < minutes * 60:
+                turn = min(spent, key=spent.__getitem__)
+                before = time.perf_counter()
+                for _ in range(TURN):
+                    contenders[turn].step()
+                spent[turn] += time.perf_counter() - before
+                seen[turn] += TURN * arguments.batch
+            row = [f"{minutes:g}"]
+            for contender, model in contenders.items():
+                features = features_of(judge, model.samples(arguments.num_images))
+                found = bootstrap(lambda rows, features=features: reference.frechet_distance(features[rows]), len(features))
+                row += [f"{found.value:.2f} ({found.low:.2f} – {found.high:.2f})", f"{seen[contender]:,}"]
+            rows.append(row)
+            print(*row, sep=" · ", flush=True)
+    columns = [part for name in contenders for part in (f"{name}: Fréchet distance (95 %)", "images seen")]
+    print(f"\n{machine()}\n")
+    print(f"{arguments.num_images} samples each, {judge.data} classifier; diffusers is fastest with {layout}.\n")
+    print(table(("minutes", *columns), rows))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments, description=__doc__))
