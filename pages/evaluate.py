@@ -1,11 +1,10 @@
 """Evaluate: what has been measured of runs, with intervals, and what real images give."""
 
-import shlex
-
 import streamlit as st
 
 from pages.components import BOUND
 from pages.components.live_figure import live_figure
+from pages.components.measuring import show_measuring
 from pages.components.pictures import show_file
 from pages.components.runs import runs_by_name, stop_without_runs
 from pipelines.evaluation import FIGURES, NEIGHBOURS_PICTURE, Evaluation, readable, samples_table
@@ -33,9 +32,7 @@ for name in names:
     except (ValueError, OSError) as error:
         st.warning(f"{name}: {error}")
 missing = [name for name, evaluation in evaluations.items() if not evaluation.results]
-if missing:
-    st.info(f"Not measured yet: {', '.join(missing)}. This measures them (`--help` tells what else can be):")
-    st.code(shlex.join(["python", "-m", "pipelines.evaluate", *missing]), language="bash", wrap_lines=True)
+show_measuring({name: runs[name] for name in names}, missing)
 measured = [evaluation for evaluation in evaluations.values() if evaluation.results]
 if not measured:
     st.stop()

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import subprocess
 import sys
@@ -32,13 +31,13 @@ from .command_line import DONE, run_command
 from .config import RunConfig
 from .data import PRESETS, locate
 from .metrics_log import readable_lines
-from .processes import at_work, claim, read_record, stop, write_record
-from .runs import CONFIG, METRICS, PRIVATE, PROCESS, ROOT, STATE, Run, find_runs, write_text
+from .processes import at_work, claim, failure_in, launch, read_record, stop, tail
+from .runs import CONFIG, METRICS, PRIVATE, PROCESS, STATE, Run, find_runs, write_text
 
 JOB, LOG = "state/job.json", "state/train.log"
 LOCK, WORKER, WORKER_LOG = ".jobs.lock", ".worker.json", ".worker.log"  # in the folder of the runs
 NAME = re.compile(r"[^\W_][\w.-]{0,63}")
-TAIL = 2**16  # bytes of a log that are enough for its last lines
+BAR_EVERY = 60.0  # seconds; a progress bar in a log is worth a line a minute
 RATE_LINES = 20  # lines of metrics.jsonl over which speed is measured
 
 Status = Literal["queued", "starting", "training", "stopping", "stopped", "finished", "failed", "interrupted"]
@@ -106,18 +105,6 @@ class Job:
         return self.status in ("stopped", "failed", "interrupted") and (has_state or not self.run.has_weights)
 
 
-def _tail(path: Path) -> bytes:
-    """The end of a file, from the start of a line; empty where there is none."""
-    try:
-        with path.open("rb") as file:
-            start = max(0, file.seek(0, os.SEEK_END) - TAIL)
-            file.seek(start)
-            text = file.read()
-    except OSError:
-        return b""
-    return text.partition(b"\n")[2] if start else text
-
-
 def _modified(path: Path) -> float:
     """When a file was last written, 0 where there is none."""
     try:
@@ -133,7 +120,7 @@ def progress(run: Run) -> Progress:
         ValueError: its configuration cannot be read.
     """
     steps = run.config.optimizer.steps
-    rows = [row for row in readable_lines(_tail(run.path / METRICS)) if {"step", "images_seen", "seconds"} <= row.keys()]
+    rows = [row for row in readable_lines(tail(run.path / METRICS)) if {"step", "images_seen", "seconds"} <= row.keys()]
     if not rows:
         return Progress(steps)
     last = rows[-1]
@@ -152,13 +139,7 @@ def _failure(run: Run) -> str:
     log = run.path / LOG
     if _modified(run.path / METRICS) > _modified(log):
         return ""
-    lines = _tail(log).decode("utf-8", "replace").replace("\r", "\n").split("\n")
-    said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    if said:
-        return said[-1].strip()
-    if any(line.startswith("Traceback (most recent call last)") for line in lines):
-        return f"training broke off ({[line.strip() for line in lines if line.strip()][-1]}); see {log}"
-    return ""
+    return failure_in(log, "training")
 
 
 def _state(run: Run, request: Request) -> tuple[Status, str]:
@@ -282,16 +263,7 @@ class TrainingQueue:
     def _start_worker(self) -> None:
         if at_work(self.root / WORKER):
             return
-        with (self.root / WORKER_LOG).open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "pipelines.jobs", str(self.root.resolve())],
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # it outlives the server and its terminal
-            )
-        write_record(self.root / WORKER, process.pid)
+        launch("pipelines.jobs", [str(self.root.resolve())], self.root / WORKER, self.root / WORKER_LOG)
 
     def wake(self) -> None:
         """Start the worker where runs are queued and nobody trains them, as after a reboot."""
@@ -347,18 +319,8 @@ class TrainingQueue:
     def _launch(self, run: Run) -> subprocess.Popen[bytes]:
         request = self._request(run)
         limit = [] if request.time_limit is None else ["--time-limit", str(request.time_limit)]
-        (run.path / LOG).parent.mkdir(exist_ok=True)
-        with (run.path / LOG).open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "pipelines.train", "--resume", str(run.path.resolve()), *limit],
-                cwd=ROOT,
-                env=os.environ | {"TQDM_MININTERVAL": "60"},  # a progress bar in a log is worth a line a minute
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        write_record(run.path / PROCESS, process.pid)
+        arguments = ["--resume", str(run.path.resolve()), *limit]
+        process = launch("pipelines.train", arguments, run.path / PROCESS, run.path / LOG, BAR_EVERY)
         self._write(run, replace(request, queued=None))
         return process
 

@@ -1,16 +1,21 @@
-"""Which process is at work on something: a small file that survives the process and is never mistaken for another one."""
+"""Processes that outlive whoever started them, each known by a small file that is never mistaken for another one's."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import psutil
 
-from .runs import write_text
+from .runs import ROOT, write_text
 
+TAIL = 2**16  # bytes of a log that are enough for its last lines
 SAME_START = 1.5  # seconds; the time of boot is known to a second only, and no process number comes back that soon
 
 
@@ -91,3 +96,61 @@ def stop(path: Path) -> None:
     if record is not None and record.alive and not record.stopping:
         _write(path, replace(record, stopping=True))
         psutil.Process(record.pid).terminate()
+
+
+def launch(
+    module: str, arguments: Sequence[str], record: Path, log: Path, progress_every: float = 0.1
+) -> subprocess.Popen[bytes]:
+    """Start ``python -m module arguments…`` and record it; it outlives this process and its terminal.
+
+    Args:
+        record: the file by which it is known.
+        log: gets what it prints, in place of what was there.
+        progress_every: seconds between lines of its progress bars.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            cwd=ROOT,
+            env=os.environ | {"TQDM_MININTERVAL": str(progress_every)},
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    write_record(record, process.pid)
+    return process
+
+
+def tail(path: Path) -> bytes:
+    """The end of a file, from the start of a line; empty where there is none."""
+    try:
+        with path.open("rb") as file:
+            start = max(0, file.seek(0, os.SEEK_END) - TAIL)
+            file.seek(start)
+            text = file.read()
+    except OSError:
+        return b""
+    return re.sub(rb"\A[^\r\n]*[\r\n]", b"", text) if start else text
+
+
+def last_lines(log: Path) -> list[str]:
+    """The last lines that a process printed, every state of a progress bar a line of its own; blank ones left out."""
+    lines = tail(log).decode("utf-8", "replace").replace("\r", "\n").split("\n")
+    return [line.strip() for line in lines if line.strip()]
+
+
+def failure_in(log: Path, work: str) -> str:
+    """The sentence with which a process ended that failed; empty for any other.
+
+    Args:
+        work: what broke off, for processes that had no sentence.
+    """
+    lines = last_lines(log)
+    said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    if said:
+        return said[-1]
+    if any(line.startswith("Traceback (most recent call last)") for line in lines):
+        return f"{work} broke off ({lines[-1]}); see {log}"
+    return ""

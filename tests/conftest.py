@@ -135,6 +135,18 @@ def text_run(train, tmp_path_factory):
     return train(tmp_path_factory.mktemp("runs") / "text", unet="text", steps=12)
 
 
+@pytest.fixture(scope="session")
+def judge(image_folder, tmp_path_factory):
+    """A classifier of the shapes."""
+    from pipelines.classifier import TrainClassifier, main
+    from pipelines.config import DataConfig
+
+    out = tmp_path_factory.mktemp("classifiers") / "shapes.safetensors"
+    data = DataConfig(data=str(image_folder), image_size=8)
+    assert main(TrainClassifier(out, data, channels=(8, 16), epochs=20, batch_size=16)) == 0
+    return out
+
+
 @pytest.fixture
 def queue(tmp_path):
     """A queue of trainings over an empty folder of runs; what is still at work in it at the end is killed."""

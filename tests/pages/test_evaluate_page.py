@@ -8,6 +8,7 @@ from opening import open_app
 
 from pipelines.evaluation import Evaluation
 from pipelines.evaluation_figures import report
+from pipelines.evaluation_job import EvaluationJob
 from pipelines.runs import Run
 
 open_page = partial(open_app, "evaluate")
@@ -22,6 +23,7 @@ def measured(tiny_run, tmp_path, monkeypatch):
     """A run with results, and one without."""
     monkeypatch.setattr("pipelines.runs.PUBLISHED", tmp_path / "none")
     monkeypatch.setattr("pipelines.runs.PRIVATE", tmp_path)
+    monkeypatch.setattr("pages.components.measuring.EvaluationJob", partial(EvaluationJob, tmp_path))
     for name in ("one", "two"):
         shutil.copytree(tiny_run.path, tmp_path / name)
     evaluation = Evaluation(Run(tmp_path / "one"))
@@ -43,8 +45,7 @@ def measured(tiny_run, tmp_path, monkeypatch):
 
 def test_what_is_measured_is_shown_and_what_is_not_is_told(measured):
     app = open_page()
-    assert "Not measured yet: two." in app.info[0].value
-    assert app.code[0].value == "python -m pipelines.evaluate two"
+    assert app.info[0].value == "Not measured yet: two."
     assert [part.value for part in app.subheader] == ["Quality against cost", "Loss by timestep", "Likelihood"]
     table = app.dataframe[0].value
     assert list(table["Fréchet distance"]) == ["3 ± 0.1 (real 0.2)", "1 ± 0.1 (real 0.2)", "1.5 ± 0.1 (real 0.2)"]
@@ -53,12 +54,44 @@ def test_what_is_measured_is_shown_and_what_is_not_is_told(measured):
     assert not app.exception
 
 
+def measuring(app):
+    """The page with the dialog open."""
+    next(button for button in app.button if button.label == "Measure…").click().run()
+    assert not app.exception
+    return app
+
+
+def test_what_will_be_measured_is_said_first(measured):
+    app = measuring(open_page())
+    assert app.multiselect(key="measured").value == ["two"]
+    command = "python -m pipelines.evaluate two --samplers dpmpp_2m --steps 20 --num-images 500"
+    assert app.code[0].value == command
+    assert not app.button(key="start").disabled
+
+
+def test_a_failed_evaluation_is_explained(measured, wait_for, tmp_path):
+    job = EvaluationJob(tmp_path)
+    job.start([measured.run])
+    wait_for(lambda: not job.running)
+    assert "no classifier knows shapes images" in open_page().error[0].value
+
+
+def test_an_evaluation_at_work_is_shown_to_all(measured, wait_for, tmp_path):
+    EvaluationJob(tmp_path).start([measured.run])
+    app = open_page()
+    assert not [button for button in app.button if button.label == "Measure…"]
+    app.button(key="stop").click().run()
+    wait_for(lambda: not EvaluationJob(tmp_path).running)
+    assert not app.exception
+
+
 def test_nothing_measured(tmp_path, tiny_run, monkeypatch):
     monkeypatch.setattr("pipelines.runs.PUBLISHED", tmp_path / "none")
     monkeypatch.setattr("pipelines.runs.PRIVATE", tmp_path)
+    monkeypatch.setattr("pages.components.measuring.EvaluationJob", partial(EvaluationJob, tmp_path))
     shutil.copytree(tiny_run.path, tmp_path / "one")
     app = open_page()
-    assert app.code[0].value == "python -m pipelines.evaluate one"
+    assert app.info[0].value == "Not measured yet: one."
     assert not app.subheader
 
 

@@ -14,17 +14,6 @@ from pipelines.sample import load_model
 QUICK = ("--num-images", 30, "--reference-images", 30, "--held-out-images", 10, "--likelihood-images", 2)
 
 
-@pytest.fixture(scope="session")
-def judge(image_folder, tmp_path_factory):
-    from pipelines.classifier import TrainClassifier, main
-    from pipelines.config import DataConfig
-
-    out = tmp_path_factory.mktemp("classifiers") / "shapes.safetensors"
-    data = DataConfig(data=str(image_folder), image_size=8)
-    assert main(TrainClassifier(out, data, channels=(8, 16), epochs=20, batch_size=16)) == 0
-    return out
-
-
 @pytest.fixture
 def evaluate(command, judge):
     """Evaluates quickly; the outcome."""
