@@ -244,7 +244,7 @@ def likelihood(model: LoadedModel, real: RealImages, count: int, steps: int, see
     condition = None if real.conditions is None else real.conditions.of(torch.arange(count)).to(model.device)
     timesteps = sampling_timesteps(model.schedule, steps, "linspace")  # down to the least noisy one, where the decoder is
     bound = variational_bound(model.denoiser, x0, timesteps, model.schedule, condition, noise=noise)
-    terms = list(tqdm(bound, total=steps + 1, desc="likelihood", unit="term", leave=False))
+    terms = list(tqdm(bound, total=steps + 1, desc=f"{model.name}, likelihood", unit="term", leave=False))
     total = torch.stack([term.bits for term in terms]).sum(0)
     return {
         "total": asdict(Estimate.of_mean(total.numpy())),
@@ -264,7 +264,7 @@ def measure_samples(
 
     images, seconds, calls = [], 0.0, 0
     chunks = torch.arange(request.num_images).split(batch_size)
-    for numbers in tqdm(chunks, desc=f"{request.sampler} {request.steps}", unit="batch", leave=False):
+    for numbers in tqdm(chunks, desc=f"{model.name}, {request.steps} steps of {request.sampler}", unit="batch", leave=False):
         before = time.perf_counter()
         *_, last = sample(model, request, numbers.tolist())
         images.append(last.x.cpu())

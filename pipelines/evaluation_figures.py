@@ -15,6 +15,7 @@ from .evaluation import FIGURES, NEIGHBOURS_PICTURE, Evaluation, pareto_front, s
 from .figures import DASHES, color, styled
 
 SMALLER_IS_BETTER = ("frechet_distance", "kernel_distance", "closer_than_held_out")
+APART = 1.015  # times further right is each next series, so that its intervals are seen
 COSTS = {"network_calls": "Network calls an image", "seconds": "Seconds an image"}
 TERMS = {"prior": "Prior", "steps": "Denoising steps", "decoder": "To 256 levels"}
 
@@ -31,22 +32,30 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str) -> go.Figu
     shown = table.dropna(subset=[figure])
     runs = list(dict.fromkeys(shown["run"]))
     samplers = list(dict.fromkeys(shown["sampler"]))
-    for (run, sampler, guidance), part in shown.groupby(["run", "sampler", "guidance"], sort=False):
+    series = list(shown.groupby(["run", "sampler", "guidance"], sort=False))
+    for number, ((run, sampler, guidance), part) in enumerate(series):
         points = part.sort_values(cost)
+        # As many network calls for all would hide one interval behind another.
+        apart = APART ** (number - (len(series) - 1) / 2) if cost == "network_calls" else 1.0
         told = f", guidance {guidance:g}" if shown[shown["run"] == run]["guidance"].nunique() > 1 else ""
         style = {"color": color(runs.index(run)), "dash": DASHES[samplers.index(sampler) % len(DASHES)]}
         errors = {"array": points[f"{figure}_high"] - points[figure], "arrayminus": points[figure] - points[f"{figure}_low"]}
         name = f"{run}, {sampler}{told}"
-        drawn.add_scatter(x=points[cost], y=points[figure], error_y=errors, name=name, mode="lines+markers", line=style)
-    if figure in SMALLER_IS_BETTER and len(shown) > 1:
-        front = pareto_front(shown, cost, figure)
+        hover = {"customdata": points[cost], "hovertemplate": "%{customdata:.3g}: %{y:.4g}"}
+        drawn.add_scatter(
+            x=points[cost] * apart, y=points[figure], error_y=errors, name=name, mode="lines+markers", line=style, **hover
+        )
+    front = pareto_front(shown, cost, figure)
+    if figure in SMALLER_IS_BETTER and len(front) > 1:
         line = {"color": "#8A8A8A", "width": 8}
         drawn.add_scatter(x=front[cost], y=front[figure], name="Pareto front", line=line, opacity=0.35, mode="lines")
     for floor in sorted(set(shown[f"{figure}_floor"].dropna())):
         drawn.add_hline(y=floor, line={"dash": "dot", "color": "#8A8A8A"}, annotation_text="real against real")
-    drawn.update_xaxes(title=COSTS[cost], type="log")
+    ends = np.log10([shown[cost].min() / 1.5, shown[cost].max() * 1.5])
+    drawn.update_xaxes(title=COSTS[cost], type="log", range=ends, dtick="D2", tickformat="~g")
     drawn.update_yaxes(title=FIGURES[figure], rangemode="tozero")
-    return styled(drawn, 420, figure, cost)
+    styled(drawn, 420, figure, cost)
+    return drawn.update_layout(hovermode="closest")
 
 
 def loss_bands(losses: Mapping[str, Mapping[str, Any]]) -> go.Figure:
