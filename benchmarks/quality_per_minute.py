@@ -24,7 +24,7 @@ from pipelines.classifier import load_classifier
 from pipelines.config import DataConfig, NetworkConfig, OptimizerConfig, RunConfig
 from pipelines.data import load_images, resolve
 from pipelines.distances import Reference, bootstrap
-from pipelines.evaluate import features_of
+from pipelines.judge import Judge
 from pipelines.model import load_model
 from pipelines.runs import ROOT, Run
 from pipelines.sample import SamplingRequest, sample
@@ -114,11 +114,12 @@ def speeds(folder: Path, images: Tensor, arguments: Arguments) -> tuple[dict[str
 def main(arguments: Arguments) -> None:
     """Print Markdown: a row for each training time."""
     torch.manual_seed(0)
-    judge = load_classifier(arguments.classifier)
+    classifier = load_classifier(arguments.classifier)
+    judge = Judge(classifier.data, classifier.features, classifier)
     config = RunConfig(data=DataConfig(data=arguments.data))
     images, _ = load_images(resolve(replace(config.data, held_out_images=arguments.num_images)), config.seed)
     spread = images.images[:: max(1, len(images) // 10_000)]
-    reference = Reference(features_of(judge, spread.float() / 127.5 - 1))
+    reference = Reference(judge.features(spread.float() / 127.5 - 1))
     rows = []
     with tempfile.TemporaryDirectory() as name:
         rates, layout = speeds(Path(name), images.images, arguments)
@@ -138,14 +139,14 @@ def main(arguments: Arguments) -> None:
                 seen[turn] += TURN * arguments.batch
             row = [f"{minutes:g}"]
             for contender, model in contenders.items():
-                features = features_of(judge, model.samples(arguments.num_images))
+                features = judge.features(model.samples(arguments.num_images))
                 found = bootstrap(lambda rows, features=features: reference.frechet_distance(features[rows]), len(features))
                 row += [f"{found.value:.2f} ({found.low:.2f} – {found.high:.2f})", f"{seen[contender]:,}"]
             rows.append(row)
             print(*row, sep=" · ", flush=True)
     columns = [part for name in contenders for part in (f"{name}: Fréchet distance (95 %)", "images seen")]
     print(f"\n{machine()}\n")
-    print(f"{arguments.num_images} samples each, {judge.data} classifier; diffusers is fastest with {layout}.\n")
+    print(f"{arguments.num_images} samples each, {judge.name} classifier; diffusers is fastest with {layout}.\n")
     print(table(("minutes", *columns), rows))
 
 

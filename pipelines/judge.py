@@ -1,0 +1,82 @@
+"""Who looks at generated images: the classifier of a run's data, another one, or Inception."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .distances import Features
+from .runs import ROOT
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .classifier import LoadedClassifier
+    from .model import LoadedModel
+
+CLASSIFIERS = ROOT / "classifiers"
+INCEPTION = "inception"  # in place of a classifier's file
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """Who looks at images.
+
+    Attributes:
+        name: of the features, for people.
+        see: (N, C, H, W) in [−1, 1] -> (N, D) features.
+        classifier: which knows the data's classes, where there is one.
+    """
+
+    name: str
+    see: Callable[[Tensor], Tensor]
+    classifier: LoadedClassifier | None
+
+    def features(self, images: Tensor) -> Features:
+        """(N, C, H, W) in [−1, 1] -> (N, D)."""
+        return self.see(images).double().numpy()
+
+
+def judge_for(model: LoadedModel, features: Path | None = None) -> Judge:
+    """Who looks at a model's images.
+
+    Args:
+        features: in whose features it looks: a classifier's file, "inception", or by default the shipped classifier of the
+            data.
+
+    Raises:
+        ValueError: there is nobody for such images.
+    """
+    from .classifier import load_classifier
+
+    own = own_classifier(model)
+    if features is not None and str(features) == INCEPTION:
+        from .inception import load_inception
+
+        return Judge("Inception (pytorch-fid)", load_inception().features, own and own[1])
+    found = own if features is None else (features, load_classifier(features))
+    if found is None:
+        size = "×".join(map(str, model.image_shape))
+        data = model.config.data.data
+        made = f"python -m pipelines.classifier classifiers/{Path(data).name}.safetensors --data {data}"
+        raise ValueError(
+            f"no classifier knows {Path(data).name} images of {size} (C×H×W): make one with `{made}`, or give one, or "
+            f"{INCEPTION}, with --features"
+        )
+    path, classifier = found
+    return Judge(f"{path.stem} classifier", classifier.features, classifier if knows(classifier, model) else None)
+
+
+def own_classifier(model: LoadedModel) -> tuple[Path, LoadedClassifier] | None:
+    """The shipped classifier of a model's data, and its file."""
+    from .classifier import load_classifier
+
+    found = ((path, load_classifier(path)) for path in sorted(CLASSIFIERS.glob("*.safetensors")))
+    return next(((path, classifier) for path, classifier in found if knows(classifier, model)), None)
+
+
+def knows(classifier: LoadedClassifier, model: LoadedModel) -> bool:
+    """Whether a classifier was trained on a model's data, in the same size."""
+    return classifier.image_shape == model.image_shape and classifier.data == Path(model.config.data.data).name

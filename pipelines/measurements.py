@@ -1,0 +1,186 @@
+"""What can be measured of a model: its loss by timestep, a bound on the likelihood, and how real its samples are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from diffusion_core.likelihood import variational_bound
+from diffusion_core.noise import SeededNoise
+from diffusion_core.process import add_noise
+from diffusion_core.schedules import sampling_timesteps
+
+from .data import load_images, resolve
+from .distances import Estimate, Features, Reference, bootstrap, nearest, precision_recall
+from .evaluation import NEIGHBOURS_PICTURE
+from .images import montage, png_bytes, to_uint8
+from .runs import atomic
+from .sample import SamplingRequest, sample
+
+if TYPE_CHECKING:
+    from .conditioning import Conditions
+    from .config import RunConfig
+    from .data import ImageSet
+    from .judge import Judge
+    from .model import LoadedModel
+
+CLOSEST = 0.05  # the share of held-out images that count as close to a training image
+PAIRS = 12  # samples shown beside their nearest training image
+BINS = 20  # of the loss by timestep
+ENOUGH = 1000  # training images for figures that look at all pairs
+
+
+class RealImages:
+    """The images that a run was trained on and those held out, with what a judge sees in them.
+
+    Args:
+        config: of the run.
+        reference_images: how many of the training images samples are compared with, at most.
+        held_out_images: how many held-out ones there are, at most.
+    """
+
+    def __init__(self, config: RunConfig, judge: Judge, reference_images: int, held_out_images: int) -> None:
+        self.judge = judge
+        self.train, self.held_out = load_images(replace(resolve(config.data), held_out_images=held_out_images), config.seed)
+        count = min(len(self.train), reference_images)
+        self.rows = np.unique(np.linspace(0, len(self.train) - 1, count).round().astype(np.int64))
+        self._config = config
+
+    def as_input(self, images: ImageSet, rows: Iterable[int]) -> Tensor:
+        """Some of the images as networks take them, (B, C, H, W) in [−1, 1]."""
+        return images.images[list(rows)].float() / 127.5 - 1
+
+    @cached_property
+    def reference(self) -> Reference:
+        """Training images."""
+        return Reference(self.judge.features(self.as_input(self.train, self.rows)))
+
+    @cached_property
+    def held_out_features(self) -> Features:
+        """(N, D)."""
+        return self.judge.features(self.as_input(self.held_out, range(len(self.held_out))))
+
+    @cached_property
+    def conditions(self) -> Conditions | None:
+        """What a conditional network is told about the held-out images."""
+        if not self._config.network.conditional:
+            return None
+        from .conditioning import load_conditions
+
+        return load_conditions(self._config, (self.train, self.held_out))[1][1]
+
+
+def loss_by_timestep(model: LoadedModel, real: RealImages, seed: int, batch_size: int) -> dict[str, Any]:
+    """The mean of |x0 − x̂0|²/sigma², the error in v, in equal ranges of timesteps: comparable whatever a network predicts."""
+    timesteps = model.schedule.num_timesteps
+    count = max(len(real.held_out), 20 * BINS)
+    t = ((np.random.default_rng(seed).permutation(count) + 0.5) / count * timesteps).astype(np.int64)
+    errors = []
+    for part in torch.arange(count).split(batch_size):
+        images = part % len(real.held_out)
+        x0 = real.as_input(real.held_out, images.tolist()).to(model.device)
+        noise = SeededNoise(seed, model.image_shape, part.tolist()).initial(model.device)
+        when = torch.from_numpy(t[part.numpy()])
+        condition = None if real.conditions is None else real.conditions.of(images).to(model.device)
+        with torch.no_grad():
+            estimate = model.denoiser.unclipped(add_noise(model.schedule, x0, noise, when), when.to(model.device), condition)
+        _, sigma = model.schedule.at(when)
+        errors.append(((estimate - x0).square().flatten(1).mean(1).cpu() / sigma.square()).double().numpy())
+    values = np.concatenate(errors)
+    bins = min(BINS, timesteps)
+    parts = [Estimate.of_mean(values[t * bins // timesteps == number]) for number in range(bins)]
+    return {
+        "timesteps": ((np.arange(bins) + 0.5) / bins * timesteps).tolist(),
+        "mean": [part.value for part in parts],
+        "low": [part.low for part in parts],
+        "high": [part.high for part in parts],
+        "whole": asdict(Estimate.of_mean(values)),
+    }
+
+
+def likelihood(model: LoadedModel, real: RealImages, count: int, steps: int, seed: int) -> dict[str, Any]:
+    """The variational bound of held-out images in bits per dimension, its terms, and an interval over images."""
+    rows = range(count)
+    x0 = real.as_input(real.held_out, rows).to(model.device)
+    noise = SeededNoise(seed, model.image_shape, rows)
+    condition = None if real.conditions is None else real.conditions.of(torch.arange(count)).to(model.device)
+    timesteps = sampling_timesteps(model.schedule, steps, "linspace")  # down to the least noisy one, where the decoder is
+    bound = variational_bound(model.denoiser, x0, timesteps, model.schedule, condition, noise=noise)
+    terms = list(tqdm(bound, total=steps + 1, desc=f"{model.name}, likelihood", unit="term", leave=False))
+    total = torch.stack([term.bits for term in terms]).sum(0)
+    return {
+        "total": asdict(Estimate.of_mean(total.cpu().numpy())),
+        "prior": terms[0].bits.mean().item(),
+        "decoder": terms[-1].bits.mean().item(),
+        "timesteps": [term.timestep for term in terms[1:-1]],
+        "steps": [term.bits.mean().item() for term in terms[1:-1]],
+    }
+
+
+def measure_samples(model: LoadedModel, real: RealImages, request: SamplingRequest, batch_size: int) -> dict[str, Any]:
+    """Make the samples, and measure them beside as many held-out images."""
+    images, seconds, calls = [], 0.0, 0
+    chunks = torch.arange(request.num_images).split(batch_size)
+    for numbers in tqdm(chunks, desc=f"{model.name}, {request.steps} steps of {request.sampler}", unit="batch", leave=False):
+        before = time.perf_counter()
+        *_, last = sample(model, request, numbers.tolist())
+        images.append(last.x.cpu())
+        seconds, calls = seconds + time.perf_counter() - before, last.nfe
+    samples = torch.cat(images)
+    features, classifier = real.judge.features(samples), real.judge.classifier
+    right = None
+    if classifier and (request.prompt or (request.label and model.config.condition.classes == classifier.classes)):
+        wanted = torch.arange(request.num_images) % len(classifier.classes)
+        right = (classifier.classify(samples) == wanted).double().numpy()
+    floor = real.held_out_features[: request.num_images]
+    newness = nearest(floor, real.reference.features)[1]
+    write_neighbours(model, real, samples, features)
+    return {
+        "network_calls": calls,
+        "seconds": seconds / request.num_images,
+        "figures": figures(features, real, newness, right),
+        "floor": figures(floor, real, newness, None) | {"images": len(floor)},
+    }
+
+
+def figures(features: Features, real: RealImages, newness: Features, right: NDArray[np.float64] | None) -> dict[str, Any]:
+    """All figures of some images, with intervals.
+
+    Args:
+        features: (N, D) of the images.
+        newness: how far held-out images are from their nearest training image.
+        right: (N,) 1 where the classifier sees what was asked for.
+    """
+    count, reference = len(features), real.reference
+    some = reference.thinned(max(ENOUGH, count))
+    found = {
+        "frechet_distance": bootstrap(lambda rows: reference.frechet_distance(features[rows]), count),
+        "kernel_distance": bootstrap(lambda rows: some.kernel_distance(features[rows]), count),
+    }
+    near = nearest(features, reference.features)[1] < np.quantile(newness, CLOSEST)
+    found["closer_than_held_out"] = bootstrap(lambda rows: float(near[rows].mean()), count)
+    if right is not None:
+        found["agreement"] = bootstrap(lambda rows: float(right[rows].mean()), count)
+    precision, recall = precision_recall(features, some.features)
+    for name, value in (("precision", precision), ("recall", recall)):
+        found[name] = Estimate.around(value, (value * (1 - value) / count) ** 0.5)
+    return {name: asdict(estimate) for name, estimate in found.items()}
+
+
+def write_neighbours(model: LoadedModel, real: RealImages, samples: Tensor, features: Features) -> None:
+    """Beside the weights: the samples closest to training images, each above its nearest one."""
+    numbers, distances = nearest(features, real.reference.features)
+    closest = distances.argsort()[:PAIRS]
+    training = real.as_input(real.train, real.rows[numbers[closest]].tolist())
+    pairs = np.concatenate([to_uint8(samples[closest.tolist()]), to_uint8(training)])
+    with atomic(model.run.model_path.with_name(NEIGHBOURS_PICTURE)) as temporary:
+        temporary.write_bytes(png_bytes(montage(pairs, len(closest))))
