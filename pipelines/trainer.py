@@ -422,10 +422,10 @@ class Trainer:
 
 
 def _report_skipped(skipped: list[str]) -> None:
-    for problem in skipped[:5]:
+    for problem in skipped:
         print(f"skipped {problem}")
-    if len(skipped) > 5:
-        print(f"skipped {len(skipped) - 5} more unreadable images")
+    if skipped:
+        print(f"skipped {len(skipped)} unreadable images in all")
 
 
 @contextmanager
