@@ -11,24 +11,26 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """Classes, or words, or both, for a batch of B images; immutable, so that it can be shared.
+    """Classes, or words, or both, or how they were augmented, for a batch of B images; immutable, so that it can be shared.
 
     Attributes:
         labels: (B,) int64, class numbers.
         tokens: (B, L, D) float32, one embedding a word piece; an encoder pads all its prompts to one length L.
         mask: (B, L) bool, True where ``tokens`` holds a word and not padding.
         dropped: (B,) bool, True where the network shall use its null condition instead; nowhere by default.
+        augment: (B, A) float32, what was done to training images; None, and zeros, stand for nothing. Never dropped.
     """
 
     labels: Tensor | None = None
     tokens: Tensor | None = None
     mask: Tensor | None = None
     dropped: Tensor | None = None
+    augment: Tensor | None = None
 
     def __post_init__(self) -> None:
         if (self.tokens is None) != (self.mask is None):
             raise ValueError("tokens and their mask come together: give both or neither")
-        first = self.labels if self.labels is not None else self.tokens
+        first = next((part for part in (self.labels, self.tokens, self.augment) if part is not None), None)
         if first is None:
             raise ValueError("an empty condition: give labels, or tokens with their mask (None stands for no condition at all)")
         if self.dropped is None:
@@ -39,7 +41,7 @@ class Condition:
 
     @property
     def _parts(self) -> tuple[Tensor | None, ...]:
-        return self.labels, self.tokens, self.mask, self.dropped
+        return self.labels, self.tokens, self.mask, self.dropped, self.augment
 
     def __len__(self) -> int:
         assert self.dropped is not None

@@ -144,12 +144,43 @@ def rescale_zero_terminal_snr(schedule: NoiseSchedule) -> NoiseSchedule:
     return _from_alphas_cumprod(f"{schedule.name}, zero terminal SNR", alpha.square())
 
 
-def make_schedule(name: str, num_timesteps: int = 1000, zero_terminal_snr: bool = False) -> NoiseSchedule:
-    """The schedule called ``name`` in :data:`SCHEDULES`, rescaled to end in pure noise where that is asked for."""
+def shift_noise(schedule: NoiseSchedule, factor: float) -> NoiseSchedule:
+    """The schedule with sigma/alpha multiplied by ``factor`` at every timestep.
+
+    Neighbouring pixels of a larger image tell more of each other, so it takes more noise to hide the same: side/64, say
+    (Hoogeboom et al. 2023, equation 4; for ``flow`` Esser et al. 2024, equation 23). Where variance is preserved it stays
+    so, and where alpha + sigma = 1 that stays so.
+
+    Raises:
+        ValueError: a factor that is not a positive number, or a schedule of neither kind.
+    """
+    if not 0 < factor < math.inf:
+        raise ValueError(f"noise_shift={factor}: choose a positive number; 1 leaves the schedule as it is")
+    one = torch.ones((), dtype=torch.float64)
+    alpha, sigma = schedule.alpha, schedule.sigma * factor
+    if torch.allclose(schedule.alpha.square() + schedule.sigma.square(), one):
+        scale = torch.hypot(alpha, sigma)
+    elif torch.allclose(schedule.alpha + schedule.sigma, one):
+        scale = alpha + sigma
+    else:
+        raise ValueError(f"schedule {schedule.name!r} preserves neither variance nor amplitude, so it cannot be shifted")
+    return NoiseSchedule(f"{schedule.name}, noise × {factor:g}", alpha / scale, sigma / scale)
+
+
+def make_schedule(
+    name: str, num_timesteps: int = 1000, zero_terminal_snr: bool = False, noise_shift: float = 1.0
+) -> NoiseSchedule:
+    """The schedule called ``name`` in :data:`SCHEDULES`.
+
+    Args:
+        zero_terminal_snr: rescale it to end in pure noise.
+        noise_shift: what sigma/alpha is multiplied by, see :func:`shift_noise`.
+    """
     if name not in SCHEDULES:
         raise ValueError(f"unknown schedule {name!r}: choose one of {', '.join(SCHEDULES)}")
     schedule = SCHEDULES[name](num_timesteps)
-    return rescale_zero_terminal_snr(schedule) if zero_terminal_snr else schedule
+    schedule = rescale_zero_terminal_snr(schedule) if zero_terminal_snr else schedule
+    return schedule if noise_shift == 1 else shift_noise(schedule, noise_shift)
 
 
 def _trailing(schedule: NoiseSchedule, steps: int) -> Tensor:

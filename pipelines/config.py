@@ -37,6 +37,11 @@ class NetworkConfig(_Strict):
     """Residual blocks of each level, on the way down and on the way up."""
     attention_levels: tuple[int, ...] | None = None
     """Levels with self-attention, 0 being the finest; the coarsest alone by default. Only for networks with attention."""
+    dropout: float = 0.0
+    """Share of the numbers inside residual blocks that are dropped while training; helps against overfitting few images."""
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.dropout < 1, f"dropout={self.dropout}: choose a share from 0 to less than 1")
 
     @property
     def conditional(self) -> bool:
@@ -49,6 +54,7 @@ class NetworkConfig(_Strict):
             "image_channels": image_channels,
             "channels": self.channels,
             "blocks_per_level": self.blocks_per_level,
+            "dropout": self.dropout,
         }
         if self.attention_levels is not None:
             options["attention_levels"] = self.attention_levels
@@ -65,6 +71,8 @@ class DiffusionConfig(_Strict):
     """Length T of the schedule."""
     zero_terminal_snr: bool = False
     """Rescale the schedule so that its last timestep is pure noise."""
+    noise_shift: float = 1.0
+    """Multiply sigma/alpha by this; large images bear more noise (side/64, say)."""
     prediction: str = "v"
     """What the network outputs: epsilon, x0, v or flow."""
     loss: str = "mse"
@@ -87,6 +95,9 @@ class DataConfig(_Strict):
     """crop: resize the shorter side and cut the middle; pad: surround smaller images with black. Crop by default."""
     flip: bool | None = None
     """Mirror half of the training images left-right. On by default, except where that changes what is seen."""
+    augment: float = 0.0
+    """Probability of each of several flips, scalings, rotations and shifts of a training image. The network is told which
+    happened, so that samples show none. Helps with few images (0.12 in Karras et al. 2022)."""
     image_column: str | None = None
     """Name of the image column; found by its type by default."""
     train_split: str = "train"
@@ -100,6 +111,7 @@ class DataConfig(_Strict):
             f"image_size={self.image_size}: choose a side from 4 to 1024 pixels",
         )
         _require(self.held_out_images >= 1, f"held_out_images={self.held_out_images}: choose 1 or more")
+        _require(0 <= self.augment <= 1, f"augment={self.augment}: choose a probability from 0 to 1")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from .runs import find_run, read_tensors
 if TYPE_CHECKING:
     from .runs import Run
 
+AUGMENT = "augment.weight"
 CLASS_EMBEDDING = "class_embedding.weight"
 ADAPTED = (SelfAttention, CrossAttention, FeedForward)  # their linear layers get additions
 
@@ -32,7 +33,7 @@ def adopt(config: RunConfig) -> RunConfig:
     source = find_run(config.init.init_from)
     theirs = source.config
     usual = RunConfig()
-    taken = [("network", field.name) for field in fields(NetworkConfig)]
+    taken = [("network", field.name) for field in fields(NetworkConfig) if field.name != "dropout"]
     taken += [("diffusion", field.name) for field in fields(DiffusionConfig)] + [("condition", "encoder")]
     for section, name in taken:
         own, default, other = (getattr(getattr(part, section), name) for part in (config, usual, theirs))
@@ -42,7 +43,8 @@ def adopt(config: RunConfig) -> RunConfig:
             )
     condition = replace(config.condition, encoder=theirs.condition.encoder)
     init = replace(config.init, init_fingerprint=source.fingerprint)
-    return replace(config, network=theirs.network, diffusion=theirs.diffusion, condition=condition, init=init)
+    network = replace(theirs.network, dropout=config.network.dropout)
+    return replace(config, network=network, diffusion=theirs.diffusion, condition=condition, init=init)
 
 
 def load_initial(network: nn.Module, config: RunConfig) -> None:
@@ -59,6 +61,9 @@ def load_initial(network: nn.Module, config: RunConfig) -> None:
     theirs = source.config
     _refuse_misfits(config, source)
     weights, _ = read_tensors(source.model_path)
+    own = network.state_dict()
+    weights = {name: tensor for name, tensor in weights.items() if name in own or name != AUGMENT}
+    weights |= {AUGMENT: own[AUGMENT]} if AUGMENT in own.keys() - weights.keys() else {}  # it starts at zero
     if config.network.unet == "class":
         rows = {name: row for row, name in enumerate(theirs.condition.classes)}
         known = [rows.get(name, len(rows)) for name in config.condition.classes]

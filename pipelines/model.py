@@ -14,6 +14,7 @@ from diffusion_core.schedules import NoiseSchedule, make_schedule
 from unets import build_network
 from unets.baseline import BaselineUNet
 
+from .augmentation import AUGMENT_DIM
 from .config import DiffusionConfig, RunConfig
 from .devices import best_device, compute_dtype
 from .runs import Run, find_run, read_tensors
@@ -24,6 +25,8 @@ def make_network(config: RunConfig, seed: int | None) -> BaselineUNet:
     if config.image_shape is None:
         raise ValueError("this configuration names no image_shape: it is written when training starts")
     options = config.network.options(config.image_shape[0])
+    if config.data.augment:
+        options["augment_dim"] = AUGMENT_DIM
     if config.network.unet == "class":
         options["num_classes"] = len(config.condition.classes)
     if config.network.unet == "text":
@@ -33,7 +36,7 @@ def make_network(config: RunConfig, seed: int | None) -> BaselineUNet:
 
 def make_diffusion_schedule(config: DiffusionConfig) -> NoiseSchedule:
     """The run's noise schedule."""
-    return make_schedule(config.schedule, config.timesteps, config.zero_terminal_snr)
+    return make_schedule(config.schedule, config.timesteps, config.zero_terminal_snr, config.noise_shift)
 
 
 def make_loss(config: DiffusionConfig) -> DenoisingLoss:

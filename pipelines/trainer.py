@@ -24,7 +24,9 @@ from diffusion_core.noise import SeededNoise
 from diffusion_core.samplers import dpmpp_2m
 from diffusion_core.schedules import sampling_timesteps
 from unets.baseline import BaselineUNet
+from unets.blocks import Dropout
 
+from .augmentation import augmented, draw_augmentations
 from .config import RunConfig
 from .data import load_images, resolve
 from .devices import has_fast_bfloat16
@@ -120,6 +122,7 @@ class Trainer:
         self.shuffle = Shuffle(len(self.images), config.seed)
         self.ema = ExponentialMovingAverage(network, config.optimizer.ema_half_life, config.optimizer.ema_ramp_up)
         self.network = network
+        self.dropouts = [module for module in network.modules() if isinstance(module, Dropout)]
         adamw = torch.optim.AdamW(
             [parameter for parameter in network.parameters() if parameter.requires_grad],
             lr=config.optimizer.lr,
@@ -186,6 +189,9 @@ class Trainer:
         t = self.loss.sample_timesteps(size, on_cpu)
         mirrored = torch.rand(size, generator=on_cpu) < 0.5 if self.config.data.flip else torch.zeros(size, dtype=torch.bool)
         noise = torch.randn(size, *self.images.shape[1:], generator=on_device, device=self.device)
+        changes = draw_augmentations(size, self.config.data.augment, on_cpu) if self.config.data.augment else None
+        for module in self.dropouts:
+            module.generator = on_device
         condition = None
         if self.conditions is not None:
             choice, withheld = torch.rand(2, size, generator=on_cpu)
@@ -196,9 +202,14 @@ class Trainer:
             x0 = self.images[index[part].to(self.device)]
             flips = mirrored[part].to(self.device).view(-1, 1, 1, 1)
             x0 = torch.where(flips, v2.functional.horizontal_flip(x0), x0) if self.config.data.flip else x0
+            x0 = x0.float() / 127.5 - 1
             on_here = part.to(self.device)
             own = None if condition is None else condition.select(on_here)
-            yield x0.float() / 127.5 - 1, noise[on_here], t[part], own
+            if changes is not None:
+                x0 = augmented(x0, changes[part])
+                told = changes[part].to(self.device)
+                own = Condition(augment=told) if own is None else replace(own, augment=told)
+            yield x0, noise[on_here], t[part], own
 
     def train_step(self) -> None:
         """One optimiser step and one step of the moving average."""

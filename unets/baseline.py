@@ -16,9 +16,9 @@ from .blocks import Downsample, GroupNorm, ResBlock, TimestepEmbedding, Upsample
 class Stage(nn.Module):
     """One residual block; variants add what follows it."""
 
-    def __init__(self, channels: int, embedding_dim: int) -> None:
+    def __init__(self, channels: int, embedding_dim: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.block = ResBlock(channels, embedding_dim)
+        self.block = ResBlock(channels, embedding_dim, dropout)
 
     def forward(self, x: Tensor, embedding: Tensor, condition: Any) -> Tensor:
         return self.block(x, embedding)
@@ -35,6 +35,9 @@ class BaselineUNet(nn.Module):
         channels: width of each level, finest first; each further level halves the side.
         blocks_per_level: stages of a level on each side.
         embedding_dim: width of the time embedding; 4·channels[0] by default.
+        dropout: share of the numbers inside residual blocks that are dropped while training.
+        augment_dim: how many numbers describe an image's augmentation, (B, augment_dim) in ``condition.augment``, added to
+            the time embedding (Karras et al. 2022, appendix F.2); 0 for a network that is not told.
     """
 
     def __init__(
@@ -43,6 +46,8 @@ class BaselineUNet(nn.Module):
         channels: Sequence[int] = (64, 128, 128),
         blocks_per_level: int = 1,
         embedding_dim: int | None = None,
+        dropout: float = 0.0,
+        augment_dim: int = 0,
     ) -> None:
         super().__init__()
         if image_channels < 1 or not channels or min(channels) < 1 or blocks_per_level < 1:
@@ -53,7 +58,9 @@ class BaselineUNet(nn.Module):
         self.image_channels = image_channels
         self.downsampling = 2 ** (len(channels) - 1)
         self.dim = embedding_dim or 4 * channels[0]
+        self.dropout = dropout
         self.embedding = TimestepEmbedding(self.dim)
+        self.augment = zero_initialised(nn.Linear(augment_dim, self.dim, bias=False)) if augment_dim else None
         self.stem = nn.Conv2d(image_channels, channels[0], 3, padding=1)
         levels = list(enumerate(channels))
         self.encoder = nn.ModuleList([self._level(i, width, blocks_per_level) for i, width in levels])
@@ -69,11 +76,18 @@ class BaselineUNet(nn.Module):
 
     def make_stage(self, level: int, channels: int) -> Stage:
         """One stage at ``level`` (0 is the finest), ``channels`` wide; what variants override."""
-        return Stage(channels, self.dim)
+        return Stage(channels, self.dim, self.dropout)
 
     def prepare(self, t: Tensor, condition: Any) -> tuple[Tensor, Any]:
         """What every stage is given: an embedding, (B, dim) or (1, dim), and what variants add for their stages."""
-        return self.embedding(t), None
+        return self.embed(t, condition), None
+
+    def embed(self, t: Tensor, condition: Any) -> Tensor:
+        """(B, dim) or (1, dim) of the timesteps, and of the augmentation where the network is told one."""
+        embedding = self.embedding(t)
+        if self.augment is None or condition is None or condition.augment is None:
+            return embedding
+        return embedding + self.augment(condition.augment.to(embedding.dtype))
 
     def _level(self, level: int, channels: int, blocks: int) -> nn.ModuleList:
         return nn.ModuleList([self.make_stage(level, channels) for _ in range(blocks)])

@@ -60,8 +60,34 @@ class TimestepEmbedding(nn.Module):
         return self.out(F.silu(self.hidden(features)))
 
 
+class Dropout(nn.Module):
+    """While training, zeros for a share of the numbers, and the others scaled up to make up for it (Srivastava et al. 2014).
+
+    Unlike torch's it draws from a generator of its own, which whoever trains sets, so that a resumed training draws alike.
+
+    Args:
+        share: in [0, 1).
+
+    Attributes:
+        generator: on the device of the images; None draws from the one that all share.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        if not 0 <= share < 1:
+            raise ValueError(f"dropout={share}: choose a share from 0 to less than 1")
+        self.share = share
+        self.generator: torch.Generator | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or not self.share:
+            return x
+        kept = torch.rand(x.shape, generator=self.generator, device=x.device) >= self.share
+        return x * (kept / (1 - self.share)).to(x.dtype)
+
+
 class ResBlock(nn.Module):
-    """x + conv(silu(conv(norm(x)) + embedding)): a residual block with one norm and one activation.
+    """x + conv(dropout(silu(conv(norm(x)) + embedding))): a residual block with one norm and one activation.
 
     The order is that of a transformer's feed-forward block (He et al. 2016 for the residual form; Liu et al. 2022, ConvNeXt,
     for one norm and one activation a block); the time enters as in DDPM (Ho et al. 2020, appendix B).
@@ -69,11 +95,13 @@ class ResBlock(nn.Module):
     Args:
         channels: of input and output, (B, channels, H, W).
         embedding_dim: of the time embedding, (B, embedding_dim), or (1, embedding_dim) when all images share a timestep.
+        dropout: share of the numbers before the last convolution that are dropped while training.
     """
 
-    def __init__(self, channels: int, embedding_dim: int) -> None:
+    def __init__(self, channels: int, embedding_dim: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.norm = GroupNorm(channels)
+        self.dropout = Dropout(dropout)
         self.conv_in = nn.Conv2d(channels, channels, 3, padding=1)
         self.embed = nn.Linear(embedding_dim, channels)
         self.conv_out = zero_initialised(nn.Conv2d(channels, channels, 3, padding=1))
@@ -86,7 +114,7 @@ class ResBlock(nn.Module):
             h = F.conv2d(h, self.conv_in.weight, bias, padding=1)
         else:
             h = add_per_image(self.conv_in(h), shift)
-        return x + self.conv_out(F.silu(h))
+        return x + self.conv_out(self.dropout(F.silu(h)))
 
 
 def add_per_image(x: Tensor, shift: Tensor) -> Tensor:

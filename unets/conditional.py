@@ -17,8 +17,8 @@ from .blocks import CrossAttention, SpatialTransformer
 class TransformerStage(Stage):
     """A residual block, then a spatial transformer that looks at the words."""
 
-    def __init__(self, channels: int, embedding_dim: int, context_dim: int) -> None:
-        super().__init__(channels, embedding_dim)
+    def __init__(self, channels: int, embedding_dim: int, context_dim: int, dropout: float = 0.0) -> None:
+        super().__init__(channels, embedding_dim, dropout)
         self.transformer = SpatialTransformer(channels, context_dim)
 
     def forward(self, x: Tensor, embedding: Tensor, condition: Any) -> Tensor:
@@ -33,13 +33,14 @@ class ConditionalUNet(AttentionUNet):
     embedding too. What is withheld (``condition.dropped``, or no condition at all) is replaced by a learned null class
     and a learned null word (Ho & Salimans 2022, section 3.2), which are weights like all others.
 
-    ``condition`` has the attributes ``labels``, (B,); ``tokens``, (B, L, text_dim), with ``mask``, (B, L); and
-    ``dropped``, (B,), as :class:`diffusion_core.condition.Condition` has.
+    ``condition`` has the attributes ``labels``, (B,); ``tokens``, (B, L, text_dim), with ``mask``, (B, L); ``dropped``, (B,);
+    and ``augment``, (B, augment_dim), as :class:`diffusion_core.condition.Condition` has.
 
     Args:
         num_classes: how many classes there are; 0 for a network without.
         text_dim: width of the word embeddings; 0 for a network without.
-        image_channels, channels, blocks_per_level, embedding_dim, attention_levels: as in :class:`AttentionUNet`.
+        image_channels, channels, blocks_per_level, embedding_dim, attention_levels, dropout, augment_dim: as in
+            :class:`AttentionUNet`.
     """
 
     def __init__(
@@ -51,11 +52,13 @@ class ConditionalUNet(AttentionUNet):
         attention_levels: Sequence[int] | None = None,
         num_classes: int = 0,
         text_dim: int = 0,
+        dropout: float = 0.0,
+        augment_dim: int = 0,
     ) -> None:
         if num_classes < 0 or text_dim < 0 or not num_classes + text_dim:
             raise ValueError(f"num_classes={num_classes}, text_dim={text_dim}: a conditional network needs one of them above 0")
         self.num_classes, self.text_dim = num_classes, text_dim
-        super().__init__(image_channels, channels, blocks_per_level, embedding_dim, attention_levels)
+        super().__init__(image_channels, channels, blocks_per_level, embedding_dim, attention_levels, dropout, augment_dim)
         if num_classes:
             self.class_embedding = nn.Embedding(num_classes + 1, self.dim)  # the last one is the null class
         if text_dim:
@@ -64,11 +67,11 @@ class ConditionalUNet(AttentionUNet):
 
     def make_stage(self, level: int, channels: int) -> Stage:
         if self.text_dim and level in self.attention_levels:
-            return TransformerStage(channels, self.dim, self.text_dim)
+            return TransformerStage(channels, self.dim, self.text_dim, self.dropout)
         return super().make_stage(level, channels)
 
     def prepare(self, t: Tensor, condition: Any) -> tuple[Tensor, Any]:
-        embedding = self.embedding(t)
+        embedding = self.embed(t, condition)
         if self.num_classes:
             embedding = embedding + self.class_embedding(self._labels(t, condition))
         if not self.text_dim:

@@ -15,6 +15,7 @@ from diffusion_core.schedules import (
     make_schedule,
     rescale_zero_terminal_snr,
     sampling_timesteps,
+    shift_noise,
 )
 
 VARIANCE_PRESERVING = ("linear", "cosine", "sigmoid")
@@ -140,6 +141,35 @@ def test_zero_terminal_snr_of_a_single_timestep_is_refused_or_finite(name):
         return
     assert schedule.alpha.isfinite().all()
     assert schedule.sigma.isfinite().all()
+
+
+@pytest.mark.parametrize("factor", [0.25, 1.0, 3.0])
+@pytest.mark.parametrize(("name", "zero"), EVERY)
+def test_a_shift_multiplies_the_noise_level_and_keeps_what_is_preserved(name, zero, factor):
+    before, after = make_schedule(name, 50, zero), make_schedule(name, 50, zero, factor)
+    finite = before.alpha > 0
+    expected = before.log_snr[finite] - 2 * math.log(factor)
+    torch.testing.assert_close(after.log_snr[finite], expected, rtol=1e-9, atol=1e-9)
+    assert torch.equal(after.alpha[~finite], before.alpha[~finite])
+    power = 1 if name == "flow" else 2
+    torch.testing.assert_close(after.alpha**power + after.sigma**power, torch.ones(50, dtype=torch.float64))
+
+
+def test_a_shift_of_a_flow_is_that_of_stable_diffusion_3():
+    t = make_schedule("flow", 100).sigma
+    torch.testing.assert_close(make_schedule("flow", 100, noise_shift=3.0).sigma, 3 * t / (1 + 2 * t))
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0, math.inf, math.nan])
+def test_an_impossible_shift_is_refused(factor):
+    with pytest.raises(ValueError, match="noise_shift"):
+        make_schedule("cosine", 10, noise_shift=factor)
+
+
+def test_a_schedule_that_preserves_nothing_is_not_shifted():
+    odd = NoiseSchedule("odd", torch.tensor([0.5, 0.1]).double(), torch.tensor([0.1, 0.9]).double())
+    with pytest.raises(ValueError, match="preserves neither"):
+        shift_noise(odd, 2.0)
 
 
 @pytest.mark.parametrize(("name", "zero"), EVERY)

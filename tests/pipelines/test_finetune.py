@@ -116,3 +116,10 @@ def test_a_source_that_changed_is_refused(make_trainer, tmp_path, tiny_run):
     )
     with pytest.raises(ValueError, match="have changed since"):
         make_trainer(tmp_path / "run", config)
+
+
+def test_augmentation_may_begin_and_end_with_a_fine_tuning(train, tmp_path, tiny_run, image_folder):
+    told = train(tmp_path / "told", data=str(image_folder), init_from=str(tiny_run.path), augment=0.5, dropout=0.1, steps=2)
+    assert "augment.weight" in weights_of(told)
+    untold = train(tmp_path / "untold", data=str(image_folder), init_from=str(told.path), steps=2)
+    assert "augment.weight" not in weights_of(untold)

@@ -223,6 +223,29 @@ def test_accumulation_learns_the_same(train, tmp_path, logged, accumulation):
     _assert_same_losses(logged(whole.path), logged(parts.path))
 
 
+@pytest.mark.parametrize("unet", ["baseline", "class"])
+def test_accumulation_learns_the_same_of_augmented_images(train, tmp_path, logged, unet):
+    settings = {"steps": 6, "log_every": 1, "augment": 0.5, "unet": unet}
+    whole = train(tmp_path / "whole", **settings)
+    parts = train(tmp_path / "parts", **settings, accumulation=2)
+    _assert_same_losses(logged(whole.path), logged(parts.path))
+    plain = train(tmp_path / "plain", **settings | {"augment": 0.0})
+    assert logged(plain.path)[0]["loss"] != logged(whole.path)[0]["loss"]
+    assert load_model(whole).denoiser.network.augment.weight.any(), "it has learnt from what it was told"
+
+
+def test_a_resume_repeats_augmentation_and_dropout(train, make_trainer, small_config, tmp_path, logged):
+    config = small_config(steps=8, log_every=1, save_every=4, augment=0.5, dropout=0.3)
+    whole = train(tmp_path / "whole", config)
+    stopped = make_trainer(tmp_path / "parts", config)
+    for _ in range(4):
+        stopped.train_step()
+    stopped.save()
+    resumed = train(tmp_path / "parts", config)
+    one, other = load_file(whole.model_path), load_file(resumed.model_path)
+    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
 def test_two_processes_learn_the_same(train, shell, two_processes, flags, tmp_path, logged):
     whole = train(tmp_path / "whole", steps=6, log_every=1)
     arguments = [*two_processes, "pipelines.train", *flags(steps=6, log_every=1, accumulation=2), "--out", tmp_path / "two"]

@@ -13,6 +13,7 @@ from unets.blocks import (
     GROUP_WIDTH,
     HEAD_WIDTH,
     Downsample,
+    Dropout,
     GroupNorm,
     ResBlock,
     SelfAttention,
@@ -187,6 +188,25 @@ def test_residual_branches_start_as_the_identity(make):
     x = normal(2, 8, 4, 4)
     arguments = (x, normal(2, 12, seed=1)) if isinstance(block, ResBlock) else (x,)
     assert torch.equal(block(*arguments), x)
+
+
+def test_dropout_drops_its_share_keeps_the_mean_and_draws_from_its_own_generator():
+    dropout = Dropout(0.3)
+    x = torch.ones(200, 500)
+    results = []
+    for _ in range(2):
+        dropout.generator = torch.Generator().manual_seed(5)
+        results.append(dropout(x))
+    assert torch.equal(*results)
+    assert (results[0] == 0).float().mean().item() == pytest.approx(0.3, abs=0.01)
+    assert results[0].mean().item() == pytest.approx(1, abs=0.01)
+    assert dropout.eval()(x) is x
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_an_impossible_dropout_is_refused(share):
+    with pytest.raises(ValueError, match="dropout="):
+        ResBlock(8, 12, share)
 
 
 def test_timestep_embedding_begins_with_the_sinusoids_of_diffusers():

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from diffusion_core.condition import Condition
 from unets import NETWORKS, build_network
 from unets.attention import AttentionUNet
 from unets.baseline import BaselineUNet
@@ -254,3 +255,26 @@ def test_only_attention_lets_far_pixels_see_each_other(name, mixes):
     far[:10, :10] = False
     assert difference[:10, :10].max() > 1e-3
     assert (difference[far] > 0).float().mean() > 0.99 if mixes else difference[far].max() == 0
+
+
+@every_network
+def test_being_told_of_no_augmentation_is_being_told_nothing(name):
+    network = awake(name, **SMALL, augment_dim=3).eval()
+    x, t = normal(2, 2, 8, 8), torch.tensor([3.0, 500.0])
+    told = {"class": {"labels": torch.tensor([1, 2])}, "text": {"tokens": normal(2, 3, 6), "mask": torch.ones(2, 3).bool()}}
+    some = told.get(name, {})
+    with torch.no_grad():
+        nothing = network(x, t, Condition(**some) if some else None)
+        zeros = network(x, t, Condition(**some, augment=torch.zeros(2, 3)))
+        turned = network(x, t, Condition(**some, augment=normal(2, 3)))
+    assert torch.equal(nothing, zeros)
+    assert (nothing - turned).abs().max() > 1e-3
+
+
+@every_network
+def test_dropout_matters_while_training_alone(name):
+    x, t = normal(2, 2, 8, 8), torch.tensor([3.0, 500.0])
+    plain, dropping = awake(name, **SMALL), awake(name, **SMALL, dropout=0.5)
+    with torch.no_grad():
+        assert torch.equal(plain(x, t), dropping.eval()(x, t))
+        assert not torch.equal(plain(x, t), dropping.train()(x, t))
