@@ -49,7 +49,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class _Level:
+class Level:
     """One row of the schedule as plain numbers."""
 
     timestep: float
@@ -65,10 +65,10 @@ class _Level:
 
 
 _PURE_NOISE = 1e-3  # alpha below which a state carries no image: zero-terminal-SNR schedules, and the end of cosine
-_CLEAN = _Level(timestep=0.0, alpha=1.0, sigma=0.0)
+_CLEAN = Level(timestep=0.0, alpha=1.0, sigma=0.0)
 
 
-def _levels(schedule: NoiseSchedule, timesteps: Tensor) -> list[_Level]:
+def noise_levels(schedule: NoiseSchedule, timesteps: Tensor) -> list[Level]:
     """The noise levels to visit, the clean image last; plain numbers, so that stepping never waits for a device."""
     times = torch.as_tensor(timesteps, device="cpu", dtype=torch.float64)
     if times.ndim != 1 or len(times) == 0:
@@ -79,27 +79,27 @@ def _levels(schedule: NoiseSchedule, timesteps: Tensor) -> list[_Level]:
         raise ValueError("timesteps must descend: the noisiest comes first")
     alpha, sigma = schedule.at(times)
     rows = zip(times.tolist(), alpha.tolist(), sigma.tolist(), strict=True)
-    return [_Level(*row) for row in rows] + [_CLEAN]
+    return [Level(*row) for row in rows] + [_CLEAN]
 
 
-class _Estimator:
+class Estimator:
     """The denoiser with its condition, counting the network evaluations it has cost."""
 
     def __init__(self, denoise: Denoise, condition: Any) -> None:
         self.denoise, self.condition = denoise, condition
         self.nfe = 0
 
-    def __call__(self, x: Tensor, level: _Level) -> Tensor:
+    def __call__(self, x: Tensor, level: Level) -> Tensor:
         # Guidance says what an estimate costs at this timestep; anything else costs one evaluation.
         self.nfe += self.denoise.calls_at(level.timestep) if hasattr(self.denoise, "calls_at") else 1
         return self.denoise(x, level.timestep, self.condition)
 
 
-Update = Callable[[int, Tensor, Tensor, _Level, _Level], Tensor]  # (index, x, x0, here, there) -> the state there
+Update = Callable[[int, Tensor, Tensor, Level, Level], Tensor]  # (index, x, x0, here, there) -> the state there
 
 
 @torch.no_grad()
-def _integrate(estimate: _Estimator, x: Tensor, levels: list[_Level], update: Update) -> Iterator[Step]:
+def _integrate(estimate: Estimator, x: Tensor, levels: list[Level], update: Update) -> Iterator[Step]:
     """What all samplers share: estimate x0, show it, update; the last estimate is the sample.
 
     ``no_grad`` on a generator is left at every ``yield``, so whoever consumes the steps keeps their own setting.
@@ -112,13 +112,25 @@ def _integrate(estimate: _Estimator, x: Tensor, levels: list[_Level], update: Up
     yield Step(len(levels) - 1, _CLEAN.timestep, x0, x0, estimate.nfe)
 
 
-def _towards(x: Tensor, x0: Tensor, here: _Level, there: _Level) -> Tensor:
+def straight_step(x: Tensor, x0: Tensor, here: Level, there: Level) -> Tensor:
     """Follow the straight line of a constant x0 from one noise level to another (Song et al. 2021, equation 12, σ = 0).
 
     alpha'·x0 + sigma'·ε with ε = (x − alpha·x0)/sigma, written so that alpha = 0 needs no special case.
     """
     ratio = there.sigma / here.sigma
     return ratio * x + (there.alpha - here.alpha * ratio) * x0
+
+
+def ancestral_step(x: Tensor, x0: Tensor, here: Level, there: Level, fresh: Tensor) -> Tensor:
+    """A draw from the posterior q(x_s | x_t, x0) (Ho et al. 2020, equations 6 and 7), with the noise ``fresh``.
+
+    Written for any alpha and sigma: with a = alpha_t/alpha_s and b² = sigma_t² − a²·sigma_s², the posterior has mean
+    (a·sigma_s²·x_t + alpha_s·b²·x0)/sigma_t² and variance b²·sigma_s²/sigma_t².
+    """
+    ratio = here.alpha / there.alpha
+    added = max(here.sigma**2 - (ratio * there.sigma) ** 2, 0.0)
+    mean = (ratio * there.sigma**2 * x + there.alpha * added * x0) / here.sigma**2
+    return mean + math.sqrt(added) * there.sigma / here.sigma * fresh
 
 
 def _fresh_noise(noise: SeededNoise | None, index: int, x: Tensor) -> Tensor:
@@ -136,19 +148,12 @@ def ddpm(
     *,
     noise: SeededNoise | None = None,
 ) -> Iterator[Step]:
-    """Ancestral sampling: draw from the posterior q(x_s | x_t, x0) (Ho et al. 2020, equations 6 and 7).
+    """Ancestral sampling: draw from the posterior q(x_s | x_t, x0) (Ho et al. 2020, section 3.2)."""
 
-    Written for any alpha and sigma: with a = alpha_t/alpha_s and b² = sigma_t² − a²·sigma_s², the posterior has mean
-    (a·sigma_s²·x_t + alpha_s·b²·x0)/sigma_t² and variance b²·sigma_s²/sigma_t².
-    """
+    def update(index: int, x: Tensor, x0: Tensor, here: Level, there: Level) -> Tensor:
+        return ancestral_step(x, x0, here, there, _fresh_noise(noise, index, x))
 
-    def update(index: int, x: Tensor, x0: Tensor, here: _Level, there: _Level) -> Tensor:
-        ratio = here.alpha / there.alpha
-        added = max(here.sigma**2 - (ratio * there.sigma) ** 2, 0.0)
-        mean = (ratio * there.sigma**2 * x + there.alpha * added * x0) / here.sigma**2
-        return mean + math.sqrt(added) * there.sigma / here.sigma * _fresh_noise(noise, index, x)
-
-    return _integrate(_Estimator(denoise, condition), x, _levels(schedule, timesteps), update)
+    return _integrate(Estimator(denoise, condition), x, noise_levels(schedule, timesteps), update)
 
 
 def ddim(
@@ -169,16 +174,16 @@ def ddim(
     if not 0 <= eta <= 1:
         raise ValueError(f"eta={eta}: choose a number from 0 (deterministic) to 1 (as noisy as DDPM)")
 
-    def update(index: int, x: Tensor, x0: Tensor, here: _Level, there: _Level) -> Tensor:
+    def update(index: int, x: Tensor, x0: Tensor, here: Level, there: Level) -> Tensor:
         kept = here.alpha * there.sigma / (there.alpha * here.sigma)
         spread = eta * there.sigma * math.sqrt(max(1 - kept**2, 0.0))
         if spread == 0:
-            return _towards(x, x0, here, there)
+            return straight_step(x, x0, here, there)
         direction = noise_from_x0(x0, x, here.alpha, here.sigma)
         mean = there.alpha * x0 + math.sqrt(there.sigma**2 - spread**2) * direction
         return mean + spread * _fresh_noise(noise, index, x)
 
-    return _integrate(_Estimator(denoise, condition), x, _levels(schedule, timesteps), update)
+    return _integrate(Estimator(denoise, condition), x, noise_levels(schedule, timesteps), update)
 
 
 def heun(
@@ -196,10 +201,10 @@ def heun(
     infinite or so large that the mean of two slopes says nothing) and the one that arrives at the clean image are
     first-order ones; that costs no order of convergence.
     """
-    estimate = _Estimator(denoise, condition)
+    estimate = Estimator(denoise, condition)
 
-    def update(index: int, x: Tensor, x0: Tensor, here: _Level, there: _Level) -> Tensor:
-        euler = _towards(x, x0, here, there)
+    def update(index: int, x: Tensor, x0: Tensor, here: Level, there: Level) -> Tensor:
+        euler = straight_step(x, x0, here, there)
         if here.alpha < _PURE_NOISE:
             return euler
         slope = noise_from_x0(x0, x, here.alpha, here.sigma)
@@ -208,7 +213,7 @@ def heun(
         length = there.sigma - there.alpha * here.sigma / here.alpha
         return euler + 0.5 * length * (slope_ahead - slope)
 
-    return _integrate(estimate, x, _levels(schedule, timesteps), update)
+    return _integrate(estimate, x, noise_levels(schedule, timesteps), update)
 
 
 def dpmpp_2m(
@@ -227,7 +232,7 @@ def dpmpp_2m(
     """
     previous: tuple[Tensor, float] | None = None  # the last x0 estimate, and the length in λ of the step it made
 
-    def update(index: int, x: Tensor, x0: Tensor, here: _Level, there: _Level) -> Tensor:
+    def update(index: int, x: Tensor, x0: Tensor, here: Level, there: Level) -> Tensor:
         nonlocal previous
         length = there.log_ratio - here.log_ratio
         target = x0
@@ -235,9 +240,9 @@ def dpmpp_2m(
             earlier, earlier_length = previous
             target = x0 + 0.5 * length / earlier_length * (x0 - earlier)
         previous = (x0, length)
-        return _towards(x, target, here, there)
+        return straight_step(x, target, here, there)
 
-    return _integrate(_Estimator(denoise, condition), x, _levels(schedule, timesteps), update)
+    return _integrate(Estimator(denoise, condition), x, noise_levels(schedule, timesteps), update)
 
 
 # Adams–Bashforth weights by order, newest slope first (Zhang & Chen 2023, equations 36 to 38).
@@ -259,17 +264,17 @@ def ipndm(
     """
     slopes: list[Tensor] = []
 
-    def update(index: int, x: Tensor, x0: Tensor, here: _Level, there: _Level) -> Tensor:
+    def update(index: int, x: Tensor, x0: Tensor, here: Level, there: Level) -> Tensor:
         slopes.insert(0, noise_from_x0(x0, x, here.alpha, here.sigma))
         del slopes[4:]
         if len(slopes) == 1:  # perhaps from pure noise, where alpha is 0
-            return _towards(x, x0, here, there)
+            return straight_step(x, x0, here, there)
         weights = _ADAMS_BASHFORTH[len(slopes) - 1]
         slope = sum((w * s for w, s in zip(weights, slopes, strict=True)), torch.zeros_like(x))
         # The history turns the slope, which moves the x0 that DDIM's step aims at.
-        return _towards(x, x0 - here.sigma / here.alpha * (slope - slopes[0]), here, there)
+        return straight_step(x, x0 - here.sigma / here.alpha * (slope - slopes[0]), here, there)
 
-    return _integrate(_Estimator(denoise, condition), x, _levels(schedule, timesteps), update)
+    return _integrate(Estimator(denoise, condition), x, noise_levels(schedule, timesteps), update)
 
 
 SAMPLERS: dict[str, Callable[..., Iterator[Step]]] = {

@@ -1,0 +1,92 @@
+"""Inpainting with models that were not trained for it: part of the image is known, the rest is generated to fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .noise import SeededNoise
+from .samplers import Denoise, Estimator, Step, ancestral_step, noise_levels
+from .schedules import NoiseSchedule
+
+
+class KnownPixels(nn.Module):
+    """A denoiser that knows part of the image: there its estimate is what is known.
+
+    Every sampler inpaints with it. One without fresh noise then carries the known part as what is known plus the noise it
+    started from, at every noise level exactly (Song et al. 2021b, appendix I.2, replaces the state for that).
+
+    Args:
+        denoise: what estimates the rest.
+        known: (B, C, H, W) or (1, C, H, W), the image in [−1, 1]; only the part under the mask is looked at.
+        mask: (B, 1, H, W) or (1, 1, H, W) in [0, 1], 1 where the image is known.
+
+    Raises:
+        ValueError: a mask of another size than the image, or of other numbers.
+    """
+
+    def __init__(self, denoise: Denoise, known: Tensor, mask: Tensor) -> None:
+        super().__init__()
+        if mask.shape[-2:] != known.shape[-2:] or mask.shape[1] != 1:
+            raise ValueError(f"a mask of shape {tuple(mask.shape)} for images of shape {tuple(known.shape)}: sizes must agree")
+        if not bool(((mask >= 0) & (mask <= 1)).all()):
+            raise ValueError("a mask has numbers from 0 (to be generated) to 1 (known)")
+        self.denoise, self.known, self.mask = denoise, known, mask
+
+    def calls_at(self, t: float) -> int:
+        """Network evaluations, per image, of an estimate at timestep ``t``."""
+        return self.denoise.calls_at(t) if hasattr(self.denoise, "calls_at") else 1
+
+    def forward(self, x_t: Tensor, t: float, condition: Any = None) -> Tensor:
+        """Estimate x0, (B, C, H, W)."""
+        estimate = self.denoise(x_t, t, condition)
+        return estimate + self.mask * (self.known - estimate)
+
+
+@torch.no_grad()
+def repaint(
+    denoise: KnownPixels,
+    x: Tensor,
+    timesteps: Tensor,
+    schedule: NoiseSchedule,
+    condition: Any = None,
+    *,
+    noise: SeededNoise,
+    resamplings: int = 10,
+) -> Iterator[Step]:
+    """RePaint (Lugmayr et al. 2022, algorithm 1): ancestral sampling that repeats each step, so that both parts agree.
+
+    A single pass decides the generated part before it has seen what the known one becomes. Here every step but the last is
+    taken, undone with fresh noise, and taken again, ``resamplings`` times in all.
+
+    Args:
+        denoise: what knows part of the image.
+        x, timesteps, schedule, condition, noise: as for every sampler; yields one step a timestep, as they do.
+        resamplings: how often each step is taken; 1 is ancestral sampling.
+
+    Raises:
+        ValueError: fewer resamplings than 1.
+    """
+    if resamplings < 1:
+        raise ValueError(f"resamplings={resamplings}: choose 1 or more")
+    estimate, levels = Estimator(denoise, condition), noise_levels(schedule, timesteps)
+    draws = iter(range(2 * resamplings * len(levels)))  # every fresh noise is another draw
+    for index, (here, there) in enumerate(pairwise(levels[:-1])):
+        for turn in range(resamplings):
+            x0 = estimate(x, here)
+            if turn == resamplings - 1:
+                yield Step(index, here.timestep, x, x0, estimate.nfe)
+            after = ancestral_step(x, x0, here, there, noise.at_step(next(draws), x.device))
+            if turn < resamplings - 1:
+                ratio = here.alpha / there.alpha
+                spread = math.sqrt(max(here.sigma**2 - (ratio * there.sigma) ** 2, 0.0))
+                x = ratio * after + spread * noise.at_step(next(draws), x.device)
+        x = after
+    x0 = estimate(x, levels[-2])
+    yield Step(len(levels) - 2, levels[-2].timestep, x, x0, estimate.nfe)
+    yield Step(len(levels) - 1, levels[-1].timestep, x0, x0, estimate.nfe)
