@@ -54,7 +54,8 @@ def invert(
     for index, (here, there) in enumerate(pairwise(levels), start=1):
         guess = straight_step(x, estimated, here, there)
         for _ in range(refinements):
-            # In ε the iteration contracts; in x0, the same equation, it diverges where sigma is small.
+            # Written in ε the iteration contracts for every denoiser whose slope lies in [0, 1/alpha], as the best one's does;
+            # written in x0 it is the same equation, and diverges where sigma is small.
             noise = noise_from_x0(estimate(guess, there), guess, there.alpha, there.sigma)
             guess = there.alpha / here.alpha * (x - here.sigma * noise) + there.sigma * noise
         x, estimated = guess, estimate(guess, there)

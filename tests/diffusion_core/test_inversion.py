@@ -39,7 +39,7 @@ def test_there_and_back_is_where_one_was(name, images):
     schedule = make_schedule(name, 200)
     rough, fine, exact = (round_trip_error(schedule, images, 20, refinements) for refinements in (0, 3, 200))
     assert fine < 0.5 * rough
-    assert exact < 1e-3
+    assert exact < 0.02 * rough  # the last step, to pure noise, is the one that cannot be undone exactly
 
 
 def test_more_steps_lose_less(images):
