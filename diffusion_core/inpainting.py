@@ -45,7 +45,7 @@ class KnownPixels(nn.Module):
     def forward(self, x_t: Tensor, t: float, condition: Any = None) -> Tensor:
         """Estimate x0, (B, C, H, W)."""
         estimate = self.denoise(x_t, t, condition)
-        return estimate + self.mask * (self.known - estimate)
+        return torch.lerp(estimate, self.known.expand_as(estimate), self.mask)
 
 
 @torch.no_grad()

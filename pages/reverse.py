@@ -19,8 +19,9 @@ from pages.components.sources import choose_image
 from pages.components.trajectory import show_trajectory
 from pipelines.command_line import describe
 from pipelines.generation import loaded_model
-from pipelines.sample import SamplingRequest, start_from_noise
-from pipelines.trajectory import Trajectory, start_between_seeds, start_from_image, trajectory
+from pipelines.sample import SamplingRequest
+from pipelines.starts import start_between_seeds, start_from_image, start_from_noise
+from pipelines.trajectory import Trajectory, trajectory
 
 NOISE, SEEDS, IMAGE = "Noise", "Between two seeds", "An image"
 WEIGHTS = [float(weight) for weight in np.linspace(0, 1, 9)]
@@ -81,7 +82,7 @@ if pressed:
             if kind == SEEDS:
                 start = start_between_seeds(model, request, other_seed, WEIGHTS, number)
             elif picture is not None:
-                start = start_from_image(model, request, picture, strength, number)
+                start = start_from_image(model, request, picture, strength, [number])
             else:
                 start = start_from_noise(model, request, [number])
             known.append(trajectory(model, request, start, lambda share: bar.progress(share, "Denoising")))

@@ -6,9 +6,11 @@ the same whatever the number of images or processes: each has its own noise, and
 
 from __future__ import annotations
 
+import hashlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +20,12 @@ from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction
 from .command_line import DONE, run_command
 from .images import Pixels, enlarge, film_strip, gif_bytes, montage, png_bytes, to_uint8
 from .runs import atomic
+from .starts import Start, start_from_noise
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from diffusion_core.condition import Condition
     from diffusion_core.denoiser import Denoiser
     from diffusion_core.guidance import ClassifierFreeGuidance
-    from diffusion_core.noise import InterpolatedNoise, SeededNoise
     from diffusion_core.samplers import Step
 
     from .model import LoadedModel
@@ -70,36 +70,11 @@ class SamplingRequest:
             object.__setattr__(self, name, tuple(getattr(self, name)))
 
 
-@dataclass(frozen=True, eq=False)
-class Start:
-    """Where sampling starts, and which way it goes from there.
-
-    Attributes:
-        x: (B, C, H, W) float32, the state at the first timestep.
-        timesteps: descending.
-        noise: what a stochastic sampler adds on the way, for B images.
-    """
-
-    x: Tensor
-    timesteps: Tensor
-    noise: SeededNoise | InterpolatedNoise
-
-
 def load_model(path: str | Path | Run, **options: Any) -> LoadedModel:
     """Load a trained model; see :func:`pipelines.model.load_model`, which is imported only now because it needs torch."""
     from .model import load_model
 
     return load_model(path, **options)
-
-
-def start_from_noise(model: LoadedModel, request: SamplingRequest, images: Sequence[int] | None = None) -> Start:
-    """The usual start: pure noise of the request's seed, and all of its timesteps; ``images`` as in :func:`sample`."""
-    from diffusion_core.noise import SeededNoise
-    from diffusion_core.schedules import sampling_timesteps
-
-    timesteps = sampling_timesteps(model.schedule, request.steps, request.spacing)
-    noise = SeededNoise(request.seed, model.image_shape, range(request.num_images) if images is None else images)
-    return Start(noise.initial(model.device), timesteps, noise)
 
 
 def sample(
@@ -130,9 +105,17 @@ def sample(
         raise ValueError(f"eta={request.eta} is for the ddim sampler: leave it at 0 with {request.sampler}")
     start = start or start_from_noise(model, request, images)
     numbers = range(len(start.x)) if images is None else images
-    options = {"eta": request.eta} if request.sampler == "ddim" else {}
+    options: dict[str, Any] = {"eta": request.eta} if request.sampler == "ddim" else {}
+    sampler = SAMPLERS[request.sampler]
+    denoise: Any
     denoise, condition = conditioned(model, request, numbers)
-    return SAMPLERS[request.sampler](denoise, start.x, start.timesteps, model.schedule, condition, noise=start.noise, **options)
+    if start.known is not None:
+        from diffusion_core.inpainting import KnownPixels, repaint
+
+        denoise = KnownPixels(denoise, start.known.image, start.known.mask)
+        if start.known.resamplings > 1:
+            sampler, options = repaint, {"resamplings": start.known.resamplings}
+    return sampler(denoise, start.x, start.timesteps, model.schedule, condition, noise=start.noise, **options)
 
 
 def conditioned(
@@ -186,6 +169,16 @@ class Sample:
     """The folder to write."""
     batch_size: int = 16
     """Images computed at once; more are made in chunks, so memory does not grow with their number."""
+    init_image: Path | None = None
+    """Start from this picture instead of noise (image to image), fitted to the model's size."""
+    strength: float | None = None
+    """With --init-image: how much noise to add first, from 0 (keep the picture) to 1 (nothing of it is left). 0.6 by default; 1
+    with a mask."""
+    mask: Path | None = None
+    """With --init-image: a picture of its size, white where it is made anew (inpainting); the rest stays."""
+    resamplings: int = 1
+    """With --mask: take each step this often until both parts agree (RePaint, with ddpm's steps); 1 leaves the rest to the
+    sampler."""
 
 
 def main(arguments: Sample) -> int:
@@ -198,19 +191,21 @@ def main(arguments: Sample) -> int:
     state = PartialState()  # under `accelerate launch`, every process takes every n-th chunk
     model = load_model(arguments.run, device=state.device)
     request = replace(arguments.request, prompt=tuple(_prompts(arguments.request.prompt)))
-    sample(model, request, images=[0])  # refuses what cannot be done before anything is written
-    metadata = metadata_of(model.name, model.fingerprint, request)
+    start_for = _starting(model, request, arguments)
+    sample(model, request, [0], start_for([0]))  # refuses what cannot be done before anything is written
+    metadata = metadata_of(model.name, model.fingerprint, request) | _edit(arguments)
     starts = range(0, request.num_images, arguments.batch_size)
-    steps_in_all = request.steps * len(starts[state.process_index :: state.num_processes])
+    steps = len(start_for([0]).timesteps)
+    steps_in_all = steps * len(starts[state.process_index :: state.num_processes])
     frames: dict[int, list[tuple[float, Pixels]]] = {}
     with tqdm(total=steps_in_all, unit="step", desc=model.name, disable=not state.is_local_main_process) as progress:
         for start in starts[state.process_index :: state.num_processes]:
             numbers = range(start, min(start + arguments.batch_size, request.num_images))
             shown = max(0, min(SHOWN_IMAGES, numbers.stop) - start)
-            for step in sample(model, request, numbers):
+            for step in sample(model, request, numbers, start_for(numbers)):
                 if shown:
                     frames.setdefault(step.index, []).append((step.timestep, to_uint8(step.x[:shown])))
-                progress.update(step.index < request.steps)
+                progress.update(step.index < steps)
             for number, image in zip(numbers, to_uint8(step.x), strict=True):
                 path = arguments.out / "images" / f"{number:05d}.png"
                 _write(path, png_bytes(image, metadata | {"image": number}))
@@ -227,6 +222,43 @@ def main(arguments: Sample) -> int:
         _write_overview(arguments.out, frames, metadata)
         print(f"{arguments.out}: {request.num_images} images, grid.png, denoising.gif")
     return DONE
+
+
+def _starting(model: LoadedModel, request: SamplingRequest, arguments: Sample) -> Callable[[Sequence[int]], Start]:
+    """Where the images with some numbers start.
+
+    Raises:
+        ValueError: settings of image to image without an image, or a file that is no picture.
+    """
+    from .data import open_image, to_8_bit
+    from .starts import start_from_image, start_inside_image
+
+    def pixels(path: Path) -> Pixels:
+        image = np.array(to_8_bit(open_image(path)))
+        return image[..., None] if image.ndim == 2 else image
+
+    strength = arguments.strength
+    if arguments.init_image is None:
+        if arguments.mask is not None or strength is not None:
+            raise ValueError("--mask and --strength are about a picture to start from: give it with --init-image")
+        return partial(start_from_noise, model, request)
+    picture = pixels(arguments.init_image)
+    if arguments.mask is None:
+        return partial(start_from_image, model, request, picture, 0.6 if strength is None else strength)
+    mask = pixels(arguments.mask)
+    if mask.shape[:2] != picture.shape[:2]:
+        sides = ("×".join(map(str, part.shape[1::-1])) for part in (mask, picture))
+        raise ValueError("a mask of {} pixels for a picture of {}: give one of the same size".format(*sides))
+    return partial(
+        start_inside_image, model, request, picture, mask, 1.0 if strength is None else strength, arguments.resamplings
+    )
+
+
+def _edit(arguments: Sample) -> dict[str, Any]:
+    """What the metadata says of a start from a picture, which the request does not hold."""
+    files = {"init_image": arguments.init_image, "mask": arguments.mask}
+    digests = {name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for name, path in files.items() if path is not None}
+    return {"start": digests | {"strength": arguments.strength, "resamplings": arguments.resamplings}} if digests else {}
 
 
 def _prompts(given: Sequence[str]) -> Iterator[str]:

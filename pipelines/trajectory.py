@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .data import fit_image
 from .generation import DEVICE, MAX_FRAMES
-from .images import Pixels, as_pil, montage, to_uint8
-from .sample import SamplingRequest, Start, conditioned, sample, shown_rows, start_from_noise
+from .images import Pixels, montage, to_uint8
+from .sample import SamplingRequest, conditioned, sample, shown_rows
+from .starts import Start
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,67 +77,13 @@ class Trajectory:
         return np.stack([montage(row, len(shown), GAP, background)[GAP:-GAP, GAP:-GAP] for row in rows])
 
 
-def start_between_seeds(
-    model: LoadedModel, request: SamplingRequest, other_seed: int, weights: Sequence[float], image: int = 0
-) -> Start:
-    """One image number of two seeds, and what lies between: one image a weight, 0 for the request's seed, 1 for the other.
-
-    Raises:
-        ValueError: a weight that is not between 0 and 1.
-    """
-    from diffusion_core.noise import InterpolatedNoise, SeededNoise
-
-    if not all(0 <= weight <= 1 for weight in weights):
-        raise ValueError(f"weights {list(weights)}: choose numbers from 0 (the first seed) to 1 (the second)")
-    images = [image] * len(weights)
-    first, second = (SeededNoise(seed, model.image_shape, images) for seed in (request.seed, other_seed))
-    noise = InterpolatedNoise(first, second, weights)
-    return replace(start_from_noise(model, request, images), x=noise.initial(model.device), noise=noise)
-
-
-def start_from_image(model: LoadedModel, request: SamplingRequest, picture: Pixels, strength: float, image: int = 0) -> Start:
-    """SDEdit (Meng et al. 2022, algorithm 1): an image is noised to somewhere on the way, and denoised from there.
-
-    Of the request's timesteps those are taken that are at most ``strength`` of the schedule's length, and always the least
-    noisy one.
-
-    Args:
-        picture: (H, W, C) uint8 of any size, fitted to the model's.
-        strength: from 0, where nearly the same image comes back, to 1, where (nearly) nothing is left of it.
-        image: the image number whose noise is added.
-
-    Raises:
-        ValueError: a strength out of range.
-    """
-    from diffusion_core.process import add_noise
-
-    if not 0 <= strength <= 1:
-        raise ValueError(f"strength={strength}: choose a number from 0 (keep the image) to 1 (nothing of it is left)")
-    start = start_from_noise(model, request, [image])
-    visited = start.timesteps <= strength * model.schedule.num_timesteps
-    visited[-1] = True
-    timesteps = start.timesteps[visited]
-    x0 = fit_to_model(model, picture).to(model.device)
-    return replace(start, x=add_noise(model.schedule, x0, start.x, timesteps[0]), timesteps=timesteps)
-
-
-def fit_to_model(model: LoadedModel, picture: Pixels) -> Tensor:
-    """(H, W, C) uint8 of any size -> (1, C, H, W) float32 in [−1, 1], as the model's training images were prepared."""
-    import torch
-
-    channels, size, _ = model.image_shape
-    image = fit_image(as_pil(picture).convert("L" if channels == 1 else "RGB"), size, model.config.data.fit or "crop")
-    pixels = torch.from_numpy(np.array(image)).view(1, size, size, channels)
-    return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
 def trajectory(
     model: LoadedModel, request: SamplingRequest, start: Start, progress: Callable[[float], object] | None = None
 ) -> Trajectory:
     """Compute the whole way of the images in ``start``.
 
     Args:
-        start: see :func:`pipelines.sample.start_from_noise`, :func:`start_between_seeds` and :func:`start_from_image`.
+        start: see :mod:`pipelines.starts`.
         progress: called after every step with the share that is done; what it raises ends the computation.
     """
     from .influence import influence, words_of

@@ -8,7 +8,8 @@ from pipelines.conditioning import condition_of
 from pipelines.differences import difference_map
 from pipelines.images import to_uint8
 from pipelines.influence import influence, words_of
-from pipelines.sample import SamplingRequest, load_model, sample, start_from_noise
+from pipelines.sample import SamplingRequest, load_model, sample
+from pipelines.starts import start_from_noise
 from pipelines.trajectory import trajectory
 
 

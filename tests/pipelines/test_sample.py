@@ -307,3 +307,66 @@ def test_a_grey_model_makes_grey_files(train, command, tmp_path):
 def test_the_gif_of_one_image_is_enlarged():
     frames = [np.full((1, 8, 8, 1), value, np.uint8) for value in (0, 90, 200)]
     assert denoising_gif(frames)[:6] == b"GIF89a"
+
+
+# --- from a picture
+
+
+@pytest.fixture
+def picture(tmp_path):
+    """A picture with a mask whose right half is white, and their paths."""
+    image, mask = Image.new("RGB", (20, 20), (200, 30, 30)), Image.new("L", (20, 20))
+    mask.paste(255, (10, 0, 20, 20))
+    paths = tmp_path / "picture.png", tmp_path / "mask.png"
+    image.save(paths[0])
+    mask.save(paths[1])
+    return paths
+
+
+def images_of(out):
+    return np.stack([np.asarray(Image.open(file)) for file in sorted((out / "images").glob("*.png"))])
+
+
+def test_little_strength_keeps_the_picture(command, tiny_run, tmp_path, picture):
+    far = {}
+    for strength in (0.1, 0.9):
+        out = tmp_path / f"at-{strength}"
+        arguments = ("--init-image", picture[0], "--strength", strength, "--num-images", 3, "--steps", 20, "--out", out)
+        assert command("pipelines.sample", tiny_run.path, *arguments).code == 0
+        far[strength] = np.abs(images_of(out) - np.array([200.0, 30, 30])).mean()
+    assert far[0.1] < far[0.9] / 2
+    assert (out / "denoising.gif").is_file()
+
+
+@pytest.mark.parametrize("resamplings", [1, 2])
+def test_inpainting_keeps_what_is_black_in_the_mask(command, tiny_run, tmp_path, picture, resamplings):
+    arguments = ("--init-image", picture[0], "--mask", picture[1], "--num-images", 3, "--steps", 4, "--batch-size", 2)
+    done = command("pipelines.sample", tiny_run.path, *arguments, "--resamplings", resamplings, "--out", tmp_path / "out")
+    assert done.code == 0, done.error
+    images = images_of(tmp_path / "out")
+    assert (images[:, :, :4] == [200, 30, 30]).all()
+    assert not (images[:, :, 4:] == [200, 30, 30]).all()
+    assert len(np.unique(images[:, :, 4:].reshape(3, -1), axis=0)) == 3
+    told = read_request(tmp_path / "out" / "images" / "00000.png")
+    assert told["start"]["resamplings"] == resamplings
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--strength", 0.5), "give it with --init-image"),
+        (("--mask", "MASK"), "give it with --init-image"),
+        (("--init-image", "PICTURE", "--strength", 2), "strength=2"),
+        (("--init-image", "nowhere.png"), "nowhere.png"),
+        (("--init-image", "PICTURE", "--mask", "SMALL"), "give one of the same size"),
+        (("--init-image", "PICTURE", "--mask", "MASK", "--resamplings", 0), "resamplings=0"),
+    ],
+)
+def test_a_start_that_cannot_be_is_refused(command, tiny_run, tmp_path, picture, arguments, sentence):
+    small = tmp_path / "small.png"
+    Image.new("L", (4, 4), 255).save(small)
+    places = {"PICTURE": picture[0], "MASK": picture[1], "SMALL": small}
+    named = [places.get(part, part) for part in arguments]
+    refusal = command("pipelines.sample", tiny_run.path, *named, "--out", tmp_path / "out").refused_in_one_sentence()
+    assert sentence in refusal
+    assert not (tmp_path / "out").exists()

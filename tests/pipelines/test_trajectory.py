@@ -12,15 +12,9 @@ from diffusion_core.process import noise_from_x0
 from diffusion_core.samplers import SAMPLERS
 from diffusion_core.schedules import SPACINGS
 from pipelines.images import to_uint8
-from pipelines.sample import SamplingRequest, load_model, sample, start_from_noise
-from pipelines.trajectory import (
-    MAX_FRAMES,
-    NOISE_RANGE,
-    fit_to_model,
-    start_between_seeds,
-    start_from_image,
-    trajectory,
-)
+from pipelines.sample import SamplingRequest, load_model, sample
+from pipelines.starts import fit_to_model, start_between_seeds, start_from_image, start_from_noise, start_inside_image
+from pipelines.trajectory import MAX_FRAMES, NOISE_RANGE, trajectory
 
 REQUEST = SamplingRequest(num_images=4, seed=3, steps=6)
 
@@ -173,7 +167,7 @@ def test_more_strength_leads_further_from_the_image(model, picture):
     clean = fit_to_model(model, picture)
     distances = []
     for strength in (0.0, 0.25, 0.5, 0.75, 1.0):
-        *_, step = sample(model, request, start=start_from_image(model, request, picture, strength))
+        *_, step = sample(model, request, start=start_from_image(model, request, picture, strength, [0]))
         distances.append(_rms(step.x, clean))
     assert distances == sorted(distances)
     assert distances[0] < 0.2
@@ -192,7 +186,7 @@ def test_strength_chooses_the_timesteps(model, picture, spacing):
 
 def test_the_state_at_the_start_is_the_noised_image(model, picture):
     request = SamplingRequest(seed=9, steps=20)
-    start = start_from_image(model, request, picture, 0.5, image=4)
+    start = start_from_image(model, request, picture, 0.5, [4])
     alpha, sigma = model.schedule.at(start.timesteps[0])
     noise = start_from_noise(model, request, [4]).x
     assert torch.allclose(start.x, alpha.item() * fit_to_model(model, picture) + sigma.item() * noise, atol=1e-6)
@@ -201,10 +195,46 @@ def test_the_state_at_the_start_is_the_noised_image(model, picture):
     assert np.array_equal(way.x[0], to_uint8(start.x))
 
 
+def test_as_many_variations_as_images(model, picture):
+    *_, together = sample(model, REQUEST, start=start_from_image(model, REQUEST, picture, 0.6))
+    *_, alone = sample(model, REQUEST, [2], start=start_from_image(model, REQUEST, picture, 0.6, [2]))
+    assert len(together.x) == REQUEST.num_images
+    torch.testing.assert_close(together.x[2:3], alone.x, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("strength", [-0.1, 1.5, float("nan")])
 def test_a_strength_out_of_range_is_refused(model, picture, strength):
     with pytest.raises(ValueError, match="choose a number from 0"):
         start_from_image(model, REQUEST, picture, strength)
+
+
+# --- with part of an image known
+
+
+@pytest.fixture(scope="module")
+def left_half(picture):
+    """White where the picture is made anew."""
+    mask = np.zeros((*picture.shape[:2], 1), np.uint8)
+    mask[:, : picture.shape[1] // 2] = 255
+    return mask
+
+
+@pytest.mark.parametrize(("sampler", "resamplings"), [(name, 1) for name in SAMPLERS] + [("ddpm", 3)])
+def test_what_is_known_stays_and_the_rest_is_made(model, picture, left_half, sampler, resamplings):
+    request = SamplingRequest(num_images=2, sampler=sampler, steps=6)
+    start = start_inside_image(model, request, picture, left_half, resamplings=resamplings)
+    *_, step = sample(model, request, start=start)
+    clean = fit_to_model(model, picture)
+    assert torch.equal(step.x[..., 4:], clean[..., 4:].expand(2, -1, -1, -1))
+    assert (step.x[..., :4] - clean[..., :4]).abs().mean() > 0.05
+    assert step.nfe == (5 * resamplings + 1 if resamplings > 1 else step.nfe)
+
+
+def test_a_mask_without_white_is_refused(model, picture):
+    with pytest.raises(ValueError, match="nothing to make"):
+        start_inside_image(model, REQUEST, picture, np.zeros((30, 50, 1), np.uint8))
+    with pytest.raises(ValueError, match="resamplings=0"):
+        start_inside_image(model, REQUEST, picture, np.full((30, 50, 1), 255, np.uint8), resamplings=0)
 
 
 @pytest.mark.parametrize("shape", [(30, 50, 3), (7, 7, 1), (200, 90, 1), (8, 8, 3)])
