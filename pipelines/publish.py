@@ -116,7 +116,7 @@ def main(arguments: Publish) -> int:
     if published.path.exists() and any(published.path.iterdir()):
         raise ValueError(f"{published.path} already exists: choose another folder, or remove it first")
     config, weights = run.config, read_tensors(run.model_path)[0]
-    notes = arguments.notes.read_text(encoding="utf-8") if arguments.notes else ""
+    notes = "\n" + arguments.notes.read_text(encoding="utf-8").strip() + "\n" if arguments.notes else ""
     card = model_card(run, sum(tensor.numel() for tensor in weights.values()))
     published.write_config(config)
     published.write_model({name: tensor.bfloat16() for name, tensor in weights.items()}, config)
