@@ -1,5 +1,7 @@
 """Train: choose images, a network and a budget; start, watch, stop, go on."""
 
+from dataclasses import replace
+
 import streamlit as st
 
 from pages.components import BOUND
@@ -77,12 +79,26 @@ with st.container(border=True):
         decay = decay_column.selectbox("Learning rate falls", ("cosine", "constant"), key="lr_schedule", **BOUND)
         warmup = warmup_column.number_input("Warm-up steps", 0, None, USUAL.optimizer.warmup_steps, key="warmup", **BOUND)
         precision = precision_column.selectbox("Precision", ("auto", "bf16", "fp16", "no"), key="precision", **BOUND)
+        augment_column, dropout_column, shift_column, _ = st.columns(4)
+        augment = augment_column.number_input(
+            "Augmentation", 0.0, 1.0, USUAL.data.augment, step=0.02, key="augment", **BOUND,
+            help="Probability of each of several flips, turns, scalings and shifts, of which the network is told, so that "
+            "samples show none. 0.12 helps where there are few images.",
+        )  # fmt: skip
+        dropout = dropout_column.number_input(
+            "Dropout", 0.0, 0.9, USUAL.network.dropout, step=0.05, key="dropout", **BOUND,
+            help="Share of the numbers inside the network dropped while training; against learning few images by heart.",
+        )  # fmt: skip
+        shift = shift_column.number_input(
+            "Noise shift", 0.1, 16.0, USUAL.diffusion.noise_shift, step=0.5, key="shift", **BOUND,
+            help="Factor of the noise at every timestep; large images bear more: side/64, say.",
+        )  # fmt: skip
     config: RunConfig | None = None
     try:
         config = RunConfig(
-            network=NetworkConfig(unet=unet, channels=widths(channels)),
-            diffusion=DiffusionConfig(schedule=schedule, prediction=prediction),
-            data=data,
+            network=NetworkConfig(unet=unet, channels=widths(channels), dropout=dropout),
+            diffusion=DiffusionConfig(schedule=schedule, prediction=prediction, noise_shift=shift),
+            data=replace(data, augment=augment),
             optimizer=OptimizerConfig(
                 steps=int(steps),
                 batch_size=int(batch_size),

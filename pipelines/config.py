@@ -71,8 +71,6 @@ class DiffusionConfig(_Strict):
     """Length T of the schedule."""
     zero_terminal_snr: bool = False
     """Rescale the schedule so that its last timestep is pure noise."""
-    noise_shift: float = 1.0
-    """Multiply sigma/alpha by this; large images bear more noise (side/64, say)."""
     prediction: str = "v"
     """What the network outputs: epsilon, x0, v or flow."""
     loss: str = "mse"
@@ -81,6 +79,8 @@ class DiffusionConfig(_Strict):
     """uniform or min_snr."""
     min_snr_gamma: float = 5.0
     """The γ of min-SNR weighting."""
+    noise_shift: float = 1.0
+    """Multiply sigma/alpha by this; large images bear more noise (side/64, say)."""
 
 
 @dataclass(frozen=True)
@@ -95,15 +95,15 @@ class DataConfig(_Strict):
     """crop: resize the shorter side and cut the middle; pad: surround smaller images with black. Crop by default."""
     flip: bool | None = None
     """Mirror half of the training images left-right. On by default, except where that changes what is seen."""
-    augment: float = 0.0
-    """Probability of each of several flips, scalings, rotations and shifts of a training image. The network is told which
-    happened, so that samples show none. Helps with few images (0.12 in Karras et al. 2022)."""
     image_column: str | None = None
     """Name of the image column; found by its type by default."""
     train_split: str = "train"
     """Split to train on."""
     held_out_images: int = 1024
     """How many images of the test or validation split (or, without one, of the training split) measure the validation loss."""
+    augment: float = 0.0
+    """Probability of each of several flips, scalings, rotations and shifts of a training image. The network is told which
+    happened, so that samples show none. Helps with few images (0.12 in Karras et al. 2022)."""
 
     def __post_init__(self) -> None:
         _require(

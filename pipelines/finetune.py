@@ -62,8 +62,10 @@ def load_initial(network: nn.Module, config: RunConfig) -> None:
     _refuse_misfits(config, source)
     weights, _ = read_tensors(source.model_path)
     own = network.state_dict()
-    weights = {name: tensor for name, tensor in weights.items() if name in own or name != AUGMENT}
-    weights |= {AUGMENT: own[AUGMENT]} if AUGMENT in own.keys() - weights.keys() else {}  # it starts at zero
+    if AUGMENT in own:
+        weights.setdefault(AUGMENT, own[AUGMENT])  # it starts at zero
+    else:
+        weights.pop(AUGMENT, None)
     if config.network.unet == "class":
         rows = {name: row for row, name in enumerate(theirs.condition.classes)}
         known = [rows.get(name, len(rows)) for name in config.condition.classes]

@@ -126,3 +126,13 @@ def film_strip(rows: Sequence[Pixels], labels: Sequence[str], gap: int = 2, back
         draw.text((margin - 4, middle), label, font=font, fill=0 if background > 127 else 255, anchor="rm")
     left = np.repeat(np.asarray(gutter)[..., None], channels, axis=2)
     return np.concatenate([left, sheet], axis=1)
+
+
+def titled(picture: Pixels, titles: Sequence[str], size: int = 14) -> Pixels:
+    """A picture under a line of titles, each in the middle of its equal share of the width: (H + 2·size, W, C)."""
+    width, channels = picture.shape[1:]
+    line = Image.new("L", (width, 2 * size), 255)
+    draw, font = ImageDraw.Draw(line), ImageFont.load_default(size=size)
+    for number, title in enumerate(titles):
+        draw.text(((number + 0.5) * width / len(titles), size), title, font=font, fill=0, anchor="mm")
+    return np.concatenate([np.repeat(np.asarray(line)[..., None], channels, axis=2), picture])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import streamlit as st
@@ -12,7 +13,7 @@ from pages.components.picture_table import picture_table
 from pages.components.pictures import background, heat
 from pages.components.player import player
 from pipelines.figures import step_lengths
-from pipelines.images import Pixels, enlarge, gif_bytes, mp4_bytes
+from pipelines.images import Pixels, enlarge, gif_bytes, mp4_bytes, titled
 from pipelines.sample import shown_rows
 from pipelines.trajectory import NOISE_RANGE, Trajectory
 
@@ -20,7 +21,7 @@ CAPTIONS = ("State x_t", "Estimate of x0", "Predicted noise", "Changed by the co
 MAPS = 6  # timesteps whose attention is shown
 IMAGE_SHARE = 0.35  # of the estimate that shines through a map of attention
 FRAMES_PER_SECOND = 8
-EXPORT_SIDE = 128  # pixels that an image has at least in a GIF or MP4
+EXPORT_SIDE = 192  # pixels that an image has at least in a GIF or MP4
 
 
 def show_trajectory(way: Trajectory, image: int, title: str) -> None:
@@ -42,7 +43,7 @@ def show_trajectory(way: Trajectory, image: int, title: str) -> None:
             f"∓{NOISE_RANGE:.0f} standard deviations; nothing is left to predict in the sample."
             + ("" if way.change is None else " Last: the estimate with the condition minus the one without, dark where equal.")
         )
-        show_downloads(way, image)
+        show_downloads(way, image, captions)
     with numbers_column:
         show_numbers(way, frame)
         moved = {"state x_t": way.moved[:, image], "estimate of x0": way.moved_x0[:, image]}
@@ -91,11 +92,16 @@ def show_numbers(way: Trajectory, frame: int) -> None:
     st.html(f'<dl style="margin:0;padding:0;{grid}">{cells}</dl>')
 
 
-def show_downloads(way: Trajectory, image: int) -> None:
-    """What is played, as files."""
+def show_downloads(way: Trajectory, image: int, captions: Sequence[str]) -> None:
+    """What is played, as files; ``captions`` stand over the pictures of a frame."""
 
     def frames() -> list[Pixels]:
-        return [enlarge(picture, 2 * -(-EXPORT_SIDE // (2 * picture.shape[0]))) for picture in way.pictures(image)]
+        pictures = way.pictures(image)
+        factor = 2 * -(-EXPORT_SIDE // (2 * pictures.shape[1]))
+        return [
+            titled(enlarge(picture, factor), [f"{captions[0]}, {label}", *captions[1:]])
+            for picture, label in zip(pictures, way.labels, strict=True)
+        ]
 
     def gif() -> bytes:
         return gif_bytes(frames(), [1000 // FRAMES_PER_SECOND] * (len(way.steps) - 1) + [1500])

@@ -19,6 +19,7 @@ from pipelines.images import (
     mp4_bytes,
     png_bytes,
     read_request,
+    titled,
     to_uint8,
 )
 
@@ -154,3 +155,14 @@ def test_images_in_undoes_montage(count, columns, channels):
 def test_a_sheet_that_is_too_small_is_refused():
     with pytest.raises(ValueError, match="does not hold 5 images"):
         images_in(montage(np.zeros((4, 5, 8, 1), np.uint8)), 5, 8, 5)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_titles_stand_over_their_share_and_leave_the_picture_alone(channels):
+    picture = np.random.default_rng(0).integers(0, 256, (20, 300, channels), np.uint8)
+    both, left = titled(picture, ["x", "y"]), titled(picture, ["x", ""])
+    assert np.array_equal(both[28:], picture)
+    assert both.shape == (48, 300, channels)
+    assert np.array_equal(both[:, :150], left[:, :150])
+    assert (both[:28, 150:] < 128).any()
+    assert (left[:28, 150:] == 255).all()

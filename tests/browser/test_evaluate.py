@@ -1,0 +1,31 @@
+"""What a person does on the Evaluate page, done by a real browser, with a real evaluation."""
+
+import re
+import shutil
+
+import pytest
+from playwright.sync_api import expect
+
+from .conftest import dashboard
+
+pytestmark = pytest.mark.browser
+
+
+def test_start_an_evaluation_and_learn_why_it_failed(page, tiny_run, tmp_path):
+    """The shapes that this run knows have no classifier: that is said, and everything else goes on."""
+    shutil.copytree(tiny_run.path, tmp_path / "runs" / "mine")
+    with dashboard(tmp_path / "server.log", NOISESCOPE_RUNS=str(tmp_path / "runs")) as address:
+        page.goto(address)  # before the first visit a server does not know its pages' addresses
+        expect(page.get_by_role("heading").first).to_be_visible()
+        page.goto(f"{address}/evaluate?runs=mine")
+        expect(page.get_by_text("Not measured yet: mine.")).to_be_visible()
+        page.get_by_role("button", name=re.compile("Measure")).click()
+        dialog = page.get_by_role("dialog")
+        expect(dialog.get_by_text("python -m pipelines.evaluate mine")).to_be_visible()
+        dialog.get_by_role("button", name="Start").click()
+        expect(page.get_by_text(re.compile("Measuring ·"))).to_be_visible()
+        other = page.context.new_page()  # somebody else sees it too
+        other.goto(f"{address}/evaluate?runs=mine")
+        expect(other.get_by_text("The last evaluation failed: no classifier knows shapes images")).to_be_visible()
+        expect(page.get_by_text("The last evaluation failed: no classifier knows shapes images")).to_be_visible()
+        expect(page.get_by_role("button", name=re.compile("Measure"))).to_be_visible()
