@@ -25,10 +25,11 @@ generate = partial(opening.generate, key="table")
 
 @pytest.fixture(autouse=True)
 def runs(class_run, text_run, tmp_path, monkeypatch):
-    """A small class model and a small text model are at hand."""
+    """A small class model and a small text model are at hand, and nothing else."""
     for run in (class_run, text_run):
         (tmp_path / run.name).symlink_to(run.path)
     monkeypatch.setattr("pipelines.runs.PRIVATE", tmp_path)
+    monkeypatch.setattr("pipelines.runs.PUBLISHED", tmp_path / "none")
 
 
 def cells(app: AppTest):

@@ -45,7 +45,7 @@ class Harmful:
 
 def test_weights_that_would_run_code_are_refused(weights, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    weights.write_bytes(pickle.dumps(Harmful()))
+    weights.write_bytes(pickle.dumps(Harmful(), protocol=2))
     with pytest.raises(ValueError, match="does not hold the weights of Inception"):
         load_inception("cpu")
     assert not (tmp_path / "harmed").exists()
