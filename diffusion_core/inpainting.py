@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .noise import SeededNoise
-from .samplers import Denoise, Estimator, Step, ancestral_step, noise_levels
+from .samplers import Denoise, Estimator, Step, ancestral_step, calls_at, forward_kernel, noise_levels
 from .schedules import NoiseSchedule
 
 
@@ -40,7 +39,7 @@ class KnownPixels(nn.Module):
 
     def calls_at(self, t: float) -> int:
         """Network evaluations, per image, of an estimate at timestep ``t``."""
-        return self.denoise.calls_at(t) if hasattr(self.denoise, "calls_at") else 1
+        return calls_at(self.denoise, t)
 
     def forward(self, x_t: Tensor, t: float, condition: Any = None) -> Tensor:
         """Estimate x0, (B, C, H, W)."""
@@ -83,8 +82,7 @@ def repaint(
                 yield Step(index, here.timestep, x, x0, estimate.nfe)
             after = ancestral_step(x, x0, here, there, noise.at_step(next(draws), x.device))
             if turn < resamplings - 1:
-                ratio = here.alpha / there.alpha
-                spread = math.sqrt(max(here.sigma**2 - (ratio * there.sigma) ** 2, 0.0))
+                ratio, spread = forward_kernel(there, here)
                 x = ratio * after + spread * noise.at_step(next(draws), x.device)
         x = after
     x0 = estimate(x, levels[-2])

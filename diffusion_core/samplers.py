@@ -82,6 +82,11 @@ def noise_levels(schedule: NoiseSchedule, timesteps: Tensor) -> list[Level]:
     return [Level(*row) for row in rows] + [_CLEAN]
 
 
+def calls_at(denoise: Denoise, t: float) -> int:
+    """Network evaluations, per image, of an estimate at timestep ``t``: one, unless the denoiser says otherwise."""
+    return denoise.calls_at(t) if hasattr(denoise, "calls_at") else 1
+
+
 class Estimator:
     """The denoiser with its condition, counting the network evaluations it has cost."""
 
@@ -90,8 +95,7 @@ class Estimator:
         self.nfe = 0
 
     def __call__(self, x: Tensor, level: Level) -> Tensor:
-        # Guidance says what an estimate costs at this timestep; anything else costs one evaluation.
-        self.nfe += self.denoise.calls_at(level.timestep) if hasattr(self.denoise, "calls_at") else 1
+        self.nfe += calls_at(self.denoise, level.timestep)
         return self.denoise(x, level.timestep, self.condition)
 
 
@@ -121,16 +125,24 @@ def straight_step(x: Tensor, x0: Tensor, here: Level, there: Level) -> Tensor:
     return ratio * x + (there.alpha - here.alpha * ratio) * x0
 
 
+def forward_kernel(there: Level, here: Level) -> tuple[float, float]:
+    """a and b of q(x_t | x_s) = N(a·x_s, b²) from the level ``there`` (s) to the noisier one ``here`` (t).
+
+    a = alpha_t/alpha_s and b² = sigma_t² − a²·sigma_s²: Ho et al. 2020, equation 2, for any alpha and sigma.
+    """
+    ratio = here.alpha / there.alpha
+    return ratio, math.sqrt(max(here.sigma**2 - (ratio * there.sigma) ** 2, 0.0))
+
+
 def ancestral_step(x: Tensor, x0: Tensor, here: Level, there: Level, fresh: Tensor) -> Tensor:
     """A draw from the posterior q(x_s | x_t, x0) (Ho et al. 2020, equations 6 and 7), with the noise ``fresh``.
 
-    Written for any alpha and sigma: with a = alpha_t/alpha_s and b² = sigma_t² − a²·sigma_s², the posterior has mean
-    (a·sigma_s²·x_t + alpha_s·b²·x0)/sigma_t² and variance b²·sigma_s²/sigma_t².
+    With a and b of :func:`forward_kernel` it has mean (a·sigma_s²·x_t + alpha_s·b²·x0)/sigma_t² and variance
+    b²·sigma_s²/sigma_t².
     """
-    ratio = here.alpha / there.alpha
-    added = max(here.sigma**2 - (ratio * there.sigma) ** 2, 0.0)
-    mean = (ratio * there.sigma**2 * x + there.alpha * added * x0) / here.sigma**2
-    return mean + math.sqrt(added) * there.sigma / here.sigma * fresh
+    ratio, added = forward_kernel(there, here)
+    mean = (ratio * there.sigma**2 * x + there.alpha * added**2 * x0) / here.sigma**2
+    return mean + added * there.sigma / here.sigma * fresh
 
 
 def _fresh_noise(noise: SeededNoise | None, index: int, x: Tensor) -> Tensor:

@@ -19,12 +19,13 @@ from pages.components.sources import choose_image
 from pages.components.trajectory import show_trajectory
 from pipelines.command_line import describe
 from pipelines.generation import loaded_model
+from pipelines.images import png_bytes
 from pipelines.sample import SamplingRequest
-from pipelines.starts import start_between_seeds, start_from_image, start_from_noise
+from pipelines.starts import FROM_NOISE, BetweenSeeds, FromPicture, Origin
 from pipelines.trajectory import Trajectory, trajectory
 
 NOISE, SEEDS, IMAGE = "Noise", "Between two seeds", "An image"
-WEIGHTS = [float(weight) for weight in np.linspace(0, 1, 9)]
+WEIGHTS = tuple(float(weight) for weight in np.linspace(0, 1, 9))
 
 st.title("Reverse", anchor=False)
 st.markdown("The reverse process turns noise into an image, step by step. **Follow one image** on its way.")
@@ -72,28 +73,29 @@ pressed = st.button("Denoise", type="primary", icon=":material/play_arrow:")
 
 if pressed:
     st.session_state.pop("reverse", None)
-    request = SamplingRequest(1, seed, **sampler, **noise, **condition)
+    images = [number]
+    origin: Origin = FROM_NOISE
+    if kind == SEEDS:
+        images = list(range(len(WEIGHTS)))
+        origin = BetweenSeeds(other_seed, WEIGHTS, number)
+    elif picture is not None:
+        origin = FromPicture(png_bytes(picture), strength)
+    request = SamplingRequest(len(images), seed, **sampler, **noise, **condition)
     try:
         run = runs[name]
-        known = shelf(run.fingerprint, request, number, kind, other_seed, strength, picture)
+        known = shelf(run.fingerprint, request, images, origin)
         if not known:
             bar = st.progress(0.0, "Loading the model")
             model = loaded_model(run, run.fingerprint)
-            if kind == SEEDS:
-                start = start_between_seeds(model, request, other_seed, WEIGHTS, number)
-            elif picture is not None:
-                start = start_from_image(model, request, picture, strength, [number])
-            else:
-                start = start_from_noise(model, request, [number])
-            known.append(trajectory(model, request, start, lambda share: bar.progress(share, "Denoising")))
+            known.append(trajectory(model, request, images, origin, lambda share: bar.progress(share, "Denoising")))
             bar.empty()
-        origin = {
+        told_start = {
             NOISE: f"image {number} of seed {seed}",
             SEEDS: f"image {number} between seeds {seed} and {other_seed}",
             IMAGE: f"an image at strength {strength:g}, noise {number} of seed {seed}",
         }
         told = request.label or "".join(request.prompt)
-        st.session_state["reverse"] = (f"{name}: " + ", ".join(filter(None, [told, origin[kind]])), known[0])
+        st.session_state["reverse"] = (f"{name}: " + ", ".join(filter(None, [told, told_start[kind]])), known[0])
     except Exception as error:  # whatever goes wrong is told in a sentence
         st.error(f"This image could not be made: {describe(error)}")
         st.stop()

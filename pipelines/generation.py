@@ -12,7 +12,7 @@ import math
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -24,6 +24,7 @@ from .command_line import describe
 from .images import Pixels, to_uint8
 from .runs import Run
 from .sample import SamplingRequest, sample, shown_rows
+from .starts import FROM_NOISE, Origin
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from .model import LoadedModel
 
 Status = Literal["queued", "running", "done", "cancelled", "failed"]
+Wish = tuple[Run, SamplingRequest] | tuple[Run, SamplingRequest, Origin]
 CACHE_BYTES = 256 * 2**20
 MAX_FRAMES = 101  # kept of one generation, however many steps it takes
 MODELS_KEPT = 4
@@ -64,6 +66,9 @@ class Generation:
     request: SamplingRequest
     fingerprint: str
     image_shape: tuple[int, int, int]
+    origin: Origin = FROM_NOISE
+    num_steps: int = 0
+    """Steps that are taken: those of the request, or fewer from a picture, which is known once it is computed."""
     frames: list[Frame] = field(default_factory=list)
     num_parameters: int = 0
     peak_memory: int = 0
@@ -74,7 +79,7 @@ class Generation:
     @property
     def kept_steps(self) -> list[int]:
         """Which steps become frames: all of them, or MAX_FRAMES evenly spread, first and last included."""
-        return shown_rows(self.request.steps + 1, MAX_FRAMES)
+        return shown_rows(self.num_steps + 1, MAX_FRAMES)
 
     @property
     def steps_done(self) -> int:
@@ -94,7 +99,7 @@ class Generation:
     @property
     def finished(self) -> bool:
         """Whether the last frame is the sample."""
-        return bool(self.frames) and self.steps_done == self.request.steps
+        return bool(self.frames) and self.steps_done == self.num_steps
 
     @property
     def images_per_second(self) -> float:
@@ -140,7 +145,7 @@ class GenerationQueue:
     def __init__(self) -> None:
         self._waiting: deque[Comparison] = deque()
         self._changed = threading.Condition()
-        self._results: OrderedDict[tuple[str, SamplingRequest], Generation] = OrderedDict()
+        self._results: OrderedDict[tuple[str, SamplingRequest, Origin], Generation] = OrderedDict()
         self._closed = False
         self._worker = threading.Thread(target=self._work, name="generation", daemon=True)
         self._worker.start()
@@ -155,22 +160,22 @@ class GenerationQueue:
             self._changed.notify()
         self._worker.join(timeout=30)
 
-    def submit(self, columns: list[tuple[Run, SamplingRequest]], wanted: Callable[[], bool] = lambda: True) -> Comparison:
+    def submit(self, columns: Sequence[Wish], wanted: Callable[[], bool] = lambda: True) -> Comparison:
         """Queue a comparison, or answer it from what has been computed before.
 
         Args:
-            columns: what to make.
+            columns: what to make, and where to start, from noise by default.
             wanted: tells whether somebody still waits for it; soon after nobody does, it is cancelled.
 
         Raises:
             ValueError: a run without weights.
         """
-        comparison = Comparison([_new_generation(run, request) for run, request in columns], wanted)
+        comparison = Comparison([_new_generation(*column) for column in columns], wanted)
         with self._changed:
             for number, column in enumerate(comparison.columns):
-                known = self._results.get((column.fingerprint, column.request))
+                known = self._results.get(_key(column))
                 if known is not None:
-                    self._results.move_to_end((column.fingerprint, column.request))
+                    self._results.move_to_end(_key(column))
                     comparison.columns[number] = replace(known, run=column.run)  # the same weights may go by two names
             if all(column.finished for column in comparison.columns):
                 comparison.status = "done"
@@ -221,16 +226,20 @@ class GenerationQueue:
 
     def _remember(self, column: Generation) -> None:
         with self._changed:
-            self._results[column.fingerprint, column.request] = column
+            self._results[_key(column)] = column
             while sum(map(_size, self._results.values())) > CACHE_BYTES and len(self._results) > 1:
                 self._results.popitem(last=False)
 
 
-def _new_generation(run: Run, request: SamplingRequest) -> Generation:
+def _new_generation(run: Run, request: SamplingRequest, origin: Origin = FROM_NOISE) -> Generation:
     shape = run.config.image_shape
     if shape is None:
         raise ValueError(f"run {run.name!r} has not started training: its images have no size yet")
-    return Generation(run, request, run.fingerprint, shape)
+    return Generation(run, request, run.fingerprint, shape, origin, request.steps)
+
+
+def _key(column: Generation) -> tuple[str, SamplingRequest, Origin]:
+    return column.fingerprint, column.request, column.origin
 
 
 class _GivenUp(Exception):
@@ -281,10 +290,13 @@ def _advance(column: Generation, model: LoadedModel, at_once: int, comparison: C
     request = column.request
     numbers = range(request.num_images)
     starts = range(0, max(1, len(numbers)), at_once)
-    streams = [sample(model, request, numbers[start : start + at_once]) for start in starts]
-    kept = set(column.kept_steps) - {frame.index for frame in column.frames}
-    last = request.steps
     seconds = column.seconds
+    with DEVICE, _interruptible(model.denoiser.network, comparison):
+        before = time.perf_counter()
+        streams = [sample(model, request, numbers[start : start + at_once], column.origin) for start in starts]
+        seconds += time.perf_counter() - before
+    last = column.num_steps = len(column.origin.timesteps(model, request))
+    kept = set(column.kept_steps) - {frame.index for frame in column.frames}
     memory = TensorMemory()
     for index in range(last + 1):
         # All steps take the same memory. It is counted in the last one, because counting takes a while to get ready.

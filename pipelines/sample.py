@@ -6,11 +6,9 @@ the same whatever the number of images or processes: each has its own noise, and
 
 from __future__ import annotations
 
-import hashlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +18,7 @@ from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction
 from .command_line import DONE, run_command
 from .images import Pixels, enlarge, film_strip, gif_bytes, montage, png_bytes, to_uint8
 from .runs import atomic
-from .starts import Start, start_from_noise
+from .starts import FROM_NOISE, FromPicture, Origin
 
 if TYPE_CHECKING:
     from diffusion_core.condition import Condition
@@ -78,7 +76,7 @@ def load_model(path: str | Path | Run, **options: Any) -> LoadedModel:
 
 
 def sample(
-    model: LoadedModel, request: SamplingRequest, images: Sequence[int] | None = None, start: Start | None = None
+    model: LoadedModel, request: SamplingRequest, images: Sequence[int] | None = None, origin: Origin = FROM_NOISE
 ) -> Iterator[Step]:
     """Generate images, yielding every step.
 
@@ -86,7 +84,7 @@ def sample(
         model: see :func:`load_model`.
         request: what to generate.
         images: which image numbers of the request; all of them by default. The subset looks the same as in the whole.
-        start: where to start instead; :func:`start_from_noise` by default.
+        origin: where to start; :mod:`pipelines.starts` has other ways than from noise.
 
     Yields:
         Steps with x and x0 of shape (len(images), C, H, W), float32 on the model's device; in the last one both are the
@@ -103,8 +101,8 @@ def sample(
         raise ValueError(f"num_images={request.num_images}: choose 1 or more")
     if request.eta and request.sampler != "ddim":
         raise ValueError(f"eta={request.eta} is for the ddim sampler: leave it at 0 with {request.sampler}")
-    start = start or start_from_noise(model, request, images)
-    numbers = range(len(start.x)) if images is None else images
+    numbers = range(request.num_images) if images is None else images
+    start = origin.start(model, request, numbers)
     options: dict[str, Any] = {"eta": request.eta} if request.sampler == "ddim" else {}
     sampler = SAMPLERS[request.sampler]
     denoise: Any
@@ -115,7 +113,8 @@ def sample(
         denoise = KnownPixels(denoise, start.known.image, start.known.mask)
         if start.known.resamplings > 1:
             sampler, options = repaint, {"resamplings": start.known.resamplings}
-    return sampler(denoise, start.x, start.timesteps, model.schedule, condition, noise=start.noise, **options)
+    steps = sampler(denoise, start.x, start.timesteps, model.schedule, condition, noise=start.noise, **options)
+    return (replace(step, nfe=start.nfe + step.nfe) for step in steps)
 
 
 def conditioned(
@@ -191,18 +190,18 @@ def main(arguments: Sample) -> int:
     state = PartialState()  # under `accelerate launch`, every process takes every n-th chunk
     model = load_model(arguments.run, device=state.device)
     request = replace(arguments.request, prompt=tuple(_prompts(arguments.request.prompt)))
-    start_for = _starting(model, request, arguments)
-    sample(model, request, [0], start_for([0]))  # refuses what cannot be done before anything is written
-    metadata = metadata_of(model.name, model.fingerprint, request) | _edit(arguments)
+    origin = _origin(arguments)
+    sample(model, request, [0], origin)  # refuses what cannot be done before anything is written
+    metadata = metadata_of(model.name, model.fingerprint, request, origin)
     starts = range(0, request.num_images, arguments.batch_size)
-    steps = len(start_for([0]).timesteps)
+    steps = len(origin.timesteps(model, request))
     steps_in_all = steps * len(starts[state.process_index :: state.num_processes])
     frames: dict[int, list[tuple[float, Pixels]]] = {}
     with tqdm(total=steps_in_all, unit="step", desc=model.name, disable=not state.is_local_main_process) as progress:
         for start in starts[state.process_index :: state.num_processes]:
             numbers = range(start, min(start + arguments.batch_size, request.num_images))
             shown = max(0, min(SHOWN_IMAGES, numbers.stop) - start)
-            for step in sample(model, request, numbers, start_for(numbers)):
+            for step in sample(model, request, numbers, origin):
                 if shown:
                     frames.setdefault(step.index, []).append((step.timestep, to_uint8(step.x[:shown])))
                 progress.update(step.index < steps)
@@ -224,41 +223,23 @@ def main(arguments: Sample) -> int:
     return DONE
 
 
-def _starting(model: LoadedModel, request: SamplingRequest, arguments: Sample) -> Callable[[Sequence[int]], Start]:
-    """Where the images with some numbers start.
+def _origin(arguments: Sample) -> Origin:
+    """Where the images start.
 
     Raises:
-        ValueError: settings of image to image without an image, or a file that is no picture.
+        ValueError: settings of what is not given.
     """
-    from .data import open_image, to_8_bit
-    from .starts import start_from_image, start_inside_image
-
-    def pixels(path: Path) -> Pixels:
-        image = np.array(to_8_bit(open_image(path)))
-        return image[..., None] if image.ndim == 2 else image
-
-    strength = arguments.strength
+    strength, mask = arguments.strength, arguments.mask
+    if arguments.init_image is None and (mask is not None or strength is not None):
+        raise ValueError("--mask and --strength are about a picture to start from: give it with --init-image")
+    if mask is None and arguments.resamplings != 1:
+        raise ValueError("--resamplings is about the part that is made anew: give it with --mask")
     if arguments.init_image is None:
-        if arguments.mask is not None or strength is not None:
-            raise ValueError("--mask and --strength are about a picture to start from: give it with --init-image")
-        return partial(start_from_noise, model, request)
-    picture = pixels(arguments.init_image)
-    if arguments.mask is None:
-        return partial(start_from_image, model, request, picture, 0.6 if strength is None else strength)
-    mask = pixels(arguments.mask)
-    if mask.shape[:2] != picture.shape[:2]:
-        sides = ("×".join(map(str, part.shape[1::-1])) for part in (mask, picture))
-        raise ValueError("a mask of {} pixels for a picture of {}: give one of the same size".format(*sides))
-    return partial(
-        start_inside_image, model, request, picture, mask, 1.0 if strength is None else strength, arguments.resamplings
-    )
-
-
-def _edit(arguments: Sample) -> dict[str, Any]:
-    """What the metadata says of a start from a picture, which the request does not hold."""
-    files = {"init_image": arguments.init_image, "mask": arguments.mask}
-    digests = {name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for name, path in files.items() if path is not None}
-    return {"start": digests | {"strength": arguments.strength, "resamplings": arguments.resamplings}} if digests else {}
+        return FROM_NOISE
+    if strength is None:
+        strength = 0.6 if mask is None else 1.0
+    picture = arguments.init_image.read_bytes()
+    return FromPicture(picture, strength, None if mask is None else mask.read_bytes(), arguments.resamplings)
 
 
 def _prompts(given: Sequence[str]) -> Iterator[str]:
@@ -270,9 +251,10 @@ def _prompts(given: Sequence[str]) -> Iterator[str]:
             yield prompt
 
 
-def metadata_of(run: str, fingerprint: str, request: SamplingRequest) -> dict[str, Any]:
-    """What goes into every PNG: enough to make the same image again."""
-    return {"run": run, "fingerprint": fingerprint, "request": asdict(request)}
+def metadata_of(run: str, fingerprint: str, request: SamplingRequest, origin: Origin = FROM_NOISE) -> dict[str, Any]:
+    """What goes into every PNG: enough to make the same image again, where no other picture went into it."""
+    metadata = {"run": run, "fingerprint": fingerprint, "request": asdict(request)}
+    return metadata if origin == FROM_NOISE else metadata | {"origin": origin.about}
 
 
 def _write_overview(out: Path, frames: dict[int, list[tuple[float, Pixels]]], metadata: dict[str, Any]) -> None:

@@ -1,15 +1,20 @@
-"""Where sampling starts: from noise, from between two seeds, from an image, or with part of an image known."""
+"""Where sampling starts: from noise, from between two seeds, from a picture, from its inversion, or from between two pictures.
+
+An :class:`Origin` says where. It can be compared and hashed, so what was made from it can be found again; with a model and a
+request it makes the :class:`Start`. Pictures are the bytes of image files, of any kind and size.
+"""
 
 from __future__ import annotations
 
+import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .data import fit_image
-from .images import Pixels, as_pil
+from .data import fit_image, open_image, to_8_bit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,110 +49,233 @@ class Start:
         timesteps: descending.
         noise: what a stochastic sampler adds on the way, for B images.
         known: what stays as it is; nothing by default.
+        nfe: network evaluations, per image, that coming here has cost.
     """
 
     x: Tensor
     timesteps: Tensor
     noise: SeededNoise | InterpolatedNoise
     known: Known | None = None
+    nfe: int = 0
 
 
-def start_from_noise(model: LoadedModel, request: SamplingRequest, images: Sequence[int] | None = None) -> Start:
-    """The usual start: pure noise of the request's seed, and all of its timesteps.
+@dataclass(frozen=True)
+class Origin(ABC):
+    """Where sampling starts, whichever model is asked."""
 
-    Args:
-        images: which image numbers of the request; all of them by default.
+    @property
+    def reach(self) -> float:
+        """The share of the schedule's length at which sampling starts."""
+        return 1.0
+
+    def timesteps(self, model: LoadedModel, request: SamplingRequest) -> Tensor:
+        """The timesteps to visit: those of the request within :attr:`reach`, and always the least noisy one; descending."""
+        from diffusion_core.schedules import sampling_timesteps
+
+        timesteps = sampling_timesteps(model.schedule, request.steps, request.spacing)
+        visited = timesteps <= self.reach * model.schedule.num_timesteps
+        visited[-1] = True
+        return timesteps[visited]
+
+    @abstractmethod
+    def start(self, model: LoadedModel, request: SamplingRequest, images: Sequence[int]) -> Start:
+        """The state to sample from.
+
+        Args:
+            images: which image numbers of the request.
+
+        Raises:
+            ValueError: something that the model cannot do.
+        """
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the metadata of images say of it: its settings, with a digest in the place of each picture."""
+        settings = {field.name: getattr(self, field.name) for field in fields(self)}
+        told = {name: _digest(value) if isinstance(value, bytes) else value for name, value in settings.items()}
+        return {"kind": type(self).__name__} | told
+
+
+def _digest(picture: bytes) -> str:
+    return hashlib.sha256(picture).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class FromNoise(Origin):
+    """The usual start: pure noise of the request's seed, and all of its timesteps."""
+
+    def start(self, model: LoadedModel, request: SamplingRequest, images: Sequence[int]) -> Start:
+        from diffusion_core.noise import SeededNoise
+
+        noise = SeededNoise(request.seed, model.image_shape, images)
+        return Start(noise.initial(model.device), self.timesteps(model, request), noise)
+
+
+FROM_NOISE = FromNoise()
+
+
+@dataclass(frozen=True)
+class BetweenSeeds(Origin):
+    """Between the noise of the request's seed and that of another one.
+
+    Attributes:
+        other_seed: which other one.
+        weights: of each image of the request, from 0, the request's seed, to 1, the other.
+        image: whose noise it is, in both seeds.
     """
-    from diffusion_core.noise import SeededNoise
-    from diffusion_core.schedules import sampling_timesteps
 
-    timesteps = sampling_timesteps(model.schedule, request.steps, request.spacing)
-    noise = SeededNoise(request.seed, model.image_shape, range(request.num_images) if images is None else images)
-    return Start(noise.initial(model.device), timesteps, noise)
+    other_seed: int
+    weights: tuple[float, ...]
+    image: int = 0
+
+    def __post_init__(self) -> None:
+        _refuse_weights(self.weights, "seed")
+
+    def start(self, model: LoadedModel, request: SamplingRequest, images: Sequence[int]) -> Start:
+        from diffusion_core.noise import InterpolatedNoise, SeededNoise
+
+        drawn = [self.image] * len(images)
+        first, second = (SeededNoise(seed, model.image_shape, drawn) for seed in (request.seed, self.other_seed))
+        noise = InterpolatedNoise(first, second, [self.weights[number] for number in images])
+        return replace(FROM_NOISE.start(model, request, drawn), x=noise.initial(model.device), noise=noise)
 
 
-def start_between_seeds(
-    model: LoadedModel, request: SamplingRequest, other_seed: int, weights: Sequence[float], image: int = 0
-) -> Start:
-    """One image number of two seeds, and what lies between: one image a weight, 0 for the request's seed, 1 for the other.
+@dataclass(frozen=True)
+class FromPicture(Origin):
+    """SDEdit (Meng et al. 2022, algorithm 1): a picture is noised to somewhere on the way, and denoised from there.
+
+    With a mask it is inpainting: a part of the picture is made anew, and the rest stays.
+
+    Attributes:
+        picture: fitted to the model's images.
+        strength: how much noise is added, from 0, where nearly the same picture comes back, to 1, where (nearly) nothing is
+            left of it.
+        mask: of the picture's size, white where it is made anew.
+        resamplings: with a mask, see :class:`Known`.
+    """
+
+    picture: bytes
+    strength: float
+    mask: bytes | None = None
+    resamplings: int = 1
+
+    def __post_init__(self) -> None:
+        _refuse_strength(self.strength)
+        if self.resamplings < 1:
+            raise ValueError(f"resamplings={self.resamplings}: choose 1 or more")
+        if self.mask is not None:
+            sides = [open_image(picture).size for picture in (self.mask, self.picture)]
+            if sides[0] != sides[1]:
+                told = ("×".join(map(str, side)) for side in sides)
+                raise ValueError("a mask of {} pixels for a picture of {}: give one of the same size".format(*told))
+
+    @property
+    def reach(self) -> float:
+        return self.strength
+
+    def start(self, model: LoadedModel, request: SamplingRequest, images: Sequence[int]) -> Start:
+        from diffusion_core.process import add_noise
+
+        start, timesteps = FROM_NOISE.start(model, request, images), self.timesteps(model, request)
+        x0 = fit_to_model(model, self.picture).to(model.device)
+        start = replace(start, x=add_noise(model.schedule, x0, start.x, timesteps[0]), timesteps=timesteps)
+        if self.mask is None:
+            return start
+        stays = (fit_to_model(model, self.mask).mean(1, keepdim=True) < 0).float()  # a pixel is one or the other
+        if bool(stays.all()):
+            raise ValueError("the mask is all black: nothing to make; make white what is to be made anew")
+        return replace(start, known=Known(x0, stays.to(model.device), self.resamplings))
+
+
+@dataclass(frozen=True)
+class FromInversion(Origin):
+    """The noise that DDIM makes the picture from, where all images of the request start: told the same, it comes back.
+
+    Attributes:
+        picture: fitted to the model's images.
+        label, prompt: what the picture shows, for models that are told.
+        strength: how far it is inverted; with less, more of it stays when the model is told something else.
+    """
+
+    picture: bytes
+    label: str | None = None
+    prompt: str | None = None
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        _refuse_strength(self.strength)
+
+    @property
+    def reach(self) -> float:
+        return self.strength
+
+    def start(self, model: LoadedModel, request: SamplingRequest, images: Sequence[int]) -> Start:
+        start, timesteps = FROM_NOISE.start(model, request, images), self.timesteps(model, request)
+        prompt = () if self.prompt is None else (self.prompt,)
+        x, nfe = _inverted(model, replace(request, label=self.label, prompt=prompt), self.picture, timesteps)
+        return replace(start, x=x.expand_as(start.x), timesteps=timesteps, nfe=nfe)
+
+
+@dataclass(frozen=True)
+class BetweenPictures(Origin):
+    """Between the noises that DDIM makes two pictures from (Song et al. 2021, section 5.3).
+
+    Attributes:
+        first, second: fitted to the model's images.
+        weights: of each image of the request, from 0, the first picture, to 1, the second.
+    """
+
+    first: bytes
+    second: bytes
+    weights: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        _refuse_weights(self.weights, "picture")
+
+    def start(self, model: LoadedModel, request: SamplingRequest, images: Sequence[int]) -> Start:
+        from diffusion_core.noise import slerp
+
+        start = FROM_NOISE.start(model, request, images)
+        (first, nfe), (second, _) = (
+            _inverted(model, request, picture, start.timesteps) for picture in (self.first, self.second)
+        )
+        weights = [self.weights[number] for number in images]
+        x = slerp(first.expand_as(start.x), second.expand_as(start.x), weights)
+        return replace(start, x=x, nfe=2 * nfe)
+
+
+def fit_to_model(model: LoadedModel, picture: bytes) -> Tensor:
+    """An image file -> (1, C, H, W) float32 in [−1, 1], as the model's training images were prepared.
 
     Raises:
-        ValueError: a weight that is not between 0 and 1.
+        ValueError: it is not a readable image.
     """
-    from diffusion_core.noise import InterpolatedNoise, SeededNoise
-
-    if not all(0 <= weight <= 1 for weight in weights):
-        raise ValueError(f"weights {list(weights)}: choose numbers from 0 (the first seed) to 1 (the second)")
-    images = [image] * len(weights)
-    first, second = (SeededNoise(seed, model.image_shape, images) for seed in (request.seed, other_seed))
-    noise = InterpolatedNoise(first, second, weights)
-    return replace(start_from_noise(model, request, images), x=noise.initial(model.device), noise=noise)
-
-
-def start_from_image(
-    model: LoadedModel, request: SamplingRequest, picture: Pixels, strength: float, images: Sequence[int] | None = None
-) -> Start:
-    """SDEdit (Meng et al. 2022, algorithm 1): an image is noised to somewhere on the way, and denoised from there.
-
-    Of the request's timesteps those are taken that are at most ``strength`` of the schedule's length, and always the least
-    noisy one.
-
-    Args:
-        picture: (H, W, C) uint8 of any size, fitted to the model's.
-        strength: from 0, where nearly the same image comes back, to 1, where (nearly) nothing is left of it.
-        images: the image numbers whose noise is added, one variation each; all of the request by default.
-
-    Raises:
-        ValueError: a strength out of range.
-    """
-    from diffusion_core.process import add_noise
-
-    if not 0 <= strength <= 1:
-        raise ValueError(f"strength={strength}: choose a number from 0 (keep the image) to 1 (nothing of it is left)")
-    start = start_from_noise(model, request, images)
-    visited = start.timesteps <= strength * model.schedule.num_timesteps
-    visited[-1] = True
-    timesteps = start.timesteps[visited]
-    x0 = fit_to_model(model, picture).to(model.device)
-    return replace(start, x=add_noise(model.schedule, x0, start.x, timesteps[0]), timesteps=timesteps)
-
-
-def start_inside_image(
-    model: LoadedModel,
-    request: SamplingRequest,
-    picture: Pixels,
-    mask: Pixels,
-    strength: float = 1.0,
-    resamplings: int = 1,
-    images: Sequence[int] | None = None,
-) -> Start:
-    """Inpainting: part of an image is made anew, the rest stays.
-
-    Args:
-        picture: (H, W, C) uint8 of any size, fitted to the model's.
-        mask: (H', W', 1) uint8, white where the image is made anew; fitted as the picture is, so give both the same shape.
-        strength: how much of the new part may differ from the old, as in :func:`start_from_image`.
-        resamplings: see :class:`Known`.
-        images: the image numbers whose noise is used; all of the request by default.
-
-    Raises:
-        ValueError: a strength or resamplings out of range, or a mask that leaves nothing to make.
-    """
-    if resamplings < 1:
-        raise ValueError(f"resamplings={resamplings}: choose 1 or more")
-    start = start_from_image(model, request, picture, strength, images)
-    stays = (fit_to_model(model, mask).mean(1, keepdim=True) < 0).float()  # a pixel is one or the other
-    if bool(stays.all()):
-        raise ValueError("the mask is all black: nothing to make; make white what is to be made anew")
-    known = Known(fit_to_model(model, picture).to(model.device), stays.to(model.device), resamplings)
-    return replace(start, known=known)
-
-
-def fit_to_model(model: LoadedModel, picture: Pixels) -> Tensor:
-    """(H, W, C) uint8 of any size -> (1, C, H, W) float32 in [−1, 1], as the model's training images were prepared."""
     import torch
 
     channels, size, _ = model.image_shape
-    image = fit_image(as_pil(picture).convert("L" if channels == 1 else "RGB"), size, model.config.data.fit or "crop")
-    pixels = torch.from_numpy(np.array(image)).view(1, size, size, channels)
-    return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
+    image = to_8_bit(open_image(picture)).convert("L" if channels == 1 else "RGB")
+    pixels = torch.from_numpy(np.array(fit_image(image, size, model.config.data.fit or "crop")))
+    return pixels.view(1, size, size, channels).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def _inverted(model: LoadedModel, request: SamplingRequest, picture: bytes, timesteps: Tensor) -> tuple[Tensor, int]:
+    """(1, C, H, W), the state at the first of the timesteps, and its network evaluations; guidance is left out."""
+    from diffusion_core.inversion import invert
+
+    from .sample import conditioned
+
+    plain = replace(request, num_images=1, guidance=1.0, negative_prompt=None)
+    denoise, condition = conditioned(model, plain, [0])
+    x0 = fit_to_model(model, picture).to(model.device)
+    *_, step = invert(denoise, x0, timesteps, model.schedule, condition)
+    return step.x, step.nfe
+
+
+def _refuse_strength(strength: float) -> None:
+    if not 0 <= strength <= 1:
+        raise ValueError(f"strength={strength}: choose a number from 0 (keep the picture) to 1 (nothing of it is left)")
+
+
+def _refuse_weights(weights: Sequence[float], ends: str) -> None:
+    if not all(0 <= weight <= 1 for weight in weights):
+        raise ValueError(f"weights {list(weights)}: choose numbers from 0 (the first {ends}) to 1 (the second)")

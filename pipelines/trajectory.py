@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .generation import DEVICE, MAX_FRAMES
 from .images import Pixels, montage, to_uint8
 from .sample import SamplingRequest, conditioned, sample, shown_rows
-from .starts import Start
+from .starts import FROM_NOISE, Origin
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,21 +78,27 @@ class Trajectory:
 
 
 def trajectory(
-    model: LoadedModel, request: SamplingRequest, start: Start, progress: Callable[[float], object] | None = None
+    model: LoadedModel,
+    request: SamplingRequest,
+    images: Sequence[int] | None = None,
+    origin: Origin = FROM_NOISE,
+    progress: Callable[[float], object] | None = None,
 ) -> Trajectory:
-    """Compute the whole way of the images in ``start``.
+    """Compute the whole way of images.
 
     Args:
-        start: see :mod:`pipelines.starts`.
+        model, request, images, origin: as for :func:`pipelines.sample.sample`.
         progress: called after every step with the share that is done; what it raises ends the computation.
     """
     from .influence import influence, words_of
 
-    count = len(start.timesteps)
+    count = len(origin.timesteps(model, request))
+    numbers = range(request.num_images) if images is None else images
     kept = set(shown_rows(count + 1, MAX_FRAMES))
     frames, moves, influences = [], [], []
-    steps = sample(model, request, start=start)
-    _, condition = conditioned(model, request, range(len(start.x)))
+    with DEVICE:
+        steps = sample(model, request, numbers, origin)
+    _, condition = conditioned(model, request, numbers)
     words = words_of(model.config.condition, request.prompt[0]) if len(request.prompt) == 1 else []
     before = None
     for _ in range(count + 1):

@@ -7,7 +7,7 @@ import json
 import math
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
@@ -30,10 +30,9 @@ from pages.components.pictures import (
 )
 from pipelines.differences import difference_map, frame_at, mean_squared_error, structural_similarity
 from pipelines.figures import settings_table
-from pipelines.generation import Comparison, Frame, Generation, GenerationQueue
+from pipelines.generation import Comparison, Frame, Generation, GenerationQueue, Wish
 from pipelines.images import Pixels, enlarge, gif_bytes, montage, png_bytes
-from pipelines.runs import Run
-from pipelines.sample import SamplingRequest, metadata_of, shown_rows
+from pipelines.sample import metadata_of, shown_rows
 
 STRIP_ROWS = 11
 VIEWS = {"x": "Noisy state x_t", "x0": "Estimate of x0"}
@@ -60,7 +59,7 @@ def pixels(frame: Frame, view: str) -> Pixels:
     return frame.x if view == "x" else frame.x0
 
 
-def start(key: str, wanted: list[tuple[Run, SamplingRequest]], about: Any) -> None:
+def start(key: str, wanted: Sequence[Wish], about: Any) -> None:
     """Submit a comparison in place of the one that this session made before under the same key.
 
     ``st.session_state[key]`` becomes (about, comparison), or is left out, with a sentence, where it cannot be made.
@@ -112,7 +111,7 @@ def blank(column: Generation) -> Pixels:
 def draw_progress(comparison: Comparison) -> None:
     """A bar that says what is being done, or waited for."""
     done = sum(column.steps_done for column in comparison.columns)
-    total = sum(column.request.steps for column in comparison.columns)
+    total = sum(column.num_steps for column in comparison.columns)
     if comparison.status == "queued":
         position = generation_queue().position(comparison)
         st.progress(0.0, f"Waiting: {position} before you" if position else "Starting: loading the models")
@@ -122,7 +121,7 @@ def draw_progress(comparison: Comparison) -> None:
 
 def frame_label(frame: Frame, column: Generation) -> str:
     """What a row of the film strip, or a grid, is called."""
-    return "sample" if frame.index == column.request.steps else f"t = {frame.timestep:.0f}"
+    return "sample" if frame.index == column.num_steps else f"t = {frame.timestep:.0f}"
 
 
 def level_label(log_snr: float) -> str:
@@ -232,7 +231,7 @@ def comparison_zip(names: list[str], comparison: Comparison) -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         requests = {}
         for number, (name, column) in enumerate(zip(names, comparison.columns, strict=True), start=1):
-            metadata = metadata_of(column.run.name, column.fingerprint, column.request)
+            metadata = metadata_of(column.run.name, column.fingerprint, column.request, column.origin)
             folder = f"{number}-{UNFIT_FOR_FILES.sub('-', name)[:60].strip('-')}"
             requests[folder] = metadata
             images = column.frames[-1].x

@@ -12,9 +12,10 @@ import torch
 import pipelines.generation as generation
 import pipelines.model as model_module
 from pipelines.generation import GenerationQueue
-from pipelines.images import to_uint8
+from pipelines.images import png_bytes, to_uint8
 from pipelines.runs import Run
 from pipelines.sample import SamplingRequest, load_model, sample
+from pipelines.starts import FromInversion, FromPicture
 
 REQUEST = SamplingRequest(num_images=3, seed=2, steps=4)
 LONG = SamplingRequest(num_images=2, seed=9, steps=1000, sampler="ddim")
@@ -94,6 +95,47 @@ def test_the_columns_start_from_the_same_noise(queue, finish, tiny_run, second_r
     first, second = comparison.columns
     assert np.array_equal(first.frames[0].x, second.frames[0].x)
     assert not np.array_equal(first.frames[-1].x, second.frames[-1].x)
+
+
+def test_columns_start_where_they_are_told(queue, finish, tiny_run):
+    """From one picture with three strengths, one of them by inversion: told apart, as sampling makes them, and remembered."""
+    picture = png_bytes(np.random.default_rng(0).integers(0, 255, (9, 9, 3), np.uint8))
+    request = SamplingRequest(2, steps=6, sampler="ddim")
+    origins = [FromPicture(picture, 0.5), FromPicture(picture, 1.0), FromInversion(picture, strength=0.5)]
+    columns = [(tiny_run, request, origin) for origin in origins]
+    comparison = queue.submit(columns)
+    finish(comparison)
+    assert comparison.status == "done", comparison.error
+    model = load_model(tiny_run)
+    for origin, column in zip(origins, comparison.columns, strict=True):
+        steps = list(sample(model, request, origin=origin))
+        assert column.num_steps == len(steps) - 1
+        assert [frame.nfe for frame in column.frames] == [step.nfe for step in steps]
+        assert np.array_equal(column.frames[-1].x, to_uint8(steps[-1].x))
+    assert [column.num_steps for column in comparison.columns] == [3, 6, 3]
+    assert queue.submit(columns).status == "done"
+    from_noise = queue.submit([(tiny_run, request)])
+    assert from_noise.status != "done"
+    finish(from_noise)
+
+
+def test_cancelling_an_inversion_takes_effect_within_one_network_call(queue, finish, tiny_run):
+    picture = png_bytes(np.random.default_rng(0).integers(0, 255, (9, 9, 3), np.uint8))
+    network = generation.loaded_model(tiny_run, tiny_run.fingerprint).denoiser.network
+    comparison, calls = None, []
+
+    def count(*_):
+        calls.append(1)
+        if len(calls) == 4:
+            comparison.cancel()
+
+    handle = network.register_forward_hook(count)
+    with generation.DEVICE:
+        comparison = queue.submit([(tiny_run, SamplingRequest(1, steps=20, sampler="ddim"), FromInversion(picture))])
+    finish(comparison)
+    handle.remove()
+    assert comparison.status == "cancelled"
+    assert len(calls) == 4
 
 
 def test_columns_of_different_length_all_finish(queue, finish, tiny_run):
@@ -310,10 +352,10 @@ def test_a_request_that_cannot_be_met_fails_with_a_sentence(queue, finish, tiny_
 def test_whatever_goes_wrong_is_told_and_the_queue_goes_on(queue, finish, tiny_run, monkeypatch, error):
     real = generation.sample
 
-    def fails_once(model, request, images=None):
+    def fails_once(model, request, *where):
         if request.seed == 99:
             raise error
-        return real(model, request, images)
+        return real(model, request, *where)
 
     monkeypatch.setattr(generation, "sample", fails_once)
     failing, following = (queue.submit([(tiny_run, SamplingRequest(1, seed, steps=2))]) for seed in (99, 1))
@@ -329,9 +371,9 @@ class ShortOfMemory:
     def __init__(self, limit, full_at=0):
         self.limit, self.full_at, self.sizes = limit, full_at, []
 
-    def __call__(self, model, request, images=None):
+    def __call__(self, model, request, images, origin):
         self.sizes.append(len(images))
-        for step in sample(model, request, images):
+        for step in sample(model, request, images, origin):
             if len(images) > self.limit and step.index >= self.full_at:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
             yield step

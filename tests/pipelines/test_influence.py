@@ -9,7 +9,7 @@ from pipelines.differences import difference_map
 from pipelines.images import to_uint8
 from pipelines.influence import influence, words_of
 from pipelines.sample import SamplingRequest, load_model, sample
-from pipelines.starts import start_from_noise
+from pipelines.starts import FROM_NOISE
 from pipelines.trajectory import trajectory
 
 
@@ -21,7 +21,7 @@ def text_model(text_run):
 def look(model, prompt, t=500.0, images=3):
     request = SamplingRequest(num_images=images, prompt=(prompt,))
     condition, _ = condition_of(model.config.condition, request, range(images))
-    x = start_from_noise(model, request).x
+    x = FROM_NOISE.start(model, request, range(request.num_images)).x
     return *influence(model, condition, x, t, words_of(model.config.condition, prompt)), condition, x
 
 
@@ -52,7 +52,7 @@ def test_the_change_is_that_between_two_calls(text_model):
 def test_watching_leaves_no_trace(text_model):
     """Nothing of a look stays in the network, and the images are those of an ordinary sampling."""
     request = SamplingRequest(num_images=1, steps=4, prompt=("a circle",), guidance=2.0)
-    way = trajectory(text_model, request, start_from_noise(text_model, request, [0]))
+    way = trajectory(text_model, request, [0])
     expected = list(sample(text_model, request))
     assert np.array_equal(way.x, [to_uint8(step.x) for step in expected])
     assert way.nfe.tolist() == [step.nfe for step in expected]
@@ -61,7 +61,7 @@ def test_watching_leaves_no_trace(text_model):
 
 def test_a_trajectory_with_words(text_model):
     request = SamplingRequest(num_images=1, steps=4, prompt=("a circle",))
-    way = trajectory(text_model, request, start_from_noise(text_model, request, [0]))
+    way = trajectory(text_model, request, [0])
     assert way.words[1:-1] == ("a", "circle")
     assert way.attention.shape == (5, 1, 4, 8, 8)
     assert way.change.shape == (5, 1, 8, 8, 1)
@@ -73,8 +73,8 @@ def test_a_trajectory_with_words(text_model):
 def test_a_trajectory_with_a_class_and_one_without(class_run, tiny_run):
     model = load_model(class_run)
     request = SamplingRequest(num_images=1, steps=3, label="squares")
-    way = trajectory(model, request, start_from_noise(model, request))
+    way = trajectory(model, request)
     assert way.change[:-1].any()
     assert way.words == ()
     plain = SamplingRequest(num_images=1, steps=3)
-    assert trajectory(load_model(tiny_run), plain, start_from_noise(load_model(tiny_run), plain)).change is None
+    assert trajectory(load_model(tiny_run), plain).change is None

@@ -348,7 +348,7 @@ def test_inpainting_keeps_what_is_black_in_the_mask(command, tiny_run, tmp_path,
     assert not (images[:, :, 4:] == [200, 30, 30]).all()
     assert len(np.unique(images[:, :, 4:].reshape(3, -1), axis=0)) == 3
     told = read_request(tmp_path / "out" / "images" / "00000.png")
-    assert told["start"]["resamplings"] == resamplings
+    assert told["origin"]["resamplings"] == resamplings
 
 
 @pytest.mark.parametrize(
@@ -356,6 +356,7 @@ def test_inpainting_keeps_what_is_black_in_the_mask(command, tiny_run, tmp_path,
     [
         (("--strength", 0.5), "give it with --init-image"),
         (("--mask", "MASK"), "give it with --init-image"),
+        (("--init-image", "PICTURE", "--resamplings", 3), "give it with --mask"),
         (("--init-image", "PICTURE", "--strength", 2), "strength=2"),
         (("--init-image", "nowhere.png"), "nowhere.png"),
         (("--init-image", "PICTURE", "--mask", "SMALL"), "give one of the same size"),
