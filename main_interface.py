@@ -10,6 +10,7 @@ PAGES = [
     st.Page("pages/forward.py", title="Forward", icon=":material/blur_on:"),
     st.Page("pages/reverse.py", title="Reverse", icon=":material/movie:"),
     st.Page("pages/generate.py", title="Generate", icon=":material/palette:"),
+    st.Page("pages/edit.py", title="Edit", icon=":material/brush:"),
     st.Page("pages/training_curves.py", title="Training curves", icon=":material/show_chart:"),
     st.Page("pages/evaluate.py", title="Evaluate", icon=":material/analytics:"),
     st.Page("pages/train.py", title="Train", icon=":material/model_training:"),

@@ -9,19 +9,14 @@ from pages.components.condition_table import (
     ConditionTable,
     choose_columns,
     choose_rows,
-    draw_table,
     same_conditions,
-    table_cost,
-    table_gif,
+    show_table,
+    too_many,
 )
-from pages.components.generation import VIEWS, comparison_zip, follow, start
+from pages.components.generation import start
 from pages.components.requests import choose_negative, choose_noise, choose_sampler, choose_seed, choose_when_to_guide
 from pages.components.runs import conditional_runs
-from pipelines.differences import noise_levels
 from pipelines.sample import SamplingRequest
-
-POLL = 0.15  # seconds between looks at a growing table
-MOST_IMAGES = 400
 
 st.title("Generate", anchor=False)
 st.markdown("Say **what to show**, and see what guidance makes of it: every cell starts from the same noise.")
@@ -51,57 +46,12 @@ with st.container(border=True):
         with guidance_column:
             when = choose_when_to_guide()
 
-total = len(rows) * len(columns) * num_images
-problem = ""
-if not total:
-    problem = "Choose at least one " + ("column." if rows else "class.")
-if total > MOST_IMAGES:
-    problem = f"That would be {total} images: choose fewer rows, columns or images a cell, at most {MOST_IMAGES} in all."
+problem = too_many(len(rows), len(columns), num_images)
 if st.button("Generate", type="primary", icon=":material/play_arrow:", disabled=bool(problem)):
     common = SamplingRequest(num_images, seed, **sampler, **noise, **when, **negative)
     cells = [(runs[model], replace(common, **row, **column)) for _, row in rows for _, model, column in columns]
-    start("table", cells, ConditionTable([row for row, _ in rows], [column for column, *_ in columns]))
+    about = f"Every cell: the same {num_images} noises, of seed {seed}"
+    start("table", cells, ConditionTable([row for row, _ in rows], [column for column, *_ in columns], about))
 if problem:
     st.warning(problem)
-
-if "table" not in st.session_state:
-    st.info("Press **Generate** to start.", icon=":material/arrow_upward:")
-    st.stop()
-
-table, comparison = st.session_state["table"]
-growing = comparison.active
-
-
-@st.fragment(run_every=POLL if growing else None)
-def show() -> None:
-    """The table as it stands; runs by itself while it grows, and computes nothing."""
-    if growing and not comparison.active:
-        st.rerun()  # it has ended: the whole page once more, which then stops looking
-    levels = noise_levels(comparison.columns)
-    view = st.segmented_control(
-        "Show", list(VIEWS), default="x", required=True, format_func=VIEWS.__getitem__, key="view", **BOUND
-    )
-    level = follow(comparison, levels)
-    draw_table(table, comparison, view, level)
-    st.caption(table_cost(comparison))
-    if comparison.status == "done":
-        downloads = st.container(horizontal=True)
-        downloads.download_button(
-            "All images (ZIP)",
-            lambda: comparison_zip(table.names, comparison),
-            "noisescope-images.zip",
-            "application/zip",
-            on_click="ignore",
-            icon=":material/folder_zip:",
-        )
-        downloads.download_button(
-            "Denoising (GIF)",
-            lambda: table_gif(table, comparison, view, levels),
-            "noisescope-images.gif",
-            "image/gif",
-            on_click="ignore",
-            icon=":material/gif_box:",
-        )
-
-
-show()
+show_table("table")

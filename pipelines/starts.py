@@ -13,14 +13,17 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from .data import fit_image, open_image, to_8_bit
+from .images import Pixels, as_pil
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from diffusion_core.noise import InterpolatedNoise, SeededNoise
 
+    from .config import RunConfig
     from .model import LoadedModel
     from .sample import SamplingRequest
 
@@ -244,18 +247,45 @@ class BetweenPictures(Origin):
         return replace(start, x=x, nfe=2 * nfe)
 
 
-def fit_to_model(model: LoadedModel, picture: bytes) -> Tensor:
-    """An image file -> (1, C, H, W) float32 in [−1, 1], as the model's training images were prepared.
+def fitted(picture: bytes, config: RunConfig) -> Pixels:
+    """An image file -> (H, W, C) uint8, prepared as the run's training images were.
 
     Raises:
-        ValueError: it is not a readable image.
+        ValueError: it is not a readable image, or the run has not started training.
     """
+    if config.image_shape is None:
+        raise ValueError("this run has not started training: its images have no size yet")
+    channels, size, _ = config.image_shape
+    image = to_8_bit(open_image(picture)).convert("L" if channels == 1 else "RGB")
+    return np.array(fit_image(image, size, config.data.fit or "crop")).reshape(size, size, channels)
+
+
+def fit_to_model(model: LoadedModel, picture: bytes) -> Tensor:
+    """An image file -> (1, C, H, W) float32 in [−1, 1], see :func:`fitted`."""
     import torch
 
-    channels, size, _ = model.image_shape
-    image = to_8_bit(open_image(picture)).convert("L" if channels == 1 else "RGB")
-    pixels = torch.from_numpy(np.array(fit_image(image, size, model.config.data.fit or "crop")))
-    return pixels.view(1, size, size, channels).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(fitted(picture, model.config))[None].permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def on_canvas(picture: Pixels, share: float, across: float, down: float) -> tuple[Pixels, Pixels]:
+    """A picture made smaller on a canvas of its old size, and the mask of what is left to make (outpainting).
+
+    Args:
+        picture: (H, W, C) uint8.
+        share: of the canvas's side that the picture gets, in (0, 1].
+        across, down: where it lies, from 0 (left, top) to 1 (right, bottom).
+
+    Returns:
+        (H, W, C) uint8, grey around the picture, and (H, W, 1) uint8, white there.
+    """
+    height, width, channels = picture.shape
+    sides = max(1, round(share * width)), max(1, round(share * height))
+    small = as_pil(picture).resize(sides, Image.Resampling.LANCZOS)
+    corner = round(across * (width - small.width)), round(down * (height - small.height))
+    canvas, mask = Image.new(small.mode, (width, height), (128,) * channels), Image.new("L", (width, height), 255)
+    canvas.paste(small, corner)
+    mask.paste(0, (*corner, corner[0] + small.width, corner[1] + small.height))
+    return np.array(canvas).reshape(picture.shape), np.array(mask)[..., None]
 
 
 def _inverted(model: LoadedModel, request: SamplingRequest, picture: bytes, timesteps: Tensor) -> tuple[Tensor, int]:

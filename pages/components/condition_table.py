@@ -10,11 +10,11 @@ import numpy as np
 import streamlit as st
 
 from pages.components import BOUND
-from pages.components.generation import blank, frame_label, frame_of, pixels
+from pages.components.generation import VIEWS, blank, comparison_zip, follow, frame_label, frame_of, pixels
 from pages.components.picture_table import picture_table
 from pages.components.pictures import background
 from pages.components.requests import choose_guidance
-from pipelines.differences import frame_at
+from pipelines.differences import frame_at, noise_levels
 from pipelines.images import Pixels, enlarge, film_strip, gif_bytes, montage
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 SCALES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
 USUAL_SCALES = (1.0, 2.0, 4.0, 8.0)
 STANDARD, SCALED, MODELS, GUIDED = "Standard and guided", "Guidance scales", "Models", "Guided only"
+POLL = 0.15  # seconds between looks at a growing table
+MOST_IMAGES = 400
 MOST_ACROSS = 16  # images in a row of the whole table
 LONGEST_NAME = 120  # letters of a prompt that stand beside its row
 
@@ -38,10 +40,12 @@ class ConditionTable:
     Attributes:
         rows: what is shown, a class or a prompt each.
         columns: what is varied; one without a name if nothing is.
+        about: what all cells have in common, in words.
     """
 
     rows: list[str]
     columns: list[str]
+    about: str
 
     @property
     def names(self) -> list[str]:
@@ -96,6 +100,63 @@ def same_conditions(name: str, runs: Mapping[str, Run]) -> dict[str, Run]:
     return {name: runs[name]} | {other: run for other, run in runs.items() if kind(run) == kind(runs[name])}
 
 
+def too_many(rows: int, columns: int, num_images: int) -> str:
+    """Why a table cannot be made, in a sentence; empty if it can."""
+    total = rows * columns * num_images
+    if not total:
+        return "Choose at least one " + ("column." if rows else "class.")
+    if total > MOST_IMAGES:
+        return f"That would be {total} images: choose fewer rows, columns or images a cell, at most {MOST_IMAGES} in all."
+    return ""
+
+
+def show_table(key: str) -> None:
+    """The table that was started under a key (see :func:`pages.components.generation.start`), growing; or what to do first."""
+    if key not in st.session_state:
+        st.info("Press **Generate** to start.", icon=":material/arrow_upward:")
+        return
+    table, comparison = st.session_state[key]
+    growing = comparison.active
+
+    @st.fragment(run_every=POLL if growing else None)
+    def show() -> None:
+        """The table as it stands; runs by itself while it grows, and computes nothing."""
+        if growing and not comparison.active:
+            st.rerun()  # it has ended: the whole page once more, which then stops looking
+        levels = noise_levels(comparison.columns)
+        view = st.segmented_control(
+            "Show", list(VIEWS), default="x", required=True, format_func=VIEWS.__getitem__, key="view", **BOUND
+        )
+        level = follow(comparison, levels)
+        draw_table(table, comparison, view, level)
+        st.caption(table_cost(comparison))
+        if comparison.status == "done":
+            show_downloads(table, comparison, view, levels)
+
+    show()
+
+
+def show_downloads(table: ConditionTable, comparison: Comparison, view: str, levels: list[float]) -> None:
+    """A finished table as files."""
+    downloads = st.container(horizontal=True)
+    downloads.download_button(
+        "All images (ZIP)",
+        lambda: comparison_zip(table.names, comparison),
+        "noisescope-images.zip",
+        "application/zip",
+        on_click="ignore",
+        icon=":material/folder_zip:",
+    )
+    downloads.download_button(
+        "Denoising (GIF)",
+        lambda: table_gif(table, comparison, view, levels),
+        "noisescope-images.gif",
+        "image/gif",
+        on_click="ignore",
+        icon=":material/gif_box:",
+    )
+
+
 def draw_table(table: ConditionTable, comparison: Comparison, view: str, level: float | None) -> None:
     """The pictures of all cells at a noise level; the newest ones for None."""
     count = comparison.columns[0].request.num_images
@@ -107,9 +168,8 @@ def draw_table(table: ConditionTable, comparison: Comparison, view: str, level: 
     picture_table(table.columns, rows, "Generated images", widest=7 * across)
     frame = frame_of(comparison.columns[-1], level)
     when = frame_label(frame, comparison.columns[-1]) if frame else "waiting for the first step"
-    columns = "Columns: what varies. " if any(table.columns) else ""
-    seed = comparison.columns[0].request.seed
-    st.caption(f"Rows: what was asked for. {columns}Every cell: the same {count} noises, of seed {seed}; {when}.")
+    parts = ["Rows: what was asked for. "] * any(table.rows) + ["Columns: what varies. "] * any(table.columns)
+    st.caption(f"{''.join(parts)}{table.about}; {when}.")
 
 
 def table_cost(comparison: Comparison) -> str:
@@ -117,7 +177,7 @@ def table_cost(comparison: Comparison) -> str:
     images = sum(column.request.num_images for column in comparison.columns)
     seconds = sum(column.seconds for column in comparison.columns)
     calls = sum(column.nfe * column.request.num_images for column in comparison.columns)
-    return f"{images} images · {calls / images:.0f} network calls an image · {seconds:.1f} s of computing"
+    return f"{images} image{'' if images == 1 else 's'} · {calls / images:.0f} network calls an image · {seconds:.1f} s of computing"
 
 
 def table_gif(table: ConditionTable, comparison: Comparison, view: str, levels: list[float]) -> bytes:

@@ -18,6 +18,8 @@ STYLE = """
 .picture-table {display: grid; gap: 8px 12px; overflow-x: auto;
   grid-template-columns: minmax(5rem, max-content) repeat(var(--columns), minmax(3rem, 1fr));
   max-width: calc(14rem + var(--columns) * var(--widest)); font-size: 0.875rem; line-height: 1.35}
+.picture-table.unnamed {grid-template-columns: repeat(var(--columns), minmax(3rem, 1fr));
+  max-width: calc(var(--columns) * var(--widest))}
 .picture-table [role=row], .picture-table [role=rowgroup] {display: contents}
 .picture-table [role=rowheader] {align-self: center; max-width: 14rem; overflow-wrap: anywhere}
 .picture-table [role=columnheader] {text-align: center; overflow-wrap: anywhere}
@@ -37,7 +39,7 @@ def picture_table(columns: Sequence[str], rows: Sequence[tuple[str, Sequence[Pix
 
     Args:
         columns: what the columns are called; empty names for none.
-        rows: what each row is called, and its pictures, (H, W, C) of one size, one for each column.
+        rows: what each row is called (empty names for none), and its pictures, (H, W, C) of one size, one for each column.
         alt: what the table shows, for screen readers.
         widest: rem that a column has at most.
 
@@ -47,14 +49,16 @@ def picture_table(columns: Sequence[str], rows: Sequence[tuple[str, Sequence[Pix
     for name, pictures in rows:
         if len(pictures) != len(columns):
             raise ValueError(f"row {name!r} has {len(pictures)} pictures for {len(columns)} columns: give one for each")
+    named = any(name for name, _ in rows)
     parts = [f"<style>{STYLE}</style>"]
-    parts.append(f'<div class="picture-table" role="table" aria-label="{escape(alt)}" ')
+    parts.append(f'<div class="picture-table{"" if named else " unnamed"}" role="table" aria-label="{escape(alt)}" ')
     parts.append(f'style="--columns:{len(columns)};--widest:{widest}rem">')
     if any(columns):
         heads = "".join(f'<div role="columnheader">{escape(name)}</div>' for name in columns)
-        parts.append(f'<div role="row"><div class="corner" role="columnheader"></div>{heads}</div>')
+        corner = '<div class="corner" role="columnheader"></div>' if named else ""
+        parts.append(f'<div role="row">{corner}{heads}</div>')
     for name, pictures in rows:
-        parts.append(f'<div role="row"><div role="rowheader">{escape(name)}</div>')
+        parts.append('<div role="row">' + (f'<div role="rowheader">{escape(name)}</div>' if named else ""))
         for column, picture in zip(columns, pictures, strict=True):
             parts.append(f'<div role="cell">{_image(picture, f"{name}, {column}".strip(", "))}</div>')
         parts.append("</div>")

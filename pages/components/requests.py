@@ -58,10 +58,15 @@ def choose_sampler(config: RunConfig, suffix: str = "") -> dict[str, Any]:
     sampler_place, steps_place = st.columns([3, 2])
     default = list(SAMPLERS).index(SamplingRequest.sampler)
     sampler = sampler_place.selectbox("Sampler", list(SAMPLERS), index=default, key=f"sampler{suffix}", **BOUND)
+    with steps_place:
+        return {"sampler": sampler, "steps": choose_steps(config, suffix)}
+
+
+def choose_steps(config: RunConfig, suffix: str = "") -> int:
+    """A widget for the number of steps. Its key ends in ``suffix``."""
     longest = config.diffusion.timesteps
     usual = min(SamplingRequest.steps, longest)
-    steps = steps_place.number_input("Steps", 1, longest, usual, key=f"steps{suffix}", help=f"1 to {longest}", **BOUND)
-    return {"sampler": sampler, "steps": int(steps)}
+    return int(st.number_input("Steps", 1, longest, usual, key=f"steps{suffix}", help=f"1 to {longest}", **BOUND))
 
 
 def choose_seed(suffix: str = "") -> int:
@@ -167,6 +172,8 @@ def _request_in(file: io.BytesIO, runs: Mapping[str, Run]) -> tuple[str, dict[st
         wanted, fingerprint, values = made["run"], made["fingerprint"], asdict(SamplingRequest(**made["request"]))
     except (OSError, SyntaxError, ValueError, KeyError, TypeError) as error:
         raise ValueError("This picture carries no request: choose a PNG that Noisescope made, not a copy of one.") from error
+    if "origin" in made:
+        raise ValueError("This picture was made from another one, which it does not carry: make it again on the Edit page.")
     same_weights = [name for name, run in runs.items() if run.has_weights and run.fingerprint == fingerprint]
     if wanted not in same_weights and not same_weights:
         raise ValueError(f"The run {wanted!r} that made this picture is not at hand with those weights ({fingerprint}).")

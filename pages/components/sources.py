@@ -16,11 +16,17 @@ GENERATED, DATASET, UPLOAD = "A generated image", "A dataset", "An upload"
 UPLOAD_SIDE = 128  # larger uploads are shrunk: the noise of a pixel should be visible
 
 
-def choose_image() -> Pixels:
-    """Widgets that choose one image; (H, W, C) uint8. Stops the page with a sentence where there is none yet."""
-    kind = st.segmented_control("Image", [GENERATED, DATASET, UPLOAD], default=GENERATED, required=True, key="source", **BOUND)
+def choose_image(label: str = "Image", suffix: str = "") -> Pixels:
+    """Widgets that choose one image; (H, W, C) uint8. Stops the page with a sentence where there is none yet.
+
+    Args:
+        label: what the choice is called.
+        suffix: what the widgets' keys end in.
+    """
+    kinds = {GENERATED: _generated, DATASET: _from_dataset, UPLOAD: _uploaded}
+    kind = st.segmented_control(label, list(kinds), default=GENERATED, required=True, key=f"source{suffix}", **BOUND)
     try:
-        image = {GENERATED: _generated, DATASET: _from_dataset, UPLOAD: _uploaded}[kind]()
+        image = kinds[kind](suffix)
     except (ValueError, OSError) as error:
         st.error(f"No image from here: {error}")
         st.stop()
@@ -30,29 +36,29 @@ def choose_image() -> Pixels:
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def _generated() -> Image.Image | None:
+def _generated(suffix: str) -> Image.Image | None:
     """One image of a run's newest sample grid, which is on disk: no network is run for it."""
     runs = {name: run for name, run in runs_by_name(with_weights=True).items() if run.samples()}
     if not runs:
         st.info("No run with sample grids yet: choose a dataset or upload an image.")
         return None
     run_column, number_column = st.columns([3, 1])
-    samples = newest_samples(runs[run_column.selectbox("Run", list(runs), key="source_run", **BOUND)])
+    samples = newest_samples(runs[run_column.selectbox("Run", list(runs), key=f"source_run{suffix}", **BOUND)])
     assert samples is not None
-    number = number_column.number_input("Image", 0, len(samples) - 1, 0, key="source_number", **BOUND)
+    number = number_column.number_input("Image", 0, len(samples) - 1, 0, key=f"source_number{suffix}", **BOUND)
     return as_pil(samples[int(number)])
 
 
-def _from_dataset() -> Image.Image | None:
+def _from_dataset(suffix: str) -> Image.Image | None:
     name_column, number_column = st.columns([3, 1])
     name = name_column.selectbox(
         "Dataset: a short name, a hub id or a local folder",
         list(PRESETS),
         accept_new_options=True,
-        key="dataset",
+        key=f"dataset{suffix}",
         **BOUND,
     )
-    number = number_column.number_input("Image", 0, None, 0, key="dataset_image", **BOUND)
+    number = number_column.number_input("Image", 0, None, 0, key=f"dataset_image{suffix}", **BOUND)
     return _dataset_image(name, int(number))
 
 
@@ -68,9 +74,11 @@ def _dataset_image(name: str, number: int) -> Image.Image:
     return fit_image(to_8_bit(open_image(cell["bytes"] or cell["path"])), config.image_size or 64, config.fit or "crop")
 
 
-def _uploaded() -> Image.Image | None:
+def _uploaded(suffix: str) -> Image.Image | None:
     file = st.file_uploader(
-        "PNG, JPEG, WebP, GIF, BMP or TIFF", type=["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"]
+        "PNG, JPEG, WebP, GIF, BMP or TIFF",
+        type=["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"],
+        key=f"upload{suffix}",
     )
     if file is None:
         return None

@@ -9,6 +9,10 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from pipelines.images import png_bytes
+from pipelines.sample import SamplingRequest, metadata_of
+from pipelines.starts import FromPicture
+
 pytestmark = pytest.mark.browser
 
 SMALL = "images=6&steps1=6&steps2=6"  # a comparison that takes a second
@@ -160,11 +164,18 @@ def test_a_downloaded_picture_brings_its_request_back(page, server, tmp_path):
 
 
 def test_any_other_picture_gets_one_sentence(page, server, tmp_path):
-    Image.new("L", (8, 8)).save(tmp_path / "plain.png")
+    plain = png_bytes(np.zeros((8, 8, 1), np.uint8))
+    edited = metadata_of("fashion-baseline", "any", SamplingRequest(), FromPicture(plain, 0.5))
+    pictures = {
+        "This picture carries no request": plain,
+        "This picture was made from another one": png_bytes(np.zeros((8, 8, 1), np.uint8), edited),
+    }
     page.goto(f"{server}/compare")
     page.get_by_role("button", name="From a picture").click()
-    page.locator("input[type=file]").set_input_files(tmp_path / "plain.png")
-    expect(page.get_by_text("This picture carries no request")).to_be_visible()
+    for sentence, picture in pictures.items():
+        (tmp_path / "picture.png").write_bytes(picture)
+        page.locator("input[type=file]").set_input_files(tmp_path / "picture.png")
+        expect(page.get_by_text(sentence)).to_be_visible()
 
 
 HOSTILE = ["steps1=100000", "sampler1=../../etc/passwd", "model1=../../etc&model2=nobody", "seed1=-1", "columns=99", "images=0"]

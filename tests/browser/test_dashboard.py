@@ -15,7 +15,9 @@ LANDMARKS = {
     "forward": "From image to noise",
     "reverse": "Denoise",
     "generate": "Generate",
+    "edit": "Generate",
     "training_curves": "Samples over training",
+    "evaluate": "Quality against cost",
     "train": "Start training",
 }
 

@@ -11,6 +11,7 @@ import torch
 
 from diffusion_core.samplers import SAMPLERS
 from diffusion_core.schedules import SPACINGS
+from pipelines.config import RunConfig
 from pipelines.images import png_bytes, to_uint8
 from pipelines.sample import SamplingRequest, load_model, metadata_of, sample
 from pipelines.starts import (
@@ -20,6 +21,8 @@ from pipelines.starts import (
     FromInversion,
     FromPicture,
     fit_to_model,
+    fitted,
+    on_canvas,
 )
 from pipelines.trajectory import trajectory
 
@@ -251,3 +254,23 @@ def test_any_image_fits_the_model(model, shape):
     assert -1 <= x.min() <= x.max() <= 1
     if shape == (8, 8, 3):
         assert np.array_equal(to_uint8(x)[0], pixels)
+
+
+def test_a_canvas_holds_the_whole_picture_and_a_mask_of_the_rest():
+    picture = np.full((20, 20, 3), 200, np.uint8)
+    canvas, mask = on_canvas(picture, 0.5, 0.0, 1.0)
+    assert canvas.shape == (20, 20, 3)
+    assert (canvas[10:, :10] == 200).all()  # half the side, bottom left
+    assert (mask[10:, :10] == 0).all()
+    assert mask.mean() == 255 * 0.75
+    assert (canvas[mask[..., 0] == 255] == 128).all()
+    grey, _ = on_canvas(picture[..., :1], 0.5, 0.5, 0.5)
+    assert grey.shape == (20, 20, 1)
+    whole, nothing = on_canvas(picture, 1.0, 0.3, 0.7)
+    assert np.array_equal(whole, picture)
+    assert not nothing.any()
+
+
+def test_a_run_without_images_cannot_say_how_a_picture_fits(picture):
+    with pytest.raises(ValueError, match="has not started training"):
+        fitted(picture, RunConfig())

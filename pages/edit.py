@@ -1,0 +1,61 @@
+"""Edit: from a picture to another, by varying, painting, widening, blending or rewording it."""
+
+import streamlit as st
+
+from pages.components import BOUND
+from pages.components.condition_table import ConditionTable, show_table, too_many
+from pages.components.editing import WAYS
+from pages.components.generation import start
+from pages.components.requests import (
+    choose_noise,
+    choose_sampler,
+    choose_seed,
+    choose_steps,
+    choose_when_to_guide,
+    readable_config,
+)
+from pages.components.runs import runs_by_name, stop_without_runs
+from pipelines.sample import SamplingRequest
+
+st.title("Edit", anchor=False)
+st.markdown(
+    "Start from **a picture**, and let a model change it. What it cannot know, it makes up from what it was trained on."
+)
+
+runs = runs_by_name(with_weights=True)
+stop_without_runs(runs)
+name = st.selectbox("Model", list(runs), key="model", **BOUND)
+config = readable_config(runs[name])
+ways = [kind for kind, way in WAYS.items() if config.network.conditional or not way.conditional]
+kind = st.segmented_control("What to do", ways, default=ways[0], required=True, key="edit", **BOUND)
+way = WAYS[kind]
+st.caption(way.about)
+
+with st.container(border=True):
+    try:
+        edit = way.ask(config)
+    except ValueError as error:  # a mask that is no picture, a run without images
+        st.error(f"This cannot be used: {error}")
+        st.stop()
+    common = dict(edit.common)
+    with st.expander("Sampler, seed" if way.free else "Steps"):
+        if way.free:
+            sampler_column, noise_column = st.columns(2, gap="medium")
+            with sampler_column:
+                common |= choose_sampler(config)
+                common["seed"] = choose_seed()
+            with noise_column:
+                common |= choose_noise(common["sampler"])
+        else:
+            common["steps"] = choose_steps(config)
+            st.caption("With DDIM, the sampler that can be traced back.")
+        if any("guidance" in fields for fields in (common, *(row for _, row in edit.rows))):
+            common |= choose_when_to_guide()
+
+problem = edit.problem or too_many(len(edit.rows), len(edit.columns), common["num_images"])
+if st.button("Generate", type="primary", icon=":material/play_arrow:", disabled=bool(problem)):
+    cells = [(runs[name], SamplingRequest(**(common | row)), origin) for _, row in edit.rows for _, origin in edit.columns]
+    start("edited", cells, ConditionTable([row for row, _ in edit.rows], [column for column, _ in edit.columns], edit.about))
+if problem:
+    st.info(problem)
+show_table("edited")

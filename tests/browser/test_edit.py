@@ -1,0 +1,81 @@
+"""What a person does on the Edit page, done by a real browser."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from .conftest import ARTIFACTS, screen
+
+pytestmark = pytest.mark.browser
+
+PAINT = "model=fashion-baseline&edit=Paint anew&steps=4&images=1&passes=one pass"
+
+
+def open_painter(page, server):
+    page.goto(f"{server}/edit?{PAINT}")
+    canvas = page.get_by_role("application")
+    expect(canvas).to_be_visible()
+    expect(page.get_by_role("button", name="Generate", exact=True)).to_be_disabled()
+    page.wait_for_function(
+        """() => [...document.querySelectorAll('*')]
+        .some(element => element.shadowRoot?.querySelector('canvas')?.width === 32)"""
+    )
+    return canvas
+
+
+def drag(page, canvas, start, end):
+    """With the mouse, from one place to another; shares of the canvas's sides."""
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    (x, y), (to_x, to_y) = ((box["x"] + right * box["width"], box["y"] + down * box["height"]) for right, down in (start, end))
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(to_x, to_y, steps=10)
+    page.mouse.up()
+
+
+def test_a_stroke_of_the_brush_is_made_anew_and_can_be_undone(page, server):
+    canvas = open_painter(page, server)
+    drag(page, canvas, (0.2, 0.5), (0.8, 0.5))
+    painted = page.get_by_text(re.compile(r"\d+ % is made anew"))
+    expect(painted).to_be_visible()
+    first = painted.text_content()
+    drag(page, canvas, (0.5, 0.1), (0.5, 0.9))
+    expect(painted).not_to_have_text(first)
+    page.get_by_role("button", name="Undo").click()
+    expect(painted).to_have_text(first)
+    page.get_by_role("button", name="Erase").click()
+    drag(page, canvas, (0.2, 0.5), (0.4, 0.5))
+    expect(painted).not_to_have_text(first)
+    page.get_by_role("button", name="Undo").click()
+    page.get_by_role("button", name="Generate", exact=True).click()
+    expect(page.get_by_role("button", name="All images (ZIP)")).to_be_visible()
+    expect(page.get_by_role("table", name="Generated images").get_by_role("img")).to_have_count(1)
+    page.get_by_role("link", name="Home").click()
+    expect(page.get_by_text("Models at hand", exact=True)).to_be_visible()
+    page.get_by_role("link", name="Edit").click()
+    expect(painted).to_have_text(first)  # leaving the page loses nothing
+    page.get_by_role("button", name="Clear", exact=True).click()
+    expect(page.get_by_role("button", name="Generate", exact=True)).to_be_disabled()
+
+
+def test_the_keyboard_paints(page, server):
+    canvas = open_painter(page, server)
+    canvas.focus()
+    canvas.press("ArrowRight")
+    canvas.press(" ")
+    painted = page.get_by_text(re.compile(r"\d+ % is made anew"))
+    expect(painted).to_be_visible()
+    expect(page.get_by_role("button", name="Generate", exact=True)).to_be_enabled()
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 390)])
+def test_what_a_painted_page_looks_like(browser, server, scheme, width):
+    with screen(browser, scheme, width) as page:
+        canvas = open_painter(page, server)
+        drag(page, canvas, (0.2, 0.3), (0.8, 0.3))
+        page.get_by_role("button", name="Generate", exact=True).click()
+        expect(page.get_by_role("button", name="All images (ZIP)")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.screenshot(path=ARTIFACTS / f"edit-painted-{scheme}-{width}.png")

@@ -1,0 +1,155 @@
+"""The logic of the Edit page, without a browser."""
+
+import io
+import json
+import zipfile
+from functools import partial
+
+import numpy as np
+import opening
+import pytest
+from opening import open_app
+from streamlit.testing.v1 import AppTest
+
+from pages.components.generation import comparison_zip
+from pages.components.runs import newest_samples
+from pipelines.data import open_image
+from pipelines.images import png_bytes, read_request
+from pipelines.runs import Run
+from pipelines.starts import BetweenPictures, FromInversion, FromPicture
+
+open_page = partial(open_app, "edit")
+generate = partial(opening.generate, key="edited")
+
+
+@pytest.fixture(autouse=True)
+def runs(class_run, text_run, tiny_run, tmp_path, monkeypatch):
+    """Small models are at hand, and nothing else."""
+    for run in (class_run, text_run, tiny_run):
+        (tmp_path / run.name).symlink_to(run.path)
+    monkeypatch.setattr("pipelines.runs.PRIVATE", tmp_path)
+    monkeypatch.setattr("pipelines.runs.PUBLISHED", tmp_path / "none")
+
+
+def cells(app: AppTest):
+    return app.session_state["edited"][1].columns
+
+
+def finished(app: AppTest):
+    table, comparison = app.session_state["edited"]
+    assert comparison.status == "done", comparison.error
+    return table, comparison.columns
+
+
+def pixels(picture: bytes):
+    return np.atleast_3d(np.asarray(open_image(picture)))
+
+
+def test_a_picture_is_varied_by_several_strengths():
+    app = generate(
+        open_page(model="tiny", strengths=["0.2", "0.8"], images=3, steps=5, seed=7, source_run="tiny", source_number=1)
+    )
+    table, columns = finished(app)
+    assert table.columns == ["strength 0.2", "strength 0.8"]
+    assert [column.origin.strength for column in columns] == [0.2, 0.8]
+    assert {(column.request.num_images, column.request.steps, column.request.seed) for column in columns} == {(3, 5, 7)}
+    chosen = pixels(columns[0].origin.picture)
+    assert np.array_equal(chosen, newest_samples(Run(str(columns[0].run.path)))[1])
+    near, far = (np.abs(column.frames[-1].x.astype(int) - chosen).mean() for column in columns)
+    assert near < far
+
+
+def test_what_is_painted_is_made_anew_and_the_rest_stays():
+    app = open_page(model="tiny", edit="Paint anew", passes=["one pass", "RePaint, 2 passes"], images=2, steps=4)
+    [button] = [button for button in app.button if button.label == "Generate"]
+    assert button.disabled
+    assert "Paint over" in app.info[0].value
+    of, mask = app.session_state["mask painted"]
+    app.session_state["mask painted"] = (of, "1" * (len(mask) // 2) + "0" * (len(mask) - len(mask) // 2))  # the upper half
+    table, columns = finished(generate(app.run()))
+    assert table.columns == ["one pass", "RePaint, 2 passes"]
+    assert [column.origin.resamplings for column in columns] == [1, 2]
+    for column in columns:
+        chosen, made = pixels(column.origin.picture), column.frames[-1].x
+        half = len(chosen) // 2
+        assert np.array_equal(made[:, half:], np.broadcast_to(chosen[half:], made[:, half:].shape))
+        assert not np.array_equal(made[0, :half], made[1, :half])
+
+
+def test_a_widened_picture_stands_small_among_what_is_made():
+    app = generate(
+        open_page(model="tiny", edit="Widen", share=0.5, across=0.0, down=1.0, passes=["one pass"], images=1, steps=4)
+    )
+    _, [column] = finished(app)
+    canvas, made = pixels(column.origin.picture), column.frames[-1].x[0]
+    half = len(canvas) // 2
+    assert np.array_equal(made[half:, :half], canvas[half:, :half])
+    assert not np.array_equal(made, canvas)
+
+
+def test_two_pictures_are_blended():
+    address = {"source_number": 0, "source_number2": 3, "between": 5, "steps": 20}
+    app = generate(open_page(model="tiny", edit="Blend two", **address))
+    _, [column] = finished(app)
+    assert isinstance(column.origin, BetweenPictures)
+    made = column.frames[-1].x.astype(int)
+    assert len(made) == 5
+    for end, picture in ((0, column.origin.first), (-1, column.origin.second)):
+        assert np.abs(made[end] - pixels(picture)).mean() < 8
+    assert np.abs(made[0] - made[-1]).mean() > 8
+
+
+def test_a_picture_is_reworded_by_class_and_by_prompt():
+    app = generate(open_page(model="class", edit="Reword", shows="squares", strengths=["0.5", "1"], steps=3, guidance=3))
+    table, columns = finished(app)
+    assert (table.rows, table.columns) == (["circles", "squares"], ["strength 0.5", "strength 1"])
+    assert {(column.origin.label, column.request.sampler, column.request.guidance) for column in columns} == {
+        ("squares", "ddim", 3.0)
+    }
+    assert [column.request.label for column in columns] == ["circles"] * 2 + ["squares"] * 2
+    app = generate(open_page(model="text", edit="Reword", shows="a circle", prompts="a square", strengths=["1"], steps=3))
+    _, [column] = finished(app)
+    assert column.origin == FromInversion(column.origin.picture, prompt="a circle")
+    assert column.request.prompt == ("a square",)
+
+
+def test_only_a_model_that_is_told_something_rewords():
+    def ways(app):
+        return next(control for control in app.button_group if control.key == "edit").options
+
+    assert "Reword" in ways(open_page(model="class"))
+    assert "Reword" not in ways(open_page(model="tiny"))
+
+
+def test_the_files_say_where_they_come_from():
+    app = generate(open_page(model="tiny", strengths=["0.5"], images=2, steps=3))
+    table, comparison = app.session_state["edited"]
+    with zipfile.ZipFile(io.BytesIO(comparison_zip(table.names, comparison))) as archive:
+        [request] = json.loads(archive.read("request.json")).values()
+        name = next(name for name in archive.namelist() if name.endswith("00001.png"))
+        told = read_request(io.BytesIO(archive.read(name)))
+    assert told["origin"] == request["origin"] == cells(app)[0].origin.about
+    assert told["origin"]["kind"] == "FromPicture"
+
+
+def test_too_much_at_once_is_said():
+    app = open_page(model="tiny", images=64, strengths=[str(number / 10) for number in range(1, 11)])
+    assert "at most 400" in app.info[0].value
+
+
+def test_the_first_visit_says_what_to_do_and_any_order_of_ways_works():
+    app = open_page()
+    assert "Press **Generate**" in app.info[-1].value
+    for way in ("Widen", "Blend two", "Paint anew", "Vary"):
+        next(control for control in app.button_group if control.key == "edit").set_value(way).run()
+        assert not app.exception
+
+
+def test_the_same_picture_by_the_same_strength_is_there_at_once():
+    address = {"model": "tiny", "strengths": ["0.4"], "images": 1, "steps": 3}
+    first = finished(generate(open_page(**address)))[1][0]
+    app = open_page(**address)
+    next(button for button in app.button if button.label == "Generate").click().run()
+    again = cells(app)[0]
+    assert again.finished
+    assert again.origin == first.origin == FromPicture(png_bytes(pixels(first.origin.picture)), 0.4)
