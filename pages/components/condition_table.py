@@ -177,7 +177,8 @@ def table_cost(comparison: Comparison) -> str:
     images = sum(column.request.num_images for column in comparison.columns)
     seconds = sum(column.seconds for column in comparison.columns)
     calls = sum(column.nfe * column.request.num_images for column in comparison.columns)
-    return f"{images} image{'' if images == 1 else 's'} · {calls / images:.0f} network calls an image · {seconds:.1f} s of computing"
+    made = f"{images} image{'' if images == 1 else 's'}"
+    return f"{made} · {calls / images:.0f} network calls an image · {seconds:.1f} s of computing"
 
 
 def table_gif(table: ConditionTable, comparison: Comparison, view: str, levels: list[float]) -> bytes:

@@ -163,19 +163,21 @@ def test_a_downloaded_picture_brings_its_request_back(page, server, tmp_path):
     assert "model1=fashion-baseline" in page.url
 
 
-def test_any_other_picture_gets_one_sentence(page, server, tmp_path):
-    plain = png_bytes(np.zeros((8, 8, 1), np.uint8))
-    edited = metadata_of("fashion-baseline", "any", SamplingRequest(), FromPicture(plain, 0.5))
-    pictures = {
-        "This picture carries no request": plain,
-        "This picture was made from another one": png_bytes(np.zeros((8, 8, 1), np.uint8), edited),
-    }
+PLAIN = png_bytes(np.zeros((8, 8, 1), np.uint8))
+EDITED = png_bytes(np.zeros((8, 8, 1), np.uint8), metadata_of("any", "any", SamplingRequest(), FromPicture(PLAIN, 0.5)))
+
+
+@pytest.mark.parametrize(
+    ("picture", "sentence"),
+    [(PLAIN, "This picture carries no request"), (EDITED, "This picture was made from another one")],
+    ids=["plain", "edited"],
+)
+def test_any_other_picture_gets_one_sentence(page, server, tmp_path, picture, sentence):
+    (tmp_path / "picture.png").write_bytes(picture)
     page.goto(f"{server}/compare")
     page.get_by_role("button", name="From a picture").click()
-    for sentence, picture in pictures.items():
-        (tmp_path / "picture.png").write_bytes(picture)
-        page.locator("input[type=file]").set_input_files(tmp_path / "picture.png")
-        expect(page.get_by_text(sentence)).to_be_visible()
+    page.locator("input[type=file]").set_input_files(tmp_path / "picture.png")
+    expect(page.get_by_text(sentence)).to_be_visible()
 
 
 HOSTILE = ["steps1=100000", "sampler1=../../etc/passwd", "model1=../../etc&model2=nobody", "seed1=-1", "columns=99", "images=0"]
