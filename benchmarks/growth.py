@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import tyro
+from tqdm import tqdm
 
 from pipelines.config import DataConfig, NetworkConfig, RunConfig
 from pipelines.figures import training_curves
@@ -128,7 +129,7 @@ def main(arguments: Arguments) -> None:
     print(f"{machine()}\n")
     with tempfile.TemporaryDirectory() as name:
         folder, queue, rows = Path(name), GenerationQueue(), []
-        for what, case in cases(arguments):
+        for what, case in tqdm(list(cases(arguments)), unit="case"):
             runs = [untrained(folder, case, number) for number in range(case.models)]
             seconds, peak = measure(queue, runs, case, arguments.repetitions)
             rows.append((f"{what}: {getattr(case, what)}", with_quartiles(seconds), f"{peak / MIB:.0f}"))

@@ -1,0 +1,65 @@
+"""How well do pictures come back? ``python -m benchmarks.inversion``.
+
+Held-out real images are traced back to the noise that DDIM makes them from, and made again from there; the peak
+signal-to-noise ratio between both, for the plain first-order inversion and for the refined one that the Edit page uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import tyro
+from torch import Tensor
+
+from diffusion_core.inversion import invert
+from diffusion_core.samplers import ddim
+from diffusion_core.schedules import sampling_timesteps
+from pipelines.data import load_images, resolve
+from pipelines.model import LoadedModel, load_model
+
+from .timing import machine, table, with_quartiles
+
+REFINEMENTS = (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Measure the round trip from pictures to noise and back."""
+
+    models: tuple[str, ...] = ("checkpoints/fashion-baseline", "checkpoints/fashion-attention")
+    images: int = 32
+    steps: tuple[int, ...] = (10, 20, 50)
+
+
+def round_trip(model: LoadedModel, x0: Tensor, steps: int, refinements: int) -> Tensor:
+    """(B,) PSNR in dB of images that come back; both ways are told nothing."""
+    timesteps = sampling_timesteps(model.schedule, steps, "linspace")
+    *_, noise = invert(model.denoiser, x0, timesteps, model.schedule, refinements=refinements)
+    *_, back = ddim(model.denoiser, noise.x, timesteps, model.schedule)
+    return 10 * (4 / (back.x - x0).square().flatten(1).mean(1)).log10()
+
+
+def rows(model: LoadedModel, x0: Tensor, steps: Sequence[int]) -> list[tuple[str, ...]]:
+    """A row for each number of steps."""
+    return [
+        (model.name, f"{number}", *(with_quartiles(round_trip(model, x0, number, times).numpy(), 1) for times in REFINEMENTS))
+        for number in steps
+    ]
+
+
+def main(arguments: Arguments) -> None:
+    """Print Markdown."""
+    found: list[tuple[str, ...]] = []
+    for path in arguments.models:
+        model = load_model(path, device="cpu")
+        _, held_out = load_images(replace(resolve(model.config.data), held_out_images=arguments.images), model.config.seed)
+        x0 = held_out.images[: arguments.images].float() / 127.5 - 1
+        found += rows(model, x0, arguments.steps)
+    print(f"{machine()}\n\nPSNR in dB over {arguments.images} held-out images: median (quartiles).\n")
+    print(table(("model", "steps", *(f"{times} refinements" for times in REFINEMENTS)), found))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments, description=__doc__))
