@@ -66,15 +66,15 @@ class Generation:
     request: SamplingRequest
     fingerprint: str
     image_shape: tuple[int, int, int]
-    origin: Origin = FROM_NOISE
-    num_steps: int = 0
-    """Steps that are taken: those of the request, or fewer from a picture, which is known once it is computed."""
     frames: list[Frame] = field(default_factory=list)
     num_parameters: int = 0
     peak_memory: int = 0
     """Bytes of the weights and, at its largest, of what one step holds besides; known at the end."""
     notes: list[str] = field(default_factory=list)
     """What whoever asked should know, a sentence each: words of a prompt that did not fit."""
+    origin: Origin = FROM_NOISE
+    num_steps: int = 0
+    """Steps that are taken: those of the request, or fewer from a picture, which is known once it is computed."""
 
     @property
     def kept_steps(self) -> list[int]:
@@ -235,7 +235,7 @@ def _new_generation(run: Run, request: SamplingRequest, origin: Origin = FROM_NO
     shape = run.config.image_shape
     if shape is None:
         raise ValueError(f"run {run.name!r} has not started training: its images have no size yet")
-    return Generation(run, request, run.fingerprint, shape, origin, request.steps)
+    return Generation(run, request, run.fingerprint, shape, origin=origin, num_steps=request.steps)
 
 
 def _key(column: Generation) -> tuple[str, SamplingRequest, Origin]:
