@@ -39,6 +39,8 @@ class NetworkConfig(_Strict):
     """Levels with self-attention, 0 being the finest; the coarsest alone by default. Only for networks with attention."""
     dropout: float = 0.0
     """Share of the numbers inside residual blocks that are dropped while training; helps against overfitting few images."""
+    settings: Annotated[dict[str, Any], Suppress] = field(default_factory=dict)
+    """Of an imported network, whose unet is "diffusers", as diffusers names them."""
 
     def __post_init__(self) -> None:
         _require(0 <= self.dropout < 1, f"dropout={self.dropout}: choose a share from 0 to less than 1")

@@ -34,6 +34,15 @@ def make_network(config: RunConfig, seed: int | None) -> BaselineUNet:
     return build_network(config.network.unet, seed=seed, **options)
 
 
+def empty_network(config: RunConfig) -> torch.nn.Module:
+    """The run's network without weights, for a loader to fill; ours, or one that diffusers trained."""
+    if config.network.unet != "diffusers":
+        return make_network(config, seed=None)
+    from unets.imported import ImportedUNet
+
+    return ImportedUNet(config.network.settings)
+
+
 def make_diffusion_schedule(config: DiffusionConfig) -> NoiseSchedule:
     """The run's noise schedule."""
     return make_schedule(config.schedule, config.timesteps, config.zero_terminal_snr, config.noise_shift)
@@ -112,26 +121,35 @@ def load_model(
     config = run.config
     fingerprint = run.fingerprint
     weights, _ = read_tensors(run.model_path)
-    network = make_network(config, seed=None)
-    _check_weights(run, network, weights)
+    network = empty_network(config)
+    refuse_misfits(run.model_path, network, weights)
     network.load_state_dict(weights, assign=True)
-    network.to(device=device, dtype=dtype or compute_dtype(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    # The last layer of diffusers' networks has no precision of its own, and a rounded output would be visible in x0.
+    fastest = torch.float32 if config.network.unet == "diffusers" else compute_dtype(device)
+    network.to(device=device, dtype=dtype or fastest, memory_format=torch.channels_last)  # type: ignore[call-overload]
     denoiser = make_denoiser(network, config.diffusion).eval().requires_grad_(False)
     return LoadedModel(run, config, denoiser, fingerprint)
 
 
-def _check_weights(run: Run, network: torch.nn.Module, weights: dict[str, Tensor]) -> None:
+def refuse_misfits(path: Path, network: torch.nn.Module, weights: dict[str, Tensor]) -> None:
+    """Refuse weights that are not those of a network, or not finite.
+
+    Args:
+        path: where they are, for the sentence.
+
+    Raises:
+        ValueError: what is wrong with them.
+    """
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
             raise ValueError(
-                f"the weights of {run.model_path} do not fit the network that its configuration describes: "
+                f"the weights of {path} do not fit the network that its configuration describes: "
                 f"{name} should be {expected.get(name, 'absent')} and is {found.get(name, 'absent')}"
             )
     broken = [name for name, tensor in weights.items() if not bool(tensor.isfinite().all())]
     if broken:
         raise ValueError(
-            f"the weights of {run.model_path} contain NaN or infinite numbers (first in {broken[0]}): "
-            "train it again, or restore the file"
+            f"the weights of {path} contain NaN or infinite numbers (first in {broken[0]}): train it again, or restore the file"
         )

@@ -16,6 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ARGUMENTS = {
+    "pipelines.import_diffusers": "Import",
     "pipelines.train": "Train",
     "pipelines.sample": "Sample",
     "pipelines.publish": "Publish",

@@ -1,0 +1,127 @@
+"""Import: ``python -m pipelines.import_diffusers FOLDER --out runs/NAME``, a model of diffusers as a run.
+
+FOLDER is what ``save_pretrained`` wrote: of a ``UNet2DModel``, or of a ``DDPMPipeline`` or ``DDIMPipeline``, whose scheduler
+then says how it was trained. The weights are copied, and computed in float32, as diffusers does.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tyro.conf import Positional
+
+from .command_line import DONE, run_command
+from .config import DataConfig, DiffusionConfig, NetworkConfig, RunConfig
+from .runs import Run, read_tensors
+
+CONFIG, WEIGHTS, INDEX, SCHEDULER = (
+    "config.json",
+    "diffusion_pytorch_model.safetensors",
+    "model_index.json",
+    "scheduler_config.json",
+)
+SCHEDULES = {"linear": "linear", "squaredcos_cap_v2": "cosine"}
+PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v", "sample": "x0"}
+BETAS = {"beta_start": 1e-4, "beta_end": 0.02}  # of the linear schedule here, and in diffusers by default
+
+
+@dataclass(frozen=True)
+class Import:
+    """Make a run of a model that diffusers saved."""
+
+    folder: Positional[Path]
+    """What save_pretrained wrote: of a UNet2DModel, or of a pipeline with one."""
+    out: Path
+    """The run folder to write."""
+    schedule: str | None = None
+    """linear, cosine, sigmoid or flow; needed where no scheduler was saved beside the model."""
+    prediction: str | None = None
+    """What the network outputs, epsilon, x0, v or flow; needed where no scheduler was saved beside the model."""
+    data: str = "unknown"
+    """What it was trained on, if you have it: a short name, a hub id or a folder. pipelines.evaluate compares with it."""
+
+
+def main(arguments: Import) -> int:
+    """Write the run; the exit code."""
+    from .model import empty_network, refuse_misfits
+
+    folder = arguments.folder
+    if (arguments.out / CONFIG).exists():
+        raise ValueError(f"{arguments.out} holds a run already: choose another folder with --out")
+    unet = folder / "unet" if (folder / INDEX).is_file() else folder
+    settings = _read(unet / CONFIG)
+    if settings.get("_class_name") != "UNet2DModel":
+        kind = settings.get("_class_name", "something else")
+        raise ValueError(f"{unet} holds {kind}: a UNet2DModel can be imported, or a DDPMPipeline or DDIMPipeline with one")
+    size = settings.get("sample_size")
+    if not isinstance(size, int):
+        raise ValueError(f"{unet / CONFIG} names sample_size={size}: square images of a known size are needed")
+    config = RunConfig(
+        network=NetworkConfig(unet="diffusers", settings={k: v for k, v in settings.items() if not k.startswith("_")}),
+        diffusion=_diffusion(arguments, folder / "scheduler" / SCHEDULER),
+        data=DataConfig(data=arguments.data, image_size=size),
+        image_shape=(settings.get("in_channels", 3), size, size),
+    )
+    if not (unet / WEIGHTS).is_file():
+        raise ValueError(
+            f"no {WEIGHTS} in {unet}: only safetensors are read, never pickles; in Python, "
+            "UNet2DModel.from_pretrained(FOLDER).save_pretrained(OTHER) writes one"
+        )
+    weights = {f"unet.{name}": tensor.float() for name, tensor in read_tensors(unet / WEIGHTS)[0].items()}
+    refuse_misfits(unet / WEIGHTS, empty_network(config), weights)
+    run = Run(arguments.out)
+    run.write_model(weights, config)
+    run.write_config(config)
+    diffusion = config.diffusion
+    print(
+        f"{run.path}: {run.num_parameters / 1e6:.2f} M parameters, {size}×{size}, {diffusion.schedule}, {diffusion.prediction}"
+    )
+    return DONE
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ValueError(f"no {path.name} in {path.parent}: give a folder that save_pretrained of diffusers wrote") from error
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    return values if isinstance(values, dict) else {}
+
+
+def _diffusion(arguments: Import, path: Path) -> DiffusionConfig:
+    """How the model was trained: what the scheduler's file says, and what was given by hand.
+
+    Raises:
+        ValueError: it is not said, or not known here.
+    """
+    saved = _read(path) if path.is_file() else {}
+    schedule, prediction = arguments.schedule, arguments.prediction
+    if not saved and (schedule is None or prediction is None):
+        raise ValueError("no scheduler was saved beside the model: say how it was trained, with --schedule and --prediction")
+    betas = saved.get("beta_schedule", "linear")
+    ends = {name: saved.get(name, value) for name, value in BETAS.items()}
+    if schedule is None:
+        if saved.get("trained_betas") is not None or betas not in SCHEDULES or (betas == "linear" and ends != BETAS):
+            known = f"{', '.join(SCHEDULES)} (from {BETAS['beta_start']:g} to {BETAS['beta_end']:g}) are known"
+            raise ValueError(f"{path}: the schedule {betas} from {ends['beta_start']:g} to {ends['beta_end']:g}: {known}")
+        schedule = SCHEDULES[betas]
+    if prediction is None:
+        kind = saved.get("prediction_type", "epsilon")
+        if kind not in PREDICTIONS:
+            raise ValueError(f"{path}: prediction_type {kind!r}: {', '.join(PREDICTIONS)} are known")
+        prediction = PREDICTIONS[kind]
+    return DiffusionConfig(
+        schedule=schedule,
+        timesteps=saved.get("num_train_timesteps", DiffusionConfig.timesteps),
+        zero_terminal_snr=bool(saved.get("rescale_betas_zero_snr", False)),
+        prediction=prediction,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(Import, main, "pipelines.import_diffusers"))

@@ -1,0 +1,155 @@
+"""Models of diffusers as runs: the same numbers as diffusers, and a sentence for what cannot be read."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
+
+from diffusion_core.samplers import ddim
+from diffusion_core.schedules import sampling_timesteps
+from pipelines.generation import GenerationQueue
+from pipelines.runs import Run
+from pipelines.sample import SamplingRequest, load_model
+
+
+@pytest.fixture(scope="module")
+def unet():
+    """Small, with random weights, of all the kinds of block that the examples use."""
+    torch.manual_seed(0)
+    return UNet2DModel(
+        sample_size=16,
+        in_channels=3,
+        out_channels=3,
+        layers_per_block=1,
+        block_out_channels=(32, 32),
+        norm_num_groups=8,
+        attention_head_dim=8,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+    ).eval()
+
+
+@pytest.fixture
+def imported(command, unet, tmp_path):
+    """Import a pipeline with the U-Net and a scheduler; the run."""
+
+    def run(scheduler, pipeline=DDPMPipeline):
+        pipeline(unet, scheduler).save_pretrained(tmp_path / "pipeline")
+        done = command("pipelines.import_diffusers", tmp_path / "pipeline", "--out", tmp_path / "runs" / "theirs")
+        assert done.code == 0, done.error
+        return Run(tmp_path / "runs" / "theirs")
+
+    return run
+
+
+def test_the_network_computes_what_diffusers_computes(imported, unet):
+    model = load_model(imported(DDPMScheduler()))
+    x = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    for t in (torch.tensor([500]), torch.tensor([0, 400, 999])):
+        with torch.no_grad():
+            expected = unet(x, t.expand(3), return_dict=False)[0]
+            torch.testing.assert_close(model.denoiser.network(x, t.float()), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"},
+        {"prediction_type": "sample", "num_train_timesteps": 500},
+        {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"},
+    ],
+    ids=lambda settings: ", ".join(settings) or "default",
+)
+def test_the_scheduler_says_how_it_was_trained(imported, settings):
+    scheduler = DDPMScheduler(**settings)
+    model = load_model(imported(scheduler))
+    expected = {"epsilon": "epsilon", "v_prediction": "v", "sample": "x0"}[settings.get("prediction_type", "epsilon")]
+    assert model.config.diffusion.prediction == expected
+    if settings.get("num_train_timesteps", 1000) == 1000:  # our linear betas are stated for any length
+        found = model.schedule.alpha.square()
+        torch.testing.assert_close(found, scheduler.alphas_cumprod.double(), rtol=1e-3, atol=1e-6)
+
+
+def test_sampling_makes_the_same_images_as_its_pipeline(imported, unet):
+    scheduler = DDIMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", timestep_spacing="trailing")
+    model = load_model(imported(scheduler, DDIMPipeline))
+    scheduler.set_timesteps(10)
+    x = noise = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        for t in scheduler.timesteps:
+            output = unet(x, t, return_dict=False)[0]
+            x = scheduler.step(output, t, x, use_clipped_model_output=True).prev_sample
+    timesteps = sampling_timesteps(model.schedule, 10, "trailing")
+    assert timesteps.tolist() == scheduler.timesteps.tolist()
+    *_, step = ddim(model.denoiser, noise, timesteps, model.schedule)
+    torch.testing.assert_close(step.x, x, rtol=0, atol=1e-4)
+
+
+def test_it_is_compared_with_ours_on_the_same_noise(imported, train, tmp_path, wait_for):
+    theirs, ours = imported(DDPMScheduler()), train(tmp_path / "ours", image_size=16, steps=2)
+    request = SamplingRequest(2, steps=3)
+    comparison = GenerationQueue().submit([(theirs, request), (ours, request)])
+    wait_for(lambda: not comparison.active, 60)
+    assert comparison.status == "done", comparison.error
+    first, second = (column.frames[0].x for column in comparison.columns)
+    assert np.array_equal(first, second)
+
+
+def test_a_bare_network_needs_to_be_told_how_it_was_trained(command, unet, tmp_path):
+    unet.save_pretrained(tmp_path / "unet")
+    arguments = ("pipelines.import_diffusers", tmp_path / "unet", "--out", tmp_path / "run")
+    assert "--schedule and --prediction" in command(*arguments).refused_in_one_sentence()
+    assert command(*arguments, "--schedule", "linear", "--prediction", "epsilon", "--data", "fashion_mnist").code == 0
+    config = Run(tmp_path / "run").config
+    assert (config.diffusion.schedule, config.diffusion.prediction) == ("linear", "epsilon")
+    assert (config.data.data, config.image_shape) == ("fashion_mnist", (3, 16, 16))
+    assert "holds a run already" in command(*arguments).refused_in_one_sentence()
+
+
+def _no_safetensors(folder):
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    (folder / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"a pickle")
+
+
+def _edited(name, **changes):
+    def edit(folder):
+        path = folder / name
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (_no_safetensors, "only safetensors are read, never pickles"),
+        (_edited("unet/config.json", _class_name="UNet2DConditionModel"), "holds UNet2DConditionModel"),
+        (_edited("unet/config.json", sample_size=None), "sample_size=None"),
+        (_edited("unet/config.json", num_class_embeds=10), "num_class_embeds=10"),
+        (_edited("unet/config.json", out_channels=6), "makes 6 channels of 3"),
+        (_edited("unet/config.json", block_out_channels=[32, 64]), "do not fit the network"),
+        (_edited("scheduler/scheduler_config.json", beta_schedule="scaled_linear"), "the schedule scaled_linear"),
+        (_edited("scheduler/scheduler_config.json", beta_end=0.5), "the schedule linear from 0.0001 to 0.5"),
+        (_edited("scheduler/scheduler_config.json", prediction_type="flow"), "prediction_type 'flow'"),
+        (lambda folder: (folder / "unet" / "config.json").write_text("{"), "is not JSON"),
+        (shutil.rmtree, "give a folder that save_pretrained of diffusers wrote"),
+    ],
+)
+def test_what_cannot_be_imported_is_refused_and_nothing_is_written(command, unet, tmp_path, damage, sentence):
+    DDPMPipeline(unet, DDPMScheduler()).save_pretrained(tmp_path / "pipeline")
+    damage(tmp_path / "pipeline")
+    refusal = command("pipelines.import_diffusers", tmp_path / "pipeline", "--out", tmp_path / "run").refused_in_one_sentence()
+    assert sentence in refusal
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_imported_network_is_not_trained(command, imported, image_folder, tmp_path):
+    run = imported(DDPMScheduler())
+    arguments = ("--data", image_folder, "--init-from", run.path, "--steps", 2, "--out", tmp_path / "more")
+    assert "diffusers" in command("pipelines.train", *arguments).refused_in_one_sentence()
