@@ -113,7 +113,7 @@ def launch(
         process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             cwd=ROOT,
-            env=os.environ | {"TQDM_MININTERVAL": str(progress_every)},
+            env=os.environ | {"TQDM_DISABLE": "", "TQDM_MININTERVAL": str(progress_every)},  # its bar tells how far it is
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
