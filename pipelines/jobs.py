@@ -31,8 +31,8 @@ from .command_line import DONE, run_command
 from .config import RunConfig
 from .data import PRESETS, locate
 from .metrics_log import readable_lines
-from .processes import at_work, claim, failure_in, launch, read_record, stop, tail
-from .runs import CONFIG, METRICS, PRIVATE, PROCESS, STATE, Run, find_runs, write_text
+from .processes import at_work, claim, failure_in, launch, read_record, stop
+from .runs import CONFIG, METRICS, PRIVATE, PROCESS, STATE, Run, find_runs, tail, write_text
 
 JOB, LOG = "state/job.json", "state/train.log"
 LOCK, WORKER, WORKER_LOG = ".jobs.lock", ".worker.json", ".worker.log"  # in the folder of the runs

@@ -7,11 +7,10 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-import pyarrow as pa
-from pyarrow import json as arrow_json
+if TYPE_CHECKING:
+    import pandas as pd
 
 PIECE = 1 << 24  # bytes read at a time, about; parsing takes a few times the memory of the text
 
@@ -26,7 +25,8 @@ class MetricsLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = Lock()
-        self._rows, self._last_line, self._end = pd.DataFrame(), b"", 0
+        self._pieces: list[pd.DataFrame] = []  # at most one between readings
+        self._last_line, self._end = b"", 0
 
     def read(self) -> pd.DataFrame:
         """One row per line so far; torn or foreign lines are skipped.
@@ -34,20 +34,22 @@ class MetricsLog:
         Raises:
             OSError: the file is gone or cannot be read.
         """
+        import pandas as pd
+
         with self._lock, self.path.open("rb") as file:
             file.seek(self._end - len(self._last_line))
             if file.read(len(self._last_line)) != self._last_line:
-                self._rows, self._last_line, self._end = pd.DataFrame(), b"", 0
+                self._pieces, self._last_line, self._end = [], b"", 0
                 file.seek(0)
-            pieces = [self._rows]
+            before = self._end
             while whole := _whole_lines(file.read(PIECE) + file.readline()):
-                pieces.append(parse_lines(whole))
+                self._pieces.append(parse_lines(whole))
                 self._last_line = whole[whole.rfind(b"\n", 0, -1) + 1 :]
                 self._end += len(whole)
                 file.seek(self._end)
-            if len(pieces) > 1:
-                self._rows = pd.concat(pieces, ignore_index=True)
-            return self._rows.copy()
+            if self._end > before:
+                self._pieces = [pd.concat(self._pieces, ignore_index=True)]
+            return self._pieces[0].copy() if self._pieces else pd.DataFrame()
 
 
 def _whole_lines(text: bytes) -> bytes:
@@ -57,6 +59,10 @@ def _whole_lines(text: bytes) -> bytes:
 
 def parse_lines(text: bytes) -> pd.DataFrame:
     """One row per JSON object; lines that are none are skipped."""
+    import pandas as pd
+    import pyarrow as pa
+    from pyarrow import json as arrow_json
+
     try:
         return arrow_json.read_json(io.BytesIO(text)).to_pandas().dropna(how="all")  # a line "null" is a row of nothing
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # a line that is no JSON object, or a NaN

@@ -38,7 +38,7 @@ def empty_network(config: RunConfig) -> torch.nn.Module:
     """The run's network without weights, for a loader to fill; ours, or one that diffusers trained."""
     if config.network.unet != "diffusers":
         return make_network(config, seed=None)
-    from unets.imported import ImportedUNet
+    from .imported import ImportedUNet
 
     return ImportedUNet(config.network.settings)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,9 +12,8 @@ from pathlib import Path
 
 import psutil
 
-from .runs import ROOT, write_text
+from .runs import ROOT, tail, write_text
 
-TAIL = 2**16  # bytes of a log that are enough for its last lines
 SAME_START = 1.5  # seconds; the time of boot is known to a second only, and no process number comes back that soon
 
 
@@ -121,18 +119,6 @@ def launch(
         )
     write_record(record, process.pid)
     return process
-
-
-def tail(path: Path) -> bytes:
-    """The end of a file, from the start of a line; empty where there is none."""
-    try:
-        with path.open("rb") as file:
-            start = max(0, file.seek(0, os.SEEK_END) - TAIL)
-            file.seek(start)
-            text = file.read()
-    except OSError:
-        return b""
-    return re.sub(rb"\A[^\r\n]*[\r\n]", b"", text) if start else text
 
 
 def last_lines(log: Path) -> list[str]:

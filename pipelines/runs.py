@@ -17,6 +17,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,13 +26,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from safetensors import SafetensorError, safe_open
 
 from .config import RunConfig, config_from_json, config_to_json
 from .metrics_log import MetricsLog, readable_lines
 
 if TYPE_CHECKING:
+    import pandas as pd
     from torch import Tensor
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,6 +41,7 @@ PRIVATE = Path(os.environ.get("NOISESCOPE_RUNS", ROOT / "runs")).expanduser()
 
 CONFIG, MODEL, METRICS, SAMPLES = "config.json", "model.safetensors", "metrics.jsonl", "samples"
 STATE = "state/state.safetensors"
+NEWEST = 2**20  # bytes of a log that hold the newest of all that is logged
 PROCESS = "state/process.json"  # who is training it, while somebody is
 
 
@@ -64,6 +66,18 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def tail(path: Path, most: int = 2**16) -> bytes:
+    """The last ``most`` bytes of a file, from the start of a line; empty where there is none."""
+    try:
+        with path.open("rb") as file:
+            start = max(0, file.seek(0, os.SEEK_END) - most)
+            file.seek(start)
+            text = file.read()
+    except OSError:
+        return b""
+    return re.sub(rb"\A[^\r\n]*[\r\n]", b"", text) if start else text
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -173,8 +187,17 @@ class Run:
 
     def metrics(self) -> pd.DataFrame:
         """One row per logged line; empty for a run without a log. Torn or foreign lines are skipped."""
+        import pandas as pd
+
         file = self.path / METRICS
         return _metrics_log(file).read() if file.is_file() else pd.DataFrame()
+
+    def newest_metrics(self) -> dict[str, Any]:
+        """The newest of each quantity that has been logged lately, from the end of the log alone; read at once."""
+        newest: dict[str, Any] = {}
+        for row in readable_lines(tail(self.path / METRICS, NEWEST)):
+            newest |= row
+        return newest
 
     def samples(self) -> dict[int, Path]:
         """Sample grids of the EMA weights by training step, oldest first."""

@@ -120,7 +120,13 @@ def loaded_by(statement):
     return set(result.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["config", "runs", "sample", "train"])
+def test_home_opens_before_tables_are_loaded():
+    loaded = loaded_by("import pages.components.runs")
+    assert "streamlit" in loaded
+    assert not loaded & (HEAVY - {"streamlit"} | {"pandas", "pyarrow"})
+
+
+@pytest.mark.parametrize("module", ["config", "runs", "sample", "train", "import_diffusers"])
 def test_command_lines_load_before_the_heavy_libraries(module):
     loaded = loaded_by(f"import pipelines.{module}")
     assert "pipelines" in loaded

@@ -88,10 +88,9 @@ def describe_run(run: Run) -> str:
         f"{run.num_parameters / 1e6:.1f} M parameters",
         f"{Path(config.data.data).name} at {size}",
     ]
-    metrics = run.metrics()
-    if len(metrics):
-        parts.append(f"{metrics['images_seen'].iloc[-1] / 1e3:,.0f} k\u00a0images seen")
-    losses = metrics["val_loss"].dropna() if "val_loss" in metrics else metrics[:0]
-    if len(losses):
-        parts.append(f"validation loss {losses.iloc[-1]:.4f}")
+    newest = run.newest_metrics()
+    if "images_seen" in newest:
+        parts.append(f"{newest['images_seen'] / 1e3:,.0f} k\u00a0images seen")
+    if "val_loss" in newest:
+        parts.append(f"validation loss {newest['val_loss']:.4f}")
     return " · ".join(parts)

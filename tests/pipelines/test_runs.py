@@ -163,6 +163,17 @@ def test_metrics_come_back_with_their_values(tmp_path):
     assert table["loss_by_timestep"].tolist()[2] == pytest.approx([0.1, 1 / 3])
 
 
+def test_the_newest_metrics_are_those_of_the_whole_log(tmp_path):
+    """Also of a long log, of which only the end is read, and among lines that are none."""
+    run = Run(tmp_path)
+    assert run.newest_metrics() == {}
+    rows = ({"step": step, "loss": step / 3} | ({"val_loss": step / 7} if step % 10 == 0 else {}) for step in range(30_000))
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '42\nnull\n{"step": 1')
+    assert (tmp_path / "metrics.jsonl").stat().st_size > runs.NEWEST
+    table, newest = run.metrics(), run.newest_metrics()
+    assert newest == {"step": 29_999, "loss": table["loss"].iloc[-1], "val_loss": table["val_loss"].dropna().iloc[-1]}
+
+
 @pytest.mark.parametrize("torn", [b'{"step": 3', b'{"step": 3, "loss": 0.1}', b"\xe2\x80", b"{"])
 def test_a_torn_last_line_is_skipped(tmp_path, torn):
     (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.25}\n' + torn)
