@@ -65,6 +65,27 @@ def as_pil(image: Pixels) -> Image.Image:
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
+def on_canvas(picture: Pixels, share: float, across: float, down: float) -> tuple[Pixels, Pixels]:
+    """A picture made smaller on a canvas of its old size, and the mask of what is left to make (outpainting).
+
+    Args:
+        picture: (H, W, C) uint8.
+        share: of the canvas's side that the picture gets, in (0, 1].
+        across, down: where it lies, from 0 (left, top) to 1 (right, bottom).
+
+    Returns:
+        (H, W, C) uint8, grey around the picture, and (H, W, 1) uint8, white there.
+    """
+    height, width, channels = picture.shape
+    sides = max(1, round(share * width)), max(1, round(share * height))
+    small = as_pil(picture).resize(sides, Image.Resampling.LANCZOS)
+    corner = round(across * (width - small.width)), round(down * (height - small.height))
+    canvas, mask = Image.new(small.mode, (width, height), (128,) * channels), Image.new("L", (width, height), 255)
+    canvas.paste(small, corner)
+    mask.paste(0, (*corner, corner[0] + small.width, corner[1] + small.height))
+    return np.array(canvas).reshape(picture.shape), np.array(mask)[..., None]
+
+
 def png_bytes(image: Pixels, request: dict[str, Any] | None = None, compression: int = 6) -> bytes:
     """A PNG file, with ``request`` as JSON in its metadata; ``compression`` from 1 (quick) to 9 (small)."""
     text = PngInfo()

@@ -23,10 +23,11 @@ class MetricsLog:
     """
 
     def __init__(self, path: Path) -> None:
+        import pandas as pd
+
         self.path = path
         self._lock = Lock()
-        self._pieces: list[pd.DataFrame] = []  # at most one between readings
-        self._last_line, self._end = b"", 0
+        self._rows, self._last_line, self._end = pd.DataFrame(), b"", 0
 
     def read(self) -> pd.DataFrame:
         """One row per line so far; torn or foreign lines are skipped.
@@ -39,17 +40,17 @@ class MetricsLog:
         with self._lock, self.path.open("rb") as file:
             file.seek(self._end - len(self._last_line))
             if file.read(len(self._last_line)) != self._last_line:
-                self._pieces, self._last_line, self._end = [], b"", 0
+                self._rows, self._last_line, self._end = pd.DataFrame(), b"", 0
                 file.seek(0)
-            before = self._end
+            pieces = [self._rows]
             while whole := _whole_lines(file.read(PIECE) + file.readline()):
-                self._pieces.append(parse_lines(whole))
+                pieces.append(parse_lines(whole))
                 self._last_line = whole[whole.rfind(b"\n", 0, -1) + 1 :]
                 self._end += len(whole)
                 file.seek(self._end)
-            if self._end > before:
-                self._pieces = [pd.concat(self._pieces, ignore_index=True)]
-            return self._pieces[0].copy() if self._pieces else pd.DataFrame()
+            if len(pieces) > 1:
+                self._rows = pd.concat(pieces, ignore_index=True)
+            return self._rows.copy()
 
 
 def _whole_lines(text: bytes) -> bytes:

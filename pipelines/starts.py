@@ -1,22 +1,22 @@
 """Where sampling starts: from noise, from between two seeds, from a picture, from its inversion, or from between two pictures.
 
-An :class:`Origin` says where. It can be compared and hashed, so what was made from it can be found again; with a model and a
-request it makes the :class:`Start`. Pictures are the bytes of image files, of any kind and size.
+An :class:`Origin` says where: noise by itself, other places in its subclasses. It can be compared and hashed, so what was made
+from it can be found again; with a model and a request it makes the :class:`Start`. Pictures are the bytes of image files, of
+any kind and size.
 """
 
 from __future__ import annotations
 
 import hashlib
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from .data import fit_image, open_image, to_8_bit
-from .images import Pixels, as_pil
+from .images import Pixels
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .config import RunConfig
     from .model import LoadedModel
     from .sample import SamplingRequest
+
+INVERSIONS_KEPT = 16  # a table starts all its rows from the same few
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +65,8 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Origin(ABC):
-    """Where sampling starts, whichever model is asked."""
+class Origin:
+    """Where sampling starts, whichever model is asked: from pure noise of the request's seed, or where a subclass says."""
 
     @property
     def reach(self) -> float:
@@ -80,7 +82,6 @@ class Origin(ABC):
         visited[-1] = True
         return timesteps[visited]
 
-    @abstractmethod
     def start(self, model: LoadedModel, request: SamplingRequest, images: Sequence[int]) -> Start:
         """The state to sample from.
 
@@ -90,6 +91,10 @@ class Origin(ABC):
         Raises:
             ValueError: something that the model cannot do.
         """
+        from diffusion_core.noise import SeededNoise
+
+        noise = SeededNoise(request.seed, model.image_shape, images)
+        return Start(noise.initial(model.device), self.timesteps(model, request), noise)
 
     @property
     def about(self) -> dict[str, Any]:
@@ -103,18 +108,7 @@ def _digest(picture: bytes) -> str:
     return hashlib.sha256(picture).hexdigest()[:16]
 
 
-@dataclass(frozen=True)
-class FromNoise(Origin):
-    """The usual start: pure noise of the request's seed, and all of its timesteps."""
-
-    def start(self, model: LoadedModel, request: SamplingRequest, images: Sequence[int]) -> Start:
-        from diffusion_core.noise import SeededNoise
-
-        noise = SeededNoise(request.seed, model.image_shape, images)
-        return Start(noise.initial(model.device), self.timesteps(model, request), noise)
-
-
-FROM_NOISE = FromNoise()
+FROM_NOISE = Origin()
 
 
 @dataclass(frozen=True)
@@ -140,7 +134,7 @@ class BetweenSeeds(Origin):
         drawn = [self.image] * len(images)
         first, second = (SeededNoise(seed, model.image_shape, drawn) for seed in (request.seed, self.other_seed))
         noise = InterpolatedNoise(first, second, [self.weights[number] for number in images])
-        return replace(FROM_NOISE.start(model, request, drawn), x=noise.initial(model.device), noise=noise)
+        return replace(super().start(model, request, drawn), x=noise.initial(model.device), noise=noise)
 
 
 @dataclass(frozen=True)
@@ -179,9 +173,9 @@ class FromPicture(Origin):
     def start(self, model: LoadedModel, request: SamplingRequest, images: Sequence[int]) -> Start:
         from diffusion_core.process import add_noise
 
-        start, timesteps = FROM_NOISE.start(model, request, images), self.timesteps(model, request)
+        start = super().start(model, request, images)
         x0 = fit_to_model(model, self.picture).to(model.device)
-        start = replace(start, x=add_noise(model.schedule, x0, start.x, timesteps[0]), timesteps=timesteps)
+        start = replace(start, x=add_noise(model.schedule, x0, start.x, start.timesteps[0]))
         if self.mask is None:
             return start
         stays = (fit_to_model(model, self.mask).mean(1, keepdim=True) < 0).float()  # a pixel is one or the other
@@ -213,10 +207,10 @@ class FromInversion(Origin):
         return self.strength
 
     def start(self, model: LoadedModel, request: SamplingRequest, images: Sequence[int]) -> Start:
-        start, timesteps = FROM_NOISE.start(model, request, images), self.timesteps(model, request)
+        start = super().start(model, request, images)
         prompt = () if self.prompt is None else (self.prompt,)
-        x, nfe = _inverted(model, replace(request, label=self.label, prompt=prompt), self.picture, timesteps)
-        return replace(start, x=x.expand_as(start.x), timesteps=timesteps, nfe=nfe)
+        x, nfe = _inverted(model, replace(request, label=self.label, prompt=prompt), self.picture, start.timesteps)
+        return replace(start, x=x.expand_as(start.x), nfe=nfe)
 
 
 @dataclass(frozen=True)
@@ -238,7 +232,7 @@ class BetweenPictures(Origin):
     def start(self, model: LoadedModel, request: SamplingRequest, images: Sequence[int]) -> Start:
         from diffusion_core.noise import slerp
 
-        start = FROM_NOISE.start(model, request, images)
+        start = super().start(model, request, images)
         (first, nfe), (second, _) = (
             _inverted(model, request, picture, start.timesteps) for picture in (self.first, self.second)
         )
@@ -267,37 +261,23 @@ def fit_to_model(model: LoadedModel, picture: bytes) -> Tensor:
     return torch.from_numpy(fitted(picture, model.config))[None].permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def on_canvas(picture: Pixels, share: float, across: float, down: float) -> tuple[Pixels, Pixels]:
-    """A picture made smaller on a canvas of its old size, and the mask of what is left to make (outpainting).
-
-    Args:
-        picture: (H, W, C) uint8.
-        share: of the canvas's side that the picture gets, in (0, 1].
-        across, down: where it lies, from 0 (left, top) to 1 (right, bottom).
-
-    Returns:
-        (H, W, C) uint8, grey around the picture, and (H, W, 1) uint8, white there.
-    """
-    height, width, channels = picture.shape
-    sides = max(1, round(share * width)), max(1, round(share * height))
-    small = as_pil(picture).resize(sides, Image.Resampling.LANCZOS)
-    corner = round(across * (width - small.width)), round(down * (height - small.height))
-    canvas, mask = Image.new(small.mode, (width, height), (128,) * channels), Image.new("L", (width, height), 255)
-    canvas.paste(small, corner)
-    mask.paste(0, (*corner, corner[0] + small.width, corner[1] + small.height))
-    return np.array(canvas).reshape(picture.shape), np.array(mask)[..., None]
-
-
 def _inverted(model: LoadedModel, request: SamplingRequest, picture: bytes, timesteps: Tensor) -> tuple[Tensor, int]:
     """(1, C, H, W), the state at the first of the timesteps, and its network evaluations; guidance is left out."""
+    plain = replace(request, num_images=1, guidance=1.0, negative_prompt=None)
+    return _invert(model, plain, picture, tuple(timesteps.tolist()))
+
+
+@lru_cache(maxsize=INVERSIONS_KEPT)
+def _invert(model: LoadedModel, request: SamplingRequest, picture: bytes, timesteps: tuple[float, ...]) -> tuple[Tensor, int]:
+    import torch
+
     from diffusion_core.inversion import invert
 
     from .sample import conditioned
 
-    plain = replace(request, num_images=1, guidance=1.0, negative_prompt=None)
-    denoise, condition = conditioned(model, plain, [0])
+    denoise, condition = conditioned(model, request, [0])
     x0 = fit_to_model(model, picture).to(model.device)
-    *_, step = invert(denoise, x0, timesteps, model.schedule, condition)
+    *_, step = invert(denoise, x0, torch.tensor(timesteps, dtype=torch.float64), model.schedule, condition)
     return step.x, step.nfe
 
 

@@ -17,8 +17,8 @@ from pages.components.requests import choose_condition, choose_guidance
 from pages.components.sources import choose_image
 from pipelines.config import RunConfig
 from pipelines.data import open_image, to_8_bit
-from pipelines.images import Pixels, png_bytes
-from pipelines.starts import BetweenPictures, FromInversion, FromPicture, Origin, fitted, on_canvas
+from pipelines.images import Pixels, on_canvas, png_bytes
+from pipelines.starts import BetweenPictures, FromInversion, FromPicture, Origin, fitted
 
 SHOWN = 280  # CSS pixels of a picture that is to be edited
 STRENGTHS = tuple(round(0.1 * number, 1) for number in range(1, 11))

@@ -12,7 +12,7 @@ import torch
 from diffusion_core.samplers import SAMPLERS
 from diffusion_core.schedules import SPACINGS
 from pipelines.config import RunConfig
-from pipelines.images import png_bytes, to_uint8
+from pipelines.images import on_canvas, png_bytes, to_uint8
 from pipelines.sample import SamplingRequest, load_model, metadata_of, sample
 from pipelines.starts import (
     FROM_NOISE,
@@ -22,7 +22,6 @@ from pipelines.starts import (
     FromPicture,
     fit_to_model,
     fitted,
-    on_canvas,
 )
 from pipelines.trajectory import trajectory
 
@@ -150,7 +149,8 @@ def test_what_is_known_stays_and_the_rest_is_made(model, picture, left_half, sam
     clean = fit_to_model(model, picture)
     assert torch.equal(step.x[..., 4:], clean[..., 4:].expand(2, -1, -1, -1))
     assert (step.x[..., :4] - clean[..., :4]).abs().mean() > 0.05
-    assert step.nfe == (5 * resamplings + 1 if resamplings > 1 else step.nfe)
+    plain = _sampled(model, request, FROM_NOISE)
+    assert step.nfe == (5 * resamplings + 1 if resamplings > 1 else plain.nfe)
 
 
 def test_a_mask_must_fit_and_leave_something_to_make(model, picture):
@@ -196,6 +196,20 @@ def test_the_calls_of_an_inversion_are_counted(model, picture):
     spent = FromInversion(picture).start(model, DDIM, [0]).nfe
     assert spent > DDIM.steps
     assert _sampled(model, DDIM, FromInversion(picture), [0]).nfe == spent + DDIM.steps
+
+
+def test_a_picture_is_inverted_once_for_all_it_shall_show(class_run, picture):
+    model = load_model(class_run, dtype=torch.float32)
+    calls = []
+    model.denoiser.network.register_forward_hook(lambda *_: calls.append(1))
+    starts = []
+    for label, guidance in (("0", 1.0), ("1", 3.0), ("1", 1.0)):
+        request = replace(DDIM, label=label, guidance=guidance)
+        starts.append(FromInversion(picture, label="0").start(model, request, [0]))
+    assert len(calls) == starts[0].nfe == starts[1].nfe
+    assert torch.equal(starts[0].x, starts[1].x)
+    FromInversion(picture, label="1").start(model, DDIM, [0])
+    assert len(calls) == 2 * starts[0].nfe
 
 
 def test_between_pictures_both_ends_come_back(model, picture, other):
