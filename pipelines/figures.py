@@ -14,7 +14,7 @@ from plotly.subplots import make_subplots
 
 # Okabe & Ito's colours, told apart by colour-blind people too.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A8A8A")
-DASHES = ("solid", "dash", "dot", "dashdot")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 MAX_POINTS = 2000  # of one curve; a screen shows no more
 MAX_COLUMNS = 500  # of a heat map
 
