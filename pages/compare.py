@@ -13,6 +13,7 @@ from pages.components.generation import (
     draw_film_strip,
     follow,
     frame_of,
+    offer_downloads,
     start,
     what_differs,
 )
@@ -100,22 +101,10 @@ def show_numbers(view: str, levels: list[float], level: float | None) -> None:
             st.caption(f"{VIEWS[view]}: MSE (0 is equal) and SSIM (1 is equal) of all images at the same noise level.")
         else:
             st.caption("No numbers: the columns have images of different number or size.")
-    downloads = st.container(horizontal=True)
-    downloads.download_button(
-        "All images (ZIP)",
-        lambda: comparison_zip(names, comparison),
-        "noisescope-comparison.zip",
-        "application/zip",
-        on_click="ignore",
-        icon=":material/folder_zip:",
-    )
-    downloads.download_button(
-        "Denoising (GIF)",
-        lambda: comparison_gif(comparison, view, levels),
-        "noisescope-comparison.gif",
-        "image/gif",
-        on_click="ignore",
-        icon=":material/gif_box:",
+    offer_downloads(
+        "noisescope-comparison",
+        archive=lambda: comparison_zip(names, comparison),
+        animation=lambda: comparison_gif(comparison, view, levels),
     )
 
 

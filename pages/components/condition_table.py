@@ -10,7 +10,7 @@ import numpy as np
 import streamlit as st
 
 from pages.components import BOUND
-from pages.components.generation import VIEWS, blank, comparison_zip, follow, frame_label, frame_of, pixels
+from pages.components.generation import VIEWS, blank, comparison_zip, follow, frame_label, frame_of, offer_downloads, pixels
 from pages.components.picture_table import picture_table
 from pages.components.pictures import background
 from pages.components.requests import choose_guidance
@@ -131,30 +131,13 @@ def show_table(key: str) -> None:
         draw_table(table, comparison, view, level)
         st.caption(table_cost(comparison))
         if comparison.status == "done":
-            show_downloads(table, comparison, view, levels)
+            offer_downloads(
+                "noisescope-images",
+                archive=lambda: comparison_zip(table.names, comparison),
+                animation=lambda: table_gif(table, comparison, view, levels),
+            )
 
     show()
-
-
-def show_downloads(table: ConditionTable, comparison: Comparison, view: str, levels: list[float]) -> None:
-    """A finished table as files."""
-    downloads = st.container(horizontal=True)
-    downloads.download_button(
-        "All images (ZIP)",
-        lambda: comparison_zip(table.names, comparison),
-        "noisescope-images.zip",
-        "application/zip",
-        on_click="ignore",
-        icon=":material/folder_zip:",
-    )
-    downloads.download_button(
-        "Denoising (GIF)",
-        lambda: table_gif(table, comparison, view, levels),
-        "noisescope-images.gif",
-        "image/gif",
-        on_click="ignore",
-        icon=":material/gif_box:",
-    )
 
 
 def draw_table(table: ConditionTable, comparison: Comparison, view: str, level: float | None) -> None:

@@ -92,6 +92,10 @@ def _passes_name(passes: int) -> str:
     return "one pass" if passes == 1 else f"RePaint, {passes} passes"
 
 
+def _repainted(picture: Pixels, mask: Pixels, passes: list[int], strength: float = 1.0) -> list[tuple[str, Origin]]:
+    return [(_passes_name(number), FromPicture(png_bytes(picture), strength, png_bytes(mask), number)) for number in passes]
+
+
 def _paint(config: RunConfig) -> Edit:
     choice_place, picture_place, settings_place = st.columns(3, gap="medium")
     with choice_place:
@@ -108,10 +112,10 @@ def _paint(config: RunConfig) -> Edit:
         strength = st.slider("Strength", 0.0, 1.0, 1.0, 0.05, key="strength", help=about, **BOUND)
         condition = choose_condition(config, in_turn=False)
         count = _count()
-    mask = png_bytes(np.where(painted, 255, 0).astype(np.uint8)[..., None])
+    mask = np.where(painted, 255, 0).astype(np.uint8)[..., None]
     return Edit(
         _row(condition),
-        [(_passes_name(number), FromPicture(png_bytes(picture), strength, mask, number)) for number in passes],
+        _repainted(picture, mask, passes, strength),
         count,
         "Every cell: the same noises in the part that is made anew",
         "" if painted.any() else "Paint over the part of the picture that is to be made anew.",
@@ -132,9 +136,7 @@ def _widen(config: RunConfig) -> Edit:
     canvas, mask = on_canvas(picture, share, across, down)
     with picture_place:
         show_image(canvas, alt="The picture on its canvas, grey where it is made", width=SHOWN)
-    origins = [FromPicture(png_bytes(canvas), 1.0, png_bytes(mask), number) for number in passes]
-    columns: list[tuple[str, Origin]] = [(_passes_name(origin.resamplings), origin) for origin in origins]
-    return Edit(_row(condition), columns, count, "Every cell: the same noises around the picture")
+    return Edit(_row(condition), _repainted(canvas, mask, passes), count, "Every cell: the same noises around the picture")
 
 
 def _blend(config: RunConfig) -> Edit:

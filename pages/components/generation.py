@@ -225,6 +225,16 @@ def distances(comparison: Comparison, view: str, levels: list[float]) -> dict[in
     return tables
 
 
+def offer_downloads(stem: str, *, archive: Callable[[], bytes], animation: Callable[[], bytes]) -> None:
+    """Buttons that make a ZIP of all images and a GIF of their denoising, once pressed; the files are called ``stem``."""
+    downloads = st.container(horizontal=True)
+    for label, make, suffix, mime, icon in (
+        ("All images (ZIP)", archive, "zip", "application/zip", ":material/folder_zip:"),
+        ("Denoising (GIF)", animation, "gif", "image/gif", ":material/gif_box:"),
+    ):
+        downloads.download_button(label, make, f"{stem}.{suffix}", mime, on_click="ignore", icon=icon)
+
+
 def comparison_zip(names: list[str], comparison: Comparison) -> bytes:
     """All samples as PNGs with their request inside, a grid for each column, and request.json."""
     buffer = io.BytesIO()

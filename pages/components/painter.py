@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from pages.components.pictures import QUICK
-from pipelines.images import Pixels, png_bytes
+from pages.components import browser_state
+from pages.components.pictures import data_uri, digest_of
+from pipelines.images import Pixels
 
 HTML = """
 <div class="painter" role="group" hidden>
@@ -31,28 +29,13 @@ canvas { display: block; image-rendering: pixelated; cursor: crosshair; touch-ac
 .tools { display: flex; flex-wrap: wrap; align-items: center; gap: 8px; margin-top: 8px; }
 label { display: flex; align-items: center; gap: 8px; flex: 1 1 8rem; }
 input { flex: 1; min-width: 4rem; height: 24px; accent-color: var(--st-primary-color); cursor: pointer; }
-button {
-  height: 40px; padding: 0 12px; cursor: pointer; font: inherit; color: inherit; background: transparent;
-  border: 1px solid var(--st-border-color); border-radius: var(--st-button-radius, 8px);
-}
-button:hover, button[aria-pressed="true"] { color: var(--st-primary-color); border-color: var(--st-primary-color); }
-button[aria-pressed="true"] { background: color-mix(in srgb, var(--st-primary-color) 12%, transparent); }
-:is(button, input, canvas):focus-visible { outline: 2px solid var(--st-primary-color); outline-offset: 2px; }
+button { padding: 0 12px; font: inherit; }
 .count { margin-top: 4px; min-height: 1.4em; opacity: 0.75; font-variant-numeric: tabular-nums; }
 """
 
 JS = """
 const PAINT = [255, 0, 160]   // stands out from the pictures, in both themes
 const KEPT = 50               // strokes that can be undone
-const painters = new WeakMap()
-
-// Streamlit calls this at every rerun with the same element: what has been painted stays.
-export default function ({ parentElement, data, setStateValue }) {
-  if (!painters.has(parentElement)) painters.set(parentElement, build(parentElement))
-  const painter = painters.get(parentElement)
-  painter.update(data, setStateValue)
-  return painter.close
-}
 
 function build(root) {
   const part = (selector) => root.querySelector(selector)
@@ -61,11 +44,9 @@ function build(root) {
   let data = {}, tell, picture, mask, strokes = [], last = null, cursor = null
 
   function resize() {
-    // A whole number of device pixels for every pixel of the image.
-    const ratio = devicePixelRatio
-    const factor = Math.max(1, Math.floor((Math.min(whole.parentElement.clientWidth, data.maxWidth) * ratio) / data.width))
-    canvas.style.width = whole.style.width = `${(factor * data.width) / ratio}px`
-    canvas.style.height = `${(factor * data.height) / ratio}px`
+    const width = sharpWidth(Math.min(whole.parentElement.clientWidth, data.maxWidth), data.width)
+    canvas.style.width = whole.style.width = `${width}px`
+    canvas.style.height = `${(width * data.height) / data.width}px`
   }
 
   // The pixels whose middle the brush covers; at least the one it is over.
@@ -180,7 +161,7 @@ function build(root) {
 }
 """
 
-_component = st.components.v2.component("noisescope_painter", html=HTML, css=CSS, js=JS)
+_component = st.components.v2.component("noisescope_painter", html=HTML, css=browser_state.CSS + CSS, js=browser_state.JS + JS)
 
 
 def painter(picture: Pixels, key: str, *, alt: str, max_width: int = 384) -> NDArray[np.bool_]:
@@ -195,17 +176,16 @@ def painter(picture: Pixels, key: str, *, alt: str, max_width: int = 384) -> NDA
         max_width: CSS pixels.
     """
     height, width, _ = picture.shape
-    digest = hashlib.sha256(picture.tobytes() + str(picture.shape).encode()).hexdigest()[:16]
+    digest = digest_of(picture)
     kept = f"{key} painted"  # a component's own state goes when the page is left
     of, mask = st.session_state.get(kept, ("", ""))
     if of != digest:
         mask = "0" * (height * width)
-    source = base64.b64encode(png_bytes(picture, compression=QUICK)).decode()
     state = _component(
         key=key,
         data={
             "picture": digest,
-            "source": f"data:image/png;base64,{source}",
+            "source": data_uri(picture),
             "mask": mask,
             "width": width,
             "height": height,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from functools import lru_cache
 from html import escape
@@ -10,8 +9,8 @@ from html import escape
 import numpy as np
 import streamlit as st
 
-from pages.components.pictures import QUICK
-from pipelines.images import Pixels, png_bytes
+from pages.components.pictures import data_uri
+from pipelines.images import Pixels
 
 # On a narrow screen a row's name stands above its pictures, which share the width, or scroll sideways if they are many.
 STYLE = """
@@ -74,5 +73,4 @@ def _image(picture: Pixels, alt: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _data_uri(pixels: bytes, shape: tuple[int, ...]) -> str:
-    png = png_bytes(np.frombuffer(pixels, np.uint8).reshape(shape), compression=QUICK)
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    return data_uri(np.frombuffer(pixels, np.uint8).reshape(shape))

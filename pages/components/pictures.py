@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,6 +39,16 @@ def grid_png(images: Pixels, grey: int, width: int, columns: int | None = None) 
     """A montage of (N, H, W, C) images, :func:`grid_columns` a row by default, enlarged to at most ``width`` pixels."""
     sheet = montage(images, columns or grid_columns(len(images)), background=grey)
     return png_bytes(enlarge(sheet, max(1, width // sheet.shape[1])), compression=QUICK)
+
+
+def data_uri(image: Pixels) -> str:
+    """An (H, W, C) image as an address that holds it."""
+    return f"data:image/png;base64,{base64.b64encode(png_bytes(image, compression=QUICK)).decode()}"
+
+
+def digest_of(pixels: Pixels) -> str:
+    """16 hexadecimal digits that change whenever the pixels or their shape do."""
+    return hashlib.sha256(pixels.tobytes() + str(pixels.shape).encode()).hexdigest()[:16]
 
 
 def show_png(png: bytes, alt: str) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 from collections.abc import Sequence
 
 import numpy as np
 import streamlit as st
 
-from pages.components.pictures import QUICK
-from pipelines.images import Pixels, montage, png_bytes
+from pages.components import browser_state
+from pages.components.pictures import data_uri, digest_of
+from pipelines.images import Pixels, montage
 
 HTML = """
 <div class="player" role="group" hidden>
@@ -42,12 +41,7 @@ canvas { display: block; max-width: 100%; image-rendering: pixelated; cursor: po
 .captions span { flex: 1 1 0; min-width: 0; }
 .captions:empty { display: none; }
 .controls { display: flex; align-items: center; gap: 8px; margin-top: 8px; }
-button {
-  flex: none; width: 40px; height: 40px; padding: 8px; cursor: pointer; color: inherit; background: transparent;
-  border: 1px solid var(--st-border-color); border-radius: var(--st-button-radius, 8px);
-}
-button:hover, button[aria-pressed="true"] { color: var(--st-primary-color); border-color: var(--st-primary-color); }
-button[aria-pressed="true"] { background: color-mix(in srgb, var(--st-primary-color) 12%, transparent); }
+button { flex: none; width: 40px; padding: 8px; }
 button.play { color: var(--st-background-color); background: var(--st-primary-color); border-color: var(--st-primary-color); }
 svg { display: block; width: 100%; height: 100%; fill: currentColor; }
 input {
@@ -60,7 +54,6 @@ input::-webkit-slider-thumb {
   appearance: none; width: 16px; height: 16px; margin-top: -6px; border-radius: 50%; background: var(--st-primary-color);
 }
 input::-moz-range-thumb { border: 0; width: 16px; height: 16px; border-radius: 50%; background: var(--st-primary-color); }
-button:focus-visible, input:focus-visible { outline: 2px solid var(--st-primary-color); outline-offset: 2px; }
 .where {
   display: flex; justify-content: space-between; gap: 16px; margin-top: 4px; min-height: 1.4em;
   font-variant-numeric: tabular-nums;
@@ -72,15 +65,6 @@ JS = """
 const PLAY = "M8 5v14l11-7z", PAUSE = "M6 5h4v14H6zm8 0h4v14h-4z"
 const TELL_EVERY = 250  // milliseconds between reports to the server while the frame keeps changing
 const HOLD = 1000       // milliseconds that a looping player rests on its last frame
-const players = new WeakMap()
-
-// Streamlit calls this at every rerun with the same element: the player is built once, and goes on playing.
-export default function ({ parentElement, data, setStateValue }) {
-  if (!players.has(parentElement)) players.set(parentElement, build(parentElement))
-  const player = players.get(parentElement)
-  player.update(data, setStateValue)
-  return player.close
-}
 
 function build(root) {
   const part = (selector) => root.querySelector(selector)
@@ -90,11 +74,7 @@ function build(root) {
   let data = {}, tell, sheet, index = 0, timer = null, pending, told = -1, toldAt = -Infinity
 
   function resize() {
-    // A whole number of device pixels for every pixel of the image, as long as the place has that many.
-    const ratio = devicePixelRatio
-    const place = Math.min(whole.clientWidth, data.maxWidth)
-    const factor = Math.floor((place * ratio) / data.width)
-    const width = factor >= 1 ? (factor * data.width) / ratio : place
+    const width = sharpWidth(Math.min(whole.clientWidth, data.maxWidth), data.width)
     canvas.style.width = room.style.width = `${width}px`
     canvas.style.height = `${(width * data.height) / data.width}px`
   }
@@ -207,7 +187,7 @@ function build(root) {
 
 GAP = 1  # pixels between the frames on their sheet
 
-_component = st.components.v2.component("noisescope_player", html=HTML, css=CSS, js=JS)
+_component = st.components.v2.component("noisescope_player", html=HTML, css=browser_state.CSS + CSS, js=browser_state.JS + JS)
 
 
 def player(
@@ -243,7 +223,7 @@ def player(
         raise ValueError(f"{len(frames)} frames and {len(labels)} labels: give one label for each of at least one frame")
     start %= len(frames)
     pixels = np.asarray(frames)
-    sequence = hashlib.sha256(pixels.tobytes() + str(pixels.shape).encode()).hexdigest()[:16]
+    sequence = digest_of(pixels)
     columns = math.ceil(math.sqrt(len(frames) * pixels.shape[1] / pixels.shape[2]))
     state = _component(
         key=key,
@@ -270,5 +250,4 @@ def player(
 @st.cache_data(max_entries=32, show_spinner=False)
 def _sheet(sequence: str, columns: int, _frames: Pixels) -> str:
     """All frames on one picture, as a data URI; cached by the digest of its pixels."""
-    sheet = montage(_frames, columns, gap=GAP)
-    return f"data:image/png;base64,{base64.b64encode(png_bytes(sheet, compression=QUICK)).decode()}"
+    return data_uri(montage(_frames, columns, gap=GAP))
