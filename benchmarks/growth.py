@@ -10,7 +10,7 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,10 +83,10 @@ def untrained(folder: Path, case: Case, number: int) -> Run:
     return run
 
 
-def measure(queue: GenerationQueue, runs: list[Run], case: Case, repetitions: int) -> tuple[Times, int]:
-    """Seconds of the whole comparison, and the bytes that its models hold."""
+def measure(queue: GenerationQueue, runs: list[Run], case: Case, seeds: Iterable[int]) -> tuple[Times, int]:
+    """Seconds of the whole comparison under each seed but the first, and the bytes that its models hold."""
     seconds, peak = [], 0
-    for seed in range(1 + repetitions):  # under another seed each time, or the answer would come from the cache
+    for seed in seeds:
         before = time.perf_counter()
         comparison = queue.submit([(run, SamplingRequest(num_images=case.images, seed=seed)) for run in runs])
         while comparison.active:
@@ -129,9 +129,11 @@ def main(arguments: Arguments) -> None:
     print(f"{machine()}\n")
     with tempfile.TemporaryDirectory() as name:
         folder, queue, rows = Path(name), GenerationQueue(), []
-        for what, case in tqdm(list(cases(arguments)), unit="case"):
-            runs = [untrained(folder, case, number) for number in range(case.models)]
-            seconds, peak = measure(queue, runs, case, arguments.repetitions)
+        for number, (what, case) in enumerate(tqdm(list(cases(arguments)), unit="case")):
+            runs = [untrained(folder, case, own) for own in range(case.models)]
+            # No two comparisons share a seed, or an answer would come from the queue's memory.
+            seeds = range(number * (1 + arguments.repetitions), (number + 1) * (1 + arguments.repetitions))
+            seconds, peak = measure(queue, runs, case, seeds)
             rows.append((f"{what}: {getattr(case, what)}", with_quartiles(seconds), f"{peak / MIB:.0f}"))
         queue.close()
         print(table(("what grows", "seconds (quartiles)", "MiB"), rows))

@@ -46,15 +46,7 @@ def training_command(config: RunConfig, name: str) -> str:
 def _flags(config: Any, default: Any) -> Iterator[str]:
     for field in fields(config):
         value, usual = getattr(config, field.name), getattr(default, field.name)
-        if field.name in (
-            "image_shape",
-            "versions",
-            "classes",
-            "text_dim",
-            "encoder_digest",
-            "examples",
-            "init_fingerprint",
-        ):  # read from the data
+        if field.name in RECORDED:
             continue
         if hasattr(value, "__dataclass_fields__"):
             yield from _flags(value, usual)
