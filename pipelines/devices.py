@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
+from functools import cache
+
 import torch
+
+# Parameters of glibc's mallopt (malloc.h), and the largest value it takes.
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+NEVER = 2**31 - 1
 
 
 def best_device() -> torch.device:
@@ -24,3 +31,18 @@ def has_fast_bfloat16(device: torch.device) -> bool:
 def compute_dtype(device: torch.device) -> torch.dtype:
     """The fastest precision that sampling can use without visible loss."""
     return torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Let this process keep the memory of freed tensors for the next ones.
+
+    By default glibc gives large blocks back to the system as soon as they are free, and those of the next layer must be
+    mapped in again page by page. Where the C library is another, nothing happens.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # not glibc; on Windows there is no library without a name
+        return
+    mallopt(M_MMAP_MAX, 0)
+    mallopt(M_TRIM_THRESHOLD, NEVER)

@@ -16,7 +16,7 @@ from unets.baseline import BaselineUNet
 
 from .augmentation import AUGMENT_DIM
 from .config import DiffusionConfig, RunConfig
-from .devices import best_device, compute_dtype
+from .devices import best_device, compute_dtype, keep_freed_memory
 from .runs import Run, find_run, read_tensors
 
 
@@ -116,6 +116,7 @@ def load_model(
     Raises:
         ValueError: no such run, or weights that are truncated, in another format, not finite, or of another network.
     """
+    keep_freed_memory()
     run = path if isinstance(path, Run) else find_run(path)
     device = torch.device(device) if device is not None else best_device()
     config = run.config

@@ -29,7 +29,7 @@ from unets.blocks import Dropout
 from .augmentation import augmented, draw_augmentations
 from .config import RunConfig
 from .data import load_images, resolve
-from .devices import has_fast_bfloat16
+from .devices import has_fast_bfloat16, keep_freed_memory
 from .ema import ExponentialMovingAverage
 from .finetune import add_low_rank, adopt, load_initial, plain_weights
 from .images import enlarge, montage, png_bytes, to_uint8
@@ -89,6 +89,7 @@ class Trainer:
     """
 
     def __init__(self, run: Run, config: RunConfig, trackers: Sequence[str] = ()) -> None:
+        keep_freed_memory()
         self.accelerator = make_accelerator(config, run, trackers)
         self.run = run
         config = adopt(config)
