@@ -1,19 +1,24 @@
 """Train: choose images, a network and a budget; start, watch, stop, go on."""
 
 from dataclasses import replace
+from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from pages.components import BOUND
-from pages.components.training import choose_data, show_job, show_preview, show_training
+from pages.components.training import FITS, FLIPS, choose_data, named, show_job, show_preview, show_training
 from pipelines.command_line import describe
-from pipelines.config import DiffusionConfig, LogConfig, NetworkConfig, OptimizerConfig, RunConfig
+from pipelines.config import LogConfig, RunConfig
 from pipelines.jobs import TrainingQueue
+from pipelines.recipes import RECIPES, read_recipe
 from pipelines.train import default_name
 
 UNETS = ("baseline", "attention", "class", "text")
 PREDICTIONS = ("v", "epsilon", "x0", "flow")
 SCHEDULES = ("cosine", "linear", "sigmoid", "flow")
+FALLS = ("cosine", "constant")
+PRECISIONS = ("auto", "bf16", "fp16", "no")
 SHOWN_JOBS = 5  # older runs wait in an expander
 USUAL = RunConfig()
 
@@ -29,12 +34,31 @@ def log_for(steps: int) -> LogConfig:
     )
 
 
+def choose_one(place: DeltaGenerator, label: str, options: tuple[str, ...], usual: str, key: str, **more: Any) -> str:
+    """A widget for one of some names, which shows the usual one at first."""
+    return place.selectbox(label, options, options.index(usual), key=key, **BOUND, **more)
+
+
 def widths(text: str) -> tuple[int, ...]:
     """The channels of each level from "64, 128, 128"."""
     try:
         return tuple(int(width) for width in text.split(","))
     except ValueError as error:
         raise ValueError(f"channels {text!r}: give whole numbers with commas between them, such as 64, 128, 128") from error
+
+
+def follow_recipe() -> None:
+    """Fill the widgets with what the chosen recipe says; what it leaves open becomes as usual."""
+    recipe = st.session_state["recipe"]
+    config = read_recipe(recipe) if recipe else USUAL
+    network, data, diffusion, optimizer = config.network, config.data, config.diffusion, config.optimizer
+    st.session_state.update(
+        data=data.data, size=data.image_size, fit=named(FITS, data.fit), flip=named(FLIPS, data.flip), augment=data.augment,
+        unet=network.unet, channels=", ".join(map(str, network.channels)), dropout=network.dropout,
+        prediction=diffusion.prediction, schedule=diffusion.schedule, shift=diffusion.noise_shift,
+        steps=optimizer.steps, batch=optimizer.batch_size, lr=optimizer.lr, lr_schedule=optimizer.lr_schedule,
+        warmup=optimizer.warmup_steps, precision=optimizer.precision, seed=config.seed,
+    )  # fmt: skip
 
 
 st.title("Train", anchor=False)
@@ -47,19 +71,21 @@ queue = TrainingQueue()
 with st.container(border=True):
     data_column, preview_column = st.columns(2, gap="medium")
     with data_column:
-        data = choose_data()
+        recipe = st.selectbox(
+            "Recipe", list(RECIPES), index=None, placeholder="none: your own settings", key="recipe", on_change=follow_recipe,
+            help="Fills in what made a model that comes with Noisescope, or its like at 64×64. Change what you like.", **BOUND,
+        )  # fmt: skip
+        base = read_recipe(recipe) if recipe else USUAL
+        data = choose_data(base.data)
     with preview_column:
         show_preview(data)
     network_column, steps_column, batch_column, limit_column = st.columns(4)
-    unet = network_column.selectbox(
-        "Network",
-        UNETS,
-        key="unet",
-        **BOUND,
+    unet = choose_one(
+        network_column, "Network", UNETS, base.network.unet, "unet",
         help="Baseline: convolutions only. Attention: self-attention too. Class, text: told what to show as well.",
-    )
-    steps = steps_column.number_input("Steps", 1, None, USUAL.optimizer.steps, step=1000, key="steps", **BOUND)
-    batch_size = batch_column.number_input("Batch size", 1, None, USUAL.optimizer.batch_size, key="batch", **BOUND)
+    )  # fmt: skip
+    steps = steps_column.number_input("Steps", 1, None, base.optimizer.steps, step=1000, key="steps", **BOUND)
+    batch_size = batch_column.number_input("Batch size", 1, None, base.optimizer.batch_size, key="batch", **BOUND)
     limit = limit_column.number_input(
         "Time limit in minutes", 0.0, None, None, placeholder="none", step=10.0, key="limit", **BOUND,
         help="Saves and stops after this long; Resume goes on for as long again.",
@@ -67,39 +93,41 @@ with st.container(border=True):
     with st.expander("More settings"):
         channels_column, prediction_column, schedule_column, seed_column = st.columns(4)
         channels = channels_column.text_input(
-            "Channels of each level", ", ".join(map(str, USUAL.network.channels)), key="channels", **BOUND
+            "Channels of each level", ", ".join(map(str, base.network.channels)), key="channels", **BOUND
         )
-        prediction = prediction_column.selectbox("Prediction", PREDICTIONS, key="prediction", **BOUND)
-        schedule = schedule_column.selectbox("Noise schedule", SCHEDULES, key="schedule", **BOUND)
-        seed = seed_column.number_input("Seed", 0, 2**31 - 1, USUAL.seed, key="seed", **BOUND)
+        prediction = choose_one(prediction_column, "Prediction", PREDICTIONS, base.diffusion.prediction, "prediction")
+        schedule = choose_one(schedule_column, "Noise schedule", SCHEDULES, base.diffusion.schedule, "schedule")
+        seed = seed_column.number_input("Seed", 0, 2**31 - 1, base.seed, key="seed", **BOUND)
         rate_column, decay_column, warmup_column, precision_column = st.columns(4)
         lr = rate_column.number_input(
-            "Learning rate", 0.0, None, USUAL.optimizer.lr, step=1e-4, format="%.1e", key="lr", **BOUND
+            "Learning rate", 0.0, None, base.optimizer.lr, step=1e-4, format="%.1e", key="lr", **BOUND
         )
-        decay = decay_column.selectbox("Learning rate falls", ("cosine", "constant"), key="lr_schedule", **BOUND)
-        warmup = warmup_column.number_input("Warm-up steps", 0, None, USUAL.optimizer.warmup_steps, key="warmup", **BOUND)
-        precision = precision_column.selectbox("Precision", ("auto", "bf16", "fp16", "no"), key="precision", **BOUND)
+        decay = choose_one(decay_column, "Learning rate falls", FALLS, base.optimizer.lr_schedule, "lr_schedule")
+        warmup = warmup_column.number_input("Warm-up steps", 0, None, base.optimizer.warmup_steps, key="warmup", **BOUND)
+        precision = choose_one(precision_column, "Precision", PRECISIONS, base.optimizer.precision, "precision")
         augment_column, dropout_column, shift_column, _ = st.columns(4)
         augment = augment_column.number_input(
-            "Augmentation", 0.0, 1.0, USUAL.data.augment, step=0.02, key="augment", **BOUND,
+            "Augmentation", 0.0, 1.0, base.data.augment, step=0.02, key="augment", **BOUND,
             help="Probability of each of several flips, turns, scalings and shifts, of which the network is told, so that "
             "samples show none. 0.12 helps where there are few images.",
         )  # fmt: skip
         dropout = dropout_column.number_input(
-            "Dropout", 0.0, 0.9, USUAL.network.dropout, step=0.05, key="dropout", **BOUND,
+            "Dropout", 0.0, 0.9, base.network.dropout, step=0.05, key="dropout", **BOUND,
             help="Share of the numbers inside the network dropped while training; against learning few images by heart.",
         )  # fmt: skip
         shift = shift_column.number_input(
-            "Noise shift", 0.1, 16.0, USUAL.diffusion.noise_shift, step=0.5, key="shift", **BOUND,
+            "Noise shift", 0.1, 16.0, base.diffusion.noise_shift, step=0.5, key="shift", **BOUND,
             help="Factor of the noise at every timestep; large images bear more: side/64, say.",
         )  # fmt: skip
     config: RunConfig | None = None
     try:
         config = RunConfig(
-            network=NetworkConfig(unet=unet, channels=widths(channels), dropout=dropout),
-            diffusion=DiffusionConfig(schedule=schedule, prediction=prediction, noise_shift=shift),
+            network=replace(base.network, unet=unet, channels=widths(channels), dropout=dropout),
+            diffusion=replace(base.diffusion, schedule=schedule, prediction=prediction, noise_shift=shift),
             data=replace(data, augment=augment),
-            optimizer=OptimizerConfig(
+            condition=base.condition,
+            optimizer=replace(
+                base.optimizer,
                 steps=int(steps),
                 batch_size=int(batch_size),
                 lr=lr,
@@ -113,7 +141,7 @@ with st.container(border=True):
     except ValueError as error:
         st.error(str(error))
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        usual_name = default_name(config or USUAL, queue.root)
+        usual_name = default_name(config or USUAL, queue.root, recipe)
         name = st.text_input("Name", placeholder=usual_name, key="name", width=320, **BOUND) or usual_name
         pressed = st.button("Start training", type="primary", icon=":material/model_training:", disabled=config is None)
     if pressed and config is not None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import tyro
@@ -14,19 +15,28 @@ Arguments = TypeVar("Arguments")
 DONE, REFUSED, INTERRUPTED = 0, 2, 130
 
 
-def run_command(arguments: type[Arguments], main: Callable[[Arguments], int], program: str) -> int:
+def run_command(
+    arguments: type[Arguments],
+    main: Callable[[Arguments], int],
+    program: str,
+    default: Callable[[Sequence[str]], Arguments] | None = None,
+) -> int:
     """Parse the command line into ``arguments`` (a dataclass), run ``main`` and return its exit code.
 
     ValueError and OSError mean that what was asked cannot be done: their sentence goes to stderr and the code is 2.
+
+    Args:
+        default: from the words of the command line, what holds where they say nothing else.
     """
-    parsed = tyro.cli(
-        arguments,
-        prog=f"python -m {program}",
-        description=arguments.__doc__,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff),
-    )
     try:
-        return main(parsed)
+        parse = partial(
+            tyro.cli,
+            arguments,
+            prog=f"python -m {program}",
+            description=arguments.__doc__,
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff),
+        )
+        return main(parse() if default is None else parse(default=default(sys.argv[1:])))
     except KeyboardInterrupt:
         return INTERRUPTED
     except (ValueError, OSError) as error:

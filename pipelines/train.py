@@ -7,8 +7,10 @@ accumulated parts a batch is split into does not change what is learnt.
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -17,6 +19,7 @@ from tyro.conf import OmitArgPrefixes
 
 from .command_line import DONE, INTERRUPTED, run_command
 from .config import RunConfig
+from .recipes import read_recipe
 from .runs import CONFIG, PRIVATE, Run
 
 
@@ -26,19 +29,29 @@ class Train:
 
     config: OmitArgPrefixes[RunConfig] = field(default_factory=RunConfig)
     out: Path | None = None
-    """The run folder to write; runs/<data>-<unet> by default."""
+    """The run folder to write; runs/<data>-<unet>, or runs/<recipe>, by default."""
     resume: Path | None = None
     """Continue this run exactly where its last saved state left it. Its settings come from the run itself."""
     time_limit: float | None = None
     """Stop after this many minutes, saving first; resume to go on."""
     tracker: tuple[Literal["wandb", "tensorboard"], ...] = ()
     """Also log to Weights & Biases or TensorBoard."""
+    recipe: str | None = None
+    """Take the settings from this recipe (see pipelines/recipes); those given beside it replace its own."""
 
 
-def default_name(config: RunConfig, root: Path) -> str:
-    """What a run is called when nobody says: <data>-<unet>, numbered where ``root`` has one of that name."""
+def from_recipe(words: Sequence[str]) -> Train:
+    """The settings that hold where a command line says nothing else: those of the recipe that it names, if any."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--recipe")
+    recipe = parser.parse_known_args(words)[0].recipe
+    return Train(read_recipe(recipe), recipe=recipe) if recipe else Train()
+
+
+def default_name(config: RunConfig, root: Path, recipe: str | None = None) -> str:
+    """What a run is called when nobody says: its recipe, or <data>-<unet>; numbered where ``root`` has one of that name."""
     data = re.sub(r"[^\w.-]+", "-", Path(config.data.data).name).strip(".-_") or "run"
-    stem = f"{data}-{config.network.unet}"
+    stem = recipe or f"{data}-{config.network.unet}"
     names = (stem if number == 1 else f"{stem}-{number}" for number in range(1, sys.maxsize))
     return next(name for name in names if not (root / name).exists())
 
@@ -59,7 +72,7 @@ def choose_run(arguments: Train) -> tuple[Run, RunConfig]:
     config = arguments.config
     out = arguments.out
     if out is None:
-        out = PRIVATE / default_name(config, PRIVATE)
+        out = PRIVATE / default_name(config, PRIVATE, arguments.recipe)
     if out.exists() and (not out.is_dir() or any(".tmp-" not in child.name for child in out.iterdir())):
         raise ValueError(f"{out} already exists: choose another --out, or continue it with --resume {out}")
     return Run(out), config
@@ -79,4 +92,4 @@ def main(arguments: Train) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(Train, main, "pipelines.train"))
+    sys.exit(run_command(Train, main, "pipelines.train", from_recipe))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -34,21 +34,38 @@ LOOKS: dict[Status, tuple[Literal["blue", "gray", "green", "orange", "red", "vio
 }
 
 
-def choose_data() -> DataConfig:
-    """Widgets that choose a dataset and its preparation; what is left open keeps the dataset's own default."""
+def named(choices: Mapping[str, object], value: object) -> str:
+    """The name of a value among the choices of a widget."""
+    return next(name for name, choice in choices.items() if choice == value)
+
+
+def choose_data(usual: DataConfig) -> DataConfig:
+    """Widgets that choose a dataset and its preparation; what is left open keeps the dataset's own default.
+
+    Args:
+        usual: what they show at first.
+    """
+    names = list(PRESETS)
     typed = st.selectbox(
-        "Images: a short name, a hub id or a local folder", list(PRESETS), accept_new_options=True, key="data", **BOUND
+        "Images: a short name, a hub id or a local folder",
+        names,
+        names.index(usual.data),
+        accept_new_options=True,
+        key="data",
+        **BOUND,
     )
     name = str(Path(typed).expanduser()) if typed.startswith("~") else typed.strip()
-    usual = resolve(DataConfig(data=name))
+    own = resolve(DataConfig(data=name))
     size_column, fit_column, flip_column = st.columns(3)
-    size = size_column.number_input("Side in pixels", 4, 1024, None, placeholder=str(usual.image_size), key="size", **BOUND)
+    size = size_column.number_input(
+        "Side in pixels", 4, 1024, usual.image_size, placeholder=str(own.image_size), key="size", **BOUND
+    )
     fit = fit_column.selectbox(
-        "Fit", FITS, key="fit", **BOUND,
+        "Fit", FITS, list(FITS.values()).index(usual.fit), key="fit", **BOUND,
         help="Crop: cut the middle square. Pad: show all of the image inside a black frame. Auto: what suits the dataset.",
     )  # fmt: skip
     flip = flip_column.selectbox(
-        "Mirror", FLIPS, key="flip", **BOUND,
+        "Mirror", FLIPS, list(FLIPS.values()).index(usual.flip), key="flip", **BOUND,
         help="Mirror half of the training images left-right. Auto: what suits the dataset.",
     )  # fmt: skip
     return DataConfig(

@@ -7,6 +7,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pipelines.jobs import TrainingQueue
+from pipelines.recipes import read_recipe
 from pipelines.runs import METRICS, STATE, Run, write_text
 
 TINY = {"size": 8, "batch": 8, "channels": "8, 16", "warmup": 2, "precision": "no"}
@@ -176,3 +177,34 @@ def test_many_runs_do_not_bury_the_one_that_is_watched(open_page, queue, small_c
     app = open_page()
     assert any(block.label == "3 more" for block in app.expander)
     assert len(app.selectbox(key="run").options) == 8
+
+
+def test_a_recipe_fills_in_its_settings_and_its_name(open_page):
+    app = open_page(data="fashion_mnist")
+    app.selectbox(key="recipe").select("pokemon-text").run()
+    assert not app.exception
+    assert app.selectbox(key="data").value == "pokemon_captions"
+    assert app.selectbox(key="unet").value == "text"
+    assert app.number_input(key="augment").value == read_recipe("pokemon-text").data.augment
+    assert app.number_input(key="size").value == 32
+    assert app.text_input(key="name").placeholder == "pokemon-text"
+    app.selectbox(key="recipe").select(None).run()
+    assert app.selectbox(key="unet").value == "baseline"
+    assert app.number_input(key="size").value is None
+    assert app.number_input(key="augment").value == 0
+
+
+def test_a_link_to_a_recipe_fills_it_in_but_for_what_it_says_itself(open_page):
+    app = open_page(recipe="flowers-text-64", batch=7)
+    assert app.selectbox(key="unet").value == "text"
+    assert app.text_input(key="channels").value == "64, 128, 128, 128"
+    assert app.number_input(key="steps").value == read_recipe("flowers-text-64").optimizer.steps
+    assert app.number_input(key="batch").value == 7
+
+
+def test_what_the_page_does_not_show_comes_from_the_recipe(open_page, queue, wait_for):
+    app = open_page(recipe="flowers-attention", steps=2, **TINY | {"channels": "8, 16, 16"})
+    press(app, "Start training")
+    run = Run(queue.root / "flowers-attention")
+    wait_for(lambda: run.has_weights)
+    assert run.config.network.attention_levels == read_recipe("flowers-attention").network.attention_levels == (1, 2)

@@ -57,7 +57,8 @@ def command(capsys, monkeypatch):
         monkeypatch.setattr(sys, "argv", [program, *map(str, arguments)])
         capsys.readouterr()
         try:
-            code = run_command(getattr(module, ARGUMENTS[program]), module.main, program)
+            default = getattr(module, "from_recipe", None)
+            code = run_command(getattr(module, ARGUMENTS[program]), module.main, program, default)
         except SystemExit as stop:  # the parser's own refusal
             code = stop.code
         captured = capsys.readouterr()

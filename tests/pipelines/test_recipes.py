@@ -1,0 +1,69 @@
+"""Recipes: each trains, and what is given beside one replaces its own settings."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from pipelines.config import RunConfig
+from pipelines.data import PRESETS, resolve
+from pipelines.recipes import RECIPES, read_recipe
+from pipelines.runs import Run
+
+BRIEF = ("--steps", 1, "--batch-size", 2, "--held-out-images", 2, "--sample-images", 1)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_trains(make_trainer, image_folder, tmp_path, name):
+    recipe = read_recipe(name)
+    config = replace(
+        recipe, data=replace(recipe.data, data=str(image_folder)), optimizer=replace(recipe.optimizer, batch_size=2)
+    )
+    trainer = make_trainer(tmp_path / name, config)
+    side = resolve(config.data).image_size
+    assert trainer.config.image_shape == (3, side, side)
+    assert trainer.config.network == recipe.network
+    trainer.train_step()
+    assert all(bool(parameter.isfinite().all()) for parameter in trainer.network.parameters())
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_says_only_what_differs(name):
+    """What a recipe repeats would stay behind when a default gets better."""
+    config, usual = read_recipe(name), RunConfig()
+    said = json.loads(RECIPES[name].read_text())
+    for part, settings in said.items():
+        for key in settings:
+            if (part, key) not in {("network", "unet"), ("data", "data")}:
+                assert getattr(getattr(config, part), key) != getattr(getattr(usual, part), key), f"{part}.{key}"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_is_named_after_what_it_makes(name):
+    config = read_recipe(name)
+    assert config.data.data in PRESETS
+    assert f"-{config.network.unet}" in name
+    assert name.endswith("-64") == (config.data.image_size == 64)
+
+
+def test_what_is_given_replaces_the_recipe_and_its_name_is_the_runs(command, image_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipelines.train.PRIVATE", tmp_path)
+    given = ("--data", image_folder, *BRIEF, "--channels", 8, 16, "--lr", 0.5, "--unet", "baseline")
+    for name in ("flowers-attention", "flowers-attention-2"):
+        assert command("pipelines.train", "--recipe", "flowers-attention", *given).code == 0
+        config = Run(tmp_path / name).config
+        assert (config.network.unet, config.network.channels, config.optimizer.lr) == ("baseline", (8, 16), 0.5)
+        assert config.data.image_size == read_recipe("flowers-attention").data.image_size
+
+
+def test_an_unknown_recipe_is_refused_with_those_there_are(command):
+    said = command("pipelines.train", "--recipe", "roses").refused_in_one_sentence()
+    assert "unknown recipe 'roses'" in said
+    assert "flowers-attention" in said
+
+
+def test_a_resumed_run_takes_no_recipe(command, tiny_run):
+    said = command("pipelines.train", "--resume", tiny_run, "--recipe", "flowers-class").refused_in_one_sentence()
+    assert "takes all settings from the run itself" in said
