@@ -4,7 +4,7 @@ import streamlit as st
 
 from pages.components import BOUND
 from pages.components.condition_table import ConditionTable, show_table, too_many
-from pages.components.editing import WAYS
+from pages.components.editing import TRACED_STEPS, WAYS
 from pages.components.generation import start
 from pages.components.requests import (
     choose_noise,
@@ -47,7 +47,7 @@ with st.container(border=True):
             with noise_column:
                 common |= choose_noise(common["sampler"])
         else:
-            common["steps"] = choose_steps(config)
+            common["steps"] = choose_steps(config, "_traced", TRACED_STEPS)
             st.caption("With DDIM, the sampler that can be traced back.")
         if any("guidance" in fields for fields in (common, *(row for _, row in edit.rows))):
             common |= choose_when_to_guide()

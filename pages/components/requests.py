@@ -62,10 +62,10 @@ def choose_sampler(config: RunConfig, suffix: str = "") -> dict[str, Any]:
         return {"sampler": sampler, "steps": choose_steps(config, suffix)}
 
 
-def choose_steps(config: RunConfig, suffix: str = "") -> int:
-    """A widget for the number of steps. Its key ends in ``suffix``."""
+def choose_steps(config: RunConfig, suffix: str = "", usual: int = SamplingRequest.steps) -> int:
+    """A widget for the number of steps, ``usual`` at first. Its key ends in ``suffix``."""
     longest = config.diffusion.timesteps
-    usual = min(SamplingRequest.steps, longest)
+    usual = min(usual, longest)
     return int(st.number_input("Steps", 1, longest, usual, key=f"steps{suffix}", help=f"1 to {longest}", **BOUND))
 
 

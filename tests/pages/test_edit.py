@@ -88,7 +88,7 @@ def test_a_widened_picture_stands_small_among_what_is_made():
 
 
 def test_two_pictures_are_blended():
-    address = {"source_number": 0, "source_number2": 3, "between": 5, "steps": 20}
+    address = {"source_number": 0, "source_number2": 3, "between": 5, "steps_traced": 20}
     app = generate(open_page(model="tiny", edit="Blend two", **address))
     _, [column] = finished(app)
     assert isinstance(column.origin, BetweenPictures)
@@ -100,14 +100,16 @@ def test_two_pictures_are_blended():
 
 
 def test_a_picture_is_reworded_by_class_and_by_prompt():
-    app = generate(open_page(model="class", edit="Reword", shows="squares", strengths=["0.5", "1"], steps=3, guidance=3))
+    app = generate(open_page(model="class", edit="Reword", shows="squares", strengths=["0.5", "1"], steps_traced=3, guidance=3))
     table, columns = finished(app)
     assert (table.rows, table.columns) == (["circles", "squares"], ["strength 0.5", "strength 1"])
     assert {(column.origin.label, column.request.sampler, column.request.guidance) for column in columns} == {
         ("squares", "ddim", 3.0)
     }
     assert [column.request.label for column in columns] == ["circles"] * 2 + ["squares"] * 2
-    app = generate(open_page(model="text", edit="Reword", shows="a circle", prompts="a square", strengths=["1"], steps=3))
+    app = generate(
+        open_page(model="text", edit="Reword", shows="a circle", prompts="a square", strengths=["1"], steps_traced=3)
+    )
     _, [column] = finished(app)
     assert column.origin == FromInversion(column.origin.picture, prompt="a circle")
     assert column.request.prompt == ("a square",)
