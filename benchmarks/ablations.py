@@ -1,0 +1,137 @@
+"""What helps with few images? ``python -m benchmarks.ablations --out runs/ablations``.
+
+Runs of one budget that differ in one setting each, judged alike: the error on held-out images at the same signal-to-noise
+ratios, and the Fréchet distance of samples from the same noise. What is trained already is not trained again, and an
+interrupted training goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+
+from diffusion_core.noise import SeededNoise
+from diffusion_core.process import add_noise
+from diffusion_core.schedules import make_schedule
+from pipelines.config import DataConfig, LogConfig, NetworkConfig, OptimizerConfig, RunConfig
+from pipelines.distances import Estimate, bootstrap
+from pipelines.judge import judge_for
+from pipelines.measurements import RealImages
+from pipelines.model import LoadedModel, load_model
+from pipelines.runs import Run
+from pipelines.sample import SamplingRequest, sample
+from pipelines.trainer import Trainer
+
+from .timing import machine, table
+
+LEVELS = 20  # of noise, spread as the timesteps of the cosine schedule are
+AT_ONCE = 100  # images
+
+Change = Callable[[RunConfig], RunConfig]
+
+
+def of(part: str, **settings: object) -> Change:
+    """Other settings in one part of the configuration."""
+    return lambda config: replace(config, **{part: replace(getattr(config, part), **settings)})
+
+
+VARIANTS: dict[str, Change] = {
+    "defaults: v, cosine": lambda config: config,
+    "another seed": lambda config: replace(config, seed=1),
+    "epsilon": of("diffusion", prediction="epsilon"),
+    "flow": of("diffusion", prediction="flow", schedule="flow"),
+    "linear schedule": of("diffusion", schedule="linear"),
+    "sigmoid schedule": of("diffusion", schedule="sigmoid"),
+    "min-SNR weights": of("diffusion", weighting="min_snr"),
+    "noise shift 0.5": of("diffusion", noise_shift=0.5),
+    "noise shift 2": of("diffusion", noise_shift=2.0),
+    "EMA of 20,000 images": of("optimizer", ema_half_life=20_000),
+    "dropout 0.1": of("network", dropout=0.1),
+    "augmentation 0.12": of("data", augment=0.12),
+}
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Train and measure the defaults and what differs from them in one setting."""
+
+    out: Path = Path("runs/ablations")
+    """The folder of their runs."""
+    data: str = "oxford_flowers"
+    image_size: int = 32
+    channels: tuple[int, ...] = (32, 64, 64)
+    steps: int = 5000
+    images: int = 400
+    """Samples, and held-out images at most."""
+
+
+def configuration(arguments: Arguments, change: Change) -> RunConfig:
+    """What one variant trains."""
+    return change(
+        RunConfig(
+            network=NetworkConfig(unet="baseline", channels=arguments.channels),
+            data=DataConfig(data=arguments.data, image_size=arguments.image_size),
+            optimizer=OptimizerConfig(steps=arguments.steps),
+            log=LogConfig(sample_every=arguments.steps),
+        )
+    )
+
+
+def trained(run: Run, config: RunConfig) -> Run:
+    """The run, trained to its end."""
+    if not run.has_weights or run.newest_metrics().get("step") != config.optimizer.steps:
+        Trainer(run, config).fit()
+    return run
+
+
+def held_out_error(model: LoadedModel, real: RealImages) -> Estimate:
+    """The mean of |x0 − x̂0|²·(1 + SNR), the error in v of a variance-preserving schedule, over LEVELS levels of noise."""
+    usual = make_schedule("cosine").log_snr
+    levels = usual[torch.linspace(0, len(usual) - 1, LEVELS + 2)[1:-1].round().long()].numpy()
+    own = model.schedule.log_snr.numpy()  # falls with the timestep
+    timesteps = np.interp(-levels, -own, np.arange(len(own)))
+    x0 = real.as_input(real.held_out, range(len(real.held_out))).to(model.device)
+    errors = torch.zeros(len(x0), dtype=torch.float64)
+    for number, t in enumerate(timesteps):
+        for rows in torch.arange(len(x0)).split(AT_ONCE):
+            when = torch.full((1,), float(t), device=model.device)
+            noise = SeededNoise(number, model.image_shape, rows.tolist()).initial(model.device)
+            with torch.no_grad():
+                x_t = add_noise(model.schedule, x0[rows], noise, when)
+                estimate = model.denoiser.unclipped(x_t, when)
+            alpha, sigma = model.schedule.at(when)
+            error = (estimate - x0[rows]).square().flatten(1).mean(1) * (1 + (alpha / sigma) ** 2)
+            errors[rows] += error.cpu().double() / len(timesteps)
+    return Estimate.of_mean(errors.numpy())
+
+
+def frechet_distance(model: LoadedModel, real: RealImages, count: int) -> Estimate:
+    """Of samples of 20 steps of DPM-Solver++(2M)."""
+    request = SamplingRequest(num_images=count)
+    parts = [list(sample(model, request, rows.tolist()))[-1].x for rows in torch.arange(count).split(AT_ONCE)]
+    features = real.judge.features(torch.cat(parts))
+    return bootstrap(lambda rows: real.reference.frechet_distance(features[rows]), count)
+
+
+def main(arguments: Arguments) -> None:
+    """Print Markdown, a line as soon as it is known."""
+    side, channels = arguments.image_size, ", ".join(map(str, arguments.channels))
+    print(f"{machine()}\n\n{arguments.steps:,} steps of 64 images of {arguments.data}, {side}×{side}, channels {channels};")
+    print(f"{arguments.images} samples.\n")
+    print(table(("variant", "error on held-out images (95 %)", "Fréchet distance (95 %)"), []), flush=True)
+    for name, change in VARIANTS.items():
+        folder = name.replace(":", "").replace(",", "").replace(" ", "-")
+        model = load_model(trained(Run(arguments.out / folder), configuration(arguments, change)))
+        real = RealImages(model.config, judge_for(model), 10_000, arguments.images)
+        figures = held_out_error(model, real), frechet_distance(model, real, arguments.images)
+        cells = [f"{one.value:.4g} ({one.low:.4g} – {one.high:.4g})" for one in figures]
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments, description=__doc__))
