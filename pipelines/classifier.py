@@ -23,7 +23,7 @@ from .command_line import DONE, run_command
 from .conditioning import load_conditions
 from .config import ConditionConfig, DataConfig, NetworkConfig, OptimizerConfig, RunConfig
 from .data import load_images, resolve
-from .devices import best_device, compute_dtype
+from .devices import best_device, compute_dtype, keep_freed_memory
 from .plan import Shuffle, learning_rate, stream_seed
 from .runs import read_tensors, write_tensors
 
@@ -150,6 +150,7 @@ def main(arguments: TrainClassifier) -> int:
         raise ValueError(f"{arguments.out} is not the name of a .safetensors file: give one")
     if min(arguments.epochs, arguments.batch_size) < 1:
         raise ValueError(f"epochs={arguments.epochs}, batch_size={arguments.batch_size}: choose 1 or more")
+    keep_freed_memory()
     data = resolve(arguments.data)
     train, test = load_images(data, arguments.seed)
     config = RunConfig(NetworkConfig(unet="class"), data=data, condition=ConditionConfig(label_column=arguments.label_column))
@@ -164,7 +165,7 @@ def main(arguments: TrainClassifier) -> int:
     schedule = OptimizerConfig(steps=steps, warmup_steps=min(200, steps // 10), lr=arguments.lr)
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.05)
     shuffle = Shuffle(len(train), arguments.seed)
-    for step in tqdm(range(steps), unit="step"):
+    for step in tqdm(range(steps), arguments.out.stem, unit="step"):
         index = shuffle.batch(step * arguments.batch_size, arguments.batch_size)
         generator = torch.Generator().manual_seed(stream_seed(arguments.seed, step))
         x = augment(train.images[index].to(device).float() / 127.5 - 1, bool(data.flip), generator)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .measurements import RealImages
     from .model import LoadedModel
 
+MOST = 1000  # samples of each, unless more are asked for
 LEAST = {"num_images": 10, "reference_images": 10, "held_out_images": 10, "likelihood_steps": 2, "batch_size": 1}
 
 
@@ -39,15 +40,16 @@ class Evaluate:
     """Samplers to try."""
     steps: tuple[int, ...] = (20,)
     """Numbers of steps to try with each."""
-    num_images: int = 1000
-    """Samples of each."""
+    num_images: int | None = None
+    """Samples of each; by default 1000, or as many as there are held-out images where those are fewer: with unlike numbers,
+    samples and floor could not be compared."""
     seed: int = 0
     """Of the samples, and of the noise that held-out images get."""
     guidance: float = 2.0
     """For conditional models, whose samples show every class, or a caption of every class, in turn."""
     features: Path | None = None
-    """In whose features images are compared: a classifier's file (see pipelines.classifier), by default that of the data; or
-    ``inception``, as papers do for photographs."""
+    """In whose features images are compared: a classifier's file (see pipelines.classifier), by default that of the data, or,
+    for colour images without one, that of photographs; or ``inception``, as papers do for photographs."""
     reference_images: int = 10_000
     """Training images that samples are compared with."""
     held_out_images: int = 1000
@@ -104,7 +106,11 @@ def measurements(
     for sampler in arguments.samplers:
         for number in arguments.steps:
             request = SamplingRequest(
-                arguments.num_images, seed, sampler, number, **in_turn(model, real.judge, arguments.guidance)
+                arguments.num_images or max(LEAST["num_images"], min(MOST, held_out)),
+                seed,
+                sampler,
+                number,
+                **in_turn(model, real.judge, arguments.guidance),
             )
             sample(model, request, [0])  # refuses what cannot be done
             asked = {"request": asdict(request), "features": real.judge.name, "reference_images": len(real.rows)}

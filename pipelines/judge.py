@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 CLASSIFIERS = ROOT / "classifiers"
 INCEPTION = "inception"  # in place of a classifier's file
+PHOTOGRAPHS = "tiny_imagenet"  # the data whose classifier looks at colour images that none of their own knows
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,19 +45,22 @@ def judge_for(model: LoadedModel, features: Path | None = None) -> Judge:
 
     Args:
         features: in whose features it looks: a classifier's file, "inception", or by default the shipped classifier of the
-            data.
+            data, else that of photographs.
 
     Raises:
         ValueError: there is nobody for such images.
     """
     from .classifier import load_classifier
 
-    own = own_classifier(model)
+    own = shipped_classifier(Path(model.config.data.data).name, model.image_shape)
     if features is not None and str(features) == INCEPTION:
         from .inception import load_inception
 
         return Judge("Inception (pytorch-fid)", load_inception().features, own and own[1])
-    found = own if features is None else (features, load_classifier(features))
+    if features is None:
+        found = own or shipped_classifier(PHOTOGRAPHS, model.image_shape)
+    else:
+        found = features, load_classifier(features)
     if found is None:
         size = "×".join(map(str, model.image_shape))
         data = model.config.data.data
@@ -69,12 +73,12 @@ def judge_for(model: LoadedModel, features: Path | None = None) -> Judge:
     return Judge(f"{path.stem} classifier", classifier.features, classifier if knows(classifier, model) else None)
 
 
-def own_classifier(model: LoadedModel) -> tuple[Path, LoadedClassifier] | None:
-    """The shipped classifier of a model's data, and its file."""
+def shipped_classifier(data: str, image_shape: tuple[int, int, int]) -> tuple[Path, LoadedClassifier] | None:
+    """The shipped classifier of a dataset's images of that shape, and its file."""
     from .classifier import load_classifier
 
     found = ((path, load_classifier(path)) for path in sorted(CLASSIFIERS.glob("*.safetensors")))
-    return next(((path, classifier) for path, classifier in found if knows(classifier, model)), None)
+    return next(((path, one) for path, one in found if (one.data, one.image_shape) == (data, image_shape)), None)
 
 
 def knows(classifier: LoadedClassifier, model: LoadedModel) -> bool:

@@ -8,11 +8,12 @@ from collections.abc import Collection, Mapping
 import streamlit as st
 
 from pipelines.command_line import describe
+from pipelines.evaluate import MOST
 from pipelines.evaluation_job import EvaluationJob
 from pipelines.runs import Run
 
 STEPS = (5, 10, 20, 50, 100)  # to choose from
-USUAL_STEPS, USUAL_IMAGES = 20, 500
+USUAL_STEPS = 20
 
 
 def show_measuring(runs: Mapping[str, Run], missing: Collection[str]) -> None:
@@ -53,10 +54,11 @@ def _ask(job: EvaluationJob, runs: Mapping[str, Run], missing: Collection[str]) 
     samplers = st.multiselect("Samplers", list(SAMPLERS), [SamplingRequest.sampler], key="measured_samplers", wrap=True)
     steps = st.multiselect("Steps", STEPS, [USUAL_STEPS], key="measured_steps", help="Each with every sampler.", wrap=True)
     images = st.number_input(
-        "Samples of each", 10, 50_000, USUAL_IMAGES, step=100, key="measured_images",
+        "Samples of each", 10, 50_000, None, step=100, key="measured_images",
+        placeholder=f"as many as are held out, up to {MOST}",
         help="More samples, narrower intervals. Compare only what was measured with equally many.",
     )  # fmt: skip
-    options = ["--samplers", *samplers, "--steps", *map(str, sorted(steps)), "--num-images", str(images)]
+    options = ["--samplers", *samplers, "--steps", *map(str, sorted(steps)), *(["--num-images", str(images)] if images else [])]
     st.caption(
         "Loss by timestep, a bound on the likelihood, and the quality of the samples beside the images that the model was "
         "trained on, which must be at hand. What is known already is not measured again. In a terminal:"

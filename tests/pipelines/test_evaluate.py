@@ -1,13 +1,17 @@
 """Measuring runs: figures with intervals and floors, kept one by one, and equal to what they stand for."""
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
+from pipelines.evaluate import LEAST
 from pipelines.evaluation import FIGURES, Evaluation, pareto_front, samples_table
+from pipelines.judge import judge_for
+from pipelines.model import make_network
 from pipelines.runs import Run
 from pipelines.sample import load_model
 
@@ -117,3 +121,22 @@ def test_the_pareto_front():
     table = pd.DataFrame({"cost": [5, 1, 3, 2, 3, math.nan], "figure": [1.0, 9.0, 4.0, 9.5, 3.0, 0.0]})
     front = pareto_front(table, "cost", "figure")
     assert front[["cost", "figure"]].to_numpy().tolist() == [[1, 9], [3, 3], [5, 1]]
+
+
+def test_there_are_as_many_samples_as_held_out_images_unless_said(command, judge, copied_run, monkeypatch):
+    """The floor is measured with held-out images: of another number it would be another figure's."""
+    monkeypatch.setitem(LEAST, "num_images", 1)  # this run has held out four
+    arguments = ("--features", judge, "--likelihood-images", 0, "--steps", 2)
+    assert command("pipelines.evaluate", copied_run.path, *arguments).code == 0
+    [result] = Evaluation(copied_run).of_kind("samples")
+    assert result.found["floor"]["images"] == result.asked["request"]["num_images"] == 4
+
+
+def test_colour_images_without_a_classifier_of_their_own_are_seen_by_that_of_photographs(small_config, tmp_path):
+    config = replace(small_config(), image_shape=(3, 32, 32))
+    run = Run(tmp_path / "run")
+    run.write_config(config)
+    run.write_model(make_network(config, seed=0).state_dict(), config)
+    judge = judge_for(load_model(run))
+    assert (judge.name, judge.classifier) == ("tiny-imagenet classifier", None)
+    assert judge.features(torch.zeros(2, 3, 32, 32)).shape == (2, 256)
