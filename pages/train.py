@@ -119,10 +119,11 @@ with st.container(border=True):
             "Noise shift", 0.1, 16.0, base.diffusion.noise_shift, step=0.5, key="shift", **BOUND,
             help="Factor of the noise at every timestep; large images bear more: side/64, say.",
         )  # fmt: skip
+    network = base.network if unet == base.network.unet else USUAL.network  # another network has other levels of attention
     config: RunConfig | None = None
     try:
         config = RunConfig(
-            network=replace(base.network, unet=unet, channels=widths(channels), dropout=dropout),
+            network=replace(network, unet=unet, channels=widths(channels), dropout=dropout),
             diffusion=replace(base.diffusion, schedule=schedule, prediction=prediction, noise_shift=shift),
             data=replace(data, augment=augment),
             condition=base.condition,

@@ -208,3 +208,10 @@ def test_what_the_page_does_not_show_comes_from_the_recipe(open_page, queue, wai
     run = Run(queue.root / "flowers-attention")
     wait_for(lambda: run.has_weights)
     assert run.config.network.attention_levels == read_recipe("flowers-attention").network.attention_levels == (1, 2)
+
+
+def test_another_network_than_the_recipe_s_has_its_own_levels_of_attention(open_page, queue, wait_for):
+    press(open_page(recipe="flowers-attention", unet="baseline", steps=2, **TINY), "Start training")
+    run = Run(queue.root / "flowers-attention")
+    wait_for(lambda: run.has_weights)
+    assert (run.config.network.unet, run.config.network.attention_levels) == ("baseline", None)

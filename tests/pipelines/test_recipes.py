@@ -50,12 +50,14 @@ def test_every_recipe_is_named_after_what_it_makes(name):
 
 def test_what_is_given_replaces_the_recipe_and_its_name_is_the_runs(command, image_folder, tmp_path, monkeypatch):
     monkeypatch.setattr("pipelines.train.PRIVATE", tmp_path)
-    given = ("--data", image_folder, *BRIEF, "--channels", 8, 16, "--lr", 0.5, "--unet", "baseline")
+    given = ("--data", image_folder, *BRIEF, "--channels", 8, 16, 16, "--lr", 0.5)
     for name in ("flowers-attention", "flowers-attention-2"):
         assert command("pipelines.train", "--recipe", "flowers-attention", *given).code == 0
         config = Run(tmp_path / name).config
-        assert (config.network.unet, config.network.channels, config.optimizer.lr) == ("baseline", (8, 16), 0.5)
-        assert config.data.image_size == read_recipe("flowers-attention").data.image_size
+        assert (config.network.channels, config.optimizer.lr) == ((8, 16, 16), 0.5)
+        recipe = read_recipe("flowers-attention")
+        assert config.network == replace(recipe.network, channels=(8, 16, 16))
+        assert config.data.image_size == recipe.data.image_size
 
 
 def test_an_unknown_recipe_is_refused_with_those_there_are(command):
