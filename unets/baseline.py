@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import Downsample, GroupNorm, ResBlock, TimestepEmbedding, Upsample, zero_initialised
+from .blocks import Downsample, GroupNorm, ResBlock, TimestepEmbedding, Upsample, read_out, zero_initialised
 
 
 class Stage(nn.Module):
@@ -113,13 +113,7 @@ class BaselineUNet(nn.Module):
                 h = stage(merge(torch.cat([h, skips.pop()], dim=1)), embedding, condition)
             if level > 0:
                 h = self.ups[level - 1](h)
-        return self._read_out(F.silu(self.norm(h)))
-
-    def _read_out(self, h: Tensor) -> Tensor:
-        """The last layer in float32: a bfloat16 output, seen through sigma/alpha, would be visible in x0."""
-        with torch.autocast(h.device.type, enabled=False):
-            out = F.linear(h.permute(0, 2, 3, 1).float(), self.head.weight.float(), self.head.bias.float())
-        return out.permute(0, 3, 1, 2).contiguous()
+        return read_out(F.silu(self.norm(h)), self.head)  # a bfloat16 output, seen through sigma/alpha, would be visible in x0
 
     def _check(self, x_t: Tensor) -> None:
         if x_t.ndim != 4 or x_t.shape[1] != self.image_channels:

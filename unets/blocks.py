@@ -94,26 +94,30 @@ class ResBlock(nn.Module):
 
     Args:
         channels: of input and output, (B, channels, H, W).
-        embedding_dim: of the time embedding, (B, embedding_dim), or (1, embedding_dim) when all images share a timestep.
+        embedding_dim: of the time embedding, (B, embedding_dim), or (1, embedding_dim) when all images share a timestep; 0
+            for a block that is told no time.
         dropout: share of the numbers before the last convolution that are dropped while training.
     """
 
-    def __init__(self, channels: int, embedding_dim: int, dropout: float = 0.0) -> None:
+    def __init__(self, channels: int, embedding_dim: int = 0, dropout: float = 0.0) -> None:
         super().__init__()
         self.norm = GroupNorm(channels)
         self.dropout = Dropout(dropout)
         self.conv_in = nn.Conv2d(channels, channels, 3, padding=1)
-        self.embed = nn.Linear(embedding_dim, channels)
+        self.embed = nn.Linear(embedding_dim, channels) if embedding_dim else None
         self.conv_out = zero_initialised(nn.Conv2d(channels, channels, 3, padding=1))
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        shift = self.embed(embedding)  # (B, channels) or (1, channels)
+    def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
         h = self.norm(x)
-        if shift.shape[0] == 1:
-            bias = (self.conv_in.bias + shift[0]).to(self.conv_in.weight.dtype)
-            h = F.conv2d(h, self.conv_in.weight, bias, padding=1)
+        if self.embed is None:
+            h = self.conv_in(h)
         else:
-            h = add_per_image(self.conv_in(h), shift)
+            shift = self.embed(embedding)  # (B, channels) or (1, channels)
+            if shift.shape[0] == 1:
+                bias = (self.conv_in.bias + shift[0]).to(self.conv_in.weight.dtype)
+                h = F.conv2d(h, self.conv_in.weight, bias, padding=1)
+            else:
+                h = add_per_image(self.conv_in(h), shift)
         return x + self.conv_out(self.dropout(F.silu(h)))
 
 
@@ -249,6 +253,13 @@ class Upsample(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.interpolate(super().forward(x), scale_factor=2.0, mode="nearest")
+
+
+def read_out(x: Tensor, head: nn.Linear) -> Tensor:
+    """The last layer, for every pixel, in float32 whatever came before: (B, C, H, W) -> (B, head.out_features, H, W)."""
+    with torch.autocast(x.device.type, enabled=False):
+        out = F.linear(x.permute(0, 2, 3, 1).float(), head.weight.float(), head.bias.float())
+    return out.permute(0, 3, 1, 2).contiguous()
 
 
 def zero_initialised(layer: Layer) -> Layer:

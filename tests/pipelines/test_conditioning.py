@@ -40,7 +40,7 @@ def test_conditions_are_withheld_at_the_stated_rate(make_trainer, tmp_path):
     trainer = make_trainer(tmp_path / "run", unet="class", condition_dropout=0.3, batch_size=40)
     dropped = []
     for trainer.step in range(100):
-        dropped += [condition.dropped for *_, condition in trainer._batches()]
+        dropped += [condition.dropped for *_, condition in trainer.batches()]
     assert torch.cat(dropped).float().mean().item() == pytest.approx(0.3, abs=0.03)
 
 
