@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from diffusion_core.denoiser import Denoiser
 from diffusion_core.samplers import SAMPLERS
 from diffusion_core.schedules import make_schedule, sampling_timesteps
-from pipelines.devices import compute_dtype
+from pipelines.devices import compute_dtype, keep_freed_memory
 from unets import build_network
 
 from .ceiling import ceilings, convolutions
@@ -246,6 +246,7 @@ def main(arguments: Arguments) -> None:
     if arguments.quick:
         arguments = Arguments(arguments.networks, (1, 16), 2, 4, arguments.image_channels)
     torch.manual_seed(0)
+    keep_freed_memory()  # as loading a model and training do; the peers profit too
     print(f"{machine()}\n")
     for name in arguments.networks:
         print(report(name, arguments), flush=True)

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from diffusion_core.losses import DenoisingLoss
 from diffusion_core.schedules import make_schedule
 from pipelines.config import OptimizerConfig
-from pipelines.devices import compute_dtype
+from pipelines.devices import compute_dtype, keep_freed_memory
 from pipelines.ema import ExponentialMovingAverage
 from unets import build_network
 
@@ -156,6 +156,7 @@ def main(arguments: Arguments) -> None:
     if arguments.quick:
         arguments = Arguments(arguments.networks, 16, 2, arguments.image_channels)
     torch.manual_seed(0)
+    keep_freed_memory()  # as loading a model and training do; the peers profit too
     print(f"{machine()}\n")
     for name in arguments.networks:
         print(report(name, arguments), flush=True)
