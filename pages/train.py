@@ -122,11 +122,11 @@ with st.container(border=True):
     network = base.network if unet == base.network.unet else USUAL.network  # another network has other levels of attention
     config: RunConfig | None = None
     try:
-        config = RunConfig(
+        config = replace(
+            base,
             network=replace(network, unet=unet, channels=widths(channels), dropout=dropout),
             diffusion=replace(base.diffusion, schedule=schedule, prediction=prediction, noise_shift=shift),
             data=replace(data, augment=augment),
-            condition=base.condition,
             optimizer=replace(
                 base.optimizer,
                 steps=int(steps),

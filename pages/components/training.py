@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -68,7 +69,8 @@ def choose_data(usual: DataConfig) -> DataConfig:
         "Mirror", FLIPS, list(FLIPS.values()).index(usual.flip), key="flip", **BOUND,
         help="Mirror half of the training images left-right. Auto: what suits the dataset.",
     )  # fmt: skip
-    return DataConfig(
+    return replace(
+        usual,
         data=name,
         image_size=int(size) if size else None,
         fit=FITS[fit],
