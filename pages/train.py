@@ -73,7 +73,7 @@ with st.container(border=True):
     with data_column:
         recipe = st.selectbox(
             "Recipe", list(RECIPES), index=None, placeholder="none: your own settings", key="recipe", on_change=follow_recipe,
-            help="Fills in settings that suit one of the datasets. Change what you like; those ending in -64 want a GPU.", **BOUND,
+            help="Fills in settings that suit one of the datasets. Change what you like; -64 wants a GPU.", **BOUND,
         )  # fmt: skip
         base = read_recipe(recipe) if recipe else USUAL
         data = choose_data(base.data)
