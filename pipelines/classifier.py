@@ -24,6 +24,7 @@ from .conditioning import load_conditions
 from .config import ConditionConfig, DataConfig, NetworkConfig, OptimizerConfig, RunConfig
 from .data import load_images, resolve
 from .devices import best_device, compute_dtype, keep_freed_memory
+from .images import as_input
 from .plan import Shuffle, learning_rate, stream_seed
 from .runs import read_tensors, write_tensors
 
@@ -168,7 +169,7 @@ def main(arguments: TrainClassifier) -> int:
     for step in tqdm(range(steps), arguments.out.stem, unit="step"):
         index = shuffle.batch(step * arguments.batch_size, arguments.batch_size)
         generator = torch.Generator().manual_seed(stream_seed(arguments.seed, step))
-        x = augment(train.images[index].to(device).float() / 127.5 - 1, bool(data.flip), generator)
+        x = augment(as_input(train.images[index].to(device)), bool(data.flip), generator)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(schedule, step)
         with torch.autocast(device.type, dtype=compute_dtype(device)):
@@ -179,7 +180,7 @@ def main(arguments: TrainClassifier) -> int:
     network = network.eval().requires_grad_(False)
     image_channels, height, width = train.images.shape[1:]
     judge = LoadedClassifier(network, condition.classes, (image_channels, height, width), data.data, accuracy=math.nan)
-    right = judge.classify(test.images.float() / 127.5 - 1) == hidden.labels
+    right = judge.classify(as_input(test.images)) == hidden.labels
     accuracy = right.double().mean().item()
     made = {
         "channels": arguments.channels,

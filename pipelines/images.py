@@ -21,6 +21,11 @@ Pixels = NDArray[np.uint8]  # (..., H, W, C), C = 1 or 3
 REQUEST_KEY = "noisescope"  # the PNG text chunk that carries the request
 
 
+def as_input(images: Tensor) -> Tensor:
+    """uint8 images of any shape as networks take them: float32 in [−1, 1]."""
+    return images.float() / 127.5 - 1
+
+
 def to_uint8(x: Tensor) -> Pixels:
     """(B, C, H, W) in [−1, 1] (clipped) -> (B, H, W, C) uint8."""
     scaled = ((x.detach().float() + 1) * 127.5).round().clamp(0, 255)

@@ -22,7 +22,7 @@ from diffusion_core.schedules import sampling_timesteps
 from .data import load_images, resolve
 from .distances import Estimate, Features, Reference, bootstrap, nearest, precision_recall
 from .evaluation import NEIGHBOURS_PICTURE
-from .images import montage, png_bytes, to_uint8
+from .images import as_input, montage, png_bytes, to_uint8
 from .runs import atomic
 from .sample import SamplingRequest, sample
 
@@ -57,7 +57,7 @@ class RealImages:
 
     def as_input(self, images: ImageSet, rows: Iterable[int]) -> Tensor:
         """Some of the images as networks take them, (B, C, H, W) in [−1, 1]."""
-        return images.images[list(rows)].float() / 127.5 - 1
+        return as_input(images.images[list(rows)])
 
     @cached_property
     def reference(self) -> Reference:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .data import fit_image, open_image, to_8_bit
-from .images import Pixels
+from .images import Pixels, as_input
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -258,7 +258,7 @@ def fit_to_model(model: LoadedModel, picture: bytes) -> Tensor:
     """An image file -> (1, C, H, W) float32 in [−1, 1], see :func:`fitted`."""
     import torch
 
-    return torch.from_numpy(fitted(picture, model.config))[None].permute(0, 3, 1, 2).float() / 127.5 - 1
+    return as_input(torch.from_numpy(fitted(picture, model.config))[None].permute(0, 3, 1, 2))
 
 
 def _inverted(model: LoadedModel, request: SamplingRequest, picture: bytes, timesteps: Tensor) -> tuple[Tensor, int]:

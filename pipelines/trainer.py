@@ -21,11 +21,11 @@ from .augmentation import augmented, draw_augmentations
 from .config import RunConfig
 from .data import ImageSet
 from .finetune import add_low_rank, adopt, load_initial, plain_weights
-from .images import Pixels, montage, to_uint8
+from .images import Pixels, as_input, montage, to_uint8
 from .model import make_denoiser, make_loss, make_network
 from .plan import stream_seed
 from .runs import STATE, Run
-from .training_loop import TrainingLoop, as_input
+from .training_loop import TrainingLoop
 
 if TYPE_CHECKING:
     from .conditioning import Conditions

@@ -22,7 +22,7 @@ from .config import RunConfig
 from .data import ImageSet, load_images, resolve
 from .devices import has_fast_bfloat16, keep_freed_memory
 from .ema import ExponentialMovingAverage
-from .images import Pixels, enlarge, png_bytes
+from .images import Pixels, as_input, enlarge, png_bytes
 from .plan import Shuffle, learning_rate
 from .processes import claim
 from .runs import PROCESS, SAMPLES, STATE, Run, atomic
@@ -355,11 +355,6 @@ class TrainingLoop(ABC):
         if self.accelerator.num_processes == 1:
             return flag
         return bool(self.accelerator.reduce(torch.tensor(float(flag), device=self.device), "sum").item())
-
-
-def as_input(images: Tensor) -> Tensor:
-    """uint8 images as networks take them, float32 in [−1, 1]."""
-    return images.float() / 127.5 - 1
 
 
 def _report_skipped(skipped: list[str]) -> None:
