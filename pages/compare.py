@@ -19,7 +19,7 @@ from pages.components.generation import (
 )
 from pages.components.live_figure import live_figure
 from pages.components.requests import choose_request, offer_png
-from pages.components.runs import runs_by_name, stop_without_runs
+from pages.components.runs import models_by_name, stop_without_runs
 from pipelines.differences import noise_levels
 from pipelines.figures import column_distances
 
@@ -28,7 +28,7 @@ POLL = 0.15  # seconds between looks at a growing comparison
 st.title("Compare", anchor=False)
 st.markdown("Columns start from the **same noise** and differ in what you choose: the model, the sampler, its steps.")
 
-runs = runs_by_name(with_weights=True)
+runs = models_by_name()
 stop_without_runs(runs)
 
 with st.container(horizontal=True):

@@ -14,7 +14,7 @@ from pages.components.requests import (
     choose_when_to_guide,
     readable_config,
 )
-from pages.components.runs import runs_by_name, stop_without_runs
+from pages.components.runs import models_by_name, stop_without_runs
 from pipelines.sample import SamplingRequest
 
 st.title("Edit", anchor=False)
@@ -22,7 +22,7 @@ st.markdown(
     "Start from **a picture**, and let a model change it. What it cannot know, it makes up from what it was trained on."
 )
 
-runs = runs_by_name(with_weights=True)
+runs = models_by_name()
 stop_without_runs(runs)
 name = st.selectbox("Model", list(runs), key="model", **BOUND)
 config = readable_config(runs[name])

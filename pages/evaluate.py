@@ -6,7 +6,7 @@ from pages.components import BOUND
 from pages.components.live_figure import live_figure
 from pages.components.measuring import show_measuring
 from pages.components.pictures import show_file
-from pages.components.runs import runs_by_name, stop_without_runs
+from pages.components.runs import models_by_name, stop_without_runs
 from pipelines.evaluation import FIGURES, NEIGHBOURS_PICTURE, Evaluation, readable, samples_table
 from pipelines.evaluation_figures import (
     COSTS,
@@ -22,7 +22,7 @@ st.markdown(
     "How good, at what cost: every figure with its **95 % interval**, and with what **real images** score against real ones."
 )
 
-runs = runs_by_name(with_weights=True)
+runs = models_by_name()
 stop_without_runs(runs)
 names = st.multiselect("Runs", list(runs), list(runs), wrap=True, key="runs", **BOUND)
 evaluations = {}
@@ -42,9 +42,10 @@ if len(table):
     st.subheader("Quality against cost", anchor=False)
     with st.container(horizontal=True):
         known = [name for name in FIGURES if table[name].notna().any()]
+        costs = [name for name in COSTS if table[name].notna().any()]
         figure = st.selectbox("Figure", known, format_func=FIGURES.__getitem__, key="figure", width=380, **BOUND)
         cost = st.segmented_control(
-            "Cost", list(COSTS), default="network_calls", required=True, format_func=COSTS.__getitem__, key="cost", **BOUND
+            "Cost", costs, default="network_calls", required=True, format_func=COSTS.__getitem__, key="cost", **BOUND
         )
     live_figure(quality_against_cost(table, figure, cost), "quality", f"{FIGURES[figure]} over {COSTS[cost].lower()}")
     features = ", ".join(dict.fromkeys(table["features"]))
@@ -61,7 +62,10 @@ if losses:
     with left:
         st.subheader("Loss by timestep", anchor=False)
         live_figure(loss_bands(losses), "loss", "Error in v over the timestep, with 95 % bands")
-        st.caption("Held-out images; |x0 − x̂0|²/sigma², which is comparable whatever a network predicts. Bands: 95 %.")
+        st.caption(
+            "Held-out images; |x0 − x̂0|²/sigma², which is comparable whatever a network predicts, but not between pixels and "
+            "latents. Bands: 95 %."
+        )
 if bounds:
     with right:
         st.subheader("Likelihood", anchor=False)

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.components.runs import describe_run, newest_samples, runs_by_name, show_sample_grid
+from pages.components.runs import describe_run, models_by_name, newest_samples, show_sample_grid
 from pipelines.runs import ROOT
 
 CARDS = 3  # a row
@@ -30,7 +30,7 @@ with picture:
     )
 
 st.subheader("Models at hand", anchor=False)
-runs = runs_by_name(with_weights=True)
+runs = models_by_name()
 if not runs:
     st.info("No trained models yet: start one on the Train page.")
 for start in range(0, len(runs), CARDS):

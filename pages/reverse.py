@@ -14,7 +14,7 @@ from pages.components.requests import (
     choose_when_to_guide,
     readable_config,
 )
-from pages.components.runs import runs_by_name, stop_without_runs
+from pages.components.runs import models_by_name, stop_without_runs
 from pages.components.sources import choose_image
 from pages.components.trajectory import show_trajectory
 from pipelines.command_line import describe
@@ -30,7 +30,7 @@ WEIGHTS = tuple(float(weight) for weight in np.linspace(0, 1, 9))
 st.title("Reverse", anchor=False)
 st.markdown("The reverse process turns noise into an image, step by step. **Follow one image** on its way.")
 
-runs = runs_by_name(with_weights=True)
+runs = models_by_name()
 stop_without_runs(runs)
 
 

@@ -7,14 +7,16 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.components import BOUND
+from pages.components.runs import autoencoders
 from pages.components.training import FITS, FLIPS, choose_data, named, show_job, show_preview, show_training
 from pipelines.command_line import describe
-from pipelines.config import LogConfig, RunConfig
+from pipelines.config import LatentConfig, LogConfig, RunConfig
 from pipelines.jobs import TrainingQueue
 from pipelines.recipes import RECIPES, read_recipe
 from pipelines.train import default_name
 
-UNETS = ("baseline", "attention", "class", "text")
+AUTOENCODER = "autoencoder"
+NETWORKS = ("baseline", "attention", "class", "text", AUTOENCODER)
 PREDICTIONS = ("v", "epsilon", "x0", "flow")
 SCHEDULES = ("cosine", "linear", "sigmoid", "flow")
 FALLS = ("cosine", "constant")
@@ -47,6 +49,11 @@ def widths(text: str) -> tuple[int, ...]:
         raise ValueError(f"channels {text!r}: give whole numbers with commas between them, such as 64, 128, 128") from error
 
 
+def named_network(config: RunConfig) -> str:
+    """Which of NETWORKS a configuration trains."""
+    return AUTOENCODER if config.model == "autoencoder" else config.network.unet
+
+
 def follow_recipe() -> None:
     """Fill the widgets with what the chosen recipe says; what it leaves open becomes as usual."""
     recipe = st.session_state["recipe"]
@@ -54,7 +61,8 @@ def follow_recipe() -> None:
     network, data, diffusion, optimizer = config.network, config.data, config.diffusion, config.optimizer
     st.session_state.update(
         data=data.data, size=data.image_size, fit=named(FITS, data.fit), flip=named(FLIPS, data.flip), augment=data.augment,
-        unet=network.unet, channels=", ".join(map(str, network.channels)), dropout=network.dropout,
+        unet=named_network(config), channels=", ".join(map(str, network.channels)), dropout=network.dropout,
+        latent=config.latent.latent,
         prediction=diffusion.prediction, schedule=diffusion.schedule, shift=diffusion.noise_shift,
         steps=optimizer.steps, batch=optimizer.batch_size, lr=optimizer.lr, lr_schedule=optimizer.lr_schedule,
         warmup=optimizer.warmup_steps, precision=optimizer.precision, seed=config.seed,
@@ -81,8 +89,9 @@ with st.container(border=True):
         show_preview(data)
     network_column, steps_column, batch_column, limit_column = st.columns(4)
     unet = choose_one(
-        network_column, "Network", UNETS, base.network.unet, "unet",
-        help="Baseline: convolutions only. Attention: self-attention too. Class, text: told what to show as well.",
+        network_column, "Network", NETWORKS, named_network(base), "unet",
+        help="Baseline: convolutions only. Attention: self-attention too. Class, text: told what to show as well. "
+        "Autoencoder: makes images small and back, for others to diffuse what is small.",
     )  # fmt: skip
     steps = steps_column.number_input("Steps", 1, None, base.optimizer.steps, step=1000, key="steps", **BOUND)
     batch_size = batch_column.number_input("Batch size", 1, None, base.optimizer.batch_size, key="batch", **BOUND)
@@ -105,7 +114,7 @@ with st.container(border=True):
         decay = choose_one(decay_column, "Learning rate falls", FALLS, base.optimizer.lr_schedule, "lr_schedule")
         warmup = warmup_column.number_input("Warm-up steps", 0, None, base.optimizer.warmup_steps, key="warmup", **BOUND)
         precision = choose_one(precision_column, "Precision", PRECISIONS, base.optimizer.precision, "precision")
-        augment_column, dropout_column, shift_column, _ = st.columns(4)
+        augment_column, dropout_column, shift_column, latent_column = st.columns(4)
         augment = augment_column.number_input(
             "Augmentation", 0.0, 1.0, base.data.augment, step=0.02, key="augment", **BOUND,
             help="Probability of each of several flips, turns, scalings and shifts, of which the network is told, so that "
@@ -119,12 +128,21 @@ with st.container(border=True):
             "Noise shift", 0.1, 16.0, base.diffusion.noise_shift, step=0.5, key="shift", **BOUND,
             help="Factor of the noise at every timestep; large images bear more: side/64, say.",
         )  # fmt: skip
-    network = base.network if unet == base.network.unet else USUAL.network  # another network has other levels of attention
+        usual = base.latent.latent
+        encoders = list(dict.fromkeys([*autoencoders(), *filter(None, [usual])]))
+        latent = latent_column.selectbox(
+            "Latents of", encoders, encoders.index(usual) if usual else None, placeholder="none: diffuse pixels", key="latent",
+            help="Diffuse what this autoencoder makes of the images: large ones cost less so. Train one with the network "
+            "autoencoder.", disabled=unet == AUTOENCODER, **BOUND,
+        )  # fmt: skip
+    network = base.network if unet == named_network(base) else USUAL.network  # another network has other levels of attention
     config: RunConfig | None = None
     try:
         config = replace(
             base,
-            network=replace(network, unet=unet, channels=widths(channels), dropout=dropout),
+            network=replace(
+                network, unet="baseline" if unet == AUTOENCODER else unet, channels=widths(channels), dropout=dropout
+            ),
             diffusion=replace(base.diffusion, schedule=schedule, prediction=prediction, noise_shift=shift),
             data=replace(data, augment=augment),
             optimizer=replace(
@@ -138,6 +156,8 @@ with st.container(border=True):
             ),
             log=log_for(int(steps)),
             seed=int(seed),
+            model="autoencoder" if unet == AUTOENCODER else "diffusion",
+            latent=LatentConfig(latent if unet != AUTOENCODER else None),
         )
     except ValueError as error:
         st.error(str(error))

@@ -11,6 +11,7 @@ from pages.components.samples import show_samples
 from pipelines.figures import (
     AXES,
     QUANTITIES,
+    RECONSTRUCTION,
     loss_by_timestep,
     loss_heat_maps,
     settings_table,
@@ -26,7 +27,7 @@ EVERY_RUN = "run"
 st.title("Training curves", anchor=False)
 st.markdown("How the runs learnt: loss over training, loss by timestep, and samples on the way.")
 
-runs = runs_by_name(with_weights=False)
+runs = runs_by_name()
 stop_without_runs(runs)
 names_column, live_column = st.columns([6, 1], vertical_alignment="bottom")
 names = names_column.multiselect("Runs", list(runs), default=list(runs)[:2], key="runs", **BOUND)
@@ -45,9 +46,11 @@ if not configs:
 settings = {name: asdict(config) for name, config in configs.items()}
 differences = settings_table(settings)
 
+reconstructs = any(config.model == "autoencoder" for config in configs.values())
+offered = [quantity for quantity in QUANTITIES if reconstructs or quantity not in RECONSTRUCTION]
 with st.container(horizontal=True, gap="medium"):
     quantities = st.pills(
-        "Show", list(QUANTITIES), selection_mode="multi", default=list(QUANTITIES), format_func=QUANTITIES.__getitem__,
+        "Show", offered, selection_mode="multi", default=offered, format_func=QUANTITIES.__getitem__,
         key="quantities", width="content", wrap=True, **BOUND,
     )  # fmt: skip
     axis = st.segmented_control(
@@ -100,7 +103,7 @@ def show() -> None:
     validated = {name: table for name, table in tables.items() if len(validations_by_timestep(table))}
     st.subheader("Loss by timestep", anchor=False)
     if not validated:
-        st.info("No validation yet.")
+        st.info("Nothing measured by timestep yet. (Autoencoders know no timesteps.)" if reconstructs else "No validation yet.")
         return
     lengths = {name: configs[name].diffusion.timesteps for name in validated}
     left, right = st.columns([3, 2], gap="medium")

@@ -81,11 +81,16 @@ class LoadedClassifier:
     data: str
     accuracy: float
 
+    def takes(self, image_shape: tuple[int, ...]) -> bool:
+        """Whether it takes images of that shape: its own, or larger ones, which it makes smaller."""
+        channels, *size = self.image_shape
+        return image_shape[0] == channels and all(given >= own for given, own in zip(image_shape[1:], size, strict=True))
+
     def classify(self, images: Tensor) -> Tensor:
         """The class number of each image: (B, C, H, W) in [−1, 1] -> (B,) int64 on the CPU.
 
         Raises:
-            ValueError: images of another shape.
+            ValueError: images that are smaller than those it knows, or have other channels.
         """
         return self._over_parts(self.network, images).argmax(1)
 
@@ -93,16 +98,19 @@ class LoadedClassifier:
         """What the last layer sees: (B, C, H, W) in [−1, 1] -> (B, D) float32 on the CPU.
 
         Raises:
-            ValueError: images of another shape.
+            ValueError: images that are smaller than those it knows, or have other channels.
         """
         return self._over_parts(self.network.features, images)
 
     def _over_parts(self, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-        if tuple(images.shape[1:]) != self.image_shape:
+        if not self.takes(tuple(images.shape[1:])):
             raise ValueError(f"images of shape {tuple(images.shape[1:])}: this classifier knows {self.image_shape}")
-        device = self.network.head.weight.device
+        device, size = self.network.head.weight.device, self.image_shape[1:]
         with torch.no_grad():
-            return torch.cat([function(part.to(device).float()).cpu() for part in images.split(AT_ONCE)])
+            parts = (part.to(device).float() for part in images.split(AT_ONCE))
+            if tuple(images.shape[2:]) != size:
+                parts = (F.interpolate(part, size, mode="bilinear", antialias=True) for part in parts)
+            return torch.cat([function(part).cpu() for part in parts])
 
 
 def load_classifier(path: str | Path, device: torch.device | str | None = None) -> LoadedClassifier:

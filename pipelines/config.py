@@ -239,6 +239,35 @@ class InitConfig(_Strict):
 
 
 @dataclass(frozen=True)
+class AutoencoderConfig(_Strict):
+    """An autoencoder, for --model autoencoder; its levels are those of the network."""
+
+    latent_channels: int = 4
+    """Channels of the latents."""
+    kl_weight: float = 1e-6
+    """Weight of the latents' divergence from the standard normal distribution beside the squared error of a pixel."""
+
+    def __post_init__(self) -> None:
+        _require(self.latent_channels >= 1, f"latent_channels={self.latent_channels}: choose a whole number of 1 or more")
+        _require(0 <= self.kl_weight < math.inf, f"kl_weight={self.kl_weight}: choose a finite number of 0 or more")
+
+
+@dataclass(frozen=True)
+class LatentConfig(_Strict):
+    """The latents that are diffused in place of pixels."""
+
+    latent: str | None = None
+    """Diffuse the latents of this autoencoder (a run folder, or the name of a run at hand), or of the model of latents there.
+    Its weights become part of the run."""
+    latent_shape: Annotated[tuple[int, int, int] | None, Suppress] = None
+    """(C, H, W) of the latents, recorded when training starts."""
+    latent_network: Annotated[NetworkConfig | None, Suppress] = None
+    """What the autoencoder is made of, recorded when training starts."""
+    latent_fingerprint: Annotated[str, Suppress] = ""
+    """Of the run that its weights came from, recorded when training starts."""
+
+
+@dataclass(frozen=True)
 class RunConfig(_Strict):
     """Everything that determines a run, and the library versions that made it."""
 
@@ -255,9 +284,34 @@ class RunConfig(_Strict):
     """(C, H, W) of the images, read from the data when training starts."""
     versions: Annotated[dict[str, str], Suppress] = field(default_factory=dict)
     """Library versions, recorded when training starts."""
+    model: Literal["diffusion", "autoencoder"] = "diffusion"
+    """What is trained: a diffusion model, or an autoencoder, whose latents another run can diffuse (--latent)."""
+    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    latent: LatentConfig = field(default_factory=LatentConfig)
 
     def __post_init__(self) -> None:
         _require(self.seed >= 0, f"seed={self.seed}: choose a whole number of 0 or more")
+        own = {"--latent": self.latent.latent, "--init-from": self.init.init_from, "--augment": self.data.augment}
+        for flag, given in own.items():
+            _require(not given or self.model == "diffusion", f"{flag} is for diffusion models, not for an autoencoder")
+        _require(
+            not (self.latent.latent and self.data.augment),
+            "--augment changes pixels, and with --latent the images are encoded once, before training: leave one of them out",
+        )
+
+    @property
+    def state_shape(self) -> tuple[int, int, int] | None:
+        """(C, H, W) of what is noised and denoised: latents where there are any, else images."""
+        return self.latent.latent_shape or self.image_shape
+
+    @property
+    def kind(self) -> str:
+        """What is trained, in words."""
+        if self.model == "autoencoder":
+            return "Autoencoder"
+        network = f"{self.network.unet.capitalize()} U-Net"
+        shape = self.latent.latent_shape
+        return network if shape is None else f"{network} of {'×'.join(map(str, shape))} latents"
 
 
 _ADAPTER = TypeAdapter(RunConfig)

@@ -55,7 +55,8 @@ class Evaluate:
     held_out_images: int = 1000
     """Images for the loss by timestep and for the floor."""
     likelihood_images: int = 32
-    """Held-out images whose likelihood is bounded; 0 leaves it out."""
+    """Held-out images whose likelihood is bounded; 0 leaves it out, and so do models of latents, whose bound says nothing of
+    pixels."""
     likelihood_steps: int | None = None
     """Steps of the chain whose bound it is; all of the schedule by default."""
     batch_size: int = 50
@@ -98,7 +99,7 @@ def measurements(
     seed, held_out = arguments.seed, len(real.held_out)
     asked: dict[str, Any] = {"images": held_out, "seed": seed}
     yield "loss", "loss", asked, partial(loss_by_timestep, model, real, seed, arguments.batch_size)
-    if arguments.likelihood_images:
+    if arguments.likelihood_images and model.autoencoder is None:  # the bound is one of pixels
         count = min(arguments.likelihood_images, held_out)
         steps = arguments.likelihood_steps or model.schedule.num_timesteps
         asked = {"images": count, "steps": steps, "seed": seed}

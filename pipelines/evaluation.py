@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -85,8 +86,8 @@ class Evaluation:
 def samples_table(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
     """What samples were found to be, a row a request; each figure with its interval and its real-against-real floor.
 
-    Columns: run, sampler, steps, guidance, network_calls, seconds (an image), images, seed, features; for each figure F of
-    FIGURES F, F_low, F_high and F_floor (NaN where it does not apply).
+    Columns: run, sampler, steps, guidance, network_calls, seconds (an image), memory (MiB for one image, NaN where it was not
+    measured), images, seed, features; for each figure F of FIGURES F, F_low, F_high and F_floor (NaN where it does not apply).
     """
     rows = []
     for evaluation in evaluations:
@@ -96,6 +97,7 @@ def samples_table(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
             row |= {name: request[name] for name in ("sampler", "steps", "guidance", "seed")}
             row |= {"images": request["num_images"], "features": result.asked["features"]}
             row |= {name: found[name] for name in ("network_calls", "seconds")}
+            row["memory"] = found.get("memory", math.nan) / 2**20
             for name in FIGURES:
                 estimate = found["figures"].get(name, {})
                 row |= {name: estimate.get("value"), f"{name}_low": estimate.get("low"), f"{name}_high": estimate.get("high")}
@@ -121,6 +123,8 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         "Network calls": table["network_calls"],
         "Seconds": table["seconds"].map("{:.3g}".format),
     }
+    if table["memory"].notna().any():
+        columns["Memory (MiB)"] = ["" if pd.isna(memory) else f"{memory:.0f}" for memory in table["memory"]]
     for name, title in FIGURES.items():
         if table[name].notna().any():
             half = table[f"{name}_high"] - table[name]

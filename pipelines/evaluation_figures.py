@@ -16,7 +16,7 @@ from .figures import DASHES, color, styled
 
 SMALLER_IS_BETTER = ("frechet_distance", "kernel_distance", "closer_than_held_out")
 APART = 1.015  # times further right is each next series, so that its intervals are seen
-COSTS = {"network_calls": "Network calls an image", "seconds": "Seconds an image"}
+COSTS = {"network_calls": "Network calls an image", "seconds": "Seconds an image", "memory": "Memory for an image in MiB"}
 TERMS = {"prior": "Prior", "steps": "Denoising steps", "decoder": "To 256 levels"}
 
 
@@ -29,7 +29,7 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str) -> go.Figu
         cost: a key of COSTS.
     """
     drawn = go.Figure()
-    shown = table.dropna(subset=[figure])
+    shown = table.dropna(subset=[figure, cost])
     runs = list(dict.fromkeys(shown["run"]))
     samplers = list(dict.fromkeys(shown["sampler"]))
     series = list(shown.groupby(["run", "sampler", "guidance"], sort=False))

@@ -22,11 +22,14 @@ AXES = {"step": "Training step", "images_seen": "Images seen", "seconds": "Train
 QUANTITIES = {
     "loss": "Training loss",
     "val_loss": "Validation loss",
+    "psnr": "PSNR in dB",
+    "ssim": "SSIM",
     "grad_norm": "Gradient norm",
     "lr": "Learning rate",
 }
+RECONSTRUCTION = ("psnr", "ssim")  # of held-out images, by an autoencoder
 NOISY = ("loss", "grad_norm")  # what differs from batch to batch; the others are drawn as they are
-LINEAR = ("lr",)  # on a linear scale even where the others are logarithmic: it ends at 0
+LINEAR = ("lr", *RECONSTRUCTION)  # on a linear scale even where the others are logarithmic: it ends at 0
 
 
 def color(index: int) -> str:

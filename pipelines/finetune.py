@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from unets.blocks import CrossAttention, FeedForward, SelfAttention
 
-from .config import DiffusionConfig, NetworkConfig, RunConfig
+from .config import DiffusionConfig, LatentConfig, NetworkConfig, RunConfig
+from .latents import parted
 from .runs import find_run, read_tensors
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ def adopt(config: RunConfig) -> RunConfig:
     theirs = source.config
     usual = RunConfig()
     taken = [("network", field.name) for field in fields(NetworkConfig) if field.name != "dropout"]
-    taken += [("diffusion", field.name) for field in fields(DiffusionConfig)] + [("condition", "encoder")]
+    taken += [("diffusion", field.name) for field in fields(DiffusionConfig)]
+    taken += [("condition", "encoder"), ("latent", "latent")]
     for section, name in taken:
         own, default, other = (getattr(getattr(part, section), name) for part in (config, usual, theirs))
         if own not in (default, other):
@@ -44,7 +46,8 @@ def adopt(config: RunConfig) -> RunConfig:
     condition = replace(config.condition, encoder=theirs.condition.encoder)
     init = replace(config.init, init_fingerprint=source.fingerprint)
     network = replace(theirs.network, dropout=config.network.dropout)
-    return replace(config, network=network, diffusion=theirs.diffusion, condition=condition, init=init)
+    latent = config.latent if theirs.latent.latent is None else LatentConfig(config.init.init_from)
+    return replace(config, network=network, diffusion=theirs.diffusion, condition=condition, init=init, latent=latent)
 
 
 def load_initial(network: nn.Module, config: RunConfig) -> None:
@@ -56,11 +59,10 @@ def load_initial(network: nn.Module, config: RunConfig) -> None:
         ValueError: the images have other channels, the captions are read by another encoder, or the run has changed since.
     """
     assert config.init.init_from is not None
-    assert config.image_shape is not None
     source = find_run(config.init.init_from)
     theirs = source.config
     _refuse_misfits(config, source)
-    weights, _ = read_tensors(source.model_path)
+    weights, _ = parted(read_tensors(source.model_path)[0])
     own = network.state_dict()
     if AUGMENT in own:
         weights.setdefault(AUGMENT, own[AUGMENT])  # it starts at zero
@@ -75,13 +77,14 @@ def load_initial(network: nn.Module, config: RunConfig) -> None:
 
 def _refuse_misfits(config: RunConfig, source: Run) -> None:
     theirs = source.config
-    assert config.image_shape is not None
+    assert config.state_shape is not None
     if source.fingerprint != config.init.init_fingerprint:
         raise ValueError(f"the weights of {source.name} have changed since this run was begun: start a new one")
-    if theirs.image_shape is None or theirs.image_shape[0] != config.image_shape[0]:
+    if theirs.state_shape is None or theirs.state_shape[0] != config.state_shape[0]:
+        what = "images" if config.latent.latent is None else "latents"
         raise ValueError(
-            f"{source.name} makes images with {theirs.image_shape[0] if theirs.image_shape else 0} channels, and "
-            f"{config.data.data} has images with {config.image_shape[0]}: choose data like its own"
+            f"{source.name} takes {theirs.state_shape[0] if theirs.state_shape else 0} channels, and the {what} of "
+            f"{config.data.data} have {config.state_shape[0]}: choose data like its own"
         )
     if config.network.unet == "text":
         own, other = config.condition, theirs.condition

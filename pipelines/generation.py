@@ -52,7 +52,9 @@ class Frame:
     log_snr: float
     """log(alpha²/sigma²) of ``x``: −inf for pure noise, inf for the sample."""
     x: Pixels
+    """The state; of a model of latents their channels as grey pictures, until the sample, which is an image."""
     x0: Pixels
+    """The estimate of the image."""
     nfe: int
     seconds: float
     """Time spent on this generation so far, the waiting for others left out."""
@@ -75,6 +77,8 @@ class Generation:
     origin: Origin = FROM_NOISE
     num_steps: int = 0
     """Steps that are taken: those of the request, or fewer from a picture, which is known once it is computed."""
+    of_latents: bool = False
+    """Whether its states are latents, shown as grey pictures of their channels."""
 
     @property
     def kept_steps(self) -> list[int]:
@@ -232,10 +236,13 @@ class GenerationQueue:
 
 
 def _new_generation(run: Run, request: SamplingRequest, origin: Origin = FROM_NOISE) -> Generation:
-    shape = run.config.image_shape
-    if shape is None:
+    config = run.config
+    if config.image_shape is None:
         raise ValueError(f"run {run.name!r} has not started training: its images have no size yet")
-    return Generation(run, request, run.fingerprint, shape, origin=origin, num_steps=request.steps)
+    of_latents = config.latent.latent_shape is not None
+    return Generation(
+        run, request, run.fingerprint, config.image_shape, origin=origin, num_steps=request.steps, of_latents=of_latents
+    )
 
 
 def _key(column: Generation) -> tuple[str, SamplingRequest, Origin]:
@@ -299,15 +306,18 @@ def _advance(column: Generation, model: LoadedModel, at_once: int, comparison: C
     kept = set(column.kept_steps) - {frame.index for frame in column.frames}
     memory = TensorMemory()
     for index in range(last + 1):
-        # All steps take the same memory. It is counted in the last one, because counting takes a while to get ready.
-        with DEVICE, memory if index == last - 1 else nullcontext():
+        # All steps take the same memory. It is counted in the last one, because counting takes a while to get ready, and where
+        # the sample is made into an image.
+        with DEVICE, memory if index >= last - 1 else nullcontext():
             before = time.perf_counter()
             with _interruptible(model.denoiser.network, comparison):
                 parts = [next(stream) for stream in streams]
+            done = time.perf_counter()
             frame = _frame(parts, model, last) if index in kept else None
-            seconds += time.perf_counter() - before
+            # To make the sample into an image is part of the work; to do it with what leads there is for whoever watches.
+            seconds += (time.perf_counter() if index == last else done) - before
         if index == last:
-            column.peak_memory = weight_bytes(model.denoiser) + memory.peak
+            column.peak_memory = sum(map(weight_bytes, model.modules)) + memory.peak
         if frame is not None:
             column.frames.append(replace(frame, seconds=seconds))
         yield
@@ -316,7 +326,8 @@ def _advance(column: Generation, model: LoadedModel, at_once: int, comparison: C
 def _frame(parts: list[Step], model: LoadedModel, last: int) -> Frame:
     """The parts of one step as pixels; its seconds are left at 0."""
     first = parts[0]
-    x, x0 = (np.concatenate([to_uint8(getattr(part, name)) for part in parts]) for name in ("x", "x0"))
+    x0 = np.concatenate([to_uint8(model.decode(part.x0)) for part in parts])
+    x = x0 if first.index == last else np.concatenate([model.pictures(part.x) for part in parts])
     alpha, sigma = model.schedule.at(first.timestep)
     log_snr = math.inf if first.index == last else 2 * (alpha / sigma).log().item()
     return Frame(first.index, first.timestep, log_snr, x, x0, first.nfe, 0.0)

@@ -36,7 +36,7 @@ def influence(
 
     Args:
         condition: of the B images.
-        x_t: (B, C, H, W), the state at timestep ``t``.
+        x_t: (B, *model.state_shape), the state at timestep ``t``.
         words: of the prompt that the images share.
 
     Returns:
@@ -47,14 +47,15 @@ def influence(
     batch = len(x_t)
     with attention_maps(model.denoiser.network) as maps, torch.no_grad():
         estimates = model.denoiser(torch.cat([x_t, x_t]), t, condition.beside(condition.null()))
-    given, withheld = (to_uint8(part) for part in estimates.chunk(2))
-    attention = [_by_word(layer[:batch], words, x_t.shape[-2:]) for layer in maps] if words else []
-    mean = torch.stack(attention).mean(0) if attention else torch.zeros(batch, 0, *x_t.shape[-2:])
+    given, withheld = (to_uint8(model.decode(part)) for part in estimates.chunk(2))
+    size = model.image_shape[1:]
+    attention = [_by_word(layer[:batch], words, size) for layer in maps] if words else []
+    mean = torch.stack(attention).mean(0) if attention else torch.zeros(batch, 0, *size)
     return difference_map(given, withheld), mean.cpu().numpy().astype(np.float16)
 
 
-def _by_word(layer: Tensor, words: Sequence[Word], size: torch.Size) -> Tensor:
+def _by_word(layer: Tensor, words: Sequence[Word], size: tuple[int, int]) -> Tensor:
     """(B, h, w, 1 + tokens) of one layer -> (B, words, H, W): the tokens of a word together, without the null word."""
     tokens = layer[..., 1:].permute(0, 3, 1, 2)
     shares = torch.stack([tokens[:, list(word.tokens)].sum(1) for word in words], dim=1)
-    return F.interpolate(shares, size=tuple(size), mode="bilinear")
+    return F.interpolate(shares, size=size, mode="bilinear")

@@ -70,17 +70,21 @@ def judge_for(model: LoadedModel, features: Path | None = None) -> Judge:
             f"{INCEPTION}, with --features"
         )
     path, classifier = found
-    return Judge(f"{path.stem} classifier", classifier.features, classifier if knows(classifier, model) else None)
+    name = f"{path.stem} classifier"
+    if classifier.image_shape != model.image_shape:
+        name += f", images made {'×'.join(map(str, classifier.image_shape[1:]))}"
+    return Judge(name, classifier.features, classifier if knows(classifier, model) else None)
 
 
 def shipped_classifier(data: str, image_shape: tuple[int, int, int]) -> tuple[Path, LoadedClassifier] | None:
-    """The shipped classifier of a dataset's images of that shape, and its file."""
+    """The shipped classifier of a dataset that sees most of images of that shape, and its file; None where none can."""
     from .classifier import load_classifier
 
     found = ((path, load_classifier(path)) for path in sorted(CLASSIFIERS.glob("*.safetensors")))
-    return next(((path, one) for path, one in found if (one.data, one.image_shape) == (data, image_shape)), None)
+    able = [(path, one) for path, one in found if one.data == data and one.takes(image_shape)]
+    return max(able, key=lambda pair: pair[1].image_shape, default=None)
 
 
 def knows(classifier: LoadedClassifier, model: LoadedModel) -> bool:
-    """Whether a classifier was trained on a model's data, in the same size."""
-    return classifier.image_shape == model.image_shape and classifier.data == Path(model.config.data.data).name
+    """Whether a classifier was trained on a model's data, and takes images of its size."""
+    return classifier.takes(model.image_shape) and classifier.data == Path(model.config.data.data).name

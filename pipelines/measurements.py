@@ -23,6 +23,7 @@ from .data import load_images, resolve
 from .distances import Estimate, Features, Reference, bootstrap, nearest, precision_recall
 from .evaluation import NEIGHBOURS_PICTURE
 from .images import as_input, montage, png_bytes, to_uint8
+from .memory import TensorMemory, weight_bytes
 from .runs import atomic
 from .sample import SamplingRequest, sample
 
@@ -87,8 +88,8 @@ def loss_by_timestep(model: LoadedModel, real: RealImages, seed: int, batch_size
     errors = []
     for part in torch.arange(count).split(batch_size):
         images = part % len(real.held_out)
-        x0 = real.as_input(real.held_out, images.tolist()).to(model.device)
-        noise = SeededNoise(seed, model.image_shape, part.tolist()).initial(model.device)
+        x0 = model.encode(real.as_input(real.held_out, images.tolist()))
+        noise = SeededNoise(seed, model.state_shape, part.tolist()).initial(model.device)
         when = torch.from_numpy(t[part.numpy()])
         condition = None if real.conditions is None else real.conditions.of(images).to(model.device)
         with torch.no_grad():
@@ -127,15 +128,19 @@ def likelihood(model: LoadedModel, real: RealImages, count: int, steps: int, see
 
 
 def measure_samples(model: LoadedModel, real: RealImages, request: SamplingRequest, batch_size: int) -> dict[str, Any]:
-    """Make the samples, and measure them beside as many held-out images."""
+    """Make the samples, and measure them beside as many held-out images; the memory is that of one image alone."""
     images, seconds, calls = [], 0.0, 0
     chunks = torch.arange(request.num_images).split(batch_size)
     for numbers in tqdm(chunks, desc=f"{model.name}, {request.steps} steps of {request.sampler}", unit="batch", leave=False):
         before = time.perf_counter()
         *_, last = sample(model, request, numbers.tolist())
-        images.append(last.x.cpu())
+        images.append(model.decode(last.x).cpu())
         seconds, calls = seconds + time.perf_counter() - before, last.nfe
     samples = torch.cat(images)
+    memory = TensorMemory()
+    with memory:
+        *_, alone = sample(model, replace(request, num_images=1), [0])
+        model.decode(alone.x)
     features, classifier = real.judge.features(samples), real.judge.classifier
     right = None
     if classifier and (request.prompt or (request.label and model.config.condition.classes == classifier.classes)):
@@ -147,6 +152,7 @@ def measure_samples(model: LoadedModel, real: RealImages, request: SamplingReque
     return {
         "network_calls": calls,
         "seconds": seconds / request.num_images,
+        "memory": sum(map(weight_bytes, model.modules)) + memory.peak,
         "figures": figures(features, real, newness, right),
         "floor": figures(floor, real, newness, None) | {"images": len(floor)},
     }

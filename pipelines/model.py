@@ -12,19 +12,21 @@ from diffusion_core.denoiser import Denoiser
 from diffusion_core.losses import DenoisingLoss
 from diffusion_core.schedules import NoiseSchedule, make_schedule
 from unets import build_network
+from unets.autoencoder import LatentSpace
 from unets.baseline import BaselineUNet
 
 from .augmentation import AUGMENT_DIM
 from .config import DiffusionConfig, RunConfig
 from .devices import best_device, compute_dtype, keep_freed_memory
+from .images import Pixels, to_uint8
 from .runs import Run, find_run, read_tensors
 
 
 def make_network(config: RunConfig, seed: int | None) -> BaselineUNet:
     """The run's network with initial weights from ``seed``, or without weights if that is None."""
-    if config.image_shape is None:
+    if config.state_shape is None:
         raise ValueError("this configuration names no image_shape: it is written when training starts")
-    options = config.network.options(config.image_shape[0])
+    options = config.network.options(config.state_shape[0])
     if config.data.augment:
         options["augment_dim"] = AUGMENT_DIM
     if config.network.unet == "class":
@@ -54,9 +56,10 @@ def make_loss(config: DiffusionConfig) -> DenoisingLoss:
     return DenoisingLoss(schedule, config.prediction, config.loss, config.weighting, config.min_snr_gamma)
 
 
-def make_denoiser(network: torch.nn.Module, config: DiffusionConfig) -> Denoiser:
-    """The x0 estimator that the network stands for."""
-    return Denoiser(network, make_diffusion_schedule(config), config.prediction)
+def make_denoiser(network: torch.nn.Module, config: RunConfig) -> Denoiser:
+    """The x0 estimator that the network stands for; pixels are kept within their range, and latents have none."""
+    bounds = (-1.0, 1.0) if config.latent.latent_shape is None else None
+    return Denoiser(network, make_diffusion_schedule(config.diffusion), config.diffusion.prediction, bounds)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,12 +71,14 @@ class LoadedModel:
         config: what it is made of.
         denoiser: the x0 estimator, on its device, in evaluation mode, without gradients.
         fingerprint: of the weights.
+        autoencoder: of a model of latents; None where pixels are diffused.
     """
 
     run: Run
     config: RunConfig
     denoiser: Denoiser
     fingerprint: str
+    autoencoder: LatentSpace | None = None
 
     @property
     def name(self) -> str:
@@ -92,14 +97,54 @@ class LoadedModel:
         return self.config.image_shape
 
     @property
+    def state_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of what it noises and denoises: latents, or the images themselves."""
+        assert self.config.state_shape is not None
+        return self.config.state_shape
+
+    def encode(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) images in [−1, 1] -> what is noised, on the model's device: their latents, or the images themselves."""
+        if self.autoencoder is None:
+            return x.to(self.device)
+        from .latents import encode
+
+        return encode(self.autoencoder, x)
+
+    def decode(self, x0: Tensor) -> Tensor:
+        """A clean state, or an estimate of one -> the images that it stands for, (B, C, H, W) in [−1, 1]."""
+        if self.autoencoder is None:
+            return x0
+        from .latents import decode
+
+        return decode(self.autoencoder, x0)
+
+    def pictures(self, state: Tensor, white: float | None = None) -> Pixels:
+        """A state, noisy or not, for people, (B, H, W, C) uint8: latents as grey pictures of their channels.
+
+        Args:
+            white: the number that is shown as white, and its negative as black; 1 for pixels by default, three standard
+                deviations for latents.
+        """
+        from .latents import LATENT_RANGE, latent_pictures
+
+        if self.autoencoder is None:
+            return to_uint8(state / (white or 1.0))
+        return latent_pictures(state / (white or LATENT_RANGE), self.image_shape)
+
+    @property
     def device(self) -> torch.device:
         """Where it computes."""
         return next(self.denoiser.parameters()).device
 
     @property
     def num_parameters(self) -> int:
-        """Number of weights."""
-        return sum(parameter.numel() for parameter in self.denoiser.parameters())
+        """Number of weights, an autoencoder's included."""
+        return sum(parameter.numel() for module in self.modules for parameter in module.parameters())
+
+    @property
+    def modules(self) -> list[torch.nn.Module]:
+        """All that holds weights."""
+        return [self.denoiser] if self.autoencoder is None else [self.denoiser, self.autoencoder]
 
 
 def load_model(
@@ -114,22 +159,35 @@ def load_model(
             layer and everything after it are float32 whatever is chosen.
 
     Raises:
-        ValueError: no such run, or weights that are truncated, in another format, not finite, or of another network.
+        ValueError: no such run, an autoencoder's, or weights that are truncated, in another format, not finite, or of another
+            network.
     """
+    from .latents import autoencoder_of, parted, ready
+
     keep_freed_memory()
     run = path if isinstance(path, Run) else find_run(path)
     device = torch.device(device) if device is not None else best_device()
     config = run.config
+    if config.model == "autoencoder":
+        raise ValueError(
+            f"{run.name} is an autoencoder, and makes no images by itself: train a model of its latents with "
+            f"`python -m pipelines.train --latent {run.path}`"
+        )
     fingerprint = run.fingerprint
-    weights, _ = read_tensors(run.model_path)
+    weights, others = parted(read_tensors(run.model_path)[0])
+    autoencoder = autoencoder_of(config)
+    if autoencoder is not None:
+        refuse_misfits(run.model_path, autoencoder, others)
+        autoencoder.load_state_dict(others, assign=True)
+        ready(autoencoder, device, dtype)
     network = empty_network(config)
     refuse_misfits(run.model_path, network, weights)
     network.load_state_dict(weights, assign=True)
     # The last layer of diffusers' networks has no precision of its own, and a rounded output would be visible in x0.
     fastest = torch.float32 if config.network.unet == "diffusers" else compute_dtype(device)
     network.to(device=device, dtype=dtype or fastest, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    denoiser = make_denoiser(network, config.diffusion).eval().requires_grad_(False)
-    return LoadedModel(run, config, denoiser, fingerprint)
+    denoiser = make_denoiser(network, config).eval().requires_grad_(False)
+    return LoadedModel(run, config, denoiser, fingerprint, autoencoder)
 
 
 def refuse_misfits(path: Path, network: torch.nn.Module, weights: dict[str, Tensor]) -> None:

@@ -22,7 +22,10 @@ from .config import RunConfig
 from .runs import METRICS, Run, atomic, read_tensors, write_text
 
 # Settings that nobody gives: they are read from the data, or from the machine.
-RECORDED = ("image_shape", "versions", "classes", "text_dim", "encoder_digest", "examples", "init_fingerprint")
+RECORDED = (
+    *("image_shape", "versions", "classes", "text_dim", "encoder_digest", "examples", "init_fingerprint"),
+    *("latent_shape", "latent_network", "latent_fingerprint"),
+)
 KEPT_GRIDS = 8  # sample grids, evenly spread over training
 
 
@@ -55,10 +58,29 @@ def _flags(config: Any, default: Any) -> Iterator[str]:
             yield f"--{field.name.replace('_', '-')} {' '.join(shlex.quote(str(item)) for item in values)}"
 
 
+def _use(config: RunConfig, name: str) -> str:
+    """The command that uses a published model."""
+    if config.model == "autoencoder":
+        return f"python -m pipelines.train --data {shlex.quote(config.data.data)} --latent checkpoints/{name}"
+    return f"python -m pipelines.sample checkpoints/{name} {_asked(config)}--num-images 60 --out samples"
+
+
 def _asked(config: RunConfig) -> str:
     """What to show, for the example of a conditional model."""
     asked = {"class": "--label all", "text": f"--prompt {shlex.quote((*config.condition.examples, 'something')[0])}"}
     return f"{asked[config.network.unet]} --guidance 2 " if config.network.conditional else ""
+
+
+def _objective(config: RunConfig) -> str:
+    """What the weights were found by."""
+    if config.model == "autoencoder":
+        channels, weight = config.autoencoder.latent_channels, config.autoencoder.kl_weight
+        return f"{channels} latent channels, squared error of a pixel and {weight:g} times the divergence"
+    diffusion = config.diffusion
+    return (
+        f"{diffusion.prediction}-prediction, {diffusion.schedule} schedule of {diffusion.timesteps} timesteps, "
+        f"{diffusion.loss} loss with {diffusion.weighting} weights"
+    )
 
 
 def model_card(run: Run, parameters: int) -> str:
@@ -72,7 +94,7 @@ def model_card(run: Run, parameters: int) -> str:
     lines = [
         f"# {run.name}",
         "",
-        f"{config.network.unet.capitalize()} U-Net with {parameters / 1e6:.2f} M parameters for {height}×{width} images with "
+        f"{config.kind} with {parameters / 1e6:.2f} M parameters for {height}×{width} images with "
         f"{channels} channel{'s' if channels > 1 else ''}, trained on `{config.data.data}`.",
         "",
         f"![Samples after {int(last['step'])} steps](samples/{list(run.samples().values())[-1].name})",
@@ -80,7 +102,7 @@ def model_card(run: Run, parameters: int) -> str:
         "## Use",
         "",
         "```",
-        f"python -m pipelines.sample checkpoints/{run.name} {_asked(config)}--num-images 60 --out samples",
+        _use(config, run.name),
         "```",
         "",
         "## Training",
@@ -91,13 +113,15 @@ def model_card(run: Run, parameters: int) -> str:
         "",
         f"- {int(last['step']):,} steps of {config.optimizer.batch_size} images, {int(last['images_seen']):,} images seen, "
         f"{last['seconds'] / 60:.0f} minutes",
-        f"- {config.diffusion.prediction}-prediction, {config.diffusion.schedule} schedule of {config.diffusion.timesteps} "
-        f"timesteps, {config.diffusion.loss} loss with {config.diffusion.weighting} weights",
+        f"- {_objective(config)}",
         f"- training loss {last['loss']:.4f} at the end",
     ]
     if len(validated):
         held_out = f"EMA weights, {config.data.held_out_images} held-out images"
-        lines.append(f"- validation loss {validated['val_loss'].iloc[-1]:.4f} ({held_out})")
+        newest = validated.iloc[-1]
+        lines.append(f"- validation loss {newest['val_loss']:.4f} ({held_out})")
+        if "psnr" in newest:
+            lines.append(f"- these come back with a PSNR of {newest['psnr']:.1f} dB and an SSIM of {newest['ssim']:.3f}")
     lines.append("- " + ", ".join(f"{name} {number}" for name, number in config.versions.items()))
     return "\n".join(lines) + "\n"
 

@@ -87,8 +87,8 @@ def sample(
         origin: where to start; :mod:`pipelines.starts` has other ways than from noise.
 
     Yields:
-        Steps with x and x0 of shape (len(images), C, H, W), float32 on the model's device; in the last one both are the
-        sample, in [−1, 1].
+        Steps with x and x0 of shape (len(images), *model.state_shape), float32 on the model's device; in the last one both are
+        the sample. Of a model of pixels it lies in [−1, 1]; of a model of latents ``model.decode`` makes the image.
 
     Raises:
         ValueError: before the first step, for an unknown sampler or spacing, or numbers out of range.
@@ -202,10 +202,13 @@ def main(arguments: Sample) -> int:
             numbers = range(start, min(start + arguments.batch_size, request.num_images))
             shown = max(0, min(SHOWN_IMAGES, numbers.stop) - start)
             for step in sample(model, request, numbers, origin):
-                if shown:
-                    frames.setdefault(step.index, []).append((step.timestep, to_uint8(step.x[:shown])))
+                if shown and step.index < steps:
+                    frames.setdefault(step.index, []).append((step.timestep, model.pictures(step.x[:shown])))
                 progress.update(step.index < steps)
-            for number, image in zip(numbers, to_uint8(step.x), strict=True):
+            made = to_uint8(model.decode(step.x))
+            if shown:
+                frames.setdefault(steps, []).append((step.timestep, made[:shown]))
+            for number, image in zip(numbers, made, strict=True):
                 path = arguments.out / "images" / f"{number:05d}.png"
                 _write(path, png_bytes(image, metadata | {"image": number}))
     if state.num_processes > 1:

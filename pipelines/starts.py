@@ -35,7 +35,7 @@ class Known:
     """The part of an image that stays.
 
     Attributes:
-        image: (1, C, H, W) in [−1, 1].
+        image: (1, C, H, W), pixels in [−1, 1] or latents, as the model has them.
         mask: (1, 1, H, W), 1 where the image stays and 0 elsewhere.
         resamplings: how often each step is taken until both parts agree (RePaint); with 1 the request's sampler makes the rest.
     """
@@ -93,7 +93,7 @@ class Origin:
         """
         from diffusion_core.noise import SeededNoise
 
-        noise = SeededNoise(request.seed, model.image_shape, images)
+        noise = SeededNoise(request.seed, model.state_shape, images)
         return Start(noise.initial(model.device), self.timesteps(model, request), noise)
 
     @property
@@ -132,7 +132,7 @@ class BetweenSeeds(Origin):
         from diffusion_core.noise import InterpolatedNoise, SeededNoise
 
         drawn = [self.image] * len(images)
-        first, second = (SeededNoise(seed, model.image_shape, drawn) for seed in (request.seed, self.other_seed))
+        first, second = (SeededNoise(seed, model.state_shape, drawn) for seed in (request.seed, self.other_seed))
         noise = InterpolatedNoise(first, second, [self.weights[number] for number in images])
         return replace(super().start(model, request, drawn), x=noise.initial(model.device), noise=noise)
 
@@ -171,17 +171,20 @@ class FromPicture(Origin):
         return self.strength
 
     def start(self, model: LoadedModel, request: SamplingRequest, images: Sequence[int]) -> Start:
+        import torch.nn.functional as F
+
         from diffusion_core.process import add_noise
 
         start = super().start(model, request, images)
-        x0 = fit_to_model(model, self.picture).to(model.device)
+        x0 = model.encode(fit_to_model(model, self.picture))
         start = replace(start, x=add_noise(model.schedule, x0, start.x, start.timesteps[0]))
         if self.mask is None:
             return start
-        stays = (fit_to_model(model, self.mask).mean(1, keepdim=True) < 0).float()  # a pixel is one or the other
-        if bool(stays.all()):
+        anew = (fit_to_model(model, self.mask).mean(1, keepdim=True) >= 0).float()  # a pixel is one or the other
+        if not bool(anew.any()):
             raise ValueError("the mask is all black: nothing to make; make white what is to be made anew")
-        return replace(start, known=Known(x0, stays.to(model.device), self.resamplings))
+        anew = F.adaptive_max_pool2d(anew, model.state_shape[1:])  # a latent is made anew where any of its pixels is
+        return replace(start, known=Known(x0, 1 - anew.to(model.device), self.resamplings))
 
 
 @dataclass(frozen=True)
@@ -276,7 +279,7 @@ def _invert(model: LoadedModel, request: SamplingRequest, picture: bytes, timest
     from .sample import conditioned
 
     denoise, condition = conditioned(model, request, [0])
-    x0 = fit_to_model(model, picture).to(model.device)
+    x0 = model.encode(fit_to_model(model, picture))
     *_, step = invert(denoise, x0, torch.tensor(timesteps, dtype=torch.float64), model.schedule, condition)
     return step.x, step.nfe
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import os
 import re
 import warnings
 from abc import ABC, abstractmethod
@@ -20,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .runs import read_tensors, write_tensors
+from .tensor_cache import kept
 
 if TYPE_CHECKING:
     import torch
@@ -309,46 +308,19 @@ class SentenceTransformerEncoder(_PretrainedEncoder):
 def encode_cached(encoder: TextEncoder, texts: list[str], folder: str | Path | None = None) -> EncodedText:
     """Encode the captions of a dataset, or read back what an earlier call with the same encoder and captions wrote.
 
-    Each different text is encoded once. A damaged file is made anew; a folder that cannot be written costs a warning.
+    Each different text is encoded once.
     The result has a row for every text, so give a large dataset's distinct captions and index into them.
 
     Args:
         encoder: see :func:`make_encoder`.
         texts: B captions.
-        folder: where the files are; $NOISESCOPE_CACHE/text, or ~/.cache/noisescope/text, by default.
+        folder: where the files are, see :func:`pipelines.tensor_cache.kept`.
     """
     distinct = sorted(set(texts))
-    folder = Path(folder or Path(os.environ.get("NOISESCOPE_CACHE", "~/.cache/noisescope")).expanduser() / "text")
     key = hashlib.sha256(json.dumps([encoder.fingerprint, distinct]).encode()).hexdigest()
-    path = folder / f"{key}.safetensors"
-    encoded = _read_cached(path)
-    if encoded is None:
-        encoded = encoder.encode(distinct)
-        tensors = vars(encoded)
-        try:
-            write_tensors(path, tensors, {"sha256": _sha256_of_tensors(tensors)})
-        except OSError as error:
-            warnings.warn(f"encoded captions could not be kept in {folder} ({error.strerror})", stacklevel=2)
+    encoded = EncodedText(**kept("text", key, lambda: vars(encoder.encode(distinct)), folder))
     rows = {text: row for row, text in enumerate(distinct)}
     return encoded[[rows[text] for text in texts]]
-
-
-def _read_cached(path: Path) -> EncodedText | None:
-    try:
-        tensors, metadata = read_tensors(path)
-        if metadata["sha256"] != _sha256_of_tensors(tensors):
-            return None
-        return EncodedText(**tensors)
-    except (ValueError, KeyError, TypeError, OSError):  # absent, torn, or another program's
-        return None
-
-
-def _sha256_of_tensors(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.contiguous().numpy().data)
-    return digest.hexdigest()
 
 
 # --- where the files of an encoder are

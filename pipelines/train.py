@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import OmitArgPrefixes
 
@@ -22,14 +22,17 @@ from .config import RunConfig
 from .recipes import read_recipe
 from .runs import CONFIG, PRIVATE, Run
 
+if TYPE_CHECKING:
+    from .training_loop import TrainingLoop
+
 
 @dataclass(frozen=True)
 class Train:
-    """Train a diffusion model and write it as a run folder."""
+    """Train a diffusion model, or an autoencoder for one, and write it as a run folder."""
 
     config: OmitArgPrefixes[RunConfig] = field(default_factory=RunConfig)
     out: Path | None = None
-    """The run folder to write; runs/<data>-<unet>, or runs/<recipe>, by default."""
+    """The run folder to write; runs/<data>-<unet>, or runs/<recipe>, and the like by default."""
     resume: Path | None = None
     """Continue this run exactly where its last saved state left it. Its settings come from the run itself."""
     time_limit: float | None = None
@@ -49,9 +52,10 @@ def from_recipe(words: Sequence[str]) -> Train:
 
 
 def default_name(config: RunConfig, root: Path, recipe: str | None = None) -> str:
-    """What a run is called when nobody says: its recipe, or <data>-<unet>; numbered where ``root`` has one of that name."""
+    """What a run is called when nobody says: its recipe, or its data and kind; numbered where ``root`` has one of that name."""
     data = re.sub(r"[^\w.-]+", "-", Path(config.data.data).name).strip(".-_") or "run"
-    stem = recipe or f"{data}-{config.network.unet}"
+    kind = "autoencoder" if config.model == "autoencoder" else config.network.unet
+    stem = recipe or f"{data}-{kind if config.latent.latent is None else f'latent-{kind}'}"
     names = (stem if number == 1 else f"{stem}-{number}" for number in range(1, sys.maxsize))
     return next(name for name in names if not (root / name).exists())
 
@@ -78,12 +82,21 @@ def choose_run(arguments: Train) -> tuple[Run, RunConfig]:
     return Run(out), config
 
 
+def trainer_for(config: RunConfig) -> type[TrainingLoop]:
+    """What trains such a model; it loads torch, so not before the arguments make sense."""
+    if config.model == "autoencoder":
+        from .autoencoder_trainer import AutoencoderTrainer
+
+        return AutoencoderTrainer
+    from .trainer import Trainer
+
+    return Trainer
+
+
 def main(arguments: Train) -> int:
     """Train or resume; the exit code."""
     run, config = choose_run(arguments)
-    from .trainer import Trainer  # loads torch: not before the arguments make sense
-
-    trainer = Trainer(run, config, arguments.tracker)
+    trainer = trainer_for(config)(run, config, arguments.tracker)
     finished = trainer.fit(arguments.time_limit)
     if trainer.is_main:
         state = "finished" if finished else f"stopped at step {trainer.step}; continue with --resume {run.path}"

@@ -14,17 +14,19 @@ from diffusion_core.guidance import ClassifierFreeGuidance
 from diffusion_core.noise import SeededNoise
 from diffusion_core.samplers import dpmpp_2m
 from diffusion_core.schedules import sampling_timesteps
+from unets.autoencoder import LatentSpace
 from unets.baseline import BaselineUNet
 from unets.blocks import Dropout
 
 from .augmentation import augmented, draw_augmentations
-from .config import RunConfig
+from .config import LatentConfig, RunConfig
 from .data import ImageSet
 from .finetune import add_low_rank, adopt, load_initial, plain_weights
 from .images import Pixels, as_input, montage, to_uint8
+from .latents import PREFIX, decode, encode_cached, read_autoencoder, ready
 from .model import make_denoiser, make_loss, make_network
 from .plan import stream_seed
-from .runs import STATE, Run
+from .runs import STATE, Run, find_run
 from .training_loop import TrainingLoop
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class Trainer(TrainingLoop):
 
     def __init__(self, run: Run, config: RunConfig, trackers: Sequence[str] = ()) -> None:
         config = adopt(config)
+        self.autoencoder: LatentSpace | None = None
         self.loss = make_loss(config.diffusion)
         self.conditions: Conditions | None = None
         self.held_out_conditions: Conditions | None = None
@@ -58,14 +61,50 @@ class Trainer(TrainingLoop):
         self.dropouts = [module for module in self.network.modules() if isinstance(module, Dropout)]
 
     def complete(self, train: ImageSet, held_out: ImageSet) -> RunConfig:
-        if not self.config.network.conditional:
-            return self.config
-        from .conditioning import load_conditions
+        config = self.config
+        if config.network.conditional:
+            from .conditioning import load_conditions
 
+            with self.accelerator.main_process_first():
+                condition, parts = load_conditions(config, (train, held_out))
+            self.conditions, self.held_out_conditions = (part.to(self.device) for part in parts)
+            config = replace(config, condition=condition)
+        if config.latent.latent is not None:
+            config = replace(config, latent=self._encode(config, train.images, held_out.images))
+        return config
+
+    def _encode(self, config: RunConfig, images: Tensor, held_out: Tensor) -> LatentConfig:
+        """Put the images' latents at hand; what is recorded of them."""
+        assert config.latent.latent is not None
+        begun = config.latent.latent_shape is not None and self.run.has_weights  # then its weights hold the autoencoder
+        source = self.run if begun else find_run(config.latent.latent)
+        autoencoder, network = read_autoencoder(source)
+        self.autoencoder_weights = {PREFIX + name: tensor.clone() for name, tensor in autoencoder.state_dict().items()}
+        self.autoencoder = ready(autoencoder, self.device)
+        shape = autoencoder.latent_shape(*images.shape[2:])
+        ways = {"training images": images, "held-out images": held_out}
+        if config.data.flip:
+            ways["mirrored images"] = images.flip(-1)
         with self.accelerator.main_process_first():
-            condition, parts = load_conditions(self.config, (train, held_out))
-        self.conditions, self.held_out_conditions = (part.to(self.device) for part in parts)
-        return replace(self.config, condition=condition)
+            latents = {name: encode_cached(self.autoencoder, part, f"encoding {name}") for name, part in ways.items()}
+        self.latents, self.held_out_latents, *mirrored = (part.to(self.device) for part in latents.values())
+        self.mirrored_latents = mirrored[0] if mirrored else None
+        return config.latent if begun else LatentConfig(config.latent.latent, shape, network, source.fingerprint)
+
+    def training_images(self, index: Tensor, mirrored: Tensor) -> Tensor:
+        """Some training images as the network takes them, (B, *state_shape), those that are ``mirrored`` so."""
+        if self.autoencoder is None:
+            return super().training_images(index, mirrored)
+        rows = index.to(self.device)
+        latents = self.latents[rows]
+        if self.mirrored_latents is not None:
+            latents = torch.where(mirrored.to(self.device).view(-1, 1, 1, 1), self.mirrored_latents[rows], latents)
+        return latents.float()
+
+    def held_out_images(self, index: Tensor) -> Tensor:
+        """Some held-out images as the network takes them, (B, *state_shape)."""
+        rows = index.to(self.device)
+        return as_input(self.held_out[rows]) if self.autoencoder is None else self.held_out_latents[rows].float()
 
     def make_network(self) -> BaselineUNet:
         init = self.config.init
@@ -78,7 +117,7 @@ class Trainer(TrainingLoop):
 
     def refuse_wrong_size(self) -> None:
         with torch.no_grad():
-            self.network(as_input(self.images[:1]), torch.zeros(1, device=self.device))
+            self.network(self.held_out_images(torch.zeros(1, dtype=torch.int64)), torch.zeros(1, device=self.device))
 
     def batches(self) -> Iterator[Part]:
         size = self.config.optimizer.batch_size
@@ -87,7 +126,7 @@ class Trainer(TrainingLoop):
         index = self.shuffle.batch(self.images_seen, size)
         t = self.loss.sample_timesteps(size, on_cpu)
         mirrored = self.mirrored(on_cpu)
-        noise = torch.randn(size, *self.images.shape[1:], generator=on_device, device=self.device)
+        noise = torch.randn(size, *self.state_shape, generator=on_device, device=self.device)
         changes = draw_augmentations(size, self.config.data.augment, on_cpu) if self.config.data.augment else None
         for module in self.dropouts:
             module.generator = on_device
@@ -117,6 +156,12 @@ class Trainer(TrainingLoop):
             row["val_loss_unconditional"] = sum(without) / len(without)
         return row
 
+    @property
+    def state_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of what is noised."""
+        assert self.config.state_shape is not None
+        return self.config.state_shape
+
     @torch.no_grad()
     def validation_loss(self, withheld: bool = False) -> list[float]:
         """Mean loss of the EMA weights on the held-out images in each of TIMESTEP_BINS equal ranges of timesteps.
@@ -130,13 +175,13 @@ class Trainer(TrainingLoop):
         count = max(len(self.held_out), 4 * TIMESTEP_BINS)
         timesteps = self.loss.schedule.num_timesteps
         generator = torch.Generator().manual_seed(stream_seed(self.config.seed, 2))
-        noise = torch.randn(count, *self.held_out.shape[1:], generator=generator)
+        noise = torch.randn(count, *self.state_shape, generator=generator)
         # Timesteps cover the schedule evenly, each bin by as many images as any other.
         t = ((torch.randperm(count, generator=generator) + 0.5) / count * timesteps).long()
         losses = []
         for part in torch.arange(count).split(256):
             images = part % len(self.held_out)
-            x0 = as_input(self.held_out[images.to(self.device)])
+            x0 = self.held_out_images(images)
             known = self.held_out_conditions
             condition = None if known is None or withheld else known.of(images)
             with self.accelerator.autocast():
@@ -149,20 +194,20 @@ class Trainer(TrainingLoop):
         return (sums / torch.bincount(bins, minlength=bin_count)).tolist()
 
     def draw(self, network: nn.Module) -> Pixels:
-        assert self.config.image_shape is not None
         numbers = range(self.config.log.sample_images)
-        noise = SeededNoise(0, self.config.image_shape, numbers)
+        noise = SeededNoise(0, self.state_shape, numbers)
         condition = None
         if self.config.network.conditional:
             from .conditioning import in_turn
 
             condition = in_turn(self.config.condition, numbers).to(self.device)
-        denoiser = make_denoiser(network, self.config.diffusion)
+        denoiser = make_denoiser(network, self.config)
         guided = denoiser if condition is None else ClassifierFreeGuidance(denoiser, SAMPLE_GUIDANCE)
         timesteps = sampling_timesteps(denoiser.schedule, min(SAMPLE_STEPS, denoiser.schedule.num_timesteps))
         *_, last = dpmpp_2m(guided, noise.initial(self.device), timesteps, denoiser.schedule, condition)
-        return montage(to_uint8(last.x))
+        return montage(to_uint8(last.x if self.autoencoder is None else decode(self.autoencoder, last.x)))
 
     def weights(self) -> Mapping[str, Tensor]:
         network = self.ema.network
-        return plain_weights(network) if self.config.init.lora_rank else network.state_dict()
+        weights = plain_weights(network) if self.config.init.lora_rank else network.state_dict()
+        return weights if self.autoencoder is None else weights | self.autoencoder_weights

@@ -32,9 +32,10 @@ class Trajectory:
         timesteps, alpha, sigma: (F,) the noise level; 0, 1 and 0 for the sample.
         nfe: (F,) network evaluations so far, per image.
         x, x0, noise: (F, B, H, W, C) uint8: the state, the estimate of the clean image made from it, and the noise that is
-            then predicted to be in the state (grey is 0, black and white are ±NOISE_RANGE; all grey in the sample).
-        moved: (S, B) how far each of the S steps moved the state: the root mean square over all pixels and channels, which
-            run from −1 to 1.
+            then predicted to be in the state (grey is 0, black and white are ±NOISE_RANGE; all grey in the sample). Of a model
+            of latents state and noise are grey pictures of their channels, and the sample is an image.
+        moved: (S, B) how far each of the S steps moved the state: the root mean square over all pixels (or latents) and
+            channels; pixels run from −1 to 1.
         moved_x0: (S − 1, B) the same of the estimate; the last step makes none, it arrives there.
         change: (F, B, H, W, 1) uint8, what the condition changes about the estimate, zero in the sample; None without
             condition. Like ``attention`` it comes from :func:`pipelines.influence.influence`, whose network calls are not
@@ -110,7 +111,9 @@ def trajectory(
             moves.append([_distance(step.x, before.x), _distance(step.x0, before.x0)])
         if step.index in kept:
             alpha, sigma = (1.0, 0.0) if step.index == count else _level(model, step.timestep)
-            pictures = (to_uint8(step.x), to_uint8(step.x0), to_uint8(_noise(step.x, step.x0, alpha, sigma) / NOISE_RANGE))
+            image = to_uint8(model.decode(step.x0))
+            noise = model.pictures(_noise(step.x, step.x0, alpha, sigma), NOISE_RANGE)
+            pictures = (image if step.index == count else model.pictures(step.x), image, noise)
             frames.append((step.index, step.timestep, alpha, sigma, step.nfe, *pictures))
         before = step
         if progress is not None:

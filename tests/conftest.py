@@ -77,8 +77,8 @@ def small_config(small_settings):
 
     def make(**changes):
         wanted = small_settings | changes
-        config = RunConfig(seed=wanted.pop("seed", 0))
-        for section in ("network", "diffusion", "data", "condition", "optimizer", "log", "init"):
+        config = RunConfig(seed=wanted.pop("seed", 0), model=wanted.pop("model", "diffusion"))
+        for section in ("network", "diffusion", "data", "condition", "optimizer", "log", "init", "autoencoder", "latent"):
             part = getattr(config, section)
             own = {field.name: wanted.pop(field.name) for field in fields(part) if field.name in wanted}
             config = replace(config, **{section: replace(part, **own)})
@@ -90,17 +90,18 @@ def small_config(small_settings):
 
 @pytest.fixture(scope="session")
 def make_trainer(small_config):
-    """Makes a Trainer in this process, Accelerate's process-wide state forgotten first."""
+    """Makes what trains a run in this process, Accelerate's process-wide state forgotten first."""
 
     def make(out, config=None, trackers=(), **changes):
         from accelerate.state import AcceleratorState, GradientState
 
         from pipelines.runs import Run
-        from pipelines.trainer import Trainer
+        from pipelines.train import trainer_for
 
         AcceleratorState._reset_state(reset_partial_state=True)
         GradientState._reset_state()
-        return Trainer(Run(out), config or small_config(**changes), trackers)
+        config = config or small_config(**changes)
+        return trainer_for(config)(Run(out), config, trackers)
 
     return make
 
@@ -133,6 +134,20 @@ def class_run(train, tmp_path_factory):
 def text_run(train, tmp_path_factory):
     """A text-conditional one, with MiniLM."""
     return train(tmp_path_factory.mktemp("runs") / "text", unet="text", steps=12)
+
+
+@pytest.fixture(scope="session")
+def autoencoder_run(train, tmp_path_factory):
+    """An autoencoder of the shapes at 16×16, with latents of 2×8×8."""
+    out = tmp_path_factory.mktemp("runs") / "autoencoder"
+    return train(out, model="autoencoder", image_size=16, latent_channels=2, steps=120, lr=3e-3)
+
+
+@pytest.fixture(scope="session")
+def latent_run(train, autoencoder_run, tmp_path_factory):
+    """A U-Net of its latents, told the class, trained for a few steps."""
+    out = tmp_path_factory.mktemp("runs") / "latent"
+    return train(out, unet="class", image_size=16, latent=str(autoencoder_run.path), steps=24)
 
 
 @pytest.fixture(scope="session")

@@ -7,14 +7,18 @@ Every network is called as ``network(x_t, t, condition=None)`` with x_t (B, C, H
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from .attention import AttentionUNet
+from .autoencoder import Autoencoder
 from .baseline import BaselineUNet
 from .blocks import initialise
 from .conditional import ConditionalUNet
+
+Network = TypeVar("Network", bound=nn.Module)
 
 NETWORKS: dict[str, type[BaselineUNet]] = {
     "baseline": BaselineUNet,
@@ -37,8 +41,20 @@ def build_network(name: str, *, seed: int | None = 0, **options: Any) -> Baselin
     known = inspect.signature(NETWORKS[name]).parameters
     for option in options.keys() - known.keys():
         raise ValueError(f"network {name!r} has no option {option}: it takes {', '.join(known)}")
+    return _built(NETWORKS[name], seed, options)
+
+
+def build_autoencoder(*, seed: int | None = 0, **options: Any) -> Autoencoder:
+    """An autoencoder on the CPU in float32, or without weights; see :func:`build_network`."""
+    network = _built(Autoencoder, seed, options)
+    if seed is not None:
+        network.latent_scale.fill_(1)
+    return network
+
+
+def _built(kind: type[Network], seed: int | None, options: dict[str, Any]) -> Network:
     with torch.device("meta"):
-        network = NETWORKS[name](**options)
+        network = kind(**options)
     if seed is None:
         return network
     network = network.to_empty(device="cpu")

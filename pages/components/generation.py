@@ -168,6 +168,8 @@ def draw_column(title: str, column: Generation, view: str, shown: Frame | None, 
     width = SHOWN_WIDTH if column.finished else QUICK_WIDTH
     show_png(_grid_png(shown, view, reference, background(), width), f"{count} images of {title}: {VIEWS[view]}, {when}")
     what = VIEWS[view].lower()
+    if column.of_latents and view == "x" and shown.index < column.num_steps:
+        what += " (latents: their channels side by side)"
     if reference is not None:
         what = f"difference from the first column, {what} (dark: equal, bright: up to black against white)"
     st.caption(f"{count} images of seed {column.request.seed}, {grid_columns(count)} a row: {what}, {when}")

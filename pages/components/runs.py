@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,33 +11,43 @@ import streamlit as st
 from PIL import Image
 
 from pages.components.pictures import show_grid
+from pipelines.config import RunConfig
 from pipelines.images import Pixels, images_in
 from pipelines.runs import Run, find_runs
 
 
-def runs_by_name(with_weights: bool) -> dict[str, Run]:
-    """The runs at hand by name; a user's run that shares its name with a published one is called runs/<name>.
-
-    Args:
-        with_weights: leave out those that have not saved weights yet.
-    """
+def runs_by_name() -> dict[str, Run]:
+    """The runs at hand by name; a user's run that shares its name with a published one is called runs/<name>."""
     runs: dict[str, Run] = {}
     for run in find_runs():
-        if run.has_weights or not with_weights:
-            runs[run.name if run.name not in runs else f"{run.path.parent.name}/{run.name}"] = run
+        runs[run.name if run.name not in runs else f"{run.path.parent.name}/{run.name}"] = run
     return runs
 
 
-def conditional_runs() -> dict[str, Run]:
-    """The runs with weights that take classes or words, by name; those that cannot be read are left out."""
+def models_by_name() -> dict[str, Run]:
+    """The runs that make images, by name: those with weights, autoencoders left out. One that cannot be read is in."""
+    # Whoever shows one that cannot be read says what is wrong with it.
+    return _runs_with_weights(lambda config: config.model == "diffusion", unreadable=True)
 
-    def takes_conditions(run: Run) -> bool:
+
+def conditional_models() -> dict[str, Run]:
+    """Those that take classes or words, by name."""
+    return _runs_with_weights(lambda config: config.model == "diffusion" and config.network.conditional)
+
+
+def autoencoders() -> dict[str, Run]:
+    """The autoencoders, by name."""
+    return _runs_with_weights(lambda config: config.model == "autoencoder")
+
+
+def _runs_with_weights(wanted: Callable[[RunConfig], bool], unreadable: bool = False) -> dict[str, Run]:
+    def is_wanted(run: Run) -> bool:
         try:
-            return run.config.network.conditional
+            return wanted(run.config)
         except (ValueError, OSError):
-            return False
+            return unreadable
 
-    return {name: run for name, run in runs_by_name(with_weights=True).items() if takes_conditions(run)}
+    return {name: run for name, run in runs_by_name().items() if run.has_weights and is_wanted(run)}
 
 
 def stop_without_runs(runs: dict[str, Run]) -> None:
@@ -84,7 +95,7 @@ def describe_run(run: Run) -> str:
     config = run.config
     size = "×".join(map(str, (config.image_shape or (0, 0, 0))[1:]))
     parts = [
-        f"{config.network.unet.capitalize()} U-Net",
+        config.kind,
         f"{run.num_parameters / 1e6:.1f} M parameters",
         f"{Path(config.data.data).name} at {size}",
     ]

@@ -7,7 +7,7 @@ import streamlit as st
 from PIL import Image
 
 from pages.components import BOUND
-from pages.components.runs import newest_samples, runs_by_name
+from pages.components.runs import models_by_name, newest_samples
 from pipelines.config import DataConfig
 from pipelines.data import PRESETS, fit_image, image_column, open_dataset, open_image, resolve, split_names, to_8_bit
 from pipelines.images import Pixels, as_pil
@@ -38,7 +38,7 @@ def choose_image(label: str = "Image", suffix: str = "") -> Pixels:
 
 def _generated(suffix: str) -> Image.Image | None:
     """One image of a run's newest sample grid, which is on disk: no network is run for it."""
-    runs = {name: run for name, run in runs_by_name(with_weights=True).items() if run.samples()}
+    runs = {name: run for name, run in models_by_name().items() if run.samples()}
     if not runs:
         st.info("No run with sample grids yet: choose a dataset or upload an image.")
         return None

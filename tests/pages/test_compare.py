@@ -155,3 +155,19 @@ def test_a_conditional_model_is_asked_for_a_class(class_run, monkeypatch):
     assert (one.label, one.guidance) == ("squares", 3.0)
     assert (two.label, two.guidance) == (None, 1.0)
     assert columns(app)[0].nfe == 4
+
+
+def test_latents_are_shown_as_images_and_autoencoders_not_offered(latent_run, autoencoder_run, monkeypatch, tmp_path):
+    for run in (latent_run, autoencoder_run):
+        shutil.copytree(run.path, tmp_path / run.name)
+    monkeypatch.setattr("pipelines.runs.PRIVATE", tmp_path)
+    app = open_page(images=3, model1="latent", model2="fashion-baseline", steps1=2, steps2=2)
+    assert "autoencoder" not in app.selectbox(key="model1").options
+    column = columns(generate(app))[0]
+    assert column.of_latents
+    for frame in column.frames:
+        assert frame.x.shape == frame.x0.shape == (3, 16, 16, 3)
+    grey = column.frames[0].x
+    assert np.array_equal(grey[..., 0], grey[..., 2])
+    assert np.array_equal(column.frames[-1].x, column.frames[-1].x0)
+    assert column.peak_memory > column.num_parameters

@@ -65,7 +65,7 @@ def test_every_choice_of_a_list_exists(open_page):
     app = open_page()
     assert set(app.selectbox(key="prediction").options) == set(PREDICTIONS)
     assert set(app.selectbox(key="schedule").options) == set(SCHEDULES)
-    assert set(app.selectbox(key="unet").options) <= set(NETWORKS)
+    assert set(app.selectbox(key="unet").options) <= {*NETWORKS, "autoencoder"}
     assert open_page(unet="attention").text_input(key="name").placeholder == "oxford_flowers-attention"
 
 
@@ -131,6 +131,29 @@ def test_start_stop_resume_and_delete(open_page, queue, wait_for):
     press(app, "Delete for good")
     assert "start above" in app.info[0].value
     assert not run.path.exists()
+
+
+def test_an_autoencoder_is_trained_and_then_a_model_of_its_latents(
+    open_page, queue, autoencoder_run, tmp_path, monkeypatch, wait_for
+):
+    monkeypatch.setattr("pipelines.runs.PRIVATE", tmp_path / "others")
+    monkeypatch.setenv("NOISESCOPE_RUNS", str(tmp_path / "others"))  # for the process that trains
+    shutil.copytree(autoencoder_run.path, tmp_path / "others" / "small-and-back")
+    app = open_page(**(TINY | {"size": 16}), steps=1, unet="autoencoder")
+    assert app.selectbox(key="latent").disabled
+    press(app, "Start training")
+    press(open_page(**(TINY | {"size": 16}), steps=1, unet="class", latent="small-and-back"), "Start training")
+    wait_for(lambda: not any(job.active for job in queue.jobs()))
+    assert Run(queue.root / "oxford_flowers-autoencoder").config.model == "autoencoder"
+    config = Run(queue.root / "oxford_flowers-latent-class").config
+    assert (config.latent.latent, config.state_shape) == ("small-and-back", (2, 8, 8))
+
+
+def test_a_recipe_of_latents_names_its_autoencoder(open_page):
+    app = open_page(recipe="flowers-latent-text")
+    assert app.selectbox(key="latent").value == "flowers-autoencoder"
+    app = open_page(recipe="flowers-autoencoder")
+    assert app.selectbox(key="unet").value == "autoencoder"
 
 
 def test_every_state_is_shown_and_a_run_that_vanishes_is_said(open_page, queue, tiny_run, small_config):

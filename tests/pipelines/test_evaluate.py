@@ -1,6 +1,7 @@
 """Measuring runs: figures with intervals and floors, kept one by one, and equal to what they stand for."""
 
 import math
+import shutil
 from dataclasses import replace
 
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pipelines.classifier import load_classifier
 from pipelines.evaluate import LEAST
 from pipelines.evaluation import FIGURES, Evaluation, pareto_front, samples_table
 from pipelines.judge import judge_for
@@ -140,3 +142,25 @@ def test_colour_images_without_a_classifier_of_their_own_are_seen_by_that_of_pho
     judge = judge_for(load_model(run))
     assert (judge.name, judge.classifier) == ("tiny-imagenet classifier", None)
     assert judge.features(torch.zeros(2, 3, 32, 32)).shape == (2, 256)
+
+
+def test_a_model_of_latents_is_measured_by_its_images_on_the_same_axes(evaluate, latent_run, copied_run, judge, tmp_path):
+    run = Run(shutil.copytree(latent_run.path, tmp_path / "latent"))
+    evaluate(run.path, copied_run.path, "--steps", 2)
+    evaluation = Evaluation(run)
+    assert [result.kind for result in evaluation.results] == ["loss", "samples"], "a bound on latents says nothing of pixels"
+    table = samples_table([evaluation, Evaluation(copied_run)])
+    assert list(table["features"]) == ["shapes classifier, images made 8×8", "shapes classifier"]
+    assert (table["memory"] * 2**20 > Run(run.path).num_parameters).all()
+    assert table["frechet_distance"].notna().all()
+
+
+def test_a_classifier_makes_larger_images_smaller_and_refuses_others(judge):
+    classifier = load_classifier(judge)
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    larger = images.repeat_interleave(4, -1).repeat_interleave(4, -2)
+    torch.testing.assert_close(classifier.features(larger), classifier.features(images), atol=0.3, rtol=0.3)
+    for shape in ((3, 7, 8), (1, 8, 8)):
+        assert not classifier.takes(shape)
+        with pytest.raises(ValueError, match="this classifier knows"):
+            classifier.features(torch.zeros(1, *shape))

@@ -92,7 +92,7 @@ def test_settings_are_taken_over(small_config, class_run):
         ({"init_from": "CLASS", "prediction": "epsilon"}, "takes over prediction=v"),
         ({"init_from": "nowhere"}, "no run at 'nowhere'"),
         ({"init_from": "BASELINE", "lora_rank": 2}, "adds to attention"),
-        ({"init_from": "CLASS", "data": "GREY"}, "images with 3 channels, and .* has images with 1"),
+        ({"init_from": "CLASS", "data": "GREY"}, "takes 3 channels, and the images of .* have 1"),
     ],
 )
 def test_what_does_not_fit_is_refused(make_trainer, tmp_path, class_run, tiny_run, settings, sentence):

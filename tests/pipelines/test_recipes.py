@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipelines.config import RunConfig
+from pipelines.config import LatentConfig, RunConfig
 from pipelines.data import PRESETS, resolve
 from pipelines.recipes import RECIPES, read_recipe
 from pipelines.runs import Run
@@ -16,11 +16,13 @@ BRIEF = ("--steps", 1, "--batch-size", 2, "--held-out-images", 2, "--sample-imag
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_trains(make_trainer, image_folder, tmp_path, name):
+def test_every_recipe_trains(make_trainer, image_folder, autoencoder_run, tmp_path, name):
     recipe = read_recipe(name)
     config = replace(
         recipe, data=replace(recipe.data, data=str(image_folder)), optimizer=replace(recipe.optimizer, batch_size=2)
     )
+    if recipe.latent.latent is not None:
+        config = replace(config, latent=LatentConfig(str(autoencoder_run.path)))
     trainer = make_trainer(tmp_path / name, config)
     side = resolve(config.data).image_size
     assert trainer.config.image_shape == (3, side, side)
@@ -34,6 +36,7 @@ def test_every_recipe_says_only_what_differs(name):
     """What a recipe repeats would stay behind when a default gets better."""
     config, usual = read_recipe(name), RunConfig()
     said = json.loads(RECIPES[name].read_text())
+    assert said.pop("model", "autoencoder") == "autoencoder"
     for part, settings in said.items():
         for key in settings:
             if (part, key) not in {("network", "unet"), ("data", "data")}:
@@ -44,7 +47,10 @@ def test_every_recipe_says_only_what_differs(name):
 def test_every_recipe_is_named_after_what_it_makes(name):
     config = read_recipe(name)
     assert config.data.data in PRESETS
-    assert f"-{config.network.unet}" in name
+    assert config.latent.latent in (None, *RECIPES)
+    kind = "autoencoder" if config.model == "autoencoder" else config.network.unet
+    assert f"-{kind}" in name
+    assert ("-latent-" in name) == (config.latent.latent is not None)
     assert name.endswith("-64") == (config.data.image_size == 64)
 
 

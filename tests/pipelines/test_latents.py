@@ -1,0 +1,283 @@
+"""Latents: autoencoders that are trained, and diffusion models of what they make of images."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipelines import latents
+from pipelines.config import RunConfig, config_from_json, config_to_json
+from pipelines.images import images_in, png_bytes
+from pipelines.latents import OVERLAP, TILE, decode, encode, encode_cached, latent_pictures, read_autoencoder, ready
+from pipelines.model import load_model
+from pipelines.runs import Run, read_tensors
+from pipelines.sample import SamplingRequest, sample
+from pipelines.starts import FromInversion, FromPicture, fit_to_model
+from pipelines.tensor_cache import kept
+from pipelines.trajectory import trajectory
+from unets import build_autoencoder
+
+
+def normal(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def autoencoder(autoencoder_run):
+    return ready(read_autoencoder(autoencoder_run)[0], torch.device("cpu"), torch.float32)
+
+
+@pytest.fixture(scope="module")
+def model(latent_run):
+    return load_model(latent_run, "cpu", torch.float32)
+
+
+# --- training
+
+
+def test_an_autoencoder_learns_to_bring_images_back(autoencoder_run):
+    metrics = autoencoder_run.metrics().dropna(subset=["val_loss"])
+    first, last = metrics.iloc[0], metrics.iloc[-1]
+    assert last["val_loss"] < first["val_loss"] / 2
+    assert last["psnr"] == pytest.approx(10 * np.log10(4 / last["val_loss"]), abs=1.5)  # a mean of logarithms, not its reverse
+    assert 0 < last["ssim"] <= 1
+    assert last["psnr"] > first["psnr"]
+    assert last["kl"] > 0
+    assert last["latent_std"] > 0
+
+
+def test_its_grid_shows_held_out_images_and_what_comes_back(autoencoder_run):
+    grid = list(autoencoder_run.samples().values())[-1]
+    with Image.open(grid) as image:
+        first, back, second, _ = images_in(np.atleast_3d(np.asarray(image)), 16, 16, 4).astype(float)
+    assert np.abs(first - back).mean() < np.abs(first - second).mean()
+
+
+def test_the_scale_gives_latents_of_variance_one(autoencoder, autoencoder_run, make_trainer, tmp_path):
+    assert autoencoder.latent_scale.item() != 1
+    held_out = make_trainer(shutil.copytree(autoencoder_run.path, tmp_path / "copy"), autoencoder_run.config).held_out
+    assert encode_cached(autoencoder, held_out, "").float().std().item() == pytest.approx(1, rel=1e-2)
+
+
+def test_an_autoencoder_resumes_exactly(make_trainer, train, logged, tmp_path, small_config):
+    config = small_config(model="autoencoder", image_size=16)
+    whole = train(tmp_path / "whole", config)
+    trainer = make_trainer(tmp_path / "run", config)
+    trainer.fit(time_limit=0)  # one step
+    assert trainer.step < 12
+    assert logged(train(tmp_path / "run", trainer.config).path) == logged(whole.path)
+    assert Run(tmp_path / "run").fingerprint == whole.fingerprint
+
+
+def test_a_model_of_latents_resumes_exactly_without_the_run_its_autoencoder_came_from(
+    make_trainer, train, logged, tmp_path, small_config, autoencoder_run
+):
+    source = shutil.copytree(autoencoder_run.path, tmp_path / "source")
+    config = small_config(image_size=16, latent=str(source))
+    whole = train(tmp_path / "whole", config)
+    trainer = make_trainer(tmp_path / "run", config)
+    trainer.fit(time_limit=0)
+    shutil.rmtree(source)
+    assert logged(train(tmp_path / "run", trainer.config).path) == logged(whole.path)
+    assert Run(tmp_path / "run").fingerprint == whole.fingerprint
+
+
+def test_a_model_of_latents_is_complete_in_one_file(latent_run, autoencoder_run, tmp_path):
+    alone = shutil.copyfile(latent_run.model_path, tmp_path / "alone.safetensors")
+    model = load_model(alone)
+    assert model.image_shape == (3, 16, 16)
+    assert model.state_shape == (2, 8, 8)
+    assert model.config.latent.latent_fingerprint == autoencoder_run.fingerprint
+    theirs = read_tensors(autoencoder_run.model_path)[0]
+    own = read_tensors(alone)[0]
+    assert all(torch.equal(own[latents.PREFIX + name], tensor) for name, tensor in theirs.items())
+    assert config_from_json(config_to_json(latent_run.config)) == latent_run.config
+
+
+def test_mirrored_images_have_latents_of_their_own(make_trainer, autoencoder, autoencoder_run, tmp_path):
+    trainer = make_trainer(tmp_path / "run", image_size=16, latent=str(autoencoder_run.path), flip=True)
+    index, mirrored = torch.tensor([4, 5]), torch.tensor([False, True])
+    pixels = torch.stack([trainer.images[4], trainer.images[5].flip(-1)])
+    expected = encode_cached(trainer.autoencoder, pixels, "").float()
+    torch.testing.assert_close(trainer.training_images(index, mirrored), expected, atol=2e-2, rtol=0)
+
+
+def test_latents_are_made_once(autoencoder, monkeypatch, tmp_path):
+    monkeypatch.setenv("NOISESCOPE_CACHE", str(tmp_path))
+    images = torch.randint(0, 256, (3, 3, 16, 16), dtype=torch.uint8)
+    first = encode_cached(autoencoder, images, "")
+    monkeypatch.setattr(latents, "encode", None)  # whoever calls it now fails
+    assert torch.equal(encode_cached(autoencoder, images, ""), first)
+    other = build_autoencoder(channels=(8, 16), latent_channels=2)
+    with pytest.raises(TypeError):
+        encode_cached(other, images, "")
+
+
+# --- refusals
+
+
+def test_an_autoencoder_makes_no_images_by_itself(autoencoder_run):
+    with pytest.raises(ValueError, match=r"autoencoder is an autoencoder.*--latent"):
+        load_model(autoencoder_run)
+
+
+def test_a_model_of_pixels_has_no_latents(command, flags, tiny_run, tmp_path):
+    told = command("pipelines.train", *flags(), "--latent", tiny_run.path, "--out", tmp_path / "run").refused_in_one_sentence()
+    assert "tiny has no autoencoder" in told
+
+
+def test_images_that_cannot_be_halved_are_refused(command, flags, autoencoder_run, tmp_path):
+    for more in (["--model", "autoencoder"], ["--latent", autoencoder_run.path]):
+        outcome = command("pipelines.train", *flags(image_size=9), *more, "--out", tmp_path / "run")
+        assert "images of 9×9 pixels" in outcome.refused_in_one_sentence()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--model", "autoencoder", "--latent", "x"],
+        ["--model", "autoencoder", "--init-from", "x"],
+        ["--model", "autoencoder", "--augment", "0.1"],
+        ["--latent", "x", "--augment", "0.1"],
+        ["--latent-channels", "0"],
+        ["--kl-weight", "-1"],
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(command, wrong):
+    outcome = command("pipelines.train", *wrong)
+    assert outcome.code == 2
+    assert wrong[-2].lstrip("-").replace("-", "") in outcome.error.replace("-", "").replace("_", "")
+
+
+# --- from images to latents and back
+
+
+@pytest.mark.parametrize("side", [1, 8, TILE, TILE + 1, 2 * TILE - OVERLAP, 2 * TILE - OVERLAP + 1, 3 * TILE])
+def test_tiles_cover_a_side_and_overlap(side):
+    tiles = list(latents._tiles(side))
+    assert tiles[0].start == 0
+    assert tiles[-1].stop == side
+    assert all(tile.stop - tile.start == min(side, TILE) for tile in tiles)
+    assert all(before.stop - after.start >= OVERLAP for before, after in pairwise(tiles))
+
+
+class _EveryPixelAlone(torch.nn.Module):
+    """A decoder without a view of neighbours: tiles must not show at all."""
+
+    downsampling = 2
+
+    def decode(self, z):
+        return (z[:, :1] / 4).repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+
+@pytest.mark.parametrize("size", [(TILE, TILE), (TILE + 40, 24), (150, TILE + 1)])
+def test_tiles_do_not_show(size):
+    z = normal(2, 4, *size)
+    expected = _EveryPixelAlone().decode(z).clamp(-1, 1)
+    torch.testing.assert_close(decode(_EveryPixelAlone(), z), expected, atol=1e-5, rtol=0)
+
+
+def test_images_are_encoded_and_decoded_one_like_the_other(autoencoder):
+    x = normal(latents.AT_ONCE + 3, 3, 16, 16).clamp(-1, 1)
+    z = encode(autoencoder, x)
+    torch.testing.assert_close(z[-1:], encode(autoencoder, x[-1:]), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(decode(autoencoder, z)[-1:], decode(autoencoder, z[-1:]), atol=1e-5, rtol=1e-5)
+
+
+def test_latents_are_shown_channel_by_channel():
+    z = torch.tensor([-1.0, -0.5, 0.5]).view(1, 3, 1, 1).expand(1, 3, 4, 4)
+    [picture] = latent_pictures(z, (3, 16, 16))
+    assert picture.shape == (16, 16, 3)
+    quarters = [picture[:8, :8], picture[:8, 8:], picture[8:, :8], picture[8:, 8:]]
+    assert [np.unique(quarter).tolist() for quarter in quarters] == [[0], [64], [191], [128]]
+
+
+def test_what_is_kept_is_made_anew_where_the_file_is_damaged(tmp_path):
+    def make(value):
+        return lambda: {"x": torch.full((4,), value)}
+
+    assert kept("things", "a0", make(1.0), tmp_path)["x"].tolist() == [1] * 4
+    assert kept("things", "a0", make(2.0), tmp_path)["x"].tolist() == [1] * 4
+    [file] = tmp_path.iterdir()
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    assert kept("things", "a0", make(3.0), tmp_path)["x"].tolist() == [3] * 4
+
+
+# --- sampling
+
+
+def test_steps_are_latents_and_the_sample_becomes_an_image(model):
+    *before, last = sample(model, SamplingRequest(num_images=3, steps=4, label="all"))
+    assert all(step.x.shape == (3, 2, 8, 8) for step in [*before, last])
+    images = model.decode(last.x)
+    assert images.shape == (3, 3, 16, 16)
+    assert images.abs().max() <= 1
+    assert model.pictures(last.x).shape == (3, 16, 16, 3)
+
+
+def test_estimates_of_latents_are_not_clipped(model):
+    assert model.denoiser.data_range is None
+    x = 30 * normal(1, 2, 8, 8)
+    assert model.denoiser(x, 10).abs().max() > 5
+
+
+def test_an_image_of_a_batch_is_the_same_alone(model):
+    request = SamplingRequest(num_images=3, steps=4, label="all")
+    *_, whole = sample(model, request)
+    *_, one = sample(model, request, [2])
+    torch.testing.assert_close(model.decode(one.x), model.decode(whole.x)[2:], atol=1e-4, rtol=0)
+
+
+def test_the_command_writes_images(command, latent_run, tmp_path):
+    outcome = command("pipelines.sample", latent_run.path, "--num-images", 3, "--steps", 3, "--out", tmp_path / "out")
+    assert outcome.code == 0, outcome.error
+    with Image.open(tmp_path / "out/images/00002.png") as image:
+        assert image.size == (16, 16)
+    assert (tmp_path / "out/denoising.gif").is_file()
+
+
+RAMP = png_bytes(np.tile(np.linspace(0, 255, 16).astype(np.uint8)[:, None, None], (1, 16, 3)), {})
+
+
+def test_a_picture_is_noised_as_latents(model):
+    start = FromPicture(RAMP, 0.0).start(model, SamplingRequest(num_images=2, steps=10), [0, 1])
+    _, sigma = model.schedule.at(start.timesteps[0])
+    noise = (start.x - model.encode(fit_to_model(model, RAMP))) / sigma.item()
+    assert noise.std().item() == pytest.approx(1, abs=0.2)
+
+
+def test_a_latent_is_made_anew_where_any_of_its_pixels_is(model):
+    mask = np.zeros((16, 16, 1), np.uint8)
+    mask[3, 5] = 255
+    origin = FromPicture(RAMP, 1.0, png_bytes(mask, {}))
+    known = origin.start(model, SamplingRequest(num_images=1, steps=4), [0]).known
+    assert known.mask.shape == (1, 1, 8, 8)
+    assert (known.mask == 0).nonzero().tolist() == [[0, 0, 1, 2]]
+
+
+def test_inversion_brings_latents_back(model):
+    request = SamplingRequest(num_images=1, steps=100, sampler="ddim")
+    *_, last = sample(model, request, origin=FromInversion(RAMP))
+    error = (last.x - model.encode(fit_to_model(model, RAMP))).square().mean().sqrt()
+    assert error < 0.2
+
+
+def test_the_way_of_a_latent_is_shown_as_pictures_of_one_size(model):
+    way = trajectory(model, SamplingRequest(num_images=2, steps=4, label="all"))
+    assert way.x.shape == way.x0.shape == way.noise.shape == (5, 2, 16, 16, 3)
+    assert np.array_equal(way.x[-1], way.x0[-1])
+    assert way.change.shape == (5, 2, 16, 16, 1)
+
+
+def test_a_run_without_latents_diffuses_its_images():
+    config = RunConfig(image_shape=(3, 8, 8))
+    assert config.state_shape == (3, 8, 8)
+    assert replace(config, latent=replace(config.latent, latent_shape=(4, 2, 2))).state_shape == (4, 2, 2)
