@@ -50,6 +50,11 @@ class NetworkConfig(_Strict):
         """Whether the network is told what to show."""
         return self.unet in ("class", "text")
 
+    @property
+    def imported(self) -> bool:
+        """Whether it is one that diffusers trained."""
+        return self.unet == "diffusers"
+
     def options(self, image_channels: int) -> dict[str, Any]:
         """Keyword arguments of the network's class."""
         options: dict[str, Any] = {

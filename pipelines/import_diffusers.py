@@ -1,21 +1,22 @@
 """Import: ``python -m pipelines.import_diffusers FOLDER --out runs/NAME``, a model of diffusers as a run.
 
 FOLDER is what ``save_pretrained`` wrote: of a ``UNet2DModel``, or of a ``DDPMPipeline`` or ``DDIMPipeline``, whose scheduler
-then says how it was trained. The weights are copied, and computed in float32, as diffusers does.
+then says how it was trained, or of an ``AutoencoderKL``, whose latents can then be diffused. The weights are copied, and
+computed in float32, as diffusers does.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tyro.conf import Positional
 
 from .command_line import DONE, run_command
-from .config import DataConfig, DiffusionConfig, NetworkConfig, RunConfig
+from .config import AutoencoderConfig, DataConfig, DiffusionConfig, NetworkConfig, RunConfig
 from .runs import Run, read_tensors
 
 CONFIG, WEIGHTS, INDEX, SCHEDULER = (
@@ -24,6 +25,9 @@ CONFIG, WEIGHTS, INDEX, SCHEDULER = (
     "model_index.json",
     "scheduler_config.json",
 )
+AUTOENCODER = "AutoencoderKL"
+PREFIXES = {"UNet2DModel": "unet.", AUTOENCODER: "vae."}  # of the weights' names, by what they are of
+SCALING_FACTOR = 0.18215  # of an AutoencoderKL that does not say
 SCHEDULES = {"linear": "linear", "squaredcos_cap_v2": "cosine"}
 PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v", "sample": "x0"}
 BETAS = {"beta_start": 1e-4, "beta_end": 0.02}  # of the linear schedule here, and in diffusers by default
@@ -34,7 +38,7 @@ class Import:
     """Make a run of a model that diffusers saved."""
 
     folder: Positional[Path]
-    """What save_pretrained wrote: of a UNet2DModel, or of a pipeline with one."""
+    """What save_pretrained wrote: of a UNet2DModel, of a pipeline with one, or of an AutoencoderKL."""
     out: Path
     """The run folder to write."""
     schedule: str | None = None
@@ -47,39 +51,53 @@ class Import:
 
 def main(arguments: Import) -> int:
     """Write the run; the exit code."""
+    import torch
+
+    from .latents import autoencoder_of
     from .model import empty_network, refuse_misfits
 
     folder = arguments.folder
     if (arguments.out / CONFIG).exists():
         raise ValueError(f"{arguments.out} holds a run already: choose another folder with --out")
-    unet = folder / "unet" if (folder / INDEX).is_file() else folder
-    settings = _read(unet / CONFIG)
-    if settings.get("_class_name") != "UNet2DModel":
-        kind = settings.get("_class_name", "something else")
-        raise ValueError(f"{unet} holds {kind}: a UNet2DModel can be imported, or a DDPMPipeline or DDIMPipeline with one")
+    own = folder / "unet" if (folder / INDEX).is_file() else folder
+    settings = _read(own / CONFIG)
+    kind = settings.get("_class_name", "something else")
+    if kind not in PREFIXES:
+        raise ValueError(
+            f"{own} holds {kind}: a UNet2DModel or an AutoencoderKL can be imported, or a DDPMPipeline or DDIMPipeline with "
+            "a UNet2DModel"
+        )
     size = settings.get("sample_size")
     if not isinstance(size, int):
-        raise ValueError(f"{unet / CONFIG} names sample_size={size}: square images of a known size are needed")
+        raise ValueError(f"{own / CONFIG} names sample_size={size}: square images of a known size are needed")
+    network = NetworkConfig(unet="diffusers", settings={k: v for k, v in settings.items() if not k.startswith("_")})
     config = RunConfig(
-        network=NetworkConfig(unet="diffusers", settings={k: v for k, v in settings.items() if not k.startswith("_")}),
-        diffusion=_diffusion(arguments, folder / "scheduler" / SCHEDULER),
+        network=network,
         data=DataConfig(data=arguments.data, image_size=size),
         image_shape=(settings.get("in_channels", 3), size, size),
     )
-    if not (unet / WEIGHTS).is_file():
+    if kind == AUTOENCODER:
+        latents = AutoencoderConfig(latent_channels=settings.get("latent_channels", 4))
+        config = replace(config, model="autoencoder", autoencoder=latents)
+    else:
+        config = replace(config, diffusion=_diffusion(arguments, folder / "scheduler" / SCHEDULER))
+    if not (own / WEIGHTS).is_file():
         raise ValueError(
-            f"no {WEIGHTS} in {unet}: only safetensors are read, never pickles; in Python, "
-            "UNet2DModel.from_pretrained(FOLDER).save_pretrained(OTHER) writes one"
+            f"no {WEIGHTS} in {own}: only safetensors are read, never pickles; in Python, "
+            f"{kind}.from_pretrained(FOLDER).save_pretrained(OTHER) writes one"
         )
-    weights = {f"unet.{name}": tensor.float() for name, tensor in read_tensors(unet / WEIGHTS)[0].items()}
-    refuse_misfits(unet / WEIGHTS, empty_network(config), weights)
+    weights = {PREFIXES[kind] + name: tensor.float() for name, tensor in read_tensors(own / WEIGHTS)[0].items()}
+    if kind == AUTOENCODER:
+        weights["latent_scale"] = torch.tensor(float(settings.get("scaling_factor", SCALING_FACTOR)))
+    empty = autoencoder_of(config) if kind == AUTOENCODER else empty_network(config)
+    assert empty is not None
+    refuse_misfits(own / WEIGHTS, empty, weights)
     run = Run(arguments.out)
     run.write_model(weights, config)
     run.write_config(config)
     diffusion = config.diffusion
-    print(
-        f"{run.path}: {run.num_parameters / 1e6:.2f} M parameters, {size}×{size}, {diffusion.schedule}, {diffusion.prediction}"
-    )
+    about = "an autoencoder" if kind == AUTOENCODER else f"{diffusion.schedule}, {diffusion.prediction}"
+    print(f"{run.path}: {run.num_parameters / 1e6:.2f} M parameters, {size}×{size}, {about}")
     return DONE
 
 

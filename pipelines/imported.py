@@ -1,4 +1,4 @@
-"""A U-Net that diffusers trained, behind the call that all networks here have."""
+"""Networks that diffusers trained, behind the calls that those here have."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from unets.autoencoder import DiagonalGaussian, LatentSpace
 
 
 class ImportedUNet(nn.Module):
@@ -36,3 +38,34 @@ class ImportedUNet(nn.Module):
         """x_t (B, C, H, W) at timesteps t, (B,) or (1,) -> prediction, the same shape, float32."""
         prediction: Tensor = self.unet(x_t.to(self.unet.dtype), t, return_dict=False)[0]
         return prediction.float()
+
+
+class ImportedAutoencoder(LatentSpace):
+    """``diffusers.AutoencoderKL``, without weights, as above. Its ``scaling_factor`` becomes a weight: ``latent_scale``.
+
+    Args:
+        settings: of the model, as in its config.json.
+
+    Raises:
+        ValueError: it gives back other channels than it takes, or shifts its latents.
+    """
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        from diffusers import AutoencoderKL
+
+        taken, given = settings.get("in_channels", 3), settings.get("out_channels", 3)
+        if taken != given:
+            raise ValueError(f"an autoencoder that makes {given} channels of {taken}: give one that brings its images back")
+        if settings.get("shift_factor"):
+            raise ValueError(f"shift_factor={settings['shift_factor']}: autoencoders that shift their latents are not read")
+        super().__init__(settings.get("latent_channels", 4), 2 ** (len(settings.get("block_out_channels", (64,))) - 1))
+        with torch.device("meta"):
+            self.vae = AutoencoderKL.from_config(dict(settings))
+
+    def posterior(self, x: Tensor) -> DiagonalGaussian:
+        found = self.vae.encode(x.to(self.vae.dtype)).latent_dist
+        return DiagonalGaussian(found.mean.float(), found.logvar.float())
+
+    def reconstruct(self, latents: Tensor) -> Tensor:
+        images: Tensor = self.vae.decode(latents.to(self.vae.dtype), return_dict=False)[0]
+        return images.float()

@@ -33,7 +33,11 @@ LATENT_RANGE = 3.0  # what is shown as white: latents have a standard deviation 
 
 
 def make_autoencoder(network: NetworkConfig, image_channels: int, latent_channels: int, seed: int | None) -> LatentSpace:
-    """An autoencoder with initial weights from ``seed``, or without weights if that is None."""
+    """An autoencoder with initial weights from ``seed``, or without weights if that is None, as one of diffusers always is."""
+    if network.imported:
+        from .imported import ImportedAutoencoder
+
+        return ImportedAutoencoder(network.settings)
     return build_autoencoder(
         seed=seed,
         image_channels=image_channels,
@@ -63,9 +67,16 @@ def parted(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, 
     return own, others
 
 
-def ready(autoencoder: LatentSpace, device: torch.device, dtype: torch.dtype | None = None) -> LatentSpace:
-    """The same autoencoder to work with: on a device, in its fastest precision by default, without gradients."""
-    autoencoder.to(device=device, dtype=dtype or compute_dtype(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
+def ready(
+    autoencoder: LatentSpace, network: NetworkConfig, device: torch.device, dtype: torch.dtype | None = None
+) -> LatentSpace:
+    """The same autoencoder to work with: on a device, in its fastest precision by default, without gradients.
+
+    Args:
+        network: what it is made of; those of diffusers stay in float32, as their last layer has no precision of its own.
+    """
+    fastest = torch.float32 if network.imported else compute_dtype(device)
+    autoencoder.to(device=device, dtype=dtype or fastest, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return autoencoder.eval().requires_grad_(False)
 
 

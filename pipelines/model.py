@@ -38,7 +38,7 @@ def make_network(config: RunConfig, seed: int | None) -> BaselineUNet:
 
 def empty_network(config: RunConfig) -> torch.nn.Module:
     """The run's network without weights, for a loader to fill; ours, or one that diffusers trained."""
-    if config.network.unet != "diffusers":
+    if not config.network.imported:
         return make_network(config, seed=None)
     from .imported import ImportedUNet
 
@@ -179,12 +179,13 @@ def load_model(
     if autoencoder is not None:
         refuse_misfits(run.model_path, autoencoder, others)
         autoencoder.load_state_dict(others, assign=True)
-        ready(autoencoder, device, dtype)
+        assert config.latent.latent_network is not None
+        ready(autoencoder, config.latent.latent_network, device, dtype)
     network = empty_network(config)
     refuse_misfits(run.model_path, network, weights)
     network.load_state_dict(weights, assign=True)
     # The last layer of diffusers' networks has no precision of its own, and a rounded output would be visible in x0.
-    fastest = torch.float32 if config.network.unet == "diffusers" else compute_dtype(device)
+    fastest = torch.float32 if config.network.imported else compute_dtype(device)
     network.to(device=device, dtype=dtype or fastest, memory_format=torch.channels_last)  # type: ignore[call-overload]
     denoiser = make_denoiser(network, config).eval().requires_grad_(False)
     return LoadedModel(run, config, denoiser, fingerprint, autoencoder)

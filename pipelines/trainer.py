@@ -80,7 +80,7 @@ class Trainer(TrainingLoop):
         source = self.run if begun else find_run(config.latent.latent)
         autoencoder, network = read_autoencoder(source)
         self.autoencoder_weights = {PREFIX + name: tensor.clone() for name, tensor in autoencoder.state_dict().items()}
-        self.autoencoder = ready(autoencoder, self.device)
+        self.autoencoder = ready(autoencoder, network, self.device)
         shape = autoencoder.latent_shape(*images.shape[2:])
         ways = {"training images": images, "held-out images": held_out}
         if config.data.flip:

@@ -126,7 +126,7 @@ def test_home_opens_before_tables_are_loaded():
     assert not loaded & (HEAVY - {"streamlit"} | {"pandas", "pyarrow"})
 
 
-@pytest.mark.parametrize("module", ["config", "runs", "sample", "train", "import_diffusers"])
+@pytest.mark.parametrize("module", ["config", "runs", "sample", "train", "import_diffusers", "export_diffusers"])
 def test_command_lines_load_before_the_heavy_libraries(module):
     loaded = loaded_by(f"import pipelines.{module}")
     assert "pipelines" in loaded

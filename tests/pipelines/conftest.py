@@ -17,6 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 ARGUMENTS = {
     "pipelines.import_diffusers": "Import",
+    "pipelines.export_diffusers": "Export",
     "pipelines.train": "Train",
     "pipelines.sample": "Sample",
     "pipelines.publish": "Publish",

@@ -8,13 +8,14 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
+from diffusers import AutoencoderKL, DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from diffusion_core.samplers import ddim
 from diffusion_core.schedules import sampling_timesteps
 from pipelines.generation import GenerationQueue
+from pipelines.latents import decode, encode, read_autoencoder, ready
 from pipelines.runs import Run
-from pipelines.sample import SamplingRequest, load_model
+from pipelines.sample import SamplingRequest, load_model, sample
 
 
 @pytest.fixture(scope="module")
@@ -153,3 +154,55 @@ def test_an_imported_network_is_not_trained(command, imported, image_folder, tmp
     run = imported(DDPMScheduler())
     arguments = ("--data", image_folder, "--init-from", run.path, "--steps", 2, "--out", tmp_path / "more")
     assert "diffusers" in command("pipelines.train", *arguments).refused_in_one_sentence()
+
+
+@pytest.fixture(scope="module")
+def vae():
+    """A small autoencoder of diffusers with random weights; latents of 4×8×8."""
+    torch.manual_seed(0)
+    made = AutoencoderKL(
+        sample_size=16,
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(32, 32),
+        norm_num_groups=8,
+        latent_channels=4,
+        scaling_factor=0.5,
+    )
+    return made.eval()
+
+
+@pytest.fixture
+def imported_autoencoder(command, vae, tmp_path):
+    vae.save_pretrained(tmp_path / "vae")
+    done = command("pipelines.import_diffusers", tmp_path / "vae", "--out", tmp_path / "runs" / "their-vae")
+    assert done.code == 0, done.error
+    return Run(tmp_path / "runs" / "their-vae")
+
+
+@torch.no_grad()
+def test_an_autoencoder_computes_what_diffusers_computes(imported_autoencoder, vae):
+    assert imported_autoencoder.config.kind == "Autoencoder"
+    autoencoder = ready(*read_autoencoder(imported_autoencoder), torch.device("cpu"))
+    x = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    z = encode(autoencoder, x)
+    torch.testing.assert_close(z, vae.encode(x).latent_dist.mean * vae.config.scaling_factor, rtol=0, atol=1e-5)
+    expected = vae.decode(z / vae.config.scaling_factor).sample.clamp(-1, 1)
+    torch.testing.assert_close(decode(autoencoder, z), expected, rtol=0, atol=1e-5)
+
+
+def test_the_latents_of_an_imported_autoencoder_are_diffused(imported_autoencoder, train, tmp_path):
+    run = train(tmp_path / "latent", image_size=16, latent=str(imported_autoencoder.path), steps=2)
+    model = load_model(run)
+    assert model.state_shape == (4, 8, 8)
+    *_, last = sample(model, SamplingRequest(2, steps=2))
+    assert model.decode(last.x).shape == (2, 3, 16, 16)
+
+
+def test_an_autoencoder_that_shifts_its_latents_is_refused(command, vae, tmp_path):
+    vae.save_pretrained(tmp_path / "vae")
+    for change, sentence in (({"shift_factor": 0.1}, "shift_factor=0.1"), ({"out_channels": 1}, "makes 1 channels of 3")):
+        _edited("config.json", **change)(tmp_path / "vae")
+        told = command("pipelines.import_diffusers", tmp_path / "vae", "--out", tmp_path / "run").refused_in_one_sentence()
+        assert sentence in told
+        _edited("config.json", shift_factor=None, out_channels=3)(tmp_path / "vae")

@@ -30,7 +30,7 @@ def normal(*shape, seed=0):
 
 @pytest.fixture(scope="module")
 def autoencoder(autoencoder_run):
-    return ready(read_autoencoder(autoencoder_run)[0], torch.device("cpu"), torch.float32)
+    return ready(*read_autoencoder(autoencoder_run), torch.device("cpu"), torch.float32)
 
 
 @pytest.fixture(scope="module")

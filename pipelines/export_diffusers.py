@@ -1,0 +1,93 @@
+"""Export: ``python -m pipelines.export_diffusers RUN --out FOLDER``, a run's U-Net for diffusers.
+
+FOLDER gets ``unet`` and ``scheduler``, as ``save_pretrained`` of diffusers writes them, and no code::
+
+    from diffusers import DDIMPipeline, DDIMScheduler
+    from pipelines.exported import ExportedUNet
+
+    unet = ExportedUNet.from_pretrained("FOLDER/unet")
+    images = DDIMPipeline(unet, DDIMScheduler.from_pretrained("FOLDER/scheduler"))(num_inference_steps=20)
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tyro.conf import Positional
+
+from .command_line import DONE, run_command
+from .runs import find_run
+
+if TYPE_CHECKING:
+    from diffusers import DDIMScheduler
+
+    from .model import LoadedModel
+
+PREDICTIONS = {"epsilon": "epsilon", "v": "v_prediction", "x0": "sample"}
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a run's U-Net for diffusers."""
+
+    run: Positional[Path]
+    """A run folder, a .safetensors file, or the name of a run at hand."""
+    out: Path
+    """The folder to write."""
+
+
+def main(arguments: Export) -> int:
+    """Write unet and scheduler; the exit code."""
+    import torch
+
+    from .model import load_model
+
+    if arguments.out.exists() and any(arguments.out.iterdir()):
+        raise ValueError(f"{arguments.out} already exists: choose another folder with --out, or remove it first")
+    model = load_model(find_run(arguments.run), "cpu", torch.float32)
+    if model.config.network.imported:
+        raise ValueError(f"{model.name} came from diffusers: use the folder that it was imported from")
+    channels, side, _ = model.state_shape
+    made = scheduler(model)
+    from .exported import ExportedUNet
+
+    unet = ExportedUNet(side, channels, asdict(model.config))
+    unet.network.load_state_dict(model.denoiser.network.state_dict())
+    unet.save_pretrained(arguments.out / "unet")
+    made.save_pretrained(arguments.out / "scheduler")  # type: ignore[attr-defined]
+    about = "" if model.autoencoder is None else "; what it denoises are latents, and their autoencoder stays in the run"
+    print(f"{arguments.out}: unet and scheduler{about}")
+    return DONE
+
+
+def scheduler(model: LoadedModel) -> DDIMScheduler:
+    """The model's noise schedule as diffusers has it.
+
+    Raises:
+        ValueError: a schedule or a prediction that diffusers' DDPM and DDIM do not know.
+    """
+    from diffusers import DDIMScheduler
+
+    schedule, prediction = model.schedule, model.config.diffusion.prediction
+    kept = schedule.alpha.square()  # of the variance, up to each timestep
+    if prediction not in PREDICTIONS or not (kept + schedule.sigma.square()).allclose(kept.new_ones(()), atol=1e-6):
+        raise ValueError(
+            f"{model.name} predicts {prediction} on the schedule {model.config.diffusion.schedule}: diffusers' DDPM and DDIM "
+            f"know {', '.join(PREDICTIONS)} on schedules that keep the variance, alpha² + sigma² = 1"
+        )
+    before = kept.roll(1)
+    before[0] = 1
+    return DDIMScheduler(
+        num_train_timesteps=schedule.num_timesteps,
+        trained_betas=(1 - kept / before).tolist(),
+        prediction_type=PREDICTIONS[prediction],
+        clip_sample=model.denoiser.data_range is not None,
+        timestep_spacing="trailing",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(Export, main, "pipelines.export_diffusers"))
