@@ -22,7 +22,7 @@ import torch  # noqa: E402  (not before there is an image)
 from diffusion_core.noise import SeededNoise  # noqa: E402
 from diffusion_core.process import add_noise  # noqa: E402
 from diffusion_core.schedules import SCHEDULES, make_schedule  # noqa: E402
-from pipelines.images import montage, to_uint8  # noqa: E402
+from pipelines.images import as_input, montage, to_uint8  # noqa: E402
 
 schedules = {}
 *places, seed_place = st.columns([2, 2, 1])
@@ -37,7 +37,7 @@ for letter, default, place in zip("AB", ("cosine", "linear"), places, strict=Tru
 seed = seed_place.number_input("Seed of the noise", 0, 2**31 - 1, 0, key="noise_seed", **BOUND)
 last = schedule.num_timesteps - 1
 
-x0 = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1
+x0 = as_input(torch.from_numpy(image).permute(2, 0, 1)[None])
 noise = SeededNoise(int(seed), tuple(x0.shape[1:]), [0]).initial()
 times = np.minimum(np.arange(0, last + STRIDE, STRIDE), last)
 states = {  # (frames, C, H, W) by schedule

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -431,3 +432,22 @@ def column_distances(tables: Mapping[str, pd.DataFrame], marked: float | None = 
     for place, quantity in enumerate(("MSE", "SSIM"), start=1):
         figure.update_yaxes(title=quantity, rangemode="tozero", row=1, col=place)
     return styled(figure, 330)
+
+
+def convergence(errors: Mapping[str, Mapping[int, float]]) -> go.Figure:
+    """How far samplers end from the exact solution, over network calls; a straight line falls with its order.
+
+    Args:
+        errors: by sampler, the root mean square error by number of network calls.
+    """
+    figure = go.Figure()
+    for number, (name, found) in enumerate(errors.items()):
+        calls = sorted(found)
+        end = calls[-3:]  # before that the order does not show yet
+        slope = np.polyfit(np.log(end), np.log([found[count] for count in end]), 1)[0] if len(end) > 1 else math.nan
+        line = {"color": color(number), "dash": DASHES[number % len(DASHES)]}
+        label = f"{name}: falls with calls^{slope:.1f}"
+        figure.add_scatter(x=calls, y=[found[count] for count in calls], name=label, mode="lines+markers", line=line)
+    figure.update_xaxes(title="Network calls", type="log", dtick="D2", tickformat="~g")
+    figure.update_yaxes(title="Distance from the exact solution", type="log", dtick="D2", tickformat="~g")
+    return styled(figure, 380, "convergence").update_layout(hovermode="closest")

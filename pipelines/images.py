@@ -6,6 +6,7 @@ import io
 import json
 import math
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,20 @@ def images_in(sheet: Pixels, height: int, width: int, count: int, gap: int = 2) 
 def enlarge(image: Pixels, factor: int) -> Pixels:
     """Repeat every pixel ``factor`` times in both directions: (H, W, C) -> (factor·H, factor·W, C)."""
     return image.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+@cache
+def _heat_colours() -> Pixels:
+    """(256, 3), from dark to bright, told apart by colour-blind people too."""
+    from plotly.colors import sample_colorscale, unlabel_rgb
+
+    shades = sample_colorscale("Inferno", np.linspace(0, 1, 256))
+    return np.array([unlabel_rgb(shade) for shade in shades]).round().astype(np.uint8)
+
+
+def heat(values: Pixels) -> Pixels:
+    """(…, 1) uint8 as colours, (…, 3): 0 is black, 255 nearly white."""
+    return _heat_colours()[values[..., 0]]
 
 
 def as_pil(image: Pixels) -> Image.Image:

@@ -42,6 +42,7 @@ class Trajectory:
             counted in ``nfe``.
         attention: (F, B, len(words), H, W), the share of each pixel's attention that a word gets, zero in the sample.
         words: of the prompt; empty where there is none.
+        of_latents: whether state and noise are latents, shown as grey pictures of their channels.
     """
 
     steps: NDArray[np.int64]
@@ -57,6 +58,7 @@ class Trajectory:
     change: Pixels | None = None
     attention: NDArray[np.float16] | None = None
     words: tuple[str, ...] = ()
+    of_latents: bool = False
 
     @property
     def labels(self) -> list[str]:
@@ -124,7 +126,8 @@ def trajectory(
     if influences:  # there is none in the sample
         change, attention = (np.stack([*part, np.zeros_like(part[0])]) for part in zip(*influences, strict=True))
     told = tuple(word.text for word in words)
-    return Trajectory(*columns, change=change, attention=attention, words=told)  # type: ignore[misc]
+    of_latents = model.autoencoder is not None
+    return Trajectory(*columns, change=change, attention=attention, words=told, of_latents=of_latents)  # type: ignore[misc]
 
 
 def _level(model: LoadedModel, timestep: float) -> tuple[float, float]:

@@ -24,14 +24,13 @@ from pages.components.pictures import (
     film_strip_png,
     grid_columns,
     grid_png,
-    heat,
     show_film_strip,
     show_png,
 )
 from pipelines.differences import difference_map, frame_at, mean_squared_error, structural_similarity
 from pipelines.figures import settings_table
 from pipelines.generation import Comparison, Frame, Generation, GenerationQueue, Wish
-from pipelines.images import Pixels, enlarge, gif_bytes, montage, png_bytes
+from pipelines.images import Pixels, enlarge, gif_bytes, heat, montage, png_bytes
 from pipelines.sample import metadata_of, shown_rows
 
 STRIP_ROWS = 11

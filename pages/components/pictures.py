@@ -10,14 +10,11 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 from PIL import Image
-from plotly.colors import sample_colorscale, unlabel_rgb
 
 from pipelines.images import Pixels, enlarge, film_strip, montage, png_bytes
 
 QUICK = 1  # compression of pictures that are looked at once: half the time, the same size for noise
 SHOWN_WIDTH = 1460  # pixels that an enlarged picture has at most; Streamlit would blur a wider one down to this
-# Dark to bright, told apart by colour-blind people too.
-HEAT = np.array([unlabel_rgb(entry) for entry in sample_colorscale("Inferno", np.linspace(0, 1, 256))]).round().astype(np.uint8)
 
 
 def background() -> int:
@@ -28,11 +25,6 @@ def background() -> int:
 def grid_columns(count: int) -> int:
     """Columns of a montage that is somewhat wider than high: 60 images are 10 × 6."""
     return max(1, round((count * 5 / 3) ** 0.5))
-
-
-def heat(values: Pixels) -> Pixels:
-    """(…, 1) uint8 as colours, (…, 3): 0 is black, 255 nearly white."""
-    return HEAT[values[..., 0]]
 
 
 def grid_png(images: Pixels, grey: int, width: int, columns: int | None = None) -> bytes:

@@ -10,10 +10,10 @@ import streamlit as st
 
 from pages.components.live_figure import live_figure
 from pages.components.picture_table import picture_table
-from pages.components.pictures import background, heat
+from pages.components.pictures import background
 from pages.components.player import player
 from pipelines.figures import step_lengths
-from pipelines.images import Pixels, enlarge, gif_bytes, mp4_bytes, titled
+from pipelines.images import Pixels, enlarge, gif_bytes, heat, mp4_bytes, titled
 from pipelines.sample import shown_rows
 from pipelines.trajectory import NOISE_RANGE, Trajectory
 
@@ -39,7 +39,8 @@ def show_trajectory(way: Trajectory, image: int, title: str) -> None:
             frames_per_second=FRAMES_PER_SECOND,
         )
         st.caption(
-            f"Values outside the range of images are clipped to black and white. Predicted noise: black and white are "
+            ("State and noise are latents: their channels, side by side. " if way.of_latents else "")
+            + f"Values outside the range of images are clipped to black and white. Predicted noise: black and white are "
             f"∓{NOISE_RANGE:.0f} standard deviations; nothing is left to predict in the sample."
             + ("" if way.change is None else " Last: the estimate with the condition minus the one without, dark where equal.")
         )
@@ -49,7 +50,11 @@ def show_trajectory(way: Trajectory, image: int, title: str) -> None:
         moved = {"state x_t": way.moved[:, image], "estimate of x0": way.moved_x0[:, image]}
         chart = step_lengths(moved, marked=int(way.steps[frame]))
         live_figure(chart, "moved", "How far each step moved the state and the estimate of x0")
-        st.caption("How far each step moved: root mean square over all pixels, which run from −1 to 1. The dotted line: now.")
+        st.caption(
+            "How far each step moved: root mean square over all {}. The dotted line: now.".format(
+                "latents, whose standard deviation is 1" if way.of_latents else "pixels, which run from −1 to 1"
+            )
+        )
     show_attention(way, image)
 
 

@@ -1,0 +1,64 @@
+"""The notebooks run from top to bottom, with small budgets, and what is kept in them is whole."""
+
+from __future__ import annotations
+
+import ast
+
+import nbformat
+import pytest
+
+from notebooks.execute import NOTEBOOKS, PARAMETERS, executed
+
+TRAINING = {"IMAGE_SIZE": 16, "CHANNELS": (8, 16), "STEPS": 12}
+QUICK = {
+    "01": {"STEPS": 3, "IMAGES": 4},
+    "02": TRAINING | {"BATCH_SIZE": 8},
+    "03": {"STEPS": 2, "IMAGES": 2},
+    "04": TRAINING | {"LATENT_STEPS": 4},
+    "05": {"STEPS": 2, "IMAGES": 2},
+    "06": {"STEPS": (2, 3), "EXACT": 6, "IMAGES": 2},
+}
+NAMES = [path.name for path in NOTEBOOKS]
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_a_notebook_runs_from_top_to_bottom(path, image_folder, monkeypatch):
+    monkeypatch.setenv("PLOTLY_RENDERER", "plotly_mimetype")
+    parameters = QUICK[path.name[:2]]
+    if "IMAGE_SIZE" in parameters:
+        parameters = parameters | {"DATA": str(image_folder)}
+    notebook = executed(path, parameters)
+    told = {name for cell in code_cells(notebook) if PARAMETERS in cell.metadata.get("tags", ()) for name in _assigned(cell)}
+    assert set(parameters) <= told, "a budget that the notebook does not know would change nothing"
+    shown = [kind for cell in code_cells(notebook) for output in cell.outputs for kind in output.get("data", {})]
+    assert "image/png" in shown
+
+
+def _assigned(cell):
+    names = (node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Name))
+    return [name.id for name in names if isinstance(name.ctx, ast.Store)]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_what_is_kept_is_whole_and_small(path):
+    notebook = nbformat.read(path, as_version=4)
+    assert path.stat().st_size < 2 * 2**20
+    assert [cell.execution_count for cell in code_cells(notebook)] == list(range(1, len(code_cells(notebook)) + 1))
+    outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error"]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    figures = [output.data for output in outputs if "application/vnd.plotly.v1+json" in output.get("data", {})]
+    assert all("image/png" in data for data in figures), "a figure that is only drawn by a script is not seen everywhere"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_a_notebook_imports_and_narrates_and_defines_nothing(path):
+    notebook = nbformat.read(path, as_version=4)
+    for cell in code_cells(notebook):
+        nodes = list(ast.walk(ast.parse(cell.source)))
+        assert not [node for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    assert sum(cell.cell_type == "markdown" for cell in notebook.cells) >= len(notebook.cells) // 3
