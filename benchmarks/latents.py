@@ -1,0 +1,122 @@
+"""Pixels or latents: ``python -m benchmarks.latents``.
+
+The same U-Net over pixels and over the latents of an autoencoder, all with their first weights, from a folder of pictures to
+samples: what a training step and an image cost in seconds and memory. What is learnt is not looked at.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import tyro
+from accelerate.state import AcceleratorState, GradientState
+from PIL import Image
+
+from pipelines.config import DataConfig, LatentConfig, NetworkConfig, OptimizerConfig, RunConfig
+from pipelines.memory import TensorMemory, weight_bytes
+from pipelines.runs import Run
+from pipelines.sample import SamplingRequest, load_model, sample
+from pipelines.train import trainer_for
+
+from .timing import Times, interleaved, machine, ratio, table, with_quartiles
+
+MIB = 2**20
+PICTURES = 20
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Measure what diffusion of pixels and of latents costs."""
+
+    sides: tuple[int, ...] = (128, 256)
+    batch: int = 4
+    steps: int = 20
+    """Of DPM-Solver++(2M)."""
+    repetitions: int = 5
+
+
+def write_pictures(folder: Path, side: int) -> Path:
+    """Coloured clouds."""
+    random = np.random.default_rng(0)
+    folder.mkdir()
+    for number in range(PICTURES):
+        small = Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+        small.resize((side, side), Image.Resampling.BICUBIC).save(folder / f"{number}.png")
+    return folder
+
+
+def kinds(folder: Path, side: int, batch: int) -> dict[str, RunConfig]:
+    """The configurations to measure, the autoencoder first."""
+    common = RunConfig(
+        data=DataConfig(data=str(write_pictures(folder / "pictures", side)), image_size=side),
+        optimizer=OptimizerConfig(batch_size=batch),
+    )
+    unet = NetworkConfig(unet="attention", channels=(64, 128, 128, 128))
+    return {
+        "autoencoder": replace(common, model="autoencoder", network=NetworkConfig(channels=(32, 64, 128))),
+        "pixels": replace(common, network=unet),
+        "latents": replace(common, network=unet, latent=LatentConfig(str(folder / "autoencoder"))),
+    }
+
+
+def peak(of: Callable[[], object]) -> int:
+    """Bytes of the tensors that a call holds at once, at most."""
+    with TensorMemory() as memory:
+        of()
+    return memory.peak
+
+
+def measure(folder: Path, side: int, arguments: Arguments) -> list[tuple[str, ...]]:
+    """The rows of a table for images of one size."""
+    rows, making = [], {}
+    training: dict[str, tuple[Times, int]] = {}
+    request = SamplingRequest(num_images=1, steps=arguments.steps)
+    for name, config in kinds(folder, side, arguments.batch).items():
+        AcceleratorState._reset_state(reset_partial_state=True)
+        GradientState._reset_state()
+        before = time.perf_counter()
+        trainer = trainer_for(config)(Run(folder / name), config)
+        print(f"{side}×{side}, {name}: ready after {time.perf_counter() - before:.1f} s", flush=True)
+        times = interleaved({name: trainer.train_step}, arguments.repetitions)[name]
+        training[name] = times / arguments.batch, peak(trainer.train_step)
+        trainer.save()
+        if name != "autoencoder":
+            model = load_model(folder / name)
+
+            def make(model=model) -> None:
+                *_, last = sample(model, request)
+                model.decode(last.x)
+
+            making[name] = make, sum(map(weight_bytes, model.modules))
+    seconds = interleaved({name: make for name, (make, _) in making.items()}, arguments.repetitions)
+    for name, (times, memory) in training.items():
+        row = [f"{side}×{side}, {name}", with_quartiles(times, 3), f"{memory / MIB:.0f}", "", "", ""]
+        if name in making:
+            make, weights = making[name]
+            faster = "" if name == "pixels" else f"{ratio(seconds['pixels'], seconds[name]):.1f}×"
+            row[3:] = [with_quartiles(seconds[name]), f"{(weights + peak(make)) / MIB:.0f}", faster]
+        rows.append(tuple(row))
+    return rows
+
+
+def main(arguments: Arguments) -> None:
+    """Print Markdown: a table."""
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        os.environ["NOISESCOPE_CACHE"] = str(Path(name) / "cache")  # nothing of this is worth keeping
+        for side in arguments.sides:
+            (folder := Path(name) / str(side)).mkdir()
+            rows += measure(folder, side, arguments)
+    print(f"\n{machine()}\n")
+    header = ("what", "training: seconds an image", "MiB of a step", "an image: seconds", "MiB", "faster than pixels")
+    print(table(header, rows))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments, description=__doc__))
