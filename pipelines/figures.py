@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -443,10 +442,11 @@ def convergence(errors: Mapping[str, Mapping[int, float]]) -> go.Figure:
     figure = go.Figure()
     for number, (name, found) in enumerate(errors.items()):
         calls = sorted(found)
-        end = calls[-3:]  # before that the order does not show yet
-        slope = np.polyfit(np.log(end), np.log([found[count] for count in end]), 1)[0] if len(end) > 1 else math.nan
         line = {"color": color(number), "dash": DASHES[number % len(DASHES)]}
-        label = f"{name}: falls with calls^{slope:.1f}"
+        label, end = name, calls[-3:]  # before that the order does not show yet
+        if len(end) > 1:
+            slope = np.polyfit(np.log(end), np.log([found[count] for count in end]), 1)[0]
+            label += f": falls with calls^{slope:.1f}"
         figure.add_scatter(x=calls, y=[found[count] for count in calls], name=label, mode="lines+markers", line=line)
     figure.update_xaxes(title="Network calls", type="log", dtick="D2", tickformat="~g")
     figure.update_yaxes(title="Distance from the exact solution", type="log", dtick="D2", tickformat="~g")

@@ -212,3 +212,13 @@ def test_step_lengths_mark_the_steps_taken():
     low, high = figure.layout.xaxis.range
     assert low < 0 < 3 < high  # both ends can be marked
     assert not figures.step_lengths({"one step": np.array([1.0]), "none": np.array([])}).layout.shapes
+
+
+def test_an_error_that_falls_with_its_order_is_told_as_such():
+    errors = {"first": {5: 9.0, 10: 1.0, 20: 0.5, 40: 0.25}, "second": {10: 1.0, 20: 0.25, 40: 0.0625}, "one": {7: 0.1}}
+    drawn = figures.convergence(errors)
+    names = [curve.name for curve in drawn.data]
+    assert names[:2] == ["first: falls with calls^-1.0", "second: falls with calls^-2.0"]
+    assert list(drawn.data[0].x) == [5, 10, 20, 40]
+    assert list(drawn.data[0].y) == [9.0, 1.0, 0.5, 0.25]
+    assert names[2] == "one"

@@ -119,6 +119,20 @@ def test_latents_are_made_once(autoencoder, monkeypatch, tmp_path):
         encode_cached(other, images, "")
 
 
+def test_fine_tuning_a_model_of_latents_keeps_its_autoencoder(train, latent_run, tmp_path):
+    run = train(tmp_path / "more", image_size=16, init_from=str(latent_run.path), steps=2, unet="class")
+    assert run.config.latent.latent == str(latent_run.path)
+    before, after = (latents.parted(read_tensors(one.model_path)[0])[1] for one in (latent_run, run))
+    assert before
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
+def test_fine_tuning_takes_no_other_autoencoder(command, flags, latent_run, autoencoder_run, tmp_path):
+    more = ("--init-from", latent_run.path, "--latent", tmp_path / "another", "--out", tmp_path / "run")
+    outcome = command("pipelines.train", *flags(image_size=16, unet="class"), *more)
+    assert "takes over latent=" in outcome.refused_in_one_sentence()
+
+
 # --- refusals
 
 
