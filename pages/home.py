@@ -25,7 +25,7 @@ with picture:
     st.image(
         ROOT / "docs" / "denoising.png",
         width="stretch",
-        alt="Twelve columns of pictures; from top to bottom noise turns into clothes",
+        alt="Twelve columns of pictures; from top to bottom noise turns into flowers",
         caption="Top row: pure noise. Each row further down a network has taken some of it away. Bottom row: its pictures.",
     )
 

@@ -16,6 +16,8 @@ atexit.register(shutil.rmtree, _HF_HOME, ignore_errors=True)
 os.environ["HF_HOME"] = _HF_HOME
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["NOISESCOPE_CACHE"] = str(Path(_HF_HOME) / "noisescope")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for those of another process are slower than none
 os.environ.pop("HF_DATASETS_CACHE", None)
 os.environ.pop("NOISESCOPE_DATA", None)
 

@@ -15,13 +15,16 @@ from pipelines.config import RunConfig
 from pipelines.images import Pixels, images_in
 from pipelines.runs import Run, find_runs
 
+RECONSTRUCTED = "held-out images, each followed by what comes back of it"  # what an autoencoder's grid shows
+HEADLINE = ("flowers-attention", "flowers-baseline")  # come first: what a visitor sees compared
+
 
 def runs_by_name() -> dict[str, Run]:
     """The runs at hand by name; a user's run that shares its name with a published one is called runs/<name>."""
     runs: dict[str, Run] = {}
     for run in find_runs():
         runs[run.name if run.name not in runs else f"{run.path.parent.name}/{run.name}"] = run
-    return runs
+    return {name: runs[name] for name in (*HEADLINE, *runs) if name in runs}
 
 
 def models_by_name() -> dict[str, Run]:
@@ -79,6 +82,13 @@ def grid_images(run: Run, grid: Path) -> Pixels:
 def _images_in(file: Path, modified: int, height: int, width: int, count: int) -> Pixels:
     with Image.open(file) as image:
         return images_in(np.atleast_3d(np.asarray(image)), height, width, count)
+
+
+def about_samples(config: RunConfig) -> str:
+    """What the pictures are that a run wrote while it was trained."""
+    if config.model == "autoencoder":
+        return RECONSTRUCTED
+    return "EMA weights, the same noise at every step"
 
 
 def show_sample_grid(images: Pixels, alt: str) -> None:

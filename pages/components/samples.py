@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.components import BOUND
-from pages.components.runs import grid_images, show_sample_grid
+from pages.components.runs import RECONSTRUCTED, grid_images, show_sample_grid
 from pipelines.runs import Run
 
 NEWEST = "newest"  # the stop of the slider that follows a live run
@@ -38,7 +38,7 @@ def show_samples(chosen: dict[str, Run]) -> None:
             with place:
                 try:
                     show_sample_grid(grid_images(run, file), f"Samples of {label}")
-                    st.caption(label)
+                    st.caption(f"{label}: {RECONSTRUCTED}" if run.config.model == "autoencoder" else label)
                 except (ValueError, OSError) as error:
                     st.warning(f"The samples of {label} cannot be read: {error}")
     st.caption("The same noise for every run and at every step. EMA weights where nothing else is said.")

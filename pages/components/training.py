@@ -12,7 +12,7 @@ import streamlit as st
 from pages.components import BOUND
 from pages.components.live_figure import live_figure
 from pages.components.pictures import show_grid
-from pages.components.runs import grid_images, show_sample_grid
+from pages.components.runs import about_samples, grid_images, show_sample_grid
 from pipelines.command_line import describe
 from pipelines.config import DataConfig
 from pipelines.data import PRESETS, locate, preview_images, resolve
@@ -182,4 +182,4 @@ def show_training(job: Job) -> None:
             return
         step, file = list(samples.items())[-1]
         show_sample_grid(grid_images(job.run, file), f"Samples of {name} at step {step}")
-        st.caption(f"Samples at step {step:,}: EMA weights, the same noise at every step.")
+        st.caption(f"Samples at step {step:,}: {about_samples(job.run.config)}.")

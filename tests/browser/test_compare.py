@@ -37,41 +37,41 @@ def test_compare_from_choice_to_download(page, server):
     page.goto(server)
     page.get_by_role("button", name="Compare two models").click()  # one click from the front door to two growing strips
     finished(page)  # the defaults: two models, 60 images each
-    noisy = strip_pixels(page, "1: fashion-attention")
+    noisy = strip_pixels(page, "1: flowers-attention")
     assert noisy.shape[1] > 60 * 32  # 60 columns
     with page.expect_download() as download:
         page.get_by_role("button", name="All images (ZIP)").click()
     with zipfile.ZipFile(download.value.path()) as archive:
         names = archive.namelist()
-        assert sum(name.startswith("1-fashion-attention/0") for name in names) == 60
-        request = json.loads(archive.read("request.json"))["2-fashion-baseline"]["request"]
+        assert sum(name.startswith("1-flowers-attention/0") for name in names) == 60
+        request = json.loads(archive.read("request.json"))["2-flowers-baseline"]["request"]
         assert request["num_images"] == 60
         assert request["seed"] == 0
-        picture = np.asarray(Image.open(io.BytesIO(archive.read("2-fashion-baseline/00000.png"))))
-        assert picture.shape == (32, 32)
+        picture = np.asarray(Image.open(io.BytesIO(archive.read("2-flowers-baseline/00000.png"))))
+        assert picture.shape == (32, 32, 3)
         assert picture.std() > 10
     with page.expect_download() as download:
         page.get_by_role("button", name="Denoising (GIF)").click()
     with Image.open(download.value.path()) as gif:
         assert gif.n_frames == 21
-    strip = page.get_by_role("img", name="Film strip of 1: fashion-attention").first
+    strip = page.get_by_role("img", name="Film strip of 1: flowers-attention").first
     shown_before = strip.get_attribute("src")
     page.get_by_text("Estimate of x0", exact=True).click()
     expect(page.get_by_text("estimate of x0, sample").first).to_be_visible()
     expect(strip).not_to_have_attribute("src", shown_before)  # the caption may change a moment before the picture
-    assert not np.array_equal(strip_pixels(page, "1: fashion-attention"), noisy)
+    assert not np.array_equal(strip_pixels(page, "1: flowers-attention"), noisy)
 
 
 def test_leaving_the_page_and_coming_back_keeps_the_comparison(page, server):
     page.goto(f"{server}/compare?{SMALL}&seed1=5")
     generate(page)
     finished(page)
-    before = strip_pixels(page, "2: fashion-baseline")
+    before = strip_pixels(page, "2: flowers-baseline")
     page.get_by_role("link", name="Forward").click()
     expect(page.get_by_role("heading", name="Forward")).to_be_visible()
     page.get_by_role("link", name="Compare").click()
     finished(page)
-    assert np.array_equal(strip_pixels(page, "2: fashion-baseline"), before)
+    assert np.array_equal(strip_pixels(page, "2: flowers-baseline"), before)
     assert "seed1=5" in page.url
 
 
