@@ -7,7 +7,7 @@ from pages.components.live_figure import live_figure
 from pages.components.measuring import show_measuring
 from pages.components.pictures import show_file
 from pages.components.runs import models_by_name, stop_without_runs
-from pipelines.evaluation import FIGURES, NEIGHBOURS_PICTURE, Evaluation, readable, samples_table
+from pipelines.evaluation import FIGURES, NEIGHBOURS_PICTURE, Evaluation, paired_losses, readable, samples_table
 from pipelines.evaluation_figures import (
     COSTS,
     bound_terms,
@@ -66,6 +66,10 @@ if losses:
             "Held-out images; |x0 − x̂0|²/sigma², which is comparable whatever a network predicts, but not between pixels and "
             "latents. Bands: 95 %."
         )
+        paired = paired_losses(measured)
+        if len(paired):
+            st.dataframe(paired, hide_index=True, width="stretch")
+            st.caption("The same images, noise and timesteps for both: the difference is known far better than either loss.")
 if bounds:
     with right:
         st.subheader("Likelihood", anchor=False)

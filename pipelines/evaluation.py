@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from .runs import Run, write_text
 
@@ -103,6 +105,33 @@ def samples_table(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
                 row |= {name: estimate.get("value"), f"{name}_low": estimate.get("low"), f"{name}_high": estimate.get("high")}
                 row[f"{name}_floor"] = found["floor"].get(name, {}).get("value")
             rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def paired_losses(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
+    """How much the losses of runs differ on the same held-out images with the same noise at the same timesteps.
+
+    The images differ far more than the models do, which widens the interval of each loss but not that of a difference.
+
+    Returns:
+        A row for each run whose errors can be paired with those of the first one of its kind: columns Run, Beside, Loss, and
+        Difference with the half of its 95 % interval; empty where nothing can be paired.
+    """
+    firsts: dict[object, tuple[str, NDArray[np.float64]]] = {}
+    rows = []
+    for evaluation in evaluations:
+        results = [result for result in evaluation.of_kind("loss") if "errors" in result.found]
+        if not results:
+            continue
+        config, errors = evaluation.run.config, np.array(results[-1].found["errors"])
+        data = config.data
+        same = (data.data, data.image_size, data.fit, config.state_shape, config.diffusion.timesteps, len(errors))
+        beside, others = firsts.setdefault((same, json.dumps(results[-1].asked)), (evaluation.run.name, errors))
+        if beside != evaluation.run.name:
+            difference = errors - others
+            half = 1.96 * difference.std(ddof=1) / len(difference) ** 0.5
+            told = f"{difference.mean():+.5f} ± {half:.5f}"
+            rows.append({"Run": evaluation.run.name, "Beside": beside, "Loss": f"{errors.mean():.4f}", "Difference": told})
     return pd.DataFrame(rows)
 
 

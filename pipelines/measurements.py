@@ -105,6 +105,7 @@ def loss_by_timestep(model: LoadedModel, real: RealImages, seed: int, batch_size
         "low": [part.low for part in parts],
         "high": [part.high for part in parts],
         "whole": asdict(Estimate.of_mean(values)),
+        "errors": values.round(5).tolist(),  # one after the other: another model's of the same draws can be paired with them
     }
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from pipelines.classifier import load_classifier
 from pipelines.evaluate import LEAST
-from pipelines.evaluation import FIGURES, Evaluation, pareto_front, samples_table
+from pipelines.evaluation import FIGURES, Evaluation, paired_losses, pareto_front, samples_table
 from pipelines.judge import judge_for
 from pipelines.model import make_network
 from pipelines.runs import Run
@@ -117,6 +117,22 @@ def test_what_cannot_be_measured_is_refused(command, copied_run, judge, argument
     named = [str(part).replace("RUN", str(copied_run.path)).replace("JUDGE", str(judge)) for part in arguments]
     limits = [] if not arguments or "--num-images" in named else list(map(str, QUICK))
     assert sentence in command("pipelines.evaluate", *named, *limits).refused_in_one_sentence()
+
+
+def test_losses_are_paired_where_images_and_noise_are_the_same(evaluate, train, copied_run, latent_run, tmp_path):
+    longer = train(tmp_path / "longer", steps=60)
+    other = Run(shutil.copytree(latent_run.path, tmp_path / "latent"))
+    for run in (copied_run, longer, other):
+        evaluate(run.path, "--steps", 2)
+    runs = [Evaluation(run) for run in (copied_run, longer, other)]
+    [row] = paired_losses(runs).to_dict("records")
+    assert (row["Run"], row["Beside"]) == ("longer", "copied")
+    first, second = (one.of_kind("loss")[0].found for one in runs[:2])
+    difference, half = map(float, row["Difference"].split(" ± "))
+    assert difference == pytest.approx(second["whole"]["value"] - first["whole"]["value"], abs=1e-4)
+    assert difference + half < 0, "longer training is better beyond doubt"
+    assert half < (first["whole"]["high"] - first["whole"]["low"]) / 2
+    assert paired_losses(runs[:1]).empty
 
 
 def test_the_pareto_front():
