@@ -1,5 +1,7 @@
 """Evaluate: what has been measured of runs, with intervals, and what real images give."""
 
+from contextlib import suppress
+
 import streamlit as st
 
 from pages.components import BOUND
@@ -16,15 +18,26 @@ from pipelines.evaluation_figures import (
     quality_against_cost,
     report,
 )
+from pipelines.runs import Run
 
 st.title("Evaluate", anchor=False)
 st.markdown(
     "How good, at what cost: every figure with its **95 % interval**, and with what **real images** score against real ones."
 )
 
+
+def of_the_same_data(runs: dict[str, Run]) -> list[str]:
+    """The names of the first run and of those that were trained on the same data; what cannot be read is left out."""
+    data = {}
+    for name, run in runs.items():
+        with suppress(ValueError, OSError):
+            data[name] = run.config.data.data
+    return [name for name in data if data[name] == next(iter(data.values()))]
+
+
 runs = models_by_name()
 stop_without_runs(runs)
-names = st.multiselect("Runs", list(runs), list(runs), wrap=True, key="runs", **BOUND)
+names = st.multiselect("Runs", list(runs), of_the_same_data(runs), wrap=True, key="runs", **BOUND)
 evaluations = {}
 for name in names:
     try:
@@ -41,20 +54,24 @@ table = samples_table(measured)
 if len(table):
     st.subheader("Quality against cost", anchor=False)
     with st.container(horizontal=True):
-        known = [name for name in FIGURES if table[name].notna().any()]
-        costs = [name for name in COSTS if table[name].notna().any()]
+        shown, data = table, list(dict.fromkeys(table["data"]))
+        if len(data) > 1:  # distances from different images say nothing beside each other
+            chosen = st.segmented_control("Data", data, default=data[0], required=True, key="data", **BOUND)
+            shown = table[table["data"] == chosen]
+        known = [name for name in FIGURES if shown[name].notna().any()]
+        costs = [name for name in COSTS if shown[name].notna().any()]
         figure = st.selectbox("Figure", known, format_func=FIGURES.__getitem__, key="figure", width=380, **BOUND)
         cost = st.segmented_control(
             "Cost", costs, default="network_calls", required=True, format_func=COSTS.__getitem__, key="cost", **BOUND
         )
-    live_figure(quality_against_cost(table, figure, cost), "quality", f"{FIGURES[figure]} over {COSTS[cost].lower()}")
-    features = ", ".join(dict.fromkeys(table["features"]))
-    counts = ", ".join(f"{count:,}" for count in dict.fromkeys(table["images"]))
+    live_figure(quality_against_cost(shown, figure, cost), "quality", f"{FIGURES[figure]} over {COSTS[cost].lower()}")
+    features = ", ".join(dict.fromkeys(shown["features"]))
+    counts = ", ".join(f"{count:,}" for count in dict.fromkeys(shown["images"]))
     st.caption(
         f"{counts} samples, compared with training images in the features of the {features}. Bars: 95 % (bootstrap). "
         "Dotted: held-out images in place of samples, as many where there are as many."
     )
-    st.dataframe(readable(table), hide_index=True, width="stretch")
+    st.dataframe(readable(shown), hide_index=True, width="stretch")
 
 losses, bounds = newest(measured, "loss"), newest(measured, "likelihood")
 left, right = st.columns(2, gap="large")

@@ -6,16 +6,14 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from .runs import Run, write_text
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 EVALUATION = "evaluation.json"
 NEIGHBOURS_PICTURE = "evaluation-neighbours.png"  # samples above their nearest training images
@@ -88,14 +86,15 @@ class Evaluation:
 def samples_table(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
     """What samples were found to be, a row a request; each figure with its interval and its real-against-real floor.
 
-    Columns: run, sampler, steps, guidance, network_calls, seconds (an image), memory (MiB for one image, NaN where it was not
-    measured), images, seed, features; for each figure F of FIGURES F, F_low, F_high and F_floor (NaN where it does not apply).
+    Columns: run, data, sampler, steps, guidance, network_calls, seconds (an image), memory (MiB for one image, NaN where it
+    was not measured), images, seed, features; for each figure F of FIGURES F, F_low, F_high and F_floor (NaN where it does
+    not apply).
     """
     rows = []
     for evaluation in evaluations:
         for result in evaluation.of_kind("samples"):
             request, found = result.asked["request"], result.found
-            row: dict[str, Any] = {"run": evaluation.run.name}
+            row: dict[str, Any] = {"run": evaluation.run.name, "data": Path(evaluation.run.config.data.data).name}
             row |= {name: request[name] for name in ("sampler", "steps", "guidance", "seed")}
             row |= {"images": request["num_images"], "features": result.asked["features"]}
             row |= {name: found[name] for name in ("network_calls", "seconds")}

@@ -102,8 +102,9 @@ def report(evaluations: Sequence[Evaluation]) -> str:
     parts = [f"<h1>{escape(', '.join(evaluation.run.name for evaluation in evaluations))}</h1>"]
     figures: list[tuple[str, go.Figure]] = []
     if len(table):
-        measured = [name for name in FIGURES if table[name].notna().any()]
-        figures += [(FIGURES[name], quality_against_cost(table, name, "network_calls")) for name in measured]
+        for data, part in table.groupby("data", sort=False):  # distances from different images say nothing beside each other
+            measured = [name for name in FIGURES if part[name].notna().any()]
+            figures += [(f"{FIGURES[name]}: {data}", quality_against_cost(part, name, "network_calls")) for name in measured]
     for kind, title, draw in (("loss", "Loss by timestep", loss_bands), ("likelihood", "Likelihood", bound_terms)):
         found = newest(evaluations, kind)
         figures += [(title, draw(found))] if found else []

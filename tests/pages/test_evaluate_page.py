@@ -112,3 +112,13 @@ def test_the_report_needs_nothing_else(measured):
     assert "Fréchet distance" in page
     assert "Likelihood" in page
     assert page.count('class="plotly-graph-div"') == 4
+
+
+def test_runs_of_unlike_data_are_not_drawn_beside_each_other():
+    app = open_page()
+    assert app.multiselect(key="runs").value[:2] == ["flowers-attention", "flowers-baseline"]
+    assert not [name for name in app.multiselect(key="runs").value if name.startswith("fashion")]
+    app = open_page(runs=["flowers-attention", "fashion-class"])
+    assert list(app.dataframe[0].value["Run"].unique()) == ["flowers-attention"]
+    app = open_page(runs=["flowers-attention", "fashion-class"], data="fashion_mnist")
+    assert list(app.dataframe[0].value["Run"].unique()) == ["fashion-class"]
