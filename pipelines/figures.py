@@ -387,7 +387,7 @@ def step_lengths(moved: Mapping[str, NDArray[np.float64]], marked: int | None = 
         figure.add_vline(x=marked, line={"dash": "dot", "color": "#8A8A8A", "width": 1.5})
     longest = max(map(len, moved.values()))
     figure.update_xaxes(title="steps taken: from noise to sample", range=[-0.03 * longest, 1.03 * longest])
-    figure.update_yaxes(title="RMS change of a pixel", rangemode="tozero")
+    figure.update_yaxes(title="RMS change", rangemode="tozero")
     return styled(figure, 300)
 
 
