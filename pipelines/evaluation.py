@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from .distances import Estimate
 from .runs import Run, write_text
 
 EVALUATION = "evaluation.json"
@@ -127,9 +128,8 @@ def paired_losses(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
         same = (data.data, data.image_size, data.fit, config.state_shape, config.diffusion.timesteps, len(errors))
         beside, others = firsts.setdefault((same, json.dumps(results[-1].asked)), (evaluation.run.name, errors))
         if beside != evaluation.run.name:
-            difference = errors - others
-            half = 1.96 * difference.std(ddof=1) / len(difference) ** 0.5
-            told = f"{difference.mean():+.5f} ± {half:.5f}"
+            difference = Estimate.of_mean(errors - others)
+            told = f"{difference.value:+.5f} ± {difference.high - difference.value:.5f}"
             rows.append({"Run": evaluation.run.name, "Beside": beside, "Loss": f"{errors.mean():.4f}", "Difference": told})
     return pd.DataFrame(rows)
 

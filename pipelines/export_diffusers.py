@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from tyro.conf import Positional
 
 from .command_line import DONE, run_command
+from .import_diffusers import PREDICTIONS
 from .runs import find_run
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from .model import LoadedModel
 
-PREDICTIONS = {"epsilon": "epsilon", "v": "v_prediction", "x0": "sample"}
+WRITTEN = {ours: theirs for theirs, ours in PREDICTIONS.items()}
 
 
 @dataclass(frozen=True)
@@ -73,17 +74,17 @@ def scheduler(model: LoadedModel) -> DDIMScheduler:
 
     schedule, prediction = model.schedule, model.config.diffusion.prediction
     kept = schedule.alpha.square()  # of the variance, up to each timestep
-    if prediction not in PREDICTIONS or not (kept + schedule.sigma.square()).allclose(kept.new_ones(()), atol=1e-6):
+    if prediction not in WRITTEN or not (kept + schedule.sigma.square()).allclose(kept.new_ones(()), atol=1e-6):
         raise ValueError(
             f"{model.name} predicts {prediction} on the schedule {model.config.diffusion.schedule}: diffusers' DDPM and DDIM "
-            f"know {', '.join(PREDICTIONS)} on schedules that keep the variance, alpha² + sigma² = 1"
+            f"know {', '.join(WRITTEN)} on schedules that keep the variance, alpha² + sigma² = 1"
         )
     before = kept.roll(1)
     before[0] = 1
     return DDIMScheduler(
         num_train_timesteps=schedule.num_timesteps,
         trained_betas=(1 - kept / before).tolist(),
-        prediction_type=PREDICTIONS[prediction],
+        prediction_type=WRITTEN[prediction],
         clip_sample=model.denoiser.data_range is not None,
         timestep_spacing="trailing",
     )

@@ -120,8 +120,9 @@ def model_card(run: Run, parameters: int) -> str:
         held_out = f"EMA weights, {config.data.held_out_images} held-out images"
         newest = validated.iloc[-1]
         lines.append(f"- validation loss {newest['val_loss']:.4f} ({held_out})")
-        if "psnr" in newest:
-            lines.append(f"- these come back with a PSNR of {newest['psnr']:.1f} dB and an SSIM of {newest['ssim']:.3f}")
+        if config.model == "autoencoder":
+            similar = f" and an SSIM of {newest['ssim']:.3f}" if "ssim" in newest else ""  # small images have none
+            lines.append(f"- these come back with a PSNR of {newest['psnr']:.1f} dB{similar}")
     lines.append("- " + ", ".join(f"{name} {number}" for name, number in config.versions.items()))
     return "\n".join(lines) + "\n"
 

@@ -68,3 +68,15 @@ def test_the_card_of_a_conditional_model_says_how_to_ask(class_run, text_run, co
     arguments[arguments.index("samples")] = tmp_path / "samples"
     done = command("pipelines.sample", *arguments)
     assert done.code == 0, done.error
+
+
+@pytest.mark.parametrize("side", [8, 16])
+def test_the_card_of_an_autoencoder_says_how_well_images_come_back(train, command, tmp_path, side):
+    """Images of 8×8 are too small for an SSIM."""
+    run = train(tmp_path / "runs" / "small", model="autoencoder", image_size=side)
+    assert command("pipelines.publish", run.path, tmp_path / "small").code == 0
+    card = (tmp_path / "small" / "README.md").read_text()
+    assert "Autoencoder with" in card
+    assert "--latent checkpoints/small" in card
+    assert "PSNR of" in card
+    assert ("SSIM of" in card) == (side == 16)
