@@ -26,7 +26,8 @@ RECORDED = (
     *("image_shape", "versions", "classes", "text_dim", "encoder_digest", "examples", "init_fingerprint"),
     *("latent_shape", "latent_network", "latent_fingerprint"),
 )
-KEPT_GRIDS = 8  # sample grids, evenly spread over training
+KEPT_GRIDS = 8  # sample grids at most, evenly spread over training
+KEPT_BYTES = 2**19  # of all of them; the last one is kept whatever it weighs
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,15 @@ def model_card(run: Run, parameters: int) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _kept_grids(grids: list[Path]) -> list[Path]:
+    """As many as may be kept, evenly spread, the last among them."""
+    for count in range(min(KEPT_GRIDS, len(grids)), 0, -1):
+        kept = [grids[round(i)] for i in np.linspace(len(grids) - 1, 0, count)][::-1]
+        if sum(path.stat().st_size for path in kept) <= KEPT_BYTES:
+            return kept
+    return grids[-1:]
+
+
 def main(arguments: Publish) -> int:
     """Copy, convert, describe; the exit code."""
     run, published = Run(arguments.run), Run(arguments.out)
@@ -137,9 +147,8 @@ def main(arguments: Publish) -> int:
     card = model_card(run, sum(tensor.numel() for tensor in weights.values()))
     published.write_config(config)
     published.write_model({name: tensor.bfloat16() for name, tensor in weights.items()}, config)
-    grids = list(run.samples().values())
-    kept = sorted({round(i) for i in np.linspace(0, len(grids) - 1, KEPT_GRIDS)})
-    for source in [run.path / METRICS, *(grids[i] for i in kept)]:
+    kept = _kept_grids(list(run.samples().values()))
+    for source in [run.path / METRICS, *kept]:
         target = published.path / source.relative_to(run.path)
         with atomic(target) as temporary:
             shutil.copyfile(source, temporary)

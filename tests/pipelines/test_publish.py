@@ -80,3 +80,20 @@ def test_the_card_of_an_autoencoder_says_how_well_images_come_back(train, comman
     assert "--latent checkpoints/small" in card
     assert "PSNR of" in card
     assert ("SSIM of" in card) == (side == 16)
+
+
+@pytest.mark.parametrize(
+    ("size", "kept"),
+    [
+        (1000, [1, 2, 4, 5, 6, 7, 9, 10]),  # at most eight
+        (2**19 // 5, [1, 3, 5, 8, 10]),  # as many as are light enough together
+        (2**20, [10]),  # the last one in any case
+    ],
+)
+def test_the_grids_kept_are_spread_over_training_and_few_and_light(copied_run, tmp_path, size, kept):
+    for old in copied_run.samples().values():
+        old.unlink()
+    for step in range(1, 11):
+        (copied_run.path / "samples" / f"step-{step:08d}.png").write_bytes(bytes(size))
+    assert main(Publish(copied_run.path, tmp_path / "published")) == 0
+    assert list(Run(tmp_path / "published").samples()) == kept
