@@ -7,7 +7,7 @@ signal-to-noise ratio between both, for the plain first-order inversion and for 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import tyro
 from torch import Tensor
@@ -53,7 +53,7 @@ def main(arguments: Arguments) -> None:
     found: list[tuple[str, ...]] = []
     for path in arguments.models:
         model = load_model(path, device="cpu")
-        _, held_out = load_images(replace(resolve(model.config.data), held_out_images=arguments.images), model.config.seed)
+        _, held_out = load_images(resolve(model.config.data), model.config.seed, arguments.images)
         x0 = held_out.images[: arguments.images].float() / 127.5 - 1
         found += rows(model, x0, arguments.steps)
     print(f"{machine()}\n\nPSNR in dB over {arguments.images} held-out images: median (quartiles).\n")

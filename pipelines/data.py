@@ -180,11 +180,12 @@ def _decoded(rows: Iterable[Any], column: str) -> Iterator[tuple[str, bytes | st
         yield cell.get("path") or f"image {number}", cell.get("bytes") or cell.get("path")
 
 
-def read_images(dataset: Dataset, config: DataConfig) -> ImageSet:
-    """Decode, fit and stack every image of one split.
+def read_images(dataset: Dataset, config: DataConfig, chosen: NDArray[np.int64] | None = None) -> ImageSet:
+    """Decode, fit and stack the images of one split.
 
     Args:
         config: a resolved one (see :func:`resolve`).
+        chosen: their rows; all by default.
 
     Raises:
         ValueError: not one image can be used.
@@ -193,9 +194,10 @@ def read_images(dataset: Dataset, config: DataConfig) -> ImageSet:
     import torch
 
     column = image_column(dataset, config.image_column)
-    rows = dataset.select_columns([column]).cast_column(column, datasets.Image(decode=False))
+    numbers = np.arange(len(dataset)) if chosen is None else chosen
+    rows = dataset.select_columns([column]).cast_column(column, datasets.Image(decode=False)).select(numbers)
     images, kept, skipped = [], [], []
-    for row, (name, source) in enumerate(_decoded(rows, column)):
+    for row, (name, source) in zip(numbers, _decoded(rows, column), strict=True):
         try:
             if source is None:
                 raise ValueError("no image in this row")
@@ -213,6 +215,11 @@ def read_images(dataset: Dataset, config: DataConfig) -> ImageSet:
     return ImageSet(tensor, np.array(kept), tuple(skipped))
 
 
+def _spread(length: int, count: int) -> NDArray[np.int64]:
+    """``count`` rows of ``length``, evenly spaced; all if there are no more."""
+    return np.linspace(0, length - 1, min(count, length)).round().astype(np.int64)
+
+
 def preview_images(config: DataConfig, count: int = 16) -> Pixels:
     """A few training images as the network will see them, from all over the split: (N, H, W, C) uint8, N ≤ ``count``.
 
@@ -223,22 +230,32 @@ def preview_images(config: DataConfig, count: int = 16) -> Pixels:
     """
     splits = open_dataset(config.data)
     split = splits[split_names(splits, config)[0]]
-    chosen = split.select(np.unique(np.linspace(0, len(split) - 1, min(count, len(split))).round().astype(int)))
-    images = read_images(chosen, config).images.permute(0, 2, 3, 1).numpy()
+    images = read_images(split, config, _spread(len(split), count)).images.permute(0, 2, 3, 1).numpy()
     if config.flip:
         images[1::2] = images[1::2, :, ::-1].copy()
     return images
 
 
-def load_images(config: DataConfig, seed: int = 0) -> tuple[ImageSet, ImageSet]:
+def _held_out_rows(split: Dataset, count: int) -> NDArray[np.int64]:
+    """The first ``count`` rows; of a split that is sorted by class, as folders of classes are, evenly spaced ones."""
+    import datasets
+
+    columns = [column for column, feature in split.features.items() if isinstance(feature, datasets.ClassLabel)]
+    changes = [np.diff(split.data.column(column).to_numpy()) for column in columns]
+    by_class = any((change >= 0).all() and change.any() for change in changes)
+    return _spread(len(split), count) if by_class else np.arange(min(count, len(split)))
+
+
+def load_images(config: DataConfig, seed: int = 0, measured: int | None = None) -> tuple[ImageSet, ImageSet]:
     """The training images and the held-out ones, which never overlap.
 
-    Held out are the first ``held_out_images`` of the test or validation split; a dataset without one gives up a random
-    tenth of its training images, at most that many.
+    Held out are ``held_out_images`` of the test or validation split; a dataset without one gives up a random tenth of its
+    training images, at most that many.
 
     Args:
         config: a resolved one (see :func:`resolve`).
         seed: fixes which training images are held out, where that is needed.
+        measured: give so many held-out images instead, but none that are there for training.
     """
     import torch
 
@@ -246,14 +263,13 @@ def load_images(config: DataConfig, seed: int = 0) -> tuple[ImageSet, ImageSet]:
     train_name, held_out_name = split_names(splits, config)
     train = read_images(splits[train_name], config)
     if held_out_name is not None:
-        held_out = splits[held_out_name]
-        held_out = held_out.select(range(min(config.held_out_images, len(held_out))))
-        return _same_channels(train, read_images(held_out, config))
+        split = splits[held_out_name]
+        return _same_channels(train, read_images(split, config, _held_out_rows(split, measured or config.held_out_images)))
     if len(train) < 2:
         raise ValueError(f"{config.data} has 1 readable image: training needs at least 2, one of them held out")
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(train)))
     count = max(1, min(config.held_out_images, len(train) // 10))
-    kept, held_out = order[count:].sort().values, order[:count].sort().values
+    kept, held_out = order[count:].sort().values, order[: min(count, measured or count)].sort().values
     others = ImageSet(train.images[held_out], train.rows[held_out.numpy()])
     return ImageSet(train.images[kept], train.rows[kept.numpy()], train.skipped), others
 

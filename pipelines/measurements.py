@@ -51,7 +51,7 @@ class RealImages:
 
     def __init__(self, config: RunConfig, judge: Judge, reference_images: int, held_out_images: int) -> None:
         self.judge = judge
-        self.train, self.held_out = load_images(replace(resolve(config.data), held_out_images=held_out_images), config.seed)
+        self.train, self.held_out = load_images(resolve(config.data), config.seed, held_out_images)
         count = min(len(self.train), reference_images)
         self.rows = np.unique(np.linspace(0, len(self.train) - 1, count).round().astype(np.int64))
         self._config = config

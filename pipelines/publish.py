@@ -84,8 +84,16 @@ def _objective(config: RunConfig) -> str:
     )
 
 
-def model_card(run: Run, parameters: int) -> str:
-    """Markdown: what the model is, how it was made, and how good it is, from the run's own records."""
+def model_card(run: Run, name: str, parameters: int) -> str:
+    """Markdown: what the model is, how it was made, and how good it is, from the run's own records.
+
+    Args:
+        name: that it is published under.
+        parameters: how many numbers its weights are.
+
+    Raises:
+        ValueError: the run has recorded nothing.
+    """
     config, metrics = run.config, run.metrics()
     if metrics.empty:
         raise ValueError(f"run {run.name!r} has no metrics: there is nothing to report in a model card")
@@ -93,7 +101,7 @@ def model_card(run: Run, parameters: int) -> str:
     validated = metrics.dropna(subset=["val_loss"]) if "val_loss" in metrics else metrics[:0]
     channels, height, width = config.image_shape or (0, 0, 0)
     lines = [
-        f"# {run.name}",
+        f"# {name}",
         "",
         f"{config.kind} with {parameters / 1e6:.2f} M parameters for {height}×{width} images with "
         f"{channels} channel{'s' if channels > 1 else ''}, trained on `{config.data.data}`.",
@@ -103,7 +111,7 @@ def model_card(run: Run, parameters: int) -> str:
         "## Use",
         "",
         "```",
-        _use(config, run.name),
+        _use(config, name),
         "```",
         "",
         "## Training",
@@ -118,13 +126,13 @@ def model_card(run: Run, parameters: int) -> str:
         f"- training loss {last['loss']:.4f} at the end",
     ]
     if len(validated):
-        held_out = f"EMA weights, {config.data.held_out_images} held-out images"
+        held_out = f"EMA weights, at most {config.data.held_out_images} held-out images"
         newest = validated.iloc[-1]
         lines.append(f"- validation loss {newest['val_loss']:.4f} ({held_out})")
         if config.model == "autoencoder":
             similar = f" and an SSIM of {newest['ssim']:.3f}" if "ssim" in newest else ""  # small images have none
             lines.append(f"- these come back with a PSNR of {newest['psnr']:.1f} dB{similar}")
-    lines.append("- " + ", ".join(f"{name} {number}" for name, number in config.versions.items()))
+    lines.append("- " + ", ".join(f"{library} {version}" for library, version in config.versions.items()))
     return "\n".join(lines) + "\n"
 
 
@@ -144,7 +152,7 @@ def main(arguments: Publish) -> int:
         raise ValueError(f"{published.path} already exists: choose another folder, or remove it first")
     config, weights = run.config, read_tensors(run.model_path)[0]
     notes = "\n" + arguments.notes.read_text(encoding="utf-8").strip() + "\n" if arguments.notes else ""
-    card = model_card(run, sum(tensor.numel() for tensor in weights.values()))
+    card = model_card(run, published.name, sum(tensor.numel() for tensor in weights.values()))
     published.write_config(config)
     published.write_model({name: tensor.bfloat16() for name, tensor in weights.items()}, config)
     kept = _kept_grids(list(run.samples().values()))
@@ -152,7 +160,7 @@ def main(arguments: Publish) -> int:
         target = published.path / source.relative_to(run.path)
         with atomic(target) as temporary:
             shutil.copyfile(source, temporary)
-    write_text(published.path / "README.md", card.replace(f"# {run.name}", f"# {published.name}", 1) + notes)
+    write_text(published.path / "README.md", card + notes)
     print(f"{published.path}: {published.model_path.stat().st_size / 2**20:.1f} MiB of weights, {len(kept)} sample grids")
     return DONE
 

@@ -378,6 +378,40 @@ def test_a_test_split_is_held_out_instead(tmp_path, split):
     assert min(_values(swapped)) >= 100
 
 
+@pytest.mark.parametrize("count", [3, 6, 17, 18, 1000])
+def test_of_a_test_split_sorted_by_class_every_class_is_held_out(tmp_path, count):
+    """The first of them would be of one class."""
+    for shade, name in enumerate("abc"):
+        for number in range(6):
+            _write(tmp_path / "train" / name, f"{number}.png", _flat("L", 50 * shade + number))
+            _write(tmp_path / "test" / name, f"{number}.png", _flat("L", 50 * shade + number))
+    _, held_out = load_images(_config(tmp_path, held_out_images=count))
+    labels = open_dataset(str(tmp_path))["test"]["label"]
+    assert [labels[row] for row in held_out.rows] == [value // 50 for value in _values(held_out)]
+    assert len(set(held_out.rows)) == len(held_out) == min(count, 18)
+    shares = np.bincount([labels[row] for row in held_out.rows], minlength=3)
+    assert shares.max() - shares.min() <= 1
+
+
+@pytest.mark.parametrize("measured", [1, 4, 1000])
+def test_images_that_were_trained_on_are_not_measured_as_held_out(tmp_path, measured):
+    for number in range(100):
+        _write(tmp_path, f"{number}.png", _flat("L", number))
+    config = _config(tmp_path, held_out_images=4)
+    seen, _ = load_images(config, 1)
+    train, held_out = load_images(config, 1, measured)
+    assert torch.equal(train.images, seen.images)
+    assert not set(_values(train)) & set(_values(held_out))
+    assert len(held_out) == min(measured, 4)
+
+
+def test_more_of_a_test_split_may_be_measured_than_while_training(tmp_path):
+    for number in range(12):
+        _write(tmp_path / "train", f"{number:02d}.png", _flat("L", number))
+        _write(tmp_path / "test", f"{number:02d}.png", _flat("L", 100 + number))
+    assert len(load_images(_config(tmp_path, held_out_images=5), 0, 9)[1]) == 9
+
+
 def test_a_short_name_resolves_to_the_local_folder(tmp_path, monkeypatch):
     for number in range(12):
         _write(tmp_path / "fashion_mnist" / "train", f"{number}.png", _flat("L", number, 28))

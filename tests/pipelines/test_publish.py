@@ -25,6 +25,8 @@ def test_a_published_run_loads_and_leaves_the_state_behind(tiny_run, tmp_path):
     card = (out / "README.md").read_text()
     assert "Drawn for a test." in card
     assert "python -m pipelines.train" in card
+    assert card.startswith("# published\n")
+    assert "python -m pipelines.sample checkpoints/published " in card
     weights, original = read_tensors(published.model_path)[0], read_tensors(tiny_run.model_path)[0]
     assert all(torch.equal(weights[name], original[name].bfloat16()) for name in original)
     assert load_model(out).num_parameters == sum(tensor.numel() for tensor in original.values())
