@@ -7,10 +7,10 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.components import BOUND
-from pages.components.runs import autoencoders
+from pages.components.runs import autoencoders, given_as, models_to_start_from
 from pages.components.training import FITS, FLIPS, choose_data, named, show_job, show_preview, show_training
 from pipelines.command_line import describe
-from pipelines.config import LatentConfig, LogConfig, RunConfig
+from pipelines.config import InitConfig, LatentConfig, LogConfig, RunConfig
 from pipelines.jobs import TrainingQueue
 from pipelines.recipes import RECIPES, read_recipe
 from pipelines.train import default_name
@@ -54,18 +54,49 @@ def named_network(config: RunConfig) -> str:
     return AUTOENCODER if config.model == "autoencoder" else config.network.unet
 
 
-def follow_recipe() -> None:
-    """Fill the widgets with what the chosen recipe says; what it leaves open becomes as usual."""
-    recipe = st.session_state["recipe"]
+def base_of(recipe: str | None, start: str | None) -> RunConfig:
+    """What the widgets show at first: a recipe's settings, and over them what is taken from the run to start from."""
     config = read_recipe(recipe) if recipe else USUAL
-    network, data, diffusion, optimizer = config.network, config.data, config.diffusion, config.optimizer
+    if start is None:
+        return config
+    source = starts[start].config
+    return replace(
+        config,
+        model="diffusion",
+        network=replace(source.network, dropout=config.network.dropout),
+        diffusion=source.diffusion,
+        data=replace(config.data, image_size=source.image_shape[1] if source.image_shape else None),
+        init=InitConfig(given_as(starts[start])),
+        latent=LatentConfig(),
+    )
+
+
+def chosen() -> RunConfig:
+    """Of the recipe and the run to start from that have just been chosen."""
+    return base_of(st.session_state["recipe"], st.session_state["start"])
+
+
+def follow_start() -> None:
+    """Fill the widgets of the model with what a run to start from says, or again with what the recipe says."""
+    config = chosen()
+    network, diffusion = config.network, config.diffusion
     st.session_state.update(
-        data=data.data, size=data.image_size, fit=named(FITS, data.fit), flip=named(FLIPS, data.flip), augment=data.augment,
-        unet=named_network(config), channels=", ".join(map(str, network.channels)), dropout=network.dropout,
-        latent=config.latent.latent,
+        size=config.data.image_size,
+        unet=named_network(config), channels=", ".join(map(str, network.channels)), latent=config.latent.latent,
         prediction=diffusion.prediction, schedule=diffusion.schedule, shift=diffusion.noise_shift,
+    )  # fmt: skip
+
+
+def follow_recipe() -> None:
+    """Fill all widgets with what the chosen recipe says; what it leaves open becomes as usual."""
+    follow_start()
+    config = chosen()
+    data, optimizer = config.data, config.optimizer
+    st.session_state.update(
+        data=data.data, fit=named(FITS, data.fit), flip=named(FLIPS, data.flip), augment=data.augment,
+        dropout=config.network.dropout, seed=config.seed,
         steps=optimizer.steps, batch=optimizer.batch_size, lr=optimizer.lr, lr_schedule=optimizer.lr_schedule,
-        warmup=optimizer.warmup_steps, precision=optimizer.precision, seed=config.seed,
+        warmup=optimizer.warmup_steps, precision=optimizer.precision,
     )  # fmt: skip
 
 
@@ -75,15 +106,23 @@ st.markdown(
     "several runs wait for each other."
 )
 queue = TrainingQueue()
+starts = models_to_start_from()
 
 with st.container(border=True):
     data_column, preview_column = st.columns(2, gap="medium")
     with data_column:
-        recipe = st.selectbox(
-            "Recipe", list(RECIPES), index=None, placeholder="none: your own settings", key="recipe", on_change=follow_recipe,
+        recipe_column, start_column = st.columns(2)
+        recipe = recipe_column.selectbox(
+            "Recipe", list(RECIPES), index=None, placeholder="your own settings", key="recipe", on_change=follow_recipe,
             help="Fills in settings that suit one of the datasets. Change what you like; -64 wants a GPU.", **BOUND,
         )  # fmt: skip
-        base = read_recipe(recipe) if recipe else USUAL
+        start = start_column.selectbox(
+            "Start from", list(starts), index=None, placeholder="random weights", key="start", on_change=follow_start,
+            help="Fine-tuning: go on from this model's weights with other images. Its network and noise are taken over.",
+            **BOUND,
+        )  # fmt: skip
+        base = base_of(recipe, start)
+        taken = start is not None  # what a run to start from decides
         data = choose_data(base.data)
     with preview_column:
         show_preview(data)
@@ -91,7 +130,7 @@ with st.container(border=True):
     unet = choose_one(
         network_column, "Network", NETWORKS, named_network(base), "unet",
         help="Baseline: convolutions only. Attention: self-attention too. Class, text: told what to show as well. "
-        "Autoencoder: makes images small and back, for others to diffuse what is small.",
+        "Autoencoder: makes images small and back, for others to diffuse what is small.", disabled=taken,
     )  # fmt: skip
     steps = steps_column.number_input("Steps", 1, None, base.optimizer.steps, step=1000, key="steps", **BOUND)
     batch_size = batch_column.number_input("Batch size", 1, None, base.optimizer.batch_size, key="batch", **BOUND)
@@ -102,10 +141,12 @@ with st.container(border=True):
     with st.expander("More settings"):
         channels_column, prediction_column, schedule_column, seed_column = st.columns(4)
         channels = channels_column.text_input(
-            "Channels of each level", ", ".join(map(str, base.network.channels)), key="channels", **BOUND
+            "Channels of each level", ", ".join(map(str, base.network.channels)), key="channels", disabled=taken, **BOUND
         )
-        prediction = choose_one(prediction_column, "Prediction", PREDICTIONS, base.diffusion.prediction, "prediction")
-        schedule = choose_one(schedule_column, "Noise schedule", SCHEDULES, base.diffusion.schedule, "schedule")
+        prediction = choose_one(
+            prediction_column, "Prediction", PREDICTIONS, base.diffusion.prediction, "prediction", disabled=taken
+        )
+        schedule = choose_one(schedule_column, "Noise schedule", SCHEDULES, base.diffusion.schedule, "schedule", disabled=taken)
         seed = seed_column.number_input("Seed", 0, 2**31 - 1, base.seed, key="seed", **BOUND)
         rate_column, decay_column, warmup_column, precision_column = st.columns(4)
         lr = rate_column.number_input(
@@ -126,15 +167,22 @@ with st.container(border=True):
         )  # fmt: skip
         shift = shift_column.number_input(
             "Noise shift", 0.1, 16.0, base.diffusion.noise_shift, step=0.5, key="shift", **BOUND,
-            help="Factor of the noise at every timestep; large images bear more: side/64, say.",
+            help="Factor of the noise at every timestep; large images bear more: side/64, say.", disabled=taken,
         )  # fmt: skip
-        usual = base.latent.latent
-        encoders = list(dict.fromkeys([*autoencoders(), *filter(None, [usual])]))
-        latent = latent_column.selectbox(
-            "Latents of", encoders, encoders.index(usual) if usual else None, placeholder="none: diffuse pixels", key="latent",
-            help="Diffuse what this autoencoder makes of the images: large ones cost less so. Train one with the network "
-            "autoencoder.", disabled=unet == AUTOENCODER, **BOUND,
-        )  # fmt: skip
+        latent, rank = None, 0
+        if taken:
+            rank = latent_column.number_input(
+                "LoRA rank", 0, None, 0, key="rank", **BOUND,
+                help="0 trains all weights; 4 to 32 train additions of that rank to the attention layers and nothing else.",
+            )  # fmt: skip
+        else:
+            usual = base.latent.latent
+            encoders = list(dict.fromkeys([*autoencoders(), *filter(None, [usual])]))
+            latent = latent_column.selectbox(
+                "Latents of", encoders, encoders.index(usual) if usual else None, placeholder="none: diffuse pixels",
+                key="latent", help="Diffuse what this autoencoder makes of the images: large ones cost less so. Train one "
+                "with the network autoencoder.", disabled=unet == AUTOENCODER, **BOUND,
+            )  # fmt: skip
     network = base.network if unet == named_network(base) else USUAL.network  # another network has other levels of attention
     config: RunConfig | None = None
     try:
@@ -157,6 +205,7 @@ with st.container(border=True):
             log=log_for(int(steps)),
             seed=int(seed),
             model="autoencoder" if unet == AUTOENCODER else "diffusion",
+            init=replace(base.init, lora_rank=int(rank)),
             latent=LatentConfig(latent if unet != AUTOENCODER else None),
         )
     except ValueError as error:

@@ -27,12 +27,17 @@ def adopt(config: RunConfig) -> RunConfig:
     """The configuration of a run that starts from another: its network, diffusion and text encoder are taken over, once.
 
     Raises:
-        ValueError: there is no such run, or one of these was chosen otherwise.
+        ValueError: there is no such run, it is no diffusion model, or one of these was chosen otherwise.
     """
     if config.init.init_from is None or config.init.init_fingerprint:
         return config
     source = find_run(config.init.init_from)
     theirs = source.config
+    if theirs.model != "diffusion":
+        raise ValueError(
+            f"--init-from goes on from a diffusion model, and {source.name} is an autoencoder: to diffuse its latents, give "
+            f"--latent {config.init.init_from}"
+        )
     usual = RunConfig()
     taken = [("network", field.name) for field in fields(NetworkConfig) if field.name != "dropout"]
     taken += [("diffusion", field.name) for field in fields(DiffusionConfig)]

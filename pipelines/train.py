@@ -51,11 +51,23 @@ def from_recipe(words: Sequence[str]) -> Train:
     return Train(read_recipe(recipe), recipe=recipe) if recipe else Train()
 
 
+def _plain(name: str) -> str:
+    """The name in letters that every folder may have."""
+    return re.sub(r"[^\w.-]+", "-", name).strip(".-_")
+
+
 def default_name(config: RunConfig, root: Path, recipe: str | None = None) -> str:
-    """What a run is called when nobody says: its recipe, or its data and kind; numbered where ``root`` has one of that name."""
-    data = re.sub(r"[^\w.-]+", "-", Path(config.data.data).name).strip(".-_") or "run"
+    """What a run is called when nobody says: its recipe, or its data and kind; numbered where ``root`` has one of that name.
+
+    A run that starts from another is named after its data and that one.
+    """
     kind = "autoencoder" if config.model == "autoencoder" else config.network.unet
-    stem = recipe or f"{data}-{kind if config.latent.latent is None else f'latent-{kind}'}"
+    if config.latent.latent is not None:
+        kind = f"latent-{kind}"
+    if config.init.init_from is not None:
+        kind = f"from-{_plain(Path(config.init.init_from).name.removesuffix('.safetensors'))}"
+    data = _plain(Path(config.data.data).name) or "run"
+    stem = recipe or f"{data}-{kind}"
     names = (stem if number == 1 else f"{stem}-{number}" for number in range(1, sys.maxsize))
     return next(name for name in names if not (root / name).exists())
 

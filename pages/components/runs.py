@@ -13,7 +13,7 @@ from PIL import Image
 from pages.components.pictures import show_grid
 from pipelines.config import RunConfig
 from pipelines.images import Pixels, images_in
-from pipelines.runs import Run, find_runs
+from pipelines.runs import Run, find_run, find_runs
 
 RECONSTRUCTED = "held-out images, each followed by what comes back of it"  # what an autoencoder's grid shows
 HEADLINE = ("flowers-attention", "flowers-baseline")  # come first: what a visitor sees compared
@@ -41,6 +41,16 @@ def conditional_models() -> dict[str, Run]:
 def autoencoders() -> dict[str, Run]:
     """The autoencoders, by name."""
     return _runs_with_weights(lambda config: config.model == "autoencoder")
+
+
+def models_to_start_from() -> dict[str, Run]:
+    """Those that a training can go on from with other images, by name: the models of networks of ours."""
+    return _runs_with_weights(lambda config: config.model == "diffusion" and not config.network.imported)
+
+
+def given_as(run: Run) -> str:
+    """What a configuration calls a run: its name, or its folder where another run goes by that name."""
+    return run.name if find_run(run.name).path == run.path else str(run.path)
 
 
 def _runs_with_weights(wanted: Callable[[RunConfig], bool], unreadable: bool = False) -> dict[str, Run]:

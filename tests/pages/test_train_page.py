@@ -1,6 +1,7 @@
 """The logic of the Train page, without a browser; what it starts are real trainings of a few steps."""
 
 import shutil
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -147,6 +148,51 @@ def test_an_autoencoder_is_trained_and_then_a_model_of_its_latents(
     assert Run(queue.root / "oxford_flowers-autoencoder").config.model == "autoencoder"
     config = Run(queue.root / "oxford_flowers-latent-class").config
     assert (config.latent.latent, config.state_shape) == ("small-and-back", (2, 8, 8))
+
+
+def test_a_run_goes_on_from_another_s_weights(open_page, queue, class_run, tmp_path, monkeypatch, wait_for):
+    monkeypatch.setattr("pipelines.runs.PRIVATE", tmp_path / "others")
+    monkeypatch.setenv("NOISESCOPE_RUNS", str(tmp_path / "others"))  # for the process that trains
+    source = Run(shutil.copytree(class_run.path, tmp_path / "others" / "shapes"))
+    app = open_page(steps=3, batch=8, warmup=1, precision="no", dropout=0.1)
+    app.selectbox(key="start").select("shapes").run()
+    assert not app.exception
+    theirs = source.config
+    taken = {key: app.selectbox(key=key) for key in ("unet", "prediction", "schedule")}
+    taken["channels"] = app.text_input(key="channels")
+    assert all(widget.disabled for widget in taken.values())
+    assert taken["unet"].value == "class"
+    assert taken["channels"].value == ", ".join(map(str, theirs.network.channels))
+    assert app.number_input(key="size").value == theirs.image_shape[1]
+    assert (app.number_input(key="steps").value, app.selectbox(key="data").value) == (3, "oxford_flowers")
+    assert app.text_input(key="name").placeholder == "oxford_flowers-from-shapes"
+    app.number_input(key="rank").set_value(2).run()
+    press(app, "Start training")
+    run = Run(queue.root / "oxford_flowers-from-shapes")
+    wait_for(lambda: run.has_weights)
+    assert (run.config.init.init_from, run.config.init.init_fingerprint) == ("shapes", source.fingerprint)
+    assert run.config.init.lora_rank == 2
+    assert run.config.network == replace(theirs.network, dropout=0.1)
+    app.selectbox(key="start").select(None).run()
+    assert (app.selectbox(key="unet").value, app.selectbox(key="unet").disabled) == ("baseline", False)
+    assert app.number_input(key="size").value is None
+    assert app.number_input(key="steps").value == 3
+
+
+def test_a_link_to_a_run_to_start_from_takes_over_what_it_says(open_page, class_run, monkeypatch):
+    monkeypatch.setattr("pipelines.runs.PRIVATE", class_run.path.parent)
+    app = open_page(start=class_run.name)
+    assert app.selectbox(key="unet").value == "class"
+    assert app.number_input(key="size").value == class_run.config.image_shape[1]
+    assert class_run.name in app.text_input(key="name").placeholder
+
+
+def test_only_models_of_ours_are_offered_to_start_from(open_page, autoencoder_run, tmp_path, monkeypatch):
+    shutil.copytree(autoencoder_run.path, tmp_path / "others" / "small-and-back")
+    monkeypatch.setattr("pipelines.runs.PRIVATE", tmp_path / "others")
+    options = open_page().selectbox(key="start").options
+    assert "flowers-attention" in options
+    assert "small-and-back" not in options
 
 
 def test_a_recipe_of_latents_names_its_autoencoder(open_page):

@@ -123,3 +123,9 @@ def test_augmentation_may_begin_and_end_with_a_fine_tuning(train, tmp_path, tiny
     assert "augment.weight" in weights_of(told)
     untold = train(tmp_path / "untold", data=str(image_folder), init_from=str(told.path), steps=2)
     assert "augment.weight" not in weights_of(untold)
+
+
+def test_an_autoencoder_is_no_start_for_a_diffusion_model(command, autoencoder_run, triangles):
+    arguments = ("--data", triangles, "--init-from", autoencoder_run.path)
+    said = command("pipelines.train", *arguments).refused_in_one_sentence()
+    assert f"--latent {autoencoder_run.path}" in said

@@ -14,11 +14,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from pipelines.config import OptimizerConfig, RunConfig
+from pipelines.config import DataConfig, InitConfig, OptimizerConfig, RunConfig
 from pipelines.images import read_request
 from pipelines.model import load_model, make_loss
 from pipelines.plan import Shuffle, learning_rate
 from pipelines.runs import Run
+from pipelines.train import default_name
 from pipelines.trainer import TIMESTEP_BINS
 
 FIELDS = {"step", "images_seen", "seconds", "loss", "lr", "grad_norm"}
@@ -503,3 +504,12 @@ def test_a_tracker_that_is_not_installed_is_named(command, flags, tmp_path, monk
     done = command("pipelines.train", *flags(), "--out", tmp_path / "run", "--tracker", "wandb")
     assert "pip install wandb" in done.refused_in_one_sentence()
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("source", ["flowers text", "models/flowers text", "models/flowers text.safetensors"])
+def test_a_run_that_starts_from_another_is_named_after_it(tmp_path, source):
+    """It was named after the default network, which it does not have."""
+    config = RunConfig(data=DataConfig("my drawings"), init=InitConfig(source))
+    assert default_name(config, tmp_path) == "my-drawings-from-flowers-text"
+    (tmp_path / "my-drawings-from-flowers-text").mkdir()
+    assert default_name(config, tmp_path) == "my-drawings-from-flowers-text-2"
