@@ -102,8 +102,8 @@ def follow_recipe() -> None:
 
 st.title("Train", anchor=False)
 st.markdown(
-    "Train a model of your own, from scratch. A run goes on when you close this page and when the dashboard stops; "
-    "several runs wait for each other."
+    "Train a model of your own, from scratch or from another one. A run goes on when you close this page and when the "
+    "dashboard stops; several runs wait for each other."
 )
 queue = TrainingQueue()
 starts = models_to_start_from()

@@ -43,6 +43,7 @@ CONFIG, MODEL, METRICS, SAMPLES = "config.json", "model.safetensors", "metrics.j
 STATE = "state/state.safetensors"
 NEWEST = 2**20  # bytes of a log that hold the newest of all that is logged
 PROCESS = "state/process.json"  # who is training it, while somebody is
+SKIPPED = "state/skipped.txt"  # images that could not be used, a line each
 
 
 @contextmanager
@@ -198,6 +199,11 @@ class Run:
         for row in readable_lines(tail(self.path / METRICS, NEWEST)):
             newest |= row
         return newest
+
+    def skipped(self) -> list[str]:
+        """One sentence for each image that its training could not use."""
+        file = self.path / SKIPPED
+        return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
 
     def samples(self) -> dict[int, Path]:
         """Sample grids of the EMA weights by training step, oldest first."""

@@ -25,7 +25,7 @@ from .ema import ExponentialMovingAverage
 from .images import Pixels, as_input, enlarge, png_bytes
 from .plan import Shuffle, learning_rate
 from .processes import claim
-from .runs import PROCESS, SAMPLES, STATE, Run, atomic
+from .runs import PROCESS, SAMPLES, SKIPPED, STATE, Run, atomic, write_text
 from .state import load_state, read_progress, save_state
 
 
@@ -82,8 +82,9 @@ class TrainingLoop(ABC):
         config = replace(config, data=resolve(config.data))
         with self.accelerator.main_process_first():
             train, held_out = load_images(config.data, config.seed)
+        skipped = [*train.skipped, *held_out.skipped]
         if self.is_main:
-            _report_skipped([*train.skipped, *held_out.skipped])
+            _report_skipped(skipped)
         channels, height, width = train.images.shape[1:]
         versions = {name: version(name) for name in ("torch", "torchvision", "accelerate", "datasets", "numpy")}
         self.config = replace(config, image_shape=(channels, height, width), versions=config.versions or versions)
@@ -118,6 +119,10 @@ class TrainingLoop(ABC):
             raise
         if self.is_main:
             run.write_config(self.config)
+            if skipped:
+                write_text(run.path / SKIPPED, "".join(f"{problem}\n" for problem in skipped))
+            else:
+                (run.path / SKIPPED).unlink(missing_ok=True)  # they have been put right since
         if trackers:
             self.accelerator.init_trackers("noisescope", config={"run": run.name}, init_kwargs={"wandb": {"dir": run.path}})
 

@@ -168,8 +168,12 @@ def show_job(queue: TrainingQueue, job: Job) -> None:
 
 
 def show_training(job: Job) -> None:
-    """The loss so far and the newest sample grid."""
+    """The loss so far and the newest sample grid, and which images could not be used."""
     name = job.run.path.name
+    if skipped := job.run.skipped():
+        count = f"{len(skipped)} images" if len(skipped) > 1 else "1 image"
+        with st.expander(f"{count} could not be read and had to be left out", icon=":material/broken_image:"):
+            st.code("\n".join(skipped), language=None, wrap_lines=True)
     left, right = st.columns([3, 2], gap="medium")
     with left:
         curves = training_curves({name: job.run.metrics()}, ("loss", "val_loss"), smoothing=0.005, log=("y",))

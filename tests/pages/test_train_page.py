@@ -240,6 +240,19 @@ def test_a_press_that_comes_too_late_is_refused_in_one_sentence(open_page, queue
     assert (tiny_run.path / STATE).exists()
 
 
+@pytest.mark.parametrize(("count", "said"), [(1, "1 image could not be read"), (3, "3 images could not be read")])
+def test_pictures_that_could_not_be_used_are_counted_and_named(open_page, queue, train, image_folder, tmp_path, count, said):
+    shutil.copytree(image_folder, tmp_path / "photos")
+    torn = sorted((tmp_path / "photos").rglob("*.png"))[:count]
+    for file in torn:
+        file.write_bytes(b"torn")
+    run = train(queue.root / "mine", data=str(tmp_path / "photos"), steps=1)
+    assert len(run.skipped()) == count
+    app = open_page()
+    [found] = [block for block in app.expander if block.label.startswith(said)]
+    assert all(str(file) in found.code[0].value for file in torn)
+
+
 def test_many_runs_do_not_bury_the_one_that_is_watched(open_page, queue, small_config):
     for number in range(8):
         Run(queue.root / f"run-{number}").write_config(small_config())

@@ -440,6 +440,12 @@ def test_broken_files_are_reported_and_the_rest_is_trained_on(command, flags, tm
     assert done.output.count("not a readable image") == 8
     assert "skipped 8 unreadable images in all" in done.output
     assert load_model(tmp_path / "run").image_shape == (1, 8, 8)
+    run = Run(tmp_path / "run")
+    assert [f"broken-{number}.png" in sentence for number, sentence in enumerate(sorted(run.skipped()))] == [True] * 8
+    for number in range(8):
+        (folder / f"broken-{number}.png").unlink()
+    assert command("pipelines.train", "--resume", run.path).code == 0
+    assert run.skipped() == []
 
 
 def test_a_full_disk_while_saving_is_one_sentence_and_loses_nothing(command, flags, train, tmp_path, monkeypatch):
