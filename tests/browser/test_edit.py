@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from .conftest import ARTIFACTS, screen
+from .conftest import ARTIFACTS, PATIENCE, screen
 
 pytestmark = pytest.mark.browser
 
@@ -58,6 +58,26 @@ def test_a_stroke_of_the_brush_is_made_anew_and_can_be_undone(page, server):
     expect(painted).to_have_text(first)  # leaving the page loses nothing
     page.get_by_role("button", name="Clear", exact=True).click()
     expect(page.get_by_role("button", name="Generate", exact=True)).to_be_disabled()
+
+
+def test_a_finger_paints_and_does_not_scroll(browser, server):
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    context.set_default_timeout(PATIENCE)
+    page = context.new_page()
+    canvas = open_painter(page, server)
+    canvas.scroll_into_view_if_needed()
+    page.wait_for_timeout(500)
+    box = canvas.bounding_box()
+    x, y = box["x"] + 0.2 * box["width"], box["y"] + 0.2 * box["height"]
+    touch = context.new_cdp_session(page)
+    touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+    for share in range(1, 11):  # downwards: a page would scroll
+        point = {"x": x, "y": y + share * 0.06 * box["height"]}
+        touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [point]})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    expect(page.get_by_text(re.compile(r"\d+ % is made anew"))).to_be_visible()
+    assert canvas.bounding_box()["y"] == pytest.approx(box["y"], abs=1)
+    context.close()
 
 
 def test_the_keyboard_paints(page, server):
