@@ -29,6 +29,8 @@ QUANTITIES = {
 }
 RECONSTRUCTION = ("psnr", "ssim")  # of held-out images, by an autoencoder
 NOISY = ("loss", "grad_norm")  # what differs from batch to batch; the others are drawn as they are
+LOG_AXIS = {"type": "log", "tickformat": "~g", "nticks": 3}  # more labels would overlap between one and two powers of ten
+LINEAR_AXIS = {"type": "linear", "tickformat": "~g", "nticks": 6}
 LINEAR = ("lr", *RECONSTRUCTION)  # on a linear scale even where the others are logarithmic: it ends at 0
 
 
@@ -196,8 +198,8 @@ def training_curves(
                 col=1,
             )
             named.add(name)
-        scale = "log" if "y" in log and quantity not in LINEAR else "linear"
-        figure.update_yaxes(type=scale, tickformat="~g", nticks=6, row=row, col=1)
+        logarithmic = "y" in log and quantity not in LINEAR
+        figure.update_yaxes(**(LOG_AXIS if logarithmic else LINEAR_AXIS), row=row, col=1)
     figure.update_xaxes(type="log" if "x" in log else "linear", showticklabels=True)
     figure.update_xaxes(title=AXES[axis], row=rows, col=1)
     titles_left(figure)
@@ -217,7 +219,7 @@ def loss_by_timestep(
         middles = (edges[:-1] + edges[1:]) / 2
         figure.add_scatter(x=middles, y=list(losses), name=name, uid=name, line=styles[name] | {"shape": "hvh"})
     figure.update_xaxes(title="Timestep t (0 is nearly clean)")
-    figure.update_yaxes(title="Validation loss", type="log", tickformat="~g", nticks=6)
+    figure.update_yaxes(title="Validation loss", **LOG_AXIS)
     styled(figure, 340, "timesteps")
     figure.update_layout(showlegend=True)
     return figure
@@ -337,7 +339,7 @@ def schedule_curves(schedules: Mapping[str, Mapping[str, NDArray[np.float64]]], 
             common = {"legendgroup": name, "showlegend": False, "hoverinfo": "skip"}
             figure.add_scatter(x=[marked], y=y[marked : marked + 1], name=name, mode="markers", marker=dot, **common, **place)
             if quantity == "beta":
-                figure.update_yaxes(type="log", tickformat="~g", nticks=6, **place)
+                figure.update_yaxes(**LOG_AXIS, **place)
     figure.add_vline(x=marked, line={"dash": "dot", "color": "#8A8A8A", "width": 1.5})
     figure.update_xaxes(title="Timestep t", row=rows)
     figure.update_xaxes(range=[-15, len(y) + 14])
