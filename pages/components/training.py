@@ -1,28 +1,18 @@
-"""Choosing what to train, and rows that show how it goes."""
+"""Rows that show how trainings go, and what comes out of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable
 from typing import Literal
 
 import streamlit as st
 
-from pages.components import BOUND
 from pages.components.live_figure import live_figure
-from pages.components.pictures import show_grid
 from pages.components.runs import about_samples, grid_images, show_sample_grid
 from pipelines.command_line import describe
-from pipelines.config import DataConfig
-from pipelines.data import PRESETS, locate, preview_images, resolve
 from pipelines.figures import training_curves
-from pipelines.images import Pixels
 from pipelines.jobs import Job, Progress, Status, TrainingQueue
 
-FITS: dict[str, Literal["crop", "pad"] | None] = {"auto": None, "crop": "crop", "pad": "pad"}
-FLIPS = {"auto": None, "on": True, "off": False}
-PREVIEWED = 16
 LOOKS: dict[Status, tuple[Literal["blue", "gray", "green", "orange", "red", "violet"], str]] = {
     "starting": ("blue", ":material/hourglass_top:"),
     "training": ("blue", ":material/play_arrow:"),
@@ -33,74 +23,6 @@ LOOKS: dict[Status, tuple[Literal["blue", "gray", "green", "orange", "red", "vio
     "failed": ("red", ":material/error:"),
     "interrupted": ("orange", ":material/power_off:"),
 }
-
-
-def named(choices: Mapping[str, object], value: object) -> str:
-    """The name of a value among the choices of a widget."""
-    return next(name for name, choice in choices.items() if choice == value)
-
-
-def choose_data(usual: DataConfig) -> DataConfig:
-    """Widgets that choose a dataset and its preparation; what is left open keeps the dataset's own default.
-
-    Args:
-        usual: what they show at first.
-    """
-    names = list(PRESETS)
-    typed = st.selectbox(
-        "Images: a short name, a hub id or a local folder",
-        names,
-        names.index(usual.data),
-        accept_new_options=True,
-        key="data",
-        **BOUND,
-    )
-    name = str(Path(typed).expanduser()) if typed.startswith("~") else typed.strip()
-    own = resolve(DataConfig(data=name))
-    size_column, fit_column, flip_column = st.columns(3)
-    size = size_column.number_input(
-        "Side in pixels", 4, 1024, usual.image_size, placeholder=str(own.image_size), key="size", **BOUND
-    )
-    fit = fit_column.selectbox(
-        "Fit", FITS, list(FITS.values()).index(usual.fit), key="fit", **BOUND,
-        help="Crop: cut the middle square. Pad: show all of the image inside a black frame. Auto: what suits the dataset.",
-    )  # fmt: skip
-    flip = flip_column.selectbox(
-        "Mirror", FLIPS, list(FLIPS.values()).index(usual.flip), key="flip", **BOUND,
-        help="Mirror half of the training images left-right. Auto: what suits the dataset.",
-    )  # fmt: skip
-    return replace(
-        usual,
-        data=name,
-        image_size=int(size) if size else None,
-        fit=FITS[fit],
-        flip=FLIPS[flip],
-    )
-
-
-@st.cache_data(ttl=60, max_entries=32, show_spinner="Opening the dataset…")
-def _preview(config: DataConfig) -> Pixels:
-    return preview_images(config, PREVIEWED)
-
-
-def show_preview(config: DataConfig) -> None:
-    """Sixteen training images as the network will see them; those on the hub are fetched only when asked for."""
-    prepared = resolve(config)
-    try:
-        source = locate(config.data)
-        if not Path(source).is_dir():
-            fetch = st.toggle("Preview 16 images", key="fetch", **BOUND)
-            if not fetch:
-                st.caption(f"`{source}` lies on the Hugging Face hub. The preview, or the training, downloads it once.")
-                return
-        images = _preview(prepared)
-    except (ValueError, OSError) as error:
-        st.error(f"No images from here: {describe(error)}")
-        return
-    show_grid(images, f"{len(images)} training images of {config.data}", columns=8)
-    fitted = "cropped" if prepared.fit == "crop" else "padded"
-    mirrored = "every second one mirrored" if prepared.flip else "none mirrored"
-    st.caption(f"{len(images)} training images, {prepared.image_size}×{prepared.image_size} pixels, {fitted}, {mirrored}.")
 
 
 def duration(seconds: float) -> str:
