@@ -86,7 +86,7 @@ def load_conditions(config: RunConfig, sets: Sequence[ImageSet]) -> tuple[Condit
     if config.network.unet == "class":
         column = label_column(tables[0], condition.label_column)
         classes = class_names(tables[0], column)
-        labels = [torch.tensor(table[column])[torch.from_numpy(part.rows)] for table, part in zip(tables, sets, strict=True)]
+        labels = [_labels(table, column, part) for table, part in zip(tables, sets, strict=True)]
         return replace(condition, classes=tuple(classes), examples=()), [Conditions(labels=part) for part in labels]
     encoder = encoder_called(condition.encoder)
     described = [_captions(table, condition, config.data.data, part.rows) for table, part in zip(tables, sets, strict=True)]
@@ -103,6 +103,21 @@ def load_conditions(config: RunConfig, sets: Sequence[ImageSet]) -> tuple[Condit
         examples=tuple(examples[i] for i in shown),
     )
     return filled, [Conditions(captions=part, tokens=text.tokens, mask=text.mask) for part in captions]
+
+
+def held_out_labels(config: RunConfig, held_out: ImageSet, classes: Sequence[str]) -> Tensor | None:
+    """The classes of held-out images, (N,) int64; None where the data has none, or others than ``classes``."""
+    splits = open_dataset(config.data.data)
+    train_name, held_out_name = split_names(splits, config.data)
+    table = splits[held_out_name or train_name]
+    if not has_labels(table):
+        return None
+    column = label_column(table, config.condition.label_column)
+    return _labels(table, column, held_out) if class_names(table, column) == list(classes) else None
+
+
+def _labels(table: Dataset, column: str, images: ImageSet) -> Tensor:
+    return torch.tensor(table[column])[torch.from_numpy(images.rows)]
 
 
 def _captions(table: Dataset, condition: ConditionConfig, data: str, rows: NDArray[np.int64]) -> list[list[str]]:

@@ -22,7 +22,6 @@ from .runs import find_run
 from .sample import SamplingRequest, load_model, sample
 
 if TYPE_CHECKING:
-    from .judge import Judge
     from .measurements import RealImages
     from .model import LoadedModel
 
@@ -46,7 +45,7 @@ class Evaluate:
     seed: int = 0
     """Of the samples, and of the noise that held-out images get."""
     guidance: float = 2.0
-    """For conditional models, whose samples show every class, or a caption of every class, in turn."""
+    """For conditional models, which are asked for what the held-out images show: their classes, or their captions."""
     features: Path | None = None
     """In whose features images are compared: a classifier's file (see pipelines.classifier), by default that of the data, or,
     for colour images without one, that of photographs; or ``inception``, as papers do for photographs."""
@@ -111,31 +110,14 @@ def measurements(
                 seed,
                 sampler,
                 number,
-                **in_turn(model, real.judge, arguments.guidance),
+                guidance=1.0 if real.conditions is None else arguments.guidance,
             )
-            sample(model, request, [0])  # refuses what cannot be done
+            sample(model, request, [0], condition=real.shown([0]))  # refuses what cannot be done
             asked = {"request": asdict(request), "features": real.judge.name, "reference_images": len(real.rows)}
+            if real.conditions is not None:
+                asked["shown"] = "what held-out images show"
             what = f"{number} steps of {sampler}"
             yield what, "samples", asked, partial(measure_samples, model, real, request, arguments.batch_size)
-
-
-def in_turn(model: LoadedModel, judge: Judge, guidance: float) -> dict[str, Any]:
-    """The fields of a request for every class, or a caption of every class, in turn; empty for an unconditional model.
-
-    A model of captions whose classes nobody knows is asked for the captions that it keeps as examples.
-    """
-    from .captions import captions_for, templates_for
-
-    kind, condition = model.config.network.unet, model.config.condition
-    if kind == "class":
-        return {"label": "all", "guidance": guidance}
-    if kind == "text":
-        prompts = condition.examples
-        if judge.classifier is not None:
-            template = (condition.templates or templates_for(model.config.data.data))[:1]
-            prompts = tuple(caption for [caption] in captions_for(list(judge.classifier.classes), template))
-        return {"prompt": prompts, "guidance": guidance}
-    return {}
 
 
 def summary(kind: str, found: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,8 @@ from .runs import atomic
 from .sample import SamplingRequest, sample
 
 if TYPE_CHECKING:
+    from diffusion_core.condition import Condition
+
     from .conditioning import Conditions
     from .config import RunConfig
     from .data import ImageSet
@@ -75,9 +77,26 @@ class RealImages:
         """What a conditional network is told about the held-out images."""
         if not self._config.network.conditional:
             return None
-        from .conditioning import load_conditions
+        from .conditioning import load_conditions, trained_encoder
 
+        if self._config.network.unet == "text":
+            trained_encoder(self._config.condition)  # refuses another one
         return load_conditions(self._config, (self.train, self.held_out))[1][1]
+
+    def shown(self, samples: Sequence[int]) -> Condition | None:
+        """What samples with these numbers are to show: what one held-out image after the other shows.
+
+        So classes are as frequent among samples as among real images. None for an unconditional network.
+        """
+        return None if self.conditions is None else self.conditions.of(torch.tensor(samples) % len(self.held_out))
+
+    @cached_property
+    def labels(self) -> Tensor | None:
+        """(N,) the classes of the held-out images, if the judge knows them."""
+        from .conditioning import held_out_labels
+
+        known = self.judge.classifier
+        return None if known is None else held_out_labels(self._config, self.held_out, known.classes)
 
 
 def loss_by_timestep(model: LoadedModel, real: RealImages, seed: int, batch_size: int) -> dict[str, Any]:
@@ -129,23 +148,26 @@ def likelihood(model: LoadedModel, real: RealImages, count: int, steps: int, see
 
 
 def measure_samples(model: LoadedModel, real: RealImages, request: SamplingRequest, batch_size: int) -> dict[str, Any]:
-    """Make the samples, and measure them beside as many held-out images; the memory is that of one image alone."""
+    """Make the samples, and measure them beside as many held-out images; the memory is that of one image alone.
+
+    Samples of a conditional network show what the held-out images show, in their order.
+    """
     images, seconds, calls = [], 0.0, 0
     chunks = torch.arange(request.num_images).split(batch_size)
     for numbers in tqdm(chunks, desc=f"{model.name}, {request.steps} steps of {request.sampler}", unit="batch", leave=False):
         before = time.perf_counter()
-        *_, last = sample(model, request, numbers.tolist())
+        *_, last = sample(model, request, numbers.tolist(), condition=real.shown(numbers.tolist()))
         images.append(model.decode(last.x).cpu())
         seconds, calls = seconds + time.perf_counter() - before, last.nfe
     samples = torch.cat(images)
     memory = TensorMemory()
     with memory:
-        *_, alone = sample(model, replace(request, num_images=1), [0])
+        *_, alone = sample(model, replace(request, num_images=1), [0], condition=real.shown([0]))
         model.decode(alone.x)
     features, classifier = real.judge.features(samples), real.judge.classifier
     right = None
-    if classifier and (request.prompt or (request.label and model.config.condition.classes == classifier.classes)):
-        wanted = torch.arange(request.num_images) % len(classifier.classes)
+    if classifier and real.conditions is not None and real.labels is not None:
+        wanted = real.labels[torch.arange(request.num_images) % len(real.labels)]
         right = (classifier.classify(samples) == wanted).double().numpy()
     floor = real.held_out_features[: request.num_images]
     newness = nearest(floor, real.reference.features)[1]

@@ -76,7 +76,11 @@ def load_model(path: str | Path | Run, **options: Any) -> LoadedModel:
 
 
 def sample(
-    model: LoadedModel, request: SamplingRequest, images: Sequence[int] | None = None, origin: Origin = FROM_NOISE
+    model: LoadedModel,
+    request: SamplingRequest,
+    images: Sequence[int] | None = None,
+    origin: Origin = FROM_NOISE,
+    condition: Condition | None = None,
 ) -> Iterator[Step]:
     """Generate images, yielding every step.
 
@@ -85,6 +89,7 @@ def sample(
         request: what to generate.
         images: which image numbers of the request; all of them by default. The subset looks the same as in the whole.
         origin: where to start; :mod:`pipelines.starts` has other ways than from noise.
+        condition: what each of these images is to show, in place of the request's class or prompts.
 
     Yields:
         Steps with x and x0 of shape (len(images), *model.state_shape), float32 on the model's device; in the last one both are
@@ -106,7 +111,7 @@ def sample(
     options: dict[str, Any] = {"eta": request.eta} if request.sampler == "ddim" else {}
     sampler = SAMPLERS[request.sampler]
     denoise: Any
-    denoise, condition = conditioned(model, request, numbers)
+    denoise, condition = conditioned(model, request, numbers, condition)
     if start.known is not None:
         from diffusion_core.inpainting import KnownPixels, repaint
 
@@ -118,9 +123,9 @@ def sample(
 
 
 def conditioned(
-    model: LoadedModel, request: SamplingRequest, images: Sequence[int]
+    model: LoadedModel, request: SamplingRequest, images: Sequence[int], condition: Condition | None = None
 ) -> tuple[Denoiser | ClassifierFreeGuidance, Condition | None]:
-    """What estimates x0 for a request, and what the images with these numbers are to show.
+    """What estimates x0 for a request, and what the images with these numbers are to show: ``condition``, if it is given.
 
     Raises:
         ValueError: a class or a prompt that the model does not take, or guidance without either.
@@ -132,7 +137,7 @@ def conditioned(
         if given and name != takes:
             instead = f"it takes a {takes}" if takes else "it takes neither labels nor prompts"
             raise ValueError(f"a {name} was given, and {model.name} is a network of kind {network.unet!r}: {instead}")
-    if not any(asked.values()):
+    if condition is None and not any(asked.values()):
         if request.guidance != 1 or request.negative_prompt is not None:
             needed = f"give a {takes}" if takes else "choose a conditional model"
             raise ValueError(f"guidance={request.guidance:g} needs something to guide by: {needed}, or leave it at 1")
@@ -141,7 +146,9 @@ def conditioned(
 
     from .conditioning import condition_of
 
-    condition, negative = condition_of(model.config.condition, request, images)
+    negative = None
+    if condition is None:
+        condition, negative = condition_of(model.config.condition, request, images)
     guided = ClassifierFreeGuidance(
         model.denoiser,
         request.guidance,

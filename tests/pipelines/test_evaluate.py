@@ -13,6 +13,7 @@ from pipelines.classifier import load_classifier
 from pipelines.evaluate import LEAST
 from pipelines.evaluation import FIGURES, Evaluation, paired_losses, pareto_front, samples_table
 from pipelines.judge import judge_for
+from pipelines.measurements import RealImages
 from pipelines.model import make_network
 from pipelines.runs import Run
 from pipelines.sample import load_model
@@ -58,14 +59,35 @@ def test_every_figure_has_an_interval_and_a_floor(evaluate, copied_run):
 
 
 @pytest.mark.parametrize("kind", ["class", "text"])
-def test_conditional_models_are_asked_for_every_class(evaluate, class_run, text_run, kind):
+def test_conditional_models_are_asked_for_what_held_out_images_show(evaluate, class_run, text_run, kind):
     run = {"class": class_run, "text": text_run}[kind]
     evaluate(run.path, "--steps", 2, "--guidance", 3)
     result = Evaluation(run).of_kind("samples")[-1]
-    request = result.asked["request"]
-    assert request["guidance"] == 3
-    assert request["label"] == "all" or request["prompt"] == ["a photo of a circles", "a photo of a squares"]
+    assert result.asked["request"]["guidance"] == 3
+    assert result.asked["shown"] == "what held-out images show"
     assert 0 <= result.found["figures"]["agreement"]["value"] <= 1
+
+
+@pytest.mark.parametrize("kind", ["class", "text"])
+def test_classes_are_as_frequent_among_samples_as_among_held_out_images(class_run, text_run, judge, tmp_path, kind):
+    """With as many of each class, samples of unbalanced data were far from it however good the model."""
+    config = {"class": class_run, "text": text_run}[kind].config
+    folder = tmp_path / "data"
+    shutil.copytree(config.data.data, folder / "train")
+    for shade, (name, count) in enumerate((("circles", 9), ("squares", 3))):
+        for number in range(count):
+            picture = Image.new("RGB", (12, 12), (90 * shade, number, 0))
+            (folder / "test" / name).mkdir(parents=True, exist_ok=True)
+            picture.save(folder / "test" / name / f"{number}.png")
+    config = replace(config, data=replace(config.data, data=str(folder)))
+    real = RealImages(config, judge_for(load_model(class_run), judge), 100, 100)
+    assert real.labels.tolist() == [0] * 9 + [1] * 3
+    shown, again = real.shown(range(12)), real.shown(range(12, 24))
+    told = shown.labels if kind == "class" else shown.tokens
+    assert torch.equal(told, again.labels if kind == "class" else again.tokens)
+    for label in (0, 1):
+        same = [number for number in range(12) if torch.equal(told[number], told[0 if label == 0 else 9])]
+        assert same == [number for number in range(12) if real.labels[number] == label]
 
 
 def test_the_loss_is_that_of_validation(evaluate, train, tmp_path):
