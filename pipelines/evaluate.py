@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +45,9 @@ class Evaluate:
     samples and floor could not be compared."""
     seed: int = 0
     """Of the samples, and of the noise that held-out images get."""
-    guidance: float = 2.0
-    """For conditional models, which are asked for what the held-out images show: their classes, or their captions."""
+    guidance: tuple[float, ...] = (1.0, 2.0)
+    """Scales to try with conditional models, which are asked for what the held-out images show: their classes, or their
+    captions. 1 is the model as it is; with more, samples are more of what was asked for, and less as varied as real images."""
     features: Path | None = None
     """In whose features images are compared: a classifier's file (see pipelines.classifier), by default that of the data, or,
     for colour images without one, that of photographs; or ``inception``, as papers do for photographs."""
@@ -103,21 +105,18 @@ def measurements(
         steps = arguments.likelihood_steps or model.schedule.num_timesteps
         asked = {"images": count, "steps": steps, "seed": seed}
         yield "likelihood", "likelihood", asked, partial(likelihood, model, real, count, steps, seed)
-    for sampler in arguments.samplers:
-        for number in arguments.steps:
-            request = SamplingRequest(
-                arguments.num_images or max(LEAST["num_images"], min(MOST, held_out)),
-                seed,
-                sampler,
-                number,
-                guidance=1.0 if real.conditions is None else arguments.guidance,
-            )
-            sample(model, request, [0], condition=real.shown([0]))  # refuses what cannot be done
-            asked = {"request": asdict(request), "features": real.judge.name, "reference_images": len(real.rows)}
-            if real.conditions is not None:
-                asked["shown"] = "what held-out images show"
-            what = f"{number} steps of {sampler}"
-            yield what, "samples", asked, partial(measure_samples, model, real, request, arguments.batch_size)
+    num_images = arguments.num_images or max(LEAST["num_images"], min(MOST, held_out))
+    conditional = real.conditions is not None
+    scales = arguments.guidance if conditional else (1.0,)
+    for sampler, number, scale in product(arguments.samplers, arguments.steps, scales):
+        request = SamplingRequest(num_images, seed, sampler, number, guidance=scale)
+        sample(model, request, [0], condition=real.shown([0]))  # refuses what cannot be done
+        asked = {"request": asdict(request), "features": real.judge.name, "reference_images": len(real.rows)}
+        what = f"{number} steps of {sampler}"
+        if conditional:
+            asked["shown"] = "what held-out images show"
+            what += f", guidance {scale:g}"
+        yield what, "samples", asked, partial(measure_samples, model, real, request, arguments.batch_size)
 
 
 def summary(kind: str, found: dict[str, Any]) -> str:

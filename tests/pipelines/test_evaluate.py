@@ -68,6 +68,14 @@ def test_conditional_models_are_asked_for_what_held_out_images_show(evaluate, cl
     assert 0 <= result.found["figures"]["agreement"]["value"] <= 1
 
 
+def test_guidance_is_tried_where_there_is_something_to_guide_by(evaluate, class_run, copied_run, tmp_path):
+    run = Run(shutil.copytree(class_run.path, tmp_path / "class"))
+    Evaluation(run).path.unlink(missing_ok=True)  # by another test
+    evaluate(run.path, copied_run.path, "--steps", 2)
+    assert list(samples_table([Evaluation(run)])["guidance"]) == [1, 2]
+    assert list(samples_table([Evaluation(copied_run)])["guidance"]) == [1]
+
+
 @pytest.mark.parametrize("kind", ["class", "text"])
 def test_classes_are_as_frequent_among_samples_as_among_held_out_images(class_run, text_run, judge, tmp_path, kind):
     """With as many of each class, samples of unbalanced data were far from it however good the model."""
@@ -184,7 +192,7 @@ def test_colour_images_without_a_classifier_of_their_own_are_seen_by_that_of_pho
 
 def test_a_model_of_latents_is_measured_by_its_images_on_the_same_axes(evaluate, latent_run, copied_run, judge, tmp_path):
     run = Run(shutil.copytree(latent_run.path, tmp_path / "latent"))
-    evaluate(run.path, copied_run.path, "--steps", 2)
+    evaluate(run.path, copied_run.path, "--steps", 2, "--guidance", 1)
     evaluation = Evaluation(run)
     assert [result.kind for result in evaluation.results] == ["loss", "samples"], "a bound on latents says nothing of pixels"
     table = samples_table([evaluation, Evaluation(copied_run)])
