@@ -99,10 +99,10 @@ def _show_preview(config: DataConfig) -> None:
     st.caption(f"{len(images)} training images, {prepared.image_size}×{prepared.image_size} pixels, {fitted}, {mirrored}.")
 
 
-def _log_for(steps: int) -> LogConfig:
+def _log_for(steps: int, usual: LogConfig) -> LogConfig:
     """The usual intervals, or shorter ones where few steps would leave nothing to watch."""
-    usual = LogConfig()
-    return LogConfig(
+    return replace(
+        usual,
         log_every=min(usual.log_every, max(1, steps // 500)),
         eval_every=min(usual.eval_every, max(1, steps // 10)),
         sample_every=min(usual.sample_every, max(1, steps // 10)),
@@ -287,7 +287,7 @@ def choose_training() -> Training:
                 warmup_steps=int(warmup),
                 precision=precision,  # type: ignore[arg-type]
             ),
-            log=_log_for(int(steps)),
+            log=_log_for(int(steps), base.log),
             seed=int(seed),
             model="autoencoder" if unet == AUTOENCODER else "diffusion",
             init=replace(base.init, lora_rank=int(rank)),

@@ -292,6 +292,14 @@ def test_what_the_page_does_not_show_comes_from_the_recipe(open_page, queue, wai
     assert run.config.network.attention_levels == read_recipe("flowers-attention").network.attention_levels == (1, 2)
 
 
+def test_a_recipe_s_small_sample_grid_is_kept(open_page, queue, wait_for):
+    recipe = read_recipe("flowers-autoencoder")
+    press(open_page(recipe="flowers-autoencoder", **TINY | {"size": 16}, steps=2), "Start training")
+    run = Run(queue.root / "flowers-autoencoder")
+    wait_for(lambda: run.has_weights)
+    assert run.config.log.sample_images == recipe.log.sample_images == 9
+
+
 def test_another_network_than_the_recipe_s_has_its_own_levels_of_attention(open_page, queue, wait_for):
     press(open_page(recipe="flowers-attention", unet="baseline", steps=2, **TINY), "Start training")
     run = Run(queue.root / "flowers-attention")
