@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -77,6 +78,11 @@ def styled(figure: go.Figure, height: int, *zoom: object) -> go.Figure:
 def titles_left(figure: go.Figure) -> None:
     """Move the titles of subplots from the middle to the left edge."""
     figure.update_annotations(x=0, xanchor="left", font={"size": 14})
+
+
+def _uid(*parts: str) -> str:
+    """What tells a trace from the others while its figure is replaced; Plotly makes names of CSS classes of it."""
+    return f"trace-{zlib.crc32(repr(parts).encode()):08x}"
 
 
 def smooth(x: NDArray[np.float64], y: NDArray[np.float64], half_life: float) -> NDArray[np.float64]:
@@ -177,7 +183,7 @@ def training_curves(
                 figure.add_scatter(
                     x=x[shown],
                     y=y[shown],
-                    uid=f"{name} {quantity} raw",
+                    uid=_uid(name, quantity, "raw"),
                     opacity=0.3,
                     showlegend=False,
                     hoverinfo="skip",
@@ -190,7 +196,7 @@ def training_curves(
             figure.add_scatter(
                 x=x[shown],
                 y=y[shown],
-                uid=f"{name} {quantity}",
+                uid=_uid(name, quantity),
                 mode="lines+markers" if len(shown) <= 30 else "lines",
                 showlegend=name not in named,
                 **common,
@@ -217,7 +223,7 @@ def loss_by_timestep(
     for name, losses in runs.items():
         edges = np.linspace(0, num_timesteps[name], len(losses) + 1)
         middles = (edges[:-1] + edges[1:]) / 2
-        figure.add_scatter(x=middles, y=list(losses), name=name, uid=name, line=styles[name] | {"shape": "hvh"})
+        figure.add_scatter(x=middles, y=list(losses), name=name, uid=_uid(name), line=styles[name] | {"shape": "hvh"})
     figure.update_xaxes(title="Timestep t (0 is nearly clean)")
     figure.update_yaxes(title="Validation loss", **LOG_AXIS)
     styled(figure, 340, "timesteps")
@@ -273,7 +279,7 @@ def loss_heat_maps(
             customdata=losses,
             coloraxis="coloraxis",
             hovertemplate=f"{AXES[axis].lower()} %{{x}}<br>t ≈ %{{y:.0f}}<br>{what} %{{customdata:.4g}}<extra>{name}</extra>",
-            uid=name,
+            uid=_uid(name),
             row=row,
             col=1,
         )

@@ -1,3 +1,4 @@
+import re
 from dataclasses import asdict
 
 import numpy as np
@@ -222,3 +223,15 @@ def test_an_error_that_falls_with_its_order_is_told_as_such():
     assert list(drawn.data[0].x) == [5, 10, 20, 40]
     assert list(drawn.data[0].y) == [9.0, 1.0, 0.5, 0.25]
     assert names[2] == "one"
+
+
+def test_traces_keep_their_identity_whatever_runs_are_called():
+    """Plotly looks for CSS classes made of it: a run called "LoRA, rank 16", or "runs/mine", had no picture."""
+    table = pd.DataFrame({"step": [1, 2], "loss": [1.0, 0.5], "val_loss": [1.0, 0.5]})
+    names = ("LoRA, rank 16", "runs/mine", "runs-mine", '1st: "quoted"')
+    figure = training_curves(dict.fromkeys(names, table), ("loss", "val_loss"), smoothing=0.5)
+    identities = [trace.uid for trace in figure.data]
+    assert len(set(identities)) == len(identities) == 4 * 3
+    assert all(re.fullmatch(r"[a-zA-Z][\w-]*", identity) for identity in identities)
+    again = training_curves({names[1]: table}, ("loss", "val_loss"), smoothing=0.5)
+    assert {trace.uid for trace in again.data} < set(identities)
