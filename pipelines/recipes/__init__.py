@@ -1,8 +1,9 @@
 """Configurations that are worth training: ``python -m pipelines.train --recipe flowers-attention``.
 
 Each is a JSON file of this folder that says only what differs from the defaults of :class:`pipelines.config.RunConfig`.
-Those whose name ends in -64 make images of 64×64 pixels and want a GPU; for the others two CPU cores are enough. Their
-text networks are narrower than the defaults, so that a flower model has as many parameters with words as without.
+Those whose name ends in -64 make images of 64×64 pixels and want a GPU; for the others two CPU cores are enough. Some of their
+networks are narrower than the default, so that all that are shipped weigh little; a flower model has as many parameters with
+words as without.
 """
 
 from __future__ import annotations
