@@ -16,7 +16,7 @@ from diffusion_core.condition import Condition
 
 from .captions import captions_for, class_names, has_labels, label_column, templates_for, text_column
 from .config import ConditionConfig, RunConfig
-from .data import ImageSet, open_dataset, split_names
+from .data import ImageSet, open_dataset, split_names, spread
 from .text_encoders import EncodedText, TextEncoder, encode_cached, make_encoder
 
 if TYPE_CHECKING:
@@ -79,9 +79,7 @@ def load_conditions(config: RunConfig, sets: Sequence[ImageSet]) -> tuple[Condit
     Raises:
         ValueError: the dataset has no classes (or captions), or the encoder cannot be had.
     """
-    splits = open_dataset(config.data.data)
-    train_name, held_out_name = split_names(splits, config.data)
-    tables = [splits[train_name], splits[held_out_name or train_name]]
+    tables = _tables(config)
     condition = config.condition
     if config.network.unet == "class":
         column = label_column(tables[0], condition.label_column)
@@ -95,7 +93,7 @@ def load_conditions(config: RunConfig, sets: Sequence[ImageSet]) -> tuple[Condit
     number = {caption: row for row, caption in enumerate(unique)}
     captions = [torch.tensor([[number[caption] for caption in row] for row in part]) for part in described]
     examples = tuple(sorted({row[0] for row in described[1]}))
-    shown = np.unique(np.linspace(0, len(examples) - 1, min(EXAMPLES, len(examples))).round().astype(int))
+    shown = spread(len(examples), EXAMPLES)
     filled = replace(
         condition,
         text_dim=encoder.width,
@@ -107,13 +105,18 @@ def load_conditions(config: RunConfig, sets: Sequence[ImageSet]) -> tuple[Condit
 
 def held_out_labels(config: RunConfig, held_out: ImageSet, classes: Sequence[str]) -> Tensor | None:
     """The classes of held-out images, (N,) int64; None where the data has none, or others than ``classes``."""
-    splits = open_dataset(config.data.data)
-    train_name, held_out_name = split_names(splits, config.data)
-    table = splits[held_out_name or train_name]
+    _, table = _tables(config)
     if not has_labels(table):
         return None
     column = label_column(table, config.condition.label_column)
     return _labels(table, column, held_out) if class_names(table, column) == list(classes) else None
+
+
+def _tables(config: RunConfig) -> tuple[Dataset, Dataset]:
+    """Where the training images and the held-out ones come from."""
+    splits = open_dataset(config.data.data)
+    train_name, held_out_name = split_names(splits, config.data)
+    return splits[train_name], splits[held_out_name or train_name]
 
 
 def _labels(table: Dataset, column: str, images: ImageSet) -> Tensor:

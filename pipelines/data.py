@@ -215,7 +215,7 @@ def read_images(dataset: Dataset, config: DataConfig, chosen: NDArray[np.int64] 
     return ImageSet(tensor, np.array(kept), tuple(skipped))
 
 
-def _spread(length: int, count: int) -> NDArray[np.int64]:
+def spread(length: int, count: int) -> NDArray[np.int64]:
     """``count`` rows of ``length``, evenly spaced; all if there are no more."""
     return np.linspace(0, length - 1, min(count, length)).round().astype(np.int64)
 
@@ -230,7 +230,7 @@ def preview_images(config: DataConfig, count: int = 16) -> Pixels:
     """
     splits = open_dataset(config.data)
     split = splits[split_names(splits, config)[0]]
-    images = read_images(split, config, _spread(len(split), count)).images.permute(0, 2, 3, 1).numpy()
+    images = read_images(split, config, spread(len(split), count)).images.permute(0, 2, 3, 1).numpy()
     if config.flip:
         images[1::2] = images[1::2, :, ::-1].copy()
     return images
@@ -243,7 +243,7 @@ def _held_out_rows(split: Dataset, count: int) -> NDArray[np.int64]:
     columns = [column for column, feature in split.features.items() if isinstance(feature, datasets.ClassLabel)]
     changes = [np.diff(split.data.column(column).to_numpy()) for column in columns]
     by_class = any((change >= 0).all() and change.any() for change in changes)
-    return _spread(len(split), count) if by_class else np.arange(min(count, len(split)))
+    return spread(len(split), count) if by_class else np.arange(min(count, len(split)))
 
 
 def load_images(config: DataConfig, seed: int = 0, measured: int | None = None) -> tuple[ImageSet, ImageSet]:

@@ -19,7 +19,7 @@ from diffusion_core.noise import SeededNoise
 from diffusion_core.process import add_noise
 from diffusion_core.schedules import sampling_timesteps
 
-from .data import load_images, resolve
+from .data import load_images, resolve, spread
 from .distances import Estimate, Features, Reference, bootstrap, nearest, precision_recall
 from .evaluation import NEIGHBOURS_PICTURE
 from .images import as_input, montage, png_bytes, to_uint8
@@ -54,8 +54,7 @@ class RealImages:
     def __init__(self, config: RunConfig, judge: Judge, reference_images: int, held_out_images: int) -> None:
         self.judge = judge
         self.train, self.held_out = load_images(resolve(config.data), config.seed, held_out_images)
-        count = min(len(self.train), reference_images)
-        self.rows = np.unique(np.linspace(0, len(self.train) - 1, count).round().astype(np.int64))
+        self.rows = spread(len(self.train), reference_images)
         self._config = config
 
     def as_input(self, images: ImageSet, rows: Iterable[int]) -> Tensor:
