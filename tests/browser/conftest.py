@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -35,6 +35,22 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if "browser" in item.path.parts:
                 item.add_marker(pytest.mark.skip(reason="no Chromium on this machine: apt-get install chromium"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """A failed test leaves what was on the screen: a picture in ARTIFACTS, the words in its report."""
+    from playwright.sync_api import Error
+
+    report = yield
+    browser = item.funcargs.get("browser")
+    if report.when == "call" and report.failed and browser is not None:
+        ARTIFACTS.mkdir(parents=True, exist_ok=True)
+        for number, page in enumerate(page for context in browser.contexts for page in context.pages):
+            with suppress(Error):
+                page.screenshot(path=ARTIFACTS / f"failed-{item.name}-{number}.png", full_page=True, timeout=10_000)
+                report.sections.append((f"On the screen of {page.url}", page.inner_text("body", timeout=10_000)))
+    return report
 
 
 @contextmanager
