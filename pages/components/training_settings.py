@@ -18,6 +18,7 @@ from pipelines.config import DataConfig, InitConfig, LatentConfig, LogConfig, Ru
 from pipelines.data import PRESETS, locate, preview_images, resolve
 from pipelines.images import Pixels
 from pipelines.recipes import RECIPES, read_recipe
+from pipelines.runs import Run, find_run
 
 AUTOENCODER = "autoencoder"
 NETWORKS = ("baseline", "attention", "class", "text", AUTOENCODER)
@@ -130,20 +131,33 @@ def _named_network(config: RunConfig) -> str:
 
 def _base(recipe: str | None, start: str | None) -> RunConfig:
     """What the widgets show at first: a recipe's settings, and over them what is taken from the run to start from."""
-    config = read_recipe(recipe) if recipe else USUAL
+    config = replace(_settings_of(recipe), init=InitConfig(start))
     if start is None:
         return config
-    run = models_to_start_from()[start]
-    source = run.config
+    try:
+        source = find_run(start).config
+    except (ValueError, OSError):
+        return config  # it is a recipe's, and not at hand: the training says so
     return replace(
         config,
         model="diffusion",
         network=replace(source.network, dropout=config.network.dropout),
         diffusion=source.diffusion,
         data=replace(config.data, image_size=source.image_shape[1] if source.image_shape else None),
-        init=InitConfig(given_as(run)),
         latent=LatentConfig(),
     )
+
+
+def _settings_of(recipe: str | None) -> RunConfig:
+    return read_recipe(recipe) if recipe else USUAL
+
+
+def _choose_run(
+    place: DeltaGenerator, label: str, runs: Mapping[str, Run], usual: str | None, key: str, **more: Any
+) -> str | None:
+    """A widget for one of these runs or none, as a configuration calls it; the usual one is offered even if not at hand."""
+    options = list(dict.fromkeys([*map(given_as, runs.values()), *filter(None, [usual])]))
+    return place.selectbox(label, options, options.index(usual) if usual else None, key=key, **BOUND, **more)
 
 
 def _chosen() -> RunConfig:
@@ -164,6 +178,7 @@ def _follow_start() -> None:
 
 def _follow_recipe() -> None:
     """Fill all widgets with what the chosen recipe says; what it leaves open becomes as usual."""
+    st.session_state["start"] = _settings_of(st.session_state["recipe"]).init.init_from
     _follow_start()
     config = _chosen()
     data, optimizer = config.data, config.optimizer
@@ -199,10 +214,10 @@ def choose_training() -> Training:
             "Recipe", list(RECIPES), index=None, placeholder="your own settings", key="recipe", on_change=_follow_recipe,
             help="Fills in settings that suit one of the datasets. Change what you like; -64 wants a GPU.", **BOUND,
         )  # fmt: skip
-        start = start_column.selectbox(
-            "Start from", list(models_to_start_from()), index=None, placeholder="random weights", key="start",
-            on_change=_follow_start, help="Fine-tuning: go on from this model's weights with other images. Its network and "
-            "noise are taken over.", **BOUND,
+        start = _choose_run(
+            start_column, "Start from", models_to_start_from(), _settings_of(recipe).init.init_from, "start",
+            placeholder="random weights", on_change=_follow_start,
+            help="Fine-tuning: go on from this model's weights with other images. Its network and noise are taken over.",
         )  # fmt: skip
         base = _base(recipe, start)
         taken = start is not None  # what a run to start from decides
@@ -261,12 +276,11 @@ def choose_training() -> Training:
                 help="0 trains all weights; 4 to 32 train additions of that rank to the attention layers and nothing else.",
             )  # fmt: skip
         else:
-            usual = base.latent.latent
-            encoders = list(dict.fromkeys([*autoencoders(), *filter(None, [usual])]))
-            latent = latent_column.selectbox(
-                "Latents of", encoders, encoders.index(usual) if usual else None, placeholder="none: diffuse pixels",
-                key="latent", help="Diffuse what this autoencoder makes of the images: large ones cost less so. Train one "
-                "with the network autoencoder.", disabled=unet == AUTOENCODER, **BOUND,
+            latent = _choose_run(
+                latent_column, "Latents of", autoencoders(), base.latent.latent, "latent",
+                placeholder="none: diffuse pixels", disabled=unet == AUTOENCODER,
+                help="Diffuse what this autoencoder makes of the images: large ones cost less so. Train one with the network "
+                "autoencoder.",
             )  # fmt: skip
     network = base.network if unet == _named_network(base) else USUAL.network  # another network has other levels of attention
     config: RunConfig | None = None

@@ -195,6 +195,29 @@ def test_only_models_of_ours_are_offered_to_start_from(open_page, autoencoder_ru
     assert "small-and-back" not in options
 
 
+def test_a_run_to_start_from_is_called_as_a_configuration_calls_it(open_page, class_run, tmp_path, monkeypatch):
+    """Its folder where another run goes by its name; the name that other pages show is none that a training would find."""
+    theirs = shutil.copytree(class_run.path, tmp_path / "others" / "flowers-attention")
+    monkeypatch.setattr("pipelines.runs.PRIVATE", tmp_path / "others")
+    app = open_page(start=str(theirs))
+    assert {"flowers-attention", str(theirs)} <= set(app.selectbox(key="start").options)
+    assert app.selectbox(key="unet").value == "class"
+
+
+def test_a_recipe_that_goes_on_from_another_model_names_it(open_page):
+    app = open_page()
+    app.selectbox(key="recipe").select("pokemon-text").run()
+    assert not app.exception
+    assert app.selectbox(key="start").value == "flowers-text"
+    assert (app.selectbox(key="unet").value, app.selectbox(key="unet").disabled) == ("text", True)
+    assert (app.number_input(key="dropout").value, app.number_input(key="steps").value) == (0.1, 2500)
+    assert app.text_input(key="name").placeholder.startswith("pokemon-text")
+    assert open_page(recipe="pokemon-text").selectbox(key="start").value == "flowers-text"
+    app.selectbox(key="recipe").select("flowers-class").run()
+    assert app.selectbox(key="start").value is None
+    assert (app.selectbox(key="unet").value, app.selectbox(key="unet").disabled) == ("class", False)
+
+
 def test_a_recipe_of_latents_names_its_autoencoder(open_page):
     app = open_page(recipe="flowers-latent-text")
     assert app.selectbox(key="latent").value == "flowers-autoencoder"

@@ -9,6 +9,7 @@ import pytest
 
 from pipelines.config import LatentConfig, RunConfig
 from pipelines.data import PRESETS, resolve
+from pipelines.finetune import adopt
 from pipelines.recipes import RECIPES, read_recipe
 from pipelines.runs import Run
 
@@ -26,7 +27,7 @@ def test_every_recipe_trains(make_trainer, image_folder, autoencoder_run, tmp_pa
     trainer = make_trainer(tmp_path / name, config)
     side = resolve(config.data).image_size
     assert trainer.config.image_shape == (3, side, side)
-    assert trainer.config.network == recipe.network
+    assert trainer.config.network == adopt(recipe).network
     trainer.train_step()
     assert all(bool(parameter.isfinite().all()) for parameter in trainer.network.parameters())
 
@@ -45,7 +46,7 @@ def test_every_recipe_says_only_what_differs(name):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_is_named_after_what_it_makes(name):
-    config = read_recipe(name)
+    config = adopt(read_recipe(name))
     assert config.data.data in PRESETS
     assert config.latent.latent in (None, *RECIPES)
     kind = "autoencoder" if config.model == "autoencoder" else config.network.unet
