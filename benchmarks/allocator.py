@@ -20,7 +20,7 @@ import tyro
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from pipelines.devices import compute_dtype, keep_freed_memory
+from pipelines.devices import autocast, compute_dtype, keep_freed_memory
 from unets import build_network
 
 from .timing import machine, ratio, table, with_quartiles
@@ -46,7 +46,7 @@ def work() -> Iterator[tuple[str, Callable[[], object]]]:
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def train() -> None:
-        with torch.autocast(device.type, dtype=compute_dtype(device)):
+        with autocast(device):
             network(torch.zeros(64, 3, 32, 32), torch.zeros(64)).square().mean().backward()
         network.zero_grad()
 

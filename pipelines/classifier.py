@@ -23,7 +23,7 @@ from .command_line import DONE, run_command
 from .conditioning import load_conditions
 from .config import ConditionConfig, DataConfig, NetworkConfig, OptimizerConfig, RunConfig
 from .data import load_images, resolve
-from .devices import best_device, compute_dtype, keep_freed_memory
+from .devices import autocast, best_device, keep_freed_memory
 from .images import as_input
 from .plan import Shuffle, learning_rate, stream_seed
 from .runs import read_tensors, write_tensors
@@ -180,7 +180,7 @@ def main(arguments: TrainClassifier) -> int:
         x = augment(as_input(train.images[index].to(device)), bool(data.flip), generator)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(schedule, step)
-        with torch.autocast(device.type, dtype=compute_dtype(device)):
+        with autocast(device):
             logits = network(x)
         F.cross_entropy(logits.float(), known.labels[index].to(device), label_smoothing=0.05).backward()
         optimizer.step()

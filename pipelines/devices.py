@@ -33,6 +33,12 @@ def compute_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
 
 
+def autocast(device: torch.device) -> torch.autocast:
+    """Mixed precision where :func:`compute_dtype` is not float32; elsewhere nothing, of which torch would warn."""
+    dtype = compute_dtype(device)
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
+
+
 @cache
 def keep_freed_memory() -> None:
     """Let this process keep the memory of freed tensors for the next ones.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 
 from pipelines.config import ConditionConfig, NetworkConfig, RunConfig
-from pipelines.devices import best_device, compute_dtype, has_fast_bfloat16
+from pipelines.devices import autocast, best_device, compute_dtype, has_fast_bfloat16
 from pipelines.model import load_model, make_network
 from pipelines.runs import Run
 from unets import NETWORKS
@@ -94,3 +96,10 @@ def test_the_fast_precision_is_one_the_device_has():
     device = best_device()
     assert (compute_dtype(device) is torch.bfloat16) == has_fast_bfloat16(device)
     assert compute_dtype(torch.device("meta")) is torch.float32
+
+
+def test_mixed_precision_computes_in_the_fast_one_without_a_warning():
+    device = best_device()
+    with warnings.catch_warnings(action="error"), autocast(device):
+        product = torch.eye(2, device=device) @ torch.eye(2, device=device)
+    assert product.dtype is compute_dtype(device)
