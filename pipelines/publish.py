@@ -126,9 +126,8 @@ def model_card(run: Run, name: str, parameters: int) -> str:
         f"- training loss {last['loss']:.4f} at the end",
     ]
     if len(validated):
-        held_out = f"EMA weights, at most {config.data.held_out_images} held-out images"
         newest = validated.iloc[-1]
-        lines.append(f"- validation loss {newest['val_loss']:.4f} ({held_out})")
+        lines.append(f"- validation loss {newest['val_loss']:.4f} (EMA weights, held-out images)")
         if config.model == "autoencoder":
             similar = f" and an SSIM of {newest['ssim']:.3f}" if "ssim" in newest else ""  # small images have none
             lines.append(f"- these come back with a PSNR of {newest['psnr']:.1f} dB{similar}")
