@@ -51,7 +51,9 @@ def test_classes_with_and_without_guidance_and_the_files(page, server):
 
 
 def test_a_new_prompt_replaces_the_old_one_and_the_address_keeps_it(page, server):
-    generate(page, server, "model=text&steps=200&images=16&vary=Guidance scales")
+    page.goto(f"{server}/generate?model=text&steps=200&images=16&vary=Guidance scales")
+    page.get_by_role("button", name="Generate", exact=True).click()
+    expect(page.get_by_role("button", name="Cancel")).to_be_visible()
     prompts = page.get_by_role("textbox", name="Prompts, one a line")
     prompts.fill("a circle\na green square")
     prompts.press("Control+Enter")

@@ -48,7 +48,7 @@ def test_columns_are_chosen_freely():
 
 
 def test_eta_is_for_ddim_only():
-    app = open_page(sampler1="ddim", eta1=0.7)
+    app = open_page(images=2, steps1=3, steps2=3, sampler1="ddim", eta1=0.7)
     assert [slider.key for slider in app.slider] == ["eta1"]
     app.selectbox(key="sampler1").set_value("heun").run()
     assert [slider.key for slider in app.slider] == []
