@@ -16,7 +16,13 @@ from pipelines.images import Pixels, images_in
 from pipelines.runs import Run, find_run, find_runs
 
 RECONSTRUCTED = "held-out images, each followed by what comes back of it"  # what an autoencoder's grid shows
-HEADLINE = ("flowers-attention", "flowers-baseline", "flowers-class", "flowers-text")  # what a visitor sees first
+HEADLINE = (
+    "flowers-attention",
+    "flowers-baseline",
+    "flowers-class",
+    "flowers-text",
+    "pokemon-text",
+)  # what a visitor sees first
 
 
 def runs_by_name() -> dict[str, Run]:
