@@ -16,13 +16,8 @@ from pipelines.images import Pixels, images_in
 from pipelines.runs import Run, find_run, find_runs
 
 RECONSTRUCTED = "held-out images, each followed by what comes back of it"  # what an autoencoder's grid shows
-HEADLINE = (
-    "flowers-attention",
-    "flowers-baseline",
-    "flowers-class",
-    "flowers-text",
-    "pokemon-text",
-)  # what a visitor sees first
+# What a visitor sees first.
+HEADLINE = ("flowers-attention", "flowers-baseline", "flowers-class", "flowers-text", "pokemon-text")
 
 
 def runs_by_name() -> dict[str, Run]:
