@@ -195,12 +195,11 @@ def figures(features: Features, real: RealImages, newness: Features, right: NDAr
         "kernel_distance": bootstrap(lambda rows: some.kernel_distance(features[rows]), count),
     }
     near = nearest(features, reference.features)[1] < np.quantile(newness, CLOSEST)
-    found["closer_than_held_out"] = bootstrap(lambda rows: float(near[rows].mean()), count)
+    shares = {"closer_than_held_out": near.mean()}
     if right is not None:
-        found["agreement"] = bootstrap(lambda rows: float(right[rows].mean()), count)
-    precision, recall = precision_recall(features, some.features)
-    for name, value in (("precision", precision), ("recall", recall)):
-        found[name] = Estimate.around(value, (value * (1 - value) / count) ** 0.5)
+        shares["agreement"] = right.mean()
+    shares["precision"], shares["recall"] = precision_recall(features, some.features)
+    found |= {name: Estimate.of_share(share, count) for name, share in shares.items()}
     return {name: asdict(estimate) for name, estimate in found.items()}
 
 

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.stats
 import torch
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_mmd
 
-from pipelines.distances import Reference, bootstrap, nearest, precision_recall
+from pipelines.distances import Estimate, Reference, bootstrap, nearest, precision_recall
 
 
 def cloud(count, dim, seed, mean=0.0, scale=1.0):
@@ -107,6 +108,16 @@ def test_the_interval_of_a_mean_is_that_of_statistics():
     assert found.value == values.mean()
     assert found.high - found.value == pytest.approx(half, rel=0.06)
     assert found.value - found.low == pytest.approx(found.high - found.value)
+
+
+@pytest.mark.parametrize(("right", "count"), [(0, 60), (1, 60), (30, 60), (60, 60), (997, 1000)])
+def test_the_interval_of_a_share_is_that_of_statistics(right, count):
+    """At both ends too, where a symmetric one would reach below 0 or above 1, or have no width."""
+    found = Estimate.of_share(right / count, count)
+    expected = scipy.stats.binomtest(right, count).proportion_ci(method="wilson")
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-6)
+    assert 0 <= found.low <= found.value <= found.high <= 1
+    assert found.high - found.low > 0
 
 
 def test_the_interval_holds_the_true_frechet_distance_of_as_many_images():
