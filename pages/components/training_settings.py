@@ -28,6 +28,8 @@ FALLS = ("cosine", "constant")
 PRECISIONS = ("auto", "bf16", "fp16", "no")
 FITS: dict[str, Literal["crop", "pad"] | None] = {"auto": None, "crop": "crop", "pad": "pad"}
 FLIPS = {"auto": None, "on": True, "off": False}
+RANDOM_WEIGHTS = "random weights"  # instead of a run to start from
+PIXELS = "none: diffuse pixels"  # instead of an autoencoder whose latents are diffused
 PREVIEWED = 16
 USUAL = RunConfig()
 
@@ -153,16 +155,21 @@ def _settings_of(recipe: str | None) -> RunConfig:
 
 
 def _choose_run(
-    place: DeltaGenerator, label: str, runs: Mapping[str, Run], usual: str | None, key: str, **more: Any
+    place: DeltaGenerator, label: str, runs: Mapping[str, Run], usual: str | None, none: str, key: str, **more: Any
 ) -> str | None:
-    """A widget for one of these runs or none, as a configuration calls it; the usual one is offered even if not at hand."""
-    options = list(dict.fromkeys([*map(given_as, runs.values()), *filter(None, [usual])]))
-    return place.selectbox(label, options, options.index(usual) if usual else None, key=key, **BOUND, **more)
+    """A widget for one of these runs or none, as a configuration calls it; the usual one is offered even if not at hand.
+
+    None is an option of its own, with a name: Streamlit lets nobody empty a widget that was not empty at first.
+    """
+    options = list(dict.fromkeys([none, *map(given_as, runs.values()), usual or none]))
+    chosen = place.selectbox(label, options, options.index(usual or none), key=key, **BOUND, **more)
+    return None if chosen == none else chosen
 
 
 def _chosen() -> RunConfig:
     """Of the recipe and the run to start from that have just been chosen."""
-    return _base(st.session_state["recipe"], st.session_state["start"])
+    start = st.session_state["start"]
+    return _base(st.session_state["recipe"], None if start == RANDOM_WEIGHTS else start)
 
 
 def _follow_start() -> None:
@@ -171,14 +178,14 @@ def _follow_start() -> None:
     network, diffusion = config.network, config.diffusion
     st.session_state.update(
         size=config.data.image_size,
-        unet=_named_network(config), channels=", ".join(map(str, network.channels)), latent=config.latent.latent,
+        unet=_named_network(config), channels=", ".join(map(str, network.channels)), latent=config.latent.latent or PIXELS,
         prediction=diffusion.prediction, schedule=diffusion.schedule, shift=diffusion.noise_shift,
     )  # fmt: skip
 
 
 def _follow_recipe() -> None:
     """Fill all widgets with what the chosen recipe says; what it leaves open becomes as usual."""
-    st.session_state["start"] = _settings_of(st.session_state["recipe"]).init.init_from
+    st.session_state["start"] = _settings_of(st.session_state["recipe"]).init.init_from or RANDOM_WEIGHTS
     _follow_start()
     config = _chosen()
     data, optimizer = config.data, config.optimizer
@@ -215,8 +222,8 @@ def choose_training() -> Training:
             help="Fills in settings that suit one of the datasets. Change what you like; -64 wants a GPU.", **BOUND,
         )  # fmt: skip
         start = _choose_run(
-            start_column, "Start from", models_to_start_from(), _settings_of(recipe).init.init_from, "start",
-            placeholder="random weights", on_change=_follow_start,
+            start_column, "Start from", models_to_start_from(), _settings_of(recipe).init.init_from, RANDOM_WEIGHTS, "start",
+            on_change=_follow_start,
             help="Fine-tuning: go on from this model's weights with other images. Its network and noise are taken over.",
         )  # fmt: skip
         base = _base(recipe, start)
@@ -277,8 +284,8 @@ def choose_training() -> Training:
             )  # fmt: skip
         else:
             latent = _choose_run(
-                latent_column, "Latents of", autoencoders(), base.latent.latent, "latent",
-                placeholder="none: diffuse pixels", disabled=unet == AUTOENCODER,
+                latent_column, "Latents of", autoencoders(), base.latent.latent, PIXELS, "latent",
+                disabled=unet == AUTOENCODER,
                 help="Diffuse what this autoencoder makes of the images: large ones cost less so. Train one with the network "
                 "autoencoder.",
             )  # fmt: skip

@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from pages.components.training_settings import PIXELS, RANDOM_WEIGHTS
 from pipelines.jobs import TrainingQueue
 from pipelines.recipes import read_recipe
 from pipelines.runs import METRICS, STATE, Run, write_text
@@ -173,7 +174,7 @@ def test_a_run_goes_on_from_another_s_weights(open_page, queue, class_run, tmp_p
     assert (run.config.init.init_from, run.config.init.init_fingerprint) == ("shapes", source.fingerprint)
     assert run.config.init.lora_rank == 2
     assert run.config.network == replace(theirs.network, dropout=0.1)
-    app.selectbox(key="start").select(None).run()
+    app.selectbox(key="start").select(RANDOM_WEIGHTS).run()
     assert (app.selectbox(key="unet").value, app.selectbox(key="unet").disabled) == ("baseline", False)
     assert app.number_input(key="size").value is None
     assert app.number_input(key="steps").value == 3
@@ -212,15 +213,26 @@ def test_a_recipe_that_goes_on_from_another_model_names_it(open_page):
     assert (app.selectbox(key="unet").value, app.selectbox(key="unet").disabled) == ("text", True)
     assert (app.number_input(key="dropout").value, app.number_input(key="steps").value) == (0.1, 2500)
     assert app.text_input(key="name").placeholder.startswith("pokemon-text")
-    assert open_page(recipe="pokemon-text").selectbox(key="start").value == "flowers-text"
+    linked = open_page(recipe="pokemon-text")
+    assert linked.selectbox(key="start").value == "flowers-text"
+    linked.selectbox(key="start").select(RANDOM_WEIGHTS).run()
+    assert linked.selectbox(key="start").value == RANDOM_WEIGHTS
+    app.selectbox(key="start").select(RANDOM_WEIGHTS).run()
+    assert not app.exception
+    assert app.selectbox(key="start").value == RANDOM_WEIGHTS
+    assert not app.selectbox(key="unet").disabled
+    app.selectbox(key="start").select("flowers-text").run()
+    assert app.selectbox(key="unet").disabled
     app.selectbox(key="recipe").select("flowers-class").run()
-    assert app.selectbox(key="start").value is None
+    assert app.selectbox(key="start").value == RANDOM_WEIGHTS
     assert (app.selectbox(key="unet").value, app.selectbox(key="unet").disabled) == ("class", False)
 
 
 def test_a_recipe_of_latents_names_its_autoencoder(open_page):
     app = open_page(recipe="flowers-latent-text")
     assert app.selectbox(key="latent").value == "flowers-autoencoder"
+    app.selectbox(key="latent").select(PIXELS).run()
+    assert app.selectbox(key="latent").value == PIXELS
     app = open_page(recipe="flowers-autoencoder")
     assert app.selectbox(key="unet").value == "autoencoder"
 
