@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .classes import label_columns
+
 if TYPE_CHECKING:
     from datasets import Dataset
 
@@ -122,17 +124,13 @@ def label_column(dataset: Dataset, name: str | None = None) -> str:
     Raises:
         ValueError: there is no such column, or no way to tell which; the sentence lists the columns of labels.
     """
-    import datasets
-
-    labels = [column for column, feature in dataset.features.items() if isinstance(feature, datasets.ClassLabel)]
+    labels = label_columns(dataset)
     return _choose(dataset, "label", labels, ["label"] if "label" in labels else labels, name)
 
 
 def has_labels(dataset: Dataset) -> bool:
     """Whether there is a column of class labels."""
-    import datasets
-
-    return any(isinstance(feature, datasets.ClassLabel) for feature in dataset.features.values())
+    return bool(label_columns(dataset))
 
 
 def class_names(dataset: Dataset, column: str | None = None) -> list[str]:

@@ -114,7 +114,7 @@ def held_out_labels(config: RunConfig, held_out: ImageSet, classes: Sequence[str
 
 def _tables(config: RunConfig) -> tuple[Dataset, Dataset]:
     """Where the training images and the held-out ones come from."""
-    splits = open_dataset(config.data.data)
+    splits = open_dataset(config.data.data, config.data.only_classes)
     train_name, held_out_name = split_names(splits, config.data)
     return splits[train_name], splits[held_out_name or train_name]
 

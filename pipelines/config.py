@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from tyro.conf import Suppress
 
+from .classes import find_class
+
 
 class _Strict:
     """Unknown keys are an error, and a JSON list may stand for a tuple."""
@@ -111,6 +113,8 @@ class DataConfig(_Strict):
     augment: float = 0.0
     """Probability of each of several flips, scalings, rotations and shifts of a training image. The network is told which
     happened, so that samples show none. Helps with few images (0.12 in Karras et al. 2022)."""
+    only_classes: tuple[str, ...] = ()
+    """Names of the classes whose images are used; all by default."""
 
     def __post_init__(self) -> None:
         _require(
@@ -151,18 +155,18 @@ class ConditionConfig(_Strict):
         )
 
     def class_number(self, label: str) -> int:
-        """The number of a class given by its name (in any case) or its number.
+        """The number of a class given by its name (see :func:`pipelines.classes.find_class`) or its number.
 
         Raises:
             ValueError: there is no such class; the sentence lists those there are.
         """
-        names = [name.casefold() for name in self.classes]
-        if label.casefold() in names:
-            return names.index(label.casefold())
-        if label.isdecimal() and int(label) < len(names):
+        named = find_class(self.classes, label)
+        if named is not None:
+            return named
+        if label.isdecimal() and int(label) < len(self.classes):
             return int(label)
         known = ", ".join(self.classes)
-        raise ValueError(f"unknown class {label!r}: choose a number from 0 to {len(names) - 1}, or one of {known}")
+        raise ValueError(f"unknown class {label!r}: choose a number from 0 to {len(self.classes) - 1}, or one of {known}")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from .classes import in_words, label_columns, labels_in, of_classes
 from .config import DataConfig
 from .images import Pixels
 
@@ -75,11 +76,15 @@ def locate(name: str) -> str:
     return name
 
 
-def open_dataset(name: str) -> DatasetDict:
+def open_dataset(name: str, only_classes: Sequence[str] = ()) -> DatasetDict:
     """All splits of a dataset (see :func:`locate`), images not decoded yet.
 
+    Args:
+        name: see :func:`locate`.
+        only_classes: leave out all other classes, see :func:`pipelines.classes.of_classes`; keep all by default.
+
     Raises:
-        ValueError: there is no such dataset, or nothing in it can be read.
+        ValueError: there is no such dataset, nothing in it can be read, or it has no such classes.
     """
     import datasets
 
@@ -90,6 +95,12 @@ def open_dataset(name: str) -> DatasetDict:
     except Exception as error:  # the library raises many kinds, some its own, some the hub's
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"dataset {name!r} could not be loaded from {source}: {reason}") from error
+    for split, table in list(loaded.items()):
+        loaded[split] = in_words(table)
+        if only_classes:
+            loaded[split] = of_classes(loaded[split], only_classes)
+            if not len(loaded[split]):  # a test split may keep its classes to itself
+                del loaded[split]
     return loaded
 
 
@@ -228,7 +239,7 @@ def preview_images(config: DataConfig, count: int = 16) -> Pixels:
     Args:
         config: a resolved one (see :func:`resolve`).
     """
-    splits = open_dataset(config.data)
+    splits = open_dataset(config.data, config.only_classes)
     split = splits[split_names(splits, config)[0]]
     images = read_images(split, config, spread(len(split), count)).images.permute(0, 2, 3, 1).numpy()
     if config.flip:
@@ -238,10 +249,7 @@ def preview_images(config: DataConfig, count: int = 16) -> Pixels:
 
 def _held_out_rows(split: Dataset, count: int) -> NDArray[np.int64]:
     """The first ``count`` rows; of a split that is sorted by class, as folders of classes are, evenly spaced ones."""
-    import datasets
-
-    columns = [column for column, feature in split.features.items() if isinstance(feature, datasets.ClassLabel)]
-    changes = [np.diff(split.data.column(column).to_numpy()) for column in columns]
+    changes = [np.diff(labels_in(split, column)) for column in label_columns(split)]
     by_class = any((change >= 0).all() and change.any() for change in changes)
     return spread(len(split), count) if by_class else np.arange(min(count, len(split)))
 
@@ -259,7 +267,7 @@ def load_images(config: DataConfig, seed: int = 0, measured: int | None = None) 
     """
     import torch
 
-    splits = open_dataset(config.data)
+    splits = open_dataset(config.data, config.only_classes)
     train_name, held_out_name = split_names(splits, config)
     train = read_images(splits[train_name], config)
     if held_out_name is not None:

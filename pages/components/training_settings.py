@@ -52,11 +52,12 @@ def _choose_data(usual: DataConfig) -> DataConfig:
         names.index(usual.data),
         accept_new_options=True,
         key="data",
+        on_change=_forget_classes,
         **BOUND,
     )
     name = str(Path(typed).expanduser()) if typed.startswith("~") else typed.strip()
     own = resolve(DataConfig(data=name))
-    size_column, fit_column, flip_column = st.columns(3)
+    size_column, fit_column, flip_column, classes_column = st.columns(4)
     size = size_column.number_input(
         "Side in pixels", 4, 1024, usual.image_size, placeholder=str(own.image_size), key="size", **BOUND
     )
@@ -68,13 +69,23 @@ def _choose_data(usual: DataConfig) -> DataConfig:
         "Mirror", FLIPS, list(FLIPS.values()).index(usual.flip), key="flip", **BOUND,
         help="Mirror half of the training images left-right. Auto: what suits the dataset.",
     )  # fmt: skip
+    classes = classes_column.text_input(
+        "Classes", ", ".join(usual.only_classes), placeholder="all", key="classes", **BOUND,
+        help="Only the images of these classes, with commas between their names.",
+    )  # fmt: skip
     return replace(
         usual,
         data=name,
         image_size=int(size) if size else None,
         fit=FITS[fit],
         flip=FLIPS[flip],
+        only_classes=tuple(filter(None, map(str.strip, classes.split(",")))),
     )
+
+
+def _forget_classes() -> None:
+    """Other images have other classes."""
+    st.session_state["classes"] = ""
 
 
 @st.cache_data(ttl=60, max_entries=32, show_spinner="Opening the dataset…")
@@ -190,7 +201,8 @@ def _follow_recipe() -> None:
     config = _chosen()
     data, optimizer = config.data, config.optimizer
     st.session_state.update(
-        data=data.data, fit=_named(FITS, data.fit), flip=_named(FLIPS, data.flip), augment=data.augment,
+        data=data.data, classes=", ".join(data.only_classes),
+        fit=_named(FITS, data.fit), flip=_named(FLIPS, data.flip), augment=data.augment,
         dropout=config.network.dropout, seed=config.seed,
         steps=optimizer.steps, batch=optimizer.batch_size, lr=optimizer.lr, lr_schedule=optimizer.lr_schedule,
         warmup=optimizer.warmup_steps, precision=optimizer.precision,

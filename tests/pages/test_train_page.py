@@ -228,6 +228,27 @@ def test_a_recipe_that_goes_on_from_another_model_names_it(open_page):
     assert (app.selectbox(key="unet").value, app.selectbox(key="unet").disabled) == ("class", False)
 
 
+def test_a_recipe_of_some_classes_names_them_and_other_images_have_others(open_page):
+    app = open_page()
+    app.selectbox(key="recipe").select("tiny-imagenet-class").run()
+    assert app.text_input(key="classes").value == ", ".join(read_recipe("tiny-imagenet-class").data.only_classes)
+    app.selectbox(key="data").select("oxford_flowers").run()
+    assert not app.exception
+    assert not app.error
+    assert app.text_input(key="classes").value == ""
+
+
+def test_only_some_classes_are_trained_on(open_page, queue, wait_for):
+    app = open_page(steps=1, unet="class", classes="squares, rose", name="some", **TINY)
+    assert "no class 'rose' in this dataset" in app.error[0].value
+    app.text_input(key="classes").set_value("squares,").run()
+    assert not app.error
+    press(app, "Start training")
+    run = Run(queue.root / "some")
+    wait_for(lambda: run.has_weights)
+    assert run.config.condition.classes == ("squares",)
+
+
 def test_a_recipe_of_latents_names_its_autoencoder(open_page):
     app = open_page(recipe="flowers-latent-text")
     assert app.selectbox(key="latent").value == "flowers-autoencoder"
