@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,15 +45,20 @@ def in_words(dataset: Dataset) -> Dataset:
     for column in label_columns(dataset):
         names = dataset.features[column].names
         if any(map(_WORDNET_NUMBER.fullmatch, names)):
-            from timm.data import ImageNetInfo
-
-            wordnet = ImageNetInfo("imagenet-22k")
-            known = set(wordnet.label_names())
-            spoken = [wordnet.label_name_to_description(name) if name in known else name for name in names]
+            words = _words_of_wordnet()
+            spoken = [words.get(name, name) for name in names]
             often = Counter(spoken)
             spoken = [f"{said} ({name})" if often[said] > 1 else said for name, said in zip(names, spoken, strict=True)]
             dataset = _relabelled(dataset, column, labels_in(dataset, column), spoken)
     return dataset
+
+
+@cache
+def _words_of_wordnet() -> dict[str, str]:
+    from timm.data import ImageNetInfo
+
+    wordnet = ImageNetInfo("imagenet-22k")
+    return {number: wordnet.label_name_to_description(number) for number in wordnet.label_names()}
 
 
 def of_classes(dataset: Dataset, wanted: Sequence[str]) -> Dataset:

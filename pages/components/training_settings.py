@@ -172,8 +172,9 @@ def _choose_run(
 
     None is an option of its own, with a name: Streamlit lets nobody empty a widget that was not empty at first.
     """
-    options = list(dict.fromkeys([none, *map(given_as, runs.values()), usual or none]))
-    chosen = place.selectbox(label, options, options.index(usual or none), key=key, **BOUND, **more)
+    usual = usual or none
+    options = list(dict.fromkeys([none, *map(given_as, runs.values()), usual]))
+    chosen = place.selectbox(label, options, options.index(usual), key=key, **BOUND, **more)
     return None if chosen == none else chosen
 
 
