@@ -20,9 +20,9 @@ from tyro.conf import OmitArgPrefixes, Positional
 from unets.blocks import GroupNorm, initialise
 
 from .command_line import DONE, run_command
-from .conditioning import load_conditions
+from .conditioning import Conditions, load_conditions
 from .config import ConditionConfig, DataConfig, NetworkConfig, OptimizerConfig, RunConfig
-from .data import load_images, resolve
+from .data import ImageSet, load_images, resolve
 from .devices import autocast, best_device, keep_freed_memory
 from .images import as_input
 from .plan import Shuffle, learning_rate, stream_seed
@@ -161,13 +161,12 @@ def main(arguments: TrainClassifier) -> int:
         raise ValueError(f"epochs={arguments.epochs}, batch_size={arguments.batch_size}: choose 1 or more")
     keep_freed_memory()
     data = resolve(arguments.data)
-    train, test = load_images(data, arguments.seed)
+    sets = load_images(data, arguments.seed)
     config = RunConfig(NetworkConfig(unet="class"), data=data, condition=ConditionConfig(label_column=arguments.label_column))
-    condition, (known, hidden) = load_conditions(config, (train, test))
-    assert known.labels is not None
-    assert hidden.labels is not None
+    condition, conditions = load_conditions(config, sets)
+    (train, known), (test, hidden) = map(_with_classes, sets, conditions)
     device = best_device()
-    network = Classifier(train.images.shape[1], len(condition.classes), arguments.channels)
+    network = Classifier(train.shape[1], len(condition.classes), arguments.channels)
     initialise(network, torch.Generator().manual_seed(arguments.seed))
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     steps = arguments.epochs * math.ceil(len(train) / arguments.batch_size)
@@ -177,18 +176,18 @@ def main(arguments: TrainClassifier) -> int:
     for step in tqdm(range(steps), arguments.out.stem, unit="step"):
         index = shuffle.batch(step * arguments.batch_size, arguments.batch_size)
         generator = torch.Generator().manual_seed(stream_seed(arguments.seed, step))
-        x = augment(as_input(train.images[index].to(device)), bool(data.flip), generator)
+        x = augment(as_input(train[index].to(device)), bool(data.flip), generator)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(schedule, step)
         with autocast(device):
             logits = network(x)
-        F.cross_entropy(logits.float(), known.labels[index].to(device), label_smoothing=0.05).backward()
+        F.cross_entropy(logits.float(), known[index].to(device), label_smoothing=0.05).backward()
         optimizer.step()
         optimizer.zero_grad()
     network = network.eval().requires_grad_(False)
-    image_channels, height, width = train.images.shape[1:]
+    image_channels, height, width = train.shape[1:]
     judge = LoadedClassifier(network, condition.classes, (image_channels, height, width), data.data, accuracy=math.nan)
-    right = judge.classify(as_input(test.images)) == hidden.labels
+    right = judge.classify(as_input(test)) == hidden
     accuracy = right.double().mean().item()
     made = {
         "channels": arguments.channels,
@@ -202,6 +201,15 @@ def main(arguments: TrainClassifier) -> int:
     write_tensors(arguments.out, tensors, {METADATA_KEY: json.dumps(made, default=str)})
     print(f"{arguments.out}: {accuracy:.2%} of {len(test)} test images recognised")
     return DONE
+
+
+def _with_classes(images: ImageSet, conditions: Conditions) -> tuple[Tensor, Tensor]:
+    """The images that have a class, (N, C, H, W) uint8, and their classes, (N,)."""
+    assert conditions.labels is not None
+    known = conditions.labels >= 0
+    if not known.any():
+        raise ValueError("none of the held-out images has a class: nothing shows what a classifier of this data is worth")
+    return images.images[known], conditions.labels[known]
 
 
 def augment(x: Tensor, flip: bool, generator: torch.Generator) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 from diffusion_core.condition import Condition
 
 from .captions import captions_for, class_names, has_labels, label_column, templates_for, text_column
+from .classes import labels_in
 from .config import ConditionConfig, RunConfig
 from .data import ImageSet, open_dataset, split_names, spread
 from .text_encoders import EncodedText, TextEncoder, encode_cached, make_encoder
@@ -26,15 +27,16 @@ if TYPE_CHECKING:
 
 encoder_called = lru_cache(maxsize=2)(make_encoder)  # loading one takes longer than most prompts
 EXAMPLES = 64  # captions kept to show samples of
+NO_CAPTION = ""
 
 
 @dataclass(frozen=True, eq=False)
 class Conditions:
-    """What is known of N images: their classes, or their captions.
+    """What is known of N images: their classes, or their captions. From images without, the condition is always withheld.
 
     Attributes:
-        labels: (N,) int64 class numbers; None for a network that reads captions.
-        captions: (N, K) int64, the rows of ``tokens`` that describe each image, in K ways.
+        labels: (N,) int64 class numbers, −1 where an image has none; None for a network that reads captions.
+        captions: (N, K) int64, the rows of ``tokens`` that describe each image, in K ways; −1 where it has no caption.
         tokens, mask: (U, L, D) and (U, L), every different caption as an encoder gives it.
     """
 
@@ -48,6 +50,13 @@ class Conditions:
         parts = (self.labels, self.captions, self.tokens, self.mask)
         return Conditions(*(None if part is None else part.to(device) for part in parts))
 
+    @property
+    def unknown(self) -> int:
+        """How many images have no class, or no caption."""
+        known = self.labels if self.captions is None else self.captions[:, 0]
+        assert known is not None
+        return int((known < 0).sum())
+
     def of(self, images: Tensor, choice: Tensor | None = None) -> Condition:
         """The condition of some images.
 
@@ -56,14 +65,15 @@ class Conditions:
             choice: (B,) in [0, 1): which of an image's captions; the first by default.
         """
         if self.labels is not None:
-            return Condition(labels=self.labels[images.to(self.labels.device)])
+            labels = self.labels[images.to(self.labels.device)]
+            return Condition(labels=labels.clamp(min=0), dropped=labels < 0)
         assert self.captions is not None
         assert self.tokens is not None
         assert self.mask is not None
         images = images.to(self.captions.device)
         way = torch.zeros_like(images) if choice is None else (choice.to(images.device) * self.captions.shape[1]).long()
         rows = self.captions[images, way]
-        return Condition(tokens=self.tokens[rows], mask=self.mask[rows])
+        return Condition(tokens=self.tokens[rows], mask=self.mask[rows], dropped=rows < 0)
 
 
 def load_conditions(config: RunConfig, sets: Sequence[ImageSet]) -> tuple[ConditionConfig, list[Conditions]]:
@@ -85,14 +95,19 @@ def load_conditions(config: RunConfig, sets: Sequence[ImageSet]) -> tuple[Condit
         column = label_column(tables[0], condition.label_column)
         classes = class_names(tables[0], column)
         labels = [_labels(table, column, part) for table, part in zip(tables, sets, strict=True)]
+        if (labels[0] < 0).all():
+            raise ValueError(f"no training image of {config.data.data} has a class in its column {column!r}")
         return replace(condition, classes=tuple(classes), examples=()), [Conditions(labels=part) for part in labels]
     encoder = encoder_called(condition.encoder)
     described = [_captions(table, condition, config.data.data, part.rows) for table, part in zip(tables, sets, strict=True)]
-    unique = list(dict.fromkeys(caption for part in described for row in part for caption in row))
+    unique = list(dict.fromkeys(caption for part in described for row in part for caption in row if caption))
+    if not unique:
+        raise ValueError(f"no image of {config.data.data} has a caption")
     text = encode_cached(encoder, unique)
-    number = {caption: row for row, caption in enumerate(unique)}
+    number = {caption: row for row, caption in enumerate(unique)} | {NO_CAPTION: -1}
     captions = [torch.tensor([[number[caption] for caption in row] for row in part]) for part in described]
-    examples = tuple(sorted({row[0] for row in described[1]}))
+    said = [{row[0] for row in part} - {NO_CAPTION} for part in described]
+    examples = tuple(sorted(said[1] or said[0]))
     shown = spread(len(examples), EXAMPLES)
     filled = replace(
         condition,
@@ -104,12 +119,13 @@ def load_conditions(config: RunConfig, sets: Sequence[ImageSet]) -> tuple[Condit
 
 
 def held_out_labels(config: RunConfig, held_out: ImageSet, classes: Sequence[str]) -> Tensor | None:
-    """The classes of held-out images, (N,) int64; None where the data has none, or others than ``classes``."""
+    """The classes of held-out images, (N,) int64; None where one has none, or the data has others than ``classes``."""
     _, table = _tables(config)
     if not has_labels(table):
         return None
     column = label_column(table, config.condition.label_column)
-    return _labels(table, column, held_out) if class_names(table, column) == list(classes) else None
+    labels = _labels(table, column, held_out)
+    return labels if class_names(table, column) == list(classes) and (labels >= 0).all() else None
 
 
 def _tables(config: RunConfig) -> tuple[Dataset, Dataset]:
@@ -120,7 +136,7 @@ def _tables(config: RunConfig) -> tuple[Dataset, Dataset]:
 
 
 def _labels(table: Dataset, column: str, images: ImageSet) -> Tensor:
-    return torch.tensor(table[column])[torch.from_numpy(images.rows)]
+    return torch.from_numpy(labels_in(table, column)[images.rows])
 
 
 def _captions(table: Dataset, condition: ConditionConfig, data: str, rows: NDArray[np.int64]) -> list[list[str]]:
@@ -132,10 +148,11 @@ def _captions(table: Dataset, condition: ConditionConfig, data: str, rows: NDArr
             [captions[way % len(captions)] for way in range(len(templates))]
             for captions in captions_for(class_names(table, column), templates)
         ]
-        labels = table[column]
-        return [by_class[labels[row]] for row in rows.tolist()]
+        by_class.append([NO_CAPTION] * len(templates))  # the last one is for rows without a class, −1
+        return [by_class[label] for label in labels_in(table, column)[rows]]
     texts = table[text_column(table, condition.text_column)]
-    return [[texts[row]] for row in rows.tolist()]
+    said = (texts[row] or NO_CAPTION for row in rows.tolist())
+    return [[text if text.strip() else NO_CAPTION] for text in said]
 
 
 def condition_of(

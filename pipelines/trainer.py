@@ -68,6 +68,9 @@ class Trainer(TrainingLoop):
             with self.accelerator.main_process_first():
                 condition, parts = load_conditions(config, (train, held_out))
             self.conditions, self.held_out_conditions = (part.to(self.device) for part in parts)
+            if self.is_main and parts[0].unknown:
+                what = "class" if condition.classes else "caption"
+                print(f"{parts[0].unknown} of {len(train)} training images have no {what}: they are trained on without one")
             config = replace(config, condition=condition)
         if config.latent.latent is not None:
             config = replace(config, latent=self._encode(config, train.images, held_out.images))

@@ -1,7 +1,9 @@
 """The classifier: it learns, is written with what it knows, and refuses what it does not know."""
 
+import datasets
 import pytest
 import torch
+from PIL import Image
 
 from pipelines.classifier import Classifier, augment, load_classifier
 from pipelines.config import DataConfig
@@ -29,6 +31,23 @@ def test_it_tells_circles_from_squares(trained, image_folder):
     found = judge.classify(train.images.float() / 127.5 - 1)
     # Rows of the dataset come folder by folder: circles first.
     assert ((found == 1) == torch.from_numpy(train.rows >= 20)).double().mean() > 0.9
+
+
+def test_it_learns_from_the_images_that_have_a_class(command, tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    pictures = [Image.new("L", (8, 8), 200 * (row % 2)) for row in range(60)]
+    labels = [None if row % 3 else row % 2 for row in range(60)]
+    features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["dark", "light"]))
+    table = datasets.Dataset.from_dict({"image": pictures, "label": labels}, features=features)
+    for split in ("train", "test"):
+        table.to_parquet(folder / f"{split}-00000-of-00001.parquet")
+    done = command(
+        "pipelines.classifier", tmp_path / "judge.safetensors", "--data", folder, "--image-size", 8, "--epochs", 30,
+        "--channels", 8, 16, "--batch-size", 16,
+    )  # fmt: skip
+    assert done.code == 0, done.error
+    assert "100.00% of 20 test images" in done.output
 
 
 def test_images_of_another_shape_are_refused(trained):

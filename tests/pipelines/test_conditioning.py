@@ -3,12 +3,13 @@
 import json
 from dataclasses import replace
 
+import datasets
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from pipelines.conditioning import Conditions, condition_of, cut_notes, in_turn
+from pipelines.conditioning import Conditions, condition_of, cut_notes, held_out_labels, in_turn
 from pipelines.config import ConditionConfig
 from pipelines.data import load_images
 from pipelines.runs import Run
@@ -204,6 +205,63 @@ def test_data_without_classes_is_refused_by_a_class_network(make_trainer, tmp_pa
         Image.new("RGB", (8, 8), (number, 0, 0)).save(folder / f"{number}.png")
     with pytest.raises(ValueError, match="no label column in this dataset"):
         make_trainer(tmp_path / "run", unet="class", data=str(folder))
+
+
+def parquet(folder, **columns):
+    """Grey images as the hub keeps them, a train and a validation split alike."""
+    folder.mkdir()
+    features = {name: datasets.ClassLabel(names=["dark", "light"]) for name in columns if name == "label"}
+    features |= {name: datasets.Value("string") for name in columns if name == "text"}
+    pictures = [Image.new("RGB", (8, 8), (20 * row,) * 3) for row in range(len(next(iter(columns.values()))))]
+    table = datasets.Dataset.from_dict(
+        {"image": pictures, **columns}, features=datasets.Features(image=datasets.Image(), **features)
+    )
+    for split in ("train", "validation"):
+        table.to_parquet(folder / f"{split}-00000-of-00001.parquet")
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("kind", "columns", "known"),
+    [
+        ("class", {"label": [0, None, 1, -1, 0, 1]}, [True, False, True, False, True, True]),
+        ("text", {"label": [0, None, 1, -1, 0, 1]}, [True, False, True, False, True, True]),
+        ("text", {"text": ["a", "", None, "b", " ", "a"]}, [True, False, False, True, False, True]),
+    ],
+)
+def test_images_without_a_class_or_a_caption_are_trained_on_without(make_trainer, tmp_path, capsys, kind, columns, known):
+    data = parquet(tmp_path / "data", **columns)
+    trainer = make_trainer(tmp_path / "run", unet=kind, data=data, condition_dropout=0.0, steps=2)
+    missing = {"class": "class", "text": "caption"}[kind]
+    assert f"{known.count(False)} of 6 training images have no {missing}" in capsys.readouterr().out
+    condition = trainer.conditions.of(torch.arange(6), torch.rand(6))
+    assert condition.dropped.tolist() == [not it for it in known]
+    if kind == "class":
+        assert condition.labels[torch.tensor(known)].tolist() == [0, 1, 0, 1]
+    trainer.fit()
+    assert trainer.run.metrics()["loss"].notna().any()
+    *_, step = sample(
+        load_model(trainer.run), SamplingRequest(num_images=3, steps=2), condition=condition.select(torch.arange(3))
+    )
+    assert step.x.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "columns", "sentence"),
+    [
+        ("class", {"label": [None, -1, None]}, "no training image of .* has a class in its column 'label'"),
+        ("text", {"text": ["", None, " "]}, "no image of .* has a caption"),
+    ],
+)
+def test_data_whose_conditions_are_all_missing_is_refused(make_trainer, tmp_path, kind, columns, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        make_trainer(tmp_path / "run", unet=kind, data=parquet(tmp_path / "data", **columns))
+
+
+def test_held_out_images_without_a_class_cannot_say_whether_samples_agree(make_trainer, tmp_path):
+    config = make_trainer(tmp_path / "run", unet="class", data=parquet(tmp_path / "data", label=[0, None, 1])).config
+    _, held_out = load_images(config.data, config.seed)
+    assert held_out_labels(config, held_out, ("dark", "light")) is None
 
 
 def test_a_dropout_of_everything_is_refused():
