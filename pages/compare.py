@@ -14,6 +14,7 @@ from pages.components.generation import (
     follow,
     frame_of,
     offer_downloads,
+    show_growing,
     start,
     what_differs,
 )
@@ -22,8 +23,6 @@ from pages.components.requests import choose_request, offer_png
 from pages.components.runs import models_by_name, stop_without_runs
 from pipelines.differences import noise_levels
 from pipelines.figures import column_distances
-
-POLL = 0.15  # seconds between looks at a growing comparison
 
 st.title("Compare", anchor=False)
 st.markdown("Columns start from the **same noise** and differ in what you choose: the model, the sampler, its steps.")
@@ -50,15 +49,11 @@ if "comparison" not in st.session_state:
     st.stop()
 
 names, comparison = st.session_state["comparison"]
-growing = comparison.active
 titles = [f"{number}: {name}" for number, name in enumerate(names, start=1)]
 
 
-@st.fragment(run_every=POLL if growing else None)
-def show() -> None:
-    """The comparison as it stands; runs by itself while it grows, and computes nothing."""
-    if growing and not comparison.active:
-        st.rerun()  # it has ended: the whole page once more, which then stops looking
+def draw() -> None:
+    """The comparison as it stands."""
     levels = noise_levels(comparison.columns)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         view = st.segmented_control(
@@ -108,4 +103,4 @@ def show_numbers(view: str, levels: list[float], level: float | None) -> None:
     )
 
 
-show()
+show_growing(comparison, draw)

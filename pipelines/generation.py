@@ -195,10 +195,6 @@ class GenerationQueue:
             return ahead.index(comparison) if comparison in ahead else 0
 
     def _work(self) -> None:
-        import torch
-
-        # One core is left to whoever watches: threads that wait for each other's spinning made this 5 times slower.
-        torch.set_num_threads(max(1, torch.get_num_threads() - 1))
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._closed)

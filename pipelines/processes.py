@@ -107,11 +107,13 @@ def launch(
         progress_every: seconds between lines of its progress bars.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
+    environment = os.environ | {"TQDM_DISABLE": "", "TQDM_MININTERVAL": str(progress_every)}  # its bar tells how far it is
+    environment.pop("OMP_WAIT_POLICY", None)  # the dashboard's own (main_interface.py); training would be a tenth slower
     with log.open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             cwd=ROOT,
-            env=os.environ | {"TQDM_DISABLE": "", "TQDM_MININTERVAL": str(progress_every)},  # its bar tells how far it is
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,

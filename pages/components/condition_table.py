@@ -10,7 +10,17 @@ import numpy as np
 import streamlit as st
 
 from pages.components import BOUND
-from pages.components.generation import VIEWS, blank, comparison_zip, follow, frame_label, frame_of, offer_downloads, pixels
+from pages.components.generation import (
+    VIEWS,
+    blank,
+    comparison_zip,
+    follow,
+    frame_label,
+    frame_of,
+    offer_downloads,
+    pixels,
+    show_growing,
+)
 from pages.components.picture_table import picture_table
 from pages.components.pictures import background
 from pages.components.requests import choose_guidance
@@ -27,7 +37,6 @@ if TYPE_CHECKING:
 SCALES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
 USUAL_SCALES = (1.0, 2.0, 4.0, 8.0)
 STANDARD, SCALED, MODELS, GUIDED = "Standard and guided", "Guidance scales", "Models", "Guided only"
-POLL = 0.15  # seconds between looks at a growing table
 MOST_IMAGES = 400
 MOST_ACROSS = 16  # images in a row of the whole table
 LONGEST_NAME = 120  # letters of a prompt that stand beside its row
@@ -116,13 +125,9 @@ def show_table(key: str) -> None:
         st.info("Press **Generate** to start.", icon=":material/arrow_upward:")
         return
     table, comparison = st.session_state[key]
-    growing = comparison.active
 
-    @st.fragment(run_every=POLL if growing else None)
-    def show() -> None:
-        """The table as it stands; runs by itself while it grows, and computes nothing."""
-        if growing and not comparison.active:
-            st.rerun()  # it has ended: the whole page once more, which then stops looking
+    def draw() -> None:
+        """The table as it stands."""
         levels = noise_levels(comparison.columns)
         view = st.segmented_control(
             "Show", list(VIEWS), default="x", required=True, format_func=VIEWS.__getitem__, key="view", **BOUND
@@ -137,7 +142,7 @@ def show_table(key: str) -> None:
                 animation=lambda: table_gif(table, comparison, view, levels),
             )
 
-    show()
+    show_growing(comparison, draw)
 
 
 def draw_table(table: ConditionTable, comparison: Comparison, view: str, level: float | None) -> None:

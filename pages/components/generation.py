@@ -37,6 +37,7 @@ STRIP_ROWS = 11
 VIEWS = {"x": "Noisy state x_t", "x0": "Estimate of x0"}
 UNFIT_FOR_FILES = re.compile(r"[^\w.-]+")
 QUICK_WIDTH = 730  # pixels that a grid has at most while it changes
+LOOKS = 0.15, 1.0  # seconds between looks at a growing comparison, at least and at most
 
 
 @st.cache_resource
@@ -69,6 +70,30 @@ def start(key: str, wanted: Sequence[Wish], about: Any) -> None:
         st.session_state[key] = (about, generation_queue().submit(wanted, somebody_there()))
     except (ValueError, OSError) as error:
         st.error(f"This cannot be made: {error}")
+
+
+def pace(comparison: Comparison) -> float:
+    """Seconds between looks at a growing comparison: about as long as it takes every column to grow by one frame.
+
+    Every look makes the browser go over the whole page, which takes a good part of a small processor from the networks.
+    """
+    growing = [column for column in comparison.columns if not column.finished]
+    seconds = sum(column.seconds / max(1, len(column.frames) - 1) for column in growing)  # the first frame, noise, takes none
+    least, most = LOOKS
+    return min(max(seconds, least), most)
+
+
+def show_growing(comparison: Comparison, draw: Callable[[], None]) -> None:
+    """Draw a comparison as it stands, again and again while it grows; nothing is computed here."""
+    growing, seconds = comparison.active, pace(comparison)
+
+    @st.fragment(run_every=seconds if growing else None)
+    def show() -> None:
+        if growing and (not comparison.active or pace(comparison) > 2 * seconds):
+            st.rerun()  # the whole page once more, which then stops looking, or looks less often
+        draw()
+
+    show()
 
 
 def follow(comparison: Comparison, levels: list[float]) -> float | None:

@@ -1,8 +1,10 @@
 """The logic of the Compare page, without a browser."""
 
 import json
+import math
 import shutil
 import time
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,8 +13,10 @@ import pytest
 from opening import open_app
 from streamlit.testing.v1 import AppTest
 
-from pages.components.generation import generation_queue
+from pages.components.generation import LOOKS, generation_queue, pace
+from pipelines.generation import Comparison, Frame, Generation
 from pipelines.runs import Run
+from pipelines.sample import SamplingRequest
 
 open_page = partial(open_app, "compare")
 generate = partial(opening.generate, key="comparison")
@@ -137,6 +141,24 @@ def test_half_a_run_does_not_break_the_page(own_run):
     assert not app.exception
     app = open_page(model1="mine")
     assert not app.exception
+
+
+def test_a_page_looks_as_often_as_its_columns_grow():
+    """A look in vain takes the processor from the networks, a late one keeps a picture back."""
+
+    def grown(frames, seconds_a_step, finished=False):
+        noise = Frame(0, 999.0, -math.inf, *[np.zeros((1, 2, 2, 3), np.uint8)] * 2, nfe=0, seconds=0.0)
+        kept = [replace(noise, index=step, seconds=step * seconds_a_step) for step in range(frames)]
+        steps = frames - 1 if finished else 100
+        return Generation(Run("nowhere"), SamplingRequest(), "", (3, 2, 2), kept, num_steps=steps)
+
+    def pace_of(*columns):
+        return pace(Comparison(list(columns)))
+
+    assert pace_of(grown(0, 0.0)) == pace_of(grown(1, 0.0)) == pace_of(grown(9, 0.01)) == LOOKS[0]
+    assert pace_of(grown(4, 0.2), grown(3, 0.3)) == pytest.approx(0.5)
+    assert pace_of(grown(4, 0.2), grown(3, 0.3, finished=True)) == pytest.approx(0.2)
+    assert pace_of(*[grown(4, 0.4)] * 9) == LOOKS[1]
 
 
 def test_results_do_not_depend_on_the_page():
