@@ -47,6 +47,7 @@ def _assigned(cell):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
 def test_what_is_kept_is_whole_and_small(path):
     notebook = nbformat.read(path, as_version=4)
+    assert notebook.cells[0].source.startswith("# ")  # its title
     assert path.stat().st_size < 2_000_000
     assert [cell.execution_count for cell in code_cells(notebook)] == list(range(1, len(code_cells(notebook)) + 1))
     outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
