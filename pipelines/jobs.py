@@ -32,7 +32,7 @@ from .config import RunConfig
 from .data import PRESETS, locate
 from .metrics_log import readable_lines
 from .processes import at_work, claim, failure_in, launch, read_record, stop
-from .runs import CONFIG, METRICS, PRIVATE, PROCESS, STATE, Run, find_runs, tail, write_text
+from .runs import CONFIG, METRICS, PRIVATE, PROCESS, Run, find_runs, tail, write_text
 
 JOB, LOG = "state/job.json", "state/train.log"
 LOCK, WORKER, WORKER_LOG = ".jobs.lock", ".worker.json", ".worker.log"  # in the folder of the runs
@@ -100,9 +100,8 @@ class Job:
 
     @property
     def resumable(self) -> bool:
-        """Whether training can go on; a copy without its state would start again over its own weights."""
-        has_state = (self.run.path / STATE).is_file()
-        return self.status in ("stopped", "failed", "interrupted") and (has_state or not self.run.has_weights)
+        """Whether training can go on."""
+        return self.status in ("stopped", "failed", "interrupted") and self.run.can_go_on
 
 
 def _modified(path: Path) -> float:
@@ -252,8 +251,7 @@ class TrainingQueue:
             job = self._job(self._run(name))
             if job.active or job.status == "finished":
                 raise ValueError(f"run {name!r} is {job.status}: there is nothing to resume")
-            if not job.resumable:
-                raise ValueError(f"run {name!r} has weights but no {STATE} to go on from: train a new run instead")
+            job.run.refuse_without_state()
             self._enqueue(job.run, job.request)
 
     def _enqueue(self, run: Run, request: Request) -> None:

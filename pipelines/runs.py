@@ -153,6 +153,19 @@ class Run:
         return self.model_path.is_file()
 
     @property
+    def can_go_on(self) -> bool:
+        """Whether training can go on here; a copy without its state would start again over its own weights and log."""
+        return (self.path / STATE).is_file() or not self.has_weights
+
+    def refuse_without_state(self) -> None:
+        """Fail where training cannot go on (see :attr:`can_go_on`)."""
+        if not self.can_go_on:
+            raise ValueError(
+                f"run {self.name!r} has weights but no {STATE} to go on from: train a new run "
+                f"(--init-from {self.path} begins with its weights)"
+            )
+
+    @property
     def config(self) -> RunConfig:
         """What the run is made of: config.json, or the copy in the weights' header.
 

@@ -103,6 +103,16 @@ def test_a_signal_in_the_last_step_still_finishes_the_run(make_trainer, train, l
     _assert_equal_runs(trainer.run, whole, logged)
 
 
+def test_weights_without_a_state_are_not_trained_over(command, copied_run, logged):
+    """As of every published run: its log and its weights were gone a moment later."""
+    shutil.rmtree(copied_run.path / "state")
+    log, weights = logged(copied_run.path), copied_run.fingerprint
+    done = command("pipelines.train", "--resume", copied_run.path)
+    assert done.code == 2
+    assert "has weights but no state/state.safetensors to go on from" in done.error
+    assert (logged(copied_run.path), copied_run.fingerprint) == (log, weights)
+
+
 def test_resuming_a_finished_run_changes_nothing(train, copied_run, tiny_run, logged):
     before = copied_run.fingerprint
     resumed = train(copied_run.path, copied_run.config)
