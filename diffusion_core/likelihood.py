@@ -69,22 +69,22 @@ def variational_bound(
     if not steps or any(before <= after for before, after in pairwise(steps)):
         raise ValueError(f"timesteps {steps}: give one or more, each below the one before")
     to_bits = 1 / (x0[0].numel() * math.log(2))
-    image = x0.double()
+    image = x0.cpu().double()  # there is no float64 on MPS
     alpha, sigma = schedule.at(steps[0])
     prior = ((alpha * image).square() + sigma.square() - 1) / 2 - sigma.log()
-    yield BoundTerm("prior", steps[0], prior.flatten(1).sum(1).cpu() * to_bits)
+    yield BoundTerm("prior", steps[0], prior.flatten(1).sum(1) * to_bits)
     for index, t in enumerate(steps):
         x_t = add_noise(schedule, x0, noise.at_step(index, x0.device), t)
         with torch.no_grad():
-            estimate = denoise(x_t, t, condition).double()
+            estimate = denoise(x_t, t, condition).cpu().double()
         alpha, sigma = schedule.at(t)
         if index + 1 == len(steps):
             nats = -discretised_gaussian(image, estimate, sigma / alpha)
-            yield BoundTerm("decoder", t, nats.flatten(1).sum(1).cpu() * to_bits)
+            yield BoundTerm("decoder", t, nats.flatten(1).sum(1) * to_bits)
             return
         alpha_s, sigma_s = schedule.at(steps[index + 1])
         gained = ((alpha_s / sigma_s).square() - (alpha / sigma).square()) / 2
-        yield BoundTerm("step", t, gained * (image - estimate).square().flatten(1).sum(1).cpu() * to_bits)
+        yield BoundTerm("step", t, gained * (image - estimate).square().flatten(1).sum(1) * to_bits)
 
 
 def discretised_gaussian(x: Tensor, mean: Tensor, deviation: Tensor | float) -> Tensor:

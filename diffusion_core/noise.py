@@ -65,15 +65,15 @@ def slerp(first: Tensor, second: Tensor, weights: Sequence[float]) -> Tensor:
         (B, C, H, W) of the inputs' dtype. Images in the same or in opposite directions, between which there is no one
         arc, are interpolated on the straight line.
     """
-    # In float64, where both ends come out exactly.
-    a, b = first.double().flatten(1), second.double().flatten(1)
-    w = torch.as_tensor(weights, dtype=torch.float64, device=a.device)[:, None]
+    # In float64, where both ends come out exactly; on the CPU, because MPS has none.
+    a, b = first.cpu().double().flatten(1), second.cpu().double().flatten(1)
+    w = torch.as_tensor(weights, dtype=torch.float64)[:, None]
     angle = torch.nn.functional.cosine_similarity(a, b)[:, None].clamp(-1, 1).acos()
     sine = angle.sin()
     parallel = sine < 1e-6
     share_a = torch.where(parallel, 1 - w, ((1 - w) * angle).sin() / sine)
     share_b = torch.where(parallel, w, (w * angle).sin() / sine)
-    return (share_a * a + share_b * b).view_as(first).to(first.dtype)
+    return (share_a * a + share_b * b).view_as(first).to(first)
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ class AutoencoderTrainer(TrainingLoop):
             with self.accelerator.autocast():
                 posterior = self.average.posterior(x)
                 back = self.average.reconstruct(posterior.mean).clamp(-1, 1)
-            errors.append((back - x).square().flatten(1).mean(1).double().cpu())
+            errors.append((back - x).square().flatten(1).mean(1).cpu().double())
             if min(x.shape[2:]) >= WINDOW:
                 similarities.append(structural_similarity(to_uint8(back), to_uint8(x)) * len(x))
             divergences.append(posterior.kl().cpu() / x[0].numel())

@@ -170,8 +170,8 @@ def condition_of(
         return Condition(labels=torch.full((len(images),), number)), None
     trained_encoder(config)  # refuses another one
     prompts = [request.prompt[image % len(request.prompt)] for image in images]
-    negative = None if request.negative_prompt is None else _condition([_encoded(config.encoder, request.negative_prompt)])
-    return _condition([_encoded(config.encoder, prompt) for prompt in prompts]), negative
+    negative = None if request.negative_prompt is None else _of_prompts(config, [request.negative_prompt])
+    return _of_prompts(config, prompts), negative
 
 
 def trained_encoder(config: ConditionConfig) -> TextEncoder:
@@ -197,9 +197,11 @@ def _encoded(encoder: str, prompt: str) -> EncodedText:
     return encoder_called(encoder).encode([prompt])
 
 
-def _condition(texts: Sequence[EncodedText]) -> Condition:
-    """One text an image."""
-    return Condition(tokens=torch.cat([text.tokens for text in texts]), mask=torch.cat([text.mask for text in texts]))
+def _of_prompts(config: ConditionConfig, prompts: Sequence[str]) -> Condition:
+    """One prompt an image; one without words is none, as in training."""
+    texts = [_encoded(config.encoder, prompt) for prompt in prompts]
+    tokens, mask = (torch.cat([getattr(text, part) for text in texts]) for part in ("tokens", "mask"))
+    return Condition(tokens=tokens, mask=mask, dropped=torch.tensor([not prompt.strip() for prompt in prompts]))
 
 
 def cut_notes(config: ConditionConfig, request: SamplingRequest) -> list[str]:

@@ -178,7 +178,7 @@ class OptimizerConfig(_Strict):
     batch_size: int = 64
     """Images of one optimiser step, over all processes and accumulated batches."""
     accumulation: int = 1
-    """Split each step's batch into this many parts to save memory; the result is the same."""
+    """Split each step's batch into this many parts to save memory; without dropout the result is the same."""
     lr: float = 1e-3
     """Peak learning rate of AdamW."""
     lr_schedule: Literal["cosine", "constant"] = "cosine"
@@ -238,7 +238,8 @@ class InitConfig(_Strict):
     """Start from the weights of this run (a folder, or the name of a run at hand), not from random ones. Its network, diffusion
     and text encoder are taken over."""
     lora_rank: int = 0
-    """With --init-from: train additions of this rank to the attention layers (LoRA) and nothing else. 0 trains all weights."""
+    """With --init-from: train additions of this rank to the attention layers (LoRA), and what tells of classes and of
+    augmentation; nothing else. 0 trains all weights."""
     init_fingerprint: Annotated[str, Suppress] = ""
     """Of those weights, recorded when training starts."""
 

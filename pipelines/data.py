@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -127,7 +128,9 @@ def to_8_bit(image: Image.Image) -> Image.Image:
     """First frame, 8 bits a channel: grey ("L") if it has no colour, else "RGB"; transparency becomes white."""
     if image.mode in ("I", "I;16", "I;16B", "I;16L", "F"):
         values = np.asarray(image, dtype=np.float64)
-        scale = 257 if image.mode.startswith("I;16") or values.max() > 255 else 1
+        scale = 257.0 if image.mode.startswith("I;16") or values.max() > 255 else 1.0
+        if image.mode == "F" and values.max() <= 1:  # floating-point pictures usually lie in [0, 1]
+            scale = 1 / 255
         return Image.fromarray((values / scale).round().clip(0, 255).astype(np.uint8))
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -160,7 +163,10 @@ def open_image(source: bytes | str | Path | io.BytesIO) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
         image.load()
-        return ImageOps.exif_transpose(image)
+        try:
+            return ImageOps.exif_transpose(image)
+        except (struct.error, SyntaxError, ValueError, TypeError):  # damaged EXIF; the picture itself is whole
+            return image
     except Image.DecompressionBombError as error:
         raise ValueError(f"the image is too large: {error}".replace(", could be decompression bomb DOS attack.", "")) from error
     except (OSError, SyntaxError, ValueError) as error:
@@ -248,9 +254,9 @@ def preview_images(config: DataConfig, count: int = 16) -> Pixels:
 
 
 def _held_out_rows(split: Dataset, count: int) -> NDArray[np.int64]:
-    """The first ``count`` rows; of a split that is sorted by class, as folders of classes are, evenly spaced ones."""
-    changes = [np.diff(labels_in(split, column)) for column in label_columns(split)]
-    by_class = any((change >= 0).all() and change.any() for change in changes)
+    """The first ``count`` rows; of a split that goes class by class, as folders of classes do, evenly spaced ones."""
+    labels = (labels_in(split, column) for column in label_columns(split))
+    by_class = any(0 < np.count_nonzero(np.diff(own)) == len(np.unique(own)) - 1 for own in labels)
     return spread(len(split), count) if by_class else np.arange(min(count, len(split)))
 
 

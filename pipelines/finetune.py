@@ -26,6 +26,8 @@ ADAPTED = (SelfAttention, CrossAttention, FeedForward)  # their linear layers ge
 def adopt(config: RunConfig) -> RunConfig:
     """The configuration of a run that starts from another: its network, diffusion and text encoder are taken over, once.
 
+    So is the size of its images, where none is given.
+
     Raises:
         ValueError: there is no such run, it is no diffusion model, or one of these was chosen otherwise.
     """
@@ -38,6 +40,8 @@ def adopt(config: RunConfig) -> RunConfig:
             f"--init-from goes on from a diffusion model, and {source.name} is an autoencoder: to diffuse its latents, give "
             f"--latent {config.init.init_from}"
         )
+    if theirs.network.imported:
+        raise ValueError(f"--init-from goes on from a network made here, and {source.name} was imported from diffusers")
     usual = RunConfig()
     taken = [("network", field.name) for field in fields(NetworkConfig) if field.name != "dropout"]
     taken += [("diffusion", field.name) for field in fields(DiffusionConfig)]
@@ -52,7 +56,12 @@ def adopt(config: RunConfig) -> RunConfig:
     init = replace(config.init, init_fingerprint=source.fingerprint)
     network = replace(theirs.network, dropout=config.network.dropout)
     latent = config.latent if theirs.latent.latent is None else LatentConfig(config.init.init_from)
-    return replace(config, network=network, diffusion=theirs.diffusion, condition=condition, init=init, latent=latent)
+    data = config.data
+    if data.image_size is None and theirs.image_shape is not None:
+        data = replace(data, image_size=theirs.image_shape[1])
+    return replace(
+        config, network=network, diffusion=theirs.diffusion, data=data, condition=condition, init=init, latent=latent
+    )
 
 
 def load_initial(network: nn.Module, config: RunConfig) -> None:
@@ -104,7 +113,8 @@ def _refuse_misfits(config: RunConfig, source: Run) -> None:
 def add_low_rank(network: nn.Module, rank: int, seed: int) -> None:
     """Freeze the network and add a trainable B·A to the linear layers of its attention, through peft.
 
-    (Hu et al. 2022, section 4.1.) B starts at zero, so nothing changes at first.
+    (Hu et al. 2022, section 4.1.) B starts at zero, so nothing changes at first. What tells the network of classes and of
+    augmentation goes on training as it is: other data bring other classes, and augmentation may be new.
 
     Args:
         rank: of A and B.
@@ -127,6 +137,8 @@ def add_low_rank(network: nn.Module, rank: int, seed: int) -> None:
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=targets), network)
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in network.named_parameters():
+        if name in (AUGMENT, CLASS_EMBEDDING):
+            parameter.requires_grad_(True)
         if "lora_A" in name:
             nn.init.kaiming_uniform_(parameter, a=5**0.5, generator=generator)
 

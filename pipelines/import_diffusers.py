@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass, replace
+from math import isclose
 from pathlib import Path
 from typing import Any
 
@@ -121,12 +122,25 @@ def _diffusion(arguments: Import, path: Path) -> DiffusionConfig:
     schedule, prediction = arguments.schedule, arguments.prediction
     if not saved and (schedule is None or prediction is None):
         raise ValueError("no scheduler was saved beside the model: say how it was trained, with --schedule and --prediction")
-    betas = saved.get("beta_schedule", "linear")
-    ends = {name: saved.get(name, value) for name, value in BETAS.items()}
+    timesteps = saved.get("num_train_timesteps", DiffusionConfig.timesteps)
     if schedule is None:
-        if saved.get("trained_betas") is not None or betas not in SCHEDULES or (betas == "linear" and ends != BETAS):
-            known = f"{', '.join(SCHEDULES)} (from {BETAS['beta_start']:g} to {BETAS['beta_end']:g}) are known"
-            raise ValueError(f"{path}: the schedule {betas} from {ends['beta_start']:g} to {ends['beta_end']:g}: {known}")
+        if "beta_schedule" not in saved:
+            raise ValueError(
+                f"{path}: {saved.get('_class_name', 'this scheduler')} is not known here: say how the model was trained, with "
+                "--schedule and --prediction"
+            )
+        betas = saved["beta_schedule"]
+        ends = [saved.get(name, value) for name, value in BETAS.items()]
+        ours = [value * DiffusionConfig.timesteps / timesteps for value in BETAS.values()]  # as much noise for any length
+        if (
+            saved.get("trained_betas") is not None
+            or betas not in SCHEDULES
+            or (betas == "linear" and not all(map(isclose, ends, ours)))
+        ):
+            raise ValueError(
+                f"{path}: the schedule {betas} from {ends[0]:g} to {ends[1]:g}: of {timesteps} timesteps, "
+                f"{', '.join(SCHEDULES)} (from {ours[0]:g} to {ours[1]:g}) are known"
+            )
         schedule = SCHEDULES[betas]
     if prediction is None:
         kind = saved.get("prediction_type", "epsilon")
@@ -135,7 +149,7 @@ def _diffusion(arguments: Import, path: Path) -> DiffusionConfig:
         prediction = PREDICTIONS[kind]
     return DiffusionConfig(
         schedule=schedule,
-        timesteps=saved.get("num_train_timesteps", DiffusionConfig.timesteps),
+        timesteps=timesteps,
         zero_terminal_snr=bool(saved.get("rescale_betas_zero_snr", False)),
         prediction=prediction,
     )

@@ -64,6 +64,10 @@ class SamplingRequest:
     """How far to bring the contrast of guided images back to that of unguided ones, from 0 to 1."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.prompt, str):  # it would be taken for a prompt a letter
+            object.__setattr__(self, "prompt", (self.prompt,))
+        if isinstance(self.label, int):
+            object.__setattr__(self, "label", str(self.label))
         for name in ("prompt", "guidance_interval"):  # a request that comes from JSON has lists in their place
             object.__setattr__(self, name, tuple(getattr(self, name)))
 
@@ -133,8 +137,8 @@ def conditioned(
     network = model.config.network
     asked = {"label": request.label is not None, "prompt": bool(request.prompt)}
     takes = {"class": "label", "text": "prompt"}.get(network.unet)
-    for name, given in asked.items():
-        if given and name != takes:
+    for name, given in (asked | {"negative prompt": request.negative_prompt is not None}).items():
+        if given and takes != name.removeprefix("negative "):
             instead = f"it takes a {takes}" if takes else "it takes neither labels nor prompts"
             raise ValueError(f"a {name} was given, and {model.name} is a network of kind {network.unet!r}: {instead}")
     if condition is None and not any(asked.values()):
@@ -256,7 +260,10 @@ def _prompts(given: Sequence[str]) -> Iterator[str]:
     """The prompts themselves, and those in files."""
     for prompt in given:
         if prompt.endswith(".txt"):
-            yield from (line for line in Path(prompt).read_text(encoding="utf-8").splitlines() if line.strip())
+            lines = [line for line in Path(prompt).read_text(encoding="utf-8").splitlines() if line.strip()]
+            if not lines:
+                raise ValueError(f"no prompt in {prompt}: write one a line")
+            yield from lines
         else:
             yield prompt
 

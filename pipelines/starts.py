@@ -94,7 +94,16 @@ class Origin:
         from diffusion_core.noise import SeededNoise
 
         noise = SeededNoise(request.seed, model.state_shape, images)
-        return Start(noise.initial(model.device), self.timesteps(model, request), noise)
+        timesteps = self.timesteps(model, request)
+        return Start(noise.initial(model.device) * self.deviation(model, timesteps), timesteps, noise)
+
+    def deviation(self, model: LoadedModel, timesteps: Tensor) -> float:
+        """The standard deviation of states where sampling starts, of data with a variance of 1.
+
+        It is 1 where the schedule preserves variance, and at every schedule's end; the leading spacing begins before.
+        """
+        alpha, sigma = model.schedule.at(timesteps[0])
+        return float(alpha.square().add(sigma.square()).sqrt())
 
     @property
     def about(self) -> dict[str, Any]:
@@ -134,7 +143,8 @@ class BetweenSeeds(Origin):
         drawn = [self.image] * len(images)
         first, second = (SeededNoise(seed, model.state_shape, drawn) for seed in (request.seed, self.other_seed))
         noise = InterpolatedNoise(first, second, [self.weights[number] for number in images])
-        return replace(super().start(model, request, drawn), x=noise.initial(model.device), noise=noise)
+        start = super().start(model, request, drawn)
+        return replace(start, x=noise.initial(model.device) * self.deviation(model, start.timesteps), noise=noise)
 
 
 @dataclass(frozen=True)
@@ -177,7 +187,8 @@ class FromPicture(Origin):
 
         start = super().start(model, request, images)
         x0 = model.encode(fit_to_model(model, self.picture))
-        start = replace(start, x=add_noise(model.schedule, x0, start.x, start.timesteps[0]))
+        noise = start.noise.initial(model.device)
+        start = replace(start, x=add_noise(model.schedule, x0, noise, start.timesteps[0]))
         if self.mask is None:
             return start
         anew = (fit_to_model(model, self.mask).mean(1, keepdim=True) >= 0).float()  # a pixel is one or the other

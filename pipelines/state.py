@@ -45,9 +45,11 @@ def load_state(path: Path, network: nn.Module, average: nn.Module, optimizer: to
         for name, parameter in network.named_parameters():
             if f"optimizer.step.{name}" in tensors:
                 step, *averages = (tensors[f"optimizer.{slot}.{name}"] for slot in SLOTS)
+                if optimizer.param_groups[0].get("fused"):  # it counts where it works
+                    step = step.to(parameter.device)
                 layout = torch.channels_last if parameter.ndim == 4 else torch.contiguous_format
                 averages = [value.to(parameter.device).contiguous(memory_format=layout) for value in averages]
                 optimizer.state[parameter] = dict(zip(SLOTS, (step, *averages), strict=True))
         return json.loads(metadata["progress"])
     except (KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not a saved state of this run: remove it to start the run anew") from error
+        raise ValueError(f"{path} is not a saved state of this run: train a new run") from error

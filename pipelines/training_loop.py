@@ -76,6 +76,7 @@ class TrainingLoop(ABC):
     """
 
     def __init__(self, run: Run, config: RunConfig, trackers: Sequence[str] = ()) -> None:
+        run.refuse_without_state()
         keep_freed_memory()
         self.accelerator = make_accelerator(config, run, trackers)
         self.run = run
@@ -263,8 +264,10 @@ class TrainingLoop(ABC):
     def write_samples(self) -> None:
         """Write grids of the EMA weights and of the raw ones."""
         for suffix, network in (("", self.ema.network), ("-raw", self.network)):
+            was_training = network.training
             with self.accelerator.autocast():
-                grid = self.draw(network)
+                grid = self.draw(network.eval())  # samples know no dropout
+            network.train(was_training)
             with atomic(self.run.path / SAMPLES / f"step-{self.step:08d}{suffix}.png") as temporary:
                 temporary.write_bytes(png_bytes(grid, {"run": self.run.name, "step": self.step, "seed": 0}))
             for tracker in self.accelerator.trackers:

@@ -293,7 +293,7 @@ def choose_training() -> Training:
         if taken:
             rank = latent_column.number_input(
                 "LoRA rank", 0, None, 0, key="rank", **BOUND,
-                help="0 trains all weights; 4 to 32 train additions of that rank to the attention layers and nothing else.",
+                help="0 trains all weights; 4 to 32 train additions of that rank to the attention layers, and the classes.",
             )  # fmt: skip
         else:
             latent = _choose_run(

@@ -140,6 +140,7 @@ def test_odd_prompts_are_prompts_too(text_run, prompt):
         ("class", {"prompt": ("a circle",)}, "a prompt was given, and .* 'class': it takes a label"),
         ("text", {"label": "0"}, "a label was given, and .* 'text': it takes a prompt"),
         ("baseline", {"label": "0"}, "takes neither labels nor prompts"),
+        ("class", {"label": "0", "guidance": 2.0, "negative_prompt": "x"}, "a negative prompt was given, and .* takes a label"),
         ("text", {"guidance": 3.0}, "needs something to guide by: give a prompt"),
         ("baseline", {"guidance": 3.0}, "choose a conditional model"),
         ("class", {"label": "0", "guidance": -1.0}, "guidance scale -1"),
@@ -166,6 +167,20 @@ def test_another_encoder_is_refused_with_both_names(text_run, recorded, sentence
     other = replace(model, config=replace(model.config, condition=replace(model.config.condition, **recorded)))
     with pytest.raises(ValueError, match=sentence):
         sample(other, SamplingRequest(prompt=("a circle",)))
+
+
+@pytest.mark.parametrize("blank", ["", "  "])
+def test_no_words_are_no_prompt(text_run, blank):
+    """As in training, where images without a caption have their condition withheld."""
+    model = load_model(text_run, dtype=torch.float32)
+    torch.testing.assert_close(last(model, prompt=(blank,)), last(model), rtol=0, atol=1e-5)
+    guided = {"prompt": ("a circle",), "guidance": 3.0}
+    torch.testing.assert_close(last(model, **guided, negative_prompt=blank), last(model, **guided), rtol=0, atol=1e-5)
+
+
+def test_a_prompt_is_one_prompt_and_a_number_is_a_class(text_run, class_run):
+    assert SamplingRequest(prompt="a circle") == SamplingRequest(prompt=("a circle",))
+    assert torch.equal(last(load_model(class_run), label=1), last(load_model(class_run), label="1"))
 
 
 def test_prompts_do_not_change_each_other(text_run):

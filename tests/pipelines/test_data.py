@@ -105,6 +105,12 @@ def test_every_mode_becomes_grey_or_colour_of_8_bits(image, picture_format, opti
     assert (np.abs(pixels.astype(int) - np.array(expected)) <= 1).all(), pixels[0]
 
 
+def test_floating_point_pictures_are_from_0_to_1_or_to_255():
+    ramp = np.linspace(0, 1, 256, dtype=np.float32).reshape(16, 16)
+    for picture in (ramp, 255 * ramp):
+        assert np.array_equal(np.asarray(to_8_bit(Image.fromarray(picture))).ravel(), np.arange(256))
+
+
 def test_a_16_bit_ramp_keeps_its_greys():
     image = Image.fromarray(RAMP.astype(np.uint16) * 257)
     result = np.asarray(to_8_bit(open_image(_saved(image)))).astype(int)
@@ -117,6 +123,19 @@ def test_a_rotated_photograph_stands_upright():
     exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees clockwise to see it upright
     result = np.asarray(to_8_bit(open_image(_saved(image, "PNG", exif=exif))))
     assert np.array_equal(result[..., 0], np.rot90(RAMP, -1))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, about what it could not read
+def test_damaged_exif_spoils_no_picture():
+    image = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4))
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "a camera"
+    whole = _saved(image, "JPEG", exif=exif)
+    start = whole.index(b"Exif")
+    end = start - 2 + int.from_bytes(whole[start - 2 : start], "big")
+    for place in range(start + 6, end):
+        for value in range(0, 256, 5):
+            assert open_image(whole[:place] + bytes([value]) + whole[place + 1 :]).size in ((4, 3), (3, 4))
 
 
 @pytest.mark.parametrize("picture_format", ["GIF", "PNG", "WEBP"])
@@ -391,6 +410,19 @@ def test_of_a_test_split_sorted_by_class_every_class_is_held_out(tmp_path, count
     assert len(set(held_out.rows)) == len(held_out) == min(count, 18)
     shares = np.bincount([labels[row] for row in held_out.rows], minlength=3)
     assert shares.max() - shares.min() <= 1
+
+
+@pytest.mark.parametrize("order", [("a", "b", "c"), ("c", "b", "a"), ("b", "a")])
+def test_so_is_every_one_of_some_classes_in_any_order(tmp_path, order):
+    for split in ("train", "test"):
+        for number, name in enumerate("abc"):
+            (tmp_path / split / name).mkdir(parents=True)
+            for image in range(12):
+                Image.new("L", (4, 4), 80 * number + image).save(tmp_path / split / name / f"{image}.png")
+    config = resolve(DataConfig(data=str(tmp_path), image_size=4, held_out_images=8, only_classes=order))
+    _, held_out = load_images(config)
+    found = {int(image.float().mean()) // 80 for image in held_out.images}
+    assert found == {"abc".index(name) for name in order}
 
 
 @pytest.mark.parametrize("measured", [1, 4, 1000])

@@ -78,6 +78,21 @@ def test_known_classes_keep_their_embedding_and_new_ones_start_from_none(make_tr
     assert torch.equal(new[2], old[2])
 
 
+def test_low_rank_training_learns_new_classes_and_of_augmentation(train, tmp_path, class_run, triangles):
+    """Frozen, a new class would stay what "no class" is, and augmentation would leak into samples."""
+    source = train(tmp_path / "source", unet="class", attention_levels=(1,), steps=2)
+    settings = {"data": triangles, "init_from": str(source.path), "lora_rank": 2, "augment": 0.5}
+    after = weights_of(train(tmp_path / "run", **settings, steps=4, lr=1e-2))
+    assert not torch.equal(after["class_embedding.weight"][1], after["class_embedding.weight"][2])
+    assert after["augment.weight"].any()
+
+
+def test_images_are_as_large_as_those_of_the_start(small_config, text_run):
+    usual = small_config(init_from=str(text_run.path))
+    assert adopt(replace(usual, data=replace(usual.data, image_size=None))).data.image_size == 8
+    assert adopt(replace(usual, data=replace(usual.data, image_size=16))).data.image_size == 16
+
+
 def test_settings_are_taken_over(small_config, class_run):
     taken = adopt(small_config(init_from=str(class_run.path)))
     assert taken.network == class_run.config.network

@@ -8,7 +8,15 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMPipeline,
+    DDIMScheduler,
+    DDPMPipeline,
+    DDPMScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    UNet2DModel,
+)
 
 from diffusion_core.samplers import ddim
 from diffusion_core.schedules import sampling_timesteps
@@ -62,7 +70,8 @@ def test_the_network_computes_what_diffusers_computes(imported, unet):
     [
         {},
         {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"},
-        {"prediction_type": "sample", "num_train_timesteps": 500},
+        {"prediction_type": "sample", "num_train_timesteps": 500, "beta_start": 2e-4, "beta_end": 0.04},
+        {"beta_schedule": "squaredcos_cap_v2", "num_train_timesteps": 500},
         {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"},
     ],
     ids=lambda settings: ", ".join(settings) or "default",
@@ -72,9 +81,20 @@ def test_the_scheduler_says_how_it_was_trained(imported, settings):
     model = load_model(imported(scheduler))
     expected = {"epsilon": "epsilon", "v_prediction": "v", "sample": "x0"}[settings.get("prediction_type", "epsilon")]
     assert model.config.diffusion.prediction == expected
-    if settings.get("num_train_timesteps", 1000) == 1000:  # our linear betas are stated for any length
-        found = model.schedule.alpha.square()
-        torch.testing.assert_close(found, scheduler.alphas_cumprod.double(), rtol=1e-3, atol=1e-6)
+    found = model.schedule.alpha.square()
+    torch.testing.assert_close(found, scheduler.alphas_cumprod.double(), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "sentence"),
+    [
+        (DDPMScheduler(num_train_timesteps=500), r"linear from 0\.0001 to 0\.02: of 500 timesteps"),
+        (FlowMatchEulerDiscreteScheduler(), "FlowMatchEulerDiscreteScheduler is not known here: say how the model was trained"),
+    ],
+)
+def test_a_schedule_that_is_not_ours_is_refused(imported, scheduler, sentence):
+    with pytest.raises(AssertionError, match=sentence):
+        imported(scheduler)
 
 
 def test_sampling_makes_the_same_images_as_its_pipeline(imported, unet):

@@ -304,6 +304,27 @@ def test_a_grey_model_makes_grey_files(train, command, tmp_path):
         assert image.mode == "L"
 
 
+def test_prompts_come_from_a_file_and_an_empty_one_is_refused(command, text_run, tmp_path):
+    file = tmp_path / "prompts.txt"
+    arguments = (
+        "pipelines.sample",
+        text_run.path,
+        "--prompt",
+        file,
+        "--num-images",
+        2,
+        "--steps",
+        1,
+        "--out",
+        tmp_path / "out",
+    )
+    file.write_text("\n  \n")
+    assert f"no prompt in {file}" in command(*arguments).refused_in_one_sentence()
+    file.write_text("a circle\n\na square\n")
+    assert command(*arguments).code == 0
+    assert read_request(tmp_path / "out" / "images" / "00000.png")["request"]["prompt"] == ["a circle", "a square"]
+
+
 def test_the_gif_of_one_image_is_enlarged():
     frames = [np.full((1, 8, 8, 1), value, np.uint8) for value in (0, 90, 200)]
     assert denoising_gif(frames)[:6] == b"GIF89a"

@@ -73,6 +73,17 @@ def test_weights_0_and_1_are_the_seeds_themselves(model, sampler):
     assert not np.array_equal(x[1], x[0])
 
 
+@pytest.mark.parametrize("schedule", ["flow", "cosine"])
+def test_sampling_starts_from_as_much_noise_as_there_is_at_its_first_timestep(train, tmp_path, schedule):
+    """The leading spacing begins before the end, where a state of flow has less noise than pure noise."""
+    model = load_model(train(tmp_path / "run", schedule=schedule, prediction="flow" if schedule == "flow" else "v", steps=1))
+    request = SamplingRequest(num_images=400, steps=4, spacing="leading")
+    start = FROM_NOISE.start(model, request, range(400))
+    alpha, sigma = model.schedule.at(start.timesteps[0])
+    assert start.x.std().item() == pytest.approx((alpha**2 + sigma**2).sqrt().item(), rel=0.01)
+    assert (start.x.std().item() < 0.9) == (schedule == "flow")
+
+
 def test_the_middle_of_the_arc_is_standard_normal(model):
     middle = BetweenSeeds(4, (0.5,) * 32).start(model, REQUEST, range(32))
     ends = BetweenSeeds(4, (0.0, 1.0)).start(model, REQUEST, range(2))

@@ -519,3 +519,16 @@ def test_a_run_that_starts_from_another_is_named_after_it(tmp_path, source):
     assert default_name(config, tmp_path) == "my-drawings-from-flowers-text"
     (tmp_path / "my-drawings-from-flowers-text").mkdir()
     assert default_name(config, tmp_path) == "my-drawings-from-flowers-text-2"
+
+
+def test_grids_of_the_raw_weights_know_no_dropout(make_trainer, tmp_path):
+    trainer = make_trainer(tmp_path / "run", dropout=0.5, lr=0.1)
+    for _ in range(3):  # the last layers start at zero
+        trainer.train_step()
+    grids = []
+    for _ in range(2):
+        trainer.write_samples()
+        grids.append((trainer.run.path / "samples" / "step-00000003-raw.png").read_bytes())
+    assert grids[0] == grids[1]
+    assert trainer.network.training
+    assert not trainer.ema.network.training
