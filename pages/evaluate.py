@@ -56,7 +56,7 @@ if len(table):
     with st.container(horizontal=True):
         shown, data = table, list(dict.fromkeys(table["data"]))
         if len(data) > 1:  # distances from different images say nothing beside each other
-            chosen = st.segmented_control("Data", data, default=data[0], required=True, key="data", **BOUND)
+            chosen = st.segmented_control("Data", data, default=data[0], required=True, key="measured_data", **BOUND)
             shown = table[table["data"] == chosen]
         known = [name for name in FIGURES if shown[name].notna().any()]
         costs = [name for name in COSTS if shown[name].notna().any()]

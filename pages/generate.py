@@ -35,7 +35,7 @@ with st.container(border=True):
         negative = choose_negative() if config.network.unet == "text" else {}
     with how_column:
         columns = choose_columns(name, same_conditions(name, runs))
-        num_images = int(st.number_input("Images a cell", 1, 64, 4, key="images", **BOUND))
+        num_images = int(st.number_input("Images a cell", 1, 64, 4, key="images_a_cell", **BOUND))
     with st.expander("Sampler, seed, when to guide"):
         sampler_column, noise_column, guidance_column = st.columns(3, gap="medium")
         with sampler_column:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 
 def words_of(config: ConditionConfig, prompt: str) -> list[Word]:
-    """The words of a prompt as the model's text encoder reads them."""
-    return trained_encoder(config).words(prompt)
+    """The words of a prompt as the model's text encoder reads them; of a blank one, which is none, it reads nothing."""
+    return trained_encoder(config).words(prompt) if prompt.strip() else []
 
 
 def influence(

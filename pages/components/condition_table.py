@@ -23,7 +23,7 @@ from pages.components.generation import (
 )
 from pages.components.picture_table import picture_table
 from pages.components.pictures import background
-from pages.components.requests import choose_guidance
+from pages.components.requests import choose_guidance, follow_model
 from pipelines.differences import frame_at, noise_levels
 from pipelines.images import Pixels, enlarge, film_strip, gif_bytes, montage
 
@@ -66,10 +66,12 @@ def choose_rows(condition: ConditionConfig) -> list[tuple[str, dict[str, Any]]]:
     """Widgets for what to show: the name of each row, and the fields of a request that ask for it."""
     if condition.classes:
         classes = list(condition.classes)
+        follow_model("classes", classes[:10], classes)
         chosen = st.multiselect("Classes", classes, classes[:10], wrap=True, key="classes", **BOUND)
         return [(name, {"label": name}) for name in chosen]
     examples = condition.examples
     some = [examples[i] for i in np.linspace(0, len(examples) - 1, min(4, len(examples))).round().astype(int)]
+    follow_model("prompts", "\n".join(some))
     text = st.text_area("Prompts, one a line", "\n".join(some), key="prompts", height=122, **BOUND)
     prompts = [line.strip() for line in text.splitlines() if line.strip()] or [""]
     return [(_short(prompt) or "no words", {"prompt": (prompt,)}) for prompt in dict.fromkeys(prompts)]

@@ -13,7 +13,7 @@ from pages.components import BOUND
 from pages.components.condition_table import choose_rows
 from pages.components.painter import painter
 from pages.components.pictures import show_image
-from pages.components.requests import choose_condition, choose_guidance
+from pages.components.requests import choose_condition, choose_guidance, follow_model, usual_prompt
 from pages.components.sources import choose_image
 from pipelines.config import RunConfig
 from pipelines.data import open_image, to_8_bit
@@ -64,7 +64,7 @@ def _row(condition: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _count() -> dict[str, Any]:
-    return {"num_images": int(st.number_input("Images a cell", 1, 64, 4, key="images", **BOUND))}
+    return {"num_images": int(st.number_input("Images a cell", 1, 64, 4, key="images_a_cell", **BOUND))}
 
 
 def _vary(config: RunConfig) -> Edit:
@@ -110,7 +110,7 @@ def _paint(config: RunConfig) -> Edit:
     with settings_place:
         passes = _passes()
         about = "How far the new part may be from the old: 1 forgets what was there."
-        strength = st.slider("Strength", 0.0, 1.0, 1.0, 0.05, key="strength", help=about, **BOUND)
+        strength = st.slider("Strength", 0.0, 1.0, 1.0, 0.05, key="paint_strength", help=about, **BOUND)
         condition = choose_condition(config, in_turn=False)
         count = _count()
     mask = np.where(painted, 255, 0).astype(np.uint8)[..., None]
@@ -159,9 +159,11 @@ def _reword(config: RunConfig) -> Edit:
         picture = _choose_picture(config)
         shows: dict[str, str]
         if config.condition.classes:
+            follow_model("shows", config.condition.classes[0])
             shows = {"label": st.selectbox("What it shows", config.condition.classes, key="shows", **BOUND)}
         else:
-            default = config.condition.examples[0] if config.condition.examples else ""
+            default = usual_prompt(config)
+            follow_model("shows", default)
             shows = {"prompt": st.text_input("What it shows", default, key="shows", **BOUND)}
     with picture_place:
         show_image(picture, alt="The picture to reword", width=SHOWN)

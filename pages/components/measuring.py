@@ -64,7 +64,7 @@ def _ask(job: EvaluationJob, runs: Mapping[str, Run], missing: Collection[str]) 
         "trained on, which must be at hand. What is known already is not measured again. In a terminal:"
     )
     st.code(shlex.join(["python", "-m", "pipelines.evaluate", *chosen, *options]), language="bash", wrap_lines=True)
-    if st.button("Start", type="primary", key="start", disabled=not (chosen and samplers and steps)):
+    if st.button("Start", type="primary", key="measure", disabled=not (chosen and samplers and steps)):
         try:
             job.start([runs[name] for name in chosen], options)
         except (ValueError, OSError) as error:

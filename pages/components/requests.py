@@ -14,7 +14,7 @@ from pipelines.images import read_request
 from pipelines.sample import SamplingRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from pipelines.runs import Run
 
@@ -49,6 +49,20 @@ def readable_config(run: Run) -> RunConfig:
     except (ValueError, OSError) as error:
         st.error(f"This run cannot be read: {error}")
         return RunConfig()
+
+
+def follow_model(key: str, usual: Any, choices: Collection[Any] | None = None) -> None:
+    """Before an input is made: let it show what is usual for the model, if it shows what was usual for the one before.
+
+    It does too if it shows what is not among the model's ``choices``. Streamlit by itself would keep or empty it.
+    """
+    remembered = f"usual {key}"
+    shown = st.session_state.get(key)
+    untouched = shown is not None and shown == st.session_state.get(remembered)
+    unfit = shown is not None and choices is not None and not set(shown) <= set(choices)
+    if (untouched or unfit) and shown != usual:
+        st.session_state[key] = usual
+    st.session_state[remembered] = usual
 
 
 def choose_sampler(config: RunConfig, suffix: str = "") -> dict[str, Any]:
@@ -102,11 +116,17 @@ def choose_condition(config: RunConfig, suffix: str = "", in_turn: bool = True) 
         label = what.selectbox("Class", classes, key=f"class{suffix}", **BOUND)
         condition = {"label": "all" if label == EVERY_CLASS else label}
     else:
-        default = config.condition.examples[0] if config.condition.examples else ""
+        default = usual_prompt(config)
+        follow_model(f"prompt{suffix}", default)
         condition = {"prompt": (what.text_input("Prompt", default, key=f"prompt{suffix}", **BOUND),)}
         condition |= choose_negative(suffix)
     with how_much:
         return condition | {"guidance": choose_guidance(suffix)}
+
+
+def usual_prompt(config: RunConfig) -> str:
+    """What a model that reads is asked for at first."""
+    return config.condition.examples[0] if config.condition.examples else ""
 
 
 def choose_negative(suffix: str = "") -> dict[str, Any]:

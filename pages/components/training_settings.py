@@ -70,7 +70,7 @@ def _choose_data(usual: DataConfig) -> DataConfig:
         help="Mirror half of the training images left-right. Auto: what suits the dataset.",
     )  # fmt: skip
     classes = classes_column.text_input(
-        "Classes", ", ".join(usual.only_classes), placeholder="all", key="classes", **BOUND,
+        "Classes", ", ".join(usual.only_classes), placeholder="all", key="only_classes", **BOUND,
         help="Only the images of these classes, with commas between their names.",
     )  # fmt: skip
     return replace(
@@ -85,7 +85,7 @@ def _choose_data(usual: DataConfig) -> DataConfig:
 
 def _forget_classes() -> None:
     """Other images have other classes."""
-    st.session_state["classes"] = ""
+    st.session_state["only_classes"] = ""
 
 
 @st.cache_data(ttl=60, max_entries=32, show_spinner="Opening the dataset…")
@@ -180,7 +180,7 @@ def _choose_run(
 
 def _chosen() -> RunConfig:
     """Of the recipe and the run to start from that have just been chosen."""
-    start = st.session_state["start"]
+    start = st.session_state["init_from"]
     return _base(st.session_state["recipe"], None if start == RANDOM_WEIGHTS else start)
 
 
@@ -197,15 +197,15 @@ def _follow_start() -> None:
 
 def _follow_recipe() -> None:
     """Fill all widgets with what the chosen recipe says; what it leaves open becomes as usual."""
-    st.session_state["start"] = _settings_of(st.session_state["recipe"]).init.init_from or RANDOM_WEIGHTS
+    st.session_state["init_from"] = _settings_of(st.session_state["recipe"]).init.init_from or RANDOM_WEIGHTS
     _follow_start()
     config = _chosen()
     data, optimizer = config.data, config.optimizer
     st.session_state.update(
-        data=data.data, classes=", ".join(data.only_classes),
+        data=data.data, only_classes=", ".join(data.only_classes),
         fit=_named(FITS, data.fit), flip=_named(FLIPS, data.flip), augment=data.augment,
-        dropout=config.network.dropout, seed=config.seed,
-        steps=optimizer.steps, batch=optimizer.batch_size, lr=optimizer.lr, lr_schedule=optimizer.lr_schedule,
+        dropout=config.network.dropout, train_seed=config.seed,
+        train_steps=optimizer.steps, batch=optimizer.batch_size, lr=optimizer.lr, lr_schedule=optimizer.lr_schedule,
         warmup=optimizer.warmup_steps, precision=optimizer.precision,
     )  # fmt: skip
 
@@ -235,8 +235,8 @@ def choose_training() -> Training:
             help="Fills in settings that suit one of the datasets. Change what you like; -64 wants a GPU.", **BOUND,
         )  # fmt: skip
         start = _choose_run(
-            start_column, "Start from", models_to_start_from(), _settings_of(recipe).init.init_from, RANDOM_WEIGHTS, "start",
-            on_change=_follow_start,
+            start_column, "Start from", models_to_start_from(), _settings_of(recipe).init.init_from, RANDOM_WEIGHTS,
+            "init_from", on_change=_follow_start,
             help="Fine-tuning: go on from this model's weights with other images. Its network and noise are taken over.",
         )  # fmt: skip
         base = _base(recipe, start)
@@ -250,7 +250,7 @@ def choose_training() -> Training:
         help="Baseline: convolutions only. Attention: self-attention too. Class, text: told what to show as well. "
         "Autoencoder: makes images small and back, for others to diffuse what is small.", disabled=taken,
     )  # fmt: skip
-    steps = steps_column.number_input("Steps", 1, None, base.optimizer.steps, step=1000, key="steps", **BOUND)
+    steps = steps_column.number_input("Steps", 1, None, base.optimizer.steps, step=1000, key="train_steps", **BOUND)
     batch_size = batch_column.number_input("Batch size", 1, None, base.optimizer.batch_size, key="batch", **BOUND)
     limit = limit_column.number_input(
         "Time limit in minutes", 0.0, None, None, placeholder="none", step=10.0, key="limit", **BOUND,
@@ -267,7 +267,7 @@ def choose_training() -> Training:
         schedule = _choose_one(
             schedule_column, "Noise schedule", SCHEDULES, base.diffusion.schedule, "schedule", disabled=taken
         )
-        seed = seed_column.number_input("Seed", 0, 2**31 - 1, base.seed, key="seed", **BOUND)
+        seed = seed_column.number_input("Seed", 0, 2**31 - 1, base.seed, key="train_seed", **BOUND)
         rate_column, decay_column, warmup_column, precision_column = st.columns(4)
         lr = rate_column.number_input(
             "Learning rate", 0.0, None, base.optimizer.lr, step=1e-4, format="%.1e", key="lr", **BOUND

@@ -36,7 +36,7 @@ def download(page, name):
 
 
 def test_classes_with_and_without_guidance_and_the_files(page, server):
-    generate(page, server, "model=class&steps=4&images=3")
+    generate(page, server, "model=class&steps=4&images_a_cell=3")
     table = page.get_by_role("table", name="Generated images")
     expect(table.get_by_role("rowheader")).to_have_text(["circles", "squares"])
     pictures = table.get_by_role("img")
@@ -51,7 +51,7 @@ def test_classes_with_and_without_guidance_and_the_files(page, server):
 
 
 def test_a_new_prompt_replaces_the_old_one_and_the_address_keeps_it(page, server):
-    page.goto(f"{server}/generate?model=text&steps=200&images=16&vary=Guidance scales")
+    page.goto(f"{server}/generate?model=text&steps=200&images_a_cell=16&vary=Guidance scales")
     page.get_by_role("button", name="Generate", exact=True).click()
     expect(page.get_by_role("button", name="Cancel")).to_be_visible()
     prompts = page.get_by_role("textbox", name="Prompts, one a line")

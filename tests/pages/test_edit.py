@@ -47,7 +47,7 @@ def pixels(picture: bytes):
 
 def test_a_picture_is_varied_by_several_strengths():
     app = generate(
-        open_page(model="tiny", strengths=["0.2", "0.8"], images=3, steps=5, seed=7, source_run="tiny", source_number=1)
+        open_page(model="tiny", strengths=["0.2", "0.8"], images_a_cell=3, steps=5, seed=7, source_run="tiny", source_number=1)
     )
     table, columns = finished(app)
     assert table.columns == ["strength 0.2", "strength 0.8"]
@@ -60,7 +60,7 @@ def test_a_picture_is_varied_by_several_strengths():
 
 
 def test_what_is_painted_is_made_anew_and_the_rest_stays():
-    app = open_page(model="tiny", edit="Paint anew", passes=["one pass", "RePaint, 2 passes"], images=2, steps=4)
+    app = open_page(model="tiny", edit="Paint anew", passes=["one pass", "RePaint, 2 passes"], images_a_cell=2, steps=4)
     [button] = [button for button in app.button if button.label == "Generate"]
     assert button.disabled
     assert "Paint over" in app.info[0].value
@@ -78,7 +78,7 @@ def test_what_is_painted_is_made_anew_and_the_rest_stays():
 
 def test_a_widened_picture_stands_small_among_what_is_made():
     app = generate(
-        open_page(model="tiny", edit="Widen", share=0.5, across=0.0, down=1.0, passes=["one pass"], images=1, steps=4)
+        open_page(model="tiny", edit="Widen", share=0.5, across=0.0, down=1.0, passes=["one pass"], images_a_cell=1, steps=4)
     )
     _, [column] = finished(app)
     canvas, made = pixels(column.origin.picture), column.frames[-1].x[0]
@@ -124,7 +124,7 @@ def test_only_a_model_that_is_told_something_rewords():
 
 
 def test_the_files_say_where_they_come_from():
-    app = generate(open_page(model="tiny", strengths=["0.5"], images=2, steps=3))
+    app = generate(open_page(model="tiny", strengths=["0.5"], images_a_cell=2, steps=3))
     table, comparison = app.session_state["edited"]
     with zipfile.ZipFile(io.BytesIO(comparison_zip(table.names, comparison))) as archive:
         [request] = json.loads(archive.read("request.json")).values()
@@ -135,7 +135,7 @@ def test_the_files_say_where_they_come_from():
 
 
 def test_too_much_at_once_is_said():
-    app = open_page(model="tiny", images=64, strengths=[str(number / 10) for number in range(1, 11)])
+    app = open_page(model="tiny", images_a_cell=64, strengths=[str(number / 10) for number in range(1, 11)])
     assert "at most 400" in app.info[0].value
 
 

@@ -66,7 +66,7 @@ def test_what_will_be_measured_is_said_first(measured):
     assert app.multiselect(key="measured").value == ["two"]
     command = "python -m pipelines.evaluate two --samplers dpmpp_2m --steps 20"
     assert app.code[0].value == command
-    assert not app.button(key="start").disabled
+    assert not app.button(key="measure").disabled
 
 
 def test_a_failed_evaluation_is_explained(measured, wait_for, tmp_path):
@@ -120,5 +120,5 @@ def test_runs_of_unlike_data_are_not_drawn_beside_each_other():
     assert not [name for name in app.multiselect(key="runs").value if name.startswith("fashion")]
     app = open_page(runs=["flowers-attention", "fashion-class"])
     assert list(app.dataframe[0].value["Run"].unique()) == ["flowers-attention"]
-    app = open_page(runs=["flowers-attention", "fashion-class"], data="fashion_mnist")
+    app = open_page(runs=["flowers-attention", "fashion-class"], measured_data="fashion_mnist")
     assert list(app.dataframe[0].value["Run"].unique()) == ["fashion-class"]

@@ -41,7 +41,7 @@ def html(app: AppTest) -> str:
 
 
 def test_every_class_with_and_without_guidance():
-    app = generate(open_page(model="class", steps=3, images=2, guidance=3))
+    app = generate(open_page(model="class", steps=3, images_a_cell=2, guidance=3))
     table, comparison = app.session_state["table"]
     assert table.rows == ["circles", "squares"]
     assert [(cell.request.label, cell.request.guidance) for cell in cells(app)] == [
@@ -57,7 +57,7 @@ def test_every_class_with_and_without_guidance():
 
 def test_prompts_by_guidance_scales_and_what_to_lead_away_from():
     prompts = "a circle\n\n  a square \na circle"
-    app = generate(open_page(model="text", prompts=prompts, vary="Guidance scales", steps=2, images=1, negative="dark"))
+    app = generate(open_page(model="text", prompts=prompts, vary="Guidance scales", steps=2, images_a_cell=1, negative="dark"))
     table, _ = app.session_state["table"]
     assert table.rows == ["a circle", "a square"]
     assert table.columns == ["guidance 1", "guidance 2", "guidance 4", "guidance 8"]
@@ -68,7 +68,7 @@ def test_prompts_by_guidance_scales_and_what_to_lead_away_from():
 
 def test_prompts_by_models(text_run, tmp_path):
     shutil.copytree(text_run.path, tmp_path / "twin")
-    app = generate(open_page(model="text", vary="Models", models=["text", "twin"], steps=2, images=1))
+    app = generate(open_page(model="text", vary="Models", models=["text", "twin"], steps=2, images_a_cell=1))
     table, _ = app.session_state["table"]
     assert table.columns == ["text", "twin"]
     assert {cell.run.name for cell in cells(app)} == {"text", "twin"}
@@ -77,14 +77,14 @@ def test_prompts_by_models(text_run, tmp_path):
 
 
 def test_a_gallery_has_one_column():
-    app = generate(open_page(model="class", vary="Guided only", steps=2, images=5, guidance=2))
+    app = generate(open_page(model="class", vary="Guided only", steps=2, images_a_cell=5, guidance=2))
     assert [cell.request.guidance for cell in cells(app)] == [2, 2]
     assert 'role="columnheader"' not in html(app)
 
 
 @pytest.mark.filterwarnings("ignore:the prompt")
 def test_a_long_prompt_is_cut_with_a_note_and_its_row_has_a_short_name():
-    app = generate(open_page(model="text", prompts=" ".join(map(str, range(60))), steps=1, images=1))
+    app = generate(open_page(model="text", prompts=" ".join(map(str, range(60))), steps=1, images_a_cell=1))
     assert any("words are lost: 30, 31" in warning.value for warning in app.warning)
     table, _ = app.session_state["table"]
     assert len(table.rows[0]) <= 120
@@ -92,13 +92,13 @@ def test_a_long_prompt_is_cut_with_a_note_and_its_row_has_a_short_name():
 
 @pytest.mark.parametrize("prompts", ["", "🌸👟", "صورة حذاء", "<b>bold</b> &amp; 'quoted'"])
 def test_odd_prompts_are_prompts_too(prompts):
-    app = generate(open_page(model="text", prompts=prompts, steps=1, images=1))
+    app = generate(open_page(model="text", prompts=prompts, steps=1, images_a_cell=1))
     assert app.session_state["table"][1].status == "done"
     assert "<b>" not in html(app)
 
 
 def test_too_much_and_too_little_are_told():
-    app = open_page(model="class", images=64, vary="Guidance scales")
+    app = open_page(model="class", images_a_cell=64, vary="Guidance scales")
     assert "512 images" in app.warning[0].value
     assert next(button for button in app.button if button.label == "Generate").disabled
     app.multiselect(key="classes").set_value([]).run()
@@ -109,7 +109,7 @@ def test_an_address_that_makes_no_sense_shows_the_usual_page():
     app = open_page(
         model="../../etc",
         vary="nonsense",
-        images="-5",
+        images_a_cell="-5",
         classes="nobody",
         guidance="x",
         steps="1e9",
@@ -117,13 +117,13 @@ def test_an_address_that_makes_no_sense_shows_the_usual_page():
         guidance_interval="z",
     )
     assert app.selectbox(key="model").value == "class"
-    assert app.number_input(key="images").value == 4
+    assert app.number_input(key="images_a_cell").value == 4
     assert "Generate" in app.info[0].value
 
 
 def test_a_run_that_vanishes_is_told(tmp_path, class_run):
     shutil.copytree(class_run.path, tmp_path / "mine")
-    app = open_page(model="mine", steps=2, images=1)
+    app = open_page(model="mine", steps=2, images_a_cell=1)
     shutil.rmtree(tmp_path / "mine")
     next(button for button in app.button if button.label == "Generate").click().run()
     assert not app.exception
@@ -138,7 +138,7 @@ def test_without_conditional_models_it_says_what_to_do(tmp_path, monkeypatch):
 
 
 def test_downloads():
-    app = generate(open_page(model="class", steps=3, images=2))
+    app = generate(open_page(model="class", steps=3, images_a_cell=2))
     table, comparison = app.session_state["table"]
     with zipfile.ZipFile(io.BytesIO(comparison_zip(table.names, comparison))) as archive:
         names = archive.namelist()
@@ -154,9 +154,9 @@ def test_downloads():
 
 
 def test_the_same_again_is_there_at_once():
-    app = generate(open_page(model="class", steps=2, images=2))
+    app = generate(open_page(model="class", steps=2, images_a_cell=2))
     before = [cell.frames[-1].x for cell in cells(app)]
-    again = generate(open_page(model="class", steps=2, images=2))
+    again = generate(open_page(model="class", steps=2, images_a_cell=2))
     assert all(one is cell.frames[-1].x for one, cell in zip(before, cells(again), strict=True))
 
 

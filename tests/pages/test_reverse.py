@@ -127,7 +127,9 @@ def test_words_and_where_they_are_looked_at(text_run, monkeypatch):
     assert "circle" in table
 
 
-def test_no_words_are_words_too(text_run, monkeypatch):
+def test_no_words_are_no_prompt(text_run, monkeypatch):
     monkeypatch.setattr("pipelines.runs.PRIVATE", text_run.path.parent)
     app = denoise(open_page(model="text", steps=2, prompt=""))
-    assert way(app).words == ("‹start›", "‹end›")
+    assert way(app).words == ()
+    assert not way(app).change.any()
+    assert len(app.subheader) == 1, "no words, no maps"

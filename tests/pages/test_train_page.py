@@ -103,7 +103,14 @@ def test_a_bad_name_or_a_taken_one_gets_one_sentence_and_starts_nothing(open_pag
 
 def test_start_stop_resume_and_delete(open_page, queue, wait_for):
     app = open_page(
-        **TINY, steps=1_000_000, unet="attention", seed=3, lr=0.002, limit=30, schedule="linear", prediction="epsilon"
+        **TINY,
+        train_steps=1_000_000,
+        unet="attention",
+        train_seed=3,
+        lr=0.002,
+        limit=30,
+        schedule="linear",
+        prediction="epsilon",
     )
     press(app, "Start training")
     run = Run(queue.root / "oxford_flowers-attention")
@@ -141,10 +148,10 @@ def test_an_autoencoder_is_trained_and_then_a_model_of_its_latents(
     monkeypatch.setattr("pipelines.runs.PRIVATE", tmp_path / "others")
     monkeypatch.setenv("NOISESCOPE_RUNS", str(tmp_path / "others"))  # for the process that trains
     shutil.copytree(autoencoder_run.path, tmp_path / "others" / "small-and-back")
-    app = open_page(**(TINY | {"size": 16}), steps=1, unet="autoencoder")
+    app = open_page(**(TINY | {"size": 16}), train_steps=1, unet="autoencoder")
     assert app.selectbox(key="latent").disabled
     press(app, "Start training")
-    press(open_page(**(TINY | {"size": 16}), steps=1, unet="class", latent="small-and-back"), "Start training")
+    press(open_page(**(TINY | {"size": 16}), train_steps=1, unet="class", latent="small-and-back"), "Start training")
     wait_for(lambda: not any(job.active for job in queue.jobs()))
     assert Run(queue.root / "oxford_flowers-autoencoder").config.model == "autoencoder"
     config = Run(queue.root / "oxford_flowers-latent-class").config
@@ -155,8 +162,8 @@ def test_a_run_goes_on_from_another_s_weights(open_page, queue, class_run, tmp_p
     monkeypatch.setattr("pipelines.runs.PRIVATE", tmp_path / "others")
     monkeypatch.setenv("NOISESCOPE_RUNS", str(tmp_path / "others"))  # for the process that trains
     source = Run(shutil.copytree(class_run.path, tmp_path / "others" / "shapes"))
-    app = open_page(steps=3, batch=8, warmup=1, precision="no", dropout=0.1)
-    app.selectbox(key="start").select("shapes").run()
+    app = open_page(train_steps=3, batch=8, warmup=1, precision="no", dropout=0.1)
+    app.selectbox(key="init_from").select("shapes").run()
     assert not app.exception
     theirs = source.config
     taken = {key: app.selectbox(key=key) for key in ("unet", "prediction", "schedule")}
@@ -165,7 +172,7 @@ def test_a_run_goes_on_from_another_s_weights(open_page, queue, class_run, tmp_p
     assert taken["unet"].value == "class"
     assert taken["channels"].value == ", ".join(map(str, theirs.network.channels))
     assert app.number_input(key="size").value == theirs.image_shape[1]
-    assert (app.number_input(key="steps").value, app.selectbox(key="data").value) == (3, "oxford_flowers")
+    assert (app.number_input(key="train_steps").value, app.selectbox(key="data").value) == (3, "oxford_flowers")
     assert app.text_input(key="name").placeholder == "oxford_flowers-from-shapes"
     app.number_input(key="rank").set_value(2).run()
     press(app, "Start training")
@@ -174,15 +181,15 @@ def test_a_run_goes_on_from_another_s_weights(open_page, queue, class_run, tmp_p
     assert (run.config.init.init_from, run.config.init.init_fingerprint) == ("shapes", source.fingerprint)
     assert run.config.init.lora_rank == 2
     assert run.config.network == replace(theirs.network, dropout=0.1)
-    app.selectbox(key="start").select(RANDOM_WEIGHTS).run()
+    app.selectbox(key="init_from").select(RANDOM_WEIGHTS).run()
     assert (app.selectbox(key="unet").value, app.selectbox(key="unet").disabled) == ("baseline", False)
     assert app.number_input(key="size").value is None
-    assert app.number_input(key="steps").value == 3
+    assert app.number_input(key="train_steps").value == 3
 
 
 def test_a_link_to_a_run_to_start_from_takes_over_what_it_says(open_page, class_run, monkeypatch):
     monkeypatch.setattr("pipelines.runs.PRIVATE", class_run.path.parent)
-    app = open_page(start=class_run.name)
+    app = open_page(init_from=class_run.name)
     assert app.selectbox(key="unet").value == "class"
     assert app.number_input(key="size").value == class_run.config.image_shape[1]
     assert class_run.name in app.text_input(key="name").placeholder
@@ -191,7 +198,7 @@ def test_a_link_to_a_run_to_start_from_takes_over_what_it_says(open_page, class_
 def test_only_models_of_ours_are_offered_to_start_from(open_page, autoencoder_run, tmp_path, monkeypatch):
     shutil.copytree(autoencoder_run.path, tmp_path / "others" / "small-and-back")
     monkeypatch.setattr("pipelines.runs.PRIVATE", tmp_path / "others")
-    options = open_page().selectbox(key="start").options
+    options = open_page().selectbox(key="init_from").options
     assert "flowers-attention" in options
     assert "small-and-back" not in options
 
@@ -200,8 +207,8 @@ def test_a_run_to_start_from_is_called_as_a_configuration_calls_it(open_page, cl
     """Its folder where another run goes by its name; the name that other pages show is none that a training would find."""
     theirs = shutil.copytree(class_run.path, tmp_path / "others" / "flowers-attention")
     monkeypatch.setattr("pipelines.runs.PRIVATE", tmp_path / "others")
-    app = open_page(start=str(theirs))
-    assert {"flowers-attention", str(theirs)} <= set(app.selectbox(key="start").options)
+    app = open_page(init_from=str(theirs))
+    assert {"flowers-attention", str(theirs)} <= set(app.selectbox(key="init_from").options)
     assert app.selectbox(key="unet").value == "class"
 
 
@@ -209,39 +216,39 @@ def test_a_recipe_that_goes_on_from_another_model_names_it(open_page):
     app = open_page()
     app.selectbox(key="recipe").select("pokemon-text").run()
     assert not app.exception
-    assert app.selectbox(key="start").value == "flowers-text"
+    assert app.selectbox(key="init_from").value == "flowers-text"
     assert (app.selectbox(key="unet").value, app.selectbox(key="unet").disabled) == ("text", True)
-    assert (app.number_input(key="dropout").value, app.number_input(key="steps").value) == (0.1, 2500)
+    assert (app.number_input(key="dropout").value, app.number_input(key="train_steps").value) == (0.1, 2500)
     assert app.text_input(key="name").placeholder.startswith("pokemon-text")
     linked = open_page(recipe="pokemon-text")
-    assert linked.selectbox(key="start").value == "flowers-text"
-    linked.selectbox(key="start").select(RANDOM_WEIGHTS).run()
-    assert linked.selectbox(key="start").value == RANDOM_WEIGHTS
-    app.selectbox(key="start").select(RANDOM_WEIGHTS).run()
+    assert linked.selectbox(key="init_from").value == "flowers-text"
+    linked.selectbox(key="init_from").select(RANDOM_WEIGHTS).run()
+    assert linked.selectbox(key="init_from").value == RANDOM_WEIGHTS
+    app.selectbox(key="init_from").select(RANDOM_WEIGHTS).run()
     assert not app.exception
-    assert app.selectbox(key="start").value == RANDOM_WEIGHTS
+    assert app.selectbox(key="init_from").value == RANDOM_WEIGHTS
     assert not app.selectbox(key="unet").disabled
-    app.selectbox(key="start").select("flowers-text").run()
+    app.selectbox(key="init_from").select("flowers-text").run()
     assert app.selectbox(key="unet").disabled
     app.selectbox(key="recipe").select("flowers-class").run()
-    assert app.selectbox(key="start").value == RANDOM_WEIGHTS
+    assert app.selectbox(key="init_from").value == RANDOM_WEIGHTS
     assert (app.selectbox(key="unet").value, app.selectbox(key="unet").disabled) == ("class", False)
 
 
 def test_a_recipe_of_some_classes_names_them_and_other_images_have_others(open_page):
     app = open_page()
     app.selectbox(key="recipe").select("tiny-imagenet-class").run()
-    assert app.text_input(key="classes").value == ", ".join(read_recipe("tiny-imagenet-class").data.only_classes)
+    assert app.text_input(key="only_classes").value == ", ".join(read_recipe("tiny-imagenet-class").data.only_classes)
     app.selectbox(key="data").select("oxford_flowers").run()
     assert not app.exception
     assert not app.error
-    assert app.text_input(key="classes").value == ""
+    assert app.text_input(key="only_classes").value == ""
 
 
 def test_only_some_classes_are_trained_on(open_page, queue, wait_for):
-    app = open_page(steps=1, unet="class", classes="squares, rose", name="some", **TINY)
+    app = open_page(train_steps=1, unet="class", only_classes="squares, rose", name="some", **TINY)
     assert "no class 'rose' in this dataset" in app.error[0].value
-    app.text_input(key="classes").set_value("squares,").run()
+    app.text_input(key="only_classes").set_value("squares,").run()
     assert not app.error
     press(app, "Start training")
     run = Run(queue.root / "some")
@@ -336,12 +343,12 @@ def test_a_link_to_a_recipe_fills_it_in_but_for_what_it_says_itself(open_page):
     app = open_page(recipe="flowers-text-64", batch=7)
     assert app.selectbox(key="unet").value == "text"
     assert app.text_input(key="channels").value == "64, 128, 128, 128"
-    assert app.number_input(key="steps").value == read_recipe("flowers-text-64").optimizer.steps
+    assert app.number_input(key="train_steps").value == read_recipe("flowers-text-64").optimizer.steps
     assert app.number_input(key="batch").value == 7
 
 
 def test_what_the_page_does_not_show_comes_from_the_recipe(open_page, queue, wait_for):
-    app = open_page(recipe="flowers-attention", steps=2, **TINY | {"channels": "8, 16, 16"})
+    app = open_page(recipe="flowers-attention", train_steps=2, **TINY | {"channels": "8, 16, 16"})
     press(app, "Start training")
     run = Run(queue.root / "flowers-attention")
     wait_for(lambda: run.has_weights)
@@ -350,14 +357,14 @@ def test_what_the_page_does_not_show_comes_from_the_recipe(open_page, queue, wai
 
 def test_a_recipe_s_small_sample_grid_is_kept(open_page, queue, wait_for):
     recipe = read_recipe("flowers-autoencoder")
-    press(open_page(recipe="flowers-autoencoder", **TINY | {"size": 16}, steps=2), "Start training")
+    press(open_page(recipe="flowers-autoencoder", **TINY | {"size": 16}, train_steps=2), "Start training")
     run = Run(queue.root / "flowers-autoencoder")
     wait_for(lambda: run.has_weights)
     assert run.config.log.sample_images == recipe.log.sample_images == 9
 
 
 def test_another_network_than_the_recipe_s_has_its_own_levels_of_attention(open_page, queue, wait_for):
-    press(open_page(recipe="flowers-attention", unet="baseline", steps=2, **TINY), "Start training")
+    press(open_page(recipe="flowers-attention", unet="baseline", train_steps=2, **TINY), "Start training")
     run = Run(queue.root / "flowers-attention")
     wait_for(lambda: run.has_weights)
     assert (run.config.network.unet, run.config.network.attention_levels) == ("baseline", None)

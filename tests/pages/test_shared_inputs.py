@@ -1,0 +1,81 @@
+"""Inputs keep their values from page to page and from model to model, where they mean the same."""
+
+from collections import defaultdict
+
+import pytest
+from opening import open_app
+
+from pages.components.editing import WAYS
+
+ADDRESSES = [
+    ("compare", {}),
+    ("forward", {}),
+    ("reverse", {"start": "An image"}),
+    ("reverse", {"model": "flowers-text"}),
+    ("generate", {"model": "flowers-class"}),
+    ("generate", {"model": "flowers-text"}),
+    *[("edit", {"model": "flowers-text", "edit": way}) for way in WAYS],
+    ("training_curves", {}),
+    ("evaluate", {"runs": ["flowers-class", "fashion-class"]}),
+    ("train", {}),
+]
+KINDS = (
+    "selectbox",
+    "multiselect",
+    "number_input",
+    "text_input",
+    "text_area",
+    "slider",
+    "select_slider",
+    "toggle",
+    "button_group",
+)
+# The same question on several pages: an answer is taken along.
+SHARED = {
+    "model", "sampler", "steps", "seed", "spacing", "eta", "negative", "prompt", "prompts", "classes", "guidance",
+    "guidance_interval", "guidance_rescale", "images_a_cell", "source", "source_run", "source_number", "runs",
+}  # fmt: skip
+
+
+def test_a_key_on_several_pages_is_the_same_question():
+    """Streamlit keeps a value under its key: Steps of sampling must not become Steps of training."""
+    pages = defaultdict(set)
+    for page, address in ADDRESSES:
+        app = open_app(page, **address)
+        for element in [*(one for kind in KINDS for one in app.get(kind)), *app.button]:
+            if element.key:
+                pages[element.key].add(page)
+    assert {"train_steps", "images_a_cell", "shows", "model2"} <= set(pages)
+    assert {key for key, found in pages.items() if len(found) > 1} <= SHARED
+
+
+def test_another_model_shows_its_own_classes_and_prompts():
+    app = open_app("generate", model="flowers-class")
+    app.selectbox(key="model").select("fashion-class").run()
+    assert len(app.multiselect(key="classes").value) == 10
+    assert not app.warning
+    app.selectbox(key="model").select("flowers-text").run()
+    flowers = app.text_area(key="prompts").value
+    app.selectbox(key="model").select("pokemon-text").run()
+    assert not set(flowers.splitlines()) & set(app.text_area(key="prompts").value.splitlines())
+    app.text_area(key="prompts").set_value("a blue bird").run()
+    app.selectbox(key="model").select("flowers-text").run()
+    assert app.text_area(key="prompts").value == "a blue bird"  # what a person wrote stays
+    assert not app.exception
+    assert not app.warning
+
+
+@pytest.mark.parametrize(("page", "address", "key"), [("reverse", {}, "prompt"), ("edit", {"edit": "Reword"}, "shows")])
+def test_so_do_other_pages(page, address, key):
+    app = open_app(page, model="flowers-text", **address)
+    before = app.text_input(key=key).value
+    app.selectbox(key="model").select("pokemon-text").run()
+    assert app.text_input(key=key).value != before
+    assert not app.exception
+
+
+def test_a_class_is_no_prompt():
+    app = open_app("edit", model="fashion-class", edit="Reword")
+    assert app.selectbox(key="shows").value == "T-shirt/top"
+    app.selectbox(key="model").select("fashion-text").run()
+    assert app.text_input(key="shows").value.startswith("a ")
