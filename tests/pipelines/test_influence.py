@@ -26,11 +26,17 @@ def look(model, prompt, t=500.0, images=3):
 
 
 def test_attention_is_shared_out_among_the_words(text_model):
-    for prompt in ("a photo of a circle", "", "an extraordinarily long-winded squareness"):
+    for prompt in ("a photo of a circle", "an extraordinarily long-winded squareness"):
         _, attention, *_ = look(text_model, prompt)
         assert attention.shape == (3, len(prompt.split()) + 2, 8, 8)
         assert (attention >= 0).all()
         np.testing.assert_allclose(attention.astype(float).sum(1), 1, atol=5e-3)
+
+
+def test_no_words_are_looked_at_where_there_are_none(text_model):
+    change, attention, *_ = look(text_model, " ")
+    assert attention.shape == (3, 0, 8, 8)
+    assert not change.any()
 
 
 def test_attention_moves_with_the_prompt_and_the_image(text_model):
