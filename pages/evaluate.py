@@ -9,7 +9,7 @@ from pages.components.live_figure import live_figure
 from pages.components.measuring import show_measuring
 from pages.components.pictures import show_file
 from pages.components.runs import models_by_name, stop_without_runs
-from pipelines.evaluation import FIGURES, NEIGHBOURS_PICTURE, Evaluation, paired_losses, readable, samples_table
+from pipelines.evaluation import FIGURES, NEIGHBOURS_PICTURE, Evaluation, beside, paired_losses, readable, samples_table
 from pipelines.evaluation_figures import (
     COSTS,
     bound_terms,
@@ -41,7 +41,7 @@ names = st.multiselect("Runs", list(runs), of_the_same_data(runs), wrap=True, ke
 evaluations = {}
 for name in names:
     try:
-        evaluations[name] = Evaluation(runs[name])
+        evaluations[name] = Evaluation(runs[name], name=name)
     except (ValueError, OSError) as error:
         st.warning(f"{name}: {error}")
 missing = [name for name, evaluation in evaluations.items() if not evaluation.results]
@@ -58,6 +58,10 @@ if len(table):
         if len(data) > 1:  # distances from different images say nothing beside each other
             chosen = st.segmented_control("Data", data, default=data[0], required=True, key="measured_data", **BOUND)
             shown = table[table["data"] == chosen]
+        judges = list(dict.fromkeys(shown["judge"]))
+        if len(judges) > 1:  # and so do distances in different features
+            judge = st.segmented_control("Features of", judges, default=judges[0], required=True, key="judge", **BOUND)
+            shown = shown[shown["judge"] == judge]
         known = [name for name in FIGURES if shown[name].notna().any()]
         costs = [name for name in COSTS if shown[name].notna().any()]
         figure = st.selectbox("Figure", known, format_func=FIGURES.__getitem__, key="figure", width=380, **BOUND)
@@ -68,8 +72,8 @@ if len(table):
     features = ", ".join(dict.fromkeys(shown["features"]))
     counts = ", ".join(f"{count:,}" for count in dict.fromkeys(shown["images"]))
     st.caption(
-        f"{counts} samples, compared with training images in the features of the {features}. Bars: 95 % (bootstrap). "
-        "Dotted: held-out images in place of samples, as many where there are as many."
+        f"{counts} samples, compared with training images in the features of the {features}. "
+        "Bars: 95 % (bootstrap). Dotted: held-out images in place of samples, as many where there are as many."
     )
     st.dataframe(readable(shown), hide_index=True, width="stretch")
 
@@ -94,10 +98,10 @@ if bounds:
         st.caption("An upper bound on the negative log-likelihood of held-out images; smaller is better.")
 
 for evaluation in measured:
-    picture = evaluation.path.with_name(NEIGHBOURS_PICTURE)
+    picture = beside(evaluation.run, NEIGHBOURS_PICTURE)
     if picture.is_file():
-        st.subheader(f"{evaluation.run.name}: copies?", anchor=False)
-        show_file(picture, f"Samples of {evaluation.run.name} above their nearest training images")
+        st.subheader(f"{evaluation.name}: copies?", anchor=False)
+        show_file(picture, f"Samples of {evaluation.name} above their nearest training images")
         st.caption("Upper row: the samples nearest to a training image in the features. Lower row: that training image.")
 
 downloads = st.container(horizontal=True)

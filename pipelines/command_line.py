@@ -23,7 +23,8 @@ def run_command(
 ) -> int:
     """Parse the command line into ``arguments`` (a dataclass), run ``main`` and return its exit code.
 
-    ValueError and OSError mean that what was asked cannot be done: their sentence goes to stderr and the code is 2.
+    ValueError and OSError mean that what was asked cannot be done: their sentence goes to stderr and the code is 2. So it is
+    when memory runs out.
 
     Args:
         default: from the words of the command line, what holds where they say nothing else.
@@ -42,6 +43,20 @@ def run_command(
     except (ValueError, OSError) as error:
         print(f"error: {describe(error)}", file=sys.stderr)
         return REFUSED
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        print("error: out of memory: close other programs, or choose a smaller batch, model or image size", file=sys.stderr)
+        return REFUSED
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out, of whatever device."""
+    if isinstance(error, MemoryError):
+        return True
+    from accelerate.utils.memory import should_reduce_batch_size
+
+    return should_reduce_batch_size(error)
 
 
 def describe(error: BaseException) -> str:

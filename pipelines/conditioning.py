@@ -118,6 +118,21 @@ def load_conditions(config: RunConfig, sets: Sequence[ImageSet]) -> tuple[Condit
     return filled, [Conditions(captions=part, tokens=text.tokens, mask=text.mask) for part in captions]
 
 
+def refuse_other_classes(config: RunConfig, found: ConditionConfig) -> None:
+    """Fail where the data have other classes than the run has learnt: each would be taken for another.
+
+    Args:
+        found: what :func:`load_conditions` has read from the data.
+    """
+    learnt = config.condition.classes
+    if learnt and learnt != found.classes:
+        new = [name for name in found.classes if name not in learnt] or ["none new"]
+        raise ValueError(
+            f"{config.data.data} has {len(found.classes)} classes that are not the {len(learnt)} which this run has learnt "
+            f"({', '.join(new[:3])}…): put the images back as they were, or begin a new run with --init-from"
+        )
+
+
 def held_out_labels(config: RunConfig, held_out: ImageSet, classes: Sequence[str]) -> Tensor | None:
     """The classes of held-out images, (N,) int64; None where one has none, or the data has others than ``classes``."""
     _, table = _tables(config)

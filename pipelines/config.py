@@ -298,6 +298,8 @@ class RunConfig(_Strict):
     """What is trained: a diffusion model, or an autoencoder, whose latents another run can diffuse (--latent)."""
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     latent: LatentConfig = field(default_factory=LatentConfig)
+    training_images: Annotated[int | None, Suppress] = None
+    """How many there are, recorded when training starts."""
 
     def __post_init__(self) -> None:
         _require(self.seed >= 0, f"seed={self.seed}: choose a whole number of 0 or more")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from .classes import in_words, label_columns, labels_in, of_classes
-from .config import DataConfig
+from .config import DataConfig, RunConfig
 from .images import Pixels
 
 if TYPE_CHECKING:
@@ -286,6 +286,15 @@ def load_images(config: DataConfig, seed: int = 0, measured: int | None = None) 
     kept, held_out = order[count:].sort().values, order[: min(count, measured or count)].sort().values
     others = ImageSet(train.images[held_out], train.rows[held_out.numpy()])
     return ImageSet(train.images[kept], train.rows[kept.numpy()], train.skipped), others
+
+
+def refuse_other_images(config: RunConfig, train: ImageSet) -> None:
+    """Fail where a run was trained on another number of images: others are held out then, and it may have seen them."""
+    if config.training_images not in (None, len(train)):
+        raise ValueError(
+            f"{config.data.data} has {len(train)} readable training images, and had {config.training_images} when this run "
+            "began: put them back as they were, or begin a new run with --init-from"
+        )
 
 
 def _same_channels(train: ImageSet, held_out: ImageSet) -> tuple[ImageSet, ImageSet]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,6 +13,7 @@ Features = NDArray[np.float64]  # (N, D)
 
 NEIGHBOURS = 3  # that span the manifold of precision and recall
 RESAMPLINGS = 200  # of a bootstrap
+AT_ONCE = 1000  # images compared with all others together
 Z95 = 1.959964  # standard deviations to either side of the mean that hold 95 % of a normal distribution
 
 
@@ -58,8 +59,24 @@ class Reference:
 
         It may fall below 0, where the sets differ by less than chance.
         """
-        own = _mean_of_pairs(_kernel(features, features))
-        return float(own + self._own_kernel - 2 * _kernel(features, self.features).mean())
+        return float(self._kernel_distances(features, np.ones((1, len(features))))[0])
+
+    def kernel_estimate(self, features: Features, resamplings: int = RESAMPLINGS, seed: int = 0) -> Estimate:
+        """The kernel distance, and what :func:`bootstrap` says of it; what two images have in common is computed once."""
+        drawn = [np.bincount(rows, minlength=len(features)) for rows in _drawn(len(features), resamplings, seed)]
+        value, *others = self._kernel_distances(features, np.stack([np.ones(len(features)), *drawn]))
+        return Estimate.around(value, float(np.std(others, ddof=1)))
+
+    def _kernel_distances(self, features: Features, times: Features) -> Features:
+        """(R,) of R sets, which hold each image so many ``times``, (R, N); a part of the images at once, to save memory."""
+        count = len(features)
+        own, cross = np.zeros(len(times)), np.zeros(len(times))
+        for part in np.array_split(np.arange(count), -(-count // AT_ONCE)):
+            kernel = _kernel(features[part], features)
+            own += (times[:, part] * (times @ kernel.T)).sum(1)
+            own -= times[:, part] @ kernel[np.arange(len(part)), part]  # an image and itself are no pair
+            cross += times[:, part] @ _kernel(features[part], self.features).mean(1)
+        return own / (count * (count - 1)) + self._own_kernel - 2 * cross / count
 
 
 def _covariance(features: Features) -> Features:
@@ -133,6 +150,22 @@ class Estimate:
         return cls.around(values.mean(), values.std(ddof=1) / len(values) ** 0.5)
 
     @classmethod
+    def of_strata(cls, values: Features, strata: NDArray[np.int64], cases: NDArray[np.int64]) -> Estimate:
+        """The mean of (N,) values that were drawn stratum by stratum, and some of them from the same case.
+
+        How the strata differ is no error then, and what the values of one case have in common is none the less for their
+        number (Cochran 1977, chapters 5 and 9).
+
+        Args:
+            strata: (N,) the stratum of each value, all of one size.
+            cases: (N,) whose it is.
+        """
+        means = np.bincount(strata, values) / np.bincount(strata)
+        sums = np.bincount(cases, values - means[strata])  # of what a case is above its strata
+        freedom = len(values) / (len(values) - len(means))
+        return cls.around(values.mean(), float((freedom * len(sums) * sums.var(ddof=1)) ** 0.5 / len(values)))
+
+    @classmethod
     def of_share(cls, value: float, count: int) -> Estimate:
         """The share of ``count`` independent cases; the interval stays within 0 to 1 (Wilson 1927).
 
@@ -157,6 +190,11 @@ def bootstrap(
         seed: of the resampling.
     """
     value = measure(np.arange(count))
-    random = np.random.default_rng(seed)
-    error = np.std([measure(random.integers(count, size=count)) for _ in range(resamplings)], ddof=1)
+    error = np.std([measure(rows) for rows in _drawn(count, resamplings, seed)], ddof=1)
     return Estimate.around(value, float(error))
+
+
+def _drawn(count: int, resamplings: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """Resampled sets: ``count`` numbers of images, drawn with replacement."""
+    random = np.random.default_rng(seed)
+    return (random.integers(count, size=count) for _ in range(resamplings))

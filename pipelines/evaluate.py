@@ -27,7 +27,14 @@ if TYPE_CHECKING:
     from .model import LoadedModel
 
 MOST = 1000  # samples of each, unless more are asked for
-LEAST = {"num_images": 10, "reference_images": 10, "held_out_images": 10, "likelihood_steps": 2, "batch_size": 1}
+LEAST = {
+    "num_images": 10,
+    "reference_images": 10,
+    "held_out_images": 10,
+    "likelihood_images": 0,
+    "likelihood_steps": 2,
+    "batch_size": 1,
+}
 
 
 @dataclass(frozen=True)
@@ -76,8 +83,8 @@ def main(arguments: Evaluate) -> int:
             raise ValueError(f"{name}={given}: choose {least} or more")
     for path in arguments.runs:
         run = find_run(path)
-        evaluation = Evaluation(run)
         model = load_model(run)
+        evaluation = Evaluation(run, model.fingerprint)
         judge = judge_for(model, arguments.features)
         real = RealImages(model.config, judge, arguments.reference_images, arguments.held_out_images)
         for what, kind, asked, measure in measurements(model, real, arguments):
@@ -104,7 +111,7 @@ def measurements(
         count = min(arguments.likelihood_images, held_out)
         steps = arguments.likelihood_steps or model.schedule.num_timesteps
         asked = {"images": count, "steps": steps, "seed": seed}
-        yield "likelihood", "likelihood", asked, partial(likelihood, model, real, count, steps, seed)
+        yield "likelihood", "likelihood", asked, partial(likelihood, model, real, count, steps, seed, arguments.batch_size)
     num_images = arguments.num_images or max(LEAST["num_images"], min(MOST, held_out))
     conditional = real.conditions is not None
     scales = arguments.guidance if conditional else (1.0,)

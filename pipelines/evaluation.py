@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from .distances import Estimate
-from .runs import Run, write_text
+from .runs import MODEL, Run, write_text
 
 EVALUATION = "evaluation.json"
 NEIGHBOURS_PICTURE = "evaluation-neighbours.png"  # samples above their nearest training images
@@ -43,29 +46,44 @@ class Result:
     found: dict[str, Any]
 
 
+def beside(run: Run, name: str) -> Path:
+    """A file beside a run's weights; where these are not a run folder's it bears their name, too."""
+    weights = run.model_path
+    return weights.with_name(name if weights.name == MODEL else f"{weights.stem}-{name}")
+
+
 class Evaluation:
     """The results of one run's weights, kept in its folder; a result is there as soon as it has been measured.
 
     Args:
         run: whose. Results of weights that have been replaced since are not read, and go with the next one written.
+        fingerprint: of the weights that are measured; by default of those that the run has now.
+        name: what people call it; the run's name by default.
     """
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.results: list[Result] = []
+    def __init__(self, run: Run, fingerprint: str | None = None, name: str | None = None) -> None:
+        self.run, self.name, self._fingerprint = run, name or run.name, fingerprint
+        self.results = self._read()
+
+    def _read(self) -> list[Result]:
         try:
             stored = json.loads(self.path.read_bytes())
-            if stored["fingerprint"] == run.fingerprint:
-                self.results = [Result(**result) for result in stored["results"]]
+            own = stored["fingerprint"] == self.fingerprint
+            return [Result(**result) for result in stored["results"]] if own else []
         except FileNotFoundError:
-            pass
+            return []
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{self.path} is damaged ({error}): delete it, and evaluate again") from error
 
     @property
+    def fingerprint(self) -> str:
+        """Of the weights that are measured."""
+        return self._fingerprint or self.run.fingerprint
+
+    @property
     def path(self) -> Path:
         """The file."""
-        return self.run.model_path.with_name(EVALUATION)
+        return beside(self.run, EVALUATION)
 
     def find(self, kind: str, asked: Mapping[str, Any]) -> Result | None:
         """The result of the same measurement, if it has been made."""
@@ -73,11 +91,19 @@ class Evaluation:
         return next((result for result in self.results if result.kind == kind and result.asked == wanted), None)
 
     def add(self, kind: str, asked: Mapping[str, Any], found: Mapping[str, Any]) -> None:
-        """Keep a result, and write the file."""
+        """Keep a result, and write the file; what another process has written there meanwhile stays.
+
+        Raises:
+            ValueError: the run has other weights by now.
+        """
         result = Result(kind, *(json.loads(json.dumps(part)) for part in (asked, found)))
-        self.results = [*self.results, result]
-        stored = {"fingerprint": self.run.fingerprint, "results": [vars(result) for result in self.results]}
-        write_text(self.path, json.dumps(stored, indent=1) + "\n")
+        lock = hashlib.sha256(str(self.path.resolve()).encode()).hexdigest()[:16]
+        with FileLock(Path(tempfile.gettempdir()) / f"noisescope-evaluation-{lock}", mode=0o666):
+            if self.run.fingerprint != self.fingerprint:
+                raise ValueError(f"the weights of {self.name} have changed while they were measured: measure them again")
+            self.results = [*self._read(), result]
+            stored = {"fingerprint": self.fingerprint, "results": [vars(result) for result in self.results]}
+            write_text(self.path, json.dumps(stored, indent=1) + "\n")
 
     def of_kind(self, kind: str) -> list[Result]:
         """All results of that kind, oldest first."""
@@ -88,16 +114,17 @@ def samples_table(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
     """What samples were found to be, a row a request; each figure with its interval and its real-against-real floor.
 
     Columns: run, data, sampler, steps, guidance, network_calls, seconds (an image), memory (MiB for one image, NaN where it
-    was not measured), images, seed, features; for each figure F of FIGURES F, F_low, F_high and F_floor (NaN where it does
-    not apply).
+    was not measured), images, seed, features, judge (whose these are, at whatever size it sees the images); for each figure F
+    of FIGURES F, F_low, F_high and F_floor (NaN where it does not apply).
     """
     rows = []
     for evaluation in evaluations:
         for result in evaluation.of_kind("samples"):
             request, found = result.asked["request"], result.found
-            row: dict[str, Any] = {"run": evaluation.run.name, "data": Path(evaluation.run.config.data.data).name}
+            row: dict[str, Any] = {"run": evaluation.name, "data": Path(evaluation.run.config.data.data).name}
             row |= {name: request[name] for name in ("sampler", "steps", "guidance", "seed")}
-            row |= {"images": request["num_images"], "features": result.asked["features"]}
+            features = result.asked["features"]
+            row |= {"images": request["num_images"], "features": features, "judge": features.split(",")[0]}
             row |= {name: found[name] for name in ("network_calls", "seconds")}
             row["memory"] = found.get("memory", math.nan) / 2**20
             for name in FIGURES:
@@ -124,13 +151,15 @@ def paired_losses(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
         if not results:
             continue
         config, errors = evaluation.run.config, np.array(results[-1].found["errors"])
-        data = config.data
-        same = (data.data, data.image_size, data.fit, config.state_shape, config.diffusion.timesteps, len(errors))
-        beside, others = firsts.setdefault((same, json.dumps(results[-1].asked)), (evaluation.run.name, errors))
-        if beside != evaluation.run.name:
+        diffusion = config.diffusion
+        noise = diffusion.schedule, diffusion.timesteps, diffusion.zero_terminal_snr, diffusion.noise_shift
+        images = replace(config.data, flip=None, augment=0.0, held_out_images=1)
+        same = (images, config.seed, noise, config.state_shape, config.latent.latent_fingerprint, len(errors))
+        first, others = firsts.setdefault((same, json.dumps(results[-1].asked)), (evaluation.name, errors))
+        if first != evaluation.name:
             difference = Estimate.of_mean(errors - others)
             told = f"{difference.value:+.5f} ± {difference.high - difference.value:.5f}"
-            rows.append({"Run": evaluation.run.name, "Beside": beside, "Loss": f"{errors.mean():.4f}", "Difference": told})
+            rows.append({"Run": evaluation.name, "Beside": first, "Loss": f"{errors.mean():.4f}", "Difference": told})
     return pd.DataFrame(rows)
 
 
@@ -151,6 +180,9 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         "Network calls": table["network_calls"],
         "Seconds": table["seconds"].map("{:.3g}".format),
     }
+    for name, title in (("images", "Samples"), ("features", "Features")):
+        if table[name].nunique() > 1:
+            columns[title] = table[name]
     if table["memory"].notna().any():
         columns["Memory (MiB)"] = ["" if pd.isna(memory) else f"{memory:.0f}" for memory in table["memory"]]
     for name, title in FIGURES.items():

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from .evaluation import FIGURES, NEIGHBOURS_PICTURE, Evaluation, pareto_front, samples_table
+from .evaluation import FIGURES, NEIGHBOURS_PICTURE, Evaluation, beside, pareto_front, samples_table
 from .figures import DASHES, color, styled
 
 SMALLER_IS_BETTER = ("frechet_distance", "kernel_distance", "closer_than_held_out")
@@ -24,7 +24,7 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str) -> go.Figu
     """A figure of samples over what they cost, with intervals, the Pareto front and the real-against-real floor.
 
     Args:
-        table: see :func:`pipelines.evaluation.samples_table`.
+        table: see :func:`pipelines.evaluation.samples_table`; of the same data and judge.
         figure: a key of FIGURES.
         cost: a key of COSTS.
     """
@@ -32,12 +32,15 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str) -> go.Figu
     shown = table.dropna(subset=[figure, cost])
     runs = list(dict.fromkeys(shown["run"]))
     samplers = list(dict.fromkeys(shown["sampler"]))
-    series = list(shown.groupby(["run", "sampler", "guidance"], sort=False))
-    for number, ((run, sampler, guidance), part) in enumerate(series):
+    series = list(shown.groupby(["run", "sampler", "guidance", "images"], sort=False))
+    for number, ((run, sampler, guidance, images), part) in enumerate(series):
         points = part.sort_values(cost)
         # As many network calls for all would hide one interval behind another.
         apart = APART ** (number - (len(series) - 1) / 2) if cost == "network_calls" else 1.0
-        told = f", guidance {guidance:g}" if shown[shown["run"] == run]["guidance"].nunique() > 1 else ""
+        own = shown[shown["run"] == run]
+        told = f", guidance {guidance:g}" * (own["guidance"].nunique() > 1) + f", {images:,} samples" * (
+            own["images"].nunique() > 1
+        )
         style = {"color": color(runs.index(run)), "dash": DASHES[samplers.index(sampler) % len(DASHES)]}
         errors = {"array": points[f"{figure}_high"] - points[figure], "arrayminus": points[figure] - points[f"{figure}_low"]}
         name = f"{run}, {sampler}{told}"
@@ -99,12 +102,14 @@ def bound_terms(bounds: Mapping[str, Mapping[str, Any]]) -> go.Figure:
 def report(evaluations: Sequence[Evaluation]) -> str:
     """All results as one HTML page that needs nothing else."""
     table = samples_table(evaluations)
-    parts = [f"<h1>{escape(', '.join(evaluation.run.name for evaluation in evaluations))}</h1>"]
+    parts = [f"<h1>{escape(', '.join(evaluation.name for evaluation in evaluations))}</h1>"]
     figures: list[tuple[str, go.Figure]] = []
     if len(table):
-        for data, part in table.groupby("data", sort=False):  # distances from different images say nothing beside each other
+        # Distances from different images, or in different features, say nothing beside each other.
+        for (data, judge), part in table.groupby(["data", "judge"], sort=False):
+            told = f"{data}, {judge}" if table[table["data"] == data]["judge"].nunique() > 1 else data
             measured = [name for name in FIGURES if part[name].notna().any()]
-            figures += [(f"{FIGURES[name]}: {data}", quality_against_cost(part, name, "network_calls")) for name in measured]
+            figures += [(f"{FIGURES[name]}: {told}", quality_against_cost(part, name, "network_calls")) for name in measured]
     for kind, title, draw in (("loss", "Loss by timestep", loss_bands), ("likelihood", "Likelihood", bound_terms)):
         found = newest(evaluations, kind)
         figures += [(title, draw(found))] if found else []
@@ -112,10 +117,10 @@ def report(evaluations: Sequence[Evaluation]) -> str:
         parts += [f"<h2>{escape(title)}</h2>", figure.to_html(full_html=False, include_plotlyjs=number == 0)]
     parts += ["<h2>All figures</h2>", table.to_html(index=False, float_format="{:.4g}".format)]
     for evaluation in evaluations:
-        picture = evaluation.path.with_name(NEIGHBOURS_PICTURE)
+        picture = beside(evaluation.run, NEIGHBOURS_PICTURE)
         if picture.is_file():
             data = base64.b64encode(picture.read_bytes()).decode()
-            parts.append(f"<h2>{escape(evaluation.run.name)}: the samples nearest to training images, above these</h2>")
+            parts.append(f"<h2>{escape(evaluation.name)}: the samples nearest to training images, above these</h2>")
             parts.append(f'<img style="width:100%;image-rendering:pixelated" src="data:image/png;base64,{data}" alt="">')
     style = "body{font-family:sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem}table{font-size:.8rem}"
     head = f'<meta charset="utf-8"><title>Noisescope evaluation</title><style>{style}</style>'
@@ -124,4 +129,4 @@ def report(evaluations: Sequence[Evaluation]) -> str:
 
 def newest(evaluations: Sequence[Evaluation], kind: str) -> dict[str, dict[str, Any]]:
     """What was last found by a kind of measurement, by the run's name; runs without one are left out."""
-    return {evaluation.run.name: evaluation.of_kind(kind)[-1].found for evaluation in evaluations if evaluation.of_kind(kind)}
+    return {evaluation.name: evaluation.of_kind(kind)[-1].found for evaluation in evaluations if evaluation.of_kind(kind)}

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from .command_line import describe
+from .command_line import describe, out_of_memory
 from .images import Pixels, to_uint8
 from .runs import Run
 from .sample import SamplingRequest, sample, shown_rows
@@ -277,7 +277,7 @@ def _grow(column: Generation, comparison: Comparison) -> Iterator[None]:
         try:
             yield from _advance(column, model, at_once, comparison)
         except (RuntimeError, MemoryError) as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             if at_once == 1:
                 raise ValueError(
@@ -327,12 +327,6 @@ def _frame(parts: list[Step], model: LoadedModel, last: int) -> Frame:
     alpha, sigma = model.schedule.at(first.timestep)
     log_snr = math.inf if first.index == last else 2 * (alpha / sigma).log().item()
     return Frame(first.index, first.timestep, log_snr, x, x0, first.nfe, 0.0)
-
-
-def _out_of_memory(error: Exception) -> bool:
-    from accelerate.utils.memory import should_reduce_batch_size
-
-    return isinstance(error, MemoryError) or should_reduce_batch_size(error)
 
 
 def _size(result: Generation) -> int:

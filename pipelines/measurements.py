@@ -19,9 +19,9 @@ from diffusion_core.noise import SeededNoise
 from diffusion_core.process import add_noise
 from diffusion_core.schedules import sampling_timesteps
 
-from .data import load_images, resolve, spread
-from .distances import Estimate, Features, Reference, bootstrap, nearest, precision_recall
-from .evaluation import NEIGHBOURS_PICTURE
+from .data import load_images, refuse_other_images, resolve, spread
+from .distances import NEIGHBOURS, Estimate, Features, Reference, bootstrap, nearest, precision_recall
+from .evaluation import NEIGHBOURS_PICTURE, beside
 from .images import as_input, montage, png_bytes, to_uint8
 from .memory import TensorMemory, weight_bytes
 from .runs import atomic
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 CLOSEST = 0.05  # the share of held-out images that count as close to a training image
 PAIRS = 12  # samples shown beside their nearest training image
 BINS = 20  # of the loss by timestep
+AT_ONCE = 500  # images that the judge gets together
 ENOUGH = 1000  # training images for figures that look at all pairs
 
 
@@ -54,6 +55,9 @@ class RealImages:
     def __init__(self, config: RunConfig, judge: Judge, reference_images: int, held_out_images: int) -> None:
         self.judge = judge
         self.train, self.held_out = load_images(resolve(config.data), config.seed, held_out_images)
+        refuse_other_images(config, self.train)
+        if len(self.held_out) <= NEIGHBOURS:
+            raise ValueError(f"{len(self.held_out)} held-out images: to measure a model takes {NEIGHBOURS + 1} or more")
         self.rows = spread(len(self.train), reference_images)
         self._config = config
 
@@ -64,23 +68,30 @@ class RealImages:
     @cached_property
     def reference(self) -> Reference:
         """Training images."""
-        return Reference(self.judge.features(self.as_input(self.train, self.rows)))
+        return Reference(self._seen(self.train, self.rows))
 
     @cached_property
     def held_out_features(self) -> Features:
         """(N, D)."""
-        return self.judge.features(self.as_input(self.held_out, range(len(self.held_out))))
+        return self._seen(self.held_out, np.arange(len(self.held_out)))
+
+    def _seen(self, images: ImageSet, rows: NDArray[np.int64]) -> Features:
+        """What the judge sees in some of the images, a part of them at once."""
+        parts = np.array_split(rows, -(-len(rows) // AT_ONCE))
+        return np.concatenate([self.judge.features(self.as_input(images, part)) for part in parts])
 
     @cached_property
     def conditions(self) -> Conditions | None:
         """What a conditional network is told about the held-out images."""
         if not self._config.network.conditional:
             return None
-        from .conditioning import load_conditions, trained_encoder
+        from .conditioning import load_conditions, refuse_other_classes, trained_encoder
 
         if self._config.network.unet == "text":
             trained_encoder(self._config.condition)  # refuses another one
-        return load_conditions(self._config, (self.train, self.held_out))[1][1]
+        found, conditions = load_conditions(self._config, (self.train, self.held_out))
+        refuse_other_classes(self._config, found)
+        return conditions[1]
 
     def shown(self, samples: Sequence[int]) -> Condition | None:
         """What samples with these numbers are to show: what one held-out image after the other shows.
@@ -116,33 +127,40 @@ def loss_by_timestep(model: LoadedModel, real: RealImages, seed: int, batch_size
         errors.append(((estimate - x0).square().flatten(1).mean(1).cpu() / sigma.square()).double().numpy())
     values = np.concatenate(errors)
     bins = min(BINS, timesteps)
-    parts = [Estimate.of_mean(values[t * bins // timesteps == number]) for number in range(bins)]
+    bin_of = t * bins // timesteps
+    parts = [Estimate.of_mean(values[bin_of == number]) for number in range(bins)]
     return {
         "timesteps": ((np.arange(bins) + 0.5) / bins * timesteps).tolist(),
         "mean": [part.value for part in parts],
         "low": [part.low for part in parts],
         "high": [part.high for part in parts],
-        "whole": asdict(Estimate.of_mean(values)),
+        "whole": asdict(Estimate.of_strata(values, bin_of, np.arange(count) % len(real.held_out))),
         "errors": values.round(5).tolist(),  # one after the other: another model's of the same draws can be paired with them
     }
 
 
-def likelihood(model: LoadedModel, real: RealImages, count: int, steps: int, seed: int) -> dict[str, Any]:
+def likelihood(model: LoadedModel, real: RealImages, count: int, steps: int, seed: int, batch_size: int) -> dict[str, Any]:
     """The variational bound of held-out images in bits per dimension, its terms, and an interval over images."""
-    rows = range(count)
-    x0 = real.as_input(real.held_out, rows).to(model.device)
-    noise = SeededNoise(seed, model.image_shape, rows)
-    condition = None if real.conditions is None else real.conditions.of(torch.arange(count)).to(model.device)
     timesteps = sampling_timesteps(model.schedule, steps, "linspace")  # down to the least noisy one, where the decoder is
-    bound = variational_bound(model.denoiser, x0, timesteps, model.schedule, condition, noise=noise)
-    terms = list(tqdm(bound, total=steps + 1, desc=f"{model.name}, likelihood", unit="term", leave=False))
-    total = torch.stack([term.bits for term in terms]).sum(0)
+    parts = torch.arange(count).split(batch_size)
+    bits: list[list[Tensor]] = []
+    with tqdm(total=len(parts) * (steps + 1), desc=f"{model.name}, likelihood", unit="term", leave=False) as bar:
+        for part in parts:
+            x0 = real.as_input(real.held_out, part.tolist()).to(model.device)
+            noise = SeededNoise(seed, model.image_shape, part.tolist())
+            condition = None if real.conditions is None else real.conditions.of(part).to(model.device)
+            bits.append([])
+            for term in variational_bound(model.denoiser, x0, timesteps, model.schedule, condition, noise=noise):
+                bits[-1].append(term.bits)
+                bar.update()
+    terms = torch.cat([torch.stack(own) for own in bits], dim=1)  # (terms, images)
+    means = terms.mean(1).tolist()
     return {
-        "total": asdict(Estimate.of_mean(total.cpu().numpy())),
-        "prior": terms[0].bits.mean().item(),
-        "decoder": terms[-1].bits.mean().item(),
-        "timesteps": [term.timestep for term in terms[1:-1]],
-        "steps": [term.bits.mean().item() for term in terms[1:-1]],
+        "total": asdict(Estimate.of_mean(terms.sum(0).numpy())),
+        "prior": means[0],
+        "decoder": means[-1],
+        "timesteps": timesteps[:-1].tolist(),
+        "steps": means[1:-1],
     }
 
 
@@ -192,7 +210,7 @@ def figures(features: Features, real: RealImages, newness: Features, right: NDAr
     some = reference.thinned(max(ENOUGH, count))
     found = {
         "frechet_distance": bootstrap(lambda rows: reference.frechet_distance(features[rows]), count),
-        "kernel_distance": bootstrap(lambda rows: some.kernel_distance(features[rows]), count),
+        "kernel_distance": some.kernel_estimate(features),
     }
     near = nearest(features, reference.features)[1] < np.quantile(newness, CLOSEST)
     shares = {"closer_than_held_out": near.mean()}
@@ -209,5 +227,5 @@ def write_neighbours(model: LoadedModel, real: RealImages, samples: Tensor, feat
     closest = distances.argsort()[:PAIRS]
     training = real.as_input(real.train, real.rows[numbers[closest]].tolist())
     pairs = np.concatenate([to_uint8(samples[closest.tolist()]), to_uint8(training)])
-    with atomic(model.run.model_path.with_name(NEIGHBOURS_PICTURE)) as temporary:
+    with atomic(beside(model.run, NEIGHBOURS_PICTURE)) as temporary:
         temporary.write_bytes(png_bytes(montage(pairs, len(closest))))

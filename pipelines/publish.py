@@ -23,7 +23,7 @@ from .runs import METRICS, Run, atomic, read_tensors, write_text
 
 # Settings that nobody gives: they are read from the data, or from the machine.
 RECORDED = (
-    *("image_shape", "versions", "classes", "text_dim", "encoder_digest", "examples", "init_fingerprint"),
+    *("image_shape", "training_images", "versions", "classes", "text_dim", "encoder_digest", "examples", "init_fingerprint"),
     *("latent_shape", "latent_network", "latent_fingerprint"),
 )
 KEPT_GRIDS = 8  # sample grids at most, evenly spread over training
@@ -100,14 +100,14 @@ def model_card(run: Run, name: str, parameters: int) -> str:
     last = metrics.iloc[-1]
     validated = metrics.dropna(subset=["val_loss"]) if "val_loss" in metrics else metrics[:0]
     channels, height, width = config.image_shape or (0, 0, 0)
+    grids = list(run.samples().items())[-1:]
     lines = [
         f"# {name}",
         "",
         f"{config.kind} with {parameters / 1e6:.2f} M parameters for {height}×{width} images with "
         f"{channels} channel{'s' if channels > 1 else ''}, trained on `{config.data.data}`.",
         "",
-        f"![Samples after {int(last['step'])} steps](samples/{list(run.samples().values())[-1].name})",
-        "",
+        *(f"![Samples after {step} steps](samples/{grid.name})\n" for step, grid in grids),
         "## Use",
         "",
         "```",

@@ -63,10 +63,11 @@ class Trainer(TrainingLoop):
     def complete(self, train: ImageSet, held_out: ImageSet) -> RunConfig:
         config = self.config
         if config.network.conditional:
-            from .conditioning import load_conditions
+            from .conditioning import load_conditions, refuse_other_classes
 
             with self.accelerator.main_process_first():
                 condition, parts = load_conditions(config, (train, held_out))
+            refuse_other_classes(config, condition)
             self.conditions, self.held_out_conditions = (part.to(self.device) for part in parts)
             if self.is_main and parts[0].unknown:
                 what = "class" if condition.classes else "caption"

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from .config import RunConfig
-from .data import ImageSet, load_images, resolve
+from .data import ImageSet, load_images, refuse_other_images, resolve
 from .devices import has_fast_bfloat16, keep_freed_memory
 from .ema import ExponentialMovingAverage
 from .images import Pixels, as_input, enlarge, png_bytes
@@ -88,7 +88,13 @@ class TrainingLoop(ABC):
             _report_skipped(skipped)
         channels, height, width = train.images.shape[1:]
         versions = {name: version(name) for name in ("torch", "torchvision", "accelerate", "datasets", "numpy")}
-        self.config = replace(config, image_shape=(channels, height, width), versions=config.versions or versions)
+        refuse_other_images(config, train)
+        self.config = replace(
+            config,
+            image_shape=(channels, height, width),
+            versions=config.versions or versions,
+            training_images=len(train),
+        )
         self.device = self.accelerator.device
         self.config = self.complete(train, held_out)
         self.network = self.make_network().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -64,6 +64,32 @@ def test_kernel_distance_of_the_same_kind_is_0_on_average():
     assert min(found) < 0
 
 
+@pytest.mark.parametrize("at_once", [7, 1000])
+def test_the_interval_of_a_kernel_distance_is_that_of_the_bootstrap(monkeypatch, at_once):
+    monkeypatch.setattr("pipelines.distances.AT_ONCE", at_once)
+    reference, features = Reference(cloud(50, 4, 0)), cloud(40, 4, 1, 0.3)
+    found = reference.kernel_estimate(features, resamplings=30, seed=3)
+    expected = bootstrap(lambda rows: reference.kernel_distance(features[rows]), 40, resamplings=30, seed=3)
+    assert vars(found) == pytest.approx(vars(expected), rel=1e-9)
+
+
+@pytest.mark.parametrize("draws", [1, 5])
+def test_how_strata_differ_is_no_error_and_how_cases_differ_is_one(draws):
+    """Over and over other draws, 95 % of the time, give or take."""
+    strata, cases = np.arange(400) % 20, np.arange(400) % (400 // draws)
+    levels = np.linspace(0, 10, 20)[strata]
+    held = 0
+    for seed in range(300):
+        random = np.random.default_rng(seed)
+        own = random.standard_normal(400 // draws)
+        order = random.permutation(400)
+        values = levels[order] + own[cases] + 0.5 * random.standard_normal(400)
+        found = Estimate.of_strata(values, strata[order], cases)
+        held += found.low <= 5 <= found.high
+        assert found.value == pytest.approx(values.mean())
+    assert 275 <= held <= 294
+
+
 def test_fewer_reference_images_are_from_all_over():
     """Images often come class by class; the first of them are a few classes only."""
     by_class = Reference(np.concatenate([cloud(300, 3, number, 4.0 * number) for number in range(4)]))

@@ -12,8 +12,9 @@ from PIL import Image
 from pipelines.classifier import load_classifier
 from pipelines.evaluate import LEAST
 from pipelines.evaluation import FIGURES, Evaluation, paired_losses, pareto_front, samples_table
+from pipelines.evaluation_figures import newest
 from pipelines.judge import judge_for
-from pipelines.measurements import RealImages
+from pipelines.measurements import RealImages, likelihood
 from pipelines.model import make_network
 from pipelines.runs import Run
 from pipelines.sample import load_model
@@ -87,7 +88,7 @@ def test_classes_are_as_frequent_among_samples_as_among_held_out_images(class_ru
             picture = Image.new("RGB", (12, 12), (90 * shade, number, 0))
             (folder / "test" / name).mkdir(parents=True, exist_ok=True)
             picture.save(folder / "test" / name / f"{number}.png")
-    config = replace(config, data=replace(config.data, data=str(folder)))
+    config = replace(config, data=replace(config.data, data=str(folder)), training_images=None)
     real = RealImages(config, judge_for(load_model(class_run), judge), 100, 100)
     assert real.labels.tolist() == [0] * 9 + [1] * 3
     shown, again = real.shown(range(12)), real.shown(range(12, 24))
@@ -123,6 +124,79 @@ def test_other_weights_have_other_results(evaluate, copied_run):
     weights = {name: tensor * 1.01 for name, tensor in network.state_dict().items()}
     copied_run.write_model(weights, copied_run.config)
     assert Evaluation(Run(copied_run.path)).results == []
+
+
+def test_results_belong_to_the_weights_that_were_measured(copied_run):
+    """A run in training saves others meanwhile, whose results they would be taken for."""
+    evaluation = Evaluation(copied_run, load_model(copied_run).fingerprint)
+    evaluation.add("loss", {"seed": 0}, {})
+    network = load_model(copied_run, dtype=torch.float32).denoiser.network
+    weights = {name: tensor * 1.01 for name, tensor in network.state_dict().items()}
+    copied_run.write_model(weights, copied_run.config)
+    with pytest.raises(ValueError, match="have changed while they were measured"):
+        evaluation.add("loss", {"seed": 1}, {})
+    assert Evaluation(copied_run).results == []
+
+
+def test_two_at_once_lose_nothing_of_each_other(copied_run):
+    one, other = Evaluation(copied_run), Evaluation(copied_run)
+    one.add("loss", {"seed": 0}, {})
+    other.add("loss", {"seed": 1}, {})
+    one.add("loss", {"seed": 2}, {})
+    assert [result.asked["seed"] for result in Evaluation(copied_run).results] == [0, 1, 2]
+    assert len(one.results) == 3
+
+
+def test_files_in_one_folder_have_results_of_their_own(copied_run, tmp_path):
+    files = [tmp_path / "many" / f"{name}.safetensors" for name in "ab"]
+    for number, file in enumerate(files):
+        file.parent.mkdir(exist_ok=True)
+        shutil.copyfile(copied_run.model_path, file)
+        Evaluation(Run(file)).add("loss", {"seed": number}, {})
+    assert [Evaluation(Run(file)).results[0].asked["seed"] for file in files] == [0, 1]
+
+
+def test_runs_of_one_name_are_told_apart(evaluate, copied_run, tmp_path):
+    evaluate(copied_run.path, "--steps", 2)
+    twin = Run(shutil.copytree(copied_run.path, tmp_path / "elsewhere" / copied_run.name))
+    both = [Evaluation(copied_run, name="shipped"), Evaluation(twin, name="yours")]
+    assert list(samples_table(both)["run"]) == ["shipped", "yours"]
+    assert list(newest(both, "loss")) == ["shipped", "yours"]
+    assert list(paired_losses(both)["Run"]) == ["yours"]
+
+
+def test_likelihood_does_not_depend_on_the_batch_size(copied_run, judge):
+    model = load_model(copied_run, dtype=torch.float32)
+    real = RealImages(model.config, judge_for(model, judge), 30, 4)
+    one, all_ = (likelihood(model, real, 4, 6, 0, batch_size) for batch_size in (1, 4))
+    assert one["total"] == pytest.approx(all_["total"], rel=1e-4)
+    assert one["steps"] == pytest.approx(all_["steps"], rel=1e-3)
+    assert one["timesteps"] == all_["timesteps"]
+
+
+def test_other_images_than_a_run_was_trained_on_are_refused(evaluate, command, train, image_folder, judge, tmp_path):
+    """Of one more image others are held out, which the run has been trained on; another class changes all numbers."""
+    folder = shutil.copytree(image_folder, tmp_path / "shapes")
+    run = train(tmp_path / "run", unet="class", data=str(folder), steps=2)
+    evaluate(run.path, "--steps", 1)
+    asked = ("pipelines.evaluate", run.path, "--features", judge, *QUICK)
+    Image.new("RGB", (12, 12)).save(folder / "circles" / "more.png")
+    assert "37 readable training images, and had 36" in command(*asked).refused_in_one_sentence()
+    resumed = command("pipelines.train", "--resume", run.path)
+    assert "37 readable training images, and had 36" in resumed.refused_in_one_sentence()
+    (folder / "circles" / "more.png").unlink()
+    (folder / "circles").rename(folder / "rounds")
+    Evaluation(run).path.unlink()
+    assert "not the 2 which this run has learnt" in command(*asked).refused_in_one_sentence()
+
+
+def test_to_measure_takes_some_held_out_images(command, train, judge, tmp_path):
+    for number in range(20):
+        (tmp_path / "few").mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / "few" / f"{number}.png")
+    run = train(tmp_path / "run", data=str(tmp_path / "few"), steps=1)
+    done = command("pipelines.evaluate", run.path, "--features", judge, *QUICK)
+    assert "2 held-out images: to measure a model takes 4 or more" in done.refused_in_one_sentence()
 
 
 def test_a_damaged_file_is_told(copied_run):
@@ -197,6 +271,7 @@ def test_a_model_of_latents_is_measured_by_its_images_on_the_same_axes(evaluate,
     assert [result.kind for result in evaluation.results] == ["loss", "samples"], "a bound on latents says nothing of pixels"
     table = samples_table([evaluation, Evaluation(copied_run)])
     assert list(table["features"]) == ["shapes classifier, images made 8×8", "shapes classifier"]
+    assert table["judge"].nunique() == 1
     assert (table["memory"] * 2**20 > Run(run.path).num_parameters).all()
     assert table["frechet_distance"].notna().all()
 

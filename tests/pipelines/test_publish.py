@@ -1,4 +1,5 @@
 import shlex
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -30,6 +31,15 @@ def test_a_published_run_loads_and_leaves_the_state_behind(tiny_run, tmp_path):
     weights, original = read_tensors(published.model_path)[0], read_tensors(tiny_run.model_path)[0]
     assert all(torch.equal(weights[name], original[name].bfloat16()) for name in original)
     assert load_model(out).num_parameters == sum(tensor.numel() for tensor in original.values())
+
+
+def test_a_run_that_was_stopped_before_its_first_grid_has_a_card_too(train, tmp_path):
+    run = train(tmp_path / "run", steps=2, sample_every=1000)
+    shutil.rmtree(run.path / "samples", ignore_errors=True)
+    assert main(Publish(run.path, tmp_path / "published")) == 0
+    card = (tmp_path / "published" / "README.md").read_text()
+    assert "![" not in card
+    assert "## Use" in card
 
 
 def test_an_existing_folder_is_not_overwritten(tiny_run, tmp_path):
