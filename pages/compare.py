@@ -19,7 +19,7 @@ from pages.components.generation import (
     what_differs,
 )
 from pages.components.live_figure import live_figure
-from pages.components.requests import choose_request, offer_png
+from pages.components.requests import MOST_IMAGES, choose_request, offer_png
 from pages.components.runs import models_by_name, stop_without_runs
 from pipelines.differences import noise_levels
 from pipelines.figures import column_distances
@@ -32,7 +32,7 @@ stop_without_runs(runs)
 
 with st.container(horizontal=True):
     count = st.segmented_control("Columns", [2, 3, 4], default=2, required=True, key="columns", **BOUND)
-    num_images = st.number_input("Images a column", 1, 100, 60, key="images", width=160, **BOUND)
+    num_images = st.number_input("Images a column", 1, MOST_IMAGES, 60, key="images", width=160, **BOUND)
 chosen = []
 for number, place in enumerate(st.columns(count, border=True), start=1):
     with place:
@@ -89,7 +89,7 @@ def show_numbers(view: str, levels: list[float], level: float | None) -> None:
             st.dataframe(table, width="stretch")
     with right:
         st.subheader("Distance from the first column", anchor=False)
-        tables = distances(comparison, view, levels)
+        tables = distances(comparison, view)
         if tables:
             labels = {titles[number - 1]: table for number, table in tables.items()}
             live_figure(column_distances(labels, marked=level), "distances", "MSE and SSIM at every noise level")

@@ -57,7 +57,7 @@ tables = {
     for name, schedule in schedules.items()
 }
 wanted = st.query_params.get("t", "")
-start = int(np.abs(times - (int(wanted) if wanted.isdecimal() else last // 2)).argmin())
+start = int(np.abs(times - (int(wanted[:9]) if wanted.isdecimal() else last // 2)).argmin())
 
 
 @st.fragment

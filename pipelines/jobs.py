@@ -36,7 +36,7 @@ from .runs import CONFIG, METRICS, PRIVATE, PROCESS, Run, find_runs, tail, write
 
 JOB, LOG = "state/job.json", "state/train.log"
 LOCK, WORKER, WORKER_LOG = ".jobs.lock", ".worker.json", ".worker.log"  # in the folder of the runs
-NAME = re.compile(r"[^\W_][\w.-]{0,63}")
+NAME = re.compile(r"(?!.*\.safetensors$)[^\W_][\w.-]{0,63}")  # a run called so would be taken for a file of weights
 BAR_EVERY = 60.0  # seconds; a progress bar in a log is worth a line a minute
 RATE_LINES = 20  # lines of metrics.jsonl over which speed is measured
 

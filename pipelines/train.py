@@ -52,8 +52,8 @@ def from_recipe(words: Sequence[str]) -> Train:
 
 
 def _plain(name: str) -> str:
-    """The name in letters that every folder may have."""
-    return re.sub(r"[^\w.-]+", "-", name).strip(".-_")
+    """The name in letters that every folder may have, as long as one may be."""
+    return re.sub(r"[^\w.-]+", "-", name).strip(".-_")[:64]
 
 
 def default_name(config: RunConfig, root: Path, recipe: str | None = None) -> str:
@@ -89,6 +89,8 @@ def choose_run(arguments: Train) -> tuple[Run, RunConfig]:
     out = arguments.out
     if out is None:
         out = PRIVATE / default_name(config, PRIVATE, arguments.recipe)
+    if out.suffix == ".safetensors":
+        raise ValueError(f"{out} is a run's folder, and would be taken for a file of weights: choose another --out")
     if out.exists() and (not out.is_dir() or any(".tmp-" not in child.name for child in out.iterdir())):
         raise ValueError(f"{out} already exists: choose another --out, or continue it with --resume {out}")
     return Run(out), config

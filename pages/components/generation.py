@@ -27,7 +27,7 @@ from pages.components.pictures import (
     show_film_strip,
     show_png,
 )
-from pipelines.differences import difference_map, frame_at, mean_squared_error, structural_similarity
+from pipelines.differences import difference_map, frame_at, mean_squared_error, noise_levels, structural_similarity
 from pipelines.figures import settings_table
 from pipelines.generation import Comparison, Frame, Generation, GenerationQueue, Wish
 from pipelines.images import Pixels, enlarge, gif_bytes, heat, montage, png_bytes
@@ -128,8 +128,12 @@ def frame_of(column: Generation, level: float | None) -> Frame | None:
 
 def blank(column: Generation) -> Pixels:
     """Grey images, (N, H, W, C), that hold the place of what is still to come."""
-    channels, height, width = column.image_shape
-    return np.full((column.request.num_images, height, width, channels), 128, np.uint8)
+    return _blank(column.request.num_images, column.image_shape)
+
+
+def _blank(count: int, shape: tuple[int, int, int]) -> Pixels:
+    channels, height, width = shape
+    return np.full((count, height, width, channels), 128, np.uint8)
 
 
 def draw_progress(comparison: Comparison) -> None:
@@ -205,12 +209,12 @@ def draw_film_strip(title: str, column: Generation, view: str) -> None:
     frames = list(column.frames)
     rows = tuple(frames[row] if row < len(frames) else None for row in kept)
     labels = tuple(frame_label(row, column) if row else "" for row in rows)
-    strip = _strip_png(rows, labels, view, column, background())
+    strip = _strip_png(rows, labels, view, column.request.num_images, column.image_shape, background())
     show_film_strip(strip, f"Film strip of {title}", column.image_shape[2])
 
 
 # The newest pictures of a few sessions: a poll that finds nothing new encodes nothing.
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=16)
 def _grid_png(shown: Frame, view: str, reference: Frame | None, grey: int, width: int) -> bytes:
     images = pixels(shown, view)
     if reference is not None:
@@ -218,9 +222,11 @@ def _grid_png(shown: Frame, view: str, reference: Frame | None, grey: int, width
     return grid_png(images, grey, width)
 
 
-@lru_cache(maxsize=16)
-def _strip_png(rows: tuple[Frame | None, ...], labels: tuple[str, ...], view: str, column: Generation, grey: int) -> bytes:
-    empty = blank(column)
+@lru_cache(maxsize=8)
+def _strip_png(
+    rows: tuple[Frame | None, ...], labels: tuple[str, ...], view: str, count: int, shape: tuple[int, int, int], grey: int
+) -> bytes:
+    empty = _blank(count, shape)
     return film_strip_png([pixels(row, view) if row else empty for row in rows], labels, grey)
 
 
@@ -229,23 +235,27 @@ def comparable(one: Generation, other: Generation) -> bool:
     return (one.image_shape, one.request.num_images) == (other.image_shape, other.request.num_images)
 
 
-@lru_cache(maxsize=1024)
-def frame_distance(shown: Frame, reference: Frame, view: str) -> tuple[float, float]:
+def _distance(shown: Frame, reference: Frame, view: str) -> tuple[float, float]:
     """MSE and SSIM (NaN for images too small for it) between two frames in a view."""
     images, others = pixels(shown, view), pixels(reference, view)
     small = min(images.shape[1:3]) < 11
     return mean_squared_error(images, others), math.nan if small else structural_similarity(images, others)
 
 
-def distances(comparison: Comparison, view: str, levels: list[float]) -> dict[int, pd.DataFrame]:
-    """By column number (from 1): its distance from the first column at every noise level (columns log_snr, MSE, SSIM)."""
+@lru_cache(maxsize=4)  # of few comparisons: what is remembered keeps all their pictures in memory
+def distances(comparison: Comparison, view: str) -> dict[int, pd.DataFrame]:
+    """By column number (from 1): its distance from the first column at every noise level (columns log_snr, MSE, SSIM).
+
+    Args:
+        comparison: one that grows no more.
+    """
     first, *others = comparison.columns
+    levels = noise_levels(comparison.columns)
     tables = {}
     for number, column in enumerate(others, start=2):
         if comparable(first, column) and first.frames and column.frames:
             rows = [
-                (level, *frame_distance(frame_at(column.frames, level), frame_at(first.frames, level), view))
-                for level in levels
+                (level, *_distance(frame_at(column.frames, level), frame_at(first.frames, level), view)) for level in levels
             ]
             tables[number] = pd.DataFrame(rows, columns=["log_snr", "MSE", "SSIM"])
     return tables

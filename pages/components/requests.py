@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pipelines.runs import Run
 
 MAX_SEED = 2**31 - 1
+MOST_IMAGES = 100  # of a column
 EVERY_CLASS = "every class in turn"
 
 
@@ -165,7 +166,7 @@ def _load_request(runs: Mapping[str, Run], columns: int) -> None:
     if file is None:
         return
     try:
-        name, values = _request_in(file, runs)
+        name, image, values = _request_in(file, runs)
         if (label := values.pop("label")) is not None:
             condition = runs[name].config.condition
             values["class"] = EVERY_CLASS if label == "all" else condition.classes[condition.class_number(label)]
@@ -174,15 +175,17 @@ def _load_request(runs: Mapping[str, Run], columns: int) -> None:
         return
     prompt, negative = values.pop("prompt"), values.pop("negative_prompt")
     if prompt:
-        values |= {"prompt": prompt[0], "negative": negative or ""}
+        values |= {"prompt": prompt[image % len(prompt)], "negative": negative or ""}
     st.session_state["model1"] = name
-    st.session_state["images"] = values.pop("num_images")
+    st.session_state["images"] = min(count := values.pop("num_images"), MOST_IMAGES)
+    if count > MOST_IMAGES:
+        st.session_state["request_problem"] = f"Of its {count} images this page makes the first {MOST_IMAGES}."
     for number in range(1, columns + 1):
         st.session_state.update({f"{key}{number}": value for key, value in values.items()})
 
 
-def _request_in(file: io.BytesIO, runs: Mapping[str, Run]) -> tuple[str, dict[str, Any]]:
-    """The run at hand that made a picture, and its request.
+def _request_in(file: io.BytesIO, runs: Mapping[str, Run]) -> tuple[str, int, dict[str, Any]]:
+    """The run at hand that made a picture, which image of its request it is (0 for all of them), and the request.
 
     Raises:
         ValueError: it is no picture of ours, or its run is not at hand.
@@ -192,9 +195,11 @@ def _request_in(file: io.BytesIO, runs: Mapping[str, Run]) -> tuple[str, dict[st
         wanted, fingerprint, values = made["run"], made["fingerprint"], asdict(SamplingRequest(**made["request"]))
     except (OSError, SyntaxError, ValueError, KeyError, TypeError) as error:
         raise ValueError("This picture carries no request: choose a PNG that Noisescope made, not a copy of one.") from error
+    if values["seed"] > MAX_SEED:
+        raise ValueError(f"This picture's seed, {values['seed']}, is larger than a page takes: make it with pipelines.sample.")
     if "origin" in made:
         raise ValueError("This picture was made from another one, which it does not carry: make it again on the Edit page.")
     same_weights = [name for name, run in runs.items() if run.has_weights and run.fingerprint == fingerprint]
     if wanted not in same_weights and not same_weights:
         raise ValueError(f"The run {wanted!r} that made this picture is not at hand with those weights ({fingerprint}).")
-    return (wanted if wanted in same_weights else same_weights[0]), values
+    return (wanted if wanted in same_weights else same_weights[0]), made.get("image", 0), values

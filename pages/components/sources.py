@@ -70,7 +70,9 @@ def _dataset_image(name: str, number: int) -> Image.Image:
     splits = open_dataset(name)
     split = splits[split_names(splits, config)[0]]
     column = image_column(split)
-    cell = split.cast_column(column, datasets.Image(decode=False))[number % len(split)][column]
+    cell = split.cast_column(column, datasets.Image(decode=False))[number % len(split)][column] or {}
+    if not (cell.get("bytes") or cell.get("path")):
+        raise ValueError(f"no image in row {number % len(split)} of this dataset: choose another one")
     return fit_image(to_8_bit(open_image(cell["bytes"] or cell["path"])), config.image_size or 64, config.fit or "crop")
 
 

@@ -1,5 +1,6 @@
 """The logic of the Compare page, without a browser."""
 
+import io
 import json
 import math
 import shutil
@@ -14,9 +15,11 @@ from opening import open_app
 from streamlit.testing.v1 import AppTest
 
 from pages.components.generation import LOOKS, generation_queue, pace
+from pages.components.requests import _request_in
 from pipelines.generation import Comparison, Frame, Generation
+from pipelines.images import png_bytes
 from pipelines.runs import Run
-from pipelines.sample import SamplingRequest
+from pipelines.sample import SamplingRequest, metadata_of
 
 open_page = partial(open_app, "compare")
 generate = partial(opening.generate, key="comparison")
@@ -159,6 +162,18 @@ def test_a_page_looks_as_often_as_its_columns_grow():
     assert pace_of(grown(4, 0.2), grown(3, 0.3)) == pytest.approx(0.5)
     assert pace_of(grown(4, 0.2), grown(3, 0.3, finished=True)) == pytest.approx(0.2)
     assert pace_of(*[grown(4, 0.4)] * 9) == LOOKS[1]
+
+
+def test_a_picture_carries_its_own_prompt_and_no_seed_that_a_page_cannot_take():
+    run = Run("checkpoints/fashion-text")
+    metadata = metadata_of(run.name, run.fingerprint, SamplingRequest(seed=7, prompt=("a dress", "a bag")))
+    picture = np.zeros((8, 8, 1), np.uint8)
+    made = [_request_in(io.BytesIO(png_bytes(picture, metadata | {"image": image})), {"it": run}) for image in (0, 3)]
+    assert [image for _, image, _ in made] == [0, 3]
+    assert made[0][2]["prompt"] == ("a dress", "a bag")
+    large = metadata_of(run.name, run.fingerprint, SamplingRequest(seed=2**31))
+    with pytest.raises(ValueError, match="larger than a page takes"):
+        _request_in(io.BytesIO(png_bytes(picture, large)), {"it": run})
 
 
 def test_results_do_not_depend_on_the_page():

@@ -107,6 +107,13 @@ def test_a_name_that_is_no_folder_s_is_refused(queue, small_config, name):
     assert queue.jobs() == []
 
 
+def test_a_run_is_not_called_as_a_file_of_weights_is(queue, small_config, tmp_path, command):
+    with pytest.raises(ValueError, match=r"mine\.safetensors"):
+        queue.create("mine.safetensors", small_config())
+    out = tmp_path / "mine.safetensors"
+    assert "would be taken for a file of weights" in command("pipelines.train", "--out", out).refused_in_one_sentence()
+
+
 def test_what_cannot_be_trained_is_refused_before_anything_is_written(queue, small_config):
     for limit in (0, -1.0, math.inf, math.nan):
         with pytest.raises(ValueError, match="number of minutes above 0"):
