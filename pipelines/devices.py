@@ -12,6 +12,12 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 NEVER = 2**31 - 1
 
 
+def finish(device: torch.device) -> None:
+    """Wait until an accelerator has done what it was asked for: it computes while Python goes on."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
 def best_device() -> torch.device:
     """The accelerator if there is one, else the CPU."""
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None

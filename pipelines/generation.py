@@ -288,6 +288,7 @@ def _grow(column: Generation, comparison: Comparison) -> Iterator[None]:
 
 
 def _advance(column: Generation, model: LoadedModel, at_once: int, comparison: Comparison) -> Iterator[None]:
+    from .devices import finish
     from .memory import TensorMemory, weight_bytes
 
     request = column.request
@@ -308,6 +309,7 @@ def _advance(column: Generation, model: LoadedModel, at_once: int, comparison: C
             before = time.perf_counter()
             with _interruptible(model.denoiser.network, comparison):
                 parts = [next(stream) for stream in streams]
+            finish(model.device)
             done = time.perf_counter()
             frame = _frame(parts, model, last) if index in kept else None
             # To make the sample into an image is part of the work; to do it with what leads there is for whoever watches.

@@ -69,9 +69,10 @@ class Trainer(TrainingLoop):
                 condition, parts = load_conditions(config, (train, held_out))
             refuse_other_classes(config, condition)
             self.conditions, self.held_out_conditions = (part.to(self.device) for part in parts)
-            if self.is_main and parts[0].unknown:
-                what = "class" if condition.classes else "caption"
-                print(f"{parts[0].unknown} of {len(train)} training images have no {what}: they are trained on without one")
+            what = "class" if condition.classes else "caption"
+            for kind, part, images in zip(("training", "held-out"), parts, (train, held_out), strict=True):
+                if self.is_main and part.unknown:
+                    print(f"{part.unknown} of {len(images)} {kind} images have no {what}: it counts as withheld from them")
             config = replace(config, condition=condition)
         if config.latent.latent is not None:
             config = replace(config, latent=self._encode(config, train.images, held_out.images))
