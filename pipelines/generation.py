@@ -303,8 +303,7 @@ def _advance(column: Generation, model: LoadedModel, at_once: int, comparison: C
     kept = set(column.kept_steps) - {frame.index for frame in column.frames}
     memory = TensorMemory()
     for index in range(last + 1):
-        # All steps take the same memory. It is counted in the last one, because counting takes a while to get ready, and where
-        # the sample is made into an image.
+        # All steps take the same memory. It is counted in the last one, and where the sample is made into an image.
         with DEVICE, memory if index >= last - 1 else nullcontext():
             before = time.perf_counter()
             with _interruptible(model.denoiser.network, comparison):

@@ -26,6 +26,11 @@ class TensorMemory(TorchDispatchMode):
         self._alive: dict[int, int] = {}
         self._total = 0
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Of torch's: to skip its compiler, which nobody uses here, would load it first. That takes seconds."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):

@@ -1,8 +1,12 @@
 """The memory count: what is alive at once, not what has been made in all."""
 
+import subprocess
+import sys
+
 import torch
 
 from pipelines.memory import TensorMemory, weight_bytes
+from pipelines.runs import ROOT
 
 
 def test_what_is_freed_no_longer_counts():
@@ -33,3 +37,13 @@ def test_weights_are_counted_in_their_precision():
     network = torch.nn.Linear(10, 3)
     assert weight_bytes(network) == 132
     assert weight_bytes(network.bfloat16()) == 66
+
+
+def test_counting_does_not_load_the_compiler():
+    """It took seconds, which the first column of a comparison was charged with."""
+    code = (
+        "import sys, torch; from pipelines.memory import TensorMemory\n"
+        "with TensorMemory() as memory: torch.zeros(8) + 1\n"
+        "assert memory.peak >= 32; assert 'torch._dynamo' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
