@@ -86,9 +86,14 @@ def configuration(arguments: Arguments, change: Change) -> RunConfig:
 
 
 def trained(run: Run, config: RunConfig) -> Run:
-    """The run, trained to its end."""
-    if not run.has_weights or run.newest_metrics().get("step") != config.optimizer.steps:
-        Trainer(run, config).fit()
+    """The run, trained to its end.
+
+    Raises:
+        KeyboardInterrupt: it was stopped before, and has been saved.
+    """
+    done = run.has_weights and run.newest_metrics().get("step") == config.optimizer.steps
+    if not done and not Trainer(run, config).fit():
+        raise KeyboardInterrupt
     return run
 
 
