@@ -126,10 +126,9 @@ def refuse_other_classes(config: RunConfig, found: ConditionConfig) -> None:
     """
     learnt = config.condition.classes
     if learnt and learnt != found.classes:
-        new = [name for name in found.classes if name not in learnt] or ["none new"]
         raise ValueError(
-            f"{config.data.data} has {len(found.classes)} classes that are not the {len(learnt)} which this run has learnt "
-            f"({', '.join(new[:3])}…): put the images back as they were, or begin a new run with --init-from"
+            f"{config.data.data} has {len(found.classes)} classes that are not the {len(learnt)} which this run has learnt: "
+            "put the images back as they were, or begin a new run with --init-from"
         )
 
 

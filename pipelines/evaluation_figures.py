@@ -38,9 +38,8 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str) -> go.Figu
         # As many network calls for all would hide one interval behind another.
         apart = APART ** (number - (len(series) - 1) / 2) if cost == "network_calls" else 1.0
         own = shown[shown["run"] == run]
-        told = f", guidance {guidance:g}" * (own["guidance"].nunique() > 1) + f", {images:,} samples" * (
-            own["images"].nunique() > 1
-        )
+        told = f", guidance {guidance:g}" if own["guidance"].nunique() > 1 else ""
+        told += f", {images:,} samples" if own["images"].nunique() > 1 else ""
         style = {"color": color(runs.index(run)), "dash": DASHES[samplers.index(sampler) % len(DASHES)]}
         errors = {"array": points[f"{figure}_high"] - points[figure], "arrayminus": points[figure] - points[f"{figure}_low"]}
         name = f"{run}, {sampler}{told}"

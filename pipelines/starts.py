@@ -143,8 +143,8 @@ class BetweenSeeds(Origin):
         drawn = [self.image] * len(images)
         first, second = (SeededNoise(seed, model.state_shape, drawn) for seed in (request.seed, self.other_seed))
         noise = InterpolatedNoise(first, second, [self.weights[number] for number in images])
-        start = super().start(model, request, drawn)
-        return replace(start, x=noise.initial(model.device) * self.deviation(model, start.timesteps), noise=noise)
+        timesteps = self.timesteps(model, request)
+        return Start(noise.initial(model.device) * self.deviation(model, timesteps), timesteps, noise)
 
 
 @dataclass(frozen=True)
@@ -183,12 +183,13 @@ class FromPicture(Origin):
     def start(self, model: LoadedModel, request: SamplingRequest, images: Sequence[int]) -> Start:
         import torch.nn.functional as F
 
+        from diffusion_core.noise import SeededNoise
         from diffusion_core.process import add_noise
 
-        start = super().start(model, request, images)
+        noise = SeededNoise(request.seed, model.state_shape, images)
+        timesteps = self.timesteps(model, request)
         x0 = model.encode(fit_to_model(model, self.picture))
-        noise = start.noise.initial(model.device)
-        start = replace(start, x=add_noise(model.schedule, x0, noise, start.timesteps[0]))
+        start = Start(add_noise(model.schedule, x0, noise.initial(model.device), timesteps[0]), timesteps, noise)
         if self.mask is None:
             return start
         anew = (fit_to_model(model, self.mask).mean(1, keepdim=True) >= 0).float()  # a pixel is one or the other

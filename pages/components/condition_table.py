@@ -186,7 +186,8 @@ def table_gif(table: ConditionTable, comparison: Comparison, view: str, levels: 
 
 def _cell(column: Generation, view: str, level: float | None, across: int) -> Pixels:
     frame = frame_of(column, level)
-    return montage(pixels(frame, view) if frame else blank(column), across, background=background())
+    images = pixels(frame, view) if frame else blank(column.request.num_images, column.image_shape)
+    return montage(images, across, background=background())
 
 
 def _short(text: str, letters: int = LONGEST_NAME) -> str:

@@ -126,12 +126,8 @@ def frame_of(column: Generation, level: float | None) -> Frame | None:
     return column.frames[-1] if level is None else frame_at(column.frames, level)
 
 
-def blank(column: Generation) -> Pixels:
-    """Grey images, (N, H, W, C), that hold the place of what is still to come."""
-    return _blank(column.request.num_images, column.image_shape)
-
-
-def _blank(count: int, shape: tuple[int, int, int]) -> Pixels:
+def blank(count: int, shape: tuple[int, int, int]) -> Pixels:
+    """Grey images, (N, H, W, C), that hold the place of ``count`` of a shape, (C, H, W), that are still to come."""
     channels, height, width = shape
     return np.full((count, height, width, channels), 128, np.uint8)
 
@@ -190,7 +186,7 @@ def draw_column(title: str, column: Generation, view: str, shown: Frame | None, 
     count = column.request.num_images
     when = frame_label(shown, column) if shown else "waiting for the first step"
     if shown is None:
-        show_png(grid_png(blank(column), background(), QUICK_WIDTH), f"{count} images of {title}: {when}")
+        show_png(grid_png(blank(count, column.image_shape), background(), QUICK_WIDTH), f"{count} images of {title}: {when}")
         st.caption(f"{count} images of seed {column.request.seed}: {when}")
         return
     width = SHOWN_WIDTH if column.finished else QUICK_WIDTH
@@ -226,7 +222,7 @@ def _grid_png(shown: Frame, view: str, reference: Frame | None, grey: int, width
 def _strip_png(
     rows: tuple[Frame | None, ...], labels: tuple[str, ...], view: str, count: int, shape: tuple[int, int, int], grey: int
 ) -> bytes:
-    empty = _blank(count, shape)
+    empty = blank(count, shape)
     return film_strip_png([pixels(row, view) if row else empty for row in rows], labels, grey)
 
 
