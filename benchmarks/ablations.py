@@ -1,8 +1,8 @@
 """What helps with few images? ``python -m benchmarks.ablations --out runs/ablations``.
 
 Runs of one budget that differ in one setting each, judged alike: the error on held-out images at the same signal-to-noise
-ratios, and the Fréchet distance of samples from the same noise. What is trained already is not trained again, and an
-interrupted training goes on.
+ratios with the same noise, paired with the error of the first variant, and the Fréchet distance of samples from the same
+noise. What is trained already is not trained again, and an interrupted training goes on.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 import torch
 import tyro
+from numpy.typing import NDArray
 
 from diffusion_core.noise import SeededNoise
 from diffusion_core.process import add_noise
@@ -70,7 +71,7 @@ class Arguments:
     images: int = 400
     """Samples, and held-out images at most."""
     variants: tuple[Literal[tuple(VARIANTS)], ...] = tuple(VARIANTS)
-    """Which of them; all take hours."""
+    """Which of them, after the one that they are compared with; all take hours."""
 
 
 def configuration(arguments: Arguments, change: Change) -> RunConfig:
@@ -97,8 +98,11 @@ def trained(run: Run, config: RunConfig) -> Run:
     return run
 
 
-def held_out_error(model: LoadedModel, real: RealImages) -> Estimate:
-    """The mean of |x0 − x̂0|²·(1 + SNR), the error in v of a variance-preserving schedule, over LEVELS levels of noise."""
+def held_out_errors(model: LoadedModel, real: RealImages) -> NDArray[np.float64]:
+    """|x0 − x̂0|²·(1 + SNR) of each held-out image, the error in v of a variance-preserving schedule.
+
+    The mean over LEVELS levels of noise.
+    """
     usual = make_schedule("cosine").log_snr
     levels = usual[torch.linspace(0, len(usual) - 1, LEVELS + 2)[1:-1].round().long()].numpy()
     own = model.schedule.log_snr.numpy()  # falls with the timestep
@@ -115,7 +119,7 @@ def held_out_error(model: LoadedModel, real: RealImages) -> Estimate:
             alpha, sigma = model.schedule.at(when)
             error = (estimate - x0[rows]).square().flatten(1).mean(1) * (1 + (alpha / sigma) ** 2)
             errors[rows] += error.cpu().double() / len(timesteps)
-    return Estimate.of_mean(errors.numpy())
+    return errors.numpy()
 
 
 def frechet_distance(model: LoadedModel, real: RealImages, count: int) -> Estimate:
@@ -126,17 +130,27 @@ def frechet_distance(model: LoadedModel, real: RealImages, count: int) -> Estima
     return bootstrap(lambda rows: real.reference.frechet_distance(features[rows]), count)
 
 
+def cell(figure: Estimate, digits: str) -> str:
+    """A figure with its interval."""
+    return f"{figure.value:{digits}} ({figure.low:{digits}} – {figure.high:{digits}})"
+
+
 def main(arguments: Arguments) -> None:
     """Print Markdown, a line as soon as it is known."""
     side, channels = arguments.image_size, ", ".join(map(str, arguments.channels))
     print(f"{machine()}\n\n{arguments.steps:,} steps of 64 images of {arguments.data}, {side}×{side}, channels {channels};")
     print(f"{arguments.images} samples.\n")
-    print(table(("variant", "error on held-out images (95 %)", "Fréchet distance (95 %)"), []), flush=True)
+    columns = ("variant", "error on held-out images (95 %)", "more than the first's (95 %)", "Fréchet distance (95 %)")
+    print(table(columns, []), flush=True)
+    first = None
     for name in arguments.variants:
         model = load_model(trained(Run(arguments.out / name), configuration(arguments, VARIANTS[name])))
         real = RealImages(model.config, judge_for(model), 10_000, arguments.images)
-        figures = held_out_error(model, real), frechet_distance(model, real, arguments.images)
-        cells = [f"{one.value:.4g} ({one.low:.4g} – {one.high:.4g})" for one in figures]
+        errors = held_out_errors(model, real)
+        distance = frechet_distance(model, real, arguments.images)
+        more = "–" if first is None else cell(Estimate.of_mean(errors - first), "+.4f")
+        first = errors if first is None else first
+        cells = [cell(Estimate.of_mean(errors), ".4f"), more, cell(distance, ".1f")]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 

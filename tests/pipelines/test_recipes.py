@@ -10,8 +10,9 @@ import pytest
 from pipelines.config import LatentConfig, RunConfig
 from pipelines.data import PRESETS, resolve
 from pipelines.finetune import adopt
+from pipelines.publish import training_command
 from pipelines.recipes import RECIPES, read_recipe
-from pipelines.runs import Run
+from pipelines.runs import PUBLISHED, Run, find_runs
 
 BRIEF = ("--steps", 1, "--batch-size", 2, "--held-out-images", 2, "--sample-images", 1)
 
@@ -55,6 +56,15 @@ def test_every_recipe_is_named_after_what_it_makes(name):
     assert f"-{kind}" in name
     assert ("-latent-" in name) == (config.latent.latent is not None)
     assert name.endswith("-64") == (config.data.image_size == 64)
+
+
+@pytest.mark.parametrize("shipped", find_runs(PUBLISHED), ids=lambda run: run.name)
+def test_a_model_that_comes_with_it_is_what_its_recipe_trains(shipped):
+    recipe = adopt(read_recipe(shipped.name))
+    recipe = replace(recipe, data=resolve(recipe.data))
+    command = training_command(shipped.config, shipped.name)
+    assert command == training_command(recipe, shipped.name)
+    assert command in (shipped.path / "README.md").read_text(encoding="utf-8")
 
 
 def test_what_is_given_replaces_the_recipe_and_its_name_is_the_runs(command, image_folder, tmp_path, monkeypatch):
