@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -16,6 +17,7 @@ from .figures import DASHES, color, styled
 
 SMALLER_IS_BETTER = ("frechet_distance", "kernel_distance", "closer_than_held_out")
 APART = 1.015  # times further right is each next series, so that its intervals are seen
+SYMBOLS = ("circle", "diamond", "square", "triangle-up")  # of what one run with one sampler was asked for otherwise
 COSTS = {"network_calls": "Network calls an image", "seconds": "Seconds an image", "memory": "Memory for an image in MiB"}
 TERMS = {"prior": "Prior", "steps": "Denoising steps", "decoder": "To 256 levels"}
 
@@ -32,6 +34,7 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str) -> go.Figu
     shown = table.dropna(subset=[figure, cost])
     runs = list(dict.fromkeys(shown["run"]))
     samplers = list(dict.fromkeys(shown["sampler"]))
+    asked: Counter[object] = Counter()
     series = list(shown.groupby(["run", "sampler", "guidance", "images"], sort=False))
     for number, ((run, sampler, guidance, images), part) in enumerate(series):
         points = part.sort_values(cost)
@@ -40,21 +43,24 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str) -> go.Figu
         own = shown[shown["run"] == run]
         told = f", guidance {guidance:g}" if own["guidance"].nunique() > 1 else ""
         told += f", {images:,} samples" if own["images"].nunique() > 1 else ""
-        style = {"color": color(runs.index(run)), "dash": DASHES[samplers.index(sampler) % len(DASHES)]}
+        line = {"color": color(runs.index(run)), "dash": DASHES[samplers.index(sampler) % len(DASHES)]}
+        style = {"line": line, "marker": {"size": 8, "symbol": SYMBOLS[asked[run, sampler] % len(SYMBOLS)]}}
+        asked[run, sampler] += 1
         errors = {"array": points[f"{figure}_high"] - points[figure], "arrayminus": points[figure] - points[f"{figure}_low"]}
         name = f"{run}, {sampler}{told}"
         hover = {"customdata": points[cost], "hovertemplate": "%{customdata:.3g}: %{y:.4g}"}
-        drawn.add_scatter(
-            x=points[cost] * apart, y=points[figure], error_y=errors, name=name, mode="lines+markers", line=style, **hover
-        )
+        x = points[cost] * apart
+        drawn.add_scatter(x=x, y=points[figure], error_y=errors, name=name, mode="lines+markers", **style, **hover)
     front = pareto_front(shown, cost, figure)
     if figure in SMALLER_IS_BETTER and len(front) > 1:
-        line = {"color": "#8A8A8A", "width": 8}
-        drawn.add_scatter(x=front[cost], y=front[figure], name="Pareto front", line=line, opacity=0.35, mode="lines")
+        wide = {"color": "#8A8A8A", "width": 8}
+        drawn.add_scatter(x=front[cost], y=front[figure], name="Pareto front", line=wide, opacity=0.35, mode="lines")
     for floor in sorted(set(shown[f"{figure}_floor"].dropna())):
         drawn.add_hline(y=floor, line={"dash": "dot", "color": "#8A8A8A"}, annotation_text="real against real")
     ends = np.log10([shown[cost].min() / 1.5, shown[cost].max() * 1.5])
     drawn.update_xaxes(title=COSTS[cost], type="log", range=ends, dtick="D2", tickformat="~g")
+    if cost == "network_calls":
+        drawn.update_xaxes(tickvals=sorted(set(shown[cost])))  # the very numbers that were asked for
     drawn.update_yaxes(title=FIGURES[figure], rangemode="tozero")
     styled(drawn, 420, figure, cost)
     return drawn.update_layout(hovermode="closest")
