@@ -68,7 +68,7 @@ if len(table):
         cost = st.segmented_control(
             "Cost", costs, default="network_calls", required=True, format_func=COSTS.__getitem__, key="cost", **BOUND
         )
-    live_figure(quality_against_cost(shown, figure, cost), "quality", f"{FIGURES[figure]} over {COSTS[cost].lower()}")
+    live_figure(quality_against_cost(shown, figure, cost), "quality", f"{FIGURES[figure]} over {COSTS[cost]} an image")
     features = ", ".join(dict.fromkeys(shown["features"]))
     counts = ", ".join(f"{count:,}" for count in dict.fromkeys(shown["images"]))
     st.caption(

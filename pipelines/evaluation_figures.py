@@ -18,7 +18,7 @@ from .figures import DASHES, color, styled
 SMALLER_IS_BETTER = ("frechet_distance", "kernel_distance", "closer_than_held_out")
 APART = 1.015  # times further right is each next series, so that its intervals are seen
 SYMBOLS = ("circle", "diamond", "square", "triangle-up")  # of what one run with one sampler was asked for otherwise
-COSTS = {"network_calls": "Network calls an image", "seconds": "Seconds an image", "memory": "Memory for an image in MiB"}
+COSTS = {"network_calls": "Network calls", "seconds": "Seconds", "memory": "MiB of memory"}  # of one image
 TERMS = {"prior": "Prior", "steps": "Denoising steps", "decoder": "To 256 levels"}
 
 
@@ -58,7 +58,7 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str) -> go.Figu
     for floor in sorted(set(shown[f"{figure}_floor"].dropna())):
         drawn.add_hline(y=floor, line={"dash": "dot", "color": "#8A8A8A"}, annotation_text="real against real")
     ends = np.log10([shown[cost].min() / 1.5, shown[cost].max() * 1.5])
-    drawn.update_xaxes(title=COSTS[cost], type="log", range=ends, dtick="D2", tickformat="~g")
+    drawn.update_xaxes(title=f"{COSTS[cost]} an image", type="log", range=ends, dtick="D2", tickformat="~g")
     if cost == "network_calls":
         drawn.update_xaxes(tickvals=sorted(set(shown[cost])))  # the very numbers that were asked for
     drawn.update_yaxes(title=FIGURES[figure], rangemode="tozero")
