@@ -106,14 +106,12 @@ def held_out_errors(model: LoadedModel, real: RealImages) -> NDArray[np.float64]
     The mean over LEVELS levels of noise.
     """
     usual = make_schedule("cosine").log_snr
-    levels = usual[torch.linspace(0, len(usual) - 1, LEVELS + 2)[1:-1].round().long()].numpy()
-    own = model.schedule.log_snr.numpy()  # falls with the timestep
-    timesteps = np.interp(-levels, -own, np.arange(len(own)))
+    timesteps = model.schedule.timesteps_at(usual[torch.linspace(0, len(usual) - 1, LEVELS + 2)[1:-1].round().long()])
     x0 = real.as_input(real.held_out, range(len(real.held_out))).to(model.device)
     errors = torch.zeros(len(x0), dtype=torch.float64)
     for number, t in enumerate(timesteps):
         for rows in torch.arange(len(x0)).split(AT_ONCE):
-            when = torch.full((1,), float(t), device=model.device)
+            when = t[None].to(model.device, torch.float32)
             noise = SeededNoise(number, model.image_shape, rows.tolist()).initial(model.device)
             with torch.no_grad():
                 x_t = add_noise(model.schedule, x0[rows], noise, when)

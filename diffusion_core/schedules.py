@@ -78,6 +78,23 @@ class NoiseSchedule:
         alpha, sigma = (torch.lerp(table[below], table[above], weight) for table in (self.alpha, self.sigma))
         return alpha.to(t.device, dtype), sigma.to(t.device, dtype)
 
+    def timesteps_at(self, log_snr: Tensor) -> Tensor:
+        """The timesteps at which the log-SNR is ``log_snr``, (N,): the inverse of :meth:`at`.
+
+        Returns (N,) float64, fractional between the rows; the nearest row where no row has less, or more, noise. A row of
+        pure noise, whose log-SNR is −inf, is no such row.
+        """
+        rows = int(self.log_snr.isfinite().sum())
+        if rows < 2:
+            return torch.zeros_like(log_snr, dtype=torch.float64)
+        level, alpha, sigma = self.log_snr[:rows], self.alpha[:rows], self.sigma[:rows]
+        log_snr = log_snr.double().clamp(level[-1], level[0])
+        # Between two rows alpha and sigma are linear in t, so alpha/sigma = r is a linear equation for t.
+        row = torch.searchsorted(-level, -log_snr).clamp(1, rows - 1) - 1
+        ratio = (log_snr / 2).exp()
+        falls, rises = alpha[row] - alpha[row + 1], sigma[row + 1] - sigma[row]
+        return row + ((alpha[row] - ratio * sigma[row]) / (falls + ratio * rises)).clamp(0, 1)
+
 
 def _from_alphas_cumprod(name: str, alphas_cumprod: Tensor) -> NoiseSchedule:
     return NoiseSchedule(name, alphas_cumprod.sqrt(), (1 - alphas_cumprod).sqrt())
@@ -205,16 +222,10 @@ def _log_snr(schedule: NoiseSchedule, steps: int) -> Tensor:
     A schedule that ends in pure noise has no finite log-SNR there: its last timestep comes first, the others are equal
     steps over the rest.
     """
-    rows = int(schedule.log_snr.isfinite().sum())
-    level, alpha, sigma = schedule.log_snr[:rows], schedule.alpha[:rows], schedule.sigma[:rows]
+    finite = schedule.log_snr[schedule.log_snr.isfinite()]
     timesteps = torch.zeros(steps, dtype=torch.float64)
-    if rows > 1:
-        wanted = torch.linspace(float(level[-1]), float(level[0]), steps, dtype=torch.float64)
-        # Between two rows alpha and sigma are linear in t, so alpha/sigma = r is a linear equation for t.
-        row = torch.searchsorted(-level, -wanted).clamp(1, rows - 1) - 1
-        ratio = (wanted / 2).exp()
-        falls, rises = alpha[row] - alpha[row + 1], sigma[row + 1] - sigma[row]
-        timesteps = row + ((alpha[row] - ratio * sigma[row]) / (falls + ratio * rises)).clamp(0, 1)
+    if len(finite):
+        timesteps = schedule.timesteps_at(torch.linspace(float(finite[-1]), float(finite[0]), steps, dtype=torch.float64))
         timesteps[-1] = 0
     timesteps[0] = schedule.num_timesteps - 1
     return timesteps

@@ -81,16 +81,18 @@ losses, bounds = newest(measured, "loss"), newest(measured, "likelihood")
 left, right = st.columns(2, gap="large")
 if losses:
     with left:
-        st.subheader("Loss by timestep", anchor=False)
-        live_figure(loss_bands(losses), "loss", "Error in v over the timestep, with 95 % bands")
+        st.subheader("Loss by noise level", anchor=False)
+        live_figure(loss_bands(losses), "loss", "Error in v over the level of noise, with 95 % bands")
         st.caption(
-            "Held-out images; |x0 − x̂0|²/sigma², which is comparable whatever a network predicts, but not between pixels and "
-            "latents. Bands: 95 %."
+            "Held-out images; |x0 − x̂0|²·(1 + SNR), at the noise levels of a cosine schedule: comparable whatever a network "
+            "predicts and under whatever schedule, but not between pixels and latents. Bands: 95 %."
         )
         paired = paired_losses(measured)
         if len(paired):
             st.dataframe(paired, hide_index=True, width="stretch")
-            st.caption("The same images, noise and timesteps for both: the difference is known far better than either loss.")
+            st.caption(
+                "As much of the same noise on the same images for both: the difference is known far better than either loss."
+            )
 if bounds:
     with right:
         st.subheader("Likelihood", anchor=False)

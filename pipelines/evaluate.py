@@ -102,11 +102,11 @@ def measurements(
     model: LoadedModel, real: RealImages, arguments: Evaluate
 ) -> Iterator[tuple[str, str, dict[str, Any], Callable[[], dict[str, Any]]]]:
     """All that is asked for: in words, its kind, what determines it, and a function that measures it."""
-    from .measurements import likelihood, loss_by_timestep, measure_samples
+    from .measurements import likelihood, loss_by_noise_level, measure_samples
 
     seed, held_out = arguments.seed, len(real.held_out)
     asked: dict[str, Any] = {"images": held_out, "seed": seed}
-    yield "loss", "loss", asked, partial(loss_by_timestep, model, real, seed, arguments.batch_size)
+    yield "loss", "loss", asked, partial(loss_by_noise_level, model, real, seed, arguments.batch_size)
     if arguments.likelihood_images and model.autoencoder is None:  # the bound is one of pixels
         count = min(arguments.likelihood_images, held_out)
         steps = arguments.likelihood_steps or model.schedule.num_timesteps

@@ -136,7 +136,7 @@ def samples_table(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
 
 
 def paired_losses(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
-    """How much the losses of runs differ on the same held-out images with the same noise at the same timesteps.
+    """How much the losses of runs differ on the same held-out images with as much of the same noise.
 
     The images differ far more than the models do, which widens the interval of each loss but not that of a difference.
 
@@ -151,10 +151,8 @@ def paired_losses(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
         if not results:
             continue
         config, errors = evaluation.run.config, np.array(results[-1].found["errors"])
-        diffusion = config.diffusion
-        noise = diffusion.schedule, diffusion.timesteps, diffusion.zero_terminal_snr, diffusion.noise_shift
         images = replace(config.data, flip=None, augment=0.0, held_out_images=1)
-        same = (images, config.seed, noise, config.state_shape, config.latent.latent_fingerprint, len(errors))
+        same = (images, config.seed, config.state_shape, config.latent.latent_fingerprint, len(errors))
         first, others = firsts.setdefault((same, json.dumps(results[-1].asked)), (evaluation.name, errors))
         if first != evaluation.name:
             difference = Estimate.of_mean(errors - others)

@@ -67,7 +67,7 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str) -> go.Figu
 
 
 def loss_bands(losses: Mapping[str, Mapping[str, Any]]) -> go.Figure:
-    """Loss by timestep on held-out images, each run with its 95 % band.
+    """Loss by level of noise on held-out images, each run with its 95 % band.
 
     Args:
         losses: what was found by the kind "loss", by name.
@@ -79,7 +79,7 @@ def loss_bands(losses: Mapping[str, Mapping[str, Any]]) -> go.Figure:
         band = {"fill": "toself", "fillcolor": color(number), "opacity": 0.2, "line": {"width": 0}}
         figure.add_scatter(**around, **band, showlegend=False, hoverinfo="skip", legendgroup=name, mode="lines")
         figure.add_scatter(x=t, y=found["mean"], name=name, legendgroup=name, line={"color": color(number)})
-    figure.update_xaxes(title="timestep: from image to noise")
+    figure.update_xaxes(title="timestep of a cosine schedule: from image to noise")
     figure.update_yaxes(title="error in v", type="log")
     return styled(figure, 380)
 
@@ -115,7 +115,7 @@ def report(evaluations: Sequence[Evaluation]) -> str:
             told = f"{data}, {judge}" if table[table["data"] == data]["judge"].nunique() > 1 else data
             measured = [name for name in FIGURES if part[name].notna().any()]
             figures += [(f"{FIGURES[name]}: {told}", quality_against_cost(part, name, "network_calls")) for name in measured]
-    for kind, title, draw in (("loss", "Loss by timestep", loss_bands), ("likelihood", "Likelihood", bound_terms)):
+    for kind, title, draw in (("loss", "Loss by noise level", loss_bands), ("likelihood", "Likelihood", bound_terms)):
         found = newest(evaluations, kind)
         figures += [(title, draw(found))] if found else []
     for number, (title, figure) in enumerate(figures):

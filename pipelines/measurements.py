@@ -17,7 +17,7 @@ from tqdm import tqdm
 from diffusion_core.likelihood import variational_bound
 from diffusion_core.noise import SeededNoise
 from diffusion_core.process import add_noise
-from diffusion_core.schedules import sampling_timesteps
+from diffusion_core.schedules import make_schedule, sampling_timesteps
 
 from .data import load_images, refuse_other_images, resolve, spread
 from .distances import NEIGHBOURS, Estimate, Features, Reference, bootstrap, nearest, precision_recall
@@ -109,28 +109,32 @@ class RealImages:
         return None if known is None else held_out_labels(self._config, self.held_out, known.classes)
 
 
-def loss_by_timestep(model: LoadedModel, real: RealImages, seed: int, batch_size: int) -> dict[str, Any]:
-    """The mean of |x0 − x̂0|²/sigma², the error in v, in equal ranges of timesteps: comparable whatever a network predicts."""
-    timesteps = model.schedule.num_timesteps
+def loss_by_noise_level(model: LoadedModel, real: RealImages, seed: int, batch_size: int) -> dict[str, Any]:
+    """The mean of |x0 − x̂0|²·(1 + SNR), the error in v, in equal ranges of the timesteps of a cosine schedule.
+
+    Whatever a network predicts, and under whatever schedule: it is asked at its own timesteps of the same signal-to-noise
+    ratios, so that models can be compared.
+    """
     count = max(len(real.held_out), 20 * BINS)
-    t = ((np.random.default_rng(seed).permutation(count) + 0.5) / count * timesteps).astype(np.int64)
+    levels = make_schedule("cosine").log_snr
+    rows = ((np.random.default_rng(seed).permutation(count) + 0.5) / count * len(levels)).astype(np.int64)
+    t = model.schedule.timesteps_at(levels[torch.from_numpy(rows)]).float()
     errors = []
     for part in torch.arange(count).split(batch_size):
         images = part % len(real.held_out)
         x0 = model.encode(real.as_input(real.held_out, images.tolist()))
         noise = SeededNoise(seed, model.state_shape, part.tolist()).initial(model.device)
-        when = torch.from_numpy(t[part.numpy()])
+        when = t[part]
         condition = None if real.conditions is None else real.conditions.of(images).to(model.device)
         with torch.no_grad():
             estimate = model.denoiser.unclipped(add_noise(model.schedule, x0, noise, when), when.to(model.device), condition)
-        _, sigma = model.schedule.at(when)
-        errors.append(((estimate - x0).square().flatten(1).mean(1).cpu() / sigma.square()).double().numpy())
+        alpha, sigma = model.schedule.at(when)
+        errors.append(((estimate - x0).square().flatten(1).mean(1).cpu() * (1 + (alpha / sigma).square())).double().numpy())
     values = np.concatenate(errors)
-    bins = min(BINS, timesteps)
-    bin_of = t * bins // timesteps
-    parts = [Estimate.of_mean(values[bin_of == number]) for number in range(bins)]
+    bin_of = rows * BINS // len(levels)
+    parts = [Estimate.of_mean(values[bin_of == number]) for number in range(BINS)]
     return {
-        "timesteps": ((np.arange(bins) + 0.5) / bins * timesteps).tolist(),
+        "timesteps": ((np.arange(BINS) + 0.5) / BINS * len(levels)).tolist(),
         "mean": [part.value for part in parts],
         "low": [part.low for part in parts],
         "high": [part.high for part in parts],

@@ -60,7 +60,7 @@ def _ask(job: EvaluationJob, runs: Mapping[str, Run], missing: Collection[str]) 
     )  # fmt: skip
     options = ["--samplers", *samplers, "--steps", *map(str, sorted(steps)), *(["--num-images", str(images)] if images else [])]
     st.caption(
-        "Loss by timestep, a bound on the likelihood, and the quality of the samples beside the images that the model was "
+        "Loss by noise level, a bound on the likelihood, and the quality of the samples beside the images that the model was "
         "trained on, which must be at hand. What is known already is not measured again. In a terminal:"
     )
     st.code(shlex.join(["python", "-m", "pipelines.evaluate", *chosen, *options]), language="bash", wrap_lines=True)

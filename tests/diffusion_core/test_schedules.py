@@ -55,6 +55,19 @@ def test_derived_tables_agree_with_alpha_and_sigma(name, zero):
     assert bool(schedule.log_snr.isneginf()[-1]) == (zero or name == "flow")
 
 
+@pytest.mark.parametrize(("name", "zero"), EVERY)
+def test_the_timesteps_at_a_noise_level_have_it(name, zero):
+    schedule = make_schedule(name, 1000, zero)
+    finite = schedule.log_snr[schedule.log_snr.isfinite()]
+    wanted = torch.linspace(float(finite[-1]), float(finite[0]), 777, dtype=torch.float64)
+    alpha, sigma = schedule.at(schedule.timesteps_at(wanted))
+    torch.testing.assert_close(2 * (alpha / sigma).log(), wanted, rtol=1e-6, atol=1e-6)
+    ends = schedule.timesteps_at(torch.tensor([math.inf, 99.0, -99.0, -math.inf]))
+    last = int((schedule.log_snr > finite[-1]).sum())  # the first of equally noisy rows
+    assert ends.tolist()[:2] == pytest.approx([0, 0], abs=1e-9)
+    assert all(last - 1e-9 <= end <= len(finite) - 1 for end in ends.tolist()[2:])
+
+
 def test_linear_is_the_cumprod_of_equally_spaced_betas():
     schedule, kept = linear(1000, 1e-4, 0.02), 1.0
     for t in range(1000):

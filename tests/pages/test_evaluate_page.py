@@ -46,7 +46,7 @@ def measured(tiny_run, tmp_path, monkeypatch):
 def test_what_is_measured_is_shown_and_what_is_not_is_told(measured):
     app = open_page()
     assert app.info[0].value == "Not measured yet: two."
-    assert [part.value for part in app.subheader] == ["Quality against cost", "Loss by timestep", "Likelihood"]
+    assert [part.value for part in app.subheader] == ["Quality against cost", "Loss by noise level", "Likelihood"]
     table = app.dataframe[0].value
     assert list(table["Fréchet distance"]) == ["3 ± 0.1 (real 0.2)", "1 ± 0.1 (real 0.2)", "1.5 ± 0.1 (real 0.2)"]
     assert app.selectbox(key="figure").options == ["Fréchet distance", "Recall"]

@@ -225,12 +225,14 @@ def test_what_cannot_be_measured_is_refused(command, copied_run, judge, argument
 
 def test_losses_are_paired_where_images_and_noise_are_the_same(evaluate, train, copied_run, latent_run, tmp_path):
     longer = train(tmp_path / "longer", steps=60)
+    flow = train(tmp_path / "flow", steps=60, schedule="flow", prediction="flow")
     other = Run(shutil.copytree(latent_run.path, tmp_path / "latent"))
-    for run in (copied_run, longer, other):
+    for run in (copied_run, longer, flow, other):
         evaluate(run.path, "--steps", 2)
-    runs = [Evaluation(run) for run in (copied_run, longer, other)]
-    [row] = paired_losses(runs).to_dict("records")
+    runs = [Evaluation(run) for run in (copied_run, longer, flow, other)]
+    row, of_flow = paired_losses(runs).to_dict("records")
     assert (row["Run"], row["Beside"]) == ("longer", "copied")
+    assert (of_flow["Run"], of_flow["Beside"]) == ("flow", "copied"), "under another schedule, at the same levels of noise"
     first, second = (one.of_kind("loss")[0].found for one in runs[:2])
     difference, half = map(float, row["Difference"].split(" ± "))
     assert difference == pytest.approx(second["whole"]["value"] - first["whole"]["value"], abs=1e-4)
