@@ -7,6 +7,8 @@ FOLDER gets ``unet`` and ``scheduler``, as ``save_pretrained`` of diffusers writ
 
     unet = ExportedUNet.from_pretrained("FOLDER/unet")
     images = DDIMPipeline(unet, DDIMScheduler.from_pretrained("FOLDER/scheduler"))(num_inference_steps=20)
+
+The scheduler of a run that predicts the flow is diffusers' FlowMatchEulerDiscreteScheduler.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from .import_diffusers import PREDICTIONS
 from .runs import find_run
 
 if TYPE_CHECKING:
-    from diffusers import DDIMScheduler
+    from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 
     from .model import LoadedModel
 
@@ -43,6 +45,7 @@ class Export:
 def main(arguments: Export) -> int:
     """Write unet and scheduler; the exit code."""
     import torch
+    from diffusers import DDIMScheduler
 
     from .model import load_model
 
@@ -55,29 +58,35 @@ def main(arguments: Export) -> int:
     made = scheduler(model)
     from .exported import ExportedUNet
 
-    unet = ExportedUNet(side, channels, asdict(model.config))
+    # In flow matching a timestep is 1000·sigma there, and our first one has a thousandth of the noise.
+    unet = ExportedUNet(side, channels, asdict(model.config), 0 if isinstance(made, DDIMScheduler) else 1)
     unet.network.load_state_dict(model.denoiser.network.state_dict())
     unet.save_pretrained(arguments.out / "unet")
-    made.save_pretrained(arguments.out / "scheduler")  # type: ignore[attr-defined]
+    made.save_pretrained(arguments.out / "scheduler")  # type: ignore[union-attr]
     about = "" if model.autoencoder is None else "; what it denoises are latents, and their autoencoder stays in the run"
     print(f"{arguments.out}: unet and scheduler{about}")
     return DONE
 
 
-def scheduler(model: LoadedModel) -> DDIMScheduler:
+def scheduler(model: LoadedModel) -> DDIMScheduler | FlowMatchEulerDiscreteScheduler:
     """The model's noise schedule as diffusers has it.
 
     Raises:
-        ValueError: a schedule or a prediction that diffusers' DDPM and DDIM do not know.
+        ValueError: a schedule or a prediction that diffusers does not know.
     """
-    from diffusers import DDIMScheduler
+    from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
+
+    from diffusion_core.schedules import make_schedule
 
     schedule, prediction = model.schedule, model.config.diffusion.prediction
+    straight = make_schedule("flow", schedule.num_timesteps)
+    if prediction == "flow" and schedule.sigma.allclose(straight.sigma) and schedule.alpha.allclose(straight.alpha):
+        return FlowMatchEulerDiscreteScheduler(num_train_timesteps=schedule.num_timesteps)
     kept = schedule.alpha.square()  # of the variance, up to each timestep
     if prediction not in WRITTEN or not (kept + schedule.sigma.square()).allclose(kept.new_ones(()), atol=1e-6):
         raise ValueError(
-            f"{model.name} predicts {prediction} on the schedule {model.config.diffusion.schedule}: diffusers' DDPM and DDIM "
-            f"know {', '.join(WRITTEN)} on schedules that keep the variance, alpha² + sigma² = 1"
+            f"{model.name} predicts {prediction} on the schedule {model.config.diffusion.schedule}: diffusers knows "
+            f"{', '.join(WRITTEN)} on schedules that keep the variance, alpha² + sigma² = 1, and flow on the schedule flow"
         )
     before = kept.roll(1)
     before[0] = 1

@@ -23,11 +23,13 @@ class ExportedUNet(ModelMixin, ConfigMixin):
     Args:
         sample_size, in_channels: of what it denoises, (B, in_channels, sample_size, sample_size).
         run: the configuration of the run, as its config.json has it.
+        first_timestep: what its scheduler calls our timestep 0.
     """
 
     @register_to_config
-    def __init__(self, sample_size: int, in_channels: int, run: dict[str, Any]) -> None:
+    def __init__(self, sample_size: int, in_channels: int, run: dict[str, Any], first_timestep: int = 0) -> None:
         super().__init__()
+        self.first_timestep = first_timestep
         self.network = make_network(config_from_json(json.dumps(run), "the exported run"), seed=0)
 
     def forward(
@@ -42,12 +44,12 @@ class ExportedUNet(ModelMixin, ConfigMixin):
         """What the network predicts of ``sample``, (B, C, H, W), in the words of diffusers.
 
         Args:
-            timestep: one for all, or (B,).
+            timestep: one for all, or (B,), as the scheduler counts them.
             class_labels: (B,) class numbers, of a network that knows classes; none for its null class.
             encoder_hidden_states, encoder_attention_mask: (B, L, D) and (B, L), for one that reads.
             return_dict: whether the prediction comes as an UNet2DOutput, or in a tuple.
         """
-        t = torch.as_tensor(timestep, device=sample.device, dtype=torch.float32).reshape(-1)
+        t = torch.as_tensor(timestep, device=sample.device, dtype=torch.float32).reshape(-1) - self.first_timestep
         condition = None
         if class_labels is not None or encoder_hidden_states is not None:
             mask = encoder_attention_mask

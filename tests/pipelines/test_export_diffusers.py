@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMPipeline, DDIMScheduler
+from diffusers import DDIMPipeline, DDIMScheduler, FlowMatchEulerDiscreteScheduler
 
 from diffusion_core.condition import Condition
+from diffusion_core.denoiser import Denoiser
 from diffusion_core.samplers import ddim
 from diffusion_core.schedules import sampling_timesteps
 from pipelines.exported import ExportedUNet
@@ -68,10 +69,24 @@ def test_a_pipeline_of_diffusers_makes_the_same_images(exported, tiny_run):
     np.testing.assert_allclose(images, ours, atol=1e-4)
 
 
+def test_flow_matching_of_diffusers_takes_the_same_steps(exported, train, tmp_path):
+    folder, model = exported(train(tmp_path / "flow", schedule="flow", prediction="flow", steps=20))
+    unet = ExportedUNet.from_pretrained(folder / "unet")
+    theirs = FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler")
+    theirs.set_timesteps(10)
+    noise = x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+    for t in theirs.timesteps:
+        with torch.no_grad():
+            x = theirs.step(unet(x, t).sample, t, x).prev_sample
+    free = Denoiser(model.denoiser.network, model.schedule, "flow", data_range=None)  # theirs clips nothing
+    *_, last = ddim(free, noise, torch.linspace(999, 0, 10, dtype=torch.float64), model.schedule)
+    torch.testing.assert_close(last.x, x, rtol=0, atol=1e-4)
+
+
 def test_what_diffusers_does_not_know_is_refused_and_nothing_is_written(command, train, tmp_path):
-    run = train(tmp_path / "flow", schedule="flow", prediction="flow", steps=1)
+    run = train(tmp_path / "flow", schedule="flow", prediction="v", steps=1)
     said = command("pipelines.export_diffusers", run.path, "--out", tmp_path / "out").refused_in_one_sentence()
-    assert "predicts flow on the schedule flow" in said
+    assert "predicts v on the schedule flow" in said
     assert not (tmp_path / "out").exists()
 
 
