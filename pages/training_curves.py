@@ -45,6 +45,7 @@ if not configs:
     st.stop()
 settings = {name: asdict(config) for name, config in configs.items()}
 differences = settings_table(settings)
+objectives = {(config.model, config.diffusion, config.latent.latent is None) for config in configs.values()}
 
 reconstructs = any(config.model == "autoencoder" for config in configs.values())
 offered = [quantity for quantity in QUANTITIES if reconstructs or quantity not in RECONSTRUCTION]
@@ -94,6 +95,8 @@ def show() -> None:
             figure = training_curves(tables, quantities, axis, smoothing / 100, log, groups)
             live_figure(figure, "curves", f"{', '.join(QUANTITIES[key] for key in quantities)} of {', '.join(tables)}")
             st.caption("Faint: as logged. Strong: smoothed. Drag to zoom into all, double-click to go back.")
+            if len(objectives) > 1:
+                st.info("These runs minimise different losses: whose is smaller says nothing. Evaluate measures all alike.")
         else:
             st.info("Choose at least one curve to show.")
     with right:

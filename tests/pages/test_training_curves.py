@@ -50,6 +50,13 @@ def test_without_runs_the_page_says_what_to_do(folder):
     assert "pipelines.train" in open_page().info[0].value
 
 
+@pytest.mark.parametrize(("prediction", "told"), [("v", False), ("epsilon", True)])
+def test_losses_of_different_objectives_are_not_left_to_be_compared(make_run, prediction, told):
+    make_run("a", prediction="v", schedule="cosine")
+    make_run("b", prediction=prediction, schedule="cosine", steps=70)
+    assert any("minimise different losses" in info.value for info in open_page().info) == told
+
+
 def test_without_a_choice_the_page_asks_for_one(make_run):
     make_run("a")
     app = open_page()
