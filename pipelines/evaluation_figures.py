@@ -80,7 +80,7 @@ def loss_bands(losses: Mapping[str, Mapping[str, Any]]) -> go.Figure:
         figure.add_scatter(**around, **band, showlegend=False, hoverinfo="skip", legendgroup=name, mode="lines")
         figure.add_scatter(x=t, y=found["mean"], name=name, legendgroup=name, line={"color": color(number)})
     figure.update_xaxes(title="timestep of a cosine schedule: from image to noise")
-    figure.update_yaxes(title="error in v", type="log")
+    figure.update_yaxes(title="error in v", type="log", dtick="D2", tickformat="~g")
     return styled(figure, 380)
 
 

@@ -360,7 +360,7 @@ def test_a_recipe_s_small_sample_grid_is_kept(open_page, queue, wait_for):
     press(open_page(recipe="flowers-autoencoder", **TINY | {"size": 16}, train_steps=2), "Start training")
     run = Run(queue.root / "flowers-autoencoder")
     wait_for(lambda: run.has_weights)
-    assert run.config.log.sample_images == recipe.log.sample_images == 9
+    assert run.config.log.sample_images == recipe.log.sample_images == 16
 
 
 def test_another_network_than_the_recipe_s_has_its_own_levels_of_attention(open_page, queue, wait_for):
