@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from diffusion_core.noise import SeededNoise
 from diffusion_core.process import add_noise
 from diffusion_core.schedules import make_schedule
-from pipelines.config import DataConfig, LogConfig, NetworkConfig, OptimizerConfig, RunConfig
+from pipelines.config import DataConfig, DiffusionConfig, LogConfig, NetworkConfig, OptimizerConfig, RunConfig
 from pipelines.distances import Estimate, bootstrap
 from pipelines.judge import judge_for
 from pipelines.measurements import RealImages
@@ -43,7 +43,7 @@ def of(part: str, **settings: object) -> Change:
 
 
 VARIANTS: dict[str, Change] = {
-    "defaults": lambda config: config,
+    "v-prediction": lambda config: config,
     "another-seed": lambda config: replace(config, seed=1),
     "epsilon": of("diffusion", prediction="epsilon"),
     "flow": of("diffusion", prediction="flow", schedule="flow"),
@@ -62,7 +62,7 @@ VARIANTS: dict[str, Change] = {
 
 @dataclass(frozen=True)
 class Arguments:
-    """Train and measure the defaults and what differs from them in one setting."""
+    """Train and measure v-prediction under the cosine schedule, and what differs from it in one setting."""
 
     out: Path = Path("runs/ablations")
     """The folder of their runs."""
@@ -81,6 +81,7 @@ def configuration(arguments: Arguments, change: Change) -> RunConfig:
     return change(
         RunConfig(
             network=NetworkConfig(unet="baseline", channels=arguments.channels),
+            diffusion=DiffusionConfig(schedule="cosine", prediction="v"),
             data=DataConfig(data=arguments.data, image_size=arguments.image_size),
             optimizer=OptimizerConfig(steps=arguments.steps),
             log=LogConfig(sample_every=arguments.steps),

@@ -72,16 +72,16 @@ class NetworkConfig(_Strict):
 
 @dataclass(frozen=True)
 class DiffusionConfig(_Strict):
-    """The forward process and the objective."""
+    """The forward process and the objective; the defaults are what did best where it was tried (benchmarks/README.md)."""
 
-    schedule: str = "cosine"
-    """linear, cosine, sigmoid or flow: a key of diffusion_core.schedules.SCHEDULES."""
+    schedule: str = "flow"
+    """flow, cosine, linear or sigmoid: a key of diffusion_core.schedules.SCHEDULES."""
     timesteps: int = 1000
     """Length T of the schedule."""
     zero_terminal_snr: bool = False
     """Rescale the schedule so that its last timestep is pure noise."""
-    prediction: str = "v"
-    """What the network outputs: epsilon, x0, v or flow."""
+    prediction: str = "flow"
+    """What the network outputs: flow, v, epsilon or x0."""
     loss: str = "mse"
     """mse, l1 or huber."""
     weighting: str = "uniform"

@@ -23,8 +23,8 @@ from pipelines.runs import Run, find_run
 
 AUTOENCODER = "autoencoder"
 NETWORKS = ("baseline", "attention", "class", "text", AUTOENCODER)
-PREDICTIONS = ("v", "epsilon", "x0", "flow")
-SCHEDULES = ("cosine", "linear", "sigmoid", "flow")
+PREDICTIONS = ("flow", "v", "epsilon", "x0")
+SCHEDULES = ("flow", "cosine", "linear", "sigmoid")
 FALLS = ("cosine", "constant")
 PRECISIONS = ("auto", "bf16", "fp16", "no")
 FITS: dict[str, Literal["crop", "pad"] | None] = {"auto": None, "crop": "crop", "pad": "pad"}

@@ -100,8 +100,8 @@ def test_classes_are_as_frequent_among_samples_as_among_held_out_images(class_ru
 
 
 def test_the_loss_is_that_of_validation(evaluate, train, tmp_path):
-    """For a network that predicts v, whose loss has uniform weights."""
-    run = train(tmp_path / "run", steps=24)
+    """For a network that predicts v under the cosine schedule, whose loss has uniform weights."""
+    run = train(tmp_path / "run", steps=24, prediction="v", schedule="cosine")
     evaluate(run.path, "--steps", 1)
     [loss] = Evaluation(run).of_kind("loss")
     assert loss.found["whole"]["low"] < run.metrics()["val_loss"].iloc[-1] < loss.found["whole"]["high"]

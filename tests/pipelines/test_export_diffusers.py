@@ -38,8 +38,9 @@ def test_the_network_is_read_back_whole_without_a_script(exported, tiny_run, cla
     condition = None if labels is None else Condition(labels)
     for t in (torch.tensor([500]), torch.tensor([3, 999])):
         expected = model.denoiser.network(x, t.float(), condition)
-        torch.testing.assert_close(unet(x, t, class_labels=labels).sample, expected, rtol=0, atol=1e-5)
-        torch.testing.assert_close(unet(x, t, class_labels=labels, return_dict=False)[0], expected, rtol=0, atol=1e-5)
+        theirs = t + unet.first_timestep
+        torch.testing.assert_close(unet(x, theirs, class_labels=labels).sample, expected, rtol=0, atol=1e-5)
+        torch.testing.assert_close(unet(x, theirs, class_labels=labels, return_dict=False)[0], expected, rtol=0, atol=1e-5)
 
 
 @torch.no_grad()
@@ -50,14 +51,15 @@ def test_a_network_that_reads_is_told_in_diffusers_words(exported, text_run):
     words = torch.randn(2, 5, model.config.condition.text_dim, generator=torch.Generator().manual_seed(1))
     mask = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
     expected = model.denoiser.network(x, torch.tensor([500.0]), Condition(tokens=words, mask=mask.bool()))
-    found = unet(x, 500, encoder_hidden_states=words, encoder_attention_mask=mask).sample
+    t = 500 + unet.first_timestep
+    found = unet(x, t, encoder_hidden_states=words, encoder_attention_mask=mask).sample
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
     all_words = model.denoiser.network(x, torch.tensor([500.0]), Condition(tokens=words, mask=torch.ones_like(mask).bool()))
-    torch.testing.assert_close(unet(x, 500, encoder_hidden_states=words).sample, all_words, rtol=0, atol=1e-5)
+    torch.testing.assert_close(unet(x, t, encoder_hidden_states=words).sample, all_words, rtol=0, atol=1e-5)
 
 
-def test_a_pipeline_of_diffusers_makes_the_same_images(exported, tiny_run):
-    folder, model = exported(tiny_run)
+def test_a_pipeline_of_diffusers_makes_the_same_images(exported, train, tmp_path):
+    folder, model = exported(train(tmp_path / "v", schedule="cosine", prediction="v", steps=20))
     unet = ExportedUNet.from_pretrained(folder / "unet")
     pipeline = DDIMPipeline(unet, DDIMScheduler.from_pretrained(folder / "scheduler"))
     pipeline.set_progress_bar_config(disable=True)

@@ -263,8 +263,8 @@ RAMP = png_bytes(np.tile(np.linspace(0, 255, 16).astype(np.uint8)[:, None, None]
 
 def test_a_picture_is_noised_as_latents(model):
     start = FromPicture(RAMP, 0.0).start(model, SamplingRequest(num_images=2, steps=10), [0, 1])
-    _, sigma = model.schedule.at(start.timesteps[0])
-    noise = (start.x - model.encode(fit_to_model(model, RAMP))) / sigma.item()
+    alpha, sigma = model.schedule.at(start.timesteps[0])
+    noise = (start.x - alpha.item() * model.encode(fit_to_model(model, RAMP))) / sigma.item()
     assert noise.std().item() == pytest.approx(1, abs=0.2)
 
 

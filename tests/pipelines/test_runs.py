@@ -414,9 +414,9 @@ def test_a_configuration_that_is_not_text_is_named(copied_run):
     ("old", "new"),
     [
         ('"baseline"', '"transformer"'),
-        ('"cosine",\n    "timesteps"', '"cosinus",\n    "timesteps"'),
+        ('"flow",\n    "timesteps"', '"flaw",\n    "timesteps"'),
         ('"timesteps": 1000', '"timesteps": 0'),
-        ('"prediction": "v"', '"prediction": "score"'),
+        ('"prediction": "flow"', '"prediction": "score"'),
         ('"blocks_per_level": 1', '"blocks_per_level": 0'),
         ('"attention_levels": null', '"attention_levels": [0]'),
         ('"image_shape": [\n    3,', '"image_shape": [\n    0,'),

@@ -146,7 +146,7 @@ def test_the_loss_goes_down(train, tmp_path):
 @pytest.mark.parametrize("loss", ["mse", "l1", "huber"])
 def test_the_validation_loss_is_that_of_the_held_out_images(make_trainer, tmp_path, loss):
     """Untrained, the last layer is zero, so the loss is the mean of the target itself, whatever the images are."""
-    trainer = make_trainer(tmp_path / "run", loss=loss, prediction="epsilon", held_out_images=4)
+    trainer = make_trainer(tmp_path / "run", loss=loss, prediction="epsilon", schedule="cosine", held_out_images=4)
     assert len(trainer.held_out) == 4
     by_timestep = trainer.validation_loss()
     # For a standard normal target: E e² = 1, E|e| = 0.80, Huber between; 4 images of 192 values give about 5 % error.
@@ -157,7 +157,7 @@ def test_the_validation_loss_is_that_of_the_held_out_images(make_trainer, tmp_pa
 
 
 def test_the_first_loss_is_that_of_an_untrained_network(make_trainer, tmp_path):
-    trainer = make_trainer(tmp_path / "run", prediction="epsilon", batch_size=64)
+    trainer = make_trainer(tmp_path / "run", prediction="epsilon", schedule="cosine", batch_size=64)
     trainer.train_step()
     assert float(trainer._losses[0]) == pytest.approx(1.0, rel=0.1)
     assert make_loss(trainer.config.diffusion).prediction == "epsilon"
