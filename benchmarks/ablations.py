@@ -18,12 +18,11 @@ import tyro
 from numpy.typing import NDArray
 
 from diffusion_core.noise import SeededNoise
-from diffusion_core.process import add_noise
 from diffusion_core.schedules import make_schedule
 from pipelines.config import DataConfig, DiffusionConfig, LogConfig, NetworkConfig, OptimizerConfig, RunConfig
 from pipelines.distances import Estimate, bootstrap
 from pipelines.judge import judge_for
-from pipelines.measurements import RealImages
+from pipelines.measurements import RealImages, errors_in_v
 from pipelines.model import LoadedModel, load_model
 from pipelines.runs import Run
 from pipelines.sample import SamplingRequest, sample
@@ -102,24 +101,15 @@ def trained(run: Run, config: RunConfig) -> Run:
 
 
 def held_out_errors(model: LoadedModel, real: RealImages) -> NDArray[np.float64]:
-    """|x0 − x̂0|²·(1 + SNR) of each held-out image, the error in v of a variance-preserving schedule.
-
-    The mean over LEVELS levels of noise.
-    """
+    """The error in v of each held-out image, over LEVELS levels of noise."""
     usual = make_schedule("cosine").log_snr
-    timesteps = model.schedule.timesteps_at(usual[torch.linspace(0, len(usual) - 1, LEVELS + 2)[1:-1].round().long()])
+    timesteps = model.schedule.timesteps_at(usual[torch.linspace(0, len(usual) - 1, LEVELS + 2)[1:-1].round().long()]).float()
     x0 = real.as_input(real.held_out, range(len(real.held_out))).to(model.device)
     errors = torch.zeros(len(x0), dtype=torch.float64)
     for number, t in enumerate(timesteps):
         for rows in torch.arange(len(x0)).split(AT_ONCE):
-            when = t[None].to(model.device, torch.float32)
             noise = SeededNoise(number, model.image_shape, rows.tolist()).initial(model.device)
-            with torch.no_grad():
-                x_t = add_noise(model.schedule, x0[rows], noise, when)
-                estimate = model.denoiser.unclipped(x_t, when)
-            alpha, sigma = model.schedule.at(when)
-            error = (estimate - x0[rows]).square().flatten(1).mean(1) * (1 + (alpha / sigma) ** 2)
-            errors[rows] += error.cpu().double() / len(timesteps)
+            errors[rows] += errors_in_v(model, x0[rows], noise, t[None]) / len(timesteps)
     return errors.numpy()
 
 

@@ -45,7 +45,6 @@ class Export:
 def main(arguments: Export) -> int:
     """Write unet and scheduler; the exit code."""
     import torch
-    from diffusers import DDIMScheduler
 
     from .model import load_model
 
@@ -59,7 +58,7 @@ def main(arguments: Export) -> int:
     from .exported import ExportedUNet
 
     # In flow matching a timestep is 1000·sigma there, and our first one has a thousandth of the noise.
-    unet = ExportedUNet(side, channels, asdict(model.config), 0 if isinstance(made, DDIMScheduler) else 1)
+    unet = ExportedUNet(side, channels, asdict(model.config), int(model.config.diffusion.prediction == "flow"))
     unet.network.load_state_dict(model.denoiser.network.state_dict())
     unet.save_pretrained(arguments.out / "unet")
     made.save_pretrained(arguments.out / "scheduler")  # type: ignore[union-attr]
@@ -86,7 +85,8 @@ def scheduler(model: LoadedModel) -> DDIMScheduler | FlowMatchEulerDiscreteSched
     if prediction not in WRITTEN or not (kept + schedule.sigma.square()).allclose(kept.new_ones(()), atol=1e-6):
         raise ValueError(
             f"{model.name} predicts {prediction} on the schedule {model.config.diffusion.schedule}: diffusers knows "
-            f"{', '.join(WRITTEN)} on schedules that keep the variance, alpha² + sigma² = 1, and flow on the schedule flow"
+            f"{', '.join(WRITTEN)} on schedules that keep the variance, alpha² + sigma² = 1, and flow on the schedule flow "
+            "without a noise shift"
         )
     before = kept.roll(1)
     before[0] = 1

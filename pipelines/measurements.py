@@ -109,6 +109,19 @@ class RealImages:
         return None if known is None else held_out_labels(self._config, self.held_out, known.classes)
 
 
+@torch.no_grad()
+def errors_in_v(model: LoadedModel, x0: Tensor, noise: Tensor, t: Tensor, condition: Condition | None = None) -> Tensor:
+    """|x0 − x̂0|²·(1 + SNR) of each image, (B,) float64 on the CPU: the error in v of a schedule that keeps the variance.
+
+    Args:
+        x0, noise: (B, C, H, W).
+        t: one timestep for all, (1,), or one per image, (B,), on the CPU; may be fractional.
+    """
+    estimate = model.denoiser.unclipped(add_noise(model.schedule, x0, noise, t), t.to(model.device), condition)
+    alpha, sigma = model.schedule.at(t)
+    return ((estimate - x0).square().flatten(1).mean(1).cpu() * (1 + (alpha / sigma).square())).double()
+
+
 def loss_by_noise_level(model: LoadedModel, real: RealImages, seed: int, batch_size: int) -> dict[str, Any]:
     """The mean of |x0 − x̂0|²·(1 + SNR), the error in v, in equal ranges of the timesteps of a cosine schedule.
 
@@ -126,10 +139,7 @@ def loss_by_noise_level(model: LoadedModel, real: RealImages, seed: int, batch_s
         noise = SeededNoise(seed, model.state_shape, part.tolist()).initial(model.device)
         when = t[part]
         condition = None if real.conditions is None else real.conditions.of(images).to(model.device)
-        with torch.no_grad():
-            estimate = model.denoiser.unclipped(add_noise(model.schedule, x0, noise, when), when.to(model.device), condition)
-        alpha, sigma = model.schedule.at(when)
-        errors.append(((estimate - x0).square().flatten(1).mean(1).cpu() * (1 + (alpha / sigma).square())).double().numpy())
+        errors.append(errors_in_v(model, x0, noise, when, condition).numpy())
     values = np.concatenate(errors)
     bin_of = rows * BINS // len(levels)
     parts = [Estimate.of_mean(values[bin_of == number]) for number in range(BINS)]

@@ -225,14 +225,15 @@ def test_what_cannot_be_measured_is_refused(command, copied_run, judge, argument
 
 def test_losses_are_paired_where_images_and_noise_are_the_same(evaluate, train, copied_run, latent_run, tmp_path):
     longer = train(tmp_path / "longer", steps=60)
-    flow = train(tmp_path / "flow", steps=60, schedule="flow", prediction="flow")
+    cosine = train(tmp_path / "cosine", steps=60, schedule="cosine", prediction="v")
     other = Run(shutil.copytree(latent_run.path, tmp_path / "latent"))
-    for run in (copied_run, longer, flow, other):
+    for run in (copied_run, longer, cosine, other):
         evaluate(run.path, "--steps", 2)
-    runs = [Evaluation(run) for run in (copied_run, longer, flow, other)]
-    row, of_flow = paired_losses(runs).to_dict("records")
+    runs = [Evaluation(run) for run in (copied_run, longer, cosine, other)]
+    row, of_cosine = paired_losses(runs).to_dict("records")
     assert (row["Run"], row["Beside"]) == ("longer", "copied")
-    assert (of_flow["Run"], of_flow["Beside"]) == ("flow", "copied"), "under another schedule, at the same levels of noise"
+    assert copied_run.config.diffusion.schedule != "cosine"
+    assert (of_cosine["Run"], of_cosine["Beside"]) == ("cosine", "copied"), "under another schedule, at the same noise levels"
     first, second = (one.of_kind("loss")[0].found for one in runs[:2])
     difference, half = map(float, row["Difference"].split(" ± "))
     assert difference == pytest.approx(second["whole"]["value"] - first["whole"]["value"], abs=1e-4)
