@@ -17,7 +17,7 @@ QUICK = {
     "04": TRAINING | {"LATENT_STEPS": 4},
     "05": {"STEPS": 2, "IMAGES": 2},
     "06": {"STEPS": (2, 3), "EXACT": 6, "IMAGES": 2},
-    "07": {"IMAGE_SIZE": 32, "STEPS": 2, "BATCH_SIZE": 4, "IMAGES": 1},  # the side of the model that it starts from
+    "07": {"IMAGE_SIZE": 32, "STEPS": 2, "BATCH_SIZE": 4, "IMAGES": 1, "PROMPTS": ("a blue fish",)},  # of its start's side
 }
 NAMES = [path.name for path in NOTEBOOKS]
 
