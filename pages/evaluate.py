@@ -71,10 +71,13 @@ if len(table):
     live_figure(quality_against_cost(shown, figure, cost), "quality", f"{FIGURES[figure]} over {COSTS[cost]} an image")
     features = ", ".join(dict.fromkeys(shown["features"]))
     counts = ", ".join(f"{count:,}" for count in dict.fromkeys(shown["images"]))
-    st.caption(
+    told = (
         f"{counts} samples, compared with training images in the features of the {features}. "
         "Bars: 95 % (bootstrap). Dotted: held-out images in place of samples, as many where there are as many."
     )
+    if shown[f"{figure}_decoded"].notna().any():
+        told += " Dashed: these after the autoencoder; what it loses, a model of its latents cannot bring back."
+    st.caption(told)
     st.dataframe(readable(shown), hide_index=True, width="stretch")
 
 losses, bounds = newest(measured, "loss"), newest(measured, "likelihood")

@@ -102,7 +102,7 @@ def measurements(
     model: LoadedModel, real: RealImages, arguments: Evaluate
 ) -> Iterator[tuple[str, str, dict[str, Any], Callable[[], dict[str, Any]]]]:
     """All that is asked for: in words, its kind, what determines it, and a function that measures it."""
-    from .measurements import likelihood, loss_by_noise_level, measure_samples
+    from .measurements import likelihood, loss_by_noise_level, measure_reconstructions, measure_samples
 
     seed, held_out = arguments.seed, len(real.held_out)
     asked: dict[str, Any] = {"images": held_out, "seed": seed}
@@ -113,12 +113,17 @@ def measurements(
         asked = {"images": count, "steps": steps, "seed": seed}
         yield "likelihood", "likelihood", asked, partial(likelihood, model, real, count, steps, seed, arguments.batch_size)
     num_images = arguments.num_images or max(LEAST["num_images"], min(MOST, held_out))
+    compared = {"features": real.judge.name, "reference_images": len(real.rows)}
+    if model.autoencoder is not None:
+        count = min(num_images, held_out)
+        asked = compared | {"images": count}
+        yield "autoencoder", "reconstruction", asked, partial(measure_reconstructions, model, real, count, arguments.batch_size)
     conditional = real.conditions is not None
     scales = arguments.guidance if conditional else (1.0,)
     for sampler, number, scale in product(arguments.samplers, arguments.steps, scales):
         request = SamplingRequest(num_images, seed, sampler, number, guidance=scale)
         sample(model, request, [0], condition=real.shown([0]))  # refuses what cannot be done
-        asked = {"request": asdict(request), "features": real.judge.name, "reference_images": len(real.rows)}
+        asked = {"request": asdict(request)} | compared
         what = f"{number} steps of {sampler}"
         if conditional:
             asked["shown"] = "what held-out images show"
@@ -136,8 +141,9 @@ def summary(kind: str, found: dict[str, Any]) -> str:
         return shown(found["whole"])
     if kind == "likelihood":
         return f"at most {shown(found['total'])} bits per dimension"
-    floor = found["floor"]["frechet_distance"]
-    parts = [f"Fréchet distance {shown(found['figures']['frechet_distance'])}, real against real {shown(floor)}"]
+    parts = [f"Fréchet distance {shown(found['figures']['frechet_distance'])}"]
+    if "floor" in found:
+        parts.append(f"real against real {shown(found['floor']['frechet_distance'])}")
     if "agreement" in found["figures"]:
         parts.append(f"agreement {found['figures']['agreement']['value']:.1%}")
     return ", ".join(parts)

@@ -36,7 +36,7 @@ class Result:
     """One measurement.
 
     Attributes:
-        kind: "loss", "likelihood" or "samples".
+        kind: "loss", "likelihood", "samples", or "reconstruction" (held-out images after a latent model's autoencoder).
         asked: what determines it, besides the weights; JSON values.
         found: what came out; JSON values.
     """
@@ -115,7 +115,8 @@ def samples_table(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
 
     Columns: run, data, sampler, steps, guidance, network_calls, seconds (an image), memory (MiB for one image, NaN where it
     was not measured), images, seed, features, judge (whose these are, at whatever size it sees the images); for each figure F
-    of FIGURES F, F_low, F_high and F_floor (NaN where it does not apply).
+    of FIGURES F, F_low, F_high, F_floor (of real images) and F_decoded (of these after the autoencoder of a model of latents);
+    NaN where it does not apply.
     """
     rows = []
     for evaluation in evaluations:
@@ -127,10 +128,13 @@ def samples_table(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
             row |= {"images": request["num_images"], "features": features, "judge": features.split(",")[0]}
             row |= {name: found[name] for name in ("network_calls", "seconds")}
             row["memory"] = found.get("memory", math.nan) / 2**20
+            compared = {key: result.asked[key] for key in ("features", "reference_images")}
+            decoded = evaluation.find("reconstruction", compared | {"images": found["floor"]["images"]})
             for name in FIGURES:
                 estimate = found["figures"].get(name, {})
                 row |= {name: estimate.get("value"), f"{name}_low": estimate.get("low"), f"{name}_high": estimate.get("high")}
                 row[f"{name}_floor"] = found["floor"].get(name, {}).get("value")
+                row[f"{name}_decoded"] = decoded.found["figures"].get(name, {}).get("value") if decoded else None
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -185,9 +189,14 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         columns["Memory (MiB)"] = ["" if pd.isna(memory) else f"{memory:.0f}" for memory in table["memory"]]
     for name, title in FIGURES.items():
         if table[name].notna().any():
-            half = table[f"{name}_high"] - table[name]
-            columns[title] = [
-                "" if pd.isna(value) else f"{value:.3g} ± {width:.1g}" + ("" if pd.isna(floor) else f" (real {floor:.2g})")
-                for value, width, floor in zip(table[name], half, table[f"{name}_floor"], strict=True)
-            ]
+            columns[title] = [_told(row, name) for row in table.to_dict("records")]
     return pd.DataFrame(columns)
+
+
+def _told(row: Mapping[Any, Any], name: str) -> str:
+    """A figure of a row of the samples' table, with what real images score."""
+    if pd.isna(row[name]):
+        return ""
+    beside = {"real": row[f"{name}_floor"], "decoded": row[f"{name}_decoded"]}
+    real = ", ".join(f"{who} {value:.2g}" for who, value in beside.items() if not pd.isna(value))
+    return f"{row[name]:.3g} ± {row[f'{name}_high'] - row[name]:.1g}" + (f" ({real})" if real else "")

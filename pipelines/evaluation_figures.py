@@ -19,6 +19,10 @@ SMALLER_IS_BETTER = ("frechet_distance", "kernel_distance", "closer_than_held_ou
 APART = 1.015  # times further right is each next series, so that its intervals are seen
 SYMBOLS = ("circle", "diamond", "square", "triangle-up")  # of what one run with one sampler was asked for otherwise
 COSTS = {"network_calls": "Network calls", "seconds": "Seconds", "memory": "MiB of memory"}  # of one image
+FLOORS = {  # columns of figures of real images: how they are drawn, what they are called, where that is written
+    "floor": ("dot", "real against real", "top right"),
+    "decoded": ("dash", "real, after the autoencoder", "top left"),
+}
 TERMS = {"prior": "Prior", "steps": "Denoising steps", "decoder": "To 256 levels"}
 
 
@@ -55,8 +59,10 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str) -> go.Figu
     if figure in SMALLER_IS_BETTER and len(front) > 1:
         wide = {"color": "#8A8A8A", "width": 8}
         drawn.add_scatter(x=front[cost], y=front[figure], name="Pareto front", line=wide, opacity=0.35, mode="lines")
-    for floor in sorted(set(shown[f"{figure}_floor"].dropna())):
-        drawn.add_hline(y=floor, line={"dash": "dot", "color": "#8A8A8A"}, annotation_text="real against real")
+    for floor, (dash, told, place) in FLOORS.items():
+        for value in sorted(set(shown[f"{figure}_{floor}"].dropna())):
+            line = {"dash": dash, "color": "#8A8A8A"}
+            drawn.add_hline(y=value, line=line, annotation_text=told, annotation_position=place)
     ends = np.log10([shown[cost].min() / 1.5, shown[cost].max() * 1.5])
     drawn.update_xaxes(title=f"{COSTS[cost]} an image", type="log", range=ends, dtick="D2", tickformat="~g")
     if cost == "network_calls":

@@ -1,4 +1,5 @@
-"""What can be measured of a model: its loss by timestep, a bound on the likelihood, and how real its samples are."""
+"""What can be measured of a model: its loss by timestep, a bound on the likelihood, how real its samples are, and how real
+what its autoencoder leaves of images is."""
 
 from __future__ import annotations
 
@@ -201,23 +202,31 @@ def measure_samples(model: LoadedModel, real: RealImages, request: SamplingReque
         wanted = real.labels[torch.arange(request.num_images) % len(real.labels)]
         right = (classifier.classify(samples) == wanted).double().numpy()
     floor = real.held_out_features[: request.num_images]
-    newness = nearest(floor, real.reference.features)[1]
     write_neighbours(model, real, samples, features)
     return {
         "network_calls": calls,
         "seconds": seconds / request.num_images,
         "memory": sum(map(weight_bytes, model.modules)) + memory.peak,
-        "figures": figures(features, real, newness, right),
-        "floor": figures(floor, real, newness, None) | {"images": len(floor)},
+        "figures": figures(features, real, right),
+        "floor": figures(floor, real) | {"images": len(floor)},
     }
 
 
-def figures(features: Features, real: RealImages, newness: Features, right: NDArray[np.float64] | None) -> dict[str, Any]:
+def measure_reconstructions(model: LoadedModel, real: RealImages, count: int, batch_size: int) -> dict[str, Any]:
+    """Held-out images after the autoencoder of a model of latents, measured as samples are.
+
+    What is lost there no diffusion of latents can bring back (Rombach et al. 2022, Table 8, reports it as R-FID).
+    """
+    parts = torch.arange(count).split(batch_size)
+    decoded = [model.decode(model.encode(real.as_input(real.held_out, part.tolist()))).cpu() for part in parts]
+    return {"figures": figures(real.judge.features(torch.cat(decoded)), real)}
+
+
+def figures(features: Features, real: RealImages, right: NDArray[np.float64] | None = None) -> dict[str, Any]:
     """All figures of some images, with intervals.
 
     Args:
         features: (N, D) of the images.
-        newness: how far held-out images are from their nearest training image.
         right: (N,) 1 where the classifier sees what was asked for.
     """
     count, reference = len(features), real.reference
@@ -226,6 +235,7 @@ def figures(features: Features, real: RealImages, newness: Features, right: NDAr
         "frechet_distance": bootstrap(lambda rows: reference.frechet_distance(features[rows]), count),
         "kernel_distance": some.kernel_estimate(features),
     }
+    newness = nearest(real.held_out_features[:count], reference.features)[1]
     near = nearest(features, reference.features)[1] < np.quantile(newness, CLOSEST)
     shares = {"closer_than_held_out": near.mean()}
     if right is not None:

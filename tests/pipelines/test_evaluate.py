@@ -14,8 +14,8 @@ from pipelines.evaluate import LEAST
 from pipelines.evaluation import FIGURES, Evaluation, paired_losses, pareto_front, samples_table
 from pipelines.evaluation_figures import newest
 from pipelines.judge import judge_for
-from pipelines.measurements import RealImages, likelihood
-from pipelines.model import make_network
+from pipelines.measurements import RealImages, figures, likelihood, measure_reconstructions
+from pipelines.model import LoadedModel, make_network
 from pipelines.runs import Run
 from pipelines.sample import load_model
 
@@ -271,12 +271,27 @@ def test_a_model_of_latents_is_measured_by_its_images_on_the_same_axes(evaluate,
     run = Run(shutil.copytree(latent_run.path, tmp_path / "latent"))
     evaluate(run.path, copied_run.path, "--steps", 2, "--guidance", 1)
     evaluation = Evaluation(run)
-    assert [result.kind for result in evaluation.results] == ["loss", "samples"], "a bound on latents says nothing of pixels"
+    kinds = [result.kind for result in evaluation.results]
+    assert kinds == ["loss", "reconstruction", "samples"], "a bound on latents says nothing of pixels"
     table = samples_table([evaluation, Evaluation(copied_run)])
     assert list(table["features"]) == ["shapes classifier, images made 8×8", "shapes classifier"]
     assert table["judge"].nunique() == 1
     assert (table["memory"] * 2**20 > Run(run.path).num_parameters).all()
     assert table["frechet_distance"].notna().all()
+    assert table["frechet_distance_decoded"].notna().tolist() == [True, False]
+
+
+def test_the_autoencoder_is_measured_by_what_it_leaves_of_held_out_images(latent_run, judge, monkeypatch):
+    """Of an autoencoder that loses nothing, that is what real images score."""
+    model = load_model(latent_run)
+    real = RealImages(model.config, judge_for(model, judge), 30, 10)
+    floor = figures(real.held_out_features, real)
+    count = len(real.held_out)
+    lost = measure_reconstructions(model, real, count, batch_size=3)["figures"]
+    assert lost["frechet_distance"]["value"] != floor["frechet_distance"]["value"]
+    monkeypatch.setattr(LoadedModel, "encode", lambda self, x: x)
+    monkeypatch.setattr(LoadedModel, "decode", lambda self, x: x)
+    assert measure_reconstructions(model, real, count, batch_size=3)["figures"] == floor
 
 
 def test_a_classifier_makes_larger_images_smaller_and_refuses_others(judge):

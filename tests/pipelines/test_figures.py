@@ -240,8 +240,9 @@ def test_traces_keep_their_identity_whatever_runs_are_called():
 
 def test_what_one_run_was_asked_for_is_told_apart_at_the_calls_it_took():
     measured = {"run": "a", "sampler": "ddim", "images": 100, "frechet_distance": 2.0, "frechet_distance_floor": 1.0}
-    measured |= {"frechet_distance_low": 1.5, "frechet_distance_high": 2.5}
+    measured |= {"frechet_distance_low": 1.5, "frechet_distance_high": 2.5, "frechet_distance_decoded": 1.2}
     table = pd.DataFrame([measured | {"guidance": guidance, "network_calls": calls} for guidance, calls in ((1, 20), (2, 40))])
     figure = quality_against_cost(table, "frechet_distance", "network_calls")
     assert len({(points.line.color, points.marker.symbol) for points in figure.data if points.mode == "lines+markers"}) == 2
     assert figure.layout.xaxis.tickvals == (20, 40)
+    assert {line.y0 for line in figure.layout.shapes} == {1.0, 1.2}, "what real images score, also after the autoencoder"
