@@ -99,7 +99,8 @@ class DataConfig(_Strict):
     data: str = "fashion_mnist"
     """A short name (fashion_mnist, oxford_flowers, pokemon_captions, tiny_imagenet), a hub id, or a local folder."""
     image_size: int | None = None
-    """Side in pixels; the dataset's own default where it has one, else 64."""
+    """Side in pixels; that of the run that this one starts from or whose latents it diffuses, else the dataset's own default
+    where it has one, else 64."""
     fit: Literal["crop", "pad"] | None = None
     """crop: resize the shorter side and cut the middle; pad: surround smaller images with black. Crop by default."""
     flip: bool | None = None

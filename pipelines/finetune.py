@@ -26,11 +26,13 @@ ADAPTED = (SelfAttention, CrossAttention, FeedForward)  # their linear layers ge
 def adopt(config: RunConfig) -> RunConfig:
     """The configuration of a run that starts from another: its network, diffusion and text encoder are taken over, once.
 
-    So is the size of its images, where none is given.
+    So is the size of its images, or of those that the autoencoder of a model of latents was trained on, where none is given.
 
     Raises:
         ValueError: there is no such run, it is no diffusion model, or one of these was chosen otherwise.
     """
+    if config.latent.latent is not None:
+        config = _as_large_as_in(config, config.latent.latent)
     if config.init.init_from is None or config.init.init_fingerprint:
         return config
     source = find_run(config.init.init_from)
@@ -56,12 +58,15 @@ def adopt(config: RunConfig) -> RunConfig:
     init = replace(config.init, init_fingerprint=source.fingerprint)
     network = replace(theirs.network, dropout=config.network.dropout)
     latent = config.latent if theirs.latent.latent is None else LatentConfig(config.init.init_from)
-    data = config.data
-    if data.image_size is None and theirs.image_shape is not None:
-        data = replace(data, image_size=theirs.image_shape[1])
-    return replace(
-        config, network=network, diffusion=theirs.diffusion, data=data, condition=condition, init=init, latent=latent
-    )
+    config = _as_large_as_in(config, config.init.init_from)
+    return replace(config, network=network, diffusion=theirs.diffusion, condition=condition, init=init, latent=latent)
+
+
+def _as_large_as_in(config: RunConfig, run: str) -> RunConfig:
+    """The same, with images as large as those of that run where no size is given."""
+    if config.data.image_size is not None or (shape := find_run(run).config.image_shape) is None:
+        return config
+    return replace(config, data=replace(config.data, image_size=shape[1]))
 
 
 def load_initial(network: nn.Module, config: RunConfig) -> None:

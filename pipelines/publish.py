@@ -62,8 +62,7 @@ def _flags(config: Any, default: Any) -> Iterator[str]:
 def _use(config: RunConfig, name: str) -> str:
     """The command that uses a published model."""
     if config.model == "autoencoder":
-        data = f"--data {shlex.quote(config.data.data)} --image-size {config.data.image_size}"
-        return f"python -m pipelines.train {data} --latent checkpoints/{name}"
+        return f"python -m pipelines.train --data {shlex.quote(config.data.data)} --latent checkpoints/{name}"
     return f"python -m pipelines.sample checkpoints/{name} {_asked(config)}--num-images 60 --out samples"
 
 

@@ -93,6 +93,13 @@ def test_images_are_as_large_as_those_of_the_start(small_config, text_run):
     assert adopt(replace(usual, data=replace(usual.data, image_size=16))).data.image_size == 16
 
 
+def test_images_are_as_large_as_those_of_the_autoencoder(small_config, autoencoder_run):
+    """A dataset's own size may be another one, for which the autoencoder was not trained."""
+    side = autoencoder_run.config.image_shape[1]
+    assert adopt(small_config(latent=str(autoencoder_run.path), image_size=None)).data.image_size == side == 16
+    assert adopt(small_config(latent=str(autoencoder_run.path), image_size=8)).data.image_size == 8
+
+
 def test_settings_are_taken_over(small_config, class_run):
     taken = adopt(small_config(init_from=str(class_run.path)))
     assert taken.network == class_run.config.network
