@@ -66,6 +66,14 @@ def enlarge(image: Pixels, factor: int) -> Pixels:
     return image.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
+def shrink(images: Pixels, factor: int) -> Pixels:
+    """The mean of every ``factor`` × ``factor`` pixels, fewer at the edges: (N, H, W, C) -> (N, ⌈H/factor⌉, ⌈W/factor⌉, C)."""
+    if factor == 1:
+        return images
+    smaller = np.stack([np.asarray(as_pil(image).reduce(factor)) for image in images])
+    return smaller.reshape(*smaller.shape[:3], -1)
+
+
 @cache
 def _heat_colours() -> Pixels:
     """(256, 3), from dark to bright, told apart by colour-blind people too."""

@@ -11,10 +11,11 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
-from pipelines.images import Pixels, enlarge, film_strip, montage, png_bytes
+from pipelines.images import Pixels, enlarge, film_strip, montage, png_bytes, shrink
 
 QUICK = 1  # compression of pictures that are looked at once: half the time, the same size for noise
 SHOWN_WIDTH = 1460  # pixels that an enlarged picture has at most; Streamlit would blur a wider one down to this
+STRIP_SIDE = 64  # pixels that an image is wide in a film strip at most: 60 × 11 of 128 would be 30 MB at every look
 
 
 def background() -> int:
@@ -71,8 +72,9 @@ def show_image(image: Pixels, alt: str, width: int) -> None:
 
 
 def film_strip_png(rows: Sequence[Pixels], labels: Sequence[str], grey: int) -> bytes:
-    """Rows = timesteps, columns = images, at one picture pixel an image pixel."""
-    return png_bytes(film_strip(rows, labels, gap=1, background=grey), compression=QUICK)
+    """Rows = timesteps, columns = images, at one picture pixel an image pixel; those wider than STRIP_SIDE are smaller."""
+    factor = -(-rows[0].shape[2] // STRIP_SIDE)
+    return png_bytes(film_strip([shrink(row, factor) for row in rows], labels, gap=1, background=grey), compression=QUICK)
 
 
 def show_film_strip(png: bytes, alt: str, image_width: int) -> None:
