@@ -122,7 +122,7 @@ def describe_run(run: Run) -> str:
     ]
     newest = run.newest_metrics()
     if "images_seen" in newest:
-        parts.append(f"{newest['images_seen'] / 1e3:,.0f} k\u00a0images seen")
+        parts.append(f"{newest['images_seen'] / 1e3:,.0f}\u00a0k\u00a0images seen")
     if "val_loss" in newest:
         parts.append(f"validation loss {newest['val_loss']:.4f}")
     return " · ".join(parts)

@@ -41,4 +41,4 @@ def show_samples(chosen: dict[str, Run]) -> None:
                     st.caption(f"{label}: {RECONSTRUCTED}" if run.config.model == "autoencoder" else label)
                 except (ValueError, OSError) as error:
                     st.warning(f"The samples of {label} cannot be read: {error}")
-    st.caption("The same noise for every run and at every step. EMA weights where nothing else is said.")
+    st.caption("Denoising starts from the same noise in every run and at every step. EMA weights where nothing else is said.")

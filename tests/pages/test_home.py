@@ -63,5 +63,5 @@ def test_a_run_that_has_not_been_validated_yet_is_shown(own_runs):
     young.append_metrics({"step": 50, "images_seen": 3200, "seconds": 9.0, "loss": 0.5, "lr": 1e-3, "grad_norm": 1.0})
     app = open_dashboard()
     assert not app.exception
-    [described] = [caption.value for caption in app.caption if "3 k\u00a0images seen" in caption.value]
+    [described] = [caption.value for caption in app.caption if "3\u00a0k\u00a0images seen" in caption.value]
     assert "validation loss" not in described
