@@ -76,6 +76,11 @@ class RealImages:
         """(N, D)."""
         return self._seen(self.held_out, np.arange(len(self.held_out)))
 
+    @cached_property
+    def newness(self) -> Features:
+        """(N,) how far held-out images are from their nearest training image."""
+        return nearest(self.held_out_features, self.reference.features)[1]
+
     def _seen(self, images: ImageSet, rows: NDArray[np.int64]) -> Features:
         """What the judge sees in some of the images, a part of them at once."""
         parts = np.array_split(rows, -(-len(rows) // AT_ONCE))
@@ -235,8 +240,7 @@ def figures(features: Features, real: RealImages, right: NDArray[np.float64] | N
         "frechet_distance": bootstrap(lambda rows: reference.frechet_distance(features[rows]), count),
         "kernel_distance": some.kernel_estimate(features),
     }
-    newness = nearest(real.held_out_features[:count], reference.features)[1]
-    near = nearest(features, reference.features)[1] < np.quantile(newness, CLOSEST)
+    near = nearest(features, reference.features)[1] < np.quantile(real.newness[:count], CLOSEST)
     shares = {"closer_than_held_out": near.mean()}
     if right is not None:
         shares["agreement"] = right.mean()
