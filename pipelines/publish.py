@@ -44,17 +44,19 @@ class Publish:
 
 def training_command(config: RunConfig, name: str) -> str:
     """The command that trains such a run; settings at their defaults are left out."""
-    return " ".join(["python -m pipelines.train", *_flags(config, RunConfig()), f"--out runs/{name}"])
+    said = ("data", "unet") if config.model == "diffusion" else ("data",)
+    return " ".join(["python -m pipelines.train", *_flags(config, RunConfig(), said), f"--out runs/{name}"])
 
 
-def _flags(config: Any, default: Any) -> Iterator[str]:
+def _flags(config: Any, default: Any, said: tuple[str, ...]) -> Iterator[str]:
+    """Those that differ from the default, and those to be ``said`` in any case."""
     for field in fields(config):
         value, usual = getattr(config, field.name), getattr(default, field.name)
         if field.name in RECORDED:
             continue
         if hasattr(value, "__dataclass_fields__"):
-            yield from _flags(value, usual)
-        elif value != usual or field.name in ("data", "unet"):
+            yield from _flags(value, usual, said)
+        elif value != usual or field.name in said:
             values = value if isinstance(value, tuple) else (value,)
             yield f"--{field.name.replace('_', '-')} {' '.join(shlex.quote(str(item)) for item in values)}"
 

@@ -196,6 +196,14 @@ def _follow_start() -> None:
     )  # fmt: skip
 
 
+def _follow_latent() -> None:
+    """Ask for images as large as those that the chosen autoencoder knows."""
+    base = _chosen()
+    chosen = st.session_state["latent"]
+    shape = None if chosen in (PIXELS, base.latent.latent) else find_run(chosen).config.image_shape
+    st.session_state["size"] = shape[1] if shape else base.data.image_size
+
+
 def _follow_recipe() -> None:
     """Fill all widgets with what the chosen recipe says; what it leaves open becomes as usual."""
     st.session_state["init_from"] = _settings_of(st.session_state["recipe"]).init.init_from or RANDOM_WEIGHTS
@@ -299,7 +307,7 @@ def choose_training() -> Training:
         else:
             latent = _choose_run(
                 latent_column, "Latents of", autoencoders(), base.latent.latent, PIXELS, "latent",
-                disabled=unet == AUTOENCODER,
+                disabled=unet == AUTOENCODER, on_change=_follow_latent,
                 help="Diffuse what this autoencoder makes of the images: large ones cost less so. Train one with the network "
                 "autoencoder.",
             )  # fmt: skip

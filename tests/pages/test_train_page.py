@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 from pages.components.training_settings import PIXELS, RANDOM_WEIGHTS
 from pipelines.jobs import TrainingQueue
 from pipelines.recipes import read_recipe
-from pipelines.runs import METRICS, STATE, Run, write_text
+from pipelines.runs import METRICS, PUBLISHED, STATE, Run, write_text
 
 TINY = {"size": 8, "batch": 8, "channels": "8, 16", "warmup": 2, "precision": "no"}
 
@@ -263,6 +263,14 @@ def test_a_recipe_of_latents_names_its_autoencoder(open_page):
     assert app.selectbox(key="latent").value == PIXELS
     app = open_page(recipe="flowers-autoencoder")
     assert app.selectbox(key="unet").value == "autoencoder"
+
+
+def test_images_become_as_large_as_those_that_a_chosen_autoencoder_knows(open_page):
+    app = open_page(data="oxford_flowers")
+    app.selectbox(key="latent").select("flowers-autoencoder").run()
+    assert app.number_input(key="size").value == Run(PUBLISHED / "flowers-autoencoder").config.image_shape[1] == 128
+    app.selectbox(key="latent").select(PIXELS).run()
+    assert app.number_input(key="size").value is None  # the dataset's own
 
 
 def test_every_state_is_shown_and_a_run_that_vanishes_is_said(open_page, queue, tiny_run, small_config):

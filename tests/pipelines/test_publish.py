@@ -52,6 +52,7 @@ def test_an_existing_folder_is_not_overwritten(tiny_run, tmp_path):
     "config",
     [
         RunConfig(),
+        RunConfig(model="autoencoder"),
         RunConfig(
             network=NetworkConfig(unet="attention", channels=(8, 16), attention_levels=(0, 1)),
             data=DataConfig(data="a folder/with spaces", image_size=16, fit="pad", flip=False),
