@@ -56,7 +56,7 @@ tables = {
     }
     for name, schedule in schedules.items()
 }
-wanted = st.query_params.get("t", "")
+wanted = st.query_params.get("t", st.session_state.get("t", ""))  # of a link, or before another page was looked at
 start = int(np.abs(times - (int(wanted[:9]) if wanted.isdecimal() else last // 2)).argmin())
 
 
@@ -68,7 +68,7 @@ def show() -> None:
         labels = [f"t = {time}" for time in times]
         index = player(frames, labels, "forward", alt="The image under both schedules", captions=list(states), start=start)
         t = int(times[index])
-        st.query_params["t"] = str(t)  # a link shows the same timestep
+        st.query_params["t"] = st.session_state["t"] = str(t)  # a link shows the same timestep
         st.caption("Same image, same noise, two schedules: press play and watch which one drowns the image first.")
         pixels = {name: x_t[index].numpy().ravel() for name, x_t in states.items()}
         live_figure(

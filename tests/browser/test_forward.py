@@ -72,13 +72,17 @@ def test_playing_moves_the_mark_in_charts_that_stay(page, server):
     page.wait_for_url(f"**t={t}*")
 
 
-def test_another_schedule_keeps_the_timestep(page, server):
+def test_another_schedule_and_another_page_keep_the_timestep(page, server):
     visit(page, server, "t=300&schedule_B=sigmoid")
     shown(page, 300)
     page.get_by_role("slider", name="Frame").press("ArrowRight")
     shown(page, 320)
     page.get_by_text("Rescale to zero terminal SNR").last.click()
     expect(page.get_by_role("figure", name="B: sigmoid, zero terminal SNR, t = 320")).to_be_visible()
+    shown(page, 320)
+    page.get_by_role("link", name="Home").click()
+    page.get_by_text("How it learnt").first.wait_for()
+    page.get_by_role("link", name="Forward").click()
     shown(page, 320)
 
 
