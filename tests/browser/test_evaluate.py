@@ -15,8 +15,6 @@ def test_start_an_evaluation_and_learn_why_it_failed(page, tiny_run, tmp_path):
     """The shapes that this run knows have no classifier: that is said, and everything else goes on."""
     shutil.copytree(tiny_run.path, tmp_path / "runs" / "mine")
     with dashboard(tmp_path / "server.log", NOISESCOPE_RUNS=str(tmp_path / "runs")) as address:
-        page.goto(address)  # before the first visit a server does not know its pages' addresses
-        expect(page.get_by_role("heading").first).to_be_visible()
         page.goto(f"{address}/evaluate?runs=mine")
         expect(page.get_by_text("Not measured yet: mine.")).to_be_visible()
         page.get_by_role("button", name=re.compile("Measure")).click()

@@ -13,8 +13,6 @@ FIGURES = ".live-figure"
 
 
 def visit(page, server, query=""):
-    page.goto(server)
-    page.get_by_role("link", name="Forward").wait_for()
     page.goto(f"{server}/forward?{query}")
 
 

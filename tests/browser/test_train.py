@@ -21,8 +21,6 @@ def log(tmp_path):
 
 
 def open_train(page, address, query):
-    page.goto(address)  # before the first visit a server does not know its pages' addresses
-    expect(page.get_by_role("heading").first).to_be_visible()
     page.goto(f"{address}/train?{query}")
     expect(page.get_by_role("heading", name="Train", exact=True)).to_be_visible()
 
@@ -44,7 +42,7 @@ def test_start_watch_stop_survive_resume_and_delete(browser, page, queue, image_
         expect(page.get_by_text("mine is in the queue")).to_be_visible()
         expect(row(page, "mine")).to_be_visible()
         page.get_by_role("textbox", name="Name").fill("next")
-        page.get_by_label("Steps", exact=True).fill("600")
+        page.get_by_label("Steps", exact=True).fill("300")
         page.get_by_role("button", name="Start training").click()
         expect(row(page, "next").get_by_text("queued, number 1")).to_be_visible()
         watch = page.get_by_role("combobox", name=re.compile("Watch"))
@@ -75,7 +73,7 @@ def test_start_watch_stop_survive_resume_and_delete(browser, page, queue, image_
         expect(row(page, "next").get_by_text("stopped")).to_be_visible()
         row(page, "next").get_by_role("button", name="Resume").click()
         expect(row(page, "next").get_by_text("finished")).to_be_visible()
-        expect(row(page, "next").get_by_text("Step 600 of 600")).to_be_visible()
+        expect(row(page, "next").get_by_text("Step 300 of 300")).to_be_visible()
         row(page, "mine").get_by_role("button", name="Delete").click()
         confirm = page.get_by_role("button", name="Delete for good")
         expect(confirm).to_be_visible()

@@ -90,8 +90,6 @@ def growing(make_run):
 
 
 def visit(page, address, query=""):
-    page.goto(address)
-    page.get_by_role("link", name="Training curves").wait_for()
     page.goto(f"{address}/training_curves?{query}")
     page.locator(f"{CURVES} >> .lines").first.wait_for()
 
