@@ -41,6 +41,7 @@ names = st.multiselect("Runs", list(runs), of_the_same_data(runs), wrap=True, ke
 evaluations = {}
 for name in names:
     try:
+        _ = runs[name].config  # a run is measured, and its results are shown, by what it says of its data
         evaluations[name] = Evaluation(runs[name], name=name)
     except (ValueError, OSError) as error:
         st.warning(f"{name}: {error}")

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from .command_line import describe, out_of_memory
+from .config import RunConfig
 from .images import Pixels, to_uint8
 from .runs import Run
 from .sample import SamplingRequest, sample, shown_rows
@@ -67,7 +68,8 @@ class Generation:
     run: Run
     request: SamplingRequest
     fingerprint: str
-    image_shape: tuple[int, int, int]
+    config: RunConfig
+    """Of the run, as it was when the images were asked for."""
     frames: list[Frame] = field(default_factory=list)
     num_parameters: int = 0
     peak_memory: int = 0
@@ -77,8 +79,17 @@ class Generation:
     origin: Origin = FROM_NOISE
     num_steps: int = 0
     """Steps that are taken: those of the request, or fewer from a picture, which is known once it is computed."""
-    of_latents: bool = False
-    """Whether its states are latents, shown as grey pictures of their channels."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of its images."""
+        assert self.config.image_shape is not None  # a run without one is refused
+        return self.config.image_shape
+
+    @property
+    def of_latents(self) -> bool:
+        """Whether its states are latents, shown as grey pictures of their channels."""
+        return self.config.latent.latent_shape is not None
 
     @property
     def kept_steps(self) -> list[int]:
@@ -180,7 +191,8 @@ class GenerationQueue:
                 known = self._results.get(_key(column))
                 if known is not None:
                     self._results.move_to_end(_key(column))
-                    comparison.columns[number] = replace(known, run=column.run)  # the same weights may go by two names
+                    # The same weights may go by two names.
+                    comparison.columns[number] = replace(known, run=column.run, config=column.config)
             if all(column.finished for column in comparison.columns):
                 comparison.status = "done"
             else:
@@ -235,10 +247,7 @@ def _new_generation(run: Run, request: SamplingRequest, origin: Origin = FROM_NO
     config = run.config
     if config.image_shape is None:
         raise ValueError(f"run {run.name!r} has not started training: its images have no size yet")
-    of_latents = config.latent.latent_shape is not None
-    return Generation(
-        run, request, run.fingerprint, config.image_shape, origin=origin, num_steps=request.steps, of_latents=of_latents
-    )
+    return Generation(run, request, run.fingerprint, config, origin=origin, num_steps=request.steps)
 
 
 def _key(column: Generation) -> tuple[str, SamplingRequest, Origin]:

@@ -156,7 +156,7 @@ def level_label(log_snr: float) -> str:
 def what_differs(names: list[str], comparison: Comparison) -> pd.DataFrame:
     """The settings that are not the same in all columns, one row a setting; those of the models' making too."""
     settings = {
-        f"Column {number}": {"model": name} | asdict(column.request) | {"run": asdict(column.run.config)}
+        f"Column {number}": {"model": name} | asdict(column.request) | {"run": asdict(column.config)}
         for number, (name, column) in enumerate(zip(names, comparison.columns, strict=True), start=1)
     }
     return settings_table(settings).rename_axis("Setting")

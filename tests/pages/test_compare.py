@@ -18,6 +18,7 @@ from streamlit.testing.v1 import AppTest
 from pages.components.generation import LOOKS, generation_queue, pace
 from pages.components.pictures import film_strip_png
 from pages.components.requests import _request_in
+from pipelines.config import RunConfig
 from pipelines.generation import Comparison, Frame, Generation
 from pipelines.images import png_bytes
 from pipelines.runs import Run
@@ -148,6 +149,14 @@ def test_half_a_run_does_not_break_the_page(own_run):
     assert not app.exception
 
 
+def test_what_was_compared_is_shown_when_its_run_is_gone(own_run):
+    app = generate(open_page(model1="mine", model2="fashion-baseline", images=2, steps1=2, steps2=2))
+    shutil.rmtree(own_run.path)
+    app.run()
+    assert not app.exception
+    assert columns(app)[0].run.name == "mine"
+
+
 def test_a_page_looks_as_often_as_its_columns_grow():
     """A look in vain takes the processor from the networks, a late one keeps a picture back."""
 
@@ -155,7 +164,7 @@ def test_a_page_looks_as_often_as_its_columns_grow():
         noise = Frame(0, 999.0, -math.inf, *[np.zeros((1, 2, 2, 3), np.uint8)] * 2, nfe=0, seconds=0.0)
         kept = [replace(noise, index=step, seconds=step * seconds_a_step) for step in range(frames)]
         steps = frames - 1 if finished else 100
-        return Generation(Run("nowhere"), SamplingRequest(), "", (3, 2, 2), kept, num_steps=steps)
+        return Generation(Run("nowhere"), SamplingRequest(), "", RunConfig(image_shape=(3, 2, 2)), kept, num_steps=steps)
 
     def pace_of(*columns):
         return pace(Comparison(list(columns)))

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from pipelines.config import RunConfig
 from pipelines.differences import difference_map, frame_at, mean_squared_error, noise_levels, structural_similarity
 from pipelines.generation import Frame, Generation
 from pipelines.runs import Run
@@ -16,7 +17,7 @@ from pipelines.sample import SamplingRequest
 def generation(*log_snrs):
     empty = np.zeros((1, 2, 2, 1), np.uint8)
     frames = [Frame(i, 0.0, level, empty, empty, i, 0.0) for i, level in enumerate(log_snrs)]
-    return Generation(Run("nowhere"), SamplingRequest(), "", (1, 2, 2), frames)
+    return Generation(Run("nowhere"), SamplingRequest(), "", RunConfig(image_shape=(1, 2, 2)), frames)
 
 
 def pictures(seed, shape=(3, 16, 20, 3)):
