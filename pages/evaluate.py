@@ -12,6 +12,7 @@ from pages.components.runs import models_by_name, stop_without_runs
 from pipelines.evaluation import FIGURES, NEIGHBOURS_PICTURE, Evaluation, beside, paired_losses, readable, samples_table
 from pipelines.evaluation_figures import (
     COSTS,
+    INTERVALS,
     bound_terms,
     loss_bands,
     newest,
@@ -46,7 +47,7 @@ for name in names:
     except (ValueError, OSError) as error:
         st.warning(f"{name}: {error}")
 missing = [name for name, evaluation in evaluations.items() if not evaluation.results]
-show_measuring({name: runs[name] for name in names}, missing)
+show_measuring({name: runs[name] for name in evaluations}, missing)
 measured = [evaluation for evaluation in evaluations.values() if evaluation.results]
 if not measured:
     st.stop()
@@ -72,10 +73,7 @@ if len(table):
     live_figure(quality_against_cost(shown, figure, cost), "quality", f"{FIGURES[figure]} over {COSTS[cost]} an image")
     features = ", ".join(dict.fromkeys(shown["features"]))
     counts = ", ".join(f"{count:,}" for count in dict.fromkeys(shown["images"]))
-    told = (
-        f"{counts} samples, compared with training images in the features of the {features}. "
-        "Bars: 95 % (bootstrap). Dotted: held-out images in place of samples, as many where there are as many."
-    )
+    told = f"{counts} samples, compared with training images in the features of the {features}. {INTERVALS}"
     if shown[f"{figure}_decoded"].notna().any():
         told += " Dashed: these after the autoencoder; what it loses, a model of its latents cannot bring back."
     st.caption(told)

@@ -87,7 +87,8 @@ def load_conditions(config: RunConfig, sets: Sequence[ImageSet]) -> tuple[Condit
         The configuration with what has been read from the data filled in, and one :class:`Conditions` a set.
 
     Raises:
-        ValueError: the dataset has no classes (or captions), or the encoder cannot be had.
+        ValueError: the dataset has no classes (or captions), or the encoder cannot be had or is not the one that the run
+            has learnt with.
     """
     tables = _tables(config)
     condition = config.condition
@@ -98,7 +99,7 @@ def load_conditions(config: RunConfig, sets: Sequence[ImageSet]) -> tuple[Condit
         if (labels[0] < 0).all():
             raise ValueError(f"no training image of {config.data.data} has a class in its column {column!r}")
         return replace(condition, classes=tuple(classes), examples=()), [Conditions(labels=part) for part in labels]
-    encoder = encoder_called(condition.encoder)
+    encoder = trained_encoder(condition) if condition.text_dim else encoder_called(condition.encoder)
     described = [_captions(table, condition, config.data.data, part.rows) for table, part in zip(tables, sets, strict=True)]
     unique = list(dict.fromkeys(caption for part in described for row in part for caption in row if caption))
     if not unique:

@@ -48,8 +48,12 @@ PRESETS = {
 
 
 def resolve(config: DataConfig) -> DataConfig:
-    """The same configuration with the dataset's own defaults in place of what was left open."""
-    preset = PRESETS.get(config.data, Preset(config.data, image_size=64))
+    """The same configuration with the dataset's own defaults in place of what was left open.
+
+    They are those of a dataset whatever it is called: by its short name, its hub id, or a folder of that short name.
+    """
+    ids = {preset.hub_id: preset for preset in PRESETS.values()}
+    preset = ids.get(config.data) or PRESETS.get(Path(config.data).name, Preset(config.data, image_size=64))
     return replace(
         config,
         image_size=config.image_size or preset.image_size,
@@ -135,10 +139,11 @@ def to_8_bit(image: Image.Image) -> Image.Image:
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        grey = image.convert("LA").convert("L")
-        rgb = image.convert("RGB")
-        return grey if np.array_equal(np.asarray(grey.convert("RGB")), np.asarray(rgb)) else rgb
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+    if image.mode in ("1", "L"):
+        return image.convert("L")
+    rgb = image.convert("RGB")
+    grey = rgb.convert("L")
+    return grey if np.array_equal(np.asarray(grey.convert("RGB")), np.asarray(rgb)) else rgb
 
 
 def fit_image(image: Image.Image, size: int, fit: str) -> Image.Image:
@@ -254,10 +259,14 @@ def preview_images(config: DataConfig, count: int = 16) -> Pixels:
 
 
 def _held_out_rows(split: Dataset, count: int) -> NDArray[np.int64]:
-    """The first ``count`` rows; of a split that goes class by class, as folders of classes do, evenly spaced ones."""
+    """The first ``count`` rows; of a split that goes class by class, as folders of classes do, evenly spaced ones, mixed.
+
+    Whoever takes the first few of these gets a fair sample too.
+    """
     labels = (labels_in(split, column) for column in label_columns(split))
     by_class = any(0 < np.count_nonzero(np.diff(own)) == len(np.unique(own)) - 1 for own in labels)
-    return spread(len(split), count) if by_class else np.arange(min(count, len(split)))
+    rows = spread(len(split), count)
+    return np.random.default_rng(0).permutation(rows) if by_class else np.arange(len(rows))
 
 
 def load_images(config: DataConfig, seed: int = 0, measured: int | None = None) -> tuple[ImageSet, ImageSet]:
@@ -283,7 +292,7 @@ def load_images(config: DataConfig, seed: int = 0, measured: int | None = None) 
         raise ValueError(f"{config.data} has 1 readable image: training needs at least 2, one of them held out")
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(train)))
     count = max(1, min(config.held_out_images, len(train) // 10))
-    kept, held_out = order[count:].sort().values, order[: min(count, measured or count)].sort().values
+    kept, held_out = order[count:].sort().values, order[: min(count, measured or count)]
     others = ImageSet(train.images[held_out], train.rows[held_out.numpy()])
     return ImageSet(train.images[kept], train.rows[kept.numpy()], train.skipped), others
 

@@ -21,6 +21,7 @@ from .runs import MODEL, Run, write_text
 
 EVALUATION = "evaluation.json"
 NEIGHBOURS_PICTURE = "evaluation-neighbours.png"  # samples above their nearest training images
+LOSS_BINS = 20  # equal ranges of the timesteps, in which the loss is averaged
 FIGURES = {  # of samples
     "frechet_distance": "Fréchet distance",
     "kernel_distance": "Kernel distance",
@@ -110,6 +111,21 @@ class Evaluation:
         return [result for result in self.results if result.kind == kind]
 
 
+def loss_draws(images: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """How noisy which held-out image is made for each of the errors that make the loss: all ranges get as many.
+
+    Returns:
+        Noise levels as shares of the schedule's length, in (0, 1), and the numbers of the images, (N,) each.
+    """
+    count = max(images, 20 * LOSS_BINS)
+    return (np.random.default_rng(seed).permutation(count) + 0.5) / count, np.arange(count) % images
+
+
+def bins_of(levels: NDArray[np.float64]) -> NDArray[np.int64]:
+    """(N,) the range of the loss that each of these noise levels is in."""
+    return (levels * LOSS_BINS).astype(np.int64)
+
+
 def samples_table(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
     """What samples were found to be, a row a request; each figure with its interval and its real-against-real floor.
 
@@ -159,7 +175,8 @@ def paired_losses(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
         same = (images, config.seed, config.state_shape, config.latent.latent_fingerprint, len(errors))
         first, others = firsts.setdefault((same, json.dumps(results[-1].asked)), (evaluation.name, errors))
         if first != evaluation.name:
-            difference = Estimate.of_mean(errors - others)
+            levels, drawn = loss_draws(results[-1].asked["images"], results[-1].asked["seed"])
+            difference = Estimate.of_strata(errors - others, bins_of(levels), drawn)
             told = f"{difference.value:+.5f} ± {difference.high - difference.value:.5f}"
             rows.append({"Run": evaluation.name, "Beside": first, "Loss": f"{errors.mean():.4f}", "Difference": told})
     return pd.DataFrame(rows)
@@ -173,7 +190,7 @@ def pareto_front(table: pd.DataFrame, cost: str, figure: str) -> pd.DataFrame:
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """The samples' table for people: one column a figure, with half its interval, and its floor where there is one."""
+    """The samples' table for people: one column a figure, with its interval, and its floor where there is one."""
     columns: dict[str, Any] = {
         "Run": table["run"],
         "Sampler": table["sampler"],
@@ -182,7 +199,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         "Network calls": table["network_calls"],
         "Seconds": table["seconds"].map("{:.3g}".format),
     }
-    for name, title in (("images", "Samples"), ("features", "Features")):
+    for name, title in (("seed", "Seed"), ("images", "Samples"), ("features", "Features")):
         if table[name].nunique() > 1:
             columns[title] = table[name]
     if table["memory"].notna().any():
@@ -197,6 +214,6 @@ def _told(row: Mapping[Any, Any], name: str) -> str:
     """A figure of a row of the samples' table, with what real images score."""
     if pd.isna(row[name]):
         return ""
+    measured = f"{row[name]:.3g} ({row[f'{name}_low']:.3g} – {row[f'{name}_high']:.3g})"
     beside = {"real": row[f"{name}_floor"], "decoded": row[f"{name}_decoded"]}
-    real = ", ".join(f"{who} {value:.2g}" for who, value in beside.items() if not pd.isna(value))
-    return f"{row[name]:.3g} ± {row[f'{name}_high'] - row[name]:.1g}" + (f" ({real})" if real else "")
+    return ", ".join([measured, *(f"{who} {value:.2g}" for who, value in beside.items() if not pd.isna(value))])

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from .evaluation import FIGURES, NEIGHBOURS_PICTURE, Evaluation, beside, pareto_front, samples_table
+from .evaluation import FIGURES, NEIGHBOURS_PICTURE, Evaluation, beside, pareto_front, readable, samples_table
 from .figures import DASHES, color, styled
 
 SMALLER_IS_BETTER = ("frechet_distance", "kernel_distance", "closer_than_held_out")
@@ -23,11 +23,17 @@ FLOORS = {  # columns of figures of real images: how they are drawn, what they a
     "floor": ("dot", "real against real", "top right"),
     "decoded": ("dash", "real, after the autoencoder", "top left"),
 }
+INTERVALS = (  # what figures of samples show
+    "Bars and brackets: 95 % (bootstrap; of shares, Wilson). Dotted: held-out images in place of samples, as many where there "
+    "are as many."
+)
 TERMS = {"prior": "Prior", "steps": "Denoising steps", "decoder": "To 256 levels"}
 
 
 def quality_against_cost(table: pd.DataFrame, figure: str, cost: str) -> go.Figure:
     """A figure of samples over what they cost, with intervals, the Pareto front and the real-against-real floor.
+
+    Colours are those of the runs, or, of a single run, those of its samplers.
 
     Args:
         table: see :func:`pipelines.evaluation.samples_table`; of the same data and judge.
@@ -39,15 +45,17 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str) -> go.Figu
     runs = list(dict.fromkeys(shown["run"]))
     samplers = list(dict.fromkeys(shown["sampler"]))
     asked: Counter[object] = Counter()
-    series = list(shown.groupby(["run", "sampler", "guidance", "images"], sort=False))
-    for number, ((run, sampler, guidance, images), part) in enumerate(series):
+    series = list(shown.groupby(["run", "sampler", "guidance", "images", "seed"], sort=False))
+    for number, ((run, sampler, guidance, images, seed), part) in enumerate(series):
         points = part.sort_values(cost)
         # As many network calls for all would hide one interval behind another.
         apart = APART ** (number - (len(series) - 1) / 2) if cost == "network_calls" else 1.0
         own = shown[shown["run"] == run]
         told = f", guidance {guidance:g}" if own["guidance"].nunique() > 1 else ""
         told += f", {images:,} samples" if own["images"].nunique() > 1 else ""
-        line = {"color": color(runs.index(run)), "dash": DASHES[samplers.index(sampler) % len(DASHES)]}
+        told += f", seed {seed}" if own["seed"].nunique() > 1 else ""
+        hue = samplers.index(sampler) if len(runs) == 1 else runs.index(run)
+        line = {"color": color(hue), "dash": DASHES[samplers.index(sampler) % len(DASHES)]}
         style = {"line": line, "marker": {"size": 8, "symbol": SYMBOLS[asked[run, sampler] % len(SYMBOLS)]}}
         asked[run, sampler] += 1
         errors = {"array": points[f"{figure}_high"] - points[figure], "arrayminus": points[figure] - points[f"{figure}_low"]}
@@ -113,29 +121,32 @@ def bound_terms(bounds: Mapping[str, Mapping[str, Any]]) -> go.Figure:
 def report(evaluations: Sequence[Evaluation]) -> str:
     """All results as one HTML page that needs nothing else."""
     table = samples_table(evaluations)
-    parts = [f"<h1>{escape(', '.join(evaluation.name for evaluation in evaluations))}</h1>"]
+    parts = [f"<h1>{escape(', '.join(evaluation.name for evaluation in evaluations))}</h1>", f"<p>{INTERVALS}</p>"]
     figures: list[tuple[str, go.Figure]] = []
+    tables: list[str] = []
     if len(table):
         # Distances from different images, or in different features, say nothing beside each other.
         for (data, judge), part in table.groupby(["data", "judge"], sort=False):
             told = f"{data}, {judge}" if table[table["data"] == data]["judge"].nunique() > 1 else data
             measured = [name for name in FIGURES if part[name].notna().any()]
             figures += [(f"{FIGURES[name]}: {told}", quality_against_cost(part, name, "network_calls")) for name in measured]
+            tables += [f"<h2>All figures: {escape(told)}</h2>", readable(part).to_html(index=False)]
     for kind, title, draw in (("loss", "Loss by noise level", loss_bands), ("likelihood", "Likelihood", bound_terms)):
         found = newest(evaluations, kind)
         figures += [(title, draw(found))] if found else []
     for number, (title, figure) in enumerate(figures):
         parts += [f"<h2>{escape(title)}</h2>", figure.to_html(full_html=False, include_plotlyjs=number == 0)]
-    parts += ["<h2>All figures</h2>", table.to_html(index=False, float_format="{:.4g}".format)]
+    parts += tables
     for evaluation in evaluations:
         picture = beside(evaluation.run, NEIGHBOURS_PICTURE)
         if picture.is_file():
             data = base64.b64encode(picture.read_bytes()).decode()
-            parts.append(f"<h2>{escape(evaluation.name)}: the samples nearest to training images, above these</h2>")
-            parts.append(f'<img style="width:100%;image-rendering:pixelated" src="data:image/png;base64,{data}" alt="">')
+            about = escape(f"{evaluation.name}: the samples nearest to training images, above these")
+            parts.append(f"<h2>{about}</h2>")
+            parts.append(f'<img style="width:100%;image-rendering:pixelated" src="data:image/png;base64,{data}" alt="{about}">')
     style = "body{font-family:sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem}table{font-size:.8rem}"
     head = f'<meta charset="utf-8"><title>Noisescope evaluation</title><style>{style}</style>'
-    return f"<!doctype html><html><head>{head}</head><body>{''.join(parts)}</body></html>"
+    return f"<!doctype html><html lang='en'><head>{head}</head><body>{''.join(parts)}</body></html>"
 
 
 def newest(evaluations: Sequence[Evaluation], kind: str) -> dict[str, dict[str, Any]]:

@@ -22,7 +22,7 @@ from diffusion_core.schedules import make_schedule, sampling_timesteps
 
 from .data import load_images, refuse_other_images, resolve, spread
 from .distances import NEIGHBOURS, Estimate, Features, Reference, bootstrap, nearest, precision_recall
-from .evaluation import NEIGHBOURS_PICTURE, beside
+from .evaluation import LOSS_BINS, NEIGHBOURS_PICTURE, beside, bins_of, loss_draws
 from .images import as_input, montage, png_bytes, to_uint8
 from .memory import TensorMemory, weight_bytes
 from .runs import atomic
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 CLOSEST = 0.05  # the share of held-out images that count as close to a training image
 PAIRS = 12  # samples shown beside their nearest training image
-BINS = 20  # of the loss by timestep
 AT_ONCE = 500  # images that the judge gets together
 ENOUGH = 1000  # training images for figures that look at all pairs
 
@@ -91,10 +90,8 @@ class RealImages:
         """What a conditional network is told about the held-out images."""
         if not self._config.network.conditional:
             return None
-        from .conditioning import load_conditions, refuse_other_classes, trained_encoder
+        from .conditioning import load_conditions, refuse_other_classes
 
-        if self._config.network.unet == "text":
-            trained_encoder(self._config.condition)  # refuses another one
         found, conditions = load_conditions(self._config, (self.train, self.held_out))
         refuse_other_classes(self._config, found)
         return conditions[1]
@@ -134,27 +131,26 @@ def loss_by_noise_level(model: LoadedModel, real: RealImages, seed: int, batch_s
     Whatever a network predicts, and under whatever schedule: it is asked at its own timesteps of the same signal-to-noise
     ratios, so that models can be compared.
     """
-    count = max(len(real.held_out), 20 * BINS)
-    levels = make_schedule("cosine").log_snr
-    rows = ((np.random.default_rng(seed).permutation(count) + 0.5) / count * len(levels)).astype(np.int64)
-    t = model.schedule.timesteps_at(levels[torch.from_numpy(rows)]).float()
+    levels, drawn = loss_draws(len(real.held_out), seed)
+    log_snr = make_schedule("cosine").log_snr
+    t = model.schedule.timesteps_at(log_snr[torch.from_numpy((levels * len(log_snr)).astype(np.int64))]).float()
     errors = []
-    for part in torch.arange(count).split(batch_size):
-        images = part % len(real.held_out)
+    for part in torch.arange(len(levels)).split(batch_size):
+        images = torch.from_numpy(drawn)[part]
         x0 = model.encode(real.as_input(real.held_out, images.tolist()))
         noise = SeededNoise(seed, model.state_shape, part.tolist()).initial(model.device)
         when = t[part]
         condition = None if real.conditions is None else real.conditions.of(images).to(model.device)
         errors.append(errors_in_v(model, x0, noise, when, condition).numpy())
     values = np.concatenate(errors)
-    bin_of = rows * BINS // len(levels)
-    parts = [Estimate.of_mean(values[bin_of == number]) for number in range(BINS)]
+    bin_of = bins_of(levels)
+    parts = [Estimate.of_mean(values[bin_of == number]) for number in range(LOSS_BINS)]
     return {
-        "timesteps": ((np.arange(BINS) + 0.5) / BINS * len(levels)).tolist(),
+        "timesteps": ((np.arange(LOSS_BINS) + 0.5) / LOSS_BINS * len(log_snr)).tolist(),
         "mean": [part.value for part in parts],
         "low": [part.low for part in parts],
         "high": [part.high for part in parts],
-        "whole": asdict(Estimate.of_strata(values, bin_of, np.arange(count) % len(real.held_out))),
+        "whole": asdict(Estimate.of_strata(values, bin_of, drawn)),
         "errors": values.round(5).tolist(),  # one after the other: another model's of the same draws can be paired with them
     }
 

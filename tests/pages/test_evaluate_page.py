@@ -1,13 +1,14 @@
 """The logic of the Evaluate page, without a browser."""
 
+import re
 import shutil
 from functools import partial
 
 import pytest
 from opening import open_app
 
-from pipelines.evaluation import Evaluation
-from pipelines.evaluation_figures import report
+from pipelines.evaluation import Evaluation, readable, samples_table
+from pipelines.evaluation_figures import quality_against_cost, report
 from pipelines.evaluation_job import EvaluationJob
 from pipelines.runs import Run
 
@@ -48,7 +49,11 @@ def test_what_is_measured_is_shown_and_what_is_not_is_told(measured):
     assert app.info[0].value == "Not measured yet: two."
     assert [part.value for part in app.subheader] == ["Quality against cost", "Loss by noise level", "Likelihood"]
     table = app.dataframe[0].value
-    assert list(table["Fréchet distance"]) == ["3 ± 0.1 (real 0.2)", "1 ± 0.1 (real 0.2)", "1.5 ± 0.1 (real 0.2)"]
+    assert list(table["Fréchet distance"]) == [
+        "3 (2.9 – 3.1), real 0.2",
+        "1 (0.9 – 1.1), real 0.2",
+        "1.5 (1.4 – 1.6), real 0.2",
+    ]
     assert app.selectbox(key="figure").options == ["Fréchet distance", "Recall"]
     app.selectbox(key="figure").set_value("recall").run()
     assert not app.exception
@@ -112,6 +117,28 @@ def test_the_report_needs_nothing_else(measured):
     assert "Fréchet distance" in page
     assert "Likelihood" in page
     assert page.count('class="plotly-graph-div"') == 4
+    assert "<td>1.5 (1.4 – 1.6), real 0.2</td>" in page
+    assert not {"NaN", "nan", "None"} & set(re.findall(r"<td>(.*?)</td>", page))
+
+
+def test_a_run_that_cannot_be_read_does_not_hide_the_others(measured):
+    broken = Run(shutil.copytree(measured.run.path, measured.run.path.with_name("broken")))
+    (broken.path / "config.json").write_text('{"network": {"what": 1}}')
+    app = open_page(runs=["broken", "one"])
+    assert not app.exception
+    assert app.warning[0].value.startswith("broken: ")
+    assert set(app.dataframe[0].value["Run"]) == {"one"}
+
+
+def test_seeds_and_samplers_are_told_apart(measured):
+    [result, *_] = measured.of_kind("samples")
+    again = result.asked | {"request": result.asked["request"] | {"seed": 1}}
+    measured.add("samples", again, result.found)
+    table = samples_table([measured])
+    assert readable(table)["Seed"].tolist() == [0, 0, 0, 1]
+    lines = [trace for trace in quality_against_cost(table, "frechet_distance", "network_calls").data if trace.marker.symbol]
+    assert {trace.name for trace in lines} == {"one, ddim, seed 0", "one, ddim, seed 1", "one, heun, seed 0"}
+    assert len({trace.line.color for trace in lines}) == 2, "of one run, the colour is the sampler's"
 
 
 def test_runs_of_unlike_data_are_not_drawn_beside_each_other():

@@ -15,6 +15,7 @@ from pipelines.data import load_images
 from pipelines.pretrained import MINILM_SHA256
 from pipelines.runs import Run
 from pipelines.sample import SamplingRequest, load_model, sample
+from pipelines.trainer import Trainer
 
 CLASSES = ("circles", "squares")  # the sub-folders of the shapes
 
@@ -167,6 +168,12 @@ def test_another_encoder_is_refused_with_both_names(text_run, recorded, sentence
     other = replace(model, config=replace(model.config, condition=replace(model.config.condition, **recorded)))
     with pytest.raises(ValueError, match=sentence):
         sample(other, SamplingRequest(prompt=("a circle",)))
+
+
+def test_nor_does_a_run_go_on_with_another_encoder(text_run):
+    config = replace(text_run.config, condition=replace(text_run.config.condition, encoder_digest="f" * 64))
+    with pytest.raises(ValueError, match="put that one in its place"):
+        Trainer(text_run, config)
 
 
 @pytest.mark.parametrize("blank", ["", "  "])

@@ -76,6 +76,8 @@ RAMP = np.linspace(0, 255, 64).round().astype(np.uint8).reshape(8, 8)
 MODES = {
     "L": (_flat("L", 70), "PNG", {}, 70),
     "RGB": (_flat("RGB", (200, 100, 50)), "PNG", {}, (200, 100, 50)),
+    "RGB of greys": (_flat("RGB", (90, 90, 90)), "PNG", {}, 90),
+    "P of greys": (_palette((90, 90, 90)), "PNG", {}, 90),
     "RGB as BMP": (_flat("RGB", (200, 100, 50)), "BMP", {}, (200, 100, 50)),
     "RGBA opaque": (_flat("RGBA", (200, 100, 50, 255)), "PNG", {}, (200, 100, 50)),
     "RGBA transparent": (_flat("RGBA", (200, 100, 50, 0)), "PNG", {}, 255),
@@ -122,7 +124,7 @@ def test_a_rotated_photograph_stands_upright():
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees clockwise to see it upright
     result = np.asarray(to_8_bit(open_image(_saved(image, "PNG", exif=exif))))
-    assert np.array_equal(result[..., 0], np.rot90(RAMP, -1))
+    assert np.array_equal(result, np.rot90(RAMP, -1))
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, about what it could not read
@@ -408,6 +410,8 @@ def test_of_a_test_split_sorted_by_class_every_class_is_held_out(tmp_path, count
     labels = open_dataset(str(tmp_path))["test"]["label"]
     assert [labels[row] for row in held_out.rows] == [value // 50 for value in _values(held_out)]
     assert len(set(held_out.rows)) == len(held_out) == min(count, 18)
+    if count == 18:
+        assert len({labels[row] for row in held_out.rows[:6]}) == 3, "nor are the first of these"
     shares = np.bincount([labels[row] for row in held_out.rows], minlength=3)
     assert shares.max() - shares.min() <= 1
 
@@ -466,4 +470,6 @@ def test_resolving_fills_only_what_is_open():
     chosen = DataConfig("fashion_mnist", 28, "crop", True, "picture", "test", 3)
     assert resolve(chosen) == chosen
     assert resolve(replace(chosen, fit=None)).fit == "pad"
+    for name in ("zalando-datasets/fashion_mnist", "/a/folder/fashion_mnist", "fashion_mnist"):
+        assert resolve(DataConfig(name)) == DataConfig(name, 32, "pad", False)
     assert resolve(resolve(DataConfig("tiny_imagenet"))) == resolve(DataConfig("tiny_imagenet"))
