@@ -127,7 +127,7 @@ def report(evaluations: Sequence[Evaluation]) -> str:
     if len(table):
         # Distances from different images, or in different features, say nothing beside each other.
         for (data, judge), part in table.groupby(["data", "judge"], sort=False):
-            told = f"{data}, {judge}" if table[table["data"] == data]["judge"].nunique() > 1 else data
+            told = f"{data}, {judge}" if table[table["data"] == data]["judge"].nunique() > 1 else str(data)
             measured = [name for name in FIGURES if part[name].notna().any()]
             figures += [(f"{FIGURES[name]}: {told}", quality_against_cost(part, name, "network_calls")) for name in measured]
             tables += [f"<h2>All figures: {escape(told)}</h2>", readable(part).to_html(index=False)]

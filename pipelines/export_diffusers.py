@@ -22,7 +22,7 @@ from tyro.conf import Positional
 
 from .command_line import DONE, run_command
 from .import_diffusers import PREDICTIONS
-from .runs import find_run
+from .runs import find_run, refuse_taken
 
 if TYPE_CHECKING:
     from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
@@ -48,8 +48,7 @@ def main(arguments: Export) -> int:
 
     from .model import load_model
 
-    if arguments.out.exists() and any(arguments.out.iterdir()):
-        raise ValueError(f"{arguments.out} already exists: choose another folder with --out, or remove it first")
+    refuse_taken(arguments.out)
     model = load_model(find_run(arguments.run), "cpu", torch.float32)
     if model.config.network.imported:
         raise ValueError(f"{model.name} came from diffusers: use the folder that it was imported from")

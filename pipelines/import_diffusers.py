@@ -18,16 +18,12 @@ from tyro.conf import Positional
 
 from .command_line import DONE, run_command
 from .config import AutoencoderConfig, DataConfig, DiffusionConfig, NetworkConfig, RunConfig
-from .runs import Run, read_tensors
+from .runs import Run, read_tensors, refuse_taken
 
-CONFIG, WEIGHTS, INDEX, SCHEDULER = (
-    "config.json",
-    "diffusion_pytorch_model.safetensors",
-    "model_index.json",
-    "scheduler_config.json",
-)
+CONFIG, WEIGHTS, SCHEDULER = "config.json", "diffusion_pytorch_model.safetensors", "scheduler_config.json"
 AUTOENCODER = "AutoencoderKL"
 PREFIXES = {"UNet2DModel": "unet.", AUTOENCODER: "vae."}  # of the weights' names, by what they are of
+ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}  # older names of its layers
 SCALING_FACTOR = 0.18215  # of an AutoencoderKL that does not say
 SCHEDULES = {"linear": "linear", "squaredcos_cap_v2": "cosine"}
 PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v", "sample": "x0"}
@@ -55,12 +51,11 @@ def main(arguments: Import) -> int:
     import torch
 
     from .latents import autoencoder_of
-    from .model import empty_network, refuse_misfits
+    from .model import empty_network, make_denoiser, refuse_misfits
 
     folder = arguments.folder
-    if (arguments.out / CONFIG).exists():
-        raise ValueError(f"{arguments.out} holds a run already: choose another folder with --out")
-    own = folder / "unet" if (folder / INDEX).is_file() else folder
+    refuse_taken(arguments.out)
+    own = _part(folder, "unet")
     settings = _read(own / CONFIG)
     kind = settings.get("_class_name", "something else")
     if kind not in PREFIXES:
@@ -81,17 +76,20 @@ def main(arguments: Import) -> int:
         latents = AutoencoderConfig(latent_channels=settings.get("latent_channels", 4))
         config = replace(config, model="autoencoder", autoencoder=latents)
     else:
-        config = replace(config, diffusion=_diffusion(arguments, folder / "scheduler" / SCHEDULER))
+        config = replace(config, diffusion=_diffusion(arguments, _part(folder, "scheduler") / SCHEDULER))
     if not (own / WEIGHTS).is_file():
         raise ValueError(
             f"no {WEIGHTS} in {own}: only safetensors are read, never pickles; in Python, "
             f"{kind}.from_pretrained(FOLDER).save_pretrained(OTHER) writes one"
         )
-    weights = {PREFIXES[kind] + name: tensor.float() for name, tensor in read_tensors(own / WEIGHTS)[0].items()}
+    saved = read_tensors(own / WEIGHTS)[0]
+    weights = {PREFIXES[kind] + _renamed(name): tensor.float() for name, tensor in saved.items()}
     if kind == AUTOENCODER:
         weights["latent_scale"] = torch.tensor(float(settings.get("scaling_factor", SCALING_FACTOR)))
     empty = autoencoder_of(config) if kind == AUTOENCODER else empty_network(config)
     assert empty is not None
+    if kind != AUTOENCODER:
+        make_denoiser(empty, config)  # refuses schedules and predictions that are unknown, or do not go together
     refuse_misfits(own / WEIGHTS, empty, weights)
     run = Run(arguments.out)
     run.write_model(weights, config)
@@ -100,6 +98,17 @@ def main(arguments: Import) -> int:
     about = "an autoencoder" if kind == AUTOENCODER else f"{diffusion.schedule}, {diffusion.prediction}"
     print(f"{run.path}: {run.num_parameters / 1e6:.2f} M parameters, {size}×{size}, {about}")
     return DONE
+
+
+def _part(folder: Path, name: str) -> Path:
+    """Where a part of a pipeline lies: in a folder of its own, or, as of the oldest pipelines, beside all others."""
+    return folder / name if (folder / name).is_dir() else folder
+
+
+def _renamed(name: str) -> str:
+    """What diffusers calls a weight today: attention had other names once."""
+    *above, layer, kind = name.split(".")
+    return ".".join([*above, ATTENTION.get(layer, layer), kind]) if "attentions" in above else name
 
 
 def _read(path: Path) -> dict[str, Any]:

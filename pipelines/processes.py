@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -93,7 +94,8 @@ def stop(path: Path) -> None:
     record = read_record(path)
     if record is not None and record.alive and not record.stopping:
         _write(path, replace(record, stopping=True))
-        psutil.Process(record.pid).terminate()
+        with suppress(psutil.NoSuchProcess):  # it has just ended by itself
+            psutil.Process(record.pid).terminate()
 
 
 def launch(

@@ -19,7 +19,7 @@ from tyro.conf import Positional
 
 from .command_line import DONE, run_command
 from .config import RunConfig
-from .runs import METRICS, Run, atomic, read_tensors, write_text
+from .runs import METRICS, Run, atomic, read_tensors, refuse_taken, write_text
 
 # Settings that nobody gives: they are read from the data, or from the machine.
 RECORDED = (
@@ -149,8 +149,7 @@ def _kept_grids(grids: list[Path]) -> list[Path]:
 def main(arguments: Publish) -> int:
     """Copy, convert, describe; the exit code."""
     run, published = Run(arguments.run), Run(arguments.out)
-    if published.path.exists() and any(published.path.iterdir()):
-        raise ValueError(f"{published.path} already exists: choose another folder, or remove it first")
+    refuse_taken(published.path)
     config, weights = run.config, read_tensors(run.model_path)[0]
     notes = "\n" + arguments.notes.read_text(encoding="utf-8").strip() + "\n" if arguments.notes else ""
     card = model_card(run, published.name, sum(tensor.numel() for tensor in weights.values()))

@@ -203,6 +203,7 @@ def main(arguments: Sample) -> int:
     request = replace(arguments.request, prompt=tuple(_prompts(arguments.request.prompt)))
     origin = _origin(arguments)
     sample(model, request, [0], origin)  # refuses what cannot be done before anything is written
+    _refuse_mixture(arguments.out / "images", request.num_images)
     metadata = metadata_of(model.name, model.fingerprint, request, origin)
     starts = range(0, request.num_images, arguments.batch_size)
     steps = len(origin.timesteps(model, request))
@@ -235,6 +236,16 @@ def main(arguments: Sample) -> int:
         _write_overview(arguments.out, frames, metadata)
         print(f"{arguments.out}: {request.num_images} images, grid.png, denoising.gif")
     return DONE
+
+
+def _refuse_mixture(folder: Path, num_images: int) -> None:
+    """Fail where images of a larger request would stay beside the new ones, and pass for theirs."""
+    others = sum(path.stem.isdecimal() and int(path.stem) >= num_images for path in folder.glob("*.png"))
+    if others:
+        raise ValueError(
+            f"{folder} holds images of a request for more than {num_images}, and {others} of them would stay beside the new "
+            "ones: remove them, or choose another folder with --out"
+        )
 
 
 def _origin(arguments: Sample) -> Origin:

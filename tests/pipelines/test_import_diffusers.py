@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from diffusers import (
     AutoencoderKL,
@@ -130,7 +131,61 @@ def test_a_bare_network_needs_to_be_told_how_it_was_trained(command, unet, tmp_p
     config = Run(tmp_path / "run").config
     assert (config.diffusion.schedule, config.diffusion.prediction) == ("linear", "epsilon")
     assert (config.data.data, config.image_shape) == ("fashion_mnist", (3, 16, 16))
-    assert "holds a run already" in command(*arguments).refused_in_one_sentence()
+
+
+def test_nothing_that_is_there_is_overwritten(command, unet, tiny_run, tmp_path):
+    """A file of weights alone is a run too."""
+    DDPMPipeline(unet, DDPMScheduler()).save_pretrained(tmp_path / "pipeline")
+    (tmp_path / "mine").mkdir()
+    mine = Run(shutil.copy(tiny_run.model_path, tmp_path / "mine")).fingerprint
+    told = command("pipelines.import_diffusers", tmp_path / "pipeline", "--out", tmp_path / "mine").refused_in_one_sentence()
+    assert "already exists" in told
+    assert Run(tmp_path / "mine").fingerprint == mine
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (("--schedule", "cosin", "--prediction", "epsilon"), "unknown schedule 'cosin'"),
+        (("--schedule", "linear", "--prediction", "eps"), "unknown prediction 'eps'"),
+        (("--schedule", "flow", "--prediction", "epsilon"), "epsilon-prediction cannot start"),
+    ],
+)
+def test_what_could_not_be_sampled_is_not_imported(command, unet, tmp_path, given, sentence):
+    unet.save_pretrained(tmp_path / "unet")
+    arguments = ("pipelines.import_diffusers", tmp_path / "unet", "--out", tmp_path / "run", *given)
+    assert sentence in command(*arguments).refused_in_one_sentence()
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_pipeline_whose_parts_lie_side_by_side(command, unet, tmp_path):
+    """As google/ddpm-cat-256 and its kind on the hub."""
+    DDPMPipeline(unet, DDPMScheduler(prediction_type="v_prediction")).save_pretrained(tmp_path / "theirs")
+    for part in ("unet", "scheduler"):
+        for file in (tmp_path / "theirs" / part).iterdir():
+            file.rename(tmp_path / "theirs" / file.name)
+        (tmp_path / "theirs" / part).rmdir()
+    assert command("pipelines.import_diffusers", tmp_path / "theirs", "--out", tmp_path / "run").code == 0
+    assert Run(tmp_path / "run").config.diffusion.prediction == "v"
+
+
+def test_attention_by_its_older_names(command, vae, tmp_path):
+    vae.save_pretrained(tmp_path / "vae")
+    file = tmp_path / "vae" / "diffusion_pytorch_model.safetensors"
+    older = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    weights = {}
+    for name, tensor in safetensors.torch.load_file(file).items():
+        for new, old in older.items():
+            name = name.replace(f".{new}.", f".{old}.")
+        weights[name] = tensor
+    assert any("proj_attn" in name for name in weights)
+    safetensors.torch.save_file(weights, file)
+    assert command("pipelines.import_diffusers", tmp_path / "vae", "--out", tmp_path / "run").code == 0
+    own = Run(tmp_path / "run")
+    vae.save_pretrained(tmp_path / "newer")
+    assert command("pipelines.import_diffusers", tmp_path / "newer", "--out", tmp_path / "same").code == 0
+    same = safetensors.torch.load_file(Run(tmp_path / "same").model_path)
+    assert all(torch.equal(tensor, same[name]) for name, tensor in safetensors.torch.load_file(own.model_path).items())
 
 
 def _no_safetensors(folder):

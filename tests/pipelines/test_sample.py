@@ -161,6 +161,9 @@ def test_the_command_writes_images_grid_and_gif(command, tiny_run, model, reques
     steps = list(sample(model, request))
     assert np.array_equal(_images(out), to_uint8(steps[-1].x))
     labels = [f"t = {step.timestep:.0f}" for step in steps[:-1]] + ["sample"]
+    fewer = command("pipelines.sample", tiny_run.path, "--num-images", 3, "--steps", 2, "--out", out)
+    assert "2 of them would stay beside the new ones" in fewer.refused_in_one_sentence()
+    assert np.array_equal(_images(out), to_uint8(steps[-1].x))
     with Image.open(out / "grid.png") as grid:
         assert np.array_equal(np.asarray(grid), film_strip([to_uint8(step.x) for step in steps], labels))
     with Image.open(out / "denoising.gif") as gif:
