@@ -115,7 +115,7 @@ def too_many(rows: int, columns: int, num_images: int) -> str:
     """Why a table cannot be made, in a sentence; empty if it can."""
     total = rows * columns * num_images
     if not total:
-        return "Choose at least one " + ("column." if rows else "class.")
+        return f"Nothing is chosen for the {'columns' if rows else 'rows'} of the table: choose at least one value."
     if total > MOST_IMAGES:
         return f"That would be {total} images: choose fewer rows, columns or images a cell, at most {MOST_IMAGES} in all."
     return ""

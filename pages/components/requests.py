@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pipelines.runs import Run
 
 MAX_SEED = 2**31 - 1
+MAX_GUIDANCE = 20.0
 MOST_IMAGES = 100  # of a column
 EVERY_CLASS = "every class in turn"
 
@@ -139,7 +140,7 @@ def choose_negative(suffix: str = "") -> dict[str, Any]:
 def choose_guidance(suffix: str = "") -> float:
     """A widget for the guidance scale."""
     about = "How much to exaggerate the condition. 1 follows the model as it is."
-    return float(st.number_input("Guidance", 0.0, 20.0, 2.0, 0.5, key=f"guidance{suffix}", help=about, **BOUND))
+    return float(st.number_input("Guidance", 0.0, MAX_GUIDANCE, 2.0, 0.5, key=f"guidance{suffix}", help=about, **BOUND))
 
 
 def choose_when_to_guide(suffix: str = "") -> dict[str, Any]:
@@ -167,15 +168,16 @@ def _load_request(runs: Mapping[str, Run], columns: int) -> None:
         return
     try:
         name, image, values = _request_in(file, runs)
-        if (label := values.pop("label")) is not None:
-            condition = runs[name].config.condition
+        label, config = values.pop("label"), runs[name].config
+        if label is not None:
+            condition = config.condition
             values["class"] = EVERY_CLASS if label == "all" else condition.classes[condition.class_number(label)]
     except ValueError as error:
         st.session_state["request_problem"] = str(error)
         return
     prompt, negative = values.pop("prompt"), values.pop("negative_prompt")
-    if prompt:
-        values |= {"prompt": prompt[image % len(prompt)], "negative": negative or ""}
+    if config.network.unet == "text":
+        values |= {"prompt": prompt[image % len(prompt)] if prompt else "", "negative": negative or ""}
     st.session_state["model1"] = name
     st.session_state["images"] = min(count := values.pop("num_images"), MOST_IMAGES)
     if count > MOST_IMAGES:
@@ -197,9 +199,18 @@ def _request_in(file: io.BytesIO, runs: Mapping[str, Run]) -> tuple[str, int, di
         raise ValueError("This picture carries no request: choose a PNG that Noisescope made, not a copy of one.") from error
     if values["seed"] > MAX_SEED:
         raise ValueError(f"This picture's seed, {values['seed']}, is larger than a page takes: make it with pipelines.sample.")
+    if not 0 <= values["guidance"] <= MAX_GUIDANCE:
+        raise ValueError(
+            f"This picture's guidance, {values['guidance']:g}, is larger than a page takes: make it with pipelines.sample."
+        )
     if "origin" in made:
         raise ValueError("This picture was made from another one, which it does not carry: make it again on the Edit page.")
     same_weights = [name for name, run in runs.items() if run.has_weights and run.fingerprint == fingerprint]
     if wanted not in same_weights and not same_weights:
         raise ValueError(f"The run {wanted!r} that made this picture is not at hand with those weights ({fingerprint}).")
-    return (wanted if wanted in same_weights else same_weights[0]), made.get("image", 0), values
+    name = wanted if wanted in same_weights else same_weights[0]
+    if values["label"] is None and runs[name].config.network.unet == "class":
+        raise ValueError(
+            "This picture was made without a class, and a page always asks for one: make it with pipelines.sample."
+        )
+    return name, made.get("image", 0), values

@@ -175,16 +175,28 @@ def test_a_page_looks_as_often_as_its_columns_grow():
     assert pace_of(*[grown(4, 0.4)] * 9) == LOOKS[1]
 
 
-def test_a_picture_carries_its_own_prompt_and_no_seed_that_a_page_cannot_take():
+def test_a_picture_carries_its_own_prompt():
     run = Run("checkpoints/fashion-text")
     metadata = metadata_of(run.name, run.fingerprint, SamplingRequest(seed=7, prompt=("a dress", "a bag")))
     picture = np.zeros((8, 8, 1), np.uint8)
     made = [_request_in(io.BytesIO(png_bytes(picture, metadata | {"image": image})), {"it": run}) for image in (0, 3)]
     assert [image for _, image, _ in made] == [0, 3]
     assert made[0][2]["prompt"] == ("a dress", "a bag")
-    large = metadata_of(run.name, run.fingerprint, SamplingRequest(seed=2**31))
-    with pytest.raises(ValueError, match="larger than a page takes"):
-        _request_in(io.BytesIO(png_bytes(picture, large)), {"it": run})
+
+
+@pytest.mark.parametrize(
+    ("model", "request_", "sentence"),
+    [
+        ("fashion-text", {"seed": 2**31}, "seed, 2147483648, is larger than a page takes"),
+        ("fashion-text", {"prompt": "a bag", "guidance": 30.0}, "guidance, 30, is larger than a page takes"),
+        ("fashion-class", {}, "made without a class"),
+    ],
+)
+def test_a_request_that_a_page_cannot_show_is_not_taken_for_another(model, request_, sentence):
+    run = Run(f"checkpoints/{model}")
+    metadata = metadata_of(run.name, run.fingerprint, SamplingRequest(**request_))
+    with pytest.raises(ValueError, match=sentence):
+        _request_in(io.BytesIO(png_bytes(np.zeros((8, 8, 1), np.uint8), metadata)), {"it": run})
 
 
 def test_results_do_not_depend_on_the_page():

@@ -102,7 +102,7 @@ def test_too_much_and_too_little_are_told():
     assert "512 images" in app.warning[0].value
     assert next(button for button in app.button if button.label == "Generate").disabled
     app.multiselect(key="classes").set_value([]).run()
-    assert "at least one class" in app.warning[0].value
+    assert "Nothing is chosen for the rows" in app.warning[0].value
 
 
 def test_an_address_that_makes_no_sense_shows_the_usual_page():
