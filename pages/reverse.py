@@ -95,7 +95,9 @@ if pressed:
             IMAGE: f"an image at strength {strength:g}, noise {number} of seed {seed}",
         }
         told = request.label or "".join(request.prompt)
-        st.session_state["reverse"] = (f"{name}: " + ", ".join(filter(None, [told, told_start[kind]])), known[0])
+        title = f"{name}: " + ", ".join(filter(None, [told, told_start[kind]]))
+        notes = origin.notes(loaded_model(run, run.fingerprint), request)
+        st.session_state["reverse"] = title, known[0], notes
     except Exception as error:  # whatever goes wrong is told in a sentence
         st.error(f"This image could not be made: {describe(error)}")
         st.stop()
@@ -106,8 +108,10 @@ if "reverse" not in st.session_state:
 
 
 @st.fragment
-def show(title: str, way: Trajectory) -> None:
+def show(title: str, way: Trajectory, notes: list[str]) -> None:
     """What was computed; reruns by itself while the player plays."""
+    for note in notes:
+        st.info(note)
     image = 0
     if way.x.shape[1] > 1:
         show_grid(way.x[-1], f"Samples between two seeds, at {len(WEIGHTS)} weights", columns=len(WEIGHTS))

@@ -75,7 +75,7 @@ class Generation:
     peak_memory: int = 0
     """Bytes of the weights and, at its largest, of what one step holds besides; known at the end."""
     notes: list[str] = field(default_factory=list)
-    """What whoever asked should know, a sentence each: words of a prompt that did not fit."""
+    """What whoever asked should know, a sentence each: words of a prompt that did not fit, a strength too small."""
     origin: Origin = FROM_NOISE
     num_steps: int = 0
     """Steps that are taken: those of the request, or fewer from a picture, which is known once it is computed."""
@@ -279,7 +279,7 @@ def _grow(column: Generation, comparison: Comparison) -> Iterator[None]:
 
     model = loaded_model(column.run, column.fingerprint)
     column.num_parameters = model.num_parameters
-    column.notes = cut_notes(model.config.condition, column.request)
+    column.notes = cut_notes(model.config.condition, column.request) + column.origin.notes(model, column.request)
     column.fingerprint = model.fingerprint  # a run in training may have saved again since it was asked for
     at_once = max(1, column.request.num_images)
     while not column.finished:

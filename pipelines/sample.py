@@ -205,6 +205,8 @@ def main(arguments: Sample) -> int:
     sample(model, request, [0], origin)  # refuses what cannot be done before anything is written
     _refuse_mixture(arguments.out / "images", request.num_images)
     metadata = metadata_of(model.name, model.fingerprint, request, origin)
+    for note in origin.notes(model, request) if state.is_main_process else ():
+        print(f"note: {note}")
     starts = range(0, request.num_images, arguments.batch_size)
     steps = len(origin.timesteps(model, request))
     steps_in_all = steps * len(starts[state.process_index :: state.num_processes])

@@ -82,6 +82,14 @@ class Origin:
         visited[-1] = True
         return timesteps[visited]
 
+    def notes(self, model: LoadedModel, request: SamplingRequest) -> list[str]:
+        """What whoever asked should know, a sentence each: that steps this few begin further away than they asked for."""
+        begun = self.timesteps(model, request)[0].item() / model.schedule.num_timesteps
+        if begun <= self.reach:
+            return []
+        steps = f"{request.steps} step{'' if request.steps == 1 else 's'}"
+        return [f"Strength {self.reach:g} is less than {steps} can take: they begin at {begun:.2g}. Take more steps."]
+
     def start(self, model: LoadedModel, request: SamplingRequest, images: Sequence[int]) -> Start:
         """The state to sample from.
 

@@ -135,6 +135,16 @@ def test_the_state_at_the_start_is_the_noised_picture(model, picture):
     assert np.array_equal(way.x[0], to_uint8(start.x))
 
 
+@pytest.mark.parametrize(
+    ("steps", "strength", "begun"), [(1, 0.5, "1"), (2, 0.3, "0.5"), (5, 0.1, "0.2"), (20, 0.05, None), (5, 0.2, None)]
+)
+def test_a_strength_that_so_few_steps_cannot_take_is_told(model, picture, steps, strength, begun):
+    notes = FromPicture(picture, strength).notes(model, SamplingRequest(steps=steps))
+    assert len(notes) == (begun is not None)
+    assert all(f"they begin at {begun}." in note for note in notes)
+    assert not FROM_NOISE.notes(model, SamplingRequest(steps=steps))
+
+
 @pytest.mark.parametrize("strength", [-0.1, 1.5, float("nan")])
 @pytest.mark.parametrize("kind", [FromPicture, FromInversion])
 def test_a_strength_out_of_range_is_refused(picture, strength, kind):
