@@ -17,11 +17,12 @@ from .figures import DASHES, color, styled
 
 SMALLER_IS_BETTER = ("frechet_distance", "kernel_distance", "closer_than_held_out")
 APART = 1.015  # times further right is each next series, so that its intervals are seen
+ROOM = 1.25  # times further right is the next number on an axis of costs, at least
 SYMBOLS = ("circle", "diamond", "square", "triangle-up")  # of what one run with one sampler was asked for otherwise
 COSTS = {"network_calls": "Network calls", "seconds": "Seconds", "memory": "MiB of memory"}  # of one image
 FLOORS = {  # columns of figures of real images: how they are drawn, what they are called, where that is written
-    "floor": ("dot", "real against real", "top right"),
-    "decoded": ("dash", "real, after the autoencoder", "top left"),
+    "floor": ("dot", "real against real", "top left"),  # where few steps lie far above it
+    "decoded": ("dash", "real, after the autoencoder", "top right"),
 }
 INTERVALS = (  # what figures of samples show
     "Bars and brackets: 95 % (bootstrap; of shares, Wilson). Dotted: held-out images in place of samples, as many where there "
@@ -74,10 +75,19 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str) -> go.Figu
     ends = np.log10([shown[cost].min() / 1.5, shown[cost].max() * 1.5])
     drawn.update_xaxes(title=f"{COSTS[cost]} an image", type="log", range=ends, dtick="D2", tickformat="~g")
     if cost == "network_calls":
-        drawn.update_xaxes(tickvals=sorted(set(shown[cost])))  # the very numbers that were asked for
+        drawn.update_xaxes(tickvals=_ticks(shown[cost]))
     drawn.update_yaxes(title=FIGURES[figure], rangemode="tozero")
     styled(drawn, 420, figure, cost)
     return drawn.update_layout(hovermode="closest")
+
+
+def _ticks(costs: pd.Series[float]) -> list[float]:
+    """The very numbers that were asked for, the most frequent first, as many as have room beside each other."""
+    ticks: list[float] = []
+    for value in costs.value_counts(sort=False).sort_index().sort_values(ascending=False, kind="stable").index:
+        if all(max(value / other, other / value) >= ROOM for other in ticks):
+            ticks.append(value)
+    return sorted(ticks)
 
 
 def loss_bands(losses: Mapping[str, Mapping[str, Any]]) -> go.Figure:

@@ -1,9 +1,11 @@
 """The logic of the Evaluate page, without a browser."""
 
+import math
 import re
 import shutil
 from functools import partial
 
+import numpy as np
 import pytest
 from opening import open_app
 
@@ -109,6 +111,13 @@ def test_a_damaged_result_is_told(measured):
     measured.path.write_text("{")
     app = open_page()
     assert "damaged" in app.warning[0].value
+
+
+def test_numbers_on_the_axis_of_costs_have_room():
+    table = samples_table([Evaluation(Run("checkpoints/fashion-baseline"))])
+    ticks = quality_against_cost(table, "frechet_distance", "network_calls").layout.xaxis.tickvals
+    assert {5, 10, 20, 50, 1000} <= set(ticks) <= set(table["network_calls"])
+    assert min(np.diff(np.log(ticks))) > math.log(1.2)
 
 
 def test_the_report_needs_nothing_else(measured):
