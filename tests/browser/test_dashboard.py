@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from .conftest import ARTIFACTS, dashboard, screen
+from .conftest import ARTIFACTS, SCREENS, dashboard, screen
 from .test_compare import SMALL, finished, generate
 
 pytestmark = pytest.mark.browser
@@ -30,8 +30,7 @@ def test_a_link_opened_on_a_new_server_gets_the_whole_dashboard(page, tmp_path):
         expect(page.get_by_role("spinbutton", name="Images a column")).to_have_value("7")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
+@SCREENS
 def test_screenshots(browser, server, scheme, width):
     """Pages in both themes, wide and narrow; nothing is wider than the screen."""
     with screen(browser, scheme, width) as page:

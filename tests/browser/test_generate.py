@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from .conftest import ARTIFACTS, dashboard, screen
+from .conftest import ARTIFACTS, SCREENS, dashboard, screen
 
 pytestmark = pytest.mark.browser
 
@@ -66,8 +66,7 @@ def test_a_new_prompt_replaces_the_old_one_and_the_address_keeps_it(page, server
     expect(page.get_by_role("textbox", name="Prompts, one a line")).to_have_value("a circle\na green square")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
+@SCREENS
 def test_screenshots(browser, server, scheme, width):
     """Tables and attention maps in both themes, wide and narrow; nothing is wider than the screen."""
     with screen(browser, scheme, width) as page:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from .conftest import ARTIFACTS, screen
+from .conftest import ARTIFACTS, SCREENS, screen
 
 pytestmark = pytest.mark.browser
 
@@ -183,8 +183,7 @@ def test_an_upload_comes_back_nearly_unchanged_at_little_strength(page, server, 
     assert sample[:4].mean() < 60
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
+@SCREENS
 def test_screenshots(browser, server, scheme, width):
     """In both themes, wide and narrow; nothing is wider than the screen, and every pixel of the image is whole."""
     with screen(browser, scheme, width) as page:

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from pipelines.runs import STATE, Run
 
-from .conftest import ARTIFACTS, dashboard
+from .conftest import ARTIFACTS, SCREENS, dashboard
 
 pytestmark = pytest.mark.browser
 
@@ -31,7 +31,7 @@ def row(page, name):
 
 def test_start_watch_stop_survive_resume_and_delete(browser, page, queue, image_folder, log):
     with dashboard(log, NOISESCOPE_RUNS=str(queue.root)) as address:
-        open_train(page, address, f"data={image_folder}&{TINY}&train_steps=1000000")
+        open_train(page, address, f"data={image_folder}&{TINY}&train_steps=12000")
         expect(page.get_by_role("img", name="16 training images")).to_be_visible()
         expect(page.get_by_text("start above appears here")).to_be_visible()
         page.get_by_role("textbox", name="Name").fill("../../etc")
@@ -51,7 +51,7 @@ def test_start_watch_stop_survive_resume_and_delete(browser, page, queue, image_
         watch.click()
         page.get_by_role("option", name="mine").click()
         expect(row(page, "mine").get_by_text(re.compile("training$"))).to_be_visible()
-        expect(row(page, "mine").get_by_text(re.compile(r"Step [\d,]+ of 1,000,000 · .* images/s · .* left"))).to_be_visible()
+        expect(row(page, "mine").get_by_text(re.compile(r"Step [\d,]+ of 12,000 · .* images/s · .* left"))).to_be_visible()
         expect(page.get_by_role("figure", name="Training and validation loss of mine")).to_be_visible()
         expect(page.get_by_role("img", name=re.compile("Samples of mine at step"))).to_be_visible()  # without being asked to
         other = browser.new_page()  # somebody else's browser sees the same
@@ -84,8 +84,7 @@ def test_start_watch_stop_survive_resume_and_delete(browser, page, queue, image_
         assert {path.name for path in queue.root.glob("*/")} == {"next"}
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
+@SCREENS
 def test_screenshots(browser, queue, tiny_run, image_folder, log, scheme, width):
     """Also that nothing is wider than the screen."""
     ARTIFACTS.mkdir(parents=True, exist_ok=True)
