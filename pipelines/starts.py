@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from .model import LoadedModel
     from .sample import SamplingRequest
 
-INVERSIONS_KEPT = 16  # a table starts all its rows from the same few
+INVERSIONS_KEPT = 16  # of a model: a table starts all its rows from the same few
+_inversions: WeakKeyDictionary[LoadedModel, dict[tuple[Any, ...], tuple[Tensor, int]]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -285,22 +286,27 @@ def fit_to_model(model: LoadedModel, picture: bytes) -> Tensor:
 
 
 def _inverted(model: LoadedModel, request: SamplingRequest, picture: bytes, timesteps: Tensor) -> tuple[Tensor, int]:
-    """(1, C, H, W), the state at the first of the timesteps, and its network evaluations; guidance is left out."""
-    plain = replace(request, num_images=1, guidance=1.0, negative_prompt=None)
-    return _invert(model, plain, picture, tuple(timesteps.tolist()))
+    """(1, C, H, W), the state at the first of the timesteps, and its network evaluations; kept for as long as the model is.
+
+    Of the request only what it says of the picture counts: guidance is left out.
+    """
+    kept = _inversions.setdefault(model, {})
+    asked = (request.label, request.prompt, picture, tuple(timesteps.tolist()))
+    if asked not in kept:
+        kept[asked] = _invert(model, request, picture, timesteps)
+        if len(kept) > INVERSIONS_KEPT:
+            del kept[next(iter(kept))]  # the oldest
+    return kept[asked]
 
 
-@lru_cache(maxsize=INVERSIONS_KEPT)
-def _invert(model: LoadedModel, request: SamplingRequest, picture: bytes, timesteps: tuple[float, ...]) -> tuple[Tensor, int]:
-    import torch
-
+def _invert(model: LoadedModel, request: SamplingRequest, picture: bytes, timesteps: Tensor) -> tuple[Tensor, int]:
     from diffusion_core.inversion import invert
 
     from .sample import conditioned
 
-    denoise, condition = conditioned(model, request, [0])
+    denoise, condition = conditioned(model, replace(request, num_images=1, guidance=1.0, negative_prompt=None), [0])
     x0 = model.encode(fit_to_model(model, picture))
-    *_, step = invert(denoise, x0, torch.tensor(timesteps, dtype=torch.float64), model.schedule, condition)
+    *_, step = invert(denoise, x0, timesteps, model.schedule, condition)
     return step.x, step.nfe
 
 

@@ -52,9 +52,9 @@ def _choose_picture(config: RunConfig, label: str = "Picture", suffix: str = "")
     return fitted(png_bytes(choose_image(label, suffix)), config)
 
 
-def _strengths(default: tuple[float, ...], about: str) -> list[float]:
+def _strengths(key: str, default: tuple[float, ...], about: str) -> list[float]:
     strengths = st.multiselect(
-        "Strengths", STRENGTHS, default, format_func="{:g}".format, key="strengths", help=about, wrap=True, **BOUND
+        "Strengths", STRENGTHS, default, format_func="{:g}".format, key=key, help=about, wrap=True, **BOUND
     )
     return sorted(strengths)
 
@@ -75,7 +75,7 @@ def _vary(config: RunConfig) -> Edit:
         show_image(picture, alt="The picture to vary", width=SHOWN)
     with settings_place:
         about = "How much noise is added first: with little, nearly the same picture comes back; at 1 nothing of it is left."
-        strengths = _strengths((0.3, 0.5, 0.7), about)
+        strengths = _strengths("strengths", (0.3, 0.5, 0.7), about)
         condition = choose_condition(config, in_turn=False)
         count = _count()
     columns: list[tuple[str, Origin]] = [(f"strength {s:g}", FromPicture(png_bytes(picture), s)) for s in strengths]
@@ -159,8 +159,7 @@ def _reword(config: RunConfig) -> Edit:
         picture = _choose_picture(config)
         shows: dict[str, str]
         if config.condition.classes:
-            follow_model("shows", config.condition.classes[0])
-            shows = {"label": st.selectbox("What it shows", config.condition.classes, key="shows", **BOUND)}
+            shows = {"label": st.selectbox("What it shows", config.condition.classes, key="shows_class", **BOUND)}
         else:
             default = usual_prompt(config)
             follow_model("shows", default)
@@ -171,7 +170,7 @@ def _reword(config: RunConfig) -> Edit:
         st.markdown("**What it shall show**")
         rows = choose_rows(config.condition)
         about = "How far the picture is traced back to noise: with less, more of it stays."
-        strengths = _strengths((0.7, 0.9, 1.0), about)
+        strengths = _strengths("strengths_traced", (0.7, 0.9, 1.0), about)
         common = {"num_images": 1, "guidance": choose_guidance()} | TRACEABLE
     columns: list[tuple[str, Origin]] = [
         (f"strength {s:g}", FromInversion(png_bytes(picture), strength=s, **shows)) for s in strengths

@@ -167,7 +167,7 @@ _component = st.components.v2.component("noisescope_painter", html=HTML, css=bro
 def painter(picture: Pixels, key: str, *, alt: str, max_width: int = 384) -> NDArray[np.bool_]:
     """A picture to paint on; which of its pixels are painted, (H, W).
 
-    Another picture under the same key begins unpainted. The page reruns after every stroke.
+    Every picture keeps what was painted on it. The page reruns after every stroke.
 
     Args:
         picture: (H, W, C) uint8.
@@ -177,10 +177,8 @@ def painter(picture: Pixels, key: str, *, alt: str, max_width: int = 384) -> NDA
     """
     height, width, _ = picture.shape
     digest = digest_of(picture)
-    kept = f"{key} painted"  # a component's own state goes when the page is left
-    of, mask = st.session_state.get(kept, ("", ""))
-    if of != digest:
-        mask = "0" * (height * width)
+    masks = st.session_state.setdefault(f"{key} painted", {})  # a component's own state goes when the page is left
+    mask = masks.get(digest, "0" * (height * width))
     state = _component(
         key=key,
         data={
@@ -197,5 +195,5 @@ def painter(picture: Pixels, key: str, *, alt: str, max_width: int = 384) -> NDA
     painted = state.painted or {}  # what the browser last said, perhaps about another picture
     if painted.get("picture") == digest:
         mask = painted["mask"]
-    st.session_state[kept] = (digest, mask)
+    masks[digest] = mask
     return np.array([pixel == "1" for pixel in mask]).reshape(height, width)

@@ -45,7 +45,9 @@ def _generated(suffix: str) -> Image.Image | None:
     run_column, number_column = st.columns([3, 1])
     samples = newest_samples(runs[run_column.selectbox("Run", list(runs), key=f"source_run{suffix}", **BOUND)])
     assert samples is not None
-    number = number_column.number_input("Image", 0, len(samples) - 1, 0, key=f"source_number{suffix}", **BOUND)
+    last = len(samples) - 1
+    first = min(int(suffix or 1) - 1, last)  # a second picture is another one
+    number = number_column.number_input("Image", 0, last, first, key=f"source_number{suffix}", **BOUND)
     return as_pil(samples[int(number)])
 
 
@@ -58,7 +60,7 @@ def _from_dataset(suffix: str) -> Image.Image | None:
         key=f"dataset{suffix}",
         **BOUND,
     )
-    number = number_column.number_input("Image", 0, None, 0, key=f"dataset_image{suffix}", **BOUND)
+    number = number_column.number_input("Image", 0, None, int(suffix or 1) - 1, key=f"dataset_image{suffix}", **BOUND)
     return _dataset_image(name, int(number))
 
 

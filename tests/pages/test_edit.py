@@ -4,6 +4,7 @@ import io
 import json
 import zipfile
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import opening
@@ -11,7 +12,9 @@ import pytest
 from opening import open_app
 from streamlit.testing.v1 import AppTest
 
+from pages.components import painter as painter_module
 from pages.components.generation import comparison_zip
+from pages.components.painter import painter
 from pages.components.runs import newest_samples
 from pipelines.data import open_image
 from pipelines.images import png_bytes, read_request
@@ -64,8 +67,8 @@ def test_what_is_painted_is_made_anew_and_the_rest_stays():
     [button] = [button for button in app.button if button.label == "Generate"]
     assert button.disabled
     assert "Paint over" in app.info[0].value
-    of, mask = app.session_state["mask painted"]
-    app.session_state["mask painted"] = (of, "1" * (len(mask) // 2) + "0" * (len(mask) - len(mask) // 2))  # the upper half
+    [(of, mask)] = app.session_state["mask painted"].items()
+    app.session_state["mask painted"] = {of: "1" * (len(mask) // 2) + "0" * (len(mask) - len(mask) // 2)}  # the upper half
     table, columns = finished(generate(app.run()))
     assert table.columns == ["one pass", "RePaint, 2 passes"]
     assert [column.origin.resamplings for column in columns] == [1, 2]
@@ -100,7 +103,11 @@ def test_two_pictures_are_blended():
 
 
 def test_a_picture_is_reworded_by_class_and_by_prompt():
-    app = generate(open_page(model="class", edit="Reword", shows="squares", strengths=["0.5", "1"], steps_traced=3, guidance=3))
+    app = generate(
+        open_page(
+            model="class", edit="Reword", shows_class="squares", strengths_traced=["0.5", "1"], steps_traced=3, guidance=3
+        )
+    )
     table, columns = finished(app)
     assert (table.rows, table.columns) == (["circles", "squares"], ["strength 0.5", "strength 1"])
     assert {(column.origin.label, column.request.sampler, column.request.guidance) for column in columns} == {
@@ -108,11 +115,32 @@ def test_a_picture_is_reworded_by_class_and_by_prompt():
     }
     assert [column.request.label for column in columns] == ["circles"] * 2 + ["squares"] * 2
     app = generate(
-        open_page(model="text", edit="Reword", shows="a circle", prompts="a square", strengths=["1"], steps_traced=3)
+        open_page(model="text", edit="Reword", shows="a circle", prompts="a square", strengths_traced=["1"], steps_traced=3)
     )
     _, [column] = finished(app)
     assert column.origin == FromInversion(column.origin.picture, prompt="a circle")
     assert column.request.prompt == ("a square",)
+
+
+def test_ways_begin_with_strengths_of_their_own_and_pictures_that_differ():
+    app = open_page(model="class", edit="Reword", strengths=["0.3"])
+    assert app.multiselect(key="strengths_traced").value == [0.7, 0.9, 1.0]
+    app = open_page(model="tiny", edit="Blend two")
+    assert app.number_input(key="source_number").value != app.number_input(key="source_number2").value
+
+
+def test_each_picture_keeps_the_mask_that_was_painted_on_it(monkeypatch):
+    """The browser is sent what will be used, also when it comes back to a picture."""
+    sent, state, session = [], SimpleNamespace(painted=None), {}
+    monkeypatch.setattr(painter_module, "_component", lambda data, **_: sent.append(data) or state)
+    monkeypatch.setattr(painter_module.st, "session_state", session)
+    one, other = np.zeros((2, 2, 1), np.uint8), np.ones((2, 2, 1), np.uint8)
+    assert not painter(one, "mask", alt="").any()
+    state.painted = {"picture": sent[-1]["picture"], "mask": "1100"}
+    assert painter(one, "mask", alt="").tolist() == [[True, True], [False, False]]
+    assert not painter(other, "mask", alt="").any()
+    assert painter(one, "mask", alt="").tolist() == [[True, True], [False, False]]
+    assert [data["mask"] for data in sent] == ["0000", "0000", "0000", "1100"]
 
 
 def test_only_a_model_that_is_told_something_rewords():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -133,6 +135,22 @@ def test_the_state_at_the_start_is_the_noised_picture(model, picture):
     way = trajectory(model, request, [4], origin)
     assert way.timesteps[0] == start.timesteps[0]
     assert np.array_equal(way.x[0], to_uint8(start.x))
+
+
+def test_an_inversion_is_kept_no_longer_than_its_model(tiny_run, picture):
+    """A run in training is loaded anew after every save: none of the models before may stay."""
+    model = load_model(tiny_run)
+    origin = FromInversion(picture)
+    first = origin.start(model, DDIM, [0])
+    calls = []
+    handle = model.denoiser.network.register_forward_pre_hook(lambda *_: calls.append(1))
+    assert torch.equal(origin.start(model, replace(DDIM, seed=5, guidance_rescale=0.3), [0]).x, first.x)
+    assert not calls
+    handle.remove()
+    gone = weakref.ref(model)
+    del model, handle
+    gc.collect()
+    assert gone() is None
 
 
 @pytest.mark.parametrize(
