@@ -156,8 +156,9 @@ def draw_table(table: ConditionTable, comparison: Comparison, view: str, level: 
     width = len(table.columns)
     rows = [(name, pictures[start * width : (start + 1) * width]) for start, name in enumerate(table.rows)]
     picture_table(table.columns, rows, "Generated images", widest=7 * across)
-    frame = frame_of(comparison.columns[-1], level)
-    when = frame_label(frame, comparison.columns[-1]) if frame else "waiting for the first step"
+    shown = [(frame_of(column, level), column) for column in comparison.columns]  # not all start at the same noise level
+    labels = dict.fromkeys(frame_label(frame, column) for frame, column in shown if frame)
+    when = ", ".join(labels) or "waiting for the first step"
     parts = ["Rows: what was asked for. "] * any(table.rows) + ["Columns: what varies. "] * any(table.columns)
     st.caption(f"{''.join(parts)}{table.about}; {when}.")
 

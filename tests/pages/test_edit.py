@@ -60,6 +60,11 @@ def test_a_picture_is_varied_by_several_strengths():
     assert np.array_equal(chosen, newest_samples(Run(str(columns[0].run.path)))[1])
     near, far = (np.abs(column.frames[-1].x.astype(int) - chosen).mean() for column in columns)
     assert near < far
+    slider = app.select_slider[0]
+    slider.set_value(columns[1].frames[0].log_snr).run()
+    starts = [f"t = {column.frames[0].timestep:.0f}" for column in columns]
+    assert starts[0] != starts[1]
+    assert any(f"{', '.join(starts)}." in caption.value for caption in app.caption), "each column's own noise level is told"
 
 
 def test_what_is_painted_is_made_anew_and_the_rest_stays():
