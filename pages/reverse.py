@@ -35,8 +35,8 @@ stop_without_runs(runs)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def shelf(*_request: object) -> list[Trajectory]:
-    """The place of one request's result, shared by all sessions: empty until the first of them has computed it."""
+def shelf(*_request: object) -> list[tuple[Trajectory, list[str]]]:
+    """The place of one request's result and its notes, shared by all sessions: empty until the first has computed it."""
     return []
 
 
@@ -87,7 +87,8 @@ if pressed:
         if not known:
             bar = st.progress(0.0, "Loading the model")
             model = loaded_model(run, run.fingerprint)
-            known.append(trajectory(model, request, images, origin, lambda share: bar.progress(share, "Denoising")))
+            way = trajectory(model, request, images, origin, lambda share: bar.progress(share, "Denoising"))
+            known.append((way, origin.notes(model, request)))
             bar.empty()
         told_start = {
             NOISE: f"image {number} of seed {seed}",
@@ -96,8 +97,7 @@ if pressed:
         }
         told = request.label or "".join(request.prompt)
         title = f"{name}: " + ", ".join(filter(None, [told, told_start[kind]]))
-        notes = origin.notes(loaded_model(run, run.fingerprint), request)
-        st.session_state["reverse"] = title, known[0], notes
+        st.session_state["reverse"] = title, *known[0]
     except Exception as error:  # whatever goes wrong is told in a sentence
         st.error(f"This image could not be made: {describe(error)}")
         st.stop()

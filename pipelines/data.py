@@ -142,8 +142,8 @@ def to_8_bit(image: Image.Image) -> Image.Image:
     if image.mode in ("1", "L"):
         return image.convert("L")
     rgb = image.convert("RGB")
-    grey = rgb.convert("L")
-    return grey if np.array_equal(np.asarray(grey.convert("RGB")), np.asarray(rgb)) else rgb
+    red, green, blue = rgb.split()
+    return red if red == green == blue else rgb
 
 
 def fit_image(image: Image.Image, size: int, fit: str) -> Image.Image:

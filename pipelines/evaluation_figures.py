@@ -83,8 +83,9 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str) -> go.Figu
 
 def _ticks(costs: pd.Series[float]) -> list[float]:
     """The very numbers that were asked for, the most frequent first, as many as have room beside each other."""
+    asked = Counter(costs)
     ticks: list[float] = []
-    for value in costs.value_counts(sort=False).sort_index().sort_values(ascending=False, kind="stable").index:
+    for value in sorted(asked, key=lambda cost: (-asked[cost], cost)):
         if all(max(value / other, other / value) >= ROOM for other in ticks):
             ticks.append(value)
     return sorted(ticks)
