@@ -18,6 +18,7 @@ from pages.components.runs import models_by_name, stop_without_runs
 from pages.components.sources import choose_image
 from pages.components.trajectory import show_trajectory
 from pipelines.command_line import describe
+from pipelines.fitting import fitted
 from pipelines.generation import loaded_model
 from pipelines.images import png_bytes
 from pipelines.sample import SamplingRequest
@@ -47,7 +48,7 @@ picture = None
 if kind == IMAGE:
     choice_column, picture_column = st.columns([5, 1])
     with choice_column:
-        picture = choose_image()  # (H, W, C) uint8, or the page has stopped with a sentence
+        picture = fitted(choose_image(), config)  # or the page has stopped with a sentence
     with picture_column:
         show_image(picture, alt="The image to start from", width=150)
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffusion_core.condition import Condition
+from diffusion_core.guidance import ClassifierFreeGuidance
 
 from .captions import captions_for, class_names, has_labels, label_column, templates_for, text_column
 from .classes import labels_in
@@ -23,6 +24,9 @@ from .text_encoders import EncodedText, TextEncoder, encode_cached, make_encoder
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from diffusion_core.denoiser import Denoiser
+
+    from .model import LoadedModel
     from .sample import SamplingRequest
 
 encoder_called = lru_cache(maxsize=2)(make_encoder)  # loading one takes longer than most prompts
@@ -168,6 +172,39 @@ def _captions(table: Dataset, condition: ConditionConfig, data: str, rows: NDArr
     texts = table[text_column(table, condition.text_column)]
     said = (texts[row] or NO_CAPTION for row in rows.tolist())
     return [[text if text.strip() else NO_CAPTION] for text in said]
+
+
+def conditioned(
+    model: LoadedModel, request: SamplingRequest, images: Sequence[int], condition: Condition | None = None
+) -> tuple[Denoiser | ClassifierFreeGuidance, Condition | None]:
+    """What estimates x0 for a request, and what the images with these numbers are to show: ``condition``, if it is given.
+
+    Raises:
+        ValueError: a class or a prompt that the model does not take, or guidance without either.
+    """
+    network = model.config.network
+    asked = {"label": request.label is not None, "prompt": bool(request.prompt)}
+    takes = {"class": "label", "text": "prompt"}.get(network.unet)
+    for name, given in (asked | {"negative prompt": request.negative_prompt is not None}).items():
+        if given and takes != name.removeprefix("negative "):
+            instead = f"it takes a {takes}" if takes else "it takes neither labels nor prompts"
+            raise ValueError(f"a {name} was given, and {model.name} is a network of kind {network.unet!r}: {instead}")
+    if condition is None and not any(asked.values()):
+        if request.guidance != 1 or request.negative_prompt is not None:
+            needed = f"give a {takes}" if takes else "choose a conditional model"
+            raise ValueError(f"guidance={request.guidance:g} needs something to guide by: {needed}, or leave it at 1")
+        return model.denoiser, None
+    negative = None
+    if condition is None:
+        condition, negative = condition_of(model.config.condition, request, images)
+    guided = ClassifierFreeGuidance(
+        model.denoiser,
+        request.guidance,
+        None if negative is None else negative.to(model.device),
+        request.guidance_interval,
+        request.guidance_rescale,
+    )
+    return guided, condition.to(model.device)
 
 
 def condition_of(

@@ -79,6 +79,8 @@ class Generation:
     origin: Origin = FROM_NOISE
     num_steps: int = 0
     """Steps that are taken: those of the request, or fewer from a picture, which is known once it is computed."""
+    origin_nfe: int = 0
+    """Network evaluations, of one image, to come where sampling starts: once for all images from there."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -307,6 +309,7 @@ def _advance(column: Generation, model: LoadedModel, at_once: int, comparison: C
     with DEVICE, _interruptible(model.denoiser.network, comparison):
         before = time.perf_counter()
         streams = [sample(model, request, numbers[start : start + at_once], column.origin) for start in starts]
+        column.origin_nfe = column.origin.nfe(model, request)
         seconds += time.perf_counter() - before
     last = column.num_steps = len(column.origin.timesteps(model, request))
     kept = set(column.kept_steps) - {frame.index for frame in column.frames}
@@ -319,7 +322,7 @@ def _advance(column: Generation, model: LoadedModel, at_once: int, comparison: C
                 parts = [next(stream) for stream in streams]
             finish(model.device)
             done = time.perf_counter()
-            frame = _frame(parts, model, last) if index in kept else None
+            frame = _frame(parts, model, column.origin, last) if index in kept else None
             # To make the sample into an image is part of the work; to do it with what leads there is for whoever watches.
             seconds += (time.perf_counter() if index == last else done) - before
         if index == last:
@@ -329,10 +332,10 @@ def _advance(column: Generation, model: LoadedModel, at_once: int, comparison: C
         yield
 
 
-def _frame(parts: list[Step], model: LoadedModel, last: int) -> Frame:
+def _frame(parts: list[Step], model: LoadedModel, origin: Origin, last: int) -> Frame:
     """The parts of one step as pixels; its seconds are left at 0."""
     first = parts[0]
-    x0 = np.concatenate([to_uint8(model.decode(part.x0)) for part in parts])
+    x0 = np.concatenate([to_uint8(origin.images(model, part.x0)) for part in parts])
     x = x0 if first.index == last else np.concatenate([model.pictures(part.x) for part in parts])
     alpha, sigma = model.schedule.at(first.timestep)
     log_snr = math.inf if first.index == last else 2 * (alpha / sigma).log().item()

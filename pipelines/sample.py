@@ -22,8 +22,6 @@ from .starts import FROM_NOISE, FromPicture, Origin
 
 if TYPE_CHECKING:
     from diffusion_core.condition import Condition
-    from diffusion_core.denoiser import Denoiser
-    from diffusion_core.guidance import ClassifierFreeGuidance
     from diffusion_core.samplers import Step
 
     from .model import LoadedModel
@@ -97,12 +95,15 @@ def sample(
 
     Yields:
         Steps with x and x0 of shape (len(images), *model.state_shape), float32 on the model's device; in the last one both are
-        the sample. Of a model of pixels it lies in [−1, 1]; of a model of latents ``model.decode`` makes the image.
+        the sample. ``origin.images`` makes the images of it, in [−1, 1]. What coming to a start costs is not in their ``nfe``:
+        it is the same for all images, and ``origin.nfe`` tells it.
 
     Raises:
         ValueError: before the first step, for an unknown sampler or spacing, or numbers out of range.
     """
     from diffusion_core.samplers import SAMPLERS
+
+    from .conditioning import conditioned
 
     if request.sampler not in SAMPLERS:
         raise ValueError(f"unknown sampler {request.sampler!r}: choose one of {', '.join(SAMPLERS)}")
@@ -122,45 +123,7 @@ def sample(
         denoise = KnownPixels(denoise, start.known.image, start.known.mask)
         if start.known.resamplings > 1:
             sampler, options = repaint, {"resamplings": start.known.resamplings}
-    steps = sampler(denoise, start.x, start.timesteps, model.schedule, condition, noise=start.noise, **options)
-    return (replace(step, nfe=start.nfe + step.nfe) for step in steps)
-
-
-def conditioned(
-    model: LoadedModel, request: SamplingRequest, images: Sequence[int], condition: Condition | None = None
-) -> tuple[Denoiser | ClassifierFreeGuidance, Condition | None]:
-    """What estimates x0 for a request, and what the images with these numbers are to show: ``condition``, if it is given.
-
-    Raises:
-        ValueError: a class or a prompt that the model does not take, or guidance without either.
-    """
-    network = model.config.network
-    asked = {"label": request.label is not None, "prompt": bool(request.prompt)}
-    takes = {"class": "label", "text": "prompt"}.get(network.unet)
-    for name, given in (asked | {"negative prompt": request.negative_prompt is not None}).items():
-        if given and takes != name.removeprefix("negative "):
-            instead = f"it takes a {takes}" if takes else "it takes neither labels nor prompts"
-            raise ValueError(f"a {name} was given, and {model.name} is a network of kind {network.unet!r}: {instead}")
-    if condition is None and not any(asked.values()):
-        if request.guidance != 1 or request.negative_prompt is not None:
-            needed = f"give a {takes}" if takes else "choose a conditional model"
-            raise ValueError(f"guidance={request.guidance:g} needs something to guide by: {needed}, or leave it at 1")
-        return model.denoiser, None
-    from diffusion_core.guidance import ClassifierFreeGuidance
-
-    from .conditioning import condition_of
-
-    negative = None
-    if condition is None:
-        condition, negative = condition_of(model.config.condition, request, images)
-    guided = ClassifierFreeGuidance(
-        model.denoiser,
-        request.guidance,
-        None if negative is None else negative.to(model.device),
-        request.guidance_interval,
-        request.guidance_rescale,
-    )
-    return guided, condition.to(model.device)
+    return sampler(denoise, start.x, start.timesteps, model.schedule, condition, noise=start.noise, **options)
 
 
 def shown_rows(count: int, rows: int) -> list[int]:
@@ -219,7 +182,7 @@ def main(arguments: Sample) -> int:
                 if shown and step.index < steps:
                     frames.setdefault(step.index, []).append((step.timestep, model.pictures(step.x[:shown])))
                 progress.update(step.index < steps)
-            made = to_uint8(model.decode(step.x))
+            made = to_uint8(origin.images(model, step.x))
             if shown:
                 frames.setdefault(steps, []).append((step.timestep, made[:shown]))
             for number, image in zip(numbers, made, strict=True):

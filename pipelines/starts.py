@@ -13,17 +13,14 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-import numpy as np
-
-from .data import fit_image, open_image, to_8_bit
-from .images import Pixels, as_input
+from .data import open_image
+from .fitting import fit_to_model, fitted_mask, mask_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from diffusion_core.noise import InterpolatedNoise, SeededNoise
 
-    from .config import RunConfig
     from .model import LoadedModel
     from .sample import SamplingRequest
 
@@ -55,14 +52,12 @@ class Start:
         timesteps: descending.
         noise: what a stochastic sampler adds on the way, for B images.
         known: what stays as it is; nothing by default.
-        nfe: network evaluations, per image, that coming here has cost.
     """
 
     x: Tensor
     timesteps: Tensor
     noise: SeededNoise | InterpolatedNoise
     known: Known | None = None
-    nfe: int = 0
 
 
 @dataclass(frozen=True)
@@ -105,6 +100,18 @@ class Origin:
         noise = SeededNoise(request.seed, model.state_shape, images)
         timesteps = self.timesteps(model, request)
         return Start(noise.initial(model.device) * self.deviation(model, timesteps), timesteps, noise)
+
+    def nfe(self, model: LoadedModel, request: SamplingRequest) -> int:
+        """The network evaluations, of one image, that it takes to come to the start: once, for however many images."""
+        return sum(nfe for _, nfe in self._inversions(model, request))
+
+    def images(self, model: LoadedModel, x0: Tensor) -> Tensor:
+        """Samples from here, or estimates on the way -> the images that they stand for, (B, C, H, W) in [−1, 1]."""
+        return model.decode(x0)
+
+    def _inversions(self, model: LoadedModel, request: SamplingRequest) -> list[tuple[Tensor, int]]:
+        """Of each picture that is traced back to noise, see :func:`_inverted`."""
+        return []
 
     def deviation(self, model: LoadedModel, timesteps: Tensor) -> float:
         """The standard deviation of states where sampling starts, of data with a variance of 1.
@@ -180,10 +187,7 @@ class FromPicture(Origin):
         if self.resamplings < 1:
             raise ValueError(f"resamplings={self.resamplings}: choose 1 or more")
         if self.mask is not None:
-            sides = [open_image(picture).size for picture in (self.mask, self.picture)]
-            if sides[0] != sides[1]:
-                told = ("×".join(map(str, side)) for side in sides)
-                raise ValueError("a mask of {} pixels for a picture of {}: give one of the same size".format(*told))
+            mask_of(open_image(self.picture), self.mask)
 
     @property
     def reach(self) -> float:
@@ -201,11 +205,26 @@ class FromPicture(Origin):
         start = Start(add_noise(model.schedule, x0, noise.initial(model.device), timesteps[0]), timesteps, noise)
         if self.mask is None:
             return start
-        anew = (fit_to_model(model, self.mask).mean(1, keepdim=True) >= 0).float()  # a pixel is one or the other
+        anew = self._anew(model)
         if not bool(anew.any()):
             raise ValueError("the mask is all black: nothing to make; make white what is to be made anew")
-        anew = F.adaptive_max_pool2d(anew, model.state_shape[1:])  # a latent is made anew where any of its pixels is
-        return replace(start, known=Known(x0, 1 - anew.to(model.device), self.resamplings))
+        anew = F.adaptive_max_pool2d(anew.float(), model.state_shape[1:])  # a latent is made anew where any of its pixels is
+        return replace(start, known=Known(x0, 1 - anew, self.resamplings))
+
+    def images(self, model: LoadedModel, x0: Tensor) -> Tensor:
+        made = super().images(model, x0)
+        if self.mask is None or model.autoencoder is None:
+            return made
+        # What stays has been through the autoencoder, and a latent that is made anew may hold pixels that are to stay.
+        return made.where(self._anew(model), fit_to_model(model, self.picture).to(made))
+
+    def _anew(self, model: LoadedModel) -> Tensor:
+        """(1, 1, H, W) bool, where the picture is made anew."""
+        import torch
+
+        assert self.mask is not None
+        mask = fitted_mask(open_image(self.picture), self.mask, model.config)
+        return torch.from_numpy(mask)[None, None].to(model.device)
 
 
 @dataclass(frozen=True)
@@ -232,9 +251,12 @@ class FromInversion(Origin):
 
     def start(self, model: LoadedModel, request: SamplingRequest, images: Sequence[int]) -> Start:
         start = super().start(model, request, images)
-        prompt = () if self.prompt is None else (self.prompt,)
-        x, nfe = _inverted(model, replace(request, label=self.label, prompt=prompt), self.picture, start.timesteps)
-        return replace(start, x=x.expand_as(start.x), nfe=nfe)
+        [(x, _)] = self._inversions(model, request)
+        return replace(start, x=x.expand_as(start.x))
+
+    def _inversions(self, model: LoadedModel, request: SamplingRequest) -> list[tuple[Tensor, int]]:
+        shown = replace(request, label=self.label, prompt=() if self.prompt is None else (self.prompt,))
+        return [_inverted(model, shown, self.picture, self.timesteps(model, request))]
 
 
 @dataclass(frozen=True)
@@ -257,32 +279,13 @@ class BetweenPictures(Origin):
         from diffusion_core.noise import slerp
 
         start = super().start(model, request, images)
-        (first, nfe), (second, _) = (
-            _inverted(model, request, picture, start.timesteps) for picture in (self.first, self.second)
-        )
+        (first, _), (second, _) = self._inversions(model, request)
         weights = [self.weights[number] for number in images]
-        x = slerp(first.expand_as(start.x), second.expand_as(start.x), weights)
-        return replace(start, x=x, nfe=2 * nfe)
+        return replace(start, x=slerp(first.expand_as(start.x), second.expand_as(start.x), weights))
 
-
-def fitted(picture: bytes, config: RunConfig) -> Pixels:
-    """An image file -> (H, W, C) uint8, prepared as the run's training images were.
-
-    Raises:
-        ValueError: it is not a readable image, or the run has not started training.
-    """
-    if config.image_shape is None:
-        raise ValueError("this run has not started training: its images have no size yet")
-    channels, size, _ = config.image_shape
-    image = to_8_bit(open_image(picture)).convert("L" if channels == 1 else "RGB")
-    return np.array(fit_image(image, size, config.data.fit or "crop")).reshape(size, size, channels)
-
-
-def fit_to_model(model: LoadedModel, picture: bytes) -> Tensor:
-    """An image file -> (1, C, H, W) float32 in [−1, 1], see :func:`fitted`."""
-    import torch
-
-    return as_input(torch.from_numpy(fitted(picture, model.config))[None].permute(0, 3, 1, 2))
+    def _inversions(self, model: LoadedModel, request: SamplingRequest) -> list[tuple[Tensor, int]]:
+        timesteps = self.timesteps(model, request)
+        return [_inverted(model, request, picture, timesteps) for picture in (self.first, self.second)]
 
 
 def _inverted(model: LoadedModel, request: SamplingRequest, picture: bytes, timesteps: Tensor) -> tuple[Tensor, int]:
@@ -302,7 +305,7 @@ def _inverted(model: LoadedModel, request: SamplingRequest, picture: bytes, time
 def _invert(model: LoadedModel, request: SamplingRequest, picture: bytes, timesteps: Tensor) -> tuple[Tensor, int]:
     from diffusion_core.inversion import invert
 
-    from .sample import conditioned
+    from .conditioning import conditioned
 
     denoise, condition = conditioned(model, replace(request, num_images=1, guidance=1.0, negative_prompt=None), [0])
     x0 = model.encode(fit_to_model(model, picture))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .generation import DEVICE, MAX_FRAMES
 from .images import Pixels, montage, to_uint8
-from .sample import SamplingRequest, conditioned, sample, shown_rows
+from .sample import SamplingRequest, sample, shown_rows
 from .starts import FROM_NOISE, Origin
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ def trajectory(
         model, request, images, origin: as for :func:`pipelines.sample.sample`.
         progress: called after every step with the share that is done; what it raises ends the computation.
     """
+    from .conditioning import conditioned
     from .influence import influence, words_of
 
     count = len(origin.timesteps(model, request))
@@ -113,7 +114,7 @@ def trajectory(
             moves.append([_distance(step.x, before.x), _distance(step.x0, before.x0)])
         if step.index in kept:
             alpha, sigma = (1.0, 0.0) if step.index == count else _level(model, step.timestep)
-            image = to_uint8(model.decode(step.x0))
+            image = to_uint8(origin.images(model, step.x0))
             noise = model.pictures(_noise(step.x, step.x0, alpha, sigma), NOISE_RANGE)
             pictures = (image if step.index == count else model.pictures(step.x), image, noise)
             frames.append((step.index, step.timestep, alpha, sigma, step.nfe, *pictures))

@@ -168,6 +168,7 @@ def table_cost(comparison: Comparison) -> str:
     images = sum(column.request.num_images for column in comparison.columns)
     seconds = sum(column.seconds for column in comparison.columns)
     calls = sum(column.nfe * column.request.num_images for column in comparison.columns)
+    calls += sum({column.origin: column.origin_nfe for column in comparison.columns}.values())  # once for all that starts there
     made = f"{images} image{'' if images == 1 else 's'}"
     return f"{made} · {calls / images:.0f} network calls an image · {seconds:.1f} s of computing"
 

@@ -14,11 +14,11 @@ from pages.components.condition_table import choose_rows
 from pages.components.painter import painter
 from pages.components.pictures import show_image
 from pages.components.requests import choose_condition, choose_guidance, follow_model, usual_prompt
-from pages.components.sources import choose_image
+from pages.components.sources import FILE_TYPES, choose_image
 from pipelines.config import RunConfig
-from pipelines.data import open_image, to_8_bit
+from pipelines.fitting import fitted, fitted_mask
 from pipelines.images import Pixels, on_canvas, png_bytes
-from pipelines.starts import BetweenPictures, FromInversion, FromPicture, Origin, fitted
+from pipelines.starts import BetweenPictures, FromInversion, FromPicture, Origin
 
 SHOWN = 280  # CSS pixels of a picture that is to be edited
 STRENGTHS = tuple(round(0.1 * number, 1) for number in range(1, 11))
@@ -49,7 +49,7 @@ class Edit:
 
 def _choose_picture(config: RunConfig, label: str = "Picture", suffix: str = "") -> Pixels:
     """Widgets for a picture, (H, W, C) uint8, as the model's training images were prepared."""
-    return fitted(png_bytes(choose_image(label, suffix)), config)
+    return fitted(choose_image(label, suffix), config)
 
 
 def _strengths(key: str, default: tuple[float, ...], about: str) -> list[float]:
@@ -100,13 +100,17 @@ def _repainted(picture: Pixels, mask: Pixels, passes: list[int], strength: float
 def _paint(config: RunConfig) -> Edit:
     choice_place, picture_place, settings_place = st.columns(3, gap="medium")
     with choice_place:
-        picture = _choose_picture(config)
+        whole = choose_image("Picture")
+        picture = fitted(whole, config)
     with picture_place:
-        painted = painter(picture, "mask", alt="The picture to paint on")
+        canvas_place = st.container()
         with st.popover("Mask from a file", icon=":material/upload:"):
-            file = st.file_uploader("A PNG, white where the picture is made anew", type="png", key="mask_file")
-    if file is not None:
-        painted = np.array(to_8_bit(open_image(file)).convert("L").resize(picture.shape[1::-1])) > 127
+            width, height = whole.size
+            about = f"A picture of {width}×{height} pixels, as the one that is edited, white where it is made anew"
+            file = st.file_uploader(about, type=FILE_TYPES, key="mask_file")
+    given = None if file is None else fitted_mask(whole, file.getvalue(), config)
+    with canvas_place:
+        painted = painter(picture, "mask", alt="The picture to paint on", begin=given)
     with settings_place:
         passes = _passes()
         about = "How far the new part may be from the old: 1 forgets what was there."

@@ -164,21 +164,26 @@ function build(root) {
 _component = st.components.v2.component("noisescope_painter", html=HTML, css=browser_state.CSS + CSS, js=browser_state.JS + JS)
 
 
-def painter(picture: Pixels, key: str, *, alt: str, max_width: int = 384) -> NDArray[np.bool_]:
+def painter(
+    picture: Pixels, key: str, *, alt: str, begin: NDArray[np.bool_] | None = None, max_width: int = 384
+) -> NDArray[np.bool_]:
     """A picture to paint on; which of its pixels are painted, (H, W).
 
-    Every picture keeps what was painted on it. The page reruns after every stroke.
+    Every picture keeps what was painted on it, from each beginning. The page reruns after every stroke.
 
     Args:
         picture: (H, W, C) uint8.
         key: of the component.
         alt: what the picture is, for screen readers.
+        begin: (H, W), what is painted already; nothing by default.
         max_width: CSS pixels.
     """
     height, width, _ = picture.shape
-    digest = digest_of(picture)
+    if begin is None:
+        begin = np.zeros((height, width), bool)
+    digest = digest_of(np.dstack([picture, begin]))
     masks = st.session_state.setdefault(f"{key} painted", {})  # a component's own state goes when the page is left
-    mask = masks.get(digest, "0" * (height * width))
+    mask = masks.get(digest) or "".join(map(str, begin.ravel().astype(int)))
     state = _component(
         key=key,
         data={

@@ -1,23 +1,24 @@
-"""Where a page gets an image from: a model's samples, a dataset, or an upload."""
+"""Where a page gets a picture from: a model's samples, a dataset, or an upload."""
 
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
+
 import streamlit as st
 from PIL import Image
 
 from pages.components import BOUND
 from pages.components.runs import models_by_name, newest_samples
 from pipelines.config import DataConfig
-from pipelines.data import PRESETS, fit_image, image_column, open_dataset, open_image, resolve, split_names, to_8_bit
-from pipelines.images import Pixels, as_pil
+from pipelines.data import PRESETS, image_column, open_dataset, open_image, resolve, split_names, to_8_bit
+from pipelines.images import as_pil
 
 GENERATED, DATASET, UPLOAD = "A generated image", "A dataset", "An upload"
-UPLOAD_SIDE = 128  # larger uploads are shrunk: the noise of a pixel should be visible
+FILE_TYPES = ["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"]
 
 
-def choose_image(label: str = "Image", suffix: str = "") -> Pixels:
-    """Widgets that choose one image; (H, W, C) uint8. Stops the page with a sentence where there is none yet.
+def choose_image(label: str = "Image", suffix: str = "") -> Image.Image:
+    """Widgets that choose one picture, of any size, 8 bits a channel. Stops the page with a sentence where there is none yet.
 
     Args:
         label: what the choice is called.
@@ -32,8 +33,7 @@ def choose_image(label: str = "Image", suffix: str = "") -> Pixels:
         st.stop()
     if image is None:
         st.stop()
-    pixels = np.array(image)  # a copy: torch wants to own what it reads
-    return pixels[..., None] if pixels.ndim == 2 else pixels
+    return image
 
 
 def _generated(suffix: str) -> Image.Image | None:
@@ -61,30 +61,27 @@ def _from_dataset(suffix: str) -> Image.Image | None:
         **BOUND,
     )
     number = number_column.number_input("Image", 0, None, int(suffix or 1) - 1, key=f"dataset_image{suffix}", **BOUND)
-    return _dataset_image(name, int(number))
+    return to_8_bit(open_image(_dataset_image(name, int(number))))
 
 
 @st.cache_data(max_entries=64, show_spinner="Opening the dataset…")
-def _dataset_image(name: str, number: int) -> Image.Image:
+def _dataset_image(name: str, number: int) -> bytes:
+    """The file of the image with a number."""
     import datasets
 
-    config = resolve(DataConfig(data=name))
     splits = open_dataset(name)
-    split = splits[split_names(splits, config)[0]]
+    split = splits[split_names(splits, resolve(DataConfig(data=name)))[0]]
     column = image_column(split)
     cell = split.cast_column(column, datasets.Image(decode=False))[number % len(split)][column] or {}
     if not (cell.get("bytes") or cell.get("path")):
         raise ValueError(f"no image in row {number % len(split)} of this dataset: choose another one")
-    return fit_image(to_8_bit(open_image(cell["bytes"] or cell["path"])), config.image_size or 64, config.fit or "crop")
+    return cell.get("bytes") or Path(cell["path"]).read_bytes()
 
 
 def _uploaded(suffix: str) -> Image.Image | None:
     file = st.file_uploader(
         "PNG, JPEG, WebP, GIF, BMP or TIFF",
-        type=["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"],
+        type=FILE_TYPES,
         key=f"upload{suffix}",
     )
-    if file is None:
-        return None
-    image = to_8_bit(open_image(file))
-    return fit_image(image, min(UPLOAD_SIDE, max(min(image.size), 8)), "crop")
+    return None if file is None else to_8_bit(open_image(file))

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import opening
 import pytest
+import torch
 from opening import open_app
 from streamlit.testing.v1 import AppTest
 
@@ -17,7 +18,9 @@ from pages.components.generation import comparison_zip
 from pages.components.painter import painter
 from pages.components.runs import newest_samples
 from pipelines.data import open_image
+from pipelines.fitting import fitted
 from pipelines.images import png_bytes, read_request
+from pipelines.model import load_model
 from pipelines.runs import Run
 from pipelines.starts import BetweenPictures, FromInversion, FromPicture
 
@@ -95,6 +98,60 @@ def test_a_widened_picture_stands_small_among_what_is_made():
     assert not np.array_equal(made, canvas)
 
 
+@pytest.fixture(scope="module")
+def wide():
+    """A picture three times as wide as high, light on the left and dark on the right, and a mask of all but its right end."""
+    pixels = np.tile(np.linspace(255, 0, 90).astype(np.uint8)[:, None], (30, 1, 3))
+    mask = np.zeros((30, 90, 1), np.uint8)
+    mask[:, :55] = 255
+    return png_bytes(pixels), png_bytes(mask)
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_an_upload_and_its_mask_go_the_way_of_the_command_line(wide, fit, train, tmp_path):
+    picture, mask = wide
+    run = train(tmp_path / "fitted", fit=fit, steps=1)
+    app = open_page(model="fitted", edit="Paint anew", source="An upload", passes=["one pass"], images_a_cell=1, steps=2)
+    app.file_uploader(key="upload").upload("wide.png", picture).run()
+    app.file_uploader(key="mask_file").upload("mask.png", mask).run()
+    _, [column] = finished(generate(app))
+    model = load_model(run, dtype=torch.float32)
+    here, there = (
+        origin.start(model, column.request, [0]).known for origin in (column.origin, FromPicture(picture, 1.0, mask))
+    )
+    assert torch.equal(here.image, there.image)
+    assert torch.equal(here.mask, there.mask)
+    assert 0 < here.mask.mean() < 1
+    app.file_uploader(key="mask_file").upload("small.png", png_bytes(np.zeros((8, 8, 1), np.uint8))).run()
+    assert [error.value for error in app.error] == [
+        "This cannot be used: a mask of 8×8 pixels for a picture of 90×30: give one of the same size"
+    ]
+
+
+def test_what_is_known_of_a_mask_from_a_file_can_be_painted_on(monkeypatch):
+    """It is on the canvas, and without the file what was painted before is back."""
+    sent, state = [], SimpleNamespace(painted=None)
+    monkeypatch.setattr(painter_module, "_component", lambda data, **_: sent.append(data) or state)
+    monkeypatch.setattr(painter_module.st, "session_state", {})
+    picture, given = np.zeros((2, 2, 1), np.uint8), np.array([[True, False], [False, False]])
+    assert np.array_equal(painter(picture, "mask", alt="", begin=given), given)
+    state.painted = {"picture": sent[-1]["picture"], "mask": "1010"}
+    assert painter(picture, "mask", alt="", begin=given).tolist() == [[True, False], [True, False]]
+    assert not painter(picture, "mask", alt="").any()
+    assert painter(picture, "mask", alt="", begin=given).tolist() == [[True, False], [True, False]]
+    assert [data["mask"] for data in sent] == ["1000", "1000", "0000", "1010"]
+
+
+def test_a_picture_of_a_dataset_is_edited_as_it_is(image_folder, tmp_path, monkeypatch):
+    """Whatever size the data are trained at, the model that is chosen here says how large it shall be."""
+    (tmp_path / "oxford_flowers").symlink_to(image_folder)
+    monkeypatch.setenv("NOISESCOPE_DATA", str(tmp_path))
+    app = open_page(model="tiny", source="A dataset", dataset="oxford_flowers", dataset_image=1)
+    _, columns = finished(generate(app))
+    first = sorted(image_folder.rglob("*.png"))[1].read_bytes()
+    assert np.array_equal(pixels(columns[0].origin.picture), fitted(open_image(first), columns[0].config))
+
+
 def test_two_pictures_are_blended():
     address = {"source_number": 0, "source_number2": 3, "between": 5, "steps_traced": 20}
     app = generate(open_page(model="tiny", edit="Blend two", **address))
@@ -102,6 +159,11 @@ def test_two_pictures_are_blended():
     assert isinstance(column.origin, BetweenPictures)
     made = column.frames[-1].x.astype(int)
     assert len(made) == 5
+    once = column.origin.nfe(load_model(column.run), column.request)
+    assert once > column.request.steps
+    assert f"5 images · {column.request.steps + once / 5:.0f} network calls an image" in " ".join(
+        told.value for told in app.caption
+    )
     for end, picture in ((0, column.origin.first), (-1, column.origin.second)):
         assert np.abs(made[end] - pixels(picture)).mean() < 8
     assert np.abs(made[0] - made[-1]).mean() > 8

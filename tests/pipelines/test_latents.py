@@ -13,12 +13,13 @@ from PIL import Image
 
 from pipelines import latents
 from pipelines.config import RunConfig, config_from_json, config_to_json
+from pipelines.fitting import fit_to_model
 from pipelines.images import images_in, png_bytes
 from pipelines.latents import OVERLAP, TILE, decode, encode, encode_cached, latent_pictures, read_autoencoder, ready
 from pipelines.model import load_model
 from pipelines.runs import Run, read_tensors
 from pipelines.sample import SamplingRequest, sample
-from pipelines.starts import FromInversion, FromPicture, fit_to_model
+from pipelines.starts import FromInversion, FromPicture
 from pipelines.tensor_cache import kept
 from pipelines.trajectory import trajectory
 from unets import build_autoencoder
@@ -266,6 +267,20 @@ def test_a_picture_is_noised_as_latents(model):
     alpha, sigma = model.schedule.at(start.timesteps[0])
     noise = (start.x - alpha.item() * model.encode(fit_to_model(model, RAMP))) / sigma.item()
     assert noise.std().item() == pytest.approx(1, abs=0.2)
+
+
+def test_what_stays_of_a_picture_has_not_been_through_the_autoencoder(model):
+    """Not a pixel of it, in the samples as in the estimates on the way."""
+    mask = np.zeros((16, 16, 1), np.uint8)
+    mask[3, 5] = mask[8:] = 255
+    origin = FromPicture(RAMP, 1.0, png_bytes(mask, {}))
+    clean = fit_to_model(model, RAMP)
+    assert not torch.allclose(model.decode(model.encode(clean)), clean, atol=0.05)
+    for step in sample(model, SamplingRequest(num_images=2, steps=3), origin=origin):
+        images = origin.images(model, step.x0)
+        anew = torch.from_numpy(mask[..., 0] > 0).expand_as(images)
+        assert torch.equal(images[~anew], clean.expand_as(images)[~anew])
+        assert torch.equal(images[anew], model.decode(step.x0)[anew])
 
 
 def test_a_latent_is_made_anew_where_any_of_its_pixels_is(model):

@@ -14,6 +14,8 @@ import torch
 from diffusion_core.samplers import SAMPLERS
 from diffusion_core.schedules import SPACINGS
 from pipelines.config import RunConfig
+from pipelines.data import open_image
+from pipelines.fitting import fit_to_model, fitted
 from pipelines.images import on_canvas, png_bytes, to_uint8
 from pipelines.sample import SamplingRequest, load_model, metadata_of, sample
 from pipelines.starts import (
@@ -22,8 +24,6 @@ from pipelines.starts import (
     BetweenSeeds,
     FromInversion,
     FromPicture,
-    fit_to_model,
-    fitted,
 )
 from pipelines.trajectory import trajectory
 
@@ -231,24 +231,27 @@ def test_what_a_picture_shows_is_what_inverts_it(class_run):
     assert not torch.equal(inverting.x, origin.start(model, DDIM, [0]).x)
 
 
-def test_the_calls_of_an_inversion_are_counted(model, picture):
-    spent = FromInversion(picture).start(model, DDIM, [0]).nfe
-    assert spent > DDIM.steps
-    assert _sampled(model, DDIM, FromInversion(picture), [0]).nfe == spent + DDIM.steps
+def test_the_calls_of_an_inversion_are_counted_once_for_all_images(model, picture, other):
+    origin = FromInversion(picture)
+    assert origin.nfe(model, DDIM) > DDIM.steps
+    assert _sampled(model, DDIM, origin).nfe == DDIM.steps
+    assert BetweenPictures(picture, other, (0.5,)).nfe(model, DDIM) == 2 * origin.nfe(model, DDIM)
+    assert FROM_NOISE.nfe(model, DDIM) == FromPicture(picture, 0.5).nfe(model, DDIM) == 0
 
 
 def test_a_picture_is_inverted_once_for_all_it_shall_show(class_run, picture):
     model = load_model(class_run, dtype=torch.float32)
     calls = []
     model.denoiser.network.register_forward_hook(lambda *_: calls.append(1))
-    starts = []
+    starts, spent = [], set()
     for label, guidance in (("0", 1.0), ("1", 3.0), ("1", 1.0)):
         request = replace(DDIM, label=label, guidance=guidance)
         starts.append(FromInversion(picture, label="0").start(model, request, [0]))
-    assert len(calls) == starts[0].nfe == starts[1].nfe
+        spent.add(FromInversion(picture, label="0").nfe(model, request))
+    assert {len(calls)} == spent
     assert torch.equal(starts[0].x, starts[1].x)
     FromInversion(picture, label="1").start(model, DDIM, [0])
-    assert len(calls) == 2 * starts[0].nfe
+    assert len(calls) == 2 * spent.pop()
 
 
 def test_between_pictures_both_ends_come_back(model, picture, other):
@@ -326,4 +329,4 @@ def test_a_canvas_holds_the_whole_picture_and_a_mask_of_the_rest():
 
 def test_a_run_without_images_cannot_say_how_a_picture_fits(picture):
     with pytest.raises(ValueError, match="has not started training"):
-        fitted(picture, RunConfig())
+        fitted(open_image(picture), RunConfig())
