@@ -8,7 +8,7 @@ from pages.components.live_figure import live_figure
 from pages.components.pictures import background, show_grid
 from pages.components.player import player
 from pages.components.sources import choose_image
-from pipelines.data import fit_image
+from pipelines.data import fit_image, open_image, to_8_bit
 from pipelines.figures import pixel_histograms, schedule_curves
 
 LEAST_PIXELS, MOST_PIXELS = 8, 128  # a side: the noise of a pixel should be visible
@@ -17,7 +17,7 @@ STRIDE = 20  # timesteps from one frame of the player to the next, and five fram
 st.title("Forward", anchor=False)
 st.markdown(r"The forward process mixes an image with noise: $x_t = \alpha_t\,x_0 + \sigma_t\,\varepsilon$.")
 
-picture = choose_image()  # or the page has stopped with a sentence
+picture = choose_image()  # an image file, or the page has stopped with a sentence
 
 import torch  # noqa: E402  (not before there is an image)
 
@@ -39,8 +39,8 @@ for letter, default, place in zip("AB", ("cosine", "linear"), places, strict=Tru
 seed = seed_place.number_input("Seed of the noise", 0, 2**31 - 1, 0, key="noise_seed", **BOUND)
 last = schedule.num_timesteps - 1
 
-side = min(MOST_PIXELS, max(min(picture.size), LEAST_PIXELS))
-pixels = np.array(fit_image(picture, side, "crop"))
+image = to_8_bit(open_image(picture))
+pixels = np.array(fit_image(image, min(MOST_PIXELS, max(min(image.size), LEAST_PIXELS)), "crop"))
 x0 = as_input(torch.from_numpy(np.atleast_3d(pixels)).permute(2, 0, 1)[None])
 noise = SeededNoise(int(seed), tuple(x0.shape[1:]), [0]).initial()
 times = np.minimum(np.arange(0, last + STRIDE, STRIDE), last)

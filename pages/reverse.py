@@ -48,7 +48,12 @@ picture = None
 if kind == IMAGE:
     choice_column, picture_column = st.columns([5, 1])
     with choice_column:
-        picture = fitted(choose_image(), config)  # or the page has stopped with a sentence
+        file = choose_image()  # or the page has stopped with a sentence
+    try:
+        picture = fitted(file, config)
+    except ValueError as error:
+        st.error(f"This image cannot be used: {error}")
+        st.stop()
     with picture_column:
         show_image(picture, alt="The image to start from", width=150)
 

@@ -128,8 +128,8 @@ def split_names(dataset: DatasetDict, config: DataConfig) -> tuple[str, str | No
     return config.train_split, held_out
 
 
-def to_8_bit(image: Image.Image) -> Image.Image:
-    """First frame, 8 bits a channel: grey ("L") if it has no colour, else "RGB"; transparency becomes white."""
+def to_8_bit(image: Image.Image, background: str = "white") -> Image.Image:
+    """First frame, 8 bits a channel: grey ("L") if it has no colour, else "RGB"; transparency shows the background."""
     if image.mode in ("I", "I;16", "I;16B", "I;16L", "F"):
         values = np.asarray(image, dtype=np.float64)
         scale = 257.0 if image.mode.startswith("I;16") or values.max() > 255 else 1.0
@@ -138,7 +138,7 @@ def to_8_bit(image: Image.Image) -> Image.Image:
         return Image.fromarray((values / scale).round().clip(0, 255).astype(np.uint8))
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, background), image)
     if image.mode in ("1", "L"):
         return image.convert("L")
     rgb = image.convert("RGB")

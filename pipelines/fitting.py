@@ -1,12 +1,15 @@
-"""Pictures of any size, and masks of them, fitted to the images that a model was trained on."""
+"""Pictures of any size, and masks of them, fitted to the images that a model was trained on.
+
+A page asks again for the same few whenever anything on it changes, so they are kept, and not to be written to.
+"""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from .config import RunConfig
 from .data import fit_image, open_image, to_8_bit
@@ -17,40 +20,72 @@ if TYPE_CHECKING:
 
     from .model import LoadedModel
 
-
-def fitted(picture: Image.Image, config: RunConfig) -> Pixels:
-    """A picture -> (H, W, C) uint8, prepared as the run's training images were.
-
-    Raises:
-        ValueError: the run has not started training.
-    """
-    if config.image_shape is None:
-        raise ValueError("this run has not started training: its images have no size yet")
-    channels, size, _ = config.image_shape
-    image = to_8_bit(picture).convert("L" if channels == 1 else "RGB")
-    return np.array(fit_image(image, size, config.data.fit or "crop")).reshape(size, size, channels)
+KEPT = 16  # files, as they came
 
 
-def mask_of(picture: Image.Image, mask: bytes) -> Image.Image:
-    """An image file that says which part of a picture is meant -> the same in grey.
+@lru_cache(KEPT)
+def picture_size(picture: bytes) -> tuple[int, int]:
+    """The width and the height of an image file, upright.
 
     Raises:
-        ValueError: it is not a readable image, or it has not the size of the picture.
+        ValueError: it is not a readable image.
     """
-    image = to_8_bit(open_image(mask)).convert("L")
-    if image.size != picture.size:
-        told = ("×".join(map(str, size)) for size in (image.size, picture.size))
+    return open_image(picture).size
+
+
+def fitted(picture: bytes, config: RunConfig) -> Pixels:
+    """An image file -> (H, W, C) uint8, prepared as the run's training images were.
+
+    Raises:
+        ValueError: it is not a readable image, or the run has not started training.
+    """
+    channels, size, fit = _images_of(config)
+    return _fitted(picture, channels, size, fit, "white")
+
+
+def fitted_mask(picture: bytes, mask: bytes, config: RunConfig) -> NDArray[np.bool_]:
+    """Which pixels of the :func:`fitted` picture lie under the white part of its mask, (H, W); what is transparent is black.
+
+    Raises:
+        ValueError: one of them is not a readable image, their sizes differ, or nothing white is left.
+    """
+    refuse_other_size(picture, mask)
+    _, size, fit = _images_of(config)
+    white: NDArray[np.bool_] = _fitted(mask, 1, size, fit, "black")[..., 0] > 127  # a pixel is one or the other
+    if not white.any():
+        raise ValueError(
+            f"nothing of the mask is white at {size}×{size} pixels: make white what is to be made anew, "
+            "not too thin, and in the part of the picture that is used"
+        )
+    return white
+
+
+def refuse_other_size(picture: bytes, mask: bytes) -> None:
+    """Fail if a mask is not of the size of its picture, or one of them cannot be read."""
+    sizes = [picture_size(mask), picture_size(picture)]
+    if sizes[0] != sizes[1]:
+        told = ("×".join(map(str, size)) for size in sizes)
         raise ValueError("a mask of {} pixels for a picture of {}: give one of the same size".format(*told))
-    return image
-
-
-def fitted_mask(picture: Image.Image, mask: bytes, config: RunConfig) -> NDArray[np.bool_]:
-    """Which pixels of the :func:`fitted` picture lie under the white part of its mask, (H, W); see :func:`mask_of`."""
-    return fitted(mask_of(picture, mask), config)[..., 0] > 127  # a pixel is one or the other
 
 
 def fit_to_model(model: LoadedModel, picture: bytes) -> Tensor:
     """An image file -> (1, C, H, W) float32 in [−1, 1], see :func:`fitted`."""
     import torch
 
-    return as_input(torch.from_numpy(fitted(open_image(picture), model.config))[None].permute(0, 3, 1, 2))
+    return as_input(torch.tensor(fitted(picture, model.config))[None].permute(0, 3, 1, 2))
+
+
+def _images_of(config: RunConfig) -> tuple[int, int, str]:
+    """The number of channels, the side, and the fit of a run's images."""
+    if config.image_shape is None:
+        raise ValueError("this run has not started training: its images have no size yet")
+    channels, size, _ = config.image_shape
+    return channels, size, config.data.fit or "crop"
+
+
+@lru_cache(KEPT)
+def _fitted(picture: bytes, channels: int, size: int, fit: str, background: str) -> Pixels:
+    image = to_8_bit(open_image(picture), background).convert("L" if channels == 1 else "RGB")
+    pixels = np.array(fit_image(image, size, fit)).reshape(size, size, channels)
+    pixels.flags.writeable = False
+    return pixels

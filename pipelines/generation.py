@@ -105,7 +105,7 @@ class Generation:
 
     @property
     def nfe(self) -> int:
-        """Network evaluations so far, per image."""
+        """Network evaluations so far, per image; those of ``origin_nfe`` are not among them."""
         return self.frames[-1].nfe if self.frames else 0
 
     @property

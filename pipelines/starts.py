@@ -13,8 +13,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from .data import open_image
-from .fitting import fit_to_model, fitted_mask, mask_of
+from .fitting import fit_to_model, fitted_mask, refuse_other_size
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,7 +101,10 @@ class Origin:
         return Start(noise.initial(model.device) * self.deviation(model, timesteps), timesteps, noise)
 
     def nfe(self, model: LoadedModel, request: SamplingRequest) -> int:
-        """The network evaluations, of one image, that it takes to come to the start: once, for however many images."""
+        """The network evaluations, of one image, that it takes to come to the start: once, for however many images.
+
+        They are counted when they are made: after :meth:`start` the answer is at hand, before it they are made for it.
+        """
         return sum(nfe for _, nfe in self._inversions(model, request))
 
     def images(self, model: LoadedModel, x0: Tensor) -> Tensor:
@@ -173,7 +175,7 @@ class FromPicture(Origin):
         picture: fitted to the model's images.
         strength: how much noise is added, from 0, where nearly the same picture comes back, to 1, where (nearly) nothing is
             left of it.
-        mask: of the picture's size, white where it is made anew.
+        mask: of the picture's size, white where it is made anew; black, or transparent, where it stays.
         resamplings: with a mask, see :class:`Known`.
     """
 
@@ -187,7 +189,7 @@ class FromPicture(Origin):
         if self.resamplings < 1:
             raise ValueError(f"resamplings={self.resamplings}: choose 1 or more")
         if self.mask is not None:
-            mask_of(open_image(self.picture), self.mask)
+            refuse_other_size(self.picture, self.mask)
 
     @property
     def reach(self) -> float:
@@ -205,10 +207,8 @@ class FromPicture(Origin):
         start = Start(add_noise(model.schedule, x0, noise.initial(model.device), timesteps[0]), timesteps, noise)
         if self.mask is None:
             return start
-        anew = self._anew(model)
-        if not bool(anew.any()):
-            raise ValueError("the mask is all black: nothing to make; make white what is to be made anew")
-        anew = F.adaptive_max_pool2d(anew.float(), model.state_shape[1:])  # a latent is made anew where any of its pixels is
+        # A latent is made anew where any of its pixels is.
+        anew = F.adaptive_max_pool2d(self._anew(model).float(), model.state_shape[1:])
         return replace(start, known=Known(x0, 1 - anew, self.resamplings))
 
     def images(self, model: LoadedModel, x0: Tensor) -> Tensor:
@@ -223,7 +223,7 @@ class FromPicture(Origin):
         import torch
 
         assert self.mask is not None
-        mask = fitted_mask(open_image(self.picture), self.mask, model.config)
+        mask = fitted_mask(self.picture, self.mask, model.config)
         return torch.from_numpy(mask)[None, None].to(model.device)
 
 
@@ -297,8 +297,9 @@ def _inverted(model: LoadedModel, request: SamplingRequest, picture: bytes, time
     asked = (request.label, request.prompt, picture, tuple(timesteps.tolist()))
     if asked not in kept:
         kept[asked] = _invert(model, request, picture, timesteps)
-        if len(kept) > INVERSIONS_KEPT:
-            del kept[next(iter(kept))]  # the oldest
+    kept[asked] = kept.pop(asked)  # the last one that was asked for
+    if len(kept) > INVERSIONS_KEPT:
+        del kept[next(iter(kept))]  # the one that was asked for longest ago
     return kept[asked]
 
 

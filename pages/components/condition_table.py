@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pipelines.config import ConditionConfig
     from pipelines.generation import Comparison, Generation
     from pipelines.runs import Run
+    from pipelines.starts import Origin
 
 SCALES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
 USUAL_SCALES = (1.0, 2.0, 4.0, 8.0)
@@ -168,7 +169,10 @@ def table_cost(comparison: Comparison) -> str:
     images = sum(column.request.num_images for column in comparison.columns)
     seconds = sum(column.seconds for column in comparison.columns)
     calls = sum(column.nfe * column.request.num_images for column in comparison.columns)
-    calls += sum({column.origin: column.origin_nfe for column in comparison.columns}.values())  # once for all that starts there
+    once: dict[Origin, int] = {}  # what starts at the same place comes there together
+    for column in comparison.columns:
+        once[column.origin] = max(column.origin_nfe, once.get(column.origin, 0))
+    calls += sum(once.values())
     made = f"{images} image{'' if images == 1 else 's'}"
     return f"{made} · {calls / images:.0f} network calls an image · {seconds:.1f} s of computing"
 

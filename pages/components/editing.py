@@ -16,7 +16,7 @@ from pages.components.pictures import show_image
 from pages.components.requests import choose_condition, choose_guidance, follow_model, usual_prompt
 from pages.components.sources import FILE_TYPES, choose_image
 from pipelines.config import RunConfig
-from pipelines.fitting import fitted, fitted_mask
+from pipelines.fitting import fitted, fitted_mask, picture_size
 from pipelines.images import Pixels, on_canvas, png_bytes
 from pipelines.starts import BetweenPictures, FromInversion, FromPicture, Origin
 
@@ -102,13 +102,18 @@ def _paint(config: RunConfig) -> Edit:
     with choice_place:
         whole = choose_image("Picture")
         picture = fitted(whole, config)
+    given = None
     with picture_place:
         canvas_place = st.container()
         with st.popover("Mask from a file", icon=":material/upload:"):
-            width, height = whole.size
+            width, height = picture_size(whole)
             about = f"A picture of {width}×{height} pixels, as the one that is edited, white where it is made anew"
             file = st.file_uploader(about, type=FILE_TYPES, key="mask_file")
-    given = None if file is None else fitted_mask(whole, file.getvalue(), config)
+        if file is not None:
+            try:
+                given = fitted_mask(whole, file.getvalue(), config)
+            except ValueError as error:  # of another picture, perhaps: the page goes on without it
+                st.warning(f"{file.name} is left out: {error}")
     with canvas_place:
         painted = painter(picture, "mask", alt="The picture to paint on", begin=given)
     with settings_place:

@@ -27,7 +27,7 @@ CSS = """
 .painter { font-family: var(--st-font); color: var(--st-text-color); font-size: 0.875rem; line-height: 1.4; max-width: 100%; }
 canvas { display: block; image-rendering: pixelated; cursor: crosshair; touch-action: none; }  /* a finger paints */
 .tools { display: flex; flex-wrap: wrap; align-items: center; gap: 8px; margin-top: 8px; }
-label { display: flex; align-items: center; gap: 8px; flex: 1 1 8rem; }
+label { display: flex; align-items: center; gap: 8px; flex: 1 1 7rem; }
 input { flex: 1; min-width: 4rem; height: 24px; accent-color: var(--st-primary-color); cursor: pointer; }
 button { padding: 0 12px; font: inherit; }
 .count { margin-top: 4px; min-height: 1.4em; opacity: 0.75; font-variant-numeric: tabular-nums; }
@@ -182,8 +182,9 @@ def painter(
     if begin is None:
         begin = np.zeros((height, width), bool)
     digest = digest_of(np.dstack([picture, begin]))
+    untouched = "".join(map(str, begin.ravel().astype(int)))
     masks = st.session_state.setdefault(f"{key} painted", {})  # a component's own state goes when the page is left
-    mask = masks.get(digest) or "".join(map(str, begin.ravel().astype(int)))
+    mask = masks.get(digest, untouched)
     state = _component(
         key=key,
         data={

@@ -5,20 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import streamlit as st
-from PIL import Image
 
 from pages.components import BOUND
 from pages.components.runs import models_by_name, newest_samples
 from pipelines.config import DataConfig
-from pipelines.data import PRESETS, image_column, open_dataset, open_image, resolve, split_names, to_8_bit
-from pipelines.images import as_pil
+from pipelines.data import PRESETS, image_column, open_dataset, split_names
+from pipelines.fitting import picture_size
+from pipelines.images import png_bytes
 
 GENERATED, DATASET, UPLOAD = "A generated image", "A dataset", "An upload"
 FILE_TYPES = ["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"]
 
 
-def choose_image(label: str = "Image", suffix: str = "") -> Image.Image:
-    """Widgets that choose one picture, of any size, 8 bits a channel. Stops the page with a sentence where there is none yet.
+def choose_image(label: str = "Image", suffix: str = "") -> bytes:
+    """Widgets that choose one picture: a readable image file. Stops the page with a sentence where there is none yet.
 
     Args:
         label: what the choice is called.
@@ -27,16 +27,18 @@ def choose_image(label: str = "Image", suffix: str = "") -> Image.Image:
     kinds = {GENERATED: _generated, DATASET: _from_dataset, UPLOAD: _uploaded}
     kind = st.segmented_control(label, list(kinds), default=GENERATED, required=True, key=f"source{suffix}", **BOUND)
     try:
-        image = kinds[kind](suffix)
+        picture = kinds[kind](suffix)
+        if picture is not None:
+            picture_size(picture)  # it can be read
     except (ValueError, OSError) as error:
         st.error(f"No image from here: {error}")
         st.stop()
-    if image is None:
+    if picture is None:
         st.stop()
-    return image
+    return picture
 
 
-def _generated(suffix: str) -> Image.Image | None:
+def _generated(suffix: str) -> bytes | None:
     """One image of a run's newest sample grid, which is on disk: no network is run for it."""
     runs = {name: run for name, run in models_by_name().items() if run.samples()}
     if not runs:
@@ -48,10 +50,10 @@ def _generated(suffix: str) -> Image.Image | None:
     last = len(samples) - 1
     first = min(int(suffix or 1) - 1, last)  # a second picture is another one
     number = number_column.number_input("Image", 0, last, first, key=f"source_number{suffix}", **BOUND)
-    return as_pil(samples[int(number)])
+    return png_bytes(samples[int(number)])
 
 
-def _from_dataset(suffix: str) -> Image.Image | None:
+def _from_dataset(suffix: str) -> bytes:
     name_column, number_column = st.columns([3, 1])
     name = name_column.selectbox(
         "Dataset: a short name, a hub id or a local folder",
@@ -61,16 +63,15 @@ def _from_dataset(suffix: str) -> Image.Image | None:
         **BOUND,
     )
     number = number_column.number_input("Image", 0, None, int(suffix or 1) - 1, key=f"dataset_image{suffix}", **BOUND)
-    return to_8_bit(open_image(_dataset_image(name, int(number))))
+    return _dataset_image(name, int(number))
 
 
-@st.cache_data(max_entries=64, show_spinner="Opening the dataset…")
+@st.cache_data(max_entries=8, show_spinner="Opening the dataset…")
 def _dataset_image(name: str, number: int) -> bytes:
-    """The file of the image with a number."""
     import datasets
 
     splits = open_dataset(name)
-    split = splits[split_names(splits, resolve(DataConfig(data=name)))[0]]
+    split = splits[split_names(splits, DataConfig(data=name))[0]]
     column = image_column(split)
     cell = split.cast_column(column, datasets.Image(decode=False))[number % len(split)][column] or {}
     if not (cell.get("bytes") or cell.get("path")):
@@ -78,10 +79,10 @@ def _dataset_image(name: str, number: int) -> bytes:
     return cell.get("bytes") or Path(cell["path"]).read_bytes()
 
 
-def _uploaded(suffix: str) -> Image.Image | None:
+def _uploaded(suffix: str) -> bytes | None:
     file = st.file_uploader(
         "PNG, JPEG, WebP, GIF, BMP or TIFF",
         type=FILE_TYPES,
         key=f"upload{suffix}",
     )
-    return None if file is None else to_8_bit(open_image(file))
+    return None if file is None else file.getvalue()

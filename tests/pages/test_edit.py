@@ -14,6 +14,7 @@ from opening import open_app
 from streamlit.testing.v1 import AppTest
 
 from pages.components import painter as painter_module
+from pages.components.condition_table import table_cost
 from pages.components.generation import comparison_zip
 from pages.components.painter import painter
 from pages.components.runs import newest_samples
@@ -121,11 +122,26 @@ def test_an_upload_and_its_mask_go_the_way_of_the_command_line(wide, fit, train,
     )
     assert torch.equal(here.image, there.image)
     assert torch.equal(here.mask, there.mask)
-    assert 0 < here.mask.mean() < 1
-    app.file_uploader(key="mask_file").upload("small.png", png_bytes(np.zeros((8, 8, 1), np.uint8))).run()
-    assert [error.value for error in app.error] == [
-        "This cannot be used: a mask of 8×8 pixels for a picture of 90×30: give one of the same size"
-    ]
+    assert here.mask.mean().item() == pytest.approx({"crop": 1 / 8, "pad": 1 - 3 * 5 / 64}[fit])
+
+
+def test_a_mask_that_does_not_fit_is_left_out_and_said(wide):
+    """And all else stays: the canvas, what was made before, the button."""
+    picture, mask = wide
+    app = open_page(model="tiny", edit="Paint anew", source="An upload", passes=["one pass"], images_a_cell=1, steps=2)
+    app.file_uploader(key="upload").upload("wide.png", picture).run()
+    app.file_uploader(key="mask_file").upload("mask.png", mask).run()
+    generate(app)
+    wrong = {
+        "small.png": (png_bytes(np.ones((8, 8, 1), np.uint8)), "a mask of 8×8 pixels for a picture of 90×30: give one of the"),
+        "black.png": (png_bytes(np.zeros((30, 90, 1), np.uint8)), "nothing of the mask is white at 8×8 pixels"),
+        "text.png": (b"a text", "not a readable image"),
+    }
+    for name, (content, reason) in wrong.items():
+        app.file_uploader(key="mask_file").upload(name, content).run()
+        assert app.warning[0].value.startswith(f"{name} is left out: {reason}")
+        assert "Paint over" in app.info[0].value
+        assert any(caption.value.startswith("1 image · ") for caption in app.caption)
 
 
 def test_what_is_known_of_a_mask_from_a_file_can_be_painted_on(monkeypatch):
@@ -148,8 +164,8 @@ def test_a_picture_of_a_dataset_is_edited_as_it_is(image_folder, tmp_path, monke
     monkeypatch.setenv("NOISESCOPE_DATA", str(tmp_path))
     app = open_page(model="tiny", source="A dataset", dataset="oxford_flowers", dataset_image=1)
     _, columns = finished(generate(app))
-    first = sorted(image_folder.rglob("*.png"))[1].read_bytes()
-    assert np.array_equal(pixels(columns[0].origin.picture), fitted(open_image(first), columns[0].config))
+    file = sorted(image_folder.rglob("*.png"))[1].read_bytes()
+    assert np.array_equal(pixels(columns[0].origin.picture), fitted(file, columns[0].config))
 
 
 def test_two_pictures_are_blended():
@@ -187,6 +203,15 @@ def test_a_picture_is_reworded_by_class_and_by_prompt():
     _, [column] = finished(app)
     assert column.origin == FromInversion(column.origin.picture, prompt="a circle")
     assert column.request.prompt == ("a square",)
+
+
+def test_an_inversion_is_charged_once_to_all_rows_also_to_those_that_have_not_begun():
+    """By hand: four images of 3 calls each, from two places of 10 and 6 calls."""
+    made = {"request": SimpleNamespace(num_images=1), "seconds": 1.0, "nfe": 3}
+    near, far = FromInversion(b"", strength=0.5), FromInversion(b"")
+    begun = ((near, 6), (far, 10), (near, 0), (far, 0))
+    columns = [SimpleNamespace(**made, origin=origin, origin_nfe=nfe) for origin, nfe in begun]
+    assert table_cost(SimpleNamespace(columns=columns)) == "4 images · 7 network calls an image · 4.0 s of computing"
 
 
 def test_ways_begin_with_strengths_of_their_own_and_pictures_that_differ():

@@ -8,6 +8,7 @@ import pytest
 from opening import open_app
 
 from diffusion_core.schedules import SCHEDULES, make_schedule
+from pipelines.images import png_bytes
 
 open_page = partial(open_app, "forward")
 
@@ -64,3 +65,11 @@ def test_both_schedules_get_the_same_noise():
     app = open_page(schedule_A="linear", schedule_B="linear")
     heights = [trace["y"] for trace in parts(app)[1]["data"] if trace["type"] == "bar"]
     assert np.array_equal(*heights) if isinstance(heights[0], list) else heights[0] == heights[1]
+
+
+@pytest.mark.parametrize(("shape", "side"), [((5, 7, 1), 8), ((28, 40, 3), 28), ((200, 150, 3), 128)])
+def test_an_upload_is_shown_as_large_as_its_noise_can_be_seen(shape, side):
+    app = open_page(source="An upload")
+    app.file_uploader(key="upload").upload("any.png", png_bytes(np.zeros(shape, np.uint8))).run()
+    assert not app.exception
+    assert parts(app)[0]["height"] == side + 4  # and two pixels above and below

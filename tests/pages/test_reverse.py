@@ -133,3 +133,9 @@ def test_no_words_are_no_prompt(text_run, monkeypatch):
     assert way(app).words == ()
     assert not way(app).change.any()
     assert len(app.subheader) == 1, "no words, no maps"
+
+
+def test_a_run_that_cannot_be_read_is_told_also_where_a_picture_would_be_fitted_to_it(own_run):
+    (own_run.path / "config.json").write_text("{")
+    app = open_page(model="mine", start="An image")
+    assert [error.value.split(":")[0] for error in app.error] == ["This run cannot be read", "This image cannot be used"]

@@ -13,7 +13,8 @@ from PIL import Image
 
 from pipelines import latents
 from pipelines.config import RunConfig, config_from_json, config_to_json
-from pipelines.fitting import fit_to_model
+from pipelines.fitting import fit_to_model, fitted
+from pipelines.generation import GenerationQueue
 from pipelines.images import images_in, png_bytes
 from pipelines.latents import OVERLAP, TILE, decode, encode, encode_cached, latent_pictures, read_autoencoder, ready
 from pipelines.model import load_model
@@ -281,6 +282,32 @@ def test_what_stays_of_a_picture_has_not_been_through_the_autoencoder(model):
         anew = torch.from_numpy(mask[..., 0] > 0).expand_as(images)
         assert torch.equal(images[~anew], clean.expand_as(images)[~anew])
         assert torch.equal(images[anew], model.decode(step.x0)[anew])
+
+
+def test_what_stays_of_a_picture_stays_wherever_it_is_shown(model, wait_for, command, latent_run, tmp_path):
+    mask = np.zeros((16, 16, 1), np.uint8)
+    mask[8:] = 255
+    origin, request = FromPicture(RAMP, 1.0, png_bytes(mask, {})), SamplingRequest(num_images=1, steps=2)
+    (tmp_path / "picture.png").write_bytes(RAMP)
+    (tmp_path / "mask.png").write_bytes(origin.mask)
+    pictures = ("--init-image", tmp_path / "picture.png", "--mask", tmp_path / "mask.png")
+    outcome = command(
+        "pipelines.sample", latent_run.path, "--num-images", 1, "--steps", 2, *pictures, "--out", tmp_path / "out"
+    )
+    assert outcome.code == 0, outcome.error
+    way = trajectory(model, request, origin=origin)
+    queue = GenerationQueue()
+    comparison = queue.submit([(latent_run, request, origin)])
+    wait_for(lambda: not comparison.active)
+    queue.close()
+    made = [
+        np.array(Image.open(tmp_path / "out/images/00000.png")),
+        *way.x0[:, 0],
+        *(frame.x0[0] for frame in comparison.columns[0].frames),
+    ]
+    kept = fitted(RAMP, model.config)[:8]
+    assert len(made) == 1 + 3 + 3
+    assert all(np.array_equal(image[:8], kept) and not np.array_equal(image, fitted(RAMP, model.config)) for image in made)
 
 
 def test_a_latent_is_made_anew_where_any_of_its_pixels_is(model):

@@ -6,16 +6,17 @@ import gc
 import json
 import weakref
 from dataclasses import replace
+from io import BytesIO
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from diffusion_core.samplers import SAMPLERS
 from diffusion_core.schedules import SPACINGS
-from pipelines.config import RunConfig
-from pipelines.data import open_image
-from pipelines.fitting import fit_to_model, fitted
+from pipelines.config import DataConfig, RunConfig
+from pipelines.fitting import fit_to_model, fitted, fitted_mask
 from pipelines.images import on_canvas, png_bytes, to_uint8
 from pipelines.sample import SamplingRequest, load_model, metadata_of, sample
 from pipelines.starts import (
@@ -194,14 +195,39 @@ def test_what_is_known_stays_and_the_rest_is_made(model, picture, left_half, sam
 
 def test_a_mask_must_fit_and_leave_something_to_make(model, picture):
     black, small = (png_bytes(np.zeros((*shape, 1), np.uint8)) for shape in ((30, 50), (8, 8)))
-    with pytest.raises(ValueError, match="nothing to make"):
-        FromPicture(picture, 1.0, black).start(model, REQUEST, [0])
+    outside = np.zeros((30, 50, 1), np.uint8)
+    outside[:, :8] = 255  # the model sees the middle only
+    for mask in (black, png_bytes(outside)):
+        with pytest.raises(ValueError, match="nothing of the mask is white at 8×8 pixels"):
+            FromPicture(picture, 1.0, mask).start(model, REQUEST, [0])
     with pytest.raises(ValueError, match="a mask of 8×8 pixels for a picture of 50×30: give one of the same size"):
         FromPicture(picture, 1.0, small)
     with pytest.raises(ValueError, match="resamplings=0"):
         FromPicture(picture, 1.0, black, resamplings=0)
     with pytest.raises(ValueError, match="not a readable image"):
         FromPicture(picture, 1.0, b"a text")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_a_mask_goes_the_way_of_its_picture(fit, channels):
+    """Of 96×32 pixels the middle third is used, or all of them in the middle third."""
+    picture, mask = np.zeros((2, 32, 96, channels), np.uint8)
+    mask[:, :48] = 255
+    config = RunConfig(image_shape=(channels, 24, 24), data=DataConfig(fit=fit))
+    expected = np.zeros((24, 24), bool)
+    expected[slice(None) if fit == "crop" else slice(8, 16), :12] = True
+    assert np.array_equal(fitted_mask(png_bytes(picture), png_bytes(mask), config), expected)
+
+
+def test_what_is_transparent_in_a_mask_stays():
+    mask = Image.new("RGBA", (8, 8), (255, 255, 255, 0))
+    mask.paste("white", (0, 0, 8, 3))
+    file = BytesIO()
+    mask.save(file, "PNG")
+    white = fitted_mask(png_bytes(np.zeros((8, 8, 3), np.uint8)), file.getvalue(), RunConfig(image_shape=(3, 8, 8)))
+    assert white[:3].all()
+    assert not white[3:].any()
 
 
 # --- from inversions
@@ -329,4 +355,4 @@ def test_a_canvas_holds_the_whole_picture_and_a_mask_of_the_rest():
 
 def test_a_run_without_images_cannot_say_how_a_picture_fits(picture):
     with pytest.raises(ValueError, match="has not started training"):
-        fitted(open_image(picture), RunConfig())
+        fitted(picture, RunConfig())
