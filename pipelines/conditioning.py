@@ -1,4 +1,4 @@
-"""What the network is told about each image: classes and captions, from the data to batches of conditions."""
+"""What the network is told about each image it learns from: classes and captions, from the data to batches of conditions."""
 
 from __future__ import annotations
 
@@ -13,21 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffusion_core.condition import Condition
-from diffusion_core.guidance import ClassifierFreeGuidance
 
 from .captions import captions_for, class_names, has_labels, label_column, templates_for, text_column
 from .classes import labels_in
 from .config import ConditionConfig, RunConfig
 from .data import ImageSet, open_dataset, split_names, spread
-from .text_encoders import EncodedText, TextEncoder, encode_cached, make_encoder
+from .text_encoders import TextEncoder, encode_cached, make_encoder
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-    from diffusion_core.denoiser import Denoiser
-
-    from .model import LoadedModel
-    from .sample import SamplingRequest
 
 encoder_called = lru_cache(maxsize=2)(make_encoder)  # loading one takes longer than most prompts
 EXAMPLES = 64  # captions kept to show samples of
@@ -174,58 +168,6 @@ def _captions(table: Dataset, condition: ConditionConfig, data: str, rows: NDArr
     return [[text if text.strip() else NO_CAPTION] for text in said]
 
 
-def conditioned(
-    model: LoadedModel, request: SamplingRequest, images: Sequence[int], condition: Condition | None = None
-) -> tuple[Denoiser | ClassifierFreeGuidance, Condition | None]:
-    """What estimates x0 for a request, and what the images with these numbers are to show: ``condition``, if it is given.
-
-    Raises:
-        ValueError: a class or a prompt that the model does not take, or guidance without either.
-    """
-    network = model.config.network
-    asked = {"label": request.label is not None, "prompt": bool(request.prompt)}
-    takes = {"class": "label", "text": "prompt"}.get(network.unet)
-    for name, given in (asked | {"negative prompt": request.negative_prompt is not None}).items():
-        if given and takes != name.removeprefix("negative "):
-            instead = f"it takes a {takes}" if takes else "it takes neither labels nor prompts"
-            raise ValueError(f"a {name} was given, and {model.name} is a network of kind {network.unet!r}: {instead}")
-    if condition is None and not any(asked.values()):
-        if request.guidance != 1 or request.negative_prompt is not None:
-            needed = f"give a {takes}" if takes else "choose a conditional model"
-            raise ValueError(f"guidance={request.guidance:g} needs something to guide by: {needed}, or leave it at 1")
-        return model.denoiser, None
-    negative = None
-    if condition is None:
-        condition, negative = condition_of(model.config.condition, request, images)
-    guided = ClassifierFreeGuidance(
-        model.denoiser,
-        request.guidance,
-        None if negative is None else negative.to(model.device),
-        request.guidance_interval,
-        request.guidance_rescale,
-    )
-    return guided, condition.to(model.device)
-
-
-def condition_of(
-    config: ConditionConfig, request: SamplingRequest, images: Sequence[int]
-) -> tuple[Condition, Condition | None]:
-    """What a request asks for: the condition of the images with these numbers, and the one to lead away from, if any.
-
-    Raises:
-        ValueError: a class that there is none of, or prompts that the encoder cannot have been trained with.
-    """
-    if request.label == "all":
-        return in_turn(config, images), None
-    if request.label is not None:
-        number = config.class_number(request.label)
-        return Condition(labels=torch.full((len(images),), number)), None
-    trained_encoder(config)  # refuses another one
-    prompts = [request.prompt[image % len(request.prompt)] for image in images]
-    negative = None if request.negative_prompt is None else _of_prompts(config, [request.negative_prompt])
-    return _of_prompts(config, prompts), negative
-
-
 def trained_encoder(config: ConditionConfig) -> TextEncoder:
     """The text encoder that a model was trained with.
 
@@ -241,34 +183,3 @@ def trained_encoder(config: ConditionConfig) -> TextEncoder:
             f"weights {config.encoder_digest[:12] or 'unknown'}: put that one in its place"
         )
     return encoder
-
-
-@lru_cache(maxsize=256)
-def _encoded(encoder: str, prompt: str) -> EncodedText:
-    """One prompt, (1, L, D): read by itself, so that no other prompt changes a bit of it, and only once."""
-    return encoder_called(encoder).encode([prompt])
-
-
-def _of_prompts(config: ConditionConfig, prompts: Sequence[str]) -> Condition:
-    """One prompt an image; one without words is none, as in training."""
-    texts = [_encoded(config.encoder, prompt) for prompt in prompts]
-    tokens, mask = (torch.cat([getattr(text, part) for text in texts]) for part in ("tokens", "mask"))
-    return Condition(tokens=tokens, mask=mask, dropped=torch.tensor([not prompt.strip() for prompt in prompts]))
-
-
-def cut_notes(config: ConditionConfig, request: SamplingRequest) -> list[str]:
-    """A sentence for each prompt of a request that is too long for the encoder, naming the lost words."""
-    if not request.prompt:
-        return []
-    encoder = trained_encoder(config)
-    texts = dict.fromkeys([*request.prompt, request.negative_prompt or ""])
-    return [note for text in texts if (note := encoder.cut_note(text))]
-
-
-def in_turn(config: ConditionConfig, images: Sequence[int]) -> Condition:
-    """One condition after another, starting over after the last: every class, or every example caption."""
-    if config.classes:
-        return Condition(labels=torch.tensor(images) % len(config.classes))
-    text = encode_cached(trained_encoder(config), list(config.examples))
-    rows = torch.tensor(images) % len(config.examples)
-    return Condition(tokens=text.tokens[rows], mask=text.mask[rows])

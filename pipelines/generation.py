@@ -277,7 +277,7 @@ def _interruptible(network: Module, comparison: Comparison) -> Iterator[None]:
 
 def _grow(column: Generation, comparison: Comparison) -> Iterator[None]:
     """Compute a generation, one step each time it is asked, keeping some as frames; in parts where memory is short."""
-    from .conditioning import cut_notes
+    from .request_conditions import cut_notes
 
     model = loaded_model(column.run, column.fingerprint)
     column.num_parameters = model.num_parameters

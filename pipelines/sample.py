@@ -103,7 +103,7 @@ def sample(
     """
     from diffusion_core.samplers import SAMPLERS
 
-    from .conditioning import conditioned
+    from .request_conditions import conditioned
 
     if request.sampler not in SAMPLERS:
         raise ValueError(f"unknown sampler {request.sampler!r}: choose one of {', '.join(SAMPLERS)}")

@@ -306,7 +306,7 @@ def _inverted(model: LoadedModel, request: SamplingRequest, picture: bytes, time
 def _invert(model: LoadedModel, request: SamplingRequest, picture: bytes, timesteps: Tensor) -> tuple[Tensor, int]:
     from diffusion_core.inversion import invert
 
-    from .conditioning import conditioned
+    from .request_conditions import conditioned
 
     denoise, condition = conditioned(model, replace(request, num_images=1, guidance=1.0, negative_prompt=None), [0])
     x0 = model.encode(fit_to_model(model, picture))

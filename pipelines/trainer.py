@@ -203,7 +203,7 @@ class Trainer(TrainingLoop):
         noise = SeededNoise(0, self.state_shape, numbers)
         condition = None
         if self.config.network.conditional:
-            from .conditioning import in_turn
+            from .request_conditions import in_turn
 
             condition = in_turn(self.config.condition, numbers).to(self.device)
         denoiser = make_denoiser(network, self.config)

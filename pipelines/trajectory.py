@@ -93,8 +93,8 @@ def trajectory(
         model, request, images, origin: as for :func:`pipelines.sample.sample`.
         progress: called after every step with the share that is done; what it raises ends the computation.
     """
-    from .conditioning import conditioned
     from .influence import influence, words_of
+    from .request_conditions import conditioned
 
     count = len(origin.timesteps(model, request))
     numbers = range(request.num_images) if images is None else images

@@ -9,10 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.conditioning import Conditions, condition_of, cut_notes, held_out_labels, in_turn
+from pipelines.conditioning import Conditions, held_out_labels
 from pipelines.config import ConditionConfig
 from pipelines.data import load_images
 from pipelines.pretrained import MINILM_SHA256
+from pipelines.request_conditions import condition_of, cut_notes, in_turn
 from pipelines.runs import Run
 from pipelines.sample import SamplingRequest, load_model, sample
 from pipelines.trainer import Trainer

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.conditioning import condition_of
 from pipelines.differences import difference_map
 from pipelines.images import to_uint8
 from pipelines.influence import influence, words_of
+from pipelines.request_conditions import condition_of
 from pipelines.sample import SamplingRequest, load_model, sample
 from pipelines.starts import FROM_NOISE
 from pipelines.trajectory import trajectory
