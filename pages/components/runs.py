@@ -17,7 +17,15 @@ from pipelines.runs import Run, find_run, find_runs
 
 RECONSTRUCTED = "held-out images, each followed by what comes back of it"  # what an autoencoder's grid shows
 # What a visitor sees first.
-HEADLINE = ("flowers-attention", "flowers-baseline", "flowers-class", "flowers-text", "pokemon-text", "tiny-imagenet-text")
+HEADLINE = (
+    "flowers-attention",
+    "flowers-baseline",
+    "flowers-latent-text",
+    "flowers-class",
+    "flowers-text",
+    "pokemon-text",
+    "tiny-imagenet-text",
+)
 
 
 def runs_by_name() -> dict[str, Run]:
