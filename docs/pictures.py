@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.images import as_pil, enlarge, montage, to_uint8
+from pipelines.images import as_pil, enlarge, film_strip, montage, to_uint8
 from pipelines.runs import ROOT
 from pipelines.sample import SamplingRequest, load_model, sample, shown_rows
 
-DENOISING = ROOT / "docs" / "denoising.png"
+DENOISING, WORDS = ROOT / "docs" / "denoising.png", ROOT / "docs" / "words.jpg"
 COLUMNS, ROWS, GAP, SCALE = 12, 8, 2, 4
+FLOWERS = ("sunflower", "rose", "passion flower", "californian poppy")
+IMAGES, GUIDANCE = 6, 2.0
 
 
-def main() -> None:
+def denoising() -> None:
     """docs/denoising.png: from noise (top row) to samples (bottom row); what lies between the images is transparent."""
     request = SamplingRequest(num_images=COLUMNS)
     steps = list(sample(load_model("flowers-attention"), request))
@@ -24,5 +26,17 @@ def main() -> None:
     picture.save(DENOISING, optimize=True)
 
 
+def words() -> None:
+    """docs/words.jpg: what the model of latents makes of words, a row each; all rows from the same noise."""
+    model = load_model("flowers-latent-text")
+    rows = []
+    for flower in FLOWERS:
+        request = SamplingRequest(num_images=IMAGES, prompt=(f"a photo of a {flower}",), guidance=GUIDANCE)
+        *_, last = sample(model, request)
+        rows.append(to_uint8(model.decode(last.x)))
+    as_pil(film_strip(rows, FLOWERS)).save(WORDS, quality=92)
+
+
 if __name__ == "__main__":
-    main()
+    denoising()
+    words()
