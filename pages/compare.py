@@ -66,11 +66,11 @@ def draw() -> None:
     frames = [frame_of(column, level) for column in comparison.columns]
     places = st.columns(len(titles))
     for place, title, column, frame in zip(places, titles, comparison.columns, frames, strict=True):
-        compared = difference and column is not first and comparable(first, column)
+        compared = difference and column is not first and comparable(first, column, view)
         with place:
             draw_column(title, column, view, frame, frames[0] if compared else None)
             if difference and column is not first and not compared:
-                st.caption("No difference shown: another number or size of images than in the first column.")
+                st.caption("No difference shown: the first column has another number or size of images, or other latents.")
             draw_film_strip(title, column, view)
     st.caption("Film strips. Rows: timesteps, from noise to sample. Columns: images, the same noise for every model.")
     if comparison.status == "done":

@@ -87,7 +87,8 @@ if losses:
         live_figure(loss_bands(losses), "loss", "Error in v over the level of noise, with 95 % bands")
         st.caption(
             "Held-out images; |x0 − x̂0|²·(1 + SNR), at the noise levels of a cosine schedule: comparable whatever a network "
-            "predicts and under whatever schedule, but not between pixels and latents. Bands: 95 %."
+            "predicts and under whatever schedule, but not between pixels and latents, nor latents of two "
+            "autoencoders. Bands: 95 %."
         )
         paired = paired_losses(measured)
         if len(paired):

@@ -45,7 +45,7 @@ if not configs:
     st.stop()
 settings = {name: asdict(config) for name, config in configs.items()}
 differences = settings_table(settings)
-objectives = {(config.model, config.diffusion, config.latent.latent is None) for config in configs.values()}
+objectives = {(config.model, config.diffusion, config.latent.latent_fingerprint) for config in configs.values()}
 
 reconstructs = any(config.model == "autoencoder" for config in configs.values())
 offered = [quantity for quantity in QUANTITIES if reconstructs or quantity not in RECONSTRUCTION]

@@ -56,8 +56,9 @@ class ImportedAutoencoder(LatentSpace):
         taken, given = settings.get("in_channels", 3), settings.get("out_channels", 3)
         if taken != given:
             raise ValueError(f"an autoencoder that makes {given} channels of {taken}: give one that brings its images back")
-        if settings.get("shift_factor"):
-            raise ValueError(f"shift_factor={settings['shift_factor']}: autoencoders that shift their latents are not read")
+        for name in ("shift_factor", "latents_mean", "latents_std"):
+            if settings.get(name):
+                raise ValueError(f"{name}={settings[name]}: autoencoders that shift their latents are not read")
         super().__init__(settings.get("latent_channels", 4), 2 ** (len(settings.get("block_out_channels", (64,))) - 1))
         with torch.device("meta"):
             self.vae = AutoencoderKL.from_config(dict(settings))

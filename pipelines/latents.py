@@ -26,7 +26,8 @@ from .runs import Run, read_tensors
 from .tensor_cache import digest, kept
 
 PREFIX = "autoencoder."
-AT_ONCE = 16  # images that pass through the autoencoder together
+AT_ONCE = 16  # images that pass through the autoencoder together, fewer where they are large:
+PIXELS_AT_ONCE = AT_ONCE * 256**2
 TILE = 64  # side of the largest latents that are decoded in one piece
 OVERLAP = 16  # latents that neighbouring tiles share
 LATENT_RANGE = 3.0  # what is shown as white: latents have a standard deviation of 1
@@ -109,7 +110,8 @@ def read_autoencoder(run: Run) -> tuple[LatentSpace, NetworkConfig]:
 def encode(autoencoder: LatentSpace, x: Tensor) -> Tensor:
     """(N, C, H, W) images in [−1, 1] -> (N, latent channels, h, w) float32 on the autoencoder's device, a few at a time."""
     device = autoencoder.latent_scale.device
-    return torch.cat([autoencoder.encode(part.to(device)) for part in x.split(AT_ONCE)])
+    with torch.autocast(device.type, enabled=False):  # it has a precision of its own
+        return torch.cat([autoencoder.encode(part.to(device)) for part in x.split(at_once(*x.shape[2:]))])
 
 
 def encode_cached(autoencoder: LatentSpace, images: Tensor, about: str) -> Tensor:
@@ -124,7 +126,7 @@ def encode_cached(autoencoder: LatentSpace, images: Tensor, about: str) -> Tenso
     """
 
     def make() -> dict[str, Tensor]:
-        parts = tqdm(images.split(AT_ONCE), desc=about, unit="batch", leave=False)
+        parts = tqdm(images.split(at_once(*images.shape[2:])), desc=about, unit="batch", leave=False)
         return {"latents": torch.cat([encode(autoencoder, as_input(part)).half().cpu() for part in parts])}
 
     weights = {name: tensor.cpu() for name, tensor in autoencoder.state_dict().items()}
@@ -135,8 +137,14 @@ def encode_cached(autoencoder: LatentSpace, images: Tensor, about: str) -> Tenso
 @torch.no_grad()
 def decode(autoencoder: LatentSpace, z: Tensor) -> Tensor:
     """(N, latent channels, h, w) -> (N, C, H, W) in [−1, 1], float32: a few at a time, and large ones in tiles."""
-    at_once = max(1, AT_ONCE * TILE**2 // max(TILE**2, z[0, 0].numel()))
-    return torch.cat([_decode_tiles(autoencoder, part) for part in z.split(at_once)]).clamp(-1, 1)
+    height, width = (side * autoencoder.downsampling for side in z.shape[2:])
+    with torch.autocast(z.device.type, enabled=False):  # it has a precision of its own
+        return torch.cat([_decode_tiles(autoencoder, part) for part in z.split(at_once(height, width))]).clamp(-1, 1)
+
+
+def at_once(height: int, width: int) -> int:
+    """How many images of a size pass through an autoencoder together: as many as memory for sixteen of 256×256 allows."""
+    return max(1, min(AT_ONCE, PIXELS_AT_ONCE // (height * width)))
 
 
 def _decode_tiles(autoencoder: LatentSpace, z: Tensor) -> Tensor:

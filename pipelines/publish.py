@@ -10,7 +10,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 from tyro.conf import Positional
 
 from .command_line import DONE, run_command
-from .config import RunConfig
+from .config import LatentConfig, RunConfig
 from .runs import METRICS, Run, atomic, read_tensors, refuse_taken, write_text
 
 # Settings that nobody gives: they are read from the data, or from the machine.
@@ -44,6 +44,8 @@ class Publish:
 
 def training_command(config: RunConfig, name: str) -> str:
     """The command that trains such a run; settings at their defaults are left out."""
+    if config.init.init_from is not None:
+        config = replace(config, latent=LatentConfig())  # taken over, and not to be given beside it
     said = ("data", "unet") if config.model == "diffusion" else ("data",)
     return " ".join(["python -m pipelines.train", *_flags(config, RunConfig(), said), f"--out runs/{name}"])
 

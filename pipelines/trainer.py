@@ -83,7 +83,14 @@ class Trainer(TrainingLoop):
         assert config.latent.latent is not None
         begun = config.latent.latent_shape is not None and self.run.has_weights  # then its weights hold the autoencoder
         source = self.run if begun else find_run(config.latent.latent)
+        fingerprint = source.fingerprint  # before they are read: it may be in training
         autoencoder, network = read_autoencoder(source)
+        channels, given = (source.config.image_shape or (0,))[0], images.shape[1]
+        if channels != given:
+            raise ValueError(
+                f"the autoencoder of {source.name} takes images of {channels} channel{'' if channels == 1 else 's'}, and those "
+                f"of {config.data.data} have {given}: choose data like its own"
+            )
         self.autoencoder_weights = {PREFIX + name: tensor.clone() for name, tensor in autoencoder.state_dict().items()}
         self.autoencoder = ready(autoencoder, network, self.device)
         shape = autoencoder.latent_shape(*images.shape[2:])
@@ -94,7 +101,12 @@ class Trainer(TrainingLoop):
             latents = {name: encode_cached(self.autoencoder, part, f"encoding {name}") for name, part in ways.items()}
         self.latents, self.held_out_latents, *mirrored = (part.to(self.device) for part in latents.values())
         self.mirrored_latents = mirrored[0] if mirrored else None
-        return config.latent if begun else LatentConfig(config.latent.latent, shape, network, source.fingerprint)
+        return config.latent if begun else LatentConfig(config.latent.latent, shape, network, fingerprint)
+
+    @property
+    def images_device(self) -> torch.device:
+        """Where the images are kept: not beside the network where it never sees them."""
+        return self.device if self.autoencoder is None else torch.device("cpu")
 
     def training_images(self, index: Tensor, mirrored: Tensor) -> Tensor:
         """Some training images as the network takes them, (B, *state_shape), those that are ``mirrored`` so."""

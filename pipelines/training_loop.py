@@ -98,8 +98,8 @@ class TrainingLoop(ABC):
         self.device = self.accelerator.device
         self.config = self.complete(train, held_out)
         self.network = self.make_network().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.images = train.images.to(self.device)
-        self.held_out = held_out.images.to(self.device)
+        self.images = train.images.to(self.images_device)
+        self.held_out = held_out.images.to(self.images_device)
         self.refuse_wrong_size()
         self.shuffle = Shuffle(len(self.images), config.seed)
         optimizer = config.optimizer
@@ -136,6 +136,11 @@ class TrainingLoop(ABC):
     def complete(self, train: ImageSet, held_out: ImageSet) -> RunConfig:
         """The configuration with what is read from the data; the place to prepare what belongs to the images."""
         return self.config
+
+    @property
+    def images_device(self) -> torch.device:
+        """Where the images are kept."""
+        return self.device
 
     @abstractmethod
     def make_network(self) -> nn.Module:

@@ -226,9 +226,13 @@ def _strip_png(
     return film_strip_png([pixels(row, view) if row else empty for row in rows], labels, grey)
 
 
-def comparable(one: Generation, other: Generation) -> bool:
-    """Whether two generations make as many images of the same shape, so that pixels can be compared."""
-    return (one.image_shape, one.request.num_images) == (other.image_shape, other.request.num_images)
+def comparable(one: Generation, other: Generation, view: str) -> bool:
+    """Whether two generations make as many images of the same shape, and in this view show them by the same numbers.
+
+    States are pixels, or the latents of one autoencoder or another.
+    """
+    alike = (one.image_shape, one.request.num_images) == (other.image_shape, other.request.num_images)
+    return alike and (view == "x0" or one.config.latent.latent_fingerprint == other.config.latent.latent_fingerprint)
 
 
 def _distance(shown: Frame, reference: Frame, view: str) -> tuple[float, float]:
@@ -249,7 +253,7 @@ def distances(comparison: Comparison, view: str) -> dict[int, pd.DataFrame]:
     levels = noise_levels(comparison.columns)
     tables = {}
     for number, column in enumerate(others, start=2):
-        if comparable(first, column) and first.frames and column.frames:
+        if comparable(first, column, view) and first.frames and column.frames:
             rows = [
                 (level, *_distance(frame_at(column.frames, level), frame_at(first.frames, level), view)) for level in levels
             ]

@@ -15,10 +15,10 @@ from opening import open_app
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from pages.components.generation import LOOKS, generation_queue, pace
+from pages.components.generation import LOOKS, comparable, generation_queue, pace
 from pages.components.pictures import film_strip_png
 from pages.components.requests import _request_in
-from pipelines.config import RunConfig
+from pipelines.config import LatentConfig, RunConfig
 from pipelines.generation import Comparison, Frame, Generation
 from pipelines.images import png_bytes
 from pipelines.runs import Run
@@ -173,6 +173,22 @@ def test_a_page_looks_as_often_as_its_columns_grow():
     assert pace_of(grown(4, 0.2), grown(3, 0.3)) == pytest.approx(0.5)
     assert pace_of(grown(4, 0.2), grown(3, 0.3, finished=True)) == pytest.approx(0.2)
     assert pace_of(*[grown(4, 0.4)] * 9) == LOOKS[1]
+
+
+def test_states_are_compared_where_they_are_the_same_kind_of_numbers():
+    """Pixels with pixels, latents with those of the same autoencoder; estimates are images, whatever they were made by."""
+
+    def of(latent, size=16):
+        config = RunConfig(image_shape=(3, size, size), latent=LatentConfig(latent_fingerprint=latent))
+        return Generation(Run("nowhere"), SamplingRequest(), "", config)
+
+    pixels, ours, theirs = map(of, ("", "ours", "theirs"))
+    assert comparable(pixels, of(""), "x")
+    assert comparable(ours, of("ours"), "x")
+    for one, other in ((pixels, ours), (ours, theirs)):
+        assert not comparable(one, other, "x")
+        assert comparable(one, other, "x0")
+    assert not comparable(pixels, of("", 32), "x0")
 
 
 def test_a_picture_carries_its_own_prompt():

@@ -276,8 +276,9 @@ def test_the_latents_of_an_imported_autoencoder_are_diffused(imported_autoencode
 
 def test_an_autoencoder_that_shifts_its_latents_is_refused(command, vae, tmp_path):
     vae.save_pretrained(tmp_path / "vae")
-    for change, sentence in (({"shift_factor": 0.1}, "shift_factor=0.1"), ({"out_channels": 1}, "makes 1 channels of 3")):
+    refused = {"shift_factor=0.1": {"shift_factor": 0.1}, "latents_mean=": {"latents_mean": [0.1] * 4}}
+    for sentence, change in (refused | {"makes 1 channels of 3": {"out_channels": 1}}).items():
         _edited("config.json", **change)(tmp_path / "vae")
         told = command("pipelines.import_diffusers", tmp_path / "vae", "--out", tmp_path / "run").refused_in_one_sentence()
         assert sentence in told
-        _edited("config.json", shift_factor=None, out_channels=3)(tmp_path / "vae")
+        _edited("config.json", shift_factor=None, latents_mean=None, out_channels=3)(tmp_path / "vae")

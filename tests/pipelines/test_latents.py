@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from dataclasses import replace
 from itertools import pairwise
@@ -9,19 +10,23 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+import tyro
 from PIL import Image
 
 from pipelines import latents
 from pipelines.config import RunConfig, config_from_json, config_to_json
+from pipelines.finetune import adopt
 from pipelines.fitting import fit_to_model, fitted
 from pipelines.generation import GenerationQueue
-from pipelines.images import images_in, png_bytes
+from pipelines.images import as_input, as_pil, images_in, png_bytes
 from pipelines.latents import OVERLAP, TILE, decode, encode, encode_cached, latent_pictures, read_autoencoder, ready
 from pipelines.model import load_model
-from pipelines.runs import Run, read_tensors
+from pipelines.publish import training_command
+from pipelines.runs import PUBLISHED, Run, read_tensors
 from pipelines.sample import SamplingRequest, sample
 from pipelines.starts import FromInversion, FromPicture
 from pipelines.tensor_cache import kept
+from pipelines.train import Train
 from pipelines.trajectory import trajectory
 from unets import build_autoencoder
 
@@ -129,6 +134,23 @@ def test_fine_tuning_a_model_of_latents_keeps_its_autoencoder(train, latent_run,
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 
+def test_the_recorded_command_of_a_fine_tuned_model_can_be_given(train, latent_run, tmp_path):
+    run = train(tmp_path / "more", image_size=16, init_from=str(latent_run.path), steps=2, unet="class")
+    words = shlex.split(training_command(run.config, "again"))
+    asked = tyro.cli(Train, args=words[3:], config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff)).config
+    assert adopt(asked).latent.latent == run.config.latent.latent == str(latent_run.path)
+
+
+def test_images_of_other_channels_are_refused_in_a_sentence(command, flags, autoencoder_run, tmp_path):
+    for number in range(12):
+        Image.fromarray(np.full((16, 16), 20 * number, np.uint8)).save(tmp_path / f"{number}.png")
+    given = flags(data=str(tmp_path), image_size=16, held_out_images=4)
+    outcome = command("pipelines.train", *given, "--latent", autoencoder_run.path, "--out", tmp_path / "run")
+    assert outcome.code != 0
+    assert "takes images of 3 channels, and those of" in outcome.error
+    assert "have 1: choose data like its own" in outcome.error
+
+
 def test_fine_tuning_takes_no_other_autoencoder(command, flags, latent_run, autoencoder_run, tmp_path):
     more = ("--init-from", latent_run.path, "--latent", tmp_path / "another", "--out", tmp_path / "run")
     outcome = command("pipelines.train", *flags(image_size=16, unet="class"), *more)
@@ -197,6 +219,23 @@ def test_tiles_do_not_show(size):
     z = normal(2, 4, *size)
     expected = _EveryPixelAlone().decode(z).clamp(-1, 1)
     torch.testing.assert_close(decode(_EveryPixelAlone(), z), expected, atol=1e-5, rtol=0)
+
+
+def test_tiles_of_a_real_decoder_are_what_it_makes_in_one_piece():
+    """To 45 dB, where it is harder: its norms see a tile of flat sky and another one of petals."""
+    run = Run(PUBLISHED / "flowers-autoencoder")
+    autoencoder = ready(*read_autoencoder(run), torch.device("cpu"), torch.float32)
+    *_, grid = run.samples().values()
+    picture = Image.new("RGB", (320, 320), (120, 180, 240))
+    picture.paste(as_pil(images_in(np.array(Image.open(grid)), 128, 128, 2)[0]).resize((192, 192)), (0, 128))
+    z = encode(autoencoder, as_input(torch.tensor(np.array(picture))).permute(2, 0, 1)[None])
+    assert max(z.shape[2:]) > TILE
+    whole = autoencoder.decode(z).clamp(-1, 1)
+    assert 10 * np.log10(4 / (decode(autoencoder, z) - whole).square().mean().item()) > 45
+
+
+def test_large_images_pass_through_a_few_at_a_time():
+    assert [latents.at_once(side, side) for side in (16, 256, 512, 1024, 2048)] == [16, 16, 4, 1, 1]
 
 
 def test_images_are_encoded_and_decoded_one_like_the_other(autoencoder):
