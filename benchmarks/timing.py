@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import shlex
 import sys
 import time
@@ -13,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
+from pipelines.devices import processor
 
 WIDE = 0.1  # a spread (interquartile range over median) above this is worth a warning
 
@@ -73,13 +74,6 @@ def machine() -> str:
     # The module was started as python -m package.name, which sys.argv does not tell.
     command = shlex.join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
     return (
-        f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, bfloat16: {bfloat16} · "
+        f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, bfloat16: {bfloat16} · "
         f"torch {torch.__version__} · {datetime.now(UTC):%Y-%m-%d} · `{command}`"
     )
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

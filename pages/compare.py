@@ -95,7 +95,7 @@ def show_numbers(view: str, levels: list[float], level: float | None) -> None:
             live_figure(column_distances(labels, marked=level), "distances", "MSE and SSIM at every noise level")
             st.caption(f"{VIEWS[view]}: MSE (0 is equal) and SSIM (1 is equal) of all images at the same noise level.")
         else:
-            st.caption("No numbers: the columns have images of different number or size.")
+            st.caption("No numbers: the columns have images of different number or size, or other latents.")
     offer_downloads(
         "noisescope-comparison",
         archive=lambda: comparison_zip(names, comparison),

@@ -76,6 +76,8 @@ if len(table):
     told = f"{counts} samples, compared with training images in the features of the {features}. {INTERVALS}"
     if shown[f"{figure}_decoded"].notna().any():
         told += " Dashed: these after the autoencoder; what it loses, a model of its latents cannot bring back."
+    if cost == "seconds" and shown["machine"].nunique() > 1:
+        told += " These seconds were measured on different machines (see the table), and cannot be compared."
     st.caption(told)
     st.dataframe(readable(shown), hide_index=True, width="stretch")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import platform
 from functools import cache
+from pathlib import Path
 
 import torch
 
@@ -22,6 +24,21 @@ def best_device() -> torch.device:
     """The accelerator if there is one, else the CPU."""
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return accelerator or torch.device("cpu")
+
+
+def hardware(device: torch.device) -> str:
+    """What computes on a device, in words: seconds that it was measured to take mean nothing without."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{processor()}, {torch.get_num_threads()} threads" if device.type == "cpu" else f"{processor()}, {device.type}"
+
+
+def processor() -> str:
+    """The processor's name, as far as it says one."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:

@@ -129,10 +129,10 @@ def bins_of(levels: NDArray[np.float64]) -> NDArray[np.int64]:
 def samples_table(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
     """What samples were found to be, a row a request; each figure with its interval and its real-against-real floor.
 
-    Columns: run, data, sampler, steps, guidance, network_calls, seconds (an image), memory (MiB for one image, NaN where it
-    was not measured), images, seed, features, judge (whose these are, at whatever size it sees the images); for each figure F
-    of FIGURES F, F_low, F_high, F_floor (of real images) and F_decoded (of these after the autoencoder of a model of latents);
-    NaN where it does not apply.
+    Columns: run, data, sampler, steps, guidance, network_calls, seconds (an image), machine (that took them), memory (MiB for
+    one image, NaN where it was not measured), images, seed, features, judge (whose these are, at whatever size it sees the
+    images); for each figure F of FIGURES F, F_low, F_high, F_floor (of real images) and F_decoded (of these after the
+    autoencoder of a model of latents); NaN where it does not apply.
     """
     rows = []
     for evaluation in evaluations:
@@ -143,6 +143,7 @@ def samples_table(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
             features = result.asked["features"]
             row |= {"images": request["num_images"], "features": features, "judge": features.split(",")[0]}
             row |= {name: found[name] for name in ("network_calls", "seconds")}
+            row["machine"] = found.get("machine", "not recorded")
             row["memory"] = found.get("memory", math.nan) / 2**20
             compared = {key: result.asked[key] for key in ("features", "reference_images")}
             decoded = evaluation.find("reconstruction", compared | {"images": found["floor"]["images"]})
@@ -199,7 +200,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         "Network calls": table["network_calls"],
         "Seconds": table["seconds"].map("{:.3g}".format),
     }
-    for name, title in (("seed", "Seed"), ("images", "Samples"), ("features", "Features")):
+    for name, title in (("seed", "Seed"), ("images", "Samples"), ("features", "Features"), ("machine", "Seconds of")):
         if table[name].nunique() > 1:
             columns[title] = table[name]
     if table["memory"].notna().any():

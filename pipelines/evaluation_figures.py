@@ -22,7 +22,7 @@ SYMBOLS = ("circle", "diamond", "square", "triangle-up")  # of what one run with
 COSTS = {"network_calls": "Network calls", "seconds": "Seconds", "memory": "MiB of memory"}  # of one image
 FLOORS = {  # columns of figures of real images: how they are drawn, what they are called, where that is written
     "floor": ("dot", "real against real", "top left"),  # where few steps lie far above it
-    "decoded": ("dash", "real, after the autoencoder", "top right"),
+    "decoded": ("dash", "real, after the autoencoder", "bottom right"),
 }
 INTERVALS = (  # what figures of samples show
     "Bars and brackets: 95 % (bootstrap; of shares, Wilson). Dotted: held-out images in place of samples, as many where there "
@@ -65,13 +65,15 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str) -> go.Figu
         x = points[cost] * apart
         drawn.add_scatter(x=x, y=points[figure], error_y=errors, name=name, mode="lines+markers", **style, **hover)
     front = pareto_front(shown, cost, figure)
-    if figure in SMALLER_IS_BETTER and len(front) > 1:
+    same_scale = cost != "seconds" or shown["machine"].nunique() == 1
+    if figure in SMALLER_IS_BETTER and len(front) > 1 and same_scale:
         wide = {"color": "#8A8A8A", "width": 8}
         drawn.add_scatter(x=front[cost], y=front[figure], name="Pareto front", line=wide, opacity=0.35, mode="lines")
     for floor, (dash, told, place) in FLOORS.items():
-        for value in sorted(set(shown[f"{figure}_{floor}"].dropna())):
+        values = sorted(set(shown[f"{figure}_{floor}"].dropna()), reverse=place.startswith("top"))
+        for value, text in zip(values, (told, *[""] * len(values)), strict=False):  # the outermost one says it for all
             line = {"dash": dash, "color": "#8A8A8A"}
-            drawn.add_hline(y=value, line=line, annotation_text=told, annotation_position=place)
+            drawn.add_hline(y=value, line=line, annotation_text=text, annotation_position=place)
     ends = np.log10([shown[cost].min() / 1.5, shown[cost].max() * 1.5])
     drawn.update_xaxes(title=f"{COSTS[cost]} an image", type="log", range=ends, dtick="D2", tickformat="~g")
     if cost == "network_calls":

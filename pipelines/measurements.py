@@ -21,6 +21,7 @@ from diffusion_core.process import add_noise
 from diffusion_core.schedules import make_schedule, sampling_timesteps
 
 from .data import load_images, refuse_other_images, resolve, spread
+from .devices import hardware
 from .distances import NEIGHBOURS, Estimate, Features, Reference, bootstrap, nearest, precision_recall
 from .evaluation import LOSS_BINS, NEIGHBOURS_PICTURE, beside, bins_of, loss_draws
 from .images import as_input, montage, png_bytes, to_uint8
@@ -207,6 +208,7 @@ def measure_samples(model: LoadedModel, real: RealImages, request: SamplingReque
     return {
         "network_calls": calls,
         "seconds": seconds / request.num_images,
+        "machine": hardware(model.device),
         "memory": sum(map(weight_bytes, model.modules)) + memory.peak,
         "figures": figures(features, real, right),
         "floor": figures(floor, real) | {"images": len(floor)},

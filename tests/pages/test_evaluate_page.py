@@ -61,6 +61,22 @@ def test_what_is_measured_is_shown_and_what_is_not_is_told(measured):
     assert not app.exception
 
 
+def test_seconds_of_different_machines_are_told_and_have_no_front(measured):
+    app = open_page(cost="Seconds")
+    assert not any("different machines" in caption.value for caption in app.caption)
+    assert "Seconds of" not in app.dataframe[0].value
+    table = samples_table([measured])
+    assert "Pareto front" in {curve.name for curve in quality_against_cost(table, "frechet_distance", "seconds").data}
+    [first, *_] = measured.of_kind("samples")
+    measured.add("samples", first.asked | {"reference_images": 39}, first.found | {"machine": "another one"})
+    app = open_page(cost="Seconds")
+    assert any("different machines" in caption.value for caption in app.caption)
+    assert set(app.dataframe[0].value["Seconds of"]) == {"not recorded", "another one"}
+    table = samples_table([measured])
+    assert "Pareto front" not in {curve.name for curve in quality_against_cost(table, "frechet_distance", "seconds").data}
+    assert "Pareto front" in {curve.name for curve in quality_against_cost(table, "frechet_distance", "network_calls").data}
+
+
 def measuring(app):
     """The page with the dialog open."""
     next(button for button in app.button if button.label == "Measure…").click().run()

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from pipelines.classifier import load_classifier
+from pipelines.devices import hardware
 from pipelines.evaluate import LEAST
 from pipelines.evaluation import FIGURES, Evaluation, loss_draws, paired_losses, pareto_front, samples_table
 from pipelines.evaluation_figures import newest
@@ -53,6 +54,7 @@ def test_every_figure_has_an_interval_and_a_floor(evaluate, copied_run):
     table = samples_table([Evaluation(copied_run)])
     assert list(table["sampler"]) == ["ddim", "heun"]
     assert table["network_calls"][0] == 4 < table["network_calls"][1]
+    assert set(table["machine"]) == {hardware(torch.device("cpu"))}
     for name in set(FIGURES) - {"agreement"}:
         assert (table[f"{name}_low"] <= table[name]).all()
         assert (table[name] <= table[f"{name}_high"]).all()

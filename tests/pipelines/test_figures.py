@@ -246,3 +246,8 @@ def test_what_one_run_was_asked_for_is_told_apart_at_the_calls_it_took():
     assert len({(points.line.color, points.marker.symbol) for points in figure.data if points.mode == "lines+markers"}) == 2
     assert figure.layout.xaxis.tickvals == (20, 40)
     assert {line.y0 for line in figure.layout.shapes} == {1.0, 1.2}, "what real images score, also after the autoencoder"
+    other = table.assign(run="b", frechet_distance_floor=0.9, frechet_distance_decoded=1.1)
+    figure = quality_against_cost(pd.concat([table, other]), "frechet_distance", "network_calls")
+    assert {line.y0 for line in figure.layout.shapes} == {0.9, 1.0, 1.1, 1.2}
+    told = {note.y: note.text for note in figure.layout.annotations if note.text}
+    assert told == {1.0: "real against real", 1.1: "real, after the autoencoder"}, "once each, above all and below all"
