@@ -13,7 +13,7 @@ from unets.autoencoder import LatentSpace
 
 from .differences import WINDOW, structural_similarity
 from .images import Pixels, as_input, montage, to_uint8
-from .latents import at_once, make_autoencoder
+from .latents import in_parts, make_autoencoder
 from .plan import stream_seed
 from .training_loop import TrainingLoop
 
@@ -67,7 +67,7 @@ class AutoencoderTrainer(TrainingLoop):
     def evaluate(self) -> dict[str, Any]:
         """How well held-out images come back from the means of their latents, and what these are like."""
         errors, similarities, divergences, means = [], [], [], []
-        for images in self.held_out.split(at_once(*self.held_out.shape[2:])):
+        for images in in_parts(self.held_out):
             x = as_input(images)
             with self.accelerator.autocast():
                 posterior = self.average.posterior(x)
@@ -93,15 +93,13 @@ class AutoencoderTrainer(TrainingLoop):
         assert isinstance(network, LatentSpace)
         pairs = (self.config.log.sample_images + 1) // 2
         shown = self.held_out[np.linspace(0, len(self.held_out) - 1, pairs).round().astype(int)]
-        parts = shown.split(at_once(*shown.shape[2:]))
-        back = np.concatenate([to_uint8(network.reconstruct(network.posterior(as_input(part)).mean)) for part in parts])
+        back = np.concatenate([to_uint8(network.reconstruct(network.posterior(as_input(x)).mean)) for x in in_parts(shown)])
         alternating = np.stack([shown.permute(0, 2, 3, 1).cpu().numpy(), back], axis=1)
         return montage(alternating.reshape(-1, *back.shape[1:])[: self.config.log.sample_images])
 
     @torch.no_grad()
     def weights(self) -> Mapping[str, Tensor]:
         """The EMA weights, with the scale that gives the latents of held-out images variance 1."""
-        parts = self.held_out.split(at_once(*self.held_out.shape[2:]))
         with self.accelerator.autocast():
-            means = [self.average.posterior(as_input(images)).mean.cpu() for images in parts]
+            means = [self.average.posterior(as_input(images)).mean.cpu() for images in in_parts(self.held_out)]
         return self.average.state_dict() | {"latent_scale": 1 / torch.cat(means).std()}

@@ -106,12 +106,21 @@ def read_autoencoder(run: Run) -> tuple[LatentSpace, NetworkConfig]:
     return autoencoder, network
 
 
+def in_parts(images: Tensor, factor: int = 1) -> tuple[Tensor, ...]:
+    """Images, or latents of images ``factor`` times as wide and high, that pass through an autoencoder together.
+
+    As many as memory for sixteen images of 256×256 allows, and at most sixteen.
+    """
+    pixels = factor**2 * images.shape[2] * images.shape[3]
+    return images.split(max(1, min(AT_ONCE, PIXELS_AT_ONCE // pixels)))
+
+
 @torch.no_grad()
 def encode(autoencoder: LatentSpace, x: Tensor) -> Tensor:
     """(N, C, H, W) images in [−1, 1] -> (N, latent channels, h, w) float32 on the autoencoder's device, a few at a time."""
     device = autoencoder.latent_scale.device
     with torch.autocast(device.type, enabled=False):  # it has a precision of its own
-        return torch.cat([autoencoder.encode(part.to(device)) for part in x.split(at_once(*x.shape[2:]))])
+        return torch.cat([autoencoder.encode(part.to(device)) for part in in_parts(x)])
 
 
 def encode_cached(autoencoder: LatentSpace, images: Tensor, about: str) -> Tensor:
@@ -126,7 +135,7 @@ def encode_cached(autoencoder: LatentSpace, images: Tensor, about: str) -> Tenso
     """
 
     def make() -> dict[str, Tensor]:
-        parts = tqdm(images.split(at_once(*images.shape[2:])), desc=about, unit="batch", leave=False)
+        parts = tqdm(in_parts(images), desc=about, unit="batch", leave=False)
         return {"latents": torch.cat([encode(autoencoder, as_input(part)).half().cpu() for part in parts])}
 
     weights = {name: tensor.cpu() for name, tensor in autoencoder.state_dict().items()}
@@ -137,14 +146,8 @@ def encode_cached(autoencoder: LatentSpace, images: Tensor, about: str) -> Tenso
 @torch.no_grad()
 def decode(autoencoder: LatentSpace, z: Tensor) -> Tensor:
     """(N, latent channels, h, w) -> (N, C, H, W) in [−1, 1], float32: a few at a time, and large ones in tiles."""
-    height, width = (side * autoencoder.downsampling for side in z.shape[2:])
     with torch.autocast(z.device.type, enabled=False):  # it has a precision of its own
-        return torch.cat([_decode_tiles(autoencoder, part) for part in z.split(at_once(height, width))]).clamp(-1, 1)
-
-
-def at_once(height: int, width: int) -> int:
-    """How many images of a size pass through an autoencoder together: as many as memory for sixteen of 256×256 allows."""
-    return max(1, min(AT_ONCE, PIXELS_AT_ONCE // (height * width)))
+        return torch.cat([_decode_tiles(autoencoder, part) for part in in_parts(z, autoencoder.downsampling)]).clamp(-1, 1)
 
 
 def _decode_tiles(autoencoder: LatentSpace, z: Tensor) -> Tensor:
