@@ -71,7 +71,8 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str) -> go.Figu
         drawn.add_scatter(x=front[cost], y=front[figure], name="Pareto front", line=wide, opacity=0.35, mode="lines")
     for floor, (dash, told, place) in FLOORS.items():
         values = sorted(set(shown[f"{figure}_{floor}"].dropna()), reverse=place.startswith("top"))
-        for value, text in zip(values, (told, *[""] * len(values)), strict=False):  # the outermost one says it for all
+        for value in values:
+            text = told if value == values[0] else ""  # the outermost one says it for all
             line = {"dash": dash, "color": "#8A8A8A"}
             drawn.add_hline(y=value, line=line, annotation_text=text, annotation_position=place)
     ends = np.log10([shown[cost].min() / 1.5, shown[cost].max() * 1.5])
