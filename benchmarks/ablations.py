@@ -19,14 +19,15 @@ from numpy.typing import NDArray
 
 from diffusion_core.noise import SeededNoise
 from diffusion_core.schedules import make_schedule
-from pipelines.config import DataConfig, DiffusionConfig, LogConfig, NetworkConfig, OptimizerConfig, RunConfig
-from pipelines.distances import Estimate, bootstrap
-from pipelines.judge import judge_for
-from pipelines.measurements import RealImages, errors_in_v
-from pipelines.model import LoadedModel, load_model
-from pipelines.runs import Run
-from pipelines.sample import SamplingRequest, sample
-from pipelines.trainer import Trainer
+from pipelines.evaluation.distances import Estimate, bootstrap
+from pipelines.evaluation.judges import judge_for
+from pipelines.evaluation.measurements import RealImages, errors_in_v
+from pipelines.models.loading import LoadedModel, load_model
+from pipelines.sampling.request import SamplingRequest
+from pipelines.sampling.sample import sample
+from pipelines.storage.config import DataConfig, DiffusionConfig, LogConfig, NetworkConfig, OptimizerConfig, RunConfig
+from pipelines.storage.runs import Run
+from pipelines.training.diffusion import Trainer
 
 from .timing import machine, table
 

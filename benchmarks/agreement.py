@@ -16,11 +16,12 @@ from scipy.stats import binomtest
 from torch import Tensor
 from tqdm import tqdm
 
-from pipelines.captions import captions_for
-from pipelines.classifier import LoadedClassifier, load_classifier
-from pipelines.model import LoadedModel, load_model
-from pipelines.runs import ROOT
-from pipelines.sample import SamplingRequest, sample
+from pipelines.datasets.captions import captions_for
+from pipelines.models.classifier import LoadedClassifier, load_classifier
+from pipelines.models.loading import LoadedModel, load_model
+from pipelines.sampling.request import SamplingRequest
+from pipelines.sampling.sample import sample
+from pipelines.storage.files import ROOT
 
 from .timing import machine, table
 

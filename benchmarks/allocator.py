@@ -1,7 +1,7 @@
 """What keeping freed memory saves: ``python -m benchmarks.allocator``.
 
 The same work in processes of their own, turn by turn: with the C library's allocator as it is, and after
-:func:`pipelines.devices.keep_freed_memory`.
+:func:`pipelines.common.devices.keep_freed_memory`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import tyro
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from pipelines.devices import autocast, compute_dtype, keep_freed_memory
+from pipelines.common.devices import autocast, compute_dtype, keep_freed_memory
 from unets import build_network
 
 from .timing import machine, ratio, table, with_quartiles

@@ -23,9 +23,9 @@ from denoising_diffusion_pytorch import Trainer as UnetTrainer
 from PIL import Image
 from torchvision.transforms import v2
 
-from pipelines.config import DataConfig, NetworkConfig, OptimizerConfig, RunConfig
-from pipelines.runs import Run
-from pipelines.trainer import Trainer
+from pipelines.storage.config import DataConfig, NetworkConfig, OptimizerConfig, RunConfig
+from pipelines.storage.runs import Run
+from pipelines.training.diffusion import Trainer
 from unets import build_network
 
 from .peers import IMAGE_SIDE, Peer, UnetPeer, find_peer, find_unet_peer

@@ -18,13 +18,13 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from pipelines.config import DataConfig, NetworkConfig, RunConfig
-from pipelines.figures import training_curves
-from pipelines.generation import GenerationQueue
-from pipelines.metrics_log import MetricsLog
-from pipelines.model import make_network
-from pipelines.runs import Run
-from pipelines.sample import SamplingRequest
+from pipelines.figures.training import training_curves
+from pipelines.models.networks import make_network
+from pipelines.sampling.queue import GenerationQueue
+from pipelines.sampling.request import SamplingRequest
+from pipelines.storage.config import DataConfig, NetworkConfig, RunConfig
+from pipelines.storage.metrics_log import MetricsLog
+from pipelines.storage.runs import Run
 
 from .timing import Times, machine, table, with_quartiles
 

@@ -15,8 +15,9 @@ from torch import Tensor
 from diffusion_core.inversion import invert
 from diffusion_core.samplers import ddim
 from diffusion_core.schedules import sampling_timesteps
-from pipelines.data import load_images, resolve
-from pipelines.model import LoadedModel, load_model
+from pipelines.datasets.image_sets import load_images
+from pipelines.datasets.sources import resolve
+from pipelines.models.loading import LoadedModel, load_model
 
 from .timing import machine, table, with_quartiles
 

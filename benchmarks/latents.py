@@ -18,10 +18,12 @@ import tyro
 from accelerate.state import AcceleratorState, GradientState
 from PIL import Image
 
-from pipelines.config import DataConfig, LatentConfig, NetworkConfig, OptimizerConfig, RunConfig
-from pipelines.memory import TensorMemory, weight_bytes
-from pipelines.runs import Run
-from pipelines.sample import SamplingRequest, load_model, sample
+from pipelines.common.memory import TensorMemory, weight_bytes
+from pipelines.models.loading import load_model
+from pipelines.sampling.request import SamplingRequest
+from pipelines.sampling.sample import sample
+from pipelines.storage.config import DataConfig, LatentConfig, NetworkConfig, OptimizerConfig, RunConfig
+from pipelines.storage.runs import Run
 from pipelines.train import trainer_for
 
 from .timing import Times, interleaved, machine, ratio, table, with_quartiles

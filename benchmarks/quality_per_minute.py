@@ -20,15 +20,18 @@ import tyro
 from torch import Tensor
 
 from diffusion_core.noise import SeededNoise
-from pipelines.classifier import load_classifier
-from pipelines.config import DataConfig, NetworkConfig, OptimizerConfig, RunConfig
-from pipelines.data import load_images, resolve
-from pipelines.distances import Reference, bootstrap
-from pipelines.judge import Judge
-from pipelines.model import load_model
-from pipelines.runs import ROOT, Run
-from pipelines.sample import SamplingRequest, sample
-from pipelines.trainer import Trainer
+from pipelines.datasets.image_sets import load_images
+from pipelines.datasets.sources import resolve
+from pipelines.evaluation.distances import Reference, bootstrap
+from pipelines.evaluation.judges import Judge
+from pipelines.models.classifier import load_classifier
+from pipelines.models.loading import load_model
+from pipelines.sampling.request import SamplingRequest
+from pipelines.sampling.sample import sample
+from pipelines.storage.config import DataConfig, NetworkConfig, OptimizerConfig, RunConfig
+from pipelines.storage.files import ROOT
+from pipelines.storage.runs import Run
+from pipelines.training.diffusion import Trainer
 from unets import build_network
 
 from .peers import LAYOUTS, find_peer

@@ -3,7 +3,7 @@
 Milliseconds per image and network call of whole sampling loops on the CPU on networks of equal parameters and FLOPs,
 everything eager, in one process and interleaved. With DPM-Solver++(2M):
 
-* ours as it is shipped: the fastest precision of ``pipelines.devices``, channels-last;
+* ours as it is shipped: the fastest precision of ``pipelines.common.devices``, channels-last;
 * ours in float32;
 * diffusers as its examples run it: float32, contiguous, heads of 8 channels;
 * diffusers at its best: bfloat16 with the memory format and head width that win a trial in the same run.
@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from diffusion_core.denoiser import Denoiser
 from diffusion_core.samplers import SAMPLERS
 from diffusion_core.schedules import make_schedule, sampling_timesteps
-from pipelines.devices import compute_dtype, keep_freed_memory
+from pipelines.common.devices import compute_dtype, keep_freed_memory
 from unets import build_network
 
 from .ceiling import ceilings, convolutions
@@ -70,7 +70,7 @@ class Arguments:
 
 
 def our_network(name: str, image_channels: int, dtype: torch.dtype) -> nn.Module:
-    """The network as ``pipelines.model.load_model`` prepares it."""
+    """The network as ``pipelines.models.loading.load_model`` prepares it."""
     network = fill_zeros(build_network(name, image_channels=image_channels))
     return network.to(dtype=dtype, memory_format=torch.channels_last).eval().requires_grad_(False)
 

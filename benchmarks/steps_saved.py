@@ -15,8 +15,8 @@ import tyro
 from diffusion_core.samplers import SAMPLERS
 from pipelines.evaluate import Evaluate
 from pipelines.evaluate import main as evaluate
-from pipelines.evaluation import Evaluation, samples_table
-from pipelines.runs import find_run
+from pipelines.evaluation.results import Evaluation, samples_table
+from pipelines.storage.runs import find_run
 
 from .timing import machine, table
 

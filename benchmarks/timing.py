@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipelines.devices import processor
+from pipelines.common.devices import processor
 
 WIDE = 0.1  # a spread (interquartile range over median) above this is worth a warning
 

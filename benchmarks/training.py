@@ -4,7 +4,7 @@ Images per second of whole optimiser steps on the CPU, on networks of equal para
 process and interleaved. A step draws timesteps and noise, noises the images, predicts, goes back, clips the gradients, lets
 AdamW move the weights and the moving average follow:
 
-* ours as ``pipelines.trainer`` does it: mixed bfloat16 where the hardware has it, channels-last, fused AdamW;
+* ours as ``pipelines.training.diffusion`` does it: mixed bfloat16 where the hardware has it, channels-last, fused AdamW;
 * ours in float32;
 * diffusers as its unconditional training example does it: float32, contiguous, heads of 8 channels, AdamW as it comes;
 * diffusers at its best: the same in mixed bfloat16, with the memory format and head width that win a trial in the same run;
@@ -29,9 +29,9 @@ from torch import Tensor, nn
 
 from diffusion_core.losses import DenoisingLoss
 from diffusion_core.schedules import make_schedule
-from pipelines.config import OptimizerConfig
-from pipelines.devices import compute_dtype, keep_freed_memory
-from pipelines.ema import ExponentialMovingAverage
+from pipelines.common.devices import compute_dtype, keep_freed_memory
+from pipelines.storage.config import OptimizerConfig
+from pipelines.training.ema import ExponentialMovingAverage
 from unets import build_network
 
 from .peers import IMAGE_SIDE, LAYOUTS, Peer, Size, UnetPeer, fill_zeros, find_peer, find_unet_peer
@@ -63,7 +63,7 @@ def autocast(dtype: torch.dtype) -> AbstractContextManager[None]:
 
 
 def our_step(network: nn.Module, x0: Tensor, dtype: torch.dtype) -> Run:
-    """What ``pipelines.trainer.Trainer.train_step`` does after it has picked the images."""
+    """What ``pipelines.training.diffusion.Trainer.train_step`` does after it has picked the images."""
     config = OptimizerConfig()
     network = network.to(memory_format=torch.channels_last)
     loss_of = DenoisingLoss(make_schedule("cosine", 1000))

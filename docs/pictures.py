@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.images import as_pil, enlarge, film_strip, montage, to_uint8
-from pipelines.runs import ROOT
-from pipelines.sample import SamplingRequest, load_model, sample, shown_rows
+from pipelines.common.images import as_pil, enlarge, film_strip, montage, to_uint8
+from pipelines.models.loading import load_model
+from pipelines.sampling.request import SamplingRequest
+from pipelines.sampling.sample import sample, shown_rows
+from pipelines.storage.files import ROOT
 
 DENOISING, WORDS = ROOT / "docs" / "denoising.png", ROOT / "docs" / "words.jpg"
 COLUMNS, ROWS, GAP, SCALE = 12, 8, 2, 4

@@ -21,8 +21,8 @@ from pages.components.generation import (
 from pages.components.live_figure import live_figure
 from pages.components.requests import MOST_IMAGES, choose_request, offer_png
 from pages.components.runs import models_by_name, stop_without_runs
-from pipelines.differences import noise_levels
-from pipelines.figures import column_distances
+from pipelines.figures.sampling import column_distances
+from pipelines.sampling.alignment import shared_log_snrs
 
 st.title("Compare", anchor=False)
 st.markdown("Columns start from the **same noise** and differ in what you choose: the model, the sampler, its steps.")
@@ -54,7 +54,7 @@ titles = [f"{number}: {name}" for number, name in enumerate(names, start=1)]
 
 def draw() -> None:
     """The comparison as it stands."""
-    levels = noise_levels(comparison.columns)
+    levels = shared_log_snrs(comparison.columns)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         view = st.segmented_control(
             "Show", list(VIEWS), default="x", required=True, format_func=VIEWS.__getitem__, key="view", **BOUND

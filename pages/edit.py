@@ -15,7 +15,7 @@ from pages.components.requests import (
     readable_config,
 )
 from pages.components.runs import models_by_name, stop_without_runs
-from pipelines.sample import SamplingRequest
+from pipelines.sampling.request import SamplingRequest
 
 st.title("Edit", anchor=False)
 st.markdown(

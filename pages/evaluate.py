@@ -9,17 +9,18 @@ from pages.components.live_figure import live_figure
 from pages.components.measuring import show_measuring
 from pages.components.pictures import show_file
 from pages.components.runs import models_by_name, stop_without_runs
-from pipelines.evaluation import FIGURES, NEIGHBOURS_PICTURE, Evaluation, beside, paired_losses, readable, samples_table
-from pipelines.evaluation_figures import (
-    COSTS,
-    INTERVALS,
-    bound_terms,
-    loss_bands,
-    newest,
-    quality_against_cost,
-    report,
+from pipelines.evaluation.results import (
+    FIGURES,
+    NEIGHBOURS_PICTURE,
+    Evaluation,
+    file_beside,
+    paired_losses,
+    readable_table,
+    samples_table,
 )
-from pipelines.runs import Run
+from pipelines.figures.evaluation import COSTS, INTERVALS, bound_terms, loss_bands, newest, quality_against_cost
+from pipelines.figures.report import report
+from pipelines.storage.runs import Run
 
 st.title("Evaluate", anchor=False)
 st.markdown(
@@ -79,7 +80,7 @@ if len(table):
     if cost == "seconds" and shown["machine"].nunique() > 1:
         told += " These seconds were measured on different machines (see the table), and cannot be compared."
     st.caption(told)
-    st.dataframe(readable(shown), hide_index=True, width="stretch")
+    st.dataframe(readable_table(shown), hide_index=True, width="stretch")
 
 losses, bounds = newest(measured, "loss"), newest(measured, "likelihood")
 left, right = st.columns(2, gap="large")
@@ -105,7 +106,7 @@ if bounds:
         st.caption("An upper bound on the negative log-likelihood of held-out images; smaller is better.")
 
 for evaluation in measured:
-    picture = beside(evaluation.run, NEIGHBOURS_PICTURE)
+    picture = file_beside(evaluation.run, NEIGHBOURS_PICTURE)
     if picture.is_file():
         st.subheader(f"{evaluation.name}: copies?", anchor=False)
         show_file(picture, f"Samples of {evaluation.name} above their nearest training images")

@@ -8,8 +8,8 @@ from pages.components.live_figure import live_figure
 from pages.components.pictures import background, show_grid
 from pages.components.player import player
 from pages.components.sources import choose_image
-from pipelines.data import fit_image, open_image, to_8_bit
-from pipelines.figures import pixel_histograms, schedule_curves
+from pipelines.datasets.decoding import fit_image, open_image, to_8_bit
+from pipelines.figures.process import pixel_histograms, schedule_curves
 
 LEAST_PIXELS, MOST_PIXELS = 8, 128  # a side: the noise of a pixel should be visible
 STRIDE = 20  # timesteps from one frame of the player to the next, and five frames from one picture of the strip to the next
@@ -24,7 +24,7 @@ import torch  # noqa: E402  (not before there is an image)
 from diffusion_core.noise import SeededNoise  # noqa: E402
 from diffusion_core.process import add_noise  # noqa: E402
 from diffusion_core.schedules import SCHEDULES, make_schedule  # noqa: E402
-from pipelines.images import as_input, montage, to_uint8  # noqa: E402
+from pipelines.common.images import as_input, montage, to_uint8  # noqa: E402
 
 schedules = {}
 *places, seed_place = st.columns([2, 2, 1])

@@ -16,7 +16,7 @@ from pages.components.condition_table import (
 from pages.components.generation import start
 from pages.components.requests import choose_negative, choose_noise, choose_sampler, choose_seed, choose_when_to_guide
 from pages.components.runs import conditional_models
-from pipelines.sample import SamplingRequest
+from pipelines.sampling.request import SamplingRequest
 
 st.title("Generate", anchor=False)
 st.markdown("Say **what to show**, and see what guidance makes of it: every cell starts from the same noise.")

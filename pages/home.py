@@ -3,7 +3,7 @@
 import streamlit as st
 
 from pages.components.runs import describe_run, models_by_name, newest_samples, show_sample_grid
-from pipelines.runs import ROOT
+from pipelines.storage.files import ROOT
 
 CARDS = 3  # a row
 

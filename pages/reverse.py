@@ -17,13 +17,13 @@ from pages.components.requests import (
 from pages.components.runs import models_by_name, stop_without_runs
 from pages.components.sources import choose_image
 from pages.components.trajectory import show_trajectory
-from pipelines.command_line import describe
-from pipelines.fitting import fitted
-from pipelines.generation import loaded_model
-from pipelines.images import png_bytes
-from pipelines.sample import SamplingRequest
-from pipelines.starts import FROM_NOISE, BetweenSeeds, FromPicture, Origin
-from pipelines.trajectory import Trajectory, trajectory
+from pipelines.common.command_line import describe
+from pipelines.common.images import png_bytes
+from pipelines.sampling.fitting import fit_picture
+from pipelines.sampling.origins import FROM_NOISE, BetweenSeeds, FromPicture, Origin
+from pipelines.sampling.queue import loaded_model
+from pipelines.sampling.request import SamplingRequest
+from pipelines.sampling.trajectory import Trajectory, trajectory
 
 NOISE, SEEDS, IMAGE = "Noise", "Between two seeds", "An image"
 WEIGHTS = tuple(float(weight) for weight in np.linspace(0, 1, 9))
@@ -50,7 +50,7 @@ if kind == IMAGE:
     with choice_column:
         file = choose_image()  # or the page has stopped with a sentence
     try:
-        picture = fitted(file, config)
+        picture = fit_picture(file, config)
     except ValueError as error:
         st.error(f"This image cannot be used: {error}")
         st.stop()

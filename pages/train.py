@@ -5,10 +5,10 @@ import streamlit as st
 from pages.components import BOUND
 from pages.components.training import show_job, show_training
 from pages.components.training_settings import choose_training
-from pipelines.command_line import describe
-from pipelines.config import RunConfig
-from pipelines.jobs import TrainingQueue
+from pipelines.common.command_line import describe
+from pipelines.storage.config import RunConfig
 from pipelines.train import default_name
+from pipelines.training.jobs import TrainingQueue
 
 SHOWN_JOBS = 5  # older runs wait in an expander
 

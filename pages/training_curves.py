@@ -8,7 +8,7 @@ from pages.components import BOUND
 from pages.components.live_figure import live_figure
 from pages.components.runs import runs_by_name, stop_without_runs
 from pages.components.samples import show_samples
-from pipelines.figures import (
+from pipelines.figures.training import (
     AXES,
     QUANTITIES,
     RECONSTRUCTION,

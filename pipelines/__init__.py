@@ -1,1 +1,5 @@
-"""Everything that runs: reads data, trains, samples, evaluates, writes runs. Nothing here knows the dashboard."""
+"""Everything that runs. The commands lie on top (``python -m pipelines.train``); what they call lies in rooms.
+
+Each room imports from itself and from those listed before it: common, storage, datasets, models, sampling, training,
+evaluation, figures. Nothing here knows the dashboard.
+"""

@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
-from .command_line import DONE, run_command
-from .evaluation import Evaluation
-from .runs import find_run
-from .sample import SamplingRequest, load_model, sample
+from .common.command_line import DONE, run_command
+from .evaluation.results import Evaluation
+from .models.loading import load_model
+from .sampling.request import SamplingRequest
+from .sampling.sample import sample
+from .storage.runs import find_run
 
 if TYPE_CHECKING:
-    from .measurements import RealImages
-    from .model import LoadedModel
+    from .evaluation.measurements import RealImages
+    from .models.loading import LoadedModel
 
 MOST = 1000  # samples of each, unless more are asked for
 LEAST = {
@@ -73,8 +75,8 @@ class Evaluate:
 
 def main(arguments: Evaluate) -> int:
     """Measure what has not been measured yet; the exit code."""
-    from .judge import judge_for
-    from .measurements import RealImages
+    from .evaluation.judges import judge_for
+    from .evaluation.measurements import RealImages
 
     if not arguments.runs:
         raise ValueError("no run given: name one or more, such as checkpoints/fashion-attention")
@@ -102,7 +104,7 @@ def measurements(
     model: LoadedModel, real: RealImages, arguments: Evaluate
 ) -> Iterator[tuple[str, str, dict[str, Any], Callable[[], dict[str, Any]]]]:
     """All that is asked for: in words, its kind, what determines it, and a function that measures it."""
-    from .measurements import likelihood, loss_by_noise_level, measure_reconstructions, measure_samples
+    from .evaluation.measurements import likelihood, loss_by_noise_level, measure_reconstructions, measure_samples
 
     seed, held_out = arguments.seed, len(real.held_out)
     asked: dict[str, Any] = {"images": held_out, "seed": seed}

@@ -8,127 +8,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction
+from tyro.conf import OmitArgPrefixes, Positional
 
-from .command_line import DONE, run_command
-from .images import Pixels, enlarge, film_strip, gif_bytes, montage, png_bytes, to_uint8
-from .runs import atomic
-from .starts import FROM_NOISE, FromPicture, Origin
-
-if TYPE_CHECKING:
-    from diffusion_core.condition import Condition
-    from diffusion_core.samplers import Step
-
-    from .model import LoadedModel
-    from .runs import Run
+from .common.command_line import DONE, run_command
+from .common.images import Pixels, film_strip, png_bytes, to_uint8
+from .models.loading import load_model
+from .sampling.origins import FROM_NOISE, FromPicture, Origin
+from .sampling.request import SamplingRequest
+from .sampling.sample import denoising_gif, metadata_of, sample, shown_rows
+from .storage.files import atomic
 
 SHOWN_IMAGES = 64  # columns of grid.png and images of denoising.gif, however many are generated
 SHOWN_ROWS = 21  # rows of grid.png
-
-
-@dataclass(frozen=True)
-class SamplingRequest:
-    """What to generate. Together with the weights it determines every pixel."""
-
-    num_images: int = 16
-    """How many images."""
-    seed: int = 0
-    """Image i of a seed always starts from the same noise."""
-    sampler: str = "dpmpp_2m"
-    """ddpm, ddim, heun, dpmpp_2m or ipndm: a key of diffusion_core.samplers.SAMPLERS."""
-    steps: int = 20
-    """Sampling steps, from 1 to the length of the model's schedule. (Heun makes two network calls a step.)"""
-    eta: float = 0.0
-    """Fresh noise of ddim: 0 is deterministic, 1 as noisy as ddpm."""
-    spacing: str = "trailing"
-    """How timesteps are chosen: trailing, leading, linspace or log_snr."""
-    label: str | None = None
-    """For networks that know classes: the name or number of one, or "all" for all of them in turn. None: no class."""
-    prompt: UseAppendAction[tuple[str, ...]] = ()
-    """For networks that read: what to show, or a .txt file of prompts, one a line. Give it again for more prompts, which
-    images take in turn."""
-    negative_prompt: str | None = None
-    """What to lead away from, with guidance; by default from images without any prompt."""
-    guidance: float = 1.0
-    """How much to exaggerate the class or the prompt: 1 follows the model as it is, 2 to 5 are usual."""
-    guidance_interval: tuple[float, float] = (0.0, 1.0)
-    """Guide only in this part of the schedule: shares of its length, 0 is clean and 1 is noise."""
-    guidance_rescale: float = 0.0
-    """How far to bring the contrast of guided images back to that of unguided ones, from 0 to 1."""
-
-    def __post_init__(self) -> None:
-        if isinstance(self.prompt, str):  # it would be taken for a prompt a letter
-            object.__setattr__(self, "prompt", (self.prompt,))
-        if isinstance(self.label, int):
-            object.__setattr__(self, "label", str(self.label))
-        for name in ("prompt", "guidance_interval"):  # a request that comes from JSON has lists in their place
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-
-
-def load_model(path: str | Path | Run, **options: Any) -> LoadedModel:
-    """Load a trained model; see :func:`pipelines.model.load_model`, which is imported only now because it needs torch."""
-    from .model import load_model
-
-    return load_model(path, **options)
-
-
-def sample(
-    model: LoadedModel,
-    request: SamplingRequest,
-    images: Sequence[int] | None = None,
-    origin: Origin = FROM_NOISE,
-    condition: Condition | None = None,
-) -> Iterator[Step]:
-    """Generate images, yielding every step.
-
-    Args:
-        model: see :func:`load_model`.
-        request: what to generate.
-        images: which image numbers of the request; all of them by default. The subset looks the same as in the whole.
-        origin: where to start; :mod:`pipelines.starts` has other ways than from noise.
-        condition: what each of these images is to show, in place of the request's class or prompts.
-
-    Yields:
-        Steps with x and x0 of shape (len(images), *model.state_shape), float32 on the model's device; in the last one both are
-        the sample. ``origin.images`` makes the images of it, in [−1, 1]. What coming to a start costs is not in their ``nfe``:
-        it is the same for all images, and ``origin.nfe`` tells it.
-
-    Raises:
-        ValueError: before the first step, for an unknown sampler or spacing, or numbers out of range.
-    """
-    from diffusion_core.samplers import SAMPLERS
-
-    from .request_conditions import conditioned
-
-    if request.sampler not in SAMPLERS:
-        raise ValueError(f"unknown sampler {request.sampler!r}: choose one of {', '.join(SAMPLERS)}")
-    if request.num_images < 1:
-        raise ValueError(f"num_images={request.num_images}: choose 1 or more")
-    if request.eta and request.sampler != "ddim":
-        raise ValueError(f"eta={request.eta} is for the ddim sampler: leave it at 0 with {request.sampler}")
-    numbers = range(request.num_images) if images is None else images
-    start = origin.start(model, request, numbers)
-    options: dict[str, Any] = {"eta": request.eta} if request.sampler == "ddim" else {}
-    sampler = SAMPLERS[request.sampler]
-    denoise: Any
-    denoise, condition = conditioned(model, request, numbers, condition)
-    if start.known is not None:
-        from diffusion_core.inpainting import KnownPixels, repaint
-
-        denoise = KnownPixels(denoise, start.known.image, start.known.mask)
-        if start.known.resamplings > 1:
-            sampler, options = repaint, {"resamplings": start.known.resamplings}
-    return sampler(denoise, start.x, start.timesteps, model.schedule, condition, noise=start.noise, **options)
-
-
-def shown_rows(count: int, rows: int) -> list[int]:
-    """At most ``rows`` of ``count`` indices, evenly spread, first and last included."""
-    return sorted({round(i) for i in np.linspace(0, count - 1, min(count, rows))})
 
 
 @dataclass(frozen=True)
@@ -244,12 +140,6 @@ def _prompts(given: Sequence[str]) -> Iterator[str]:
             yield prompt
 
 
-def metadata_of(run: str, fingerprint: str, request: SamplingRequest, origin: Origin = FROM_NOISE) -> dict[str, Any]:
-    """What goes into every PNG: enough to make the same image again, where no other picture went into it."""
-    metadata = {"run": run, "fingerprint": fingerprint, "request": asdict(request)}
-    return metadata if origin == FROM_NOISE else metadata | {"origin": origin.about}
-
-
 def _write_overview(out: Path, frames: dict[int, list[tuple[float, Pixels]]], metadata: dict[str, Any]) -> None:
     indices = sorted(frames)
     images = {index: np.concatenate([part for _, part in frames[index]]) for index in indices}
@@ -257,13 +147,6 @@ def _write_overview(out: Path, frames: dict[int, list[tuple[float, Pixels]]], me
     labels = ["sample" if index == indices[-1] else f"t = {frames[index][0][0]:.0f}" for index in rows]
     _write(out / "grid.png", png_bytes(film_strip([images[index] for index in rows], labels), metadata))
     _write(out / "denoising.gif", denoising_gif([images[index] for index in indices]))
-
-
-def denoising_gif(frames: Sequence[Pixels]) -> bytes:
-    """A GIF of montages of (N, H, W, C) frames, the last one held for a moment."""
-    factor = max(1, 64 // frames[0].shape[1])
-    pictures = [enlarge(montage(frame), factor) for frame in frames]
-    return gif_bytes(pictures, [120] * (len(pictures) - 1) + [1500])
 
 
 def _write(path: Path, content: bytes) -> None:

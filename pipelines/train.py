@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import OmitArgPrefixes
 
-from .command_line import DONE, INTERRUPTED, run_command
-from .config import RunConfig
-from .recipes import read_recipe
-from .runs import CONFIG, PRIVATE, Run
+from .common.command_line import DONE, INTERRUPTED, run_command
+from .storage.config import RunConfig
+from .storage.recipes import read_recipe
+from .storage.runs import CONFIG, PRIVATE, Run
 
 if TYPE_CHECKING:
-    from .training_loop import TrainingLoop
+    from .training.loop import TrainingLoop
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Train:
     tracker: tuple[Literal["wandb", "tensorboard"], ...] = ()
     """Also log to Weights & Biases or TensorBoard."""
     recipe: str | None = None
-    """Take the settings from this recipe (see pipelines/recipes); those given beside it replace its own."""
+    """Take the settings from this recipe (see pipelines/storage/recipes); those given beside it replace its own."""
 
 
 def from_recipe(words: Sequence[str]) -> Train:
@@ -99,10 +99,10 @@ def choose_run(arguments: Train) -> tuple[Run, RunConfig]:
 def trainer_for(config: RunConfig) -> type[TrainingLoop]:
     """What trains such a model; it loads torch, so not before the arguments make sense."""
     if config.model == "autoencoder":
-        from .autoencoder_trainer import AutoencoderTrainer
+        from .training.autoencoder import AutoencoderTrainer
 
         return AutoencoderTrainer
-    from .trainer import Trainer
+    from .training.diffusion import Trainer
 
     return Trainer
 

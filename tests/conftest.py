@@ -75,7 +75,7 @@ def small_settings(image_folder):
 @pytest.fixture(scope="session")
 def small_config(small_settings):
     """Makes a RunConfig from leaf settings by name: ``small_config(steps=20, unet="attention")``."""
-    from pipelines.config import RunConfig
+    from pipelines.storage.config import RunConfig
 
     def make(**changes):
         wanted = small_settings | changes
@@ -97,7 +97,7 @@ def make_trainer(small_config):
     def make(out, config=None, trackers=(), **changes):
         from accelerate.state import AcceleratorState, GradientState
 
-        from pipelines.runs import Run
+        from pipelines.storage.runs import Run
         from pipelines.train import trainer_for
 
         AcceleratorState._reset_state(reset_partial_state=True)
@@ -155,8 +155,9 @@ def latent_run(train, autoencoder_run, tmp_path_factory):
 @pytest.fixture(scope="session")
 def judge(image_folder, tmp_path_factory):
     """A classifier of the shapes."""
-    from pipelines.classifier import TrainClassifier, main
-    from pipelines.config import DataConfig
+    from pipelines.classifier import TrainClassifier
+    from pipelines.storage.config import DataConfig
+    from pipelines.training.classifier import main
 
     out = tmp_path_factory.mktemp("classifiers") / "shapes.safetensors"
     data = DataConfig(data=str(image_folder), image_size=8)
@@ -169,9 +170,10 @@ def queue(tmp_path):
     """A queue of trainings over an empty folder of runs; what is still at work in it at the end is killed."""
     import psutil
 
-    from pipelines.jobs import WORKER, TrainingQueue
-    from pipelines.processes import read_record
-    from pipelines.runs import PROCESS
+    from pipelines.jobs import WORKER
+    from pipelines.storage.processes import read_record
+    from pipelines.storage.runs import PROCESS
+    from pipelines.training.jobs import TrainingQueue
 
     queue = TrainingQueue(tmp_path / "runs")
     yield queue

@@ -24,6 +24,9 @@ ALLOWED = {
     "main_interface.py": {"pages", "pipelines"},
 }
 
+# The rooms of pipelines/: each may import from itself and from those before it. The commands on top may import from all.
+ROOMS = ("common", "storage", "datasets", "models", "sampling", "training", "evaluation", "figures")
+
 # Functions that seed a generator that everything else in the process shares.
 GLOBAL_SEEDING = {
     "torch.manual_seed",
@@ -57,6 +60,20 @@ def imported(path):
             yield node.module.split(".")[0]
 
 
+def modules_of_ours(path):
+    """The dotted names of our modules that a file imports anywhere: also in functions, and under TYPE_CHECKING."""
+    package = path.relative_to(ROOT).parent.parts
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] in OURS)
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join((*start, *(node.module or "").split("."))).strip(".")
+            if module.split(".")[0] in OURS:
+                yield module
+                yield from (f"{module}.{alias.name}" for alias in node.names)  # the names may be modules
+
+
 def relative_depth(path):
     """How many packages up the relative imports of a file reach."""
     return max((node.level for node in ast.walk(tree(path)) if isinstance(node, ast.ImportFrom)), default=0)
@@ -75,6 +92,41 @@ def test_imports_run_one_way(path):
     allowed = ALLOWED.get(relative.parts[0])
     if allowed is not None:
         assert set(imported(path)) & OURS <= allowed
+
+
+def room_of(module):
+    """The room of a module of ``pipelines``, or None for a command on top."""
+    _, *inside = module.split(".")
+    return inside[0] if inside and inside[0] in ROOMS else None
+
+
+def test_every_module_of_pipelines_is_a_command_or_lies_in_a_room():
+    on_top = {path.stem for path in (ROOT / "pipelines").glob("*.py")}
+    commands = {"train", "sample", "evaluate", "classifier", "publish", "import_diffusers", "export_diffusers", "jobs"}
+    assert on_top == commands | {"runs", "__init__"}, "runs has the names that the README promises"
+    assert {path.name for path in (ROOT / "pipelines").iterdir() if (path / "__init__.py").is_file()} == set(ROOMS)
+
+
+@every_source
+def test_rooms_import_from_rooms_listed_before_them(path):
+    name, *inside = path.relative_to(ROOT).with_suffix("").parts
+    if name != "pipelines" or inside[0] not in ROOMS:
+        return
+    allowed = ROOMS[: ROOMS.index(inside[0]) + 1]
+    for module in modules_of_ours(path):
+        if module.startswith("pipelines."):
+            assert room_of(module) in allowed, f"{module} lies above {inside[0]}"
+
+
+def test_no_module_imports_itself_through_others():
+    """Counted are imports anywhere: a circle that hides in a function, or under TYPE_CHECKING, is one too."""
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in SOURCES}
+    imports = {name: {module for module in modules_of_ours(path) if module in names} for name, path in names.items()}
+    # A package's own name is imported with each of its modules; only what stands in its __init__ counts.
+    imports = {name: {module for module in modules if not name.startswith(f"{module}.")} for name, modules in imports.items()}
+    while leaves := {name for name, modules in imports.items() if not modules & imports.keys() - {name}}:
+        imports = {name: modules for name, modules in imports.items() if name not in leaves}
+    assert not imports, "these import each other"
 
 
 @every_source
@@ -126,7 +178,21 @@ def test_home_opens_before_tables_are_loaded():
     assert not loaded & (HEAVY - {"streamlit"} | {"pandas", "pyarrow"})
 
 
-@pytest.mark.parametrize("module", ["config", "runs", "sample", "train", "import_diffusers", "export_diffusers"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "storage.config",
+        "runs",
+        "sample",
+        "train",
+        "evaluate",
+        "classifier",
+        "publish",
+        "jobs",
+        "import_diffusers",
+        "export_diffusers",
+    ],
+)
 def test_command_lines_load_before_the_heavy_libraries(module):
     loaded = loaded_by(f"import pipelines.{module}")
     assert "pipelines" in loaded

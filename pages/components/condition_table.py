@@ -24,16 +24,16 @@ from pages.components.generation import (
 from pages.components.picture_table import picture_table
 from pages.components.pictures import background
 from pages.components.requests import choose_guidance, follow_model
-from pipelines.differences import frame_at, noise_levels
-from pipelines.images import Pixels, enlarge, film_strip, gif_bytes, montage
+from pipelines.common.images import Pixels, enlarge, film_strip, gif_bytes, montage
+from pipelines.sampling.alignment import frame_at, shared_log_snrs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pipelines.config import ConditionConfig
-    from pipelines.generation import Comparison, Generation
-    from pipelines.runs import Run
-    from pipelines.starts import Origin
+    from pipelines.sampling.origins import Origin
+    from pipelines.sampling.queue import Comparison, Generation
+    from pipelines.storage.config import ConditionConfig
+    from pipelines.storage.runs import Run
 
 SCALES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
 USUAL_SCALES = (1.0, 2.0, 4.0, 8.0)
@@ -131,7 +131,7 @@ def show_table(key: str) -> None:
 
     def draw() -> None:
         """The table as it stands."""
-        levels = noise_levels(comparison.columns)
+        levels = shared_log_snrs(comparison.columns)
         view = st.segmented_control(
             "Show", list(VIEWS), default="x", required=True, format_func=VIEWS.__getitem__, key="view", **BOUND
         )

@@ -15,10 +15,10 @@ from pages.components.painter import painter
 from pages.components.pictures import show_image
 from pages.components.requests import choose_condition, choose_guidance, follow_model, usual_prompt
 from pages.components.sources import FILE_TYPES, choose_image
-from pipelines.config import RunConfig
-from pipelines.fitting import fitted, fitted_mask, picture_size
-from pipelines.images import Pixels, on_canvas, png_bytes
-from pipelines.starts import BetweenPictures, FromInversion, FromPicture, Origin
+from pipelines.common.images import Pixels, place_on_canvas, png_bytes
+from pipelines.sampling.fitting import fit_mask, fit_picture, picture_size
+from pipelines.sampling.origins import BetweenPictures, FromInversion, FromPicture, Origin
+from pipelines.storage.config import RunConfig
 
 SHOWN = 280  # CSS pixels of a picture that is to be edited
 STRENGTHS = tuple(round(0.1 * number, 1) for number in range(1, 11))
@@ -49,7 +49,7 @@ class Edit:
 
 def _choose_picture(config: RunConfig, label: str = "Picture", suffix: str = "") -> Pixels:
     """Widgets for a picture, (H, W, C) uint8, as the model's training images were prepared."""
-    return fitted(choose_image(label, suffix), config)
+    return fit_picture(choose_image(label, suffix), config)
 
 
 def _strengths(key: str, default: tuple[float, ...], about: str) -> list[float]:
@@ -101,7 +101,7 @@ def _paint(config: RunConfig) -> Edit:
     choice_place, picture_place, settings_place = st.columns(3, gap="medium")
     with choice_place:
         whole = choose_image("Picture")
-        picture = fitted(whole, config)
+        picture = fit_picture(whole, config)
     given = None
     with picture_place:
         canvas_place = st.container()
@@ -111,7 +111,7 @@ def _paint(config: RunConfig) -> Edit:
             file = st.file_uploader(about, type=FILE_TYPES, key="mask_file")
         if file is not None:
             try:
-                given = fitted_mask(whole, file.getvalue(), config)
+                given = fit_mask(whole, file.getvalue(), config)
             except ValueError as error:  # of another picture, perhaps: the page goes on without it
                 st.warning(f"{file.name} is left out: {error}")
     with canvas_place:
@@ -143,7 +143,7 @@ def _widen(config: RunConfig) -> Edit:
         passes = _passes()
         condition = choose_condition(config, in_turn=False)
         count = _count()
-    canvas, mask = on_canvas(picture, share, across, down)
+    canvas, mask = place_on_canvas(picture, share, across, down)
     with picture_place:
         show_image(canvas, alt="The picture on its canvas, grey where it is made", width=SHOWN)
     return Edit(_row(condition), _repainted(canvas, mask, passes), count, "Every cell: the same noises around the picture")

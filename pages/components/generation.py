@@ -27,11 +27,12 @@ from pages.components.pictures import (
     show_film_strip,
     show_png,
 )
-from pipelines.differences import difference_map, frame_at, mean_squared_error, noise_levels, structural_similarity
-from pipelines.figures import settings_table
-from pipelines.generation import Comparison, Frame, Generation, GenerationQueue, Wish
-from pipelines.images import Pixels, enlarge, gif_bytes, heat, montage, png_bytes
-from pipelines.sample import metadata_of, shown_rows
+from pipelines.common.images import Pixels, enlarge, gif_bytes, heat, montage, png_bytes
+from pipelines.common.picture_metrics import difference_map, mean_squared_error, structural_similarity
+from pipelines.figures.training import settings_table
+from pipelines.sampling.alignment import frame_at, shared_log_snrs
+from pipelines.sampling.queue import Comparison, Frame, Generation, GenerationQueue, Wish
+from pipelines.sampling.sample import metadata_of, shown_rows
 
 STRIP_ROWS = 11
 VIEWS = {"x": "Noisy state x_t", "x0": "Estimate of x0"}
@@ -250,7 +251,7 @@ def distances(comparison: Comparison, view: str) -> dict[int, pd.DataFrame]:
         comparison: one that grows no more.
     """
     first, *others = comparison.columns
-    levels = noise_levels(comparison.columns)
+    levels = shared_log_snrs(comparison.columns)
     tables = {}
     for number, column in enumerate(others, start=2):
         if comparable(first, column, view) and first.frames and column.frames:

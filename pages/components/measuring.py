@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping
 
 import streamlit as st
 
-from pipelines.command_line import describe
+from pipelines.common.command_line import describe
 from pipelines.evaluate import MOST
-from pipelines.evaluation_job import EvaluationJob
-from pipelines.runs import Run
+from pipelines.evaluation.job import EvaluationJob
+from pipelines.storage.runs import Run
 
 STEPS = (5, 10, 20, 50, 100)  # to choose from
 USUAL_STEPS = 20
@@ -48,7 +48,7 @@ def _watch(job: EvaluationJob) -> None:
 @st.dialog("Measure", width="medium")
 def _ask(job: EvaluationJob, runs: Mapping[str, Run], missing: Collection[str]) -> None:
     from diffusion_core.samplers import SAMPLERS
-    from pipelines.sample import SamplingRequest
+    from pipelines.sampling.request import SamplingRequest
 
     chosen = st.multiselect("Models", list(runs), list(missing or runs), key="measured", wrap=True)
     samplers = st.multiselect("Samplers", list(SAMPLERS), [SamplingRequest.sampler], key="measured_samplers", wrap=True)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pages.components import browser_state
 from pages.components.pictures import data_uri, digest_of
-from pipelines.images import Pixels
+from pipelines.common.images import Pixels
 
 HTML = """
 <div class="painter" role="group" hidden>

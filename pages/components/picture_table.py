@@ -10,7 +10,7 @@ import numpy as np
 import streamlit as st
 
 from pages.components.pictures import data_uri
-from pipelines.images import Pixels
+from pipelines.common.images import Pixels
 
 # On a narrow screen a row's name stands above its pictures, which share the width, or scroll sideways if they are many.
 STYLE = """

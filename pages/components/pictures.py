@@ -11,7 +11,7 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
-from pipelines.images import Pixels, enlarge, film_strip, montage, png_bytes, shrink
+from pipelines.common.images import Pixels, enlarge, film_strip, montage, png_bytes, shrink
 
 QUICK = 1  # compression of pictures that are looked at once: half the time, the same size for noise
 SHOWN_WIDTH = 1460  # pixels that an enlarged picture has at most; Streamlit would blur a wider one down to this

@@ -10,7 +10,7 @@ import streamlit as st
 
 from pages.components import browser_state
 from pages.components.pictures import data_uri, digest_of
-from pipelines.images import Pixels, montage
+from pipelines.common.images import Pixels, montage
 
 HTML = """
 <div class="player" role="group" hidden>

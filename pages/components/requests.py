@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from pages.components import BOUND
-from pipelines.config import RunConfig
-from pipelines.images import read_request
-from pipelines.sample import SamplingRequest
+from pipelines.common.images import read_request
+from pipelines.sampling.request import SamplingRequest
+from pipelines.storage.config import RunConfig
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from pipelines.runs import Run
+    from pipelines.storage.runs import Run
 
 MAX_SEED = 2**31 - 1
 MAX_GUIDANCE = 20.0

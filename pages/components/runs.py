@@ -11,9 +11,9 @@ import streamlit as st
 from PIL import Image
 
 from pages.components.pictures import show_grid
-from pipelines.config import RunConfig
-from pipelines.images import Pixels, images_in
-from pipelines.runs import Run, find_run, find_runs
+from pipelines.common.images import Pixels, split_montage
+from pipelines.storage.config import RunConfig
+from pipelines.storage.runs import Run, find_run, find_runs
 
 RECONSTRUCTED = "held-out images, each followed by what comes back of it"  # what an autoencoder's grid shows
 # What a visitor sees first.
@@ -100,7 +100,7 @@ def grid_images(run: Run, grid: Path) -> Pixels:
 @st.cache_data(max_entries=256, show_spinner=False)
 def _images_in(file: Path, modified: int, height: int, width: int, count: int) -> Pixels:
     with Image.open(file) as image:
-        return images_in(np.atleast_3d(np.asarray(image)), height, width, count)
+        return split_montage(np.atleast_3d(np.asarray(image)), height, width, count)
 
 
 def about_samples(config: RunConfig) -> str:

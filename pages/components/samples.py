@@ -6,7 +6,7 @@ import streamlit as st
 
 from pages.components import BOUND
 from pages.components.runs import RECONSTRUCTED, grid_images, show_sample_grid
-from pipelines.runs import Run
+from pipelines.storage.runs import Run
 
 NEWEST = "newest"  # the stop of the slider that follows a live run
 

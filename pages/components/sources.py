@@ -8,10 +8,10 @@ import streamlit as st
 
 from pages.components import BOUND
 from pages.components.runs import models_by_name, newest_samples
-from pipelines.config import DataConfig
-from pipelines.data import PRESETS, image_column, open_dataset, split_names
-from pipelines.fitting import picture_size
-from pipelines.images import png_bytes
+from pipelines.common.images import png_bytes
+from pipelines.datasets.sources import PRESETS, image_column, open_dataset, split_names
+from pipelines.sampling.fitting import picture_size
+from pipelines.storage.config import DataConfig
 
 GENERATED, DATASET, UPLOAD = "A generated image", "A dataset", "An upload"
 FILE_TYPES = ["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"]

@@ -9,9 +9,9 @@ import streamlit as st
 
 from pages.components.live_figure import live_figure
 from pages.components.runs import about_samples, grid_images, show_sample_grid
-from pipelines.command_line import describe
-from pipelines.figures import training_curves
-from pipelines.jobs import Job, Progress, Status, TrainingQueue
+from pipelines.common.command_line import describe
+from pipelines.figures.training import training_curves
+from pipelines.training.jobs import Job, Status, TrainingProgress, TrainingQueue
 
 LOOKS: dict[Status, tuple[Literal["blue", "gray", "green", "orange", "red", "violet"], str]] = {
     "starting": ("blue", ":material/hourglass_top:"),
@@ -66,7 +66,7 @@ def show_job(queue: TrainingQueue, job: Job) -> None:
         with title.container(horizontal=True, vertical_alignment="center"):
             st.markdown(f"**{name}**", width="content")
             st.badge(f"queued, number {job.position}" if job.status == "queued" else job.status, color=colour, icon=icon)
-        reached = job.progress or Progress(1)
+        reached = job.progress or TrainingProgress(1)
         state.progress(min(1.0, reached.step / reached.steps), describe_progress(job))
         with buttons.container(horizontal=True, horizontal_alignment="right"):
             if job.active:

@@ -14,12 +14,13 @@ from streamlit.delta_generator import DeltaGenerator
 from pages.components import BOUND
 from pages.components.pictures import show_grid
 from pages.components.runs import autoencoders, given_as, models_to_start_from
-from pipelines.command_line import describe
-from pipelines.config import DataConfig, InitConfig, LatentConfig, LogConfig, RunConfig
-from pipelines.data import PRESETS, locate, preview_images, resolve
-from pipelines.images import Pixels
-from pipelines.recipes import RECIPES, read_recipe
-from pipelines.runs import Run, find_run
+from pipelines.common.command_line import describe
+from pipelines.common.images import Pixels
+from pipelines.datasets.image_sets import preview_images
+from pipelines.datasets.sources import PRESETS, locate, resolve
+from pipelines.storage.config import DataConfig, InitConfig, LatentConfig, LogConfig, RunConfig
+from pipelines.storage.recipes import RECIPES, read_recipe
+from pipelines.storage.runs import Run, find_run
 
 AUTOENCODER = "autoencoder"
 NETWORKS = ("baseline", "attention", "class", "text", AUTOENCODER)

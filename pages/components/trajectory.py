@@ -12,10 +12,10 @@ from pages.components.live_figure import live_figure
 from pages.components.picture_table import picture_table
 from pages.components.pictures import background
 from pages.components.player import player
-from pipelines.figures import step_lengths
-from pipelines.images import Pixels, enlarge, gif_bytes, heat, mp4_bytes, titled
-from pipelines.sample import shown_rows
-from pipelines.trajectory import NOISE_RANGE, Trajectory
+from pipelines.common.images import Pixels, add_titles, enlarge, gif_bytes, heat, mp4_bytes
+from pipelines.figures.sampling import step_lengths
+from pipelines.sampling.sample import shown_rows
+from pipelines.sampling.trajectory import NOISE_RANGE, Trajectory
 
 CAPTIONS = ("State x_t", "Estimate of x0", "Predicted noise", "Changed by the condition")
 MAPS = 6  # timesteps whose attention is shown
@@ -104,7 +104,7 @@ def show_downloads(way: Trajectory, image: int, captions: Sequence[str]) -> None
         pictures = way.pictures(image)
         factor = 2 * -(-EXPORT_SIDE // (2 * pictures.shape[1]))
         return [
-            titled(enlarge(picture, factor), [f"{captions[0]}, {label}", *captions[1:]])
+            add_titles(enlarge(picture, factor), [f"{captions[0]}, {label}", *captions[1:]])
             for picture, label in zip(pictures, way.labels, strict=True)
         ]
 

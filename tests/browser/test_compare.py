@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from pipelines.images import png_bytes
-from pipelines.sample import SamplingRequest, metadata_of
-from pipelines.starts import FromPicture
+from pipelines.common.images import png_bytes
+from pipelines.sampling.origins import FromPicture
+from pipelines.sampling.request import SamplingRequest
+from pipelines.sampling.sample import metadata_of
 
 pytestmark = pytest.mark.browser
 

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from playwright.sync_api import expect
 
-from pipelines.runs import STATE, Run
+from pipelines.storage.runs import STATE, Run
 
 from .conftest import ARTIFACTS, SCREENS, dashboard
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from pipelines.images import montage, png_bytes
-from pipelines.runs import Run
+from pipelines.common.images import montage, png_bytes
+from pipelines.storage.runs import Run
 
 from .conftest import dashboard
 

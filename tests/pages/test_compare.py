@@ -18,11 +18,12 @@ from streamlit.testing.v1 import AppTest
 from pages.components.generation import LOOKS, comparable, generation_queue, pace
 from pages.components.pictures import film_strip_png
 from pages.components.requests import _request_in
-from pipelines.config import LatentConfig, RunConfig
-from pipelines.generation import Comparison, Frame, Generation
-from pipelines.images import png_bytes
-from pipelines.runs import Run
-from pipelines.sample import SamplingRequest, metadata_of
+from pipelines.common.images import png_bytes
+from pipelines.sampling.queue import Comparison, Frame, Generation
+from pipelines.sampling.request import SamplingRequest
+from pipelines.sampling.sample import metadata_of
+from pipelines.storage.config import LatentConfig, RunConfig
+from pipelines.storage.runs import Run
 
 open_page = partial(open_app, "compare")
 generate = partial(opening.generate, key="comparison")
@@ -114,7 +115,7 @@ def test_cancelling_shows_what_there_is():
 @pytest.fixture
 def own_run(monkeypatch, tmp_path):
     """A user's copy of a shipped run, to damage."""
-    monkeypatch.setattr("pipelines.runs.PRIVATE", tmp_path)
+    monkeypatch.setattr("pipelines.storage.runs.PRIVATE", tmp_path)
     copy = shutil.copytree(Run("checkpoints/fashion-baseline").path, tmp_path / "mine")
     return Run(copy)
 
@@ -223,7 +224,7 @@ def test_results_do_not_depend_on_the_page():
 
 
 def test_a_conditional_model_is_asked_for_a_class(class_run, monkeypatch):
-    monkeypatch.setattr("pipelines.runs.PRIVATE", class_run.path.parent)
+    monkeypatch.setattr("pipelines.storage.runs.PRIVATE", class_run.path.parent)
     app = open_page(images=4, model1="class", model2="fashion-baseline", steps1=2, steps2=2, guidance1=3.0)
     assert app.selectbox(key="class1").options == ["every class in turn", "circles", "squares"]
     app.selectbox(key="class1").set_value("squares")
@@ -236,7 +237,7 @@ def test_a_conditional_model_is_asked_for_a_class(class_run, monkeypatch):
 def test_latents_are_shown_as_images_and_autoencoders_not_offered(latent_run, autoencoder_run, monkeypatch, tmp_path):
     for run in (latent_run, autoencoder_run):
         shutil.copytree(run.path, tmp_path / run.name)
-    monkeypatch.setattr("pipelines.runs.PRIVATE", tmp_path)
+    monkeypatch.setattr("pipelines.storage.runs.PRIVATE", tmp_path)
     app = open_page(images=3, model1="latent", model2="fashion-baseline", steps1=2, steps2=2)
     assert "autoencoder" not in app.selectbox(key="model1").options
     column = columns(generate(app))[0]

@@ -18,12 +18,12 @@ from pages.components.condition_table import table_cost
 from pages.components.generation import comparison_zip
 from pages.components.painter import painter
 from pages.components.runs import newest_samples
-from pipelines.data import open_image
-from pipelines.fitting import fitted
-from pipelines.images import png_bytes, read_request
-from pipelines.model import load_model
-from pipelines.runs import Run
-from pipelines.starts import BetweenPictures, FromInversion, FromPicture
+from pipelines.common.images import png_bytes, read_request
+from pipelines.datasets.decoding import open_image
+from pipelines.models.loading import load_model
+from pipelines.sampling.fitting import fit_picture
+from pipelines.sampling.origins import BetweenPictures, FromInversion, FromPicture
+from pipelines.storage.runs import Run
 
 open_page = partial(open_app, "edit")
 generate = partial(opening.generate, key="edited")
@@ -34,8 +34,8 @@ def runs(class_run, text_run, tiny_run, tmp_path, monkeypatch):
     """Small models are at hand, and nothing else."""
     for run in (class_run, text_run, tiny_run):
         (tmp_path / run.name).symlink_to(run.path)
-    monkeypatch.setattr("pipelines.runs.PRIVATE", tmp_path)
-    monkeypatch.setattr("pipelines.runs.PUBLISHED", tmp_path / "none")
+    monkeypatch.setattr("pipelines.storage.runs.PRIVATE", tmp_path)
+    monkeypatch.setattr("pipelines.storage.runs.PUBLISHED", tmp_path / "none")
 
 
 def cells(app: AppTest):
@@ -165,7 +165,7 @@ def test_a_picture_of_a_dataset_is_edited_as_it_is(image_folder, tmp_path, monke
     app = open_page(model="tiny", source="A dataset", dataset="oxford_flowers", dataset_image=1)
     _, columns = finished(generate(app))
     file = sorted(image_folder.rglob("*.png"))[1].read_bytes()
-    assert np.array_equal(pixels(columns[0].origin.picture), fitted(file, columns[0].config))
+    assert np.array_equal(pixels(columns[0].origin.picture), fit_picture(file, columns[0].config))
 
 
 def test_two_pictures_are_blended():

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from opening import open_app
 
-from pipelines.evaluation import Evaluation, readable, samples_table
-from pipelines.evaluation_figures import quality_against_cost, report
-from pipelines.evaluation_job import EvaluationJob
-from pipelines.runs import Run
+from pipelines.evaluation.job import EvaluationJob
+from pipelines.evaluation.results import Evaluation, readable_table, samples_table
+from pipelines.figures.evaluation import quality_against_cost
+from pipelines.figures.report import report
+from pipelines.storage.runs import Run
 
 open_page = partial(open_app, "evaluate")
 
@@ -24,8 +25,8 @@ def estimate(value, width=0.1):
 @pytest.fixture
 def measured(tiny_run, tmp_path, monkeypatch):
     """A run with results, and one without."""
-    monkeypatch.setattr("pipelines.runs.PUBLISHED", tmp_path / "none")
-    monkeypatch.setattr("pipelines.runs.PRIVATE", tmp_path)
+    monkeypatch.setattr("pipelines.storage.runs.PUBLISHED", tmp_path / "none")
+    monkeypatch.setattr("pipelines.storage.runs.PRIVATE", tmp_path)
     monkeypatch.setattr("pages.components.measuring.EvaluationJob", partial(EvaluationJob, tmp_path))
     for name in ("one", "two"):
         shutil.copytree(tiny_run.path, tmp_path / name)
@@ -109,8 +110,8 @@ def test_an_evaluation_at_work_is_shown_to_all(measured, wait_for, tmp_path):
 
 
 def test_nothing_measured(tmp_path, tiny_run, monkeypatch):
-    monkeypatch.setattr("pipelines.runs.PUBLISHED", tmp_path / "none")
-    monkeypatch.setattr("pipelines.runs.PRIVATE", tmp_path)
+    monkeypatch.setattr("pipelines.storage.runs.PUBLISHED", tmp_path / "none")
+    monkeypatch.setattr("pipelines.storage.runs.PRIVATE", tmp_path)
     monkeypatch.setattr("pages.components.measuring.EvaluationJob", partial(EvaluationJob, tmp_path))
     shutil.copytree(tiny_run.path, tmp_path / "one")
     app = open_page()
@@ -160,7 +161,7 @@ def test_seeds_and_samplers_are_told_apart(measured):
     again = result.asked | {"request": result.asked["request"] | {"seed": 1}}
     measured.add("samples", again, result.found)
     table = samples_table([measured])
-    assert readable(table)["Seed"].tolist() == [0, 0, 0, 1]
+    assert readable_table(table)["Seed"].tolist() == [0, 0, 0, 1]
     lines = [trace for trace in quality_against_cost(table, "frechet_distance", "network_calls").data if trace.marker.symbol]
     assert {trace.name for trace in lines} == {"one, ddim, seed 0", "one, ddim, seed 1", "one, heun, seed 0"}
     assert len({trace.line.color for trace in lines}) == 2, "of one run, the colour is the sampler's"

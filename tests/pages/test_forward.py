@@ -8,7 +8,7 @@ import pytest
 from opening import open_app
 
 from diffusion_core.schedules import SCHEDULES, make_schedule
-from pipelines.images import png_bytes
+from pipelines.common.images import png_bytes
 
 open_page = partial(open_app, "forward")
 

@@ -16,8 +16,8 @@ from streamlit.testing.v1 import AppTest
 from pages.components.condition_table import table_gif
 from pages.components.generation import comparison_zip
 from pages.components.picture_table import picture_table
-from pipelines.differences import noise_levels
-from pipelines.images import read_request
+from pipelines.common.images import read_request
+from pipelines.sampling.alignment import shared_log_snrs
 
 open_page = partial(open_app, "generate")
 generate = partial(opening.generate, key="table")
@@ -28,8 +28,8 @@ def runs(class_run, text_run, tmp_path, monkeypatch):
     """A small class model and a small text model are at hand, and nothing else."""
     for run in (class_run, text_run):
         (tmp_path / run.name).symlink_to(run.path)
-    monkeypatch.setattr("pipelines.runs.PRIVATE", tmp_path)
-    monkeypatch.setattr("pipelines.runs.PUBLISHED", tmp_path / "none")
+    monkeypatch.setattr("pipelines.storage.runs.PRIVATE", tmp_path)
+    monkeypatch.setattr("pipelines.storage.runs.PUBLISHED", tmp_path / "none")
 
 
 def cells(app: AppTest):
@@ -130,8 +130,8 @@ def test_a_run_that_vanishes_is_told(tmp_path, class_run):
 
 
 def test_without_conditional_models_it_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setattr("pipelines.runs.PRIVATE", tmp_path / "none")
-    monkeypatch.setattr("pipelines.runs.PUBLISHED", tmp_path / "none")
+    monkeypatch.setattr("pipelines.storage.runs.PRIVATE", tmp_path / "none")
+    monkeypatch.setattr("pipelines.storage.runs.PUBLISHED", tmp_path / "none")
     app = open_page()
     assert "Train page" in app.info[0].value
     assert not app.button
@@ -149,7 +149,7 @@ def test_downloads():
             file = io.BytesIO(archive.read(f"{folder}/00000.png"))
             assert np.array_equal(np.asarray(Image.open(file)), cell.frames[-1].x[0])
             assert read_request(file)["request"]["label"] == cell.request.label
-    gif = Image.open(io.BytesIO(table_gif(table, comparison, "x", noise_levels(comparison.columns))))
+    gif = Image.open(io.BytesIO(table_gif(table, comparison, "x", shared_log_snrs(comparison.columns))))
     assert gif.n_frames == 4
 
 

@@ -5,12 +5,12 @@ import shutil
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pipelines.runs import Run
+from pipelines.storage.runs import Run
 
 
 @pytest.fixture
 def own_runs(monkeypatch, tmp_path):
-    monkeypatch.setattr("pipelines.runs.PRIVATE", tmp_path)
+    monkeypatch.setattr("pipelines.storage.runs.PRIVATE", tmp_path)
     return tmp_path
 
 

@@ -10,7 +10,7 @@ import safetensors.numpy
 from opening import open_app
 from streamlit.testing.v1 import AppTest
 
-from pipelines.runs import Run
+from pipelines.storage.runs import Run
 
 open_page = partial(open_app, "reverse")
 
@@ -82,7 +82,7 @@ def test_a_hostile_address_gets_allowed_values(address):
 @pytest.fixture
 def own_run(tiny_run, tmp_path, monkeypatch):
     """A run of the person's own, which a test may damage."""
-    monkeypatch.setattr("pipelines.runs.PRIVATE", tmp_path)
+    monkeypatch.setattr("pipelines.storage.runs.PRIVATE", tmp_path)
     return Run(shutil.copytree(tiny_run.path, tmp_path / "mine"))
 
 
@@ -110,7 +110,7 @@ def test_a_run_deleted_while_the_page_is_open(own_run):
 
 
 def test_a_class_and_what_it_changes(class_run, monkeypatch):
-    monkeypatch.setattr("pipelines.runs.PRIVATE", class_run.path.parent)
+    monkeypatch.setattr("pipelines.storage.runs.PRIVATE", class_run.path.parent)
     app = denoise(open_page(model="class", steps=3, guidance=3.0, **{"class": "squares"}))
     assert app.subheader[0].value == "class: squares, image 0 of seed 0"
     assert way(app).nfe[-1] == 6
@@ -119,7 +119,7 @@ def test_a_class_and_what_it_changes(class_run, monkeypatch):
 
 
 def test_words_and_where_they_are_looked_at(text_run, monkeypatch):
-    monkeypatch.setattr("pipelines.runs.PRIVATE", text_run.path.parent)
+    monkeypatch.setattr("pipelines.storage.runs.PRIVATE", text_run.path.parent)
     app = denoise(open_page(model="text", steps=3, prompt="a circle", guidance=1.0))
     assert app.subheader[-1].value == "Where each word is looked at"
     table = "".join(element.proto.body for element in app.get("html"))
@@ -128,7 +128,7 @@ def test_words_and_where_they_are_looked_at(text_run, monkeypatch):
 
 
 def test_no_words_are_no_prompt(text_run, monkeypatch):
-    monkeypatch.setattr("pipelines.runs.PRIVATE", text_run.path.parent)
+    monkeypatch.setattr("pipelines.storage.runs.PRIVATE", text_run.path.parent)
     app = denoise(open_page(model="text", steps=2, prompt=""))
     assert way(app).words == ()
     assert not way(app).change.any()

@@ -8,9 +8,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages.components.training_settings import PIXELS, RANDOM_WEIGHTS
-from pipelines.jobs import TrainingQueue
-from pipelines.recipes import read_recipe
-from pipelines.runs import METRICS, PUBLISHED, STATE, Run, write_text
+from pipelines.storage.files import write_text
+from pipelines.storage.recipes import read_recipe
+from pipelines.storage.runs import METRICS, PUBLISHED, STATE, Run
+from pipelines.training.jobs import TrainingQueue
 
 TINY = {"size": 8, "batch": 8, "channels": "8, 16", "warmup": 2, "precision": "no"}
 
@@ -21,7 +22,7 @@ def open_page(queue, image_folder, tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "oxford_flowers").symlink_to(image_folder)
     monkeypatch.setenv("NOISESCOPE_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr("pipelines.jobs.TrainingQueue", partial(TrainingQueue, queue.root))
+    monkeypatch.setattr("pipelines.training.jobs.TrainingQueue", partial(TrainingQueue, queue.root))
 
     def run(**inputs) -> AppTest:
         app = AppTest.from_file("../../pages/train.py", default_timeout=120)
@@ -145,7 +146,7 @@ def test_start_stop_resume_and_delete(open_page, queue, wait_for):
 def test_an_autoencoder_is_trained_and_then_a_model_of_its_latents(
     open_page, queue, autoencoder_run, tmp_path, monkeypatch, wait_for
 ):
-    monkeypatch.setattr("pipelines.runs.PRIVATE", tmp_path / "others")
+    monkeypatch.setattr("pipelines.storage.runs.PRIVATE", tmp_path / "others")
     monkeypatch.setenv("NOISESCOPE_RUNS", str(tmp_path / "others"))  # for the process that trains
     shutil.copytree(autoencoder_run.path, tmp_path / "others" / "small-and-back")
     app = open_page(**(TINY | {"size": 16}), train_steps=1, unet="autoencoder")
@@ -159,7 +160,7 @@ def test_an_autoencoder_is_trained_and_then_a_model_of_its_latents(
 
 
 def test_a_run_goes_on_from_another_s_weights(open_page, queue, class_run, tmp_path, monkeypatch, wait_for):
-    monkeypatch.setattr("pipelines.runs.PRIVATE", tmp_path / "others")
+    monkeypatch.setattr("pipelines.storage.runs.PRIVATE", tmp_path / "others")
     monkeypatch.setenv("NOISESCOPE_RUNS", str(tmp_path / "others"))  # for the process that trains
     source = Run(shutil.copytree(class_run.path, tmp_path / "others" / "shapes"))
     app = open_page(train_steps=3, batch=8, warmup=1, precision="no", dropout=0.1)
@@ -188,7 +189,7 @@ def test_a_run_goes_on_from_another_s_weights(open_page, queue, class_run, tmp_p
 
 
 def test_a_link_to_a_run_to_start_from_takes_over_what_it_says(open_page, class_run, monkeypatch):
-    monkeypatch.setattr("pipelines.runs.PRIVATE", class_run.path.parent)
+    monkeypatch.setattr("pipelines.storage.runs.PRIVATE", class_run.path.parent)
     app = open_page(init_from=class_run.name)
     assert app.selectbox(key="unet").value == "class"
     assert app.number_input(key="size").value == class_run.config.image_shape[1]
@@ -197,7 +198,7 @@ def test_a_link_to_a_run_to_start_from_takes_over_what_it_says(open_page, class_
 
 def test_only_models_of_ours_are_offered_to_start_from(open_page, autoencoder_run, tmp_path, monkeypatch):
     shutil.copytree(autoencoder_run.path, tmp_path / "others" / "small-and-back")
-    monkeypatch.setattr("pipelines.runs.PRIVATE", tmp_path / "others")
+    monkeypatch.setattr("pipelines.storage.runs.PRIVATE", tmp_path / "others")
     options = open_page().selectbox(key="init_from").options
     assert "flowers-attention" in options
     assert "small-and-back" not in options
@@ -206,7 +207,7 @@ def test_only_models_of_ours_are_offered_to_start_from(open_page, autoencoder_ru
 def test_a_run_to_start_from_is_called_as_a_configuration_calls_it(open_page, class_run, tmp_path, monkeypatch):
     """Its folder where another run goes by its name; the name that other pages show is none that a training would find."""
     theirs = shutil.copytree(class_run.path, tmp_path / "others" / "flowers-attention")
-    monkeypatch.setattr("pipelines.runs.PRIVATE", tmp_path / "others")
+    monkeypatch.setattr("pipelines.storage.runs.PRIVATE", tmp_path / "others")
     app = open_page(init_from=str(theirs))
     assert {"flowers-attention", str(theirs)} <= set(app.selectbox(key="init_from").options)
     assert app.selectbox(key="unet").value == "class"

@@ -8,7 +8,7 @@ import pytest
 from opening import open_app
 
 from pipelines import runs
-from pipelines.runs import Run
+from pipelines.storage.runs import Run
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 ARGUMENTS = {
     "pipelines.import_diffusers": "Import",
     "pipelines.export_diffusers": "Export",
@@ -50,7 +50,7 @@ def command(capsys, monkeypatch):
     def run(program, *arguments):
         from accelerate.state import AcceleratorState, GradientState
 
-        from pipelines.command_line import run_command
+        from pipelines.common.command_line import run_command
 
         AcceleratorState._reset_state(reset_partial_state=True)
         GradientState._reset_state()
@@ -145,7 +145,7 @@ def flags(small_settings):
 @pytest.fixture
 def copied_run(tiny_run, tmp_path):
     """A copy of the tiny run that a test may damage."""
-    from pipelines.runs import Run
+    from pipelines.storage.runs import Run
 
     return Run(shutil.copytree(tiny_run.path, tmp_path / "copied"))
 

@@ -1,0 +1,187 @@
+"""Pictures as arrays: uint8 conversion, montages, PNG with metadata, GIF, MP4. No torch needed."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Pixels = NDArray[np.uint8]  # (..., H, W, C), C = 1 or 3
+REQUEST_KEY = "noisescope"  # the PNG text chunk that carries the request
+
+
+def as_input(images: Tensor) -> Tensor:
+    """uint8 images of any shape as networks take them: float32 in [−1, 1]."""
+    return images.float() / 127.5 - 1
+
+
+def to_uint8(x: Tensor) -> Pixels:
+    """(B, C, H, W) in [−1, 1] (clipped) -> (B, H, W, C) uint8."""
+    scaled = ((x.detach().float() + 1) * 127.5).round().clamp(0, 255)
+    return scaled.byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+def montage(images: Pixels, columns: int | None = None, gap: int = 2, background: int = 255) -> Pixels:
+    """(N, H, W, C) -> one image, row by row, ``columns`` wide (about square by default)."""
+    count, height, width, channels = images.shape
+    columns = columns or math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), background, np.uint8)
+    for index, image in enumerate(images):
+        top, left = gap + index // columns * (height + gap), gap + index % columns * (width + gap)
+        sheet[top : top + height, left : left + width] = image
+    return sheet
+
+
+def split_montage(sheet: Pixels, height: int, width: int, count: int, gap: int = 2) -> Pixels:
+    """What :func:`montage` put together: (count, height, width, C).
+
+    Raises:
+        ValueError: the sheet holds fewer images of that size.
+    """
+    columns = (sheet.shape[1] - gap) // (width + gap)
+    rows = (sheet.shape[0] - gap) // (height + gap)
+    if count > columns * rows:
+        size = f"{sheet.shape[1]}×{sheet.shape[0]}"
+        raise ValueError(f"a sheet of {size} pixels does not hold {count} images of {width}×{height}")
+    whole = sheet[gap : gap + rows * (height + gap), gap : gap + columns * (width + gap)]
+    cells = whole.reshape(rows, height + gap, columns, width + gap, -1).swapaxes(1, 2)
+    return cells.reshape(rows * columns, height + gap, width + gap, -1)[:count, :height, :width]
+
+
+def enlarge(image: Pixels, factor: int) -> Pixels:
+    """Repeat every pixel ``factor`` times in both directions: (H, W, C) -> (factor·H, factor·W, C)."""
+    return image.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def shrink(images: Pixels, factor: int) -> Pixels:
+    """The mean of every ``factor`` × ``factor`` pixels, fewer at the edges: (N, H, W, C) -> (N, ⌈H/factor⌉, ⌈W/factor⌉, C)."""
+    if factor == 1:
+        return images
+    smaller = np.stack([np.asarray(as_pil(image).reduce(factor)) for image in images])
+    return smaller.reshape(*smaller.shape[:3], -1)
+
+
+@cache
+def _heat_colours() -> Pixels:
+    """(256, 3), from dark to bright, told apart by colour-blind people too."""
+    from plotly.colors import sample_colorscale, unlabel_rgb
+
+    shades = sample_colorscale("Inferno", np.linspace(0, 1, 256))
+    return np.array([unlabel_rgb(shade) for shade in shades]).round().astype(np.uint8)
+
+
+def heat(values: Pixels) -> Pixels:
+    """(…, 1) uint8 as colours, (…, 3): 0 is black, 255 nearly white."""
+    return _heat_colours()[values[..., 0]]
+
+
+def as_pil(image: Pixels) -> Image.Image:
+    """(H, W, C) uint8 -> a PIL image, grey for one channel."""
+    return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+
+
+def place_on_canvas(picture: Pixels, share: float, across: float, down: float) -> tuple[Pixels, Pixels]:
+    """A picture made smaller on a canvas of its old size, and the mask of what is left to make (outpainting).
+
+    Args:
+        picture: (H, W, C) uint8.
+        share: of the canvas's side that the picture gets, in (0, 1].
+        across, down: where it lies, from 0 (left, top) to 1 (right, bottom).
+
+    Returns:
+        (H, W, C) uint8, grey around the picture, and (H, W, 1) uint8, white there.
+    """
+    height, width, channels = picture.shape
+    sides = max(1, round(share * width)), max(1, round(share * height))
+    small = as_pil(picture).resize(sides, Image.Resampling.LANCZOS)
+    corner = round(across * (width - small.width)), round(down * (height - small.height))
+    canvas, mask = Image.new(small.mode, (width, height), (128,) * channels), Image.new("L", (width, height), 255)
+    canvas.paste(small, corner)
+    mask.paste(0, (*corner, corner[0] + small.width, corner[1] + small.height))
+    return np.array(canvas).reshape(picture.shape), np.array(mask)[..., None]
+
+
+def png_bytes(image: Pixels, request: dict[str, Any] | None = None, compression: int = 6) -> bytes:
+    """A PNG file, with ``request`` as JSON in its metadata; ``compression`` from 1 (quick) to 9 (small)."""
+    text = PngInfo()
+    if request is not None:
+        text.add_itxt(REQUEST_KEY, json.dumps(request, ensure_ascii=False))
+    buffer = io.BytesIO()
+    as_pil(image).save(buffer, "PNG", pnginfo=text, compress_level=compression)
+    return buffer.getvalue()
+
+
+def read_request(source: str | Path | io.BytesIO) -> dict[str, Any] | None:
+    """The request in a PNG's metadata, or None if it carries none."""
+    with Image.open(source) as image:
+        text = getattr(image, "text", {}).get(REQUEST_KEY)
+    return json.loads(text) if text else None
+
+
+def gif_bytes(frames: Iterable[Pixels], milliseconds: int | Sequence[int] = 120) -> bytes:
+    """An endlessly looping GIF of (H, W, C) frames."""
+    pictures = [as_pil(frame) for frame in frames]
+    buffer = io.BytesIO()
+    pictures[0].save(buffer, "GIF", save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0)
+    return buffer.getvalue()
+
+
+def mp4_bytes(frames: Iterable[Pixels], frames_per_second: int = 8) -> bytes:
+    """An MP4 video (H.264, yuv420p: what every player takes) of (H, W, C) frames.
+
+    Colour is stored for blocks of 2 × 2 pixels, so enlarge small images by an even factor first. An odd height or width
+    gains a row or column like its last one.
+    """
+    import av
+
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as video:
+        stream = None
+        for frame in frames:
+            height, width, _ = frame.shape
+            picture = np.pad(np.broadcast_to(frame, (height, width, 3)), ((0, height % 2), (0, width % 2), (0, 0)), "edge")
+            if stream is None:
+                stream = video.add_stream("libx264", frames_per_second, options={"crf": "14"})
+                stream.height, stream.width, stream.pix_fmt = *picture.shape[:2], "yuv420p"
+            video.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        if stream is not None:
+            video.mux(stream.encode())
+    return buffer.getvalue()
+
+
+def film_strip(rows: Sequence[Pixels], labels: Sequence[str], gap: int = 2, background: int = 255) -> Pixels:
+    """Rows of (N, H, W, C) images, one image a column, each row labelled at its left edge: one (H', W', C) picture."""
+    count, height, _, channels = rows[0].shape
+    sheet = montage(np.concatenate(rows), columns=count, gap=gap, background=background)
+    font = ImageFont.load_default(size=min(12, max(8, height // 2)))
+    margin = max(int(font.getlength(label)) for label in labels) + 10
+    gutter = Image.new("L", (margin, sheet.shape[0]), background)
+    draw = ImageDraw.Draw(gutter)
+    for row, label in enumerate(labels):
+        middle = gap + row * (height + gap) + height // 2
+        draw.text((margin - 4, middle), label, font=font, fill=0 if background > 127 else 255, anchor="rm")
+    left = np.repeat(np.asarray(gutter)[..., None], channels, axis=2)
+    return np.concatenate([left, sheet], axis=1)
+
+
+def add_titles(picture: Pixels, titles: Sequence[str], size: int = 14) -> Pixels:
+    """A picture under a line of titles, each in the middle of its equal share of the width: (H + 2·size, W, C)."""
+    width, channels = picture.shape[1:]
+    line = Image.new("L", (width, 2 * size), 255)
+    draw, font = ImageDraw.Draw(line), ImageFont.load_default(size=size)
+    for number, title in enumerate(titles):
+        draw.text(((number + 0.5) * width / len(titles), size), title, font=font, fill=0, anchor="mm")
+    return np.concatenate([np.repeat(np.asarray(line)[..., None], channels, axis=2), picture])

@@ -1,0 +1,1 @@
+"""From a dataset to tensors: sources, decoding, classes, captions, text encoders, conditions, augmentation."""

@@ -1,0 +1,156 @@
+"""The images to train on and those held out, decoded once and kept in memory as uint8, (N, C, H, W)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..common.images import Pixels
+from ..storage.config import DataConfig, RunConfig
+from .classes import label_columns, labels_in
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+from .decoding import fit_image, open_image, to_8_bit
+from .sources import image_column, open_dataset, split_names
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images in memory.
+
+    Attributes:
+        images: (N, C, H, W) uint8, C = 1 if all are grey, else 3.
+        rows: (N,) the row of its split that each image comes from.
+        skipped: one sentence for each file that could not be used.
+    """
+
+    images: torch.Tensor
+    rows: NDArray[np.int64]
+    skipped: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def _decoded(rows: Iterable[Any], column: str) -> Iterator[tuple[str, bytes | str | None]]:
+    for number, row in enumerate(rows):
+        cell = row[column] or {}
+        yield cell.get("path") or f"image {number}", cell.get("bytes") or cell.get("path")
+
+
+def read_images(dataset: Dataset, config: DataConfig, chosen: NDArray[np.int64] | None = None) -> ImageSet:
+    """Decode, fit and stack the images of one split.
+
+    Args:
+        config: a resolved one (see :func:`resolve`).
+        chosen: their rows; all by default.
+
+    Raises:
+        ValueError: not one image can be used.
+    """
+    import datasets
+    import torch
+
+    column = image_column(dataset, config.image_column)
+    numbers = np.arange(len(dataset)) if chosen is None else chosen
+    rows = dataset.select_columns([column]).cast_column(column, datasets.Image(decode=False)).select(numbers)
+    images, kept, skipped = [], [], []
+    for row, (name, source) in zip(numbers, _decoded(rows, column), strict=True):
+        try:
+            if source is None:
+                raise ValueError("no image in this row")
+            images.append(fit_image(to_8_bit(open_image(source)), config.image_size or 64, config.fit or "crop"))
+            kept.append(row)
+        except ValueError as error:
+            skipped.append(f"{name}: {error}")
+    if not images:
+        example = f" (the first: {skipped[0]})" if skipped else ""
+        raise ValueError(f"no readable image in {config.data}{example}")
+    mode = "L" if all(image.mode == "L" for image in images) else "RGB"
+    stacked = np.stack([np.asarray(image if image.mode == mode else image.convert(mode)) for image in images])
+    tensor = torch.from_numpy(stacked)
+    tensor = tensor[:, None] if mode == "L" else tensor.permute(0, 3, 1, 2).contiguous()
+    return ImageSet(tensor, np.array(kept), tuple(skipped))
+
+
+def spread(length: int, count: int) -> NDArray[np.int64]:
+    """``count`` rows of ``length``, evenly spaced; all if there are no more."""
+    return np.linspace(0, length - 1, min(count, length)).round().astype(np.int64)
+
+
+def preview_images(config: DataConfig, count: int = 16) -> Pixels:
+    """A few training images as the network will see them, from all over the split: (N, H, W, C) uint8, N ≤ ``count``.
+
+    Where training mirrors half of the images, every second one is mirrored here.
+
+    Args:
+        config: a resolved one (see :func:`resolve`).
+    """
+    splits = open_dataset(config.data, config.only_classes)
+    split = splits[split_names(splits, config)[0]]
+    images = read_images(split, config, spread(len(split), count)).images.permute(0, 2, 3, 1).numpy()
+    if config.flip:
+        images[1::2] = images[1::2, :, ::-1].copy()
+    return images
+
+
+def _held_out_rows(split: Dataset, count: int) -> NDArray[np.int64]:
+    """The first ``count`` rows; of a split that goes class by class, as folders of classes do, evenly spaced ones, mixed.
+
+    Whoever takes the first few of these gets a fair sample too.
+    """
+    labels = (labels_in(split, column) for column in label_columns(split))
+    by_class = any(0 < np.count_nonzero(np.diff(own)) == len(np.unique(own)) - 1 for own in labels)
+    rows = spread(len(split), count)
+    return np.random.default_rng(0).permutation(rows) if by_class else np.arange(len(rows))
+
+
+def load_images(config: DataConfig, seed: int = 0, measured: int | None = None) -> tuple[ImageSet, ImageSet]:
+    """The training images and the held-out ones, which never overlap.
+
+    Held out are ``held_out_images`` of the test or validation split; a dataset without one gives up a random tenth of its
+    training images, at most that many.
+
+    Args:
+        config: a resolved one (see :func:`resolve`).
+        seed: fixes which training images are held out, where that is needed.
+        measured: give so many held-out images instead, but none that are there for training.
+    """
+    import torch
+
+    splits = open_dataset(config.data, config.only_classes)
+    train_name, held_out_name = split_names(splits, config)
+    train = read_images(splits[train_name], config)
+    if held_out_name is not None:
+        split = splits[held_out_name]
+        return _same_channels(train, read_images(split, config, _held_out_rows(split, measured or config.held_out_images)))
+    if len(train) < 2:
+        raise ValueError(f"{config.data} has 1 readable image: training needs at least 2, one of them held out")
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(train)))
+    count = max(1, min(config.held_out_images, len(train) // 10))
+    kept, held_out = order[count:].sort().values, order[: min(count, measured or count)]
+    others = ImageSet(train.images[held_out], train.rows[held_out.numpy()])
+    return ImageSet(train.images[kept], train.rows[kept.numpy()], train.skipped), others
+
+
+def refuse_other_images(config: RunConfig, train: ImageSet) -> None:
+    """Fail where a run was trained on another number of images: others are held out then, and it may have seen them."""
+    if config.training_images not in (None, len(train)):
+        raise ValueError(
+            f"{config.data.data} has {len(train)} readable training images, and had {config.training_images} when this run "
+            "began: put them back as they were, or begin a new run with --init-from"
+        )
+
+
+def _same_channels(train: ImageSet, held_out: ImageSet) -> tuple[ImageSet, ImageSet]:
+    if train.images.shape[1] == held_out.images.shape[1]:
+        return train, held_out
+    widened = (replace(part, images=part.images.expand(-1, 3, -1, -1).contiguous()) for part in (train, held_out))
+    first, second = widened
+    return first, second

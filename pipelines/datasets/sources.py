@@ -1,0 +1,118 @@
+"""Where a dataset comes from: a short name, a hub id, or a local folder, opened with Hugging Face ``datasets``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ..storage.config import DataConfig
+from .classes import name_in_words, select_classes
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+
+HELD_OUT_SPLITS = ("test", "validation", "valid", "val")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Where a named dataset lives on the hub, and how it is best prepared."""
+
+    hub_id: str
+    image_size: int
+    fit: Literal["crop", "pad"] = "crop"
+    flip: bool = True
+
+
+PRESETS = {
+    # A mirrored shoe points the other way than all others: flips would change what the data is.
+    "fashion_mnist": Preset("zalando-datasets/fashion_mnist", image_size=32, fit="pad", flip=False),
+    "oxford_flowers": Preset("nelorth/oxford-flowers", image_size=64),
+    "pokemon_captions": Preset("svjack/pokemon-blip-captions-en-zh", image_size=64),
+    "tiny_imagenet": Preset("zh-plus/tiny-imagenet", image_size=64),
+}
+
+
+def resolve(config: DataConfig) -> DataConfig:
+    """The same configuration with the dataset's own defaults in place of what was left open.
+
+    They are those of a dataset whatever it is called: by its short name, its hub id, or a folder of that short name.
+    """
+    ids = {preset.hub_id: preset for preset in PRESETS.values()}
+    preset = ids.get(config.data) or PRESETS.get(Path(config.data).name, Preset(config.data, image_size=64))
+    return replace(
+        config,
+        image_size=config.image_size or preset.image_size,
+        fit=config.fit or preset.fit,
+        flip=preset.flip if config.flip is None else config.flip,
+    )
+
+
+def locate(name: str) -> str:
+    """Where a dataset is read from: a folder of this machine, or a hub id.
+
+    Args:
+        name: a short name ($NOISESCOPE_DATA/<name> where that folder exists, else the hub), a local folder, or a hub id.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if name in PRESETS:
+        local = Path(os.environ.get("NOISESCOPE_DATA", ".")) / name
+        return str(local) if "NOISESCOPE_DATA" in os.environ and local.is_dir() else PRESETS[name].hub_id
+    if not name or (not Path(name).is_dir() and name.count("/") != 1):  # Path("") would be the working directory
+        raise ValueError(
+            f"unknown dataset {name!r}: give a short name ({', '.join(PRESETS)}), a hub id (owner/name), or a local folder"
+        )
+    return name
+
+
+def open_dataset(name: str, only_classes: Sequence[str] = ()) -> DatasetDict:
+    """All splits of a dataset (see :func:`locate`), images not decoded yet.
+
+    Args:
+        name: see :func:`locate`.
+        only_classes: leave out all other classes, see :func:`pipelines.datasets.classes.select_classes`; keep all by default.
+
+    Raises:
+        ValueError: there is no such dataset, nothing in it can be read, or it has no such classes.
+    """
+    import datasets
+
+    source = locate(name)
+    datasets.disable_progress_bars()
+    try:
+        loaded = datasets.load_dataset(source)
+    except Exception as error:  # the library raises many kinds, some its own, some the hub's
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"dataset {name!r} could not be loaded from {source}: {reason}") from error
+    for split, table in list(loaded.items()):
+        loaded[split] = name_in_words(table)
+        if only_classes:
+            loaded[split] = select_classes(loaded[split], only_classes)
+            if not len(loaded[split]):  # a test split may keep its classes to itself
+                del loaded[split]
+    return loaded
+
+
+def image_column(dataset: Dataset, name: str | None = None) -> str:
+    """The column that holds images: ``name``, or the only one of that type."""
+    import datasets
+
+    columns = [key for key, feature in dataset.features.items() if isinstance(feature, datasets.Image)]
+    if name in columns or (name is None and len(columns) == 1):
+        return name or columns[0]
+    asked = f"no image column {name!r}" if name else f"{len(columns)} image columns"
+    raise ValueError(f"{asked} in this dataset: its image columns are {columns or 'none'}; choose one with --image-column")
+
+
+def split_names(dataset: DatasetDict, config: DataConfig) -> tuple[str, str | None]:
+    """The split to train on, and the one held out for measuring, if the dataset has one."""
+    if config.train_split not in dataset:
+        raise ValueError(f"no split {config.train_split!r} in {config.data}: choose one of {', '.join(dataset)}")
+    held_out = next((name for name in HELD_OUT_SPLITS if name in dataset and name != config.train_split), None)
+    return config.train_split, held_out

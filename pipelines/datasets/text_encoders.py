@@ -1,0 +1,346 @@
+"""Frozen text encoders behind one protocol: CLIP's text half, and sentence-transformers models.
+
+An encoder turns prompts into a vector per token, for cross-attention, and one pooled vector per prompt. Only safetensors
+are read. Importing this module does not load torch or transformers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from ..storage.cache import cached_tensors
+from .pretrained import (
+    CHOICES,
+    MINILM,
+    MINILM_HUB_ID,
+    SETTINGS,
+    WEIGHTS,
+    find_encoder,
+    first_line,
+    kind_of,
+    refuse_pickles,
+    sha256,
+    shorten,
+)
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+START_MARK, END_MARK = "‹start›", "‹end›"  # what the tokens before and after a text are called
+_CHUNK = 64  # texts that go through the network together
+_NAMED = 40  # words that a warning about a cut prompt spells out
+_WARNINGS = 5  # prompts of one call that get a warning of their own
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedText:
+    """What an encoder makes of B texts, all padded to its L tokens of width D; on the CPU."""
+
+    tokens: Tensor
+    """(B, L, D) float32: the last hidden state of every token; what stands at padding is arbitrary."""
+    mask: Tensor
+    """(B, L) bool: True at tokens of the text, False at padding."""
+    pooled: Tensor
+    """(B, D) float32: one vector for the whole text."""
+
+    def __getitem__(self, rows: Sequence[int] | Tensor) -> EncodedText:
+        """The texts at ``rows``, in that order."""
+        return EncodedText(self.tokens[rows], self.mask[rows], self.pooled[rows])
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word of a text, and the tokens that it was cut into."""
+
+    text: str
+    tokens: tuple[int, ...]
+    """Their places, from 0 to L − 1, in what :meth:`TextEncoder.encode` returns."""
+
+
+class TextEncoder(Protocol):
+    """Turns texts into vectors: frozen, deterministic, and one text's vectors do not depend on the others'."""
+
+    @property
+    def name(self) -> str:
+        """What a run's config records: give it to :func:`make_encoder` to have the encoder back."""
+
+    @property
+    def width(self) -> int:
+        """D, the length of a vector."""
+
+    @property
+    def length(self) -> int:
+        """L, the tokens that every text is padded or cut to, those that mark its start and end included."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hexadecimal digits that change whenever the encoder would give other vectors."""
+
+    @property
+    def weights_digest(self) -> str:
+        """SHA-256 of the weights alone: the same wherever a copy of the model came from."""
+
+    def encode(self, texts: list[str]) -> EncodedText:
+        """Encode B texts; one that is longer than L is cut, with a warning that names the lost words."""
+
+    def lost_words(self, text: str) -> list[str]:
+        """The words at the end of ``text`` that do not fit."""
+
+    def cut_note(self, text: str) -> str:
+        """A sentence that names the words of ``text`` that do not fit; empty if all do."""
+
+    def words(self, text: str) -> list[Word]:
+        """The words of ``text`` that fit, with the marks before and after them; together they are all tokens in the mask."""
+
+
+def make_encoder(name: str, device: str | torch.device = "cpu") -> TextEncoder:
+    """The encoder of that name.
+
+    Args:
+        name: "minilm" (all-MiniLM-L6-v2), or the hub id or local folder of a CLIP or sentence-transformers model.
+        device: where it computes; the vectors come back to the CPU.
+
+    Raises:
+        ValueError: there is no such encoder, or it cannot be had here; one sentence that says what is allowed.
+    """
+    kind = kind_of(find_encoder(name))
+    if kind is None:
+        raise ValueError(f"{name!r} holds neither a CLIP text model nor a sentence-transformers model: choose {CHOICES}")
+    return CLIPTextEncoder(name, device) if kind == "clip" else SentenceTransformerEncoder(name, device)
+
+
+class _PretrainedEncoder(ABC):
+    """What both encoders share: a tokenizer that pads to one length, and a frozen network."""
+
+    name: str
+    width: int
+    length: int
+    _kind: ClassVar[str]
+    _tokenizer: Any
+
+    def __init__(self, name: str, device: str | torch.device = "cpu") -> None:
+        import torch
+
+        self.name = MINILM if name == MINILM_HUB_ID else name
+        self._device = torch.device(device)
+        self._folder = find_encoder(name)
+        if kind_of(self._folder) != self._kind:
+            raise ValueError(f"{name!r} is not a model for {type(self).__name__}: let make_encoder choose the class")
+        refuse_pickles(name, self._folder)
+        try:
+            self._load(self._folder)
+            tokens, pooled = self._forward(self._tokenize([""]))
+        except Exception as error:  # the libraries raise many kinds
+            raise ValueError(f"text encoder {name!r} could not be loaded from {self._folder}: {first_line(error)}") from error
+        self.width = tokens.shape[-1]
+        if pooled.shape[-1] != self.width:
+            raise ValueError(
+                f"text encoder {name!r} makes tokens {self.width} wide but pooled vectors {pooled.shape[-1]} wide: "
+                "choose one that makes both of one width, such as minilm"
+            )
+
+    @abstractmethod
+    def _load(self, folder: Path) -> None:
+        """Set ``_tokenizer``, ``length`` and the network."""
+
+    @abstractmethod
+    def _forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Tokenized texts -> last hidden state (B, L, D), pooled (B, D)."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the model's files and the length."""
+        digest = hashlib.sha256(f"{type(self).__name__} {self.length}".encode())
+        for path in sorted(path for pattern in (*SETTINGS, WEIGHTS) for path in self._folder.rglob(pattern)):
+            digest.update(f"{path.relative_to(self._folder)} {sha256(path)}".encode())
+        return digest.hexdigest()
+
+    @cached_property
+    def weights_digest(self) -> str:
+        """SHA-256 of the weights' files."""
+        files = sorted(sha256(path) for path in self._folder.rglob(WEIGHTS))
+        return files[0] if len(files) == 1 else hashlib.sha256("".join(files).encode()).hexdigest()
+
+    def _tokenize(self, texts: list[str]) -> Any:
+        # A lone surrogate (a broken byte on the command line) has no UTF-8 form, which is what tokenizers read.
+        texts = [text.encode("utf-8", "replace").decode() for text in texts]
+        # Always these settings: the tokenizer keeps them in itself, so changing them would disturb another thread.
+        batch = self._tokenizer(texts, padding="max_length", truncation=True, max_length=self.length, return_tensors="pt")
+        return batch.to(self._device)
+
+    def encode(self, texts: list[str]) -> EncodedText:
+        """Encode B texts; one that is longer than L is cut, with a warning that names the lost words."""
+        import torch
+
+        encoded = EncodedText(
+            torch.empty(len(texts), self.length, self.width),
+            torch.empty(len(texts), self.length, dtype=torch.bool),
+            torch.empty(len(texts), self.width),
+        )
+        cut = {}
+        for start in range(0, len(texts), _CHUNK):
+            rows = slice(start, min(start + _CHUNK, len(texts)))
+            batch = self._tokenize(texts[rows])
+            with torch.no_grad():
+                encoded.tokens[rows], encoded.pooled[rows] = self._forward(batch)
+            encoded.mask[rows] = batch["attention_mask"].bool()
+            lost = zip(texts[rows], batch.encodings, strict=True)
+            cut.update({text: words for text, tokens in lost if (words := _lost_words(text, tokens))})
+        self._warn(cut)
+        return encoded
+
+    def lost_words(self, text: str) -> list[str]:
+        """The words at the end of ``text`` that do not fit."""
+        return _lost_words(text, self._tokenize([text]).encodings[0])
+
+    def cut_note(self, text: str) -> str:
+        """A sentence that names the words of ``text`` that do not fit; empty if all do."""
+        words = self.lost_words(text)
+        return self._note(text, words) if words else ""
+
+    def words(self, text: str) -> list[Word]:
+        """The words of ``text`` that fit, with the marks before and after them; together they are all tokens in the mask."""
+        encoding = self._tokenize([text]).encodings[0]
+        spans = [match.span() for match in re.finditer(r"\S+", text)]
+        places: dict[str | int, list[int]] = {START_MARK: []}
+        for place, ((start, _), special) in enumerate(zip(encoding.offsets, encoding.special_tokens_mask, strict=True)):
+            if not encoding.attention_mask[place]:
+                continue
+            # A token may begin with the space before its word.
+            word = next((number for number, (_, end) in enumerate(spans) if start < end), len(spans) - 1)
+            places.setdefault((END_MARK if place else START_MARK) if special else word, []).append(place)
+        named = {key: key if isinstance(key, str) else text[slice(*spans[key])] for key in places}
+        return [Word(named[key], tuple(tokens)) for key, tokens in places.items() if tokens]
+
+    def _note(self, text: str, words: list[str]) -> str:
+        named = ", ".join(shorten(word, 40) for word in words[:_NAMED])
+        more = f" and {len(words) - _NAMED:,} more" if len(words) > _NAMED else ""
+        return (
+            f"the prompt {shorten(text, 60)!r} is longer than the {self.length} tokens that {self.name} reads, "
+            f"so these words are lost: {named}{more}"
+        )
+
+    def _warn(self, cut: Mapping[str, list[str]]) -> None:
+        for text, words in list(cut.items())[:_WARNINGS]:
+            warnings.warn(self._note(text, words), stacklevel=3)
+        if len(cut) > _WARNINGS:
+            warnings.warn(
+                f"{len(cut) - _WARNINGS:,} more prompts are longer than the {self.length} tokens that {self.name} reads",
+                stacklevel=3,
+            )
+
+
+class CLIPTextEncoder(_PretrainedEncoder):
+    """The text half of a CLIP model (Radford et al. 2021), through transformers.
+
+    tokens are the last hidden state after the final layer norm; pooled is that of the end-of-text token; L is the
+    model's own length, 77 for OpenAI's.
+
+    Args:
+        name: hub id or local folder of a CLIP model or of its text half.
+        device: where it computes.
+
+    Raises:
+        ValueError: there is no such model, or it cannot be had here.
+    """
+
+    _kind = "clip"
+
+    def _load(self, folder: Path) -> None:
+        from transformers import AutoTokenizer, CLIPTextModel
+
+        _be_quiet()
+        self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        loaded: Any = CLIPTextModel.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+        model, found = loaded
+        if found["missing_keys"]:  # transformers would leave them random
+            raise ValueError(f"its weights lack {', '.join(sorted(found['missing_keys'])[:3])}")
+        self._model = model.float().to(self._device).eval().requires_grad_(False)
+        self.length = min(self._tokenizer.model_max_length, model.config.max_position_embeddings)
+
+    def _forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        output = self._model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+        return output.last_hidden_state, output.pooler_output
+
+
+class SentenceTransformerEncoder(_PretrainedEncoder):
+    """A sentence-transformers model (Reimers and Gurevych 2019).
+
+    tokens are the last hidden state of each word piece; pooled is the sentence embedding, which for all-MiniLM-L6-v2 is
+    their mean at length 1. L is 32: captions and most prompts have fewer than 30 pieces (about 24 words), and each piece
+    costs every cross-attention time and memory.
+
+    Args:
+        name: "minilm" for all-MiniLM-L6-v2 (D = 384), or a hub id or local folder.
+        device: where it computes.
+
+    Raises:
+        ValueError: there is no such model, or it cannot be had here.
+    """
+
+    _kind = "sentence-transformers"
+
+    def __init__(self, name: str = MINILM, device: str | torch.device = "cpu") -> None:
+        super().__init__(name, device)
+
+    def _load(self, folder: Path) -> None:
+        from sentence_transformers import SentenceTransformer
+
+        _be_quiet()
+        model = SentenceTransformer(
+            str(folder), device=str(self._device), local_files_only=True, model_kwargs={"use_safetensors": True}
+        )
+        self._tokenizer = model.tokenizer
+        self._model = model.float().eval().requires_grad_(False)
+        self.length = min(32, model.max_seq_length or 32)
+
+    def _forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        output = self._model(dict(batch))
+        return output["token_embeddings"], output["sentence_embedding"]
+
+
+def encode_cached(encoder: TextEncoder, texts: list[str], folder: str | Path | None = None) -> EncodedText:
+    """Encode the captions of a dataset, or read back what an earlier call with the same encoder and captions wrote.
+
+    Each different text is encoded once.
+    The result has a row for every text, so give a large dataset's distinct captions and index into them.
+
+    Args:
+        encoder: see :func:`make_encoder`.
+        texts: B captions.
+        folder: where the files are, see :func:`pipelines.storage.cache.kept`.
+    """
+    distinct = sorted(set(texts))
+    key = hashlib.sha256(json.dumps([encoder.fingerprint, distinct]).encode()).hexdigest()
+    encoded = EncodedText(**cached_tensors("text", key, lambda: vars(encoder.encode(distinct)), folder))
+    rows = {text: row for row, text in enumerate(distinct)}
+    return encoded[[rows[text] for text in texts]]
+
+
+def _be_quiet() -> None:
+    """No progress bars and load reports of transformers: a failure is raised anyway."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+
+
+def _lost_words(text: str, tokens: Any) -> list[str]:
+    """The words of which something was cut, by a tokenizers.Encoding that knows where its tokens were in the text."""
+    if not tokens.overflowing:
+        return []
+    rest = tokens.overflowing[0]
+    cut = min(start for (start, _), special in zip(rest.offsets, rest.special_tokens_mask, strict=True) if not special)
+    return [word.group() for word in re.finditer(r"\S+", text) if word.end() > cut]

@@ -1,0 +1,90 @@
+"""Who looks at generated images: the classifier of a run's data, another one, or Inception."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..storage.files import ROOT
+from .distances import Features
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..models.classifier import LoadedClassifier
+    from ..models.loading import LoadedModel
+
+CLASSIFIERS = ROOT / "classifiers"
+INCEPTION = "inception"  # in place of a classifier's file
+PHOTOGRAPHS = "tiny_imagenet"  # the data whose classifier looks at colour images that none of their own knows
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """Who looks at images.
+
+    Attributes:
+        name: of the features, for people.
+        see: (N, C, H, W) in [−1, 1] -> (N, D) features.
+        classifier: which knows the data's classes, where there is one.
+    """
+
+    name: str
+    see: Callable[[Tensor], Tensor]
+    classifier: LoadedClassifier | None
+
+    def features(self, images: Tensor) -> Features:
+        """(N, C, H, W) in [−1, 1] -> (N, D)."""
+        return self.see(images).double().numpy()
+
+
+def judge_for(model: LoadedModel, features: Path | None = None) -> Judge:
+    """Who looks at a model's images.
+
+    Args:
+        features: in whose features it looks: a classifier's file, "inception", or by default the shipped classifier of the
+            data, else that of photographs.
+
+    Raises:
+        ValueError: there is nobody for such images.
+    """
+    from ..models.classifier import load_classifier
+
+    own = shipped_classifier(Path(model.config.data.data).name, model.image_shape)
+    if features is not None and str(features) == INCEPTION:
+        from .inception import load_inception
+
+        return Judge("Inception (pytorch-fid)", load_inception().features, own and own[1])
+    if features is None:
+        found = own or shipped_classifier(PHOTOGRAPHS, model.image_shape)
+    else:
+        found = features, load_classifier(features)
+    if found is None:
+        size = "×".join(map(str, model.image_shape))
+        data = model.config.data.data
+        made = f"python -m pipelines.classifier classifiers/{Path(data).name}.safetensors --data {data}"
+        raise ValueError(
+            f"no classifier knows {Path(data).name} images of {size} (C×H×W): make one with `{made}`, or give one, or "
+            f"{INCEPTION}, with --features"
+        )
+    path, classifier = found
+    name = f"{path.stem} classifier"
+    if classifier.image_shape != model.image_shape:
+        name += f", images made {'×'.join(map(str, classifier.image_shape[1:]))}"
+    return Judge(name, classifier.features, classifier if knows(classifier, model) else None)
+
+
+def shipped_classifier(data: str, image_shape: tuple[int, int, int]) -> tuple[Path, LoadedClassifier] | None:
+    """The shipped classifier of a dataset that sees most of images of that shape, and its file; None where none can."""
+    from ..models.classifier import load_classifier
+
+    found = ((path, load_classifier(path)) for path in sorted(CLASSIFIERS.glob("*.safetensors")))
+    able = [(path, one) for path, one in found if one.data == data and one.takes(image_shape)]
+    return max(able, key=lambda pair: pair[1].image_shape, default=None)
+
+
+def knows(classifier: LoadedClassifier, model: LoadedModel) -> bool:
+    """Whether a classifier was trained on a model's data, and takes images of its size."""
+    return classifier.takes(model.image_shape) and classifier.data == Path(model.config.data.data).name

@@ -1,0 +1,259 @@
+"""What can be measured of a model: its loss by timestep, a bound on the likelihood, how real its samples are, and how real
+what its autoencoder leaves of images is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from diffusion_core.likelihood import variational_bound
+from diffusion_core.noise import SeededNoise
+from diffusion_core.process import add_noise
+from diffusion_core.schedules import make_schedule, sampling_timesteps
+
+from ..common.devices import hardware
+from ..common.images import as_input, montage, png_bytes, to_uint8
+from ..common.memory import TensorMemory, weight_bytes
+from ..datasets.image_sets import load_images, refuse_other_images, spread
+from ..datasets.sources import resolve
+from ..sampling.request import SamplingRequest
+from ..sampling.sample import sample
+from ..storage.files import atomic
+from .distances import NEIGHBOURS, Estimate, Features, Reference, bootstrap, nearest, precision_recall
+from .results import LOSS_BINS, NEIGHBOURS_PICTURE, file_beside, loss_draws, noise_bins
+
+if TYPE_CHECKING:
+    from diffusion_core.condition import Condition
+
+    from ..datasets.conditions import Conditions
+    from ..datasets.image_sets import ImageSet
+    from ..models.loading import LoadedModel
+    from ..storage.config import RunConfig
+    from .judges import Judge
+
+CLOSEST = 0.05  # the share of held-out images that count as close to a training image
+PAIRS = 12  # samples shown beside their nearest training image
+AT_ONCE = 500  # images that the judge gets together
+ENOUGH = 1000  # training images for figures that look at all pairs
+
+
+class RealImages:
+    """The images that a run was trained on and those held out, with what a judge sees in them.
+
+    Args:
+        config: of the run.
+        reference_images: how many of the training images samples are compared with, at most.
+        held_out_images: how many held-out ones there are, at most.
+    """
+
+    def __init__(self, config: RunConfig, judge: Judge, reference_images: int, held_out_images: int) -> None:
+        self.judge = judge
+        self.train, self.held_out = load_images(resolve(config.data), config.seed, held_out_images)
+        refuse_other_images(config, self.train)
+        if len(self.held_out) <= NEIGHBOURS:
+            raise ValueError(f"{len(self.held_out)} held-out images: to measure a model takes {NEIGHBOURS + 1} or more")
+        self.rows = spread(len(self.train), reference_images)
+        self._config = config
+
+    def as_input(self, images: ImageSet, rows: Iterable[int]) -> Tensor:
+        """Some of the images as networks take them, (B, C, H, W) in [−1, 1]."""
+        return as_input(images.images[list(rows)])
+
+    @cached_property
+    def reference(self) -> Reference:
+        """Training images."""
+        return Reference(self._seen(self.train, self.rows))
+
+    @cached_property
+    def held_out_features(self) -> Features:
+        """(N, D)."""
+        return self._seen(self.held_out, np.arange(len(self.held_out)))
+
+    @cached_property
+    def newness(self) -> Features:
+        """(N,) how far held-out images are from their nearest training image."""
+        return nearest(self.held_out_features, self.reference.features)[1]
+
+    def _seen(self, images: ImageSet, rows: NDArray[np.int64]) -> Features:
+        """What the judge sees in some of the images, a part of them at once."""
+        parts = np.array_split(rows, -(-len(rows) // AT_ONCE))
+        return np.concatenate([self.judge.features(self.as_input(images, part)) for part in parts])
+
+    @cached_property
+    def conditions(self) -> Conditions | None:
+        """What a conditional network is told about the held-out images."""
+        if not self._config.network.conditional:
+            return None
+        from ..datasets.conditions import load_conditions, refuse_other_classes
+
+        found, conditions = load_conditions(self._config, (self.train, self.held_out))
+        refuse_other_classes(self._config, found)
+        return conditions[1]
+
+    def shown(self, samples: Sequence[int]) -> Condition | None:
+        """What samples with these numbers are to show: what one held-out image after the other shows.
+
+        So classes are as frequent among samples as among real images. None for an unconditional network.
+        """
+        return None if self.conditions is None else self.conditions.of(torch.tensor(samples) % len(self.held_out))
+
+    @cached_property
+    def labels(self) -> Tensor | None:
+        """(N,) the classes of the held-out images, if the judge knows them."""
+        from ..datasets.conditions import held_out_labels
+
+        known = self.judge.classifier
+        return None if known is None else held_out_labels(self._config, self.held_out, known.classes)
+
+
+@torch.no_grad()
+def errors_in_v(model: LoadedModel, x0: Tensor, noise: Tensor, t: Tensor, condition: Condition | None = None) -> Tensor:
+    """|x0 − x̂0|²·(1 + SNR) of each image, (B,) float64 on the CPU: the error in v of a schedule that keeps the variance.
+
+    Args:
+        x0, noise: (B, C, H, W).
+        t: one timestep for all, (1,), or one per image, (B,), on the CPU; may be fractional.
+    """
+    estimate = model.denoiser.unclipped(add_noise(model.schedule, x0, noise, t), t.to(model.device), condition)
+    alpha, sigma = model.schedule.at(t)
+    return ((estimate - x0).square().flatten(1).mean(1).cpu() * (1 + (alpha / sigma).square())).double()
+
+
+def loss_by_noise_level(model: LoadedModel, real: RealImages, seed: int, batch_size: int) -> dict[str, Any]:
+    """The mean of |x0 − x̂0|²·(1 + SNR), the error in v, in equal ranges of the timesteps of a cosine schedule.
+
+    Whatever a network predicts, and under whatever schedule: it is asked at its own timesteps of the same signal-to-noise
+    ratios, so that models can be compared.
+    """
+    levels, drawn = loss_draws(len(real.held_out), seed)
+    log_snr = make_schedule("cosine").log_snr
+    t = model.schedule.timesteps_at(log_snr[torch.from_numpy((levels * len(log_snr)).astype(np.int64))]).float()
+    errors = []
+    for part in torch.arange(len(levels)).split(batch_size):
+        images = torch.from_numpy(drawn)[part]
+        x0 = model.encode(real.as_input(real.held_out, images.tolist()))
+        noise = SeededNoise(seed, model.state_shape, part.tolist()).initial(model.device)
+        when = t[part]
+        condition = None if real.conditions is None else real.conditions.of(images).to(model.device)
+        errors.append(errors_in_v(model, x0, noise, when, condition).numpy())
+    values = np.concatenate(errors)
+    bin_of = noise_bins(levels)
+    parts = [Estimate.of_mean(values[bin_of == number]) for number in range(LOSS_BINS)]
+    return {
+        "timesteps": ((np.arange(LOSS_BINS) + 0.5) / LOSS_BINS * len(log_snr)).tolist(),
+        "mean": [part.value for part in parts],
+        "low": [part.low for part in parts],
+        "high": [part.high for part in parts],
+        "whole": asdict(Estimate.of_strata(values, bin_of, drawn)),
+        "errors": values.round(5).tolist(),  # one after the other: another model's of the same draws can be paired with them
+    }
+
+
+def likelihood(model: LoadedModel, real: RealImages, count: int, steps: int, seed: int, batch_size: int) -> dict[str, Any]:
+    """The variational bound of held-out images in bits per dimension, its terms, and an interval over images."""
+    timesteps = sampling_timesteps(model.schedule, steps, "linspace")  # down to the least noisy one, where the decoder is
+    parts = torch.arange(count).split(batch_size)
+    bits: list[list[Tensor]] = []
+    with tqdm(total=len(parts) * (steps + 1), desc=f"{model.name}, likelihood", unit="term", leave=False) as bar:
+        for part in parts:
+            x0 = real.as_input(real.held_out, part.tolist()).to(model.device)
+            noise = SeededNoise(seed, model.image_shape, part.tolist())
+            condition = None if real.conditions is None else real.conditions.of(part).to(model.device)
+            bits.append([])
+            for term in variational_bound(model.denoiser, x0, timesteps, model.schedule, condition, noise=noise):
+                bits[-1].append(term.bits)
+                bar.update()
+    terms = torch.cat([torch.stack(own) for own in bits], dim=1)  # (terms, images)
+    means = terms.mean(1).tolist()
+    return {
+        "total": asdict(Estimate.of_mean(terms.sum(0).numpy())),
+        "prior": means[0],
+        "decoder": means[-1],
+        "timesteps": timesteps[:-1].tolist(),
+        "steps": means[1:-1],
+    }
+
+
+def measure_samples(model: LoadedModel, real: RealImages, request: SamplingRequest, batch_size: int) -> dict[str, Any]:
+    """Make the samples, and measure them beside as many held-out images; the memory is that of one image alone.
+
+    Samples of a conditional network show what the held-out images show, in their order.
+    """
+    images, seconds, calls = [], 0.0, 0
+    chunks = torch.arange(request.num_images).split(batch_size)
+    for numbers in tqdm(chunks, desc=f"{model.name}, {request.steps} steps of {request.sampler}", unit="batch", leave=False):
+        before = time.perf_counter()
+        *_, last = sample(model, request, numbers.tolist(), condition=real.shown(numbers.tolist()))
+        images.append(model.decode(last.x).cpu())
+        seconds, calls = seconds + time.perf_counter() - before, last.nfe
+    samples = torch.cat(images)
+    memory = TensorMemory()
+    with memory:
+        *_, alone = sample(model, replace(request, num_images=1), [0], condition=real.shown([0]))
+        model.decode(alone.x)
+    features, classifier = real.judge.features(samples), real.judge.classifier
+    right = None
+    if classifier and real.conditions is not None and real.labels is not None:
+        wanted = real.labels[torch.arange(request.num_images) % len(real.labels)]
+        right = (classifier.classify(samples) == wanted).double().numpy()
+    floor = real.held_out_features[: request.num_images]
+    write_neighbours(model, real, samples, features)
+    return {
+        "network_calls": calls,
+        "seconds": seconds / request.num_images,
+        "machine": hardware(model.device),
+        "memory": sum(map(weight_bytes, model.modules)) + memory.peak,
+        "figures": figures(features, real, right),
+        "floor": figures(floor, real) | {"images": len(floor)},
+    }
+
+
+def measure_reconstructions(model: LoadedModel, real: RealImages, count: int, batch_size: int) -> dict[str, Any]:
+    """Held-out images after the autoencoder of a model of latents, measured as samples are.
+
+    What is lost there no diffusion of latents can bring back (Rombach et al. 2022, Table 8, reports it as R-FID).
+    """
+    parts = torch.arange(count).split(batch_size)
+    decoded = [model.decode(model.encode(real.as_input(real.held_out, part.tolist()))).cpu() for part in parts]
+    return {"figures": figures(real.judge.features(torch.cat(decoded)), real)}
+
+
+def figures(features: Features, real: RealImages, right: NDArray[np.float64] | None = None) -> dict[str, Any]:
+    """All figures of some images, with intervals.
+
+    Args:
+        features: (N, D) of the images.
+        right: (N,) 1 where the classifier sees what was asked for.
+    """
+    count, reference = len(features), real.reference
+    some = reference.thinned(max(ENOUGH, count))
+    found = {
+        "frechet_distance": bootstrap(lambda rows: reference.frechet_distance(features[rows]), count),
+        "kernel_distance": some.kernel_estimate(features),
+    }
+    near = nearest(features, reference.features)[1] < np.quantile(real.newness[:count], CLOSEST)
+    shares = {"closer_than_held_out": near.mean()}
+    if right is not None:
+        shares["agreement"] = right.mean()
+    shares["precision"], shares["recall"] = precision_recall(features, some.features)
+    found |= {name: Estimate.of_share(share, count) for name, share in shares.items()}
+    return {name: asdict(estimate) for name, estimate in found.items()}
+
+
+def write_neighbours(model: LoadedModel, real: RealImages, samples: Tensor, features: Features) -> None:
+    """Beside the weights: the samples closest to training images, each above its nearest one."""
+    numbers, distances = nearest(features, real.reference.features)
+    closest = distances.argsort()[:PAIRS]
+    training = real.as_input(real.train, real.rows[numbers[closest]].tolist())
+    pairs = np.concatenate([to_uint8(samples[closest.tolist()]), to_uint8(training)])
+    with atomic(file_beside(model.run, NEIGHBOURS_PICTURE)) as temporary:
+        temporary.write_bytes(png_bytes(montage(pairs, len(closest))))

@@ -1,0 +1,43 @@
+"""What has been measured of runs, as one self-contained HTML page."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from html import escape
+
+import plotly.graph_objects as go
+
+from ..evaluation.results import FIGURES, NEIGHBOURS_PICTURE, Evaluation, file_beside, readable_table, samples_table
+from .evaluation import INTERVALS, bound_terms, loss_bands, newest, quality_against_cost
+
+
+def report(evaluations: Sequence[Evaluation]) -> str:
+    """All results as one HTML page that needs nothing else."""
+    table = samples_table(evaluations)
+    parts = [f"<h1>{escape(', '.join(evaluation.name for evaluation in evaluations))}</h1>", f"<p>{INTERVALS}</p>"]
+    figures: list[tuple[str, go.Figure]] = []
+    tables: list[str] = []
+    if len(table):
+        # Distances from different images, or in different features, say nothing beside each other.
+        for (data, judge), part in table.groupby(["data", "judge"], sort=False):
+            told = f"{data}, {judge}" if table[table["data"] == data]["judge"].nunique() > 1 else str(data)
+            measured = [name for name in FIGURES if part[name].notna().any()]
+            figures += [(f"{FIGURES[name]}: {told}", quality_against_cost(part, name, "network_calls")) for name in measured]
+            tables += [f"<h2>All figures: {escape(told)}</h2>", readable_table(part).to_html(index=False)]
+    for kind, title, draw in (("loss", "Loss by noise level", loss_bands), ("likelihood", "Likelihood", bound_terms)):
+        found = newest(evaluations, kind)
+        figures += [(title, draw(found))] if found else []
+    for number, (title, figure) in enumerate(figures):
+        parts += [f"<h2>{escape(title)}</h2>", figure.to_html(full_html=False, include_plotlyjs=number == 0)]
+    parts += tables
+    for evaluation in evaluations:
+        picture = file_beside(evaluation.run, NEIGHBOURS_PICTURE)
+        if picture.is_file():
+            data = base64.b64encode(picture.read_bytes()).decode()
+            about = escape(f"{evaluation.name}: the samples nearest to training images, above these")
+            parts.append(f"<h2>{about}</h2>")
+            parts.append(f'<img style="width:100%;image-rendering:pixelated" src="data:image/png;base64,{data}" alt="{about}">')
+    style = "body{font-family:sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem}table{font-size:.8rem}"
+    head = f'<meta charset="utf-8"><title>Noisescope evaluation</title><style>{style}</style>'
+    return f"<!doctype html><html lang='en'><head>{head}</head><body>{''.join(parts)}</body></html>"

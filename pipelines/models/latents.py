@@ -1,0 +1,199 @@
+"""Latents: what makes them of images and images of them, and how a run of a diffusion model carries its autoencoder.
+
+The weights of a model of latents hold those of its autoencoder too, under names that begin with :data:`PREFIX`: the one file
+makes images, whatever becomes of the run that the autoencoder came from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from unets import build_autoencoder
+from unets.autoencoder import LatentSpace
+
+from ..common.devices import compute_dtype
+from ..common.images import Pixels, as_input, montage, to_uint8
+from ..storage.cache import cached_tensors, digest
+from ..storage.config import NetworkConfig, RunConfig
+from ..storage.runs import Run
+from ..storage.weights import read_tensors
+from .networks import refuse_misfits
+
+PREFIX = "autoencoder."
+AT_ONCE = 16  # images that pass through the autoencoder together, fewer where they are large:
+PIXELS_AT_ONCE = AT_ONCE * 256**2
+TILE = 64  # side of the largest latents that are decoded in one piece
+OVERLAP = 16  # latents that neighbouring tiles share
+LATENT_RANGE = 3.0  # what is shown as white: latents have a standard deviation of 1
+
+
+def make_autoencoder(network: NetworkConfig, image_channels: int, latent_channels: int, seed: int | None) -> LatentSpace:
+    """An autoencoder with initial weights from ``seed``, or without weights if that is None, as one of diffusers always is."""
+    if network.imported:
+        from .diffusers_networks import ImportedAutoencoder
+
+        return ImportedAutoencoder(network.settings)
+    return build_autoencoder(
+        seed=seed,
+        image_channels=image_channels,
+        latent_channels=latent_channels,
+        channels=network.channels,
+        blocks_per_level=network.blocks_per_level,
+    )
+
+
+def autoencoder_of(config: RunConfig) -> LatentSpace | None:
+    """What a run's weights hold as its autoencoder, without weights; None where pixels are diffused.
+
+    An autoencoder's own run has one, too.
+    """
+    assert config.image_shape is not None
+    if config.model == "autoencoder":
+        return make_autoencoder(config.network, config.image_shape[0], config.autoencoder.latent_channels, None)
+    if config.latent.latent_network is None or config.latent.latent_shape is None:
+        return None
+    return make_autoencoder(config.latent.latent_network, config.image_shape[0], config.latent.latent_shape[0], None)
+
+
+def split_weights(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Split a diffusion model's weights into its network's and its autoencoder's (none, for a model of pixels)."""
+    own = {name: tensor for name, tensor in weights.items() if not name.startswith(PREFIX)}
+    others = {name.removeprefix(PREFIX): tensor for name, tensor in weights.items() if name.startswith(PREFIX)}
+    return own, others
+
+
+def prepare_autoencoder(
+    autoencoder: LatentSpace, network: NetworkConfig, device: torch.device, dtype: torch.dtype | None = None
+) -> LatentSpace:
+    """Prepare an autoencoder for use: on a device, in its fastest precision by default, without gradients.
+
+    Args:
+        network: what it is made of; those of diffusers stay in float32, as their last layer has no precision of its own.
+    """
+    fastest = torch.float32 if network.imported else compute_dtype(device)
+    autoencoder.to(device=device, dtype=dtype or fastest, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return autoencoder.eval().requires_grad_(False)
+
+
+def read_autoencoder(run: Run) -> tuple[LatentSpace, NetworkConfig]:
+    """The autoencoder of its own run, or of a model of latents, on the CPU, and what it is made of.
+
+    Raises:
+        ValueError: a model of pixels, which has none, or weights that do not fit.
+    """
+    config = run.config
+    network = config.network if config.model == "autoencoder" else config.latent.latent_network
+    if network is None:
+        raise ValueError(
+            f"{run.name} has no autoencoder, it is a diffusion model of pixels: name an autoencoder's run "
+            "(python -m pipelines.train --model autoencoder makes one), or a model of latents"
+        )
+    weights, _ = read_tensors(run.model_path)
+    if config.model == "diffusion":
+        weights = split_weights(weights)[1]
+    autoencoder = autoencoder_of(config)
+    assert autoencoder is not None
+    refuse_misfits(run.model_path, autoencoder, weights)
+    autoencoder.load_state_dict(weights, assign=True)
+    return autoencoder, network
+
+
+def in_parts(images: Tensor, factor: int = 1) -> tuple[Tensor, ...]:
+    """Images, or latents of images ``factor`` times as wide and high, that pass through an autoencoder together.
+
+    As many as memory for sixteen images of 256×256 allows, and at most sixteen.
+    """
+    pixels = factor**2 * images.shape[2] * images.shape[3]
+    return images.split(max(1, min(AT_ONCE, PIXELS_AT_ONCE // pixels)))
+
+
+@torch.no_grad()
+def encode(autoencoder: LatentSpace, x: Tensor) -> Tensor:
+    """(N, C, H, W) images in [−1, 1] -> (N, latent channels, h, w) float32 on the autoencoder's device, a few at a time."""
+    device = autoencoder.latent_scale.device
+    with torch.autocast(device.type, enabled=False):  # it has a precision of its own
+        return torch.cat([autoencoder.encode(part.to(device)) for part in in_parts(x)])
+
+
+def encode_cached(autoencoder: LatentSpace, images: Tensor, about: str) -> Tensor:
+    """The latents of a dataset, or those that an earlier call with the same autoencoder and images has kept.
+
+    Args:
+        images: (N, C, H, W) uint8.
+        about: what the bar of progress says.
+
+    Returns:
+        (N, latent channels, h, w) float16 on the CPU.
+    """
+
+    def make() -> dict[str, Tensor]:
+        parts = tqdm(in_parts(images), desc=about, unit="batch", leave=False)
+        return {"latents": torch.cat([encode(autoencoder, as_input(part)).half().cpu() for part in parts])}
+
+    weights = {name: tensor.cpu() for name, tensor in autoencoder.state_dict().items()}
+    key = hashlib.sha256((digest(weights) + digest({"images": images.cpu()})).encode()).hexdigest()
+    return cached_tensors("latents", key, make)["latents"]
+
+
+@torch.no_grad()
+def decode(autoencoder: LatentSpace, z: Tensor) -> Tensor:
+    """(N, latent channels, h, w) -> (N, C, H, W) in [−1, 1], float32: a few at a time, and large ones in tiles."""
+    with torch.autocast(z.device.type, enabled=False):  # it has a precision of its own
+        return torch.cat([_decode_tiles(autoencoder, part) for part in in_parts(z, autoencoder.downsampling)]).clamp(-1, 1)
+
+
+def _decode_tiles(autoencoder: LatentSpace, z: Tensor) -> Tensor:
+    height, width = z.shape[-2:]
+    if max(height, width) <= TILE:
+        return autoencoder.decode(z)
+    factor = autoencoder.downsampling
+    total: Tensor | None = None
+    weights = z.new_zeros(1, 1, height * factor, width * factor)
+    for rows in _tiles(height):
+        for columns in _tiles(width):
+            tile = autoencoder.decode(z[..., rows, columns])
+            if total is None:
+                total = tile.new_zeros(len(z), tile.shape[1], height * factor, width * factor)
+            weight = _fade(rows, height, factor, z)[:, None] * _fade(columns, width, factor, z)
+            place = ..., slice(rows.start * factor, rows.stop * factor), slice(columns.start * factor, columns.stop * factor)
+            total[place] += tile * weight
+            weights[place] += weight
+    assert total is not None
+    return total / weights
+
+
+def _tiles(side: int) -> Iterator[slice]:
+    """Slices of at most TILE that cover a side, evenly spread, with OVERLAP or more in common."""
+    count = max(1, math.ceil((side - OVERLAP) / (TILE - OVERLAP)))
+    for number in range(count):
+        start = round(number * max(0, side - TILE) / max(1, count - 1))
+        yield slice(start, min(start + TILE, side))
+
+
+def _fade(part: slice, side: int, factor: int, like: Tensor) -> Tensor:
+    """The weight of each pixel along a tile: it falls to (nearly) nothing where a neighbour takes over."""
+    length = (part.stop - part.start) * factor
+    ramp = (torch.arange(length, device=like.device, dtype=torch.float32) + 0.5) / (OVERLAP * factor)
+    weight = torch.ones_like(ramp)
+    if part.start > 0:
+        weight = torch.minimum(weight, ramp)
+    if part.stop < side:
+        weight = torch.minimum(weight, ramp.flip(0))
+    return weight
+
+
+def latent_pictures(z: Tensor, image_shape: tuple[int, int, int]) -> Pixels:
+    """(N, C, h, w) in [−1, 1] (clipped) -> (N, H, W, image channels) uint8: the channels side by side, as grey pictures."""
+    channels, *size = image_shape
+    grey = to_uint8(z.flatten(0, 1)[:, None]).reshape(*z.shape, 1)
+    sheets = torch.from_numpy(np.stack([montage(image, gap=0, background=128) for image in grey]))
+    shown = F.interpolate(sheets.permute(0, 3, 1, 2), size=tuple(size), mode="nearest-exact")
+    return shown.expand(-1, channels, -1, -1).permute(0, 2, 3, 1).numpy()

@@ -1,0 +1,153 @@
+"""From a run's configuration and weights to a denoiser that is ready to sample. Importing this module does not load torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..common.images import Pixels, to_uint8
+from ..storage.config import RunConfig
+from ..storage.runs import Run, find_run
+from ..storage.weights import read_tensors
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from diffusion_core.denoiser import Denoiser
+    from diffusion_core.schedules import NoiseSchedule
+    from unets.autoencoder import LatentSpace
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A trained model, ready to sample. Shared between sessions, so nobody may change it.
+
+    Attributes:
+        run: where it came from.
+        config: what it is made of.
+        denoiser: the x0 estimator, on its device, in evaluation mode, without gradients.
+        fingerprint: of the weights.
+        autoencoder: of a model of latents; None where pixels are diffused.
+    """
+
+    run: Run
+    config: RunConfig
+    denoiser: Denoiser
+    fingerprint: str
+    autoencoder: LatentSpace | None = None
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.run.name
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        """The noise schedule."""
+        return self.denoiser.schedule
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the images it makes."""
+        assert self.config.image_shape is not None  # make_network has refused such a configuration
+        return self.config.image_shape
+
+    @property
+    def state_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of what it noises and denoises: latents, or the images themselves."""
+        assert self.config.state_shape is not None
+        return self.config.state_shape
+
+    def encode(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) images in [−1, 1] -> what is noised, on the model's device: their latents, or the images themselves."""
+        if self.autoencoder is None:
+            return x.to(self.device)
+        from .latents import encode
+
+        return encode(self.autoencoder, x)
+
+    def decode(self, x0: Tensor) -> Tensor:
+        """A clean state, or an estimate of one -> the images that it stands for, (B, C, H, W) in [−1, 1]."""
+        if self.autoencoder is None:
+            return x0
+        from .latents import decode
+
+        return decode(self.autoencoder, x0)
+
+    def pictures(self, state: Tensor, white: float | None = None) -> Pixels:
+        """A state, noisy or not, for people, (B, H, W, C) uint8: latents as grey pictures of their channels.
+
+        Args:
+            white: the number that is shown as white, and its negative as black; 1 for pixels by default, three standard
+                deviations for latents.
+        """
+        from .latents import LATENT_RANGE, latent_pictures
+
+        if self.autoencoder is None:
+            return to_uint8(state / (white or 1.0))
+        return latent_pictures(state / (white or LATENT_RANGE), self.image_shape)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.denoiser.parameters()).device
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of weights, an autoencoder's included."""
+        return sum(parameter.numel() for module in self.modules for parameter in module.parameters())
+
+    @property
+    def modules(self) -> list[torch.nn.Module]:
+        """All that holds weights."""
+        return [self.denoiser] if self.autoencoder is None else [self.denoiser, self.autoencoder]
+
+
+def load_model(
+    path: str | Path | Run, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+) -> LoadedModel:
+    """Load a run's EMA weights.
+
+    Args:
+        path: a run folder, a single model.safetensors, or the name of a run at hand.
+        device: the best one by default.
+        dtype: precision of the network; by default the fastest that the device computes without visible loss. Its last
+            layer and everything after it are float32 whatever is chosen.
+
+    Raises:
+        ValueError: no such run, an autoencoder's, or weights that are truncated, in another format, not finite, or of another
+            network.
+    """
+    import torch
+
+    from ..common.devices import best_device, compute_dtype, keep_freed_memory
+    from .latents import autoencoder_of, prepare_autoencoder, split_weights
+    from .networks import empty_network, make_denoiser, refuse_misfits
+
+    keep_freed_memory()
+    run = path if isinstance(path, Run) else find_run(path)
+    device = torch.device(device) if device is not None else best_device()
+    config = run.config
+    if config.model == "autoencoder":
+        raise ValueError(
+            f"{run.name} is an autoencoder, and makes no images by itself: train a model of its latents with "
+            f"`python -m pipelines.train --latent {run.path}`"
+        )
+    fingerprint = run.fingerprint
+    weights, others = split_weights(read_tensors(run.model_path)[0])
+    autoencoder = autoencoder_of(config)
+    if autoencoder is not None:
+        refuse_misfits(run.model_path, autoencoder, others)
+        autoencoder.load_state_dict(others, assign=True)
+        assert config.latent.latent_network is not None
+        prepare_autoencoder(autoencoder, config.latent.latent_network, device, dtype)
+    network = empty_network(config)
+    refuse_misfits(run.model_path, network, weights)
+    network.load_state_dict(weights, assign=True)
+    # The last layer of diffusers' networks has no precision of its own, and a rounded output would be visible in x0.
+    fastest = torch.float32 if config.network.imported else compute_dtype(device)
+    network.to(device=device, dtype=dtype or fastest, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    denoiser = make_denoiser(network, config).eval().requires_grad_(False)
+    return LoadedModel(run, config, denoiser, fingerprint, autoencoder)

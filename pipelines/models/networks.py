@@ -1,0 +1,81 @@
+"""From a run's configuration to its network, its schedule, its objective and its denoiser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from diffusion_core.denoiser import Denoiser
+from diffusion_core.losses import DenoisingLoss
+from diffusion_core.schedules import NoiseSchedule, make_schedule
+from unets import build_network
+from unets.baseline import BaselineUNet
+
+from ..datasets.augmentation import AUGMENT_DIM
+from ..storage.config import DiffusionConfig, RunConfig
+
+
+def make_network(config: RunConfig, seed: int | None) -> BaselineUNet:
+    """The run's network with initial weights from ``seed``, or without weights if that is None."""
+    if config.state_shape is None:
+        raise ValueError("this configuration names no image_shape: it is written when training starts")
+    options = config.network.options(config.state_shape[0])
+    if config.data.augment:
+        options["augment_dim"] = AUGMENT_DIM
+    if config.network.unet == "class":
+        options["num_classes"] = len(config.condition.classes)
+    if config.network.unet == "text":
+        options["text_dim"] = config.condition.text_dim
+    return build_network(config.network.unet, seed=seed, **options)
+
+
+def empty_network(config: RunConfig) -> torch.nn.Module:
+    """The run's network without weights, for a loader to fill; ours, or one that diffusers trained."""
+    if not config.network.imported:
+        return make_network(config, seed=None)
+    from .diffusers_networks import ImportedUNet
+
+    return ImportedUNet(config.network.settings)
+
+
+def make_diffusion_schedule(config: DiffusionConfig) -> NoiseSchedule:
+    """The run's noise schedule."""
+    return make_schedule(config.schedule, config.timesteps, config.zero_terminal_snr, config.noise_shift)
+
+
+def make_loss(config: DiffusionConfig) -> DenoisingLoss:
+    """The run's training objective."""
+    schedule = make_diffusion_schedule(config)
+    return DenoisingLoss(schedule, config.prediction, config.loss, config.weighting, config.min_snr_gamma)
+
+
+def make_denoiser(network: torch.nn.Module, config: RunConfig) -> Denoiser:
+    """The x0 estimator that the network stands for; pixels are kept within their range, and latents have none."""
+    bounds = (-1.0, 1.0) if config.latent.latent_shape is None else None
+    return Denoiser(network, make_diffusion_schedule(config.diffusion), config.diffusion.prediction, bounds)
+
+
+def refuse_misfits(path: Path, network: torch.nn.Module, weights: dict[str, Tensor]) -> None:
+    """Refuse weights that are not those of a network, or not finite.
+
+    Args:
+        path: where they are, for the sentence.
+
+    Raises:
+        ValueError: what is wrong with them.
+    """
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise ValueError(
+                f"the weights of {path} do not fit the network that its configuration describes: "
+                f"{name} should be {expected.get(name, 'absent')} and is {found.get(name, 'absent')}"
+            )
+    broken = [name for name, tensor in weights.items() if not bool(tensor.isfinite().all())]
+    if broken:
+        raise ValueError(
+            f"the weights of {path} contain NaN or infinite numbers (first in {broken[0]}): train it again, or restore the file"
+        )

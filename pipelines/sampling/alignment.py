@@ -1,0 +1,26 @@
+"""Align generations whose steps differ: by noise level."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from .queue import Frame, Generation
+
+SAME_LEVEL = 0.05  # log-SNRs that are nearer than this count as one
+
+
+def shared_log_snrs(columns: Iterable[Generation]) -> list[float]:
+    """The log-SNRs that any of the generations shows, noisiest first; nearly equal ones once."""
+    levels: list[float] = []
+    for level in sorted(frame.log_snr for column in columns for frame in column.frames):
+        if not levels or (level != levels[-1] and level - levels[-1] > SAME_LEVEL):
+            levels.append(level)
+    return levels
+
+
+def frame_at(frames: Sequence[Frame], log_snr: float) -> Frame:
+    """The frame whose noise level is nearest to ``log_snr``; inf asks for the sample, −inf for the noisiest."""
+    if math.isinf(log_snr):
+        return frames[-1 if log_snr > 0 else 0]
+    return min(frames, key=lambda frame: abs(frame.log_snr - log_snr))

@@ -1,0 +1,86 @@
+"""Sampling: from a request to the steps of a sampler, and what its pictures record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..common.images import Pixels, enlarge, gif_bytes, montage
+from .origins import FROM_NOISE, Origin
+
+if TYPE_CHECKING:
+    from diffusion_core.condition import Condition
+    from diffusion_core.samplers import Step
+
+    from ..models.loading import LoadedModel
+from .request import SamplingRequest
+
+
+def sample(
+    model: LoadedModel,
+    request: SamplingRequest,
+    images: Sequence[int] | None = None,
+    origin: Origin = FROM_NOISE,
+    condition: Condition | None = None,
+) -> Iterator[Step]:
+    """Generate images, yielding every step.
+
+    Args:
+        model: see :func:`load_model`.
+        request: what to generate.
+        images: which image numbers of the request; all of them by default. The subset looks the same as in the whole.
+        origin: where to start; :mod:`pipelines.sampling.origins` has other ways than from noise.
+        condition: what each of these images is to show, in place of the request's class or prompts.
+
+    Yields:
+        Steps with x and x0 of shape (len(images), *model.state_shape), float32 on the model's device; in the last one both are
+        the sample. ``origin.images`` makes the images of it, in [−1, 1]. What coming to a start costs is not in their ``nfe``:
+        it is the same for all images, and ``origin.nfe`` tells it.
+
+    Raises:
+        ValueError: before the first step, for an unknown sampler or spacing, or numbers out of range.
+    """
+    from diffusion_core.samplers import SAMPLERS
+
+    from .prompts import guided_denoiser
+
+    if request.sampler not in SAMPLERS:
+        raise ValueError(f"unknown sampler {request.sampler!r}: choose one of {', '.join(SAMPLERS)}")
+    if request.num_images < 1:
+        raise ValueError(f"num_images={request.num_images}: choose 1 or more")
+    if request.eta and request.sampler != "ddim":
+        raise ValueError(f"eta={request.eta} is for the ddim sampler: leave it at 0 with {request.sampler}")
+    numbers = range(request.num_images) if images is None else images
+    start = origin.start(model, request, numbers)
+    options: dict[str, Any] = {"eta": request.eta} if request.sampler == "ddim" else {}
+    sampler = SAMPLERS[request.sampler]
+    denoise: Any
+    denoise, condition = guided_denoiser(model, request, numbers, condition)
+    if start.known is not None:
+        from diffusion_core.inpainting import KnownPixels, repaint
+
+        denoise = KnownPixels(denoise, start.known.image, start.known.mask)
+        if start.known.resamplings > 1:
+            sampler, options = repaint, {"resamplings": start.known.resamplings}
+    return sampler(denoise, start.x, start.timesteps, model.schedule, condition, noise=start.noise, **options)
+
+
+def shown_rows(count: int, rows: int) -> list[int]:
+    """At most ``rows`` of ``count`` indices, evenly spread, first and last included."""
+    return sorted({round(i) for i in np.linspace(0, count - 1, min(count, rows))})
+
+
+def metadata_of(run: str, fingerprint: str, request: SamplingRequest, origin: Origin = FROM_NOISE) -> dict[str, Any]:
+    """What goes into every PNG: enough to make the same image again, where no other picture went into it."""
+    metadata = {"run": run, "fingerprint": fingerprint, "request": asdict(request)}
+    return metadata if origin == FROM_NOISE else metadata | {"origin": origin.about}
+
+
+def denoising_gif(frames: Sequence[Pixels]) -> bytes:
+    """A GIF of montages of (N, H, W, C) frames, the last one held for a moment."""
+    factor = max(1, 64 // frames[0].shape[1])
+    pictures = [enlarge(montage(frame), factor) for frame in frames]
+    return gif_bytes(pictures, [120] * (len(pictures) - 1) + [1500])

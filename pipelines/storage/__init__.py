@@ -1,0 +1,1 @@
+"""What lies on disk: configurations, run folders, weights, logs, resume states, processes, caches, recipes."""

@@ -1,0 +1,59 @@
+"""Tensors that take long to make, kept on disk between runs: $NOISESCOPE_CACHE, or ~/.cache/noisescope."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .weights import read_tensors, write_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def cached_tensors(
+    kind: str, key: str, make: Callable[[], Mapping[str, Tensor]], folder: str | Path | None = None
+) -> Mapping[str, Tensor]:
+    """Return the tensors that an earlier call with the same key cached, or make and cache them now.
+
+    A damaged file is made anew; a folder that cannot be written costs a warning.
+
+    Args:
+        kind: what the tensors are, the name of a sub-folder.
+        key: of all that they depend on, hexadecimal digits.
+        folder: where the files are, instead of that.
+    """
+    folder = Path(folder or Path(os.environ.get("NOISESCOPE_CACHE", "~/.cache/noisescope")).expanduser() / kind)
+    path = folder / f"{key}.safetensors"
+    found = _read(path)
+    if found is not None:
+        return found
+    made = make()
+    try:
+        write_tensors(path, made, {"sha256": digest(made)})
+    except OSError as error:
+        warnings.warn(f"{kind} could not be kept in {folder} ({error.strerror})", stacklevel=3)
+    return made
+
+
+def _read(path: Path) -> dict[str, Tensor] | None:
+    try:
+        tensors, metadata = read_tensors(path)
+        return tensors if metadata["sha256"] == digest(tensors) else None
+    except (ValueError, KeyError, OSError):  # absent, torn, or another program's
+        return None
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of the names, shapes, kinds and numbers of tensors on the CPU, in hexadecimal digits."""
+    import torch
+
+    found = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        found.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()

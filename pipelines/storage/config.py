@@ -1,0 +1,357 @@
+"""What a run is made of, as frozen dataclasses that become JSON and come back unchanged.
+
+The same dataclasses are the command line of ``pipelines.train``: a field is a flag, its docstring the help text.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from tyro.conf import Suppress
+
+
+class _Strict:
+    """Unknown keys are an error, and a JSON list may stand for a tuple."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+
+def find_class(names: Sequence[str], wanted: str) -> int | None:
+    """The number of a class by its name or one of the synonyms that its name lists between commas, in any case."""
+    wanted = wanted.strip().casefold()
+    folded = [name.casefold() for name in names]
+    synonyms = (number for number, name in enumerate(folded) if wanted in re.split(r"\s*,\s*", name))
+    return folded.index(wanted) if wanted in folded else next(synonyms, None)
+
+
+def _require(condition: bool, sentence: str) -> None:
+    if not condition:
+        raise ValueError(sentence)
+
+
+@dataclass(frozen=True)
+class NetworkConfig(_Strict):
+    """The denoising network."""
+
+    unet: str = "baseline"
+    """baseline (no attention), attention, class or text (attention, and told what to show): a key of unets.NETWORKS."""
+    channels: tuple[int, ...] = (64, 128, 128)
+    """Width of each level, finest first; each further level halves the side."""
+    blocks_per_level: int = 1
+    """Residual blocks of each level, on the way down and on the way up."""
+    attention_levels: tuple[int, ...] | None = None
+    """Levels with self-attention, 0 being the finest; the coarsest alone by default. Only for networks with attention."""
+    dropout: float = 0.0
+    """Share of the numbers inside residual blocks that are dropped while training; helps against overfitting few images."""
+    settings: Annotated[dict[str, Any], Suppress] = field(default_factory=dict)
+    """Of an imported network, whose unet is "diffusers", as diffusers names them."""
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.dropout < 1, f"dropout={self.dropout}: choose a share from 0 to less than 1")
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the network is told what to show."""
+        return self.unet in ("class", "text")
+
+    @property
+    def imported(self) -> bool:
+        """Whether it is one that diffusers trained."""
+        return self.unet == "diffusers"
+
+    def options(self, image_channels: int) -> dict[str, Any]:
+        """Keyword arguments of the network's class."""
+        options: dict[str, Any] = {
+            "image_channels": image_channels,
+            "channels": self.channels,
+            "blocks_per_level": self.blocks_per_level,
+            "dropout": self.dropout,
+        }
+        if self.attention_levels is not None:
+            options["attention_levels"] = self.attention_levels
+        return options
+
+
+@dataclass(frozen=True)
+class DiffusionConfig(_Strict):
+    """The forward process and the objective; the defaults are what did best where it was tried (benchmarks/README.md)."""
+
+    schedule: str = "flow"
+    """flow, cosine, linear or sigmoid: a key of diffusion_core.schedules.SCHEDULES."""
+    timesteps: int = 1000
+    """Length T of the schedule."""
+    zero_terminal_snr: bool = False
+    """Rescale the schedule so that its last timestep is pure noise."""
+    prediction: str = "flow"
+    """What the network outputs: flow, v, epsilon or x0."""
+    loss: str = "mse"
+    """mse, l1 or huber."""
+    weighting: str = "uniform"
+    """uniform or min_snr."""
+    min_snr_gamma: float = 5.0
+    """The γ of min-SNR weighting."""
+    noise_shift: float = 1.0
+    """Multiply sigma/alpha by this; large images bear more noise (side/64, say)."""
+
+
+@dataclass(frozen=True)
+class DataConfig(_Strict):
+    """The images."""
+
+    data: str = "fashion_mnist"
+    """A short name (fashion_mnist, oxford_flowers, pokemon_captions, tiny_imagenet), a hub id, or a local folder."""
+    image_size: int | None = None
+    """Side in pixels; that of the run that this one starts from or whose latents it diffuses, else the dataset's own default
+    where it has one, else 64."""
+    fit: Literal["crop", "pad"] | None = None
+    """crop: resize the shorter side and cut the middle; pad: surround smaller images with black. Crop by default."""
+    flip: bool | None = None
+    """Mirror half of the training images left-right. On by default, except where that changes what is seen."""
+    image_column: str | None = None
+    """Name of the image column; found by its type by default."""
+    train_split: str = "train"
+    """Split to train on."""
+    held_out_images: int = 1024
+    """How many images of the test or validation split (or, without one, of the training split) measure the validation loss."""
+    augment: float = 0.0
+    """Probability of each of several flips, scalings, rotations and shifts of a training image. The network is told which
+    happened, so that samples show none. Helps with few images (0.12 in Karras et al. 2022)."""
+    only_classes: tuple[str, ...] = ()
+    """Names of the classes whose images are used; all by default."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.image_size is None or 4 <= self.image_size <= 1024,
+            f"image_size={self.image_size}: choose a side from 4 to 1024 pixels",
+        )
+        _require(self.held_out_images >= 1, f"held_out_images={self.held_out_images}: choose 1 or more")
+        _require(0 <= self.augment <= 1, f"augment={self.augment}: choose a probability from 0 to 1")
+
+
+@dataclass(frozen=True)
+class ConditionConfig(_Strict):
+    """What the network is told about each image; for the networks called class and text."""
+
+    condition_dropout: float = 0.1
+    """Share of the training images whose condition is withheld, so that the network learns to do without it too."""
+    label_column: str | None = None
+    """Name of the column of classes; found by its type by default."""
+    text_column: str | None = None
+    """Name of the column of captions. By default captions are made from the classes; without classes it is found."""
+    templates: tuple[str, ...] = ()
+    """Captions to make from the name of a class, which takes the place of {}; suited to the dataset by default."""
+    encoder: str = "minilm"
+    """What reads the captions: minilm, or the hub id or folder of a CLIP or sentence-transformers model."""
+    classes: Annotated[tuple[str, ...], Suppress] = ()
+    """Names of the classes, read from the data when training starts."""
+    text_dim: Annotated[int, Suppress] = 0
+    """Width of the encoder's word embeddings, recorded when training starts."""
+    encoder_digest: Annotated[str, Suppress] = ""
+    """SHA-256 of the encoder's weights, recorded when training starts."""
+    examples: Annotated[tuple[str, ...], Suppress] = ()
+    """Captions to show samples of, chosen from the data when training starts."""
+
+    def __post_init__(self) -> None:
+        _require(
+            0 <= self.condition_dropout < 1,
+            f"condition_dropout={self.condition_dropout}: choose a share from 0 to less than 1",
+        )
+
+    def class_number(self, label: str) -> int:
+        """The number of a class given by its name (see :func:`find_class`) or its number.
+
+        Raises:
+            ValueError: there is no such class; the sentence lists those there are.
+        """
+        named = find_class(self.classes, label)
+        if named is not None:
+            return named
+        if label.isdecimal() and int(label) < len(self.classes):
+            return int(label)
+        known = ", ".join(self.classes)
+        raise ValueError(f"unknown class {label!r}: choose a number from 0 to {len(self.classes) - 1}, or one of {known}")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig(_Strict):
+    """How the weights are found."""
+
+    steps: int = 10_000
+    """Optimiser steps."""
+    batch_size: int = 64
+    """Images of one optimiser step, over all processes and accumulated batches."""
+    accumulation: int = 1
+    """Split each step's batch into this many parts to save memory; without dropout the result is the same."""
+    lr: float = 1e-3
+    """Peak learning rate of AdamW."""
+    lr_schedule: Literal["cosine", "constant"] = "cosine"
+    """After the warm-up: down to 0 along a cosine, or constant."""
+    warmup_steps: int = 200
+    """Steps over which the learning rate grows linearly from 0."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    """AdamW's averaging constants."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm."""
+    ema_half_life: int = 100_000
+    """Images after which a weight's share in the exponential moving average has halved."""
+    ema_ramp_up: float = 0.05
+    """The half-life is at most this share of the images seen, so that early averages follow quickly."""
+    precision: Literal["auto", "bf16", "fp16", "no"] = "auto"
+    """Mixed precision: bf16 where the hardware has it (auto), fp16 with gradient scaling (GPUs only), or none."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "accumulation", "ema_half_life"):
+            _require(getattr(self, name) >= 1, f"{name}={getattr(self, name)}: choose a whole number of 1 or more")
+        for name in ("lr", "max_grad_norm", "ema_ramp_up"):
+            _require(0 < getattr(self, name) < math.inf, f"{name}={getattr(self, name)}: choose a finite number above 0")
+        _require(self.warmup_steps >= 0, f"warmup_steps={self.warmup_steps}: choose 0 or more")
+        _require(
+            self.batch_size % self.accumulation == 0,
+            f"batch_size={self.batch_size} cannot be split into accumulation={self.accumulation} equal parts",
+        )
+
+
+@dataclass(frozen=True)
+class LogConfig(_Strict):
+    """What is written while training, counted in optimiser steps."""
+
+    log_every: int = 50
+    """Append a line to metrics.jsonl."""
+    eval_every: int = 500
+    """Measure the loss on held-out images."""
+    sample_every: int = 1000
+    """Write sample grids from fixed seeds."""
+    save_every: int = 500
+    """Save the weights and the state for an exact resume."""
+    sample_images: int = 36
+    """Images in a sample grid."""
+
+    def __post_init__(self) -> None:
+        for name in ("log_every", "eval_every", "sample_every", "save_every", "sample_images"):
+            _require(getattr(self, name) >= 1, f"{name}={getattr(self, name)}: choose a whole number of 1 or more")
+
+
+@dataclass(frozen=True)
+class InitConfig(_Strict):
+    """What training starts from."""
+
+    init_from: str | None = None
+    """Start from the weights of this run (a folder, or the name of a run at hand), not from random ones. Its network, diffusion
+    and text encoder are taken over."""
+    lora_rank: int = 0
+    """With --init-from: train additions of this rank to the attention layers (LoRA), and what tells of classes and of
+    augmentation; nothing else. 0 trains all weights."""
+    init_fingerprint: Annotated[str, Suppress] = ""
+    """Of those weights, recorded when training starts."""
+
+    def __post_init__(self) -> None:
+        _require(self.lora_rank >= 0, f"lora_rank={self.lora_rank}: choose a whole number of 0 or more")
+        _require(not self.lora_rank or self.init_from is not None, "lora_rank needs a run to add to: give --init-from as well")
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig(_Strict):
+    """An autoencoder, for --model autoencoder; its levels are those of the network."""
+
+    latent_channels: int = 4
+    """Channels of the latents."""
+    kl_weight: float = 1e-6
+    """Weight of the latents' divergence from the standard normal distribution beside the squared error of a pixel."""
+
+    def __post_init__(self) -> None:
+        _require(self.latent_channels >= 1, f"latent_channels={self.latent_channels}: choose a whole number of 1 or more")
+        _require(0 <= self.kl_weight < math.inf, f"kl_weight={self.kl_weight}: choose a finite number of 0 or more")
+
+
+@dataclass(frozen=True)
+class LatentConfig(_Strict):
+    """The latents that are diffused in place of pixels."""
+
+    latent: str | None = None
+    """Diffuse the latents of this autoencoder (a run folder, or the name of a run at hand), or of the model of latents there.
+    Its weights become part of the run."""
+    latent_shape: Annotated[tuple[int, int, int] | None, Suppress] = None
+    """(C, H, W) of the latents, recorded when training starts."""
+    latent_network: Annotated[NetworkConfig | None, Suppress] = None
+    """What the autoencoder is made of, recorded when training starts."""
+    latent_fingerprint: Annotated[str, Suppress] = ""
+    """Of the run that its weights came from, recorded when training starts."""
+
+
+@dataclass(frozen=True)
+class RunConfig(_Strict):
+    """Everything that determines a run, and the library versions that made it."""
+
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    condition: ConditionConfig = field(default_factory=ConditionConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+    init: InitConfig = field(default_factory=InitConfig)
+    seed: int = 0
+    """Fixes the initial weights, the order of the images, their noise and the samples."""
+    image_shape: Annotated[tuple[int, int, int] | None, Suppress] = None
+    """(C, H, W) of the images, read from the data when training starts."""
+    versions: Annotated[dict[str, str], Suppress] = field(default_factory=dict)
+    """Library versions, recorded when training starts."""
+    model: Literal["diffusion", "autoencoder"] = "diffusion"
+    """What is trained: a diffusion model, or an autoencoder, whose latents another run can diffuse (--latent)."""
+    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    latent: LatentConfig = field(default_factory=LatentConfig)
+    training_images: Annotated[int | None, Suppress] = None
+    """How many there are, recorded when training starts."""
+
+    def __post_init__(self) -> None:
+        _require(self.seed >= 0, f"seed={self.seed}: choose a whole number of 0 or more")
+        own = {"--latent": self.latent.latent, "--init-from": self.init.init_from, "--augment": self.data.augment}
+        for flag, given in own.items():
+            _require(not given or self.model == "diffusion", f"{flag} is for diffusion models, not for an autoencoder")
+        _require(
+            not (self.latent.latent and self.data.augment),
+            "--augment changes pixels, and with --latent the images are encoded once, before training: leave one of them out",
+        )
+
+    @property
+    def state_shape(self) -> tuple[int, int, int] | None:
+        """(C, H, W) of what is noised and denoised: latents where there are any, else images."""
+        return self.latent.latent_shape or self.image_shape
+
+    @property
+    def kind(self) -> str:
+        """What is trained, in words."""
+        if self.model == "autoencoder":
+            return "Autoencoder"
+        network = f"{self.network.unet.capitalize()} U-Net"
+        shape = self.latent.latent_shape
+        return network if shape is None else f"{network} of {'×'.join(map(str, shape))} latents"
+
+
+_ADAPTER = TypeAdapter(RunConfig)
+
+
+def config_to_json(config: RunConfig) -> str:
+    """Indented JSON; :func:`config_from_json` gives the same configuration back."""
+    return json.dumps(asdict(config), indent=2, ensure_ascii=False)
+
+
+def config_from_json(text: str | bytes, source: str = "config.json") -> RunConfig:
+    """Read a configuration.
+
+    Raises:
+        ValueError: invalid JSON, an unknown key, a wrong type or an impossible value; one sentence that names ``source``.
+    """
+    try:
+        return _ADAPTER.validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ValueError(f"{source}: {where}: {first['msg'].lower()}") from error

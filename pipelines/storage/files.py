@@ -1,0 +1,52 @@
+"""Files that are written whole or not at all, and the project's folder."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]  # the project's folder
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary file beside ``path`` to write into; it takes its place, flushed to disk, if the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a failed write does not say where
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def refuse_taken(folder: Path) -> None:
+    """Fail where a folder that is to be written is there already, with something in it."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} already exists: choose another folder with --out, or remove it first")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def tail(path: Path, most: int = 2**16) -> bytes:
+    """The last ``most`` bytes of a file, from the start of a line; empty where there is none."""
+    try:
+        with path.open("rb") as file:
+            start = max(0, file.seek(0, os.SEEK_END) - most)
+            file.seek(start)
+            text = file.read()
+    except OSError:
+        return b""
+    return re.sub(rb"\A[^\r\n]*[\r\n]", b"", text) if start else text

@@ -1,0 +1,155 @@
+"""Publishing a run: what others need of it, and a model card written from what it recorded."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .config import LatentConfig, RunConfig
+from .files import atomic, refuse_taken, write_text
+from .runs import METRICS, Run
+from .weights import read_tensors
+
+# Settings that nobody gives: they are read from the data, or from the machine.
+RECORDED = (
+    *("image_shape", "training_images", "versions", "classes", "text_dim", "encoder_digest", "examples", "init_fingerprint"),
+    *("latent_shape", "latent_network", "latent_fingerprint"),
+)
+KEPT_GRIDS = 8  # sample grids at most, evenly spread over training
+KEPT_BYTES = 2**19  # of all of them; the last one is kept whatever it weighs
+
+
+def training_command(config: RunConfig, name: str) -> str:
+    """The command that trains such a run; settings at their defaults are left out."""
+    if config.init.init_from is not None:
+        config = replace(config, latent=LatentConfig())  # taken over, and not to be given beside it
+    said = ("data", "unet") if config.model == "diffusion" else ("data",)
+    return " ".join(["python -m pipelines.train", *_flags(config, RunConfig(), said), f"--out runs/{name}"])
+
+
+def _flags(config: Any, default: Any, said: tuple[str, ...]) -> Iterator[str]:
+    """Those that differ from the default, and those to be ``said`` in any case."""
+    for field in fields(config):
+        value, usual = getattr(config, field.name), getattr(default, field.name)
+        if field.name in RECORDED:
+            continue
+        if hasattr(value, "__dataclass_fields__"):
+            yield from _flags(value, usual, said)
+        elif value != usual or field.name in said:
+            values = value if isinstance(value, tuple) else (value,)
+            yield f"--{field.name.replace('_', '-')} {' '.join(shlex.quote(str(item)) for item in values)}"
+
+
+def _use(config: RunConfig, name: str) -> str:
+    """The command that uses a published model."""
+    if config.model == "autoencoder":
+        return f"python -m pipelines.train --data {shlex.quote(config.data.data)} --latent checkpoints/{name}"
+    return f"python -m pipelines.sample checkpoints/{name} {_asked(config)}--num-images 60 --out samples"
+
+
+def _asked(config: RunConfig) -> str:
+    """What to show, for the example of a conditional model."""
+    asked = {"class": "--label all", "text": f"--prompt {shlex.quote((*config.condition.examples, 'something')[0])}"}
+    return f"{asked[config.network.unet]} --guidance 2 " if config.network.conditional else ""
+
+
+def _objective(config: RunConfig) -> str:
+    """What the weights were found by."""
+    if config.model == "autoencoder":
+        channels, weight = config.autoencoder.latent_channels, config.autoencoder.kl_weight
+        return f"{channels} latent channels, squared error of a pixel and {weight:g} times the divergence"
+    diffusion = config.diffusion
+    return (
+        f"{diffusion.prediction}-prediction, {diffusion.schedule} schedule of {diffusion.timesteps} timesteps, "
+        f"{diffusion.loss} loss with {diffusion.weighting} weights"
+    )
+
+
+def model_card(run: Run, name: str, parameters: int) -> str:
+    """Markdown: what the model is, how it was made, and how good it is, from the run's own records.
+
+    Args:
+        name: that it is published under.
+        parameters: how many numbers its weights are.
+
+    Raises:
+        ValueError: the run has recorded nothing.
+    """
+    config, metrics = run.config, run.metrics()
+    if metrics.empty:
+        raise ValueError(f"run {run.name!r} has no metrics: there is nothing to report in a model card")
+    last = metrics.iloc[-1]
+    validated = metrics.dropna(subset=["val_loss"]) if "val_loss" in metrics else metrics[:0]
+    channels, height, width = config.image_shape or (0, 0, 0)
+    grids = list(run.samples().items())[-1:]
+    lines = [
+        f"# {name}",
+        "",
+        f"{config.kind} with {parameters / 1e6:.2f} M parameters for {height}×{width} images with "
+        f"{channels} channel{'s' if channels > 1 else ''}, trained on `{config.data.data}`.",
+        "",
+        *(f"![Samples after {step} steps](samples/{grid.name})\n" for step, grid in grids),
+        "## Use",
+        "",
+        "```",
+        _use(config, name),
+        "```",
+        "",
+        "## Training",
+        "",
+        "```",
+        training_command(config, run.name),
+        "```",
+        "",
+        f"- {int(last['step']):,} steps of {config.optimizer.batch_size} images, {int(last['images_seen']):,} images seen, "
+        f"{last['seconds'] / 60:.0f} minutes",
+        f"- {_objective(config)}",
+        f"- training loss {last['loss']:.4f} at the end",
+    ]
+    if len(validated):
+        newest = validated.iloc[-1]
+        lines.append(f"- validation loss {newest['val_loss']:.4f} (EMA weights, held-out images)")
+        if config.model == "autoencoder":
+            similar = f" and an SSIM of {newest['ssim']:.3f}" if "ssim" in newest else ""  # small images have none
+            lines.append(f"- these come back with a PSNR of {newest['psnr']:.1f} dB{similar}")
+    lines.append("- " + ", ".join(f"{library} {version}" for library, version in config.versions.items()))
+    return "\n".join(lines) + "\n"
+
+
+def _kept_grids(grids: list[Path]) -> list[Path]:
+    """As many as may be kept, evenly spread, the last among them."""
+    for count in range(min(KEPT_GRIDS, len(grids)), 0, -1):
+        kept = [grids[round(i)] for i in np.linspace(len(grids) - 1, 0, count)][::-1]
+        if sum(path.stat().st_size for path in kept) <= KEPT_BYTES:
+            return kept
+    return grids[-1:]
+
+
+def publish(run: Run, out: Path, notes: str = "") -> Run:
+    """Copy a run without its resume state, its weights as bfloat16, and write its model card.
+
+    Args:
+        run: a run with weights and metrics.
+        out: the folder to write.
+        notes: Markdown to append to the card.
+
+    Raises:
+        ValueError: ``out`` holds something already, or the run has recorded nothing.
+    """
+    refuse_taken(out)
+    published = Run(out)
+    config, weights = run.config, read_tensors(run.model_path)[0]
+    card = model_card(run, published.name, sum(tensor.numel() for tensor in weights.values()))
+    published.write_config(config)
+    published.write_model({name: tensor.bfloat16() for name, tensor in weights.items()}, config)
+    for source in [run.path / METRICS, *_kept_grids(list(run.samples().values()))]:
+        with atomic(published.path / source.relative_to(run.path)) as temporary:
+            shutil.copyfile(source, temporary)
+    write_text(published.path / "README.md", card + (f"\n{notes.strip()}\n" if notes.strip() else ""))
+    return published

@@ -1,0 +1,209 @@
+"""A run is a folder; this module reads, writes and lists them.
+
+::
+
+    config.json         what it is made of (pipelines.storage.config.RunConfig)
+    model.safetensors   EMA weights; the header carries config.json too, so this file alone rebuilds the model
+    metrics.jsonl       one JSON object a line, appended while training
+    samples/            step-00001000.png (EMA weights) and step-00001000-raw.png, always from the same seeds
+    state/              what an exact resume needs; never published
+
+Files are written whole or not at all. Nothing is ever unpickled. Importing this module does not load torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .config import RunConfig, config_from_json, config_to_json
+from .metrics_log import MetricsLog, readable_lines
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor
+from .files import ROOT, tail, write_text
+from .weights import open_tensors, write_tensors
+
+PUBLISHED = ROOT / "checkpoints"
+PRIVATE = Path(os.environ.get("NOISESCOPE_RUNS", ROOT / "runs")).expanduser()
+CONFIG, MODEL, METRICS, SAMPLES = "config.json", "model.safetensors", "metrics.jsonl", "samples"
+STATE = "state/state.safetensors"
+NEWEST = 2**20  # bytes of a log that hold the newest of all that is logged
+PROCESS = "state/process.json"  # who is training it, while somebody is
+SKIPPED = "state/skipped.txt"  # images that could not be used, a line each
+
+
+@lru_cache(maxsize=256)
+def _fingerprint(path: Path, modified: int, size: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+@lru_cache(maxsize=32)
+def _metrics_log(file: Path) -> MetricsLog:
+    return MetricsLog(file)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder, or a single model.safetensors of one.
+
+    It holds no open files: every property reads what is on disk now, so a live run can be followed.
+    """
+
+    path: Path
+
+    def __init__(self, path: str | Path) -> None:
+        object.__setattr__(self, "path", Path(path))
+
+    @property
+    def name(self) -> str:
+        """The folder's name (for a single file, the file's)."""
+        return self.path.stem if self.path.suffix == ".safetensors" else self.path.resolve().name
+
+    @property
+    def model_path(self) -> Path:
+        """Where its weights are, or will be."""
+        return self.path if self.path.suffix == ".safetensors" else self.path / MODEL
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether weights have been saved yet."""
+        return self.model_path.is_file()
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether training can go on here; a copy without its state would start again over its own weights and log."""
+        return (self.path / STATE).is_file() or not self.has_weights
+
+    def refuse_without_state(self) -> None:
+        """Fail where training cannot go on (see :attr:`can_go_on`)."""
+        if not self.can_go_on:
+            raise ValueError(
+                f"run {self.name!r} has weights but no {STATE} to go on from: train a new run "
+                f"(--init-from {self.path} begins with its weights)"
+            )
+
+    @property
+    def config(self) -> RunConfig:
+        """What the run is made of: config.json, or the copy in the weights' header.
+
+        Raises:
+            ValueError: neither is there, or it cannot be read.
+        """
+        file = self.path / CONFIG
+        if file.is_file():
+            return config_from_json(file.read_bytes(), str(file))
+        if not self.has_weights:
+            raise ValueError(f"no run at {self.path}: a run is a folder with a {CONFIG}")
+        with open_tensors(self.model_path, "numpy") as weights:
+            metadata = weights.metadata() or {}
+        if "config" not in metadata:
+            raise ValueError(
+                f"{self.model_path} carries no Noisescope configuration in its header: it is another program's file"
+            )
+        return config_from_json(metadata["config"], str(self.model_path))
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change whenever the weights do (SHA-256 of the file)."""
+        if not self.has_weights:
+            raise ValueError(f"run {self.name!r} has no weights yet: they appear at its first save")
+        status = self.model_path.stat()
+        return _fingerprint(self.model_path, status.st_mtime_ns, status.st_size)
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of weights, read from the file's header alone."""
+        with open_tensors(self.model_path, "numpy") as weights:
+            return sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+
+    def metrics(self) -> pd.DataFrame:
+        """One row per logged line; empty for a run without a log. Torn or foreign lines are skipped."""
+        import pandas as pd
+
+        file = self.path / METRICS
+        return _metrics_log(file).read() if file.is_file() else pd.DataFrame()
+
+    def newest_metrics(self) -> dict[str, Any]:
+        """The newest of each quantity that has been logged lately, from the end of the log alone; read at once."""
+        newest: dict[str, Any] = {}
+        for row in readable_lines(tail(self.path / METRICS, NEWEST)):
+            newest |= row
+        return newest
+
+    def skipped(self) -> list[str]:
+        """One sentence for each image that its training could not use."""
+        file = self.path / SKIPPED
+        return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+
+    def samples(self) -> dict[int, Path]:
+        """Sample grids of the EMA weights by training step, oldest first."""
+        grids = {}
+        for file in sorted((self.path / SAMPLES).glob("step-*.png")):
+            step = file.stem.removeprefix("step-")
+            if step.isdigit():
+                grids[int(step)] = file
+        return grids
+
+    def write_config(self, config: RunConfig) -> None:
+        """Write config.json."""
+        write_text(self.path / CONFIG, config_to_json(config) + "\n")
+
+    def write_model(self, weights: Mapping[str, Tensor], config: RunConfig) -> None:
+        """Write model.safetensors, the configuration in its header."""
+        write_tensors(self.model_path, weights, {"config": config_to_json(config)})
+
+    def append_metrics(self, row: Mapping[str, Any]) -> None:
+        """Append one line and flush it."""
+        with (self.path / METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+
+    def truncate_metrics(self, last_step: int) -> None:
+        """Drop what was logged after ``last_step``, and torn lines: the resumed run writes it anew."""
+        file = self.path / METRICS
+        if file.is_file():
+            rows = readable_lines(file.read_bytes())
+            kept = [row for row in rows if isinstance(row.get("step"), int) and row["step"] <= last_step]
+            write_text(file, "".join(json.dumps(row) + "\n" for row in kept))
+
+    def delete(self) -> None:
+        """Remove the folder and all in it."""
+        shutil.rmtree(self.path)
+
+
+def find_runs(*roots: str | Path) -> list[Run]:
+    """All runs directly under ``roots`` (the published ones, then the user's own, by default), by name within each root.
+
+    A folder counts as a run when it has a config.json or a model.safetensors; roots that do not exist are empty.
+    """
+    runs = []
+    for root in map(Path, roots or (PUBLISHED, PRIVATE)):
+        if root.is_dir():
+            folders = sorted(child for child in root.iterdir() if child.is_dir())
+            runs += [Run(folder) for folder in folders if (folder / CONFIG).is_file() or (folder / MODEL).is_file()]
+    return runs
+
+
+def find_run(path: str | Path) -> Run:
+    """The run at ``path``: a folder, a .safetensors file, or the bare name of a published or own run.
+
+    Raises:
+        ValueError: there is none; the sentence lists the runs at hand.
+    """
+    for candidate in (Path(path), PUBLISHED / path, PRIVATE / path):
+        run = Run(candidate)
+        if candidate.is_file() or (candidate / CONFIG).is_file() or (candidate / MODEL).is_file():
+            return run
+    known = ", ".join(str(run.path.relative_to(ROOT) if run.path.is_relative_to(ROOT) else run.path) for run in find_runs())
+    raise ValueError(f"no run at {str(path)!r}: give a run folder or a .safetensors file (at hand: {known or 'none yet'})")

@@ -1,0 +1,100 @@
+"""TODO docstring."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from unets.blocks import initialise
+
+from ..common.devices import autocast, best_device, keep_freed_memory
+from ..common.images import as_input
+from ..datasets.conditions import Conditions, load_conditions
+from ..datasets.image_sets import ImageSet, load_images
+from ..models.classifier import Classifier, LoadedClassifier
+from ..storage.config import ConditionConfig, DataConfig, NetworkConfig, OptimizerConfig, RunConfig
+from .plan import Shuffle, learning_rate, stream_seed
+
+SHIFT = 2  # pixels by which training images are moved at most
+
+
+def train_classifier(
+    data: DataConfig,
+    label_column: str | None = None,
+    channels: tuple[int, ...] = (32, 64, 128),
+    epochs: int = 10,
+    batch_size: int = 128,
+    lr: float = 3e-3,
+    seed: int = 0,
+) -> tuple[LoadedClassifier, int]:
+    """Train a classifier of a dataset's classes with AdamW, and measure it on the held-out images.
+
+    Args:
+        data: the images; a resolved configuration (see :func:`pipelines.datasets.sources.resolve`).
+        label_column: the column of classes; found by its type by default.
+        channels: of each level.
+        epochs: how often every training image is seen.
+        batch_size: images of one step.
+        lr: peak learning rate.
+        seed: fixes the initial weights and the order of the images.
+
+    Returns:
+        The classifier, and the number of held-out images that its accuracy was measured on.
+
+    Raises:
+        ValueError: fewer than one epoch or image, or images without classes.
+    """
+    if min(epochs, batch_size) < 1:
+        raise ValueError(f"epochs={epochs}, batch_size={batch_size}: choose 1 or more")
+    keep_freed_memory()
+    sets = load_images(data, seed)
+    config = RunConfig(NetworkConfig(unet="class"), data=data, condition=ConditionConfig(label_column=label_column))
+    condition, conditions = load_conditions(config, sets)
+    (train, known), (test, hidden) = map(_with_classes, sets, conditions)
+    device = best_device()
+    network = Classifier(train.shape[1], len(condition.classes), channels)
+    initialise(network, torch.Generator().manual_seed(seed))
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    steps = epochs * math.ceil(len(train) / batch_size)
+    schedule = OptimizerConfig(steps=steps, warmup_steps=min(200, steps // 10), lr=lr)
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.05)
+    shuffle = Shuffle(len(train), seed)
+    for step in tqdm(range(steps), "classifier", unit="step"):
+        index = shuffle.batch(step * batch_size, batch_size)
+        generator = torch.Generator().manual_seed(stream_seed(seed, step))
+        x = shift_and_mirror(as_input(train[index].to(device)), bool(data.flip), generator)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(schedule, step)
+        with autocast(device):
+            logits = network(x)
+        F.cross_entropy(logits.float(), known[index].to(device), label_smoothing=0.05).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    network = network.eval().requires_grad_(False)
+    image_channels, height, width = train.shape[1:]
+    classifier = LoadedClassifier(network, condition.classes, (image_channels, height, width), data.data, accuracy=math.nan)
+    right = classifier.classify(as_input(test)) == hidden
+    return replace(classifier, accuracy=right.double().mean().item()), len(test)
+
+
+def _with_classes(images: ImageSet, conditions: Conditions) -> tuple[Tensor, Tensor]:
+    """Return the images that have a class, (N, C, H, W) uint8, and their classes, (N,)."""
+    assert conditions.labels is not None
+    known = conditions.labels >= 0
+    if not known.any():
+        raise ValueError("none of the held-out images has a class: nothing shows what a classifier of this data is worth")
+    return images.images[known], conditions.labels[known]
+
+
+def shift_and_mirror(x: Tensor, flip: bool, generator: torch.Generator) -> Tensor:
+    """Shift the batch by up to SHIFT pixels, repeating its edges; mirror half of the images if ``flip``."""
+    height, width = x.shape[-2:]
+    top, left = torch.randint(0, 2 * SHIFT + 1, (2,), generator=generator).tolist()
+    x = F.pad(x, (SHIFT,) * 4, mode="replicate")[..., top : top + height, left : left + width]
+    mirrored = torch.rand(len(x), 1, 1, 1, generator=generator) < 0.5
+    return torch.where(mirrored.to(x.device), x.flip(-1), x) if flip else x

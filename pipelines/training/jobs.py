@@ -1,0 +1,324 @@
+"""Training runs that wait for each other and are trained one after the other.
+
+Everything that is known about a run lies in its folder, so browsers and servers may come and go::
+
+    state/job.json      what was asked for: its place in the queue, its time limit
+    state/process.json  the process that trains it, written by every ``pipelines.train``, however it was started
+    state/train.log     what that process printed
+
+The worker is a process of its own. It starts when a run is queued and ends when nothing is left to train. Whoever changes
+the queue holds a lock meanwhile, so any number of servers may share one folder of runs.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock
+
+from ..datasets.sources import PRESETS, locate
+from ..storage.config import RunConfig
+from ..storage.files import tail, write_text
+from ..storage.metrics_log import readable_lines
+from ..storage.processes import at_work, claim, failure_in, launch, read_record, stop
+from ..storage.runs import CONFIG, METRICS, PRIVATE, PROCESS, Run, find_runs
+
+JOB, LOG = "state/job.json", "state/train.log"
+LOCK, WORKER, WORKER_LOG = ".jobs.lock", ".worker.json", ".worker.log"  # in the folder of the runs
+NAME = re.compile(r"(?!.*\.safetensors$)[^\W_][\w.-]{0,63}")  # a run called so would be taken for a file of weights
+BAR_EVERY = 60.0  # seconds; a progress bar in a log is worth a line a minute
+RATE_LINES = 20  # lines of metrics.jsonl over which speed is measured
+Status = Literal["queued", "starting", "training", "stopping", "stopped", "finished", "failed", "interrupted"]
+ACTIVE: tuple[Status, ...] = ("starting", "training", "stopping", "queued")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for.
+
+    Attributes:
+        queued: when, in nanoseconds since 1970, while it waits; else None.
+        time_limit: minutes of training, or None.
+    """
+
+    queued: int | None = None
+    time_limit: float | None = None
+
+
+@dataclass(frozen=True)
+class TrainingProgress:
+    """How far a run is, from the last lines of its metrics.jsonl.
+
+    Attributes:
+        steps: optimiser steps in all.
+        step: those done, 0 before the first line.
+        loss: the last training loss, or None.
+        images_per_second: over the last lines, or None before the first.
+        seconds_left: until the last step at that speed, counted from now.
+    """
+
+    steps: int
+    step: int = 0
+    loss: float | None = None
+    images_per_second: float | None = None
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run of the user's as it stands.
+
+    Attributes:
+        position: 1 for the next to be trained; 0 when it is not queued.
+        progress: None where the run's configuration cannot be read.
+        error: one sentence, where it failed.
+    """
+
+    run: Run
+    status: Status
+    request: Request
+    position: int
+    progress: TrainingProgress | None
+    error: str = ""
+
+    @property
+    def active(self) -> bool:
+        """Whether it is being trained or waits for it."""
+        return self.status in ACTIVE
+
+    @property
+    def resumable(self) -> bool:
+        """Whether training can go on."""
+        return self.status in ("stopped", "failed", "interrupted") and self.run.can_go_on
+
+
+def _modified(path: Path) -> float:
+    """When a file was last written, 0 where there is none."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def progress(run: Run) -> TrainingProgress:
+    """How far a run is.
+
+    Raises:
+        ValueError: its configuration cannot be read.
+    """
+    steps = run.config.optimizer.steps
+    rows = [row for row in readable_lines(tail(run.path / METRICS)) if {"step", "images_seen", "seconds"} <= row.keys()]
+    if not rows:
+        return TrainingProgress(steps)
+    last = rows[-1]
+    first = rows[-RATE_LINES] if len(rows) >= RATE_LINES else {"images_seen": 0, "seconds": 0.0}
+    seconds = last["seconds"] - first["seconds"]
+    speed = (last["images_seen"] - first["images_seen"]) / seconds if seconds > 0 else None
+    left = None
+    if speed:
+        left = (steps - last["step"]) * last["images_seen"] / last["step"] / speed
+        left = max(0.0, left - (time.time() - _modified(run.path / METRICS)))
+    return TrainingProgress(steps, last["step"], last.get("loss"), speed, left)
+
+
+def _failure(run: Run) -> str:
+    """The sentence with which the last training process ended, if it failed; empty once somebody has gone on since."""
+    log = run.path / LOG
+    if _modified(run.path / METRICS) > _modified(log):
+        return ""
+    return failure_in(log, "training")
+
+
+def _state(run: Run, request: Request) -> tuple[Status, str]:
+    """What becomes of a run, and why if it failed; "stopped" may still turn out to be "finished"."""
+    process = read_record(run.path / PROCESS)
+    if process is not None and process.alive:
+        if process.stopping:
+            return "stopping", ""
+        return "training" if _modified(run.path / METRICS) >= _modified(run.path / PROCESS) else "starting", ""
+    if request.queued is not None:
+        return "queued", ""
+    if failure := _failure(run):
+        return "failed", failure
+    return "interrupted" if process is not None and not process.stopping else "stopped", ""
+
+
+@dataclass(frozen=True)
+class TrainingQueue:
+    """The runs in one folder, and the order in which they are trained.
+
+    Args:
+        root: the folder of the runs; the user's own by default.
+    """
+
+    root: Path = PRIVATE
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While nobody else, in whatever process, changes the queue."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.root / LOCK, timeout=30):
+            yield
+
+    def _run(self, name: str) -> Run:
+        run = next((run for run in find_runs(self.root) if run.path.name == name), None)
+        if run is None:
+            raise ValueError(f"no run called {name!r} in {self.root}: it may have been deleted")
+        return run
+
+    def _request(self, run: Run) -> Request:
+        try:
+            return Request(**json.loads((run.path / JOB).read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return Request()
+
+    def _write(self, run: Run, request: Request) -> None:
+        write_text(run.path / JOB, json.dumps(asdict(request)) + "\n")
+
+    def waiting(self) -> list[Run]:
+        """The queued runs, the next one first."""
+        asked = [(queued, run) for run in find_runs(self.root) if (queued := self._request(run).queued) is not None]
+        return [run for _, run in sorted(asked, key=lambda pair: pair[0])]
+
+    def _training(self) -> bool:
+        return any(at_work(run.path / PROCESS) for run in find_runs(self.root))
+
+    def jobs(self) -> list[Job]:
+        """All runs: the one in training, the queued ones in order, then the others, the most recently touched first."""
+        queue = self.waiting()
+        jobs = [self._job(run, queue.index(run) + 1 if run in queue else 0) for run in find_runs(self.root)]
+        return sorted(jobs, key=lambda job: (not job.active, job.position, -_touched(job.run), job.run.name))
+
+    def _job(self, run: Run, position: int = 0) -> Job:
+        request = self._request(run)
+        status, error = _state(run, request)
+        reached = None
+        try:
+            reached = progress(run)
+        except (ValueError, OSError) as broken:
+            if status == "stopped":
+                status, error = "failed", str(broken)
+        if status == "stopped" and reached is not None and reached.step >= reached.steps:
+            status = "finished"
+        return Job(run, status, request, position, reached, error)
+
+    def create(self, name: str, config: RunConfig, time_limit: float | None = None) -> Run:
+        """Write a new run folder and queue it.
+
+        Args:
+            time_limit: minutes after which it stops, or None.
+
+        Raises:
+            ValueError: a name that cannot be a folder's or is taken, an unknown dataset, or an impossible time limit.
+        """
+        if not NAME.fullmatch(name):
+            raise ValueError(
+                f"{name!r} cannot be a run's name: use up to 64 letters, digits, dots, hyphens and underscores, "
+                "a letter or a digit first"
+            )
+        if time_limit is not None and not 0 < time_limit < math.inf:
+            raise ValueError(f"time_limit={time_limit}: choose a number of minutes above 0, or none")
+        if config.data.data not in PRESETS and Path(locate(config.data.data)).is_dir():
+            folder = Path(config.data.data).resolve()  # the worker has a working directory of its own
+            config = replace(config, data=replace(config.data, data=str(folder)))
+        run = Run(self.root / name)
+        with self._alone():
+            if run.path.exists():
+                raise ValueError(f"a run called {name!r} exists already: choose another name")
+            run.write_config(config)
+            self._enqueue(run, Request(time_limit=time_limit))
+        return run
+
+    def resume(self, name: str) -> None:
+        """Queue a run that stopped, failed or was interrupted.
+
+        Raises:
+            ValueError: there is no such run, it is active, or the state to go on from is missing.
+        """
+        with self._alone():
+            job = self._job(self._run(name))
+            if job.active or job.status == "finished":
+                raise ValueError(f"run {name!r} is {job.status}: there is nothing to resume")
+            job.run.refuse_without_state()
+            self._enqueue(job.run, job.request)
+
+    def _enqueue(self, run: Run, request: Request) -> None:
+        self._write(run, replace(request, queued=time.time_ns()))
+        self._start_worker()
+
+    def _start_worker(self) -> None:
+        if at_work(self.root / WORKER):
+            return
+        launch("pipelines.jobs", [str(self.root.resolve())], self.root / WORKER, self.root / WORKER_LOG)
+
+    def wake(self) -> None:
+        """Start the worker where runs are queued and nobody trains them, as after a reboot."""
+        if self.waiting() and not at_work(self.root / WORKER):
+            with self._alone():
+                self._start_worker()
+
+    def stop(self, name: str) -> None:
+        """Take a run out of the queue, or have its training saved and stopped; returns at once.
+
+        Raises:
+            ValueError: there is no such run.
+        """
+        with self._alone():
+            run = self._run(name)
+            self._write(run, replace(self._request(run), queued=None))
+            stop(run.path / PROCESS)
+
+    def delete(self, name: str) -> None:
+        """Remove a run's folder, weights and all.
+
+        Raises:
+            ValueError: there is no such run, or it is being trained.
+        """
+        with self._alone():
+            run = self._run(name)
+            if at_work(run.path / PROCESS):
+                raise ValueError(f"run {name!r} is being trained: stop it before you delete it")
+            run.delete()
+
+    def work(self) -> None:
+        """Train what is queued, one run after the other, until nothing is left.
+
+        Raises:
+            ValueError: another worker is doing that.
+        """
+        with self._alone():
+            claim(self.root / WORKER, f"the queue of {self.root}")
+        while True:
+            with self._alone():
+                queue = self.waiting()
+                if not queue:
+                    (self.root / WORKER).unlink(missing_ok=True)
+                    return
+                run, training = queue[0], None
+                if not self._training():
+                    training = self._launch(run)
+            if training is None:
+                time.sleep(0.5)  # a run that was started by hand, or by a worker that was killed
+            elif training.wait() >= 0:  # it ended by itself; a killed one stays on record as interrupted
+                (run.path / PROCESS).unlink(missing_ok=True)
+
+    def _launch(self, run: Run) -> subprocess.Popen[bytes]:
+        request = self._request(run)
+        limit = [] if request.time_limit is None else ["--time-limit", str(request.time_limit)]
+        arguments = ["--resume", str(run.path.resolve()), *limit]
+        process = launch("pipelines.train", arguments, run.path / PROCESS, run.path / LOG, BAR_EVERY)
+        self._write(run, replace(request, queued=None))
+        return process
+
+
+def _touched(run: Run) -> float:
+    return max(_modified(run.path / file) for file in (METRICS, CONFIG, JOB))

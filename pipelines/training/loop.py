@@ -1,0 +1,405 @@
+"""The training loop on Accelerate, and the state that makes a resume exact; what is trained is for subclasses to say."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import signal
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from accelerate import Accelerator, PartialState
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ..common.devices import has_fast_bfloat16, keep_freed_memory
+from ..common.images import Pixels, as_input, enlarge, png_bytes
+from ..datasets.image_sets import ImageSet, load_images, refuse_other_images
+from ..datasets.sources import resolve
+from ..storage.config import RunConfig
+from ..storage.files import atomic, write_text
+from ..storage.processes import claim
+from ..storage.runs import PROCESS, SAMPLES, SKIPPED, STATE, Run
+from ..storage.state import load_state, read_progress, save_state
+from .ema import ExponentialMovingAverage
+from .plan import Shuffle, learning_rate
+
+
+def make_accelerator(config: RunConfig, run: Run, trackers: Sequence[str]) -> Accelerator:
+    """An Accelerator with the run's precision and trackers.
+
+    Raises:
+        ValueError: a precision that this hardware lacks, a tracker that is not installed, or a batch that the processes
+            cannot share equally.
+    """
+    for tracker in trackers:
+        if importlib.util.find_spec(tracker) is None:
+            raise ValueError(f"--tracker {tracker} needs the package {tracker!r}: pip install {tracker}")
+    precision = config.optimizer.precision
+    device = PartialState().device
+    if precision == "auto":
+        precision = "bf16" if has_fast_bfloat16(device) else "no"
+    if precision == "fp16" and device.type == "cpu":
+        raise ValueError("precision=fp16 needs a GPU, and this machine has none: choose bf16, no or auto")
+    accelerator = Accelerator(
+        mixed_precision=precision,
+        gradient_accumulation_steps=config.optimizer.accumulation,
+        log_with=list(trackers) or None,
+        project_dir=run.path / "trackers" if trackers else None,
+    )
+    parts = accelerator.num_processes * config.optimizer.accumulation
+    if config.optimizer.batch_size % parts:
+        raise ValueError(
+            f"batch_size={config.optimizer.batch_size} cannot be split into {parts} equal parts "
+            f"({accelerator.num_processes} processes, accumulation {config.optimizer.accumulation})"
+        )
+    return accelerator
+
+
+class TrainingLoop(ABC):
+    """One run being trained.
+
+    Args:
+        run: the folder to write; where it holds a saved state, training goes on from there.
+        config: what to train. Open settings are filled in and the whole is written to the folder.
+        trackers: "wandb", "tensorboard".
+
+    Attributes:
+        step: optimiser steps done.
+        interrupted: whether SIGINT or SIGTERM ended :meth:`fit`.
+        images, held_out: (N, C, H, W) uint8, on the device.
+        network: what is trained; ``model`` is the same as Accelerate wraps it.
+    """
+
+    def __init__(self, run: Run, config: RunConfig, trackers: Sequence[str] = ()) -> None:
+        run.refuse_without_state()
+        keep_freed_memory()
+        self.accelerator = make_accelerator(config, run, trackers)
+        self.run = run
+        config = replace(config, data=resolve(config.data))
+        with self.accelerator.main_process_first():
+            train, held_out = load_images(config.data, config.seed)
+        skipped = [*train.skipped, *held_out.skipped]
+        if self.is_main:
+            _report_skipped(skipped)
+        channels, height, width = train.images.shape[1:]
+        versions = {name: version(name) for name in ("torch", "torchvision", "accelerate", "datasets", "numpy")}
+        refuse_other_images(config, train)
+        self.config = replace(
+            config,
+            image_shape=(channels, height, width),
+            versions=config.versions or versions,
+            training_images=len(train),
+        )
+        self.device = self.accelerator.device
+        self.config = self.complete(train, held_out)
+        self.network = self.make_network().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.images = train.images.to(self.images_device)
+        self.held_out = held_out.images.to(self.images_device)
+        self.refuse_wrong_size()
+        self.shuffle = Shuffle(len(self.images), config.seed)
+        optimizer = config.optimizer
+        self.ema = ExponentialMovingAverage(self.network, optimizer.ema_half_life, optimizer.ema_ramp_up)
+        adamw = torch.optim.AdamW(
+            [parameter for parameter in self.network.parameters() if parameter.requires_grad],
+            lr=optimizer.lr,
+            betas=optimizer.betas,
+            weight_decay=optimizer.weight_decay,
+            fused=self.device.type in ("cpu", "cuda"),
+        )
+        self.model, self.optimizer = self.accelerator.prepare(self.network, adamw)
+        self.step = 0
+        self.seconds = 0.0
+        self.interrupted = False
+        self._losses: list[Tensor] = []  # of the steps since the last logged line, on the device
+        self._grad_norms: list[Tensor] = []
+        if self.is_main:
+            claim(run.path / PROCESS, f"training {run.path}")
+        try:
+            self._restore()
+        except BaseException:
+            self._release()
+            raise
+        if self.is_main:
+            run.write_config(self.config)
+            if skipped:
+                write_text(run.path / SKIPPED, "".join(f"{problem}\n" for problem in skipped))
+            else:
+                (run.path / SKIPPED).unlink(missing_ok=True)  # they have been put right since
+        if trackers:
+            self.accelerator.init_trackers("noisescope", config={"run": run.name}, init_kwargs={"wandb": {"dir": run.path}})
+
+    def complete(self, train: ImageSet, held_out: ImageSet) -> RunConfig:
+        """The configuration with what is read from the data; the place to prepare what belongs to the images."""
+        return self.config
+
+    @property
+    def images_device(self) -> torch.device:
+        """Where the images are kept."""
+        return self.device
+
+    @abstractmethod
+    def make_network(self) -> nn.Module:
+        """What is trained, with its first weights."""
+
+    @abstractmethod
+    def refuse_wrong_size(self) -> None:
+        """Fail before the first step, not in it, where the network cannot take these images."""
+
+    @abstractmethod
+    def batches(self) -> Iterator[Any]:
+        """This process's share of the current step, in ``accumulation`` parts.
+
+        The whole batch is drawn everywhere and cut, so that its randomness does not depend on how it is split.
+        """
+
+    @abstractmethod
+    def loss_of(self, part: Any) -> Tensor:
+        """The mean loss of one part of a batch, which the optimiser makes smaller."""
+
+    @abstractmethod
+    def evaluate(self) -> dict[str, Any]:
+        """What a line of the log says of the EMA weights and the held-out images: ``val_loss``, and more."""
+
+    @abstractmethod
+    def draw(self, network: nn.Module) -> Pixels:
+        """A grid of pictures that shows what a network has learnt, from the same seeds at every call."""
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """The EMA weights as they are published."""
+        return self.ema.network.state_dict()
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes the run's files."""
+        return self.accelerator.is_main_process
+
+    @property
+    def images_seen(self) -> int:
+        """Training images so far, repetitions counted."""
+        return self.step * self.config.optimizer.batch_size
+
+    def parts(self) -> Iterator[Tensor]:
+        """The rows of the current batch that each part of this process's share takes."""
+        size = self.config.optimizer.batch_size
+        own = torch.arange(size).chunk(self.accelerator.num_processes)[self.accelerator.process_index]
+        yield from own.chunk(self.config.optimizer.accumulation)
+
+    def mirrored(self, generator: torch.Generator) -> Tensor:
+        """(batch_size,) bool: which images of a batch are mirrored."""
+        size = self.config.optimizer.batch_size
+        return torch.rand(size, generator=generator) < 0.5 if self.config.data.flip else torch.zeros(size, dtype=torch.bool)
+
+    def training_images(self, index: Tensor, mirrored: Tensor) -> Tensor:
+        """Some training images as networks take them, (B, C, H, W) in [−1, 1], those that are ``mirrored`` so."""
+        images = self.images[index.to(self.device)]
+        flips = mirrored.to(self.device).view(-1, 1, 1, 1)
+        images = torch.where(flips, images.flip(-1), images) if self.config.data.flip else images
+        return as_input(images)
+
+    def train_step(self) -> None:
+        """One optimiser step and one step of the moving average."""
+        optimizer = self.config.optimizer
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(optimizer, self.step)
+        losses, grad_norm = [], None
+        for part in self.batches():
+            with self.accelerator.accumulate(self.model):
+                loss = self.loss_of(part)
+                self.accelerator.backward(loss)
+                if self.accelerator.sync_gradients:
+                    grad_norm = self.accelerator.clip_grad_norm_(self.model.parameters(), optimizer.max_grad_norm)
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+            losses.append(loss.detach())
+        self.step += 1
+        self.ema.update(self.network, self.images_seen, optimizer.batch_size)
+        self._losses.append(torch.stack(losses).mean())
+        self._grad_norms.append(torch.as_tensor(grad_norm, device=self.device).detach())
+
+    def _collect(self) -> tuple[list[float], list[float]]:
+        """Losses and gradient norms since the last logged line, the same in all processes.
+
+        Raises:
+            ValueError: one of the losses is not finite.
+        """
+        if not self._losses:
+            return [], []
+        losses: Tensor = self.accelerator.reduce(torch.stack(self._losses).float(), "mean")
+        numbers = losses.tolist()
+        for step, loss in enumerate(numbers, start=self.step - len(numbers) + 1):
+            if not math.isfinite(loss):
+                raise self._diverged(f"the loss became {loss} at step {step}")
+        return numbers, torch.stack(self._grad_norms).float().tolist()
+
+    def _refuse_broken_weights(self) -> None:
+        """A loss is measured before its step: the step itself may have broken the weights."""
+        tensors = [*self.network.parameters(), *self.ema.network.parameters()]
+        if not bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all()):
+            raise self._diverged(f"the weights were no longer finite at step {self.step}")
+
+    def _diverged(self, what: str) -> ValueError:
+        if (self.run.path / STATE).is_file():
+            step = read_progress(self.run.path / STATE)["step"]
+            kept = f"the last good state, of step {step}, is kept in {self.run.path}"
+        else:
+            kept = f"nothing had been saved yet in {self.run.path}"
+        return ValueError(
+            f"{what}: training stopped, {kept}; "
+            f"start again with a smaller --lr (it was {self.config.optimizer.lr:g}) or --precision no"
+        )
+
+    def log(self, evaluate: bool) -> None:
+        """Append one line to metrics.jsonl."""
+        losses, grad_norms = self._collect()
+        self._losses, self._grad_norms = [], []
+        row: dict[str, Any] = {
+            "step": self.step,
+            "images_seen": self.images_seen,
+            "seconds": round(self.seconds, 3),
+            "loss": sum(losses) / len(losses),
+            "lr": learning_rate(self.config.optimizer, self.step - 1),
+            "grad_norm": sum(grad_norms) / len(grad_norms),
+        }
+        if self.is_main:
+            if evaluate:
+                row |= self.evaluate()
+            self.run.append_metrics(row)
+            numbers = {key: value for key, value in row.items() if isinstance(value, float)}
+            self.accelerator.log(numbers, step=self.step)
+
+    def write_samples(self) -> None:
+        """Write grids of the EMA weights and of the raw ones."""
+        for suffix, network in (("", self.ema.network), ("-raw", self.network)):
+            was_training = network.training
+            with self.accelerator.autocast():
+                grid = self.draw(network.eval())  # samples know no dropout
+            network.train(was_training)
+            with atomic(self.run.path / SAMPLES / f"step-{self.step:08d}{suffix}.png") as temporary:
+                temporary.write_bytes(png_bytes(grid, {"run": self.run.name, "step": self.step, "seed": 0}))
+            for tracker in self.accelerator.trackers:
+                layout = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
+                tracker.log_images({f"samples{suffix}": enlarge(grid, 2)[None]}, step=self.step, **layout)
+
+    def _release(self) -> None:
+        if self.is_main:
+            (self.run.path / PROCESS).unlink(missing_ok=True)
+
+    def save(self) -> None:
+        """Save the state, then the weights. A kill at any moment leaves the previous files whole."""
+        losses, grad_norms = self._collect()
+        if not self.is_main:
+            return
+        self._refuse_broken_weights()
+        scaler = self.accelerator.scaler
+        progress = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "losses": losses,
+            "grad_norms": grad_norms,
+            "scaler": scaler.state_dict() if scaler is not None else None,
+        }
+        save_state(self.run.path / STATE, self.network, self.ema.network, self.optimizer, progress)
+        self.run.write_model(self.weights(), self.config)
+
+    def _restore(self) -> None:
+        """Go back to the last saved state, if there is one, and forget what was logged after it."""
+        for leftover in self.run.path.rglob("*.tmp-*") if self.is_main else ():
+            leftover.unlink()
+        state = self.run.path / STATE
+        if state.is_file():
+            progress = load_state(state, self.network, self.ema.network, self.optimizer)
+            self.step, self.seconds = progress["step"], progress["seconds"]
+            self._losses = [torch.tensor(loss, device=self.device) for loss in progress["losses"]]
+            self._grad_norms = [torch.tensor(norm, device=self.device) for norm in progress["grad_norms"]]
+            if self.accelerator.scaler is not None and progress["scaler"]:
+                self.accelerator.scaler.load_state_dict(progress["scaler"])
+            if self.is_main:  # a kill may have come between the state and the weights
+                self.run.write_model(self.weights(), self.config)
+        if self.is_main:
+            self.run.truncate_metrics(self.step)
+
+    def fit(self, time_limit: float | None = None) -> bool:
+        """Train until the configured number of steps, or until interrupted or out of time; save at the end.
+
+        Args:
+            time_limit: minutes, or None.
+
+        Returns:
+            Whether all steps are done.
+        """
+        log, total = self.config.log, self.config.optimizer.steps
+        size = self.config.optimizer.batch_size
+        started = time.monotonic()
+        before = self.seconds
+        progress = tqdm(
+            total=total * size,
+            initial=self.images_seen,
+            unit="img",
+            unit_scale=True,
+            desc=self.run.name,
+            disable=not self.is_main,
+            smoothing=0.05,
+        )
+        with _signals() as caught, progress, ExitStack() as at_the_end:
+            at_the_end.callback(self._release)
+            while self.step < total:
+                self.train_step()
+                self.seconds = before + time.monotonic() - started
+                progress.update(size)
+                last = self.step == total
+                evaluate = last or self.step % log.eval_every == 0
+                if evaluate or self.step % log.log_every == 0:
+                    if self.is_main:
+                        progress.set_postfix(loss=f"{float(self._losses[-1]):.4f}", refresh=False)
+                    self.log(evaluate)
+                if self.is_main and (last or self.step % log.sample_every == 0):
+                    self.write_samples()
+                out_of_time = time_limit is not None and time.monotonic() - started > time_limit * 60
+                stop = self._any(bool(caught) or out_of_time)
+                if last or stop or self.step % log.save_every == 0:
+                    self.save()
+                if stop:
+                    break
+        self.interrupted = self._any(bool(caught))
+        self.accelerator.end_training()
+        return self.step >= total
+
+    def _any(self, flag: bool) -> bool:
+        """Whether any process says so; all must leave the loop at the same step."""
+        if self.accelerator.num_processes == 1:
+            return flag
+        return bool(self.accelerator.reduce(torch.tensor(float(flag), device=self.device), "sum").item())
+
+
+def _report_skipped(skipped: list[str]) -> None:
+    for problem in skipped:
+        print(f"skipped {problem}")
+    if skipped:
+        print(f"skipped {len(skipped)} unreadable images in all")
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """The signals SIGINT and SIGTERM received meanwhile; a second one ends the process as usual."""
+    caught: list[int] = []
+    previous: dict[int, Any] = {}
+
+    def note(number: int, frame: object) -> None:
+        caught.append(number)
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
+
+    for stopping in (signal.SIGINT, signal.SIGTERM):
+        previous[stopping] = signal.signal(stopping, note)
+    try:
+        yield caught
+    finally:
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)

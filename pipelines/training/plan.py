@@ -1,0 +1,45 @@
+"""What happens at which step of a training, as functions of the seed and the step alone: that is what makes a resume exact."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..storage.config import OptimizerConfig
+
+
+def stream_seed(*key: int) -> int:
+    """A 64-bit seed from a key such as (seed, step)."""
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+
+
+class Shuffle:
+    """An endless sequence of image numbers: every epoch is a permutation that only (seed, epoch) decides."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.size, self.seed = size, seed
+        self._epochs: dict[int, np.ndarray] = {}
+
+    def _epoch(self, epoch: int) -> np.ndarray:
+        if epoch not in self._epochs:
+            self._epochs = {key: order for key, order in self._epochs.items() if key >= epoch - 1}
+            self._epochs[epoch] = np.random.default_rng((self.seed, epoch)).permutation(self.size)
+        return self._epochs[epoch]
+
+    def batch(self, start: int, count: int) -> Tensor:
+        """Image numbers ``start`` … ``start + count − 1`` of the sequence, (count,) int64."""
+        positions = range(start, start + count)
+        return torch.tensor([self._epoch(i // self.size)[i % self.size] for i in positions])
+
+
+def learning_rate(config: OptimizerConfig, step: int) -> float:
+    """The learning rate of optimiser step ``step`` (from 0): linear warm-up, then a cosine to 0, or constant."""
+    if step < config.warmup_steps:
+        return config.lr * (step + 1) / config.warmup_steps
+    if config.lr_schedule == "constant":
+        return config.lr
+    progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    return config.lr * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))

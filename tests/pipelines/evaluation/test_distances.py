@@ -1,0 +1,158 @@
+"""Distances in feature space: closed forms, and the numbers of libraries that others use."""
+
+import numpy as np
+import pytest
+import scipy.linalg
+import scipy.stats
+import torch
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import poly_mmd
+
+from pipelines.evaluation.distances import Estimate, Reference, bootstrap, nearest, precision_recall
+
+
+def cloud(count, dim, seed, mean=0.0, scale=1.0):
+    random = np.random.default_rng(seed)
+    mix = np.random.default_rng(99).standard_normal((dim, dim)) / dim**0.5
+    return mean + scale * random.standard_normal((count, dim)) @ mix
+
+
+class AsItIs(torch.nn.Module):
+    """A feature extractor for images that are features already."""
+
+    num_features = 6
+
+    def forward(self, x):
+        return x.flatten(1)
+
+
+def test_frechet_distance_of_gaussians_is_the_closed_form():
+    """In one dimension: (μ_a − μ_b)² + (σ_a − σ_b)²."""
+    a, b = cloud(400, 1, 0, 1.0, 2.0), cloud(300, 1, 1, -0.5, 0.5)
+    expected = (a.mean() - b.mean()) ** 2 + (a.std(ddof=1) - b.std(ddof=1)) ** 2
+    assert Reference(b).frechet_distance(a) == pytest.approx(expected, rel=1e-9)
+
+
+def test_frechet_distance_agrees_with_scipy_and_torchmetrics():
+    a, b = cloud(200, 6, 0), cloud(150, 6, 1, 0.3, 1.5)
+    found = Reference(b).frechet_distance(a)
+    cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    root = scipy.linalg.sqrtm(cov_a @ cov_b).real
+    expected = np.square(a.mean(0) - b.mean(0)).sum() + np.trace(cov_a + cov_b - 2 * root)
+    assert found == pytest.approx(expected, rel=1e-6)
+    metric = FrechetInceptionDistance(feature=AsItIs(), normalize=True, input_img_size=(1, 1, 6)).set_dtype(torch.float64)
+    for part, real in ((b, True), (a, False)):
+        metric.update(torch.from_numpy(part), real=real)
+    assert found == pytest.approx(metric.compute().item(), rel=1e-4)
+
+
+def test_fewer_images_than_features():
+    a, b = cloud(20, 50, 0), cloud(30, 50, 1)
+    assert np.isfinite(Reference(b).frechet_distance(a))
+    assert Reference(a).frechet_distance(a) == pytest.approx(0, abs=1e-4)
+
+
+def test_kernel_distance_agrees_with_torchmetrics():
+    a, b = cloud(120, 6, 0), cloud(120, 6, 1, 0.3)
+    parts = [torch.from_numpy(x) for x in (a, b)]
+    assert Reference(b).kernel_distance(a) == pytest.approx(poly_mmd(*parts).item(), rel=1e-6)
+
+
+def test_kernel_distance_of_the_same_kind_is_0_on_average():
+    found = [Reference(cloud(100, 4, seed)).kernel_distance(cloud(100, 4, 1000 + seed)) for seed in range(60)]
+    assert abs(np.mean(found)) < 3 * np.std(found) / len(found) ** 0.5
+    assert min(found) < 0
+
+
+@pytest.mark.parametrize("at_once", [7, 1000])
+def test_the_interval_of_a_kernel_distance_is_that_of_the_bootstrap(monkeypatch, at_once):
+    monkeypatch.setattr("pipelines.evaluation.distances.AT_ONCE", at_once)
+    reference, features = Reference(cloud(50, 4, 0)), cloud(40, 4, 1, 0.3)
+    found = reference.kernel_estimate(features, resamplings=30, seed=3)
+    expected = bootstrap(lambda rows: reference.kernel_distance(features[rows]), 40, resamplings=30, seed=3)
+    assert vars(found) == pytest.approx(vars(expected), rel=1e-9)
+
+
+@pytest.mark.parametrize("draws", [1, 5])
+def test_how_strata_differ_is_no_error_and_how_cases_differ_is_one(draws):
+    """Over and over other draws, 95 % of the time, give or take."""
+    strata, cases = np.arange(400) % 20, np.arange(400) % (400 // draws)
+    levels = np.linspace(0, 10, 20)[strata]
+    held = 0
+    for seed in range(300):
+        random = np.random.default_rng(seed)
+        own = random.standard_normal(400 // draws)
+        order = random.permutation(400)
+        values = levels[order] + own[cases] + 0.5 * random.standard_normal(400)
+        found = Estimate.of_strata(values, strata[order], cases)
+        held += found.low <= 5 <= found.high
+        assert found.value == pytest.approx(values.mean())
+    assert 275 <= held <= 294
+
+
+def test_fewer_reference_images_are_from_all_over():
+    """Images often come class by class; the first of them are a few classes only."""
+    by_class = Reference(np.concatenate([cloud(300, 3, number, 4.0 * number) for number in range(4)]))
+    few = by_class.thinned(100)
+    assert 100 <= len(few.features) < 200
+    assert few.frechet_distance(by_class.features) < 0.02 * Reference(by_class.features[:100]).frechet_distance(
+        by_class.features
+    )
+    assert len(by_class.thinned(5000).features) == 1200
+
+
+def test_precision_and_recall():
+    real = cloud(300, 3, 0)
+    assert precision_recall(real, real) == (1, 1)
+    assert precision_recall(real + 100, real) == (0, 0)
+    few = real[np.linalg.norm(real, axis=1).argsort()[:20]] + 1e-6  # true to life, but all alike
+    precision, recall = precision_recall(few, real)
+    assert precision == 1
+    assert recall < 0.7
+
+
+def test_precision_is_the_definition():
+    fake, real = cloud(40, 3, 0, scale=1.5), cloud(50, 3, 1)
+    distance = np.linalg.norm(real[:, None] - real, axis=-1)
+    radius = np.sort(distance, axis=1)[:, 3]  # the first is the point itself
+    expected = (np.linalg.norm(fake[:, None] - real, axis=-1) <= radius).any(1).mean()
+    assert precision_recall(fake, real)[0] == pytest.approx(expected)
+
+
+def test_nearest():
+    points, others = cloud(30, 4, 0), cloud(50, 4, 1)
+    distance = np.linalg.norm(points[:, None] - others, axis=-1)
+    numbers, distances = nearest(points, others)
+    assert np.array_equal(numbers, distance.argmin(1))
+    np.testing.assert_allclose(distances, distance.min(1))
+
+
+def test_the_interval_of_a_mean_is_that_of_statistics():
+    values = np.random.default_rng(0).standard_normal(500)
+    found = bootstrap(lambda rows: float(values[rows].mean()), 500, resamplings=2000)
+    half = 1.96 * values.std(ddof=1) / 500**0.5
+    assert found.value == values.mean()
+    assert found.high - found.value == pytest.approx(half, rel=0.06)
+    assert found.value - found.low == pytest.approx(found.high - found.value)
+
+
+@pytest.mark.parametrize(("right", "count"), [(0, 60), (1, 60), (30, 60), (60, 60), (997, 1000)])
+def test_the_interval_of_a_share_is_that_of_statistics(right, count):
+    """At both ends too, where a symmetric one would reach below 0 or above 1, or have no width."""
+    found = Estimate.of_share(right / count, count)
+    expected = scipy.stats.binomtest(right, count).proportion_ci(method="wilson")
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-6)
+    assert 0 <= found.low <= found.value <= found.high <= 1
+    assert found.high - found.low > 0
+
+
+def test_the_interval_holds_the_true_frechet_distance_of_as_many_images():
+    """Over and over other samples, 95 % of the time, give or take."""
+    reference = Reference(cloud(2000, 3, 7))
+    drawn = [cloud(150, 3, seed, 0.1) for seed in range(60)]
+    typical = np.mean([reference.frechet_distance(part) for part in drawn])
+    held = 0
+    for part in drawn:
+        found = bootstrap(lambda rows, part=part: reference.frechet_distance(part[rows]), 150, resamplings=60)
+        held += found.low <= typical <= found.high
+    assert held >= 50

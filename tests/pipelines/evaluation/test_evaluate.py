@@ -1,0 +1,320 @@
+"""Measuring runs: figures with intervals and floors, kept one by one, and equal to what they stand for."""
+
+import math
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from pipelines.common.devices import hardware
+from pipelines.evaluate import LEAST
+from pipelines.evaluation.judges import judge_for
+from pipelines.evaluation.measurements import RealImages, figures, likelihood, measure_reconstructions
+from pipelines.evaluation.results import FIGURES, Evaluation, loss_draws, paired_losses, pareto_front, samples_table
+from pipelines.figures.evaluation import newest
+from pipelines.models.classifier import load_classifier
+from pipelines.models.loading import LoadedModel, load_model
+from pipelines.models.networks import make_network
+from pipelines.storage.runs import Run
+
+QUICK = ("--num-images", 30, "--reference-images", 30, "--held-out-images", 10)
+QUICK += ("--likelihood-images", 2, "--likelihood-steps", 20)
+
+
+@pytest.fixture
+def evaluate(command, judge):
+    """Evaluates quickly; the outcome."""
+
+    def run_it(*arguments):
+        done = command("pipelines.evaluate", *arguments, "--features", judge, *QUICK)
+        assert done.code == 0, done.error
+        return done
+
+    return run_it
+
+
+def test_everything_is_measured_once_and_kept(evaluate, copied_run):
+    said = evaluate(copied_run.path, "--steps", 2, 4, "--likelihood-steps", 20).output
+    assert "bits per dimension" in said
+    assert "real against real" in said
+    evaluation = Evaluation(copied_run)
+    assert [result.kind for result in evaluation.results] == ["loss", "likelihood", "samples", "samples"]
+    again = evaluate(copied_run.path, "--steps", 2, 4, 3, "--likelihood-steps", 20).output
+    assert again.count("known already") == 4
+    assert len(Evaluation(copied_run).results) == 5
+    assert Image.open(copied_run.path / "evaluation-neighbours.png").size[0] > 8 * 12
+
+
+def test_every_figure_has_an_interval_and_a_floor(evaluate, copied_run):
+    evaluate(copied_run.path, "--steps", 4, "--samplers", "ddim", "heun")
+    table = samples_table([Evaluation(copied_run)])
+    assert list(table["sampler"]) == ["ddim", "heun"]
+    assert table["network_calls"][0] == 4 < table["network_calls"][1]
+    assert set(table["machine"]) == {hardware(torch.device("cpu"))}
+    for name in set(FIGURES) - {"agreement"}:
+        assert (table[f"{name}_low"] <= table[name]).all()
+        assert (table[name] <= table[f"{name}_high"]).all()
+        assert table[f"{name}_floor"].notna().all()
+    assert (table["frechet_distance"] > table["frechet_distance_floor"]).all(), "a model of 24 steps is worse than the real"
+    assert table["agreement"].isna().all()
+
+
+@pytest.mark.parametrize("kind", ["class", "text"])
+def test_conditional_models_are_asked_for_what_held_out_images_show(evaluate, class_run, text_run, kind):
+    run = {"class": class_run, "text": text_run}[kind]
+    evaluate(run.path, "--steps", 2, "--guidance", 3)
+    result = Evaluation(run).of_kind("samples")[-1]
+    assert result.asked["request"]["guidance"] == 3
+    assert result.asked["shown"] == "what held-out images show"
+    assert 0 <= result.found["figures"]["agreement"]["value"] <= 1
+
+
+def test_guidance_is_tried_where_there_is_something_to_guide_by(evaluate, class_run, copied_run, tmp_path):
+    run = Run(shutil.copytree(class_run.path, tmp_path / "class"))
+    Evaluation(run).path.unlink(missing_ok=True)  # by another test
+    evaluate(run.path, copied_run.path, "--steps", 2)
+    assert list(samples_table([Evaluation(run)])["guidance"]) == [1, 2]
+    assert list(samples_table([Evaluation(copied_run)])["guidance"]) == [1]
+
+
+@pytest.mark.parametrize("kind", ["class", "text"])
+def test_classes_are_as_frequent_among_samples_as_among_held_out_images(class_run, text_run, judge, tmp_path, kind):
+    """With as many of each class, samples of unbalanced data were far from it however good the model."""
+    config = {"class": class_run, "text": text_run}[kind].config
+    folder = tmp_path / "data"
+    shutil.copytree(config.data.data, folder / "train")
+    for shade, (name, count) in enumerate((("circles", 9), ("squares", 3))):
+        for number in range(count):
+            picture = Image.new("RGB", (12, 12), (90 * shade, number, 0))
+            (folder / "test" / name).mkdir(parents=True, exist_ok=True)
+            picture.save(folder / "test" / name / f"{number}.png")
+    config = replace(config, data=replace(config.data, data=str(folder)), training_images=None)
+    real = RealImages(config, judge_for(load_model(class_run), judge), 100, 100)
+    assert sorted(real.labels.tolist()) == [0] * 9 + [1] * 3
+    shown, again = real.shown(range(12)), real.shown(range(12, 24))
+    told = shown.labels if kind == "class" else shown.tokens
+    assert torch.equal(told, again.labels if kind == "class" else again.tokens)
+    for label in (0, 1):
+        own = [number for number in range(12) if real.labels[number] == label]
+        assert own == [number for number in range(12) if torch.equal(told[number], told[own[0]])]
+
+
+def test_the_loss_is_that_of_validation(evaluate, train, tmp_path):
+    """For a network that predicts v under the cosine schedule, whose loss has uniform weights."""
+    run = train(tmp_path / "run", steps=24, prediction="v", schedule="cosine")
+    evaluate(run.path, "--steps", 1)
+    [loss] = Evaluation(run).of_kind("loss")
+    assert loss.found["whole"]["low"] < run.metrics()["val_loss"].iloc[-1] < loss.found["whole"]["high"]
+    assert len(loss.found["mean"]) == 20
+    assert all(low < mean < high for low, mean, high in zip(*(loss.found[key] for key in ("low", "mean", "high")), strict=True))
+
+
+def test_the_bound_is_the_sum_of_its_terms(evaluate, copied_run):
+    evaluate(copied_run.path, "--steps", 1)
+    [result] = Evaluation(copied_run).of_kind("likelihood")
+    found = result.found
+    assert found["prior"] + sum(found["steps"]) + found["decoder"] == pytest.approx(found["total"]["value"])
+    assert len(found["steps"]) == result.asked["steps"] - 1 == 19
+
+
+def test_other_weights_have_other_results(evaluate, copied_run):
+    evaluate(copied_run.path, "--steps", 1, "--likelihood-steps", 5)
+    network = load_model(copied_run, dtype=torch.float32).denoiser.network
+    weights = {name: tensor * 1.01 for name, tensor in network.state_dict().items()}
+    copied_run.write_model(weights, copied_run.config)
+    assert Evaluation(Run(copied_run.path)).results == []
+
+
+def test_results_belong_to_the_weights_that_were_measured(copied_run):
+    """A run in training saves others meanwhile, whose results they would be taken for."""
+    evaluation = Evaluation(copied_run, load_model(copied_run).fingerprint)
+    evaluation.add("loss", {"seed": 0}, {})
+    network = load_model(copied_run, dtype=torch.float32).denoiser.network
+    weights = {name: tensor * 1.01 for name, tensor in network.state_dict().items()}
+    copied_run.write_model(weights, copied_run.config)
+    with pytest.raises(ValueError, match="have changed while they were measured"):
+        evaluation.add("loss", {"seed": 1}, {})
+    assert Evaluation(copied_run).results == []
+
+
+def test_two_at_once_lose_nothing_of_each_other(copied_run):
+    one, other = Evaluation(copied_run), Evaluation(copied_run)
+    one.add("loss", {"seed": 0}, {})
+    other.add("loss", {"seed": 1}, {})
+    one.add("loss", {"seed": 2}, {})
+    assert [result.asked["seed"] for result in Evaluation(copied_run).results] == [0, 1, 2]
+    assert len(one.results) == 3
+
+
+def test_files_in_one_folder_have_results_of_their_own(copied_run, tmp_path):
+    files = [tmp_path / "many" / f"{name}.safetensors" for name in "ab"]
+    for number, file in enumerate(files):
+        file.parent.mkdir(exist_ok=True)
+        shutil.copyfile(copied_run.model_path, file)
+        Evaluation(Run(file)).add("loss", {"seed": number}, {})
+    assert [Evaluation(Run(file)).results[0].asked["seed"] for file in files] == [0, 1]
+
+
+def test_runs_of_one_name_are_told_apart(evaluate, copied_run, tmp_path):
+    evaluate(copied_run.path, "--steps", 2)
+    twin = Run(shutil.copytree(copied_run.path, tmp_path / "elsewhere" / copied_run.name))
+    both = [Evaluation(copied_run, name="shipped"), Evaluation(twin, name="yours")]
+    assert list(samples_table(both)["run"]) == ["shipped", "yours"]
+    assert list(newest(both, "loss")) == ["shipped", "yours"]
+    assert list(paired_losses(both)["Run"]) == ["yours"]
+
+
+def test_likelihood_does_not_depend_on_the_batch_size(copied_run, judge):
+    model = load_model(copied_run, dtype=torch.float32)
+    real = RealImages(model.config, judge_for(model, judge), 30, 4)
+    one, all_ = (likelihood(model, real, 4, 6, 0, batch_size) for batch_size in (1, 4))
+    assert one["total"] == pytest.approx(all_["total"], rel=1e-4)
+    assert one["steps"] == pytest.approx(all_["steps"], rel=1e-3)
+    assert one["timesteps"] == all_["timesteps"]
+
+
+def test_other_images_than_a_run_was_trained_on_are_refused(evaluate, command, train, image_folder, judge, tmp_path):
+    """Of one more image others are held out, which the run has been trained on; another class changes all numbers."""
+    folder = shutil.copytree(image_folder, tmp_path / "shapes")
+    run = train(tmp_path / "run", unet="class", data=str(folder), steps=2)
+    evaluate(run.path, "--steps", 1)
+    asked = ("pipelines.evaluate", run.path, "--features", judge, *QUICK)
+    Image.new("RGB", (12, 12)).save(folder / "circles" / "more.png")
+    assert "37 readable training images, and had 36" in command(*asked).refused_in_one_sentence()
+    resumed = command("pipelines.train", "--resume", run.path)
+    assert "37 readable training images, and had 36" in resumed.refused_in_one_sentence()
+    (folder / "circles" / "more.png").unlink()
+    (folder / "circles").rename(folder / "rounds")
+    Evaluation(run).path.unlink()
+    assert "not the 2 which this run has learnt" in command(*asked).refused_in_one_sentence()
+
+
+def test_to_measure_takes_some_held_out_images(command, train, judge, tmp_path):
+    for number in range(20):
+        (tmp_path / "few").mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / "few" / f"{number}.png")
+    run = train(tmp_path / "run", data=str(tmp_path / "few"), steps=1)
+    done = command("pipelines.evaluate", run.path, "--features", judge, *QUICK)
+    assert "2 held-out images: to measure a model takes 4 or more" in done.refused_in_one_sentence()
+
+
+def test_a_damaged_file_is_told(copied_run):
+    (copied_run.path / "evaluation.json").write_text("{")
+    with pytest.raises(ValueError, match="damaged"):
+        Evaluation(copied_run)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((), "no run given"),
+        (("nowhere",), "no run at"),
+        (("RUN",), "no classifier knows shapes images of 3×8×8"),
+        (("RUN", "--num-images", 1), "num_images=1"),
+        (("RUN", "--features", "JUDGE", "--samplers", "nope"), "unknown sampler 'nope'"),
+        (("RUN", "--features", "JUDGE", "--steps", 5000), "5000"),
+        (("RUN", "--features", "RUN/model.safetensors"), "is not a classifier"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(command, copied_run, judge, arguments, sentence):
+    named = [str(part).replace("RUN", str(copied_run.path)).replace("JUDGE", str(judge)) for part in arguments]
+    limits = [] if not arguments or "--num-images" in named else list(map(str, QUICK))
+    assert sentence in command("pipelines.evaluate", *named, *limits).refused_in_one_sentence()
+
+
+def test_losses_are_paired_where_images_and_noise_are_the_same(evaluate, train, copied_run, latent_run, tmp_path):
+    longer = train(tmp_path / "longer", steps=60)
+    cosine = train(tmp_path / "cosine", steps=60, schedule="cosine", prediction="v")
+    other = Run(shutil.copytree(latent_run.path, tmp_path / "latent"))
+    for run in (copied_run, longer, cosine, other):
+        evaluate(run.path, "--steps", 2)
+    runs = [Evaluation(run) for run in (copied_run, longer, cosine, other)]
+    row, of_cosine = paired_losses(runs).to_dict("records")
+    assert (row["Run"], row["Beside"]) == ("longer", "copied")
+    assert copied_run.config.diffusion.schedule != "cosine"
+    assert (of_cosine["Run"], of_cosine["Beside"]) == ("cosine", "copied"), "under another schedule, at the same noise levels"
+    first, second = (one.of_kind("loss")[0].found for one in runs[:2])
+    difference, half = map(float, row["Difference"].split(" ± "))
+    assert difference == pytest.approx(second["whole"]["value"] - first["whole"]["value"], abs=1e-4)
+    assert difference + half < 0, "longer training is better beyond doubt"
+    assert half < (first["whole"]["high"] - first["whole"]["low"]) / 2
+    assert paired_losses(runs[:1]).empty
+
+
+def test_errors_of_one_image_count_once_where_it_is_drawn_often(copied_run, tmp_path):
+    """Of 60 images 400 errors are taken: what two models make of an image differs alike each time."""
+    other = Run(shutil.copytree(copied_run.path, tmp_path / "other"))
+    _, images = loss_draws(60, seed=0)
+    differences = np.random.default_rng(1).normal(size=60)
+    for run, errors in ((copied_run, np.ones(len(images))), (other, 1 + differences[images])):
+        Evaluation(run).add("loss", {"images": 60, "seed": 0}, {"errors": errors.tolist()})
+    [row] = paired_losses([Evaluation(copied_run), Evaluation(other)]).to_dict("records")
+    half = float(row["Difference"].split(" ± ")[1])
+    assert half == pytest.approx(1.96 * differences.std() / 60**0.5, rel=0.1)
+
+
+def test_the_pareto_front():
+    table = pd.DataFrame({"cost": [5, 1, 3, 2, 3, math.nan], "figure": [1.0, 9.0, 4.0, 9.5, 3.0, 0.0]})
+    front = pareto_front(table, "cost", "figure")
+    assert front[["cost", "figure"]].to_numpy().tolist() == [[1, 9], [3, 3], [5, 1]]
+
+
+def test_there_are_as_many_samples_as_held_out_images_unless_said(command, judge, copied_run, monkeypatch):
+    """The floor is measured with held-out images: of another number it would be another figure's."""
+    monkeypatch.setitem(LEAST, "num_images", 1)  # this run has held out four
+    arguments = ("--features", judge, "--likelihood-images", 0, "--steps", 2)
+    assert command("pipelines.evaluate", copied_run.path, *arguments).code == 0
+    [result] = Evaluation(copied_run).of_kind("samples")
+    assert result.found["floor"]["images"] == result.asked["request"]["num_images"] == 4
+
+
+def test_colour_images_without_a_classifier_of_their_own_are_seen_by_that_of_photographs(small_config, tmp_path):
+    config = replace(small_config(), image_shape=(3, 32, 32))
+    run = Run(tmp_path / "run")
+    run.write_config(config)
+    run.write_model(make_network(config, seed=0).state_dict(), config)
+    judge = judge_for(load_model(run))
+    assert (judge.name, judge.classifier) == ("tiny-imagenet classifier", None)
+    assert judge.features(torch.zeros(2, 3, 32, 32)).shape == (2, 256)
+
+
+def test_a_model_of_latents_is_measured_by_its_images_on_the_same_axes(evaluate, latent_run, copied_run, judge, tmp_path):
+    run = Run(shutil.copytree(latent_run.path, tmp_path / "latent"))
+    evaluate(run.path, copied_run.path, "--steps", 2, "--guidance", 1)
+    evaluation = Evaluation(run)
+    kinds = [result.kind for result in evaluation.results]
+    assert kinds == ["loss", "reconstruction", "samples"], "a bound on latents says nothing of pixels"
+    table = samples_table([evaluation, Evaluation(copied_run)])
+    assert list(table["features"]) == ["shapes classifier, images made 8×8", "shapes classifier"]
+    assert table["judge"].nunique() == 1
+    assert (table["memory"] * 2**20 > Run(run.path).num_parameters).all()
+    assert table["frechet_distance"].notna().all()
+    assert table["frechet_distance_decoded"].notna().tolist() == [True, False]
+
+
+def test_the_autoencoder_is_measured_by_what_it_leaves_of_held_out_images(latent_run, judge, monkeypatch):
+    """Of an autoencoder that loses nothing, that is what real images score."""
+    model = load_model(latent_run)
+    real = RealImages(model.config, judge_for(model, judge), 30, 10)
+    floor = figures(real.held_out_features, real)
+    count = len(real.held_out)
+    lost = measure_reconstructions(model, real, count, batch_size=3)["figures"]
+    assert lost["frechet_distance"]["value"] != floor["frechet_distance"]["value"]
+    monkeypatch.setattr(LoadedModel, "encode", lambda self, x: x)
+    monkeypatch.setattr(LoadedModel, "decode", lambda self, x: x)
+    assert measure_reconstructions(model, real, count, batch_size=3)["figures"] == floor
+
+
+def test_a_classifier_makes_larger_images_smaller_and_refuses_others(judge):
+    classifier = load_classifier(judge)
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    larger = images.repeat_interleave(4, -1).repeat_interleave(4, -2)
+    torch.testing.assert_close(classifier.features(larger), classifier.features(images), atol=0.3, rtol=0.3)
+    for shape in ((3, 7, 8), (1, 8, 8)):
+        assert not classifier.takes(shape)
+        with pytest.raises(ValueError, match="this classifier knows"):
+            classifier.features(torch.zeros(1, *shape))

@@ -1,0 +1,71 @@
+"""An evaluation that a page started, with real processes: one at a time, it survives, stops, and says why it failed."""
+
+import psutil
+import pytest
+
+from pipelines.evaluation.job import LOG, RECORD, EvaluationJob, Progress
+from pipelines.evaluation.results import Evaluation
+from pipelines.storage.processes import read_record
+
+QUICK = ["--num-images", "30", "--reference-images", "30", "--held-out-images", "10", "--likelihood-images", "0"]
+
+
+@pytest.fixture
+def job(tmp_path):
+    job = EvaluationJob(tmp_path / "jobs")
+    yield job
+    record = read_record(job.root / RECORD)
+    if record is not None and record.alive:
+        psutil.Process(record.pid).kill()
+
+
+def test_it_measures_in_a_process_of_its_own_and_one_at_a_time(job, copied_run, judge, wait_for):
+    job.start([copied_run], ["--features", str(judge), "--steps", "4", *QUICK])
+    assert job.running
+    with pytest.raises(ValueError, match="another evaluation is at work"):
+        EvaluationJob(job.root).start([copied_run])
+    wait_for(lambda: not job.running)
+    assert job.error == ""
+    assert [result.kind for result in Evaluation(copied_run).results] == ["loss", "samples"]
+
+
+def test_what_was_measured_before_it_was_stopped_is_kept(job, copied_run, judge, wait_for, monkeypatch):
+    monkeypatch.setenv("TQDM_DISABLE", "1")  # whoever likes terminals quiet sees progress on the page all the same
+    endless = ["--steps", "4", "200", "--num-images", "20000", "--reference-images", "30", "--likelihood-images", "0"]
+    job.start([copied_run], ["--features", str(judge), *endless])
+    wait_for(lambda: Evaluation(copied_run).results)
+    wait_for(lambda: job.progress.share > 0)
+    job.stop()
+    wait_for(lambda: not job.running)
+    assert job.error == ""
+    assert Evaluation(copied_run).find("loss", {"images": 4, "seed": 0})
+
+
+def test_a_failure_is_one_sentence(job, copied_run, wait_for):
+    job.start([copied_run])
+    wait_for(lambda: not job.running)
+    assert "no classifier knows shapes images" in job.error
+
+
+def test_nothing_to_measure_is_refused(job):
+    with pytest.raises(ValueError, match="no run chosen"):
+        job.start([])
+    assert not job.running
+    assert job.error == ""
+
+
+@pytest.mark.parametrize(
+    ("printed", "progress"),
+    [
+        ("", Progress("Loading the model and the images", 0.0)),
+        ("one: loss: 0.1 (0.09 – 0.11)\n", Progress("one: loss: 0.1 (0.09 – 0.11)", 0.0)),
+        (
+            "\rddim 20:   0%|    | 0/10 [00:00<?, ?batch/s]\rddim 20:  40%|█▌  | 4/10 [01:10<01:45, 17.5s/batch]\r",
+            Progress("ddim 20: 01:45 left", 0.4),
+        ),
+    ],
+)
+def test_its_progress_is_what_it_prints(job, printed, progress):
+    job.root.mkdir()
+    (job.root / LOG).write_text(printed)
+    assert job.progress == progress

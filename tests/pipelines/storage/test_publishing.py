@@ -1,0 +1,114 @@
+import shlex
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+import tyro
+
+from pipelines.models.loading import load_model
+from pipelines.publish import Publish, main
+from pipelines.storage.config import DataConfig, NetworkConfig, OptimizerConfig, RunConfig
+from pipelines.storage.publishing import training_command
+from pipelines.storage.runs import Run
+from pipelines.storage.weights import read_tensors
+from pipelines.train import Train
+
+
+def test_a_published_run_loads_and_leaves_the_state_behind(tiny_run, tmp_path):
+    out = tmp_path / "published"
+    notes = tmp_path / "notes.md"
+    notes.write_text("\n## Data\n\nDrawn for a test.\n")
+    assert main(Publish(tiny_run.path, out, notes)) == 0
+    published = Run(out)
+    assert not (out / "state").exists()
+    assert published.config == tiny_run.config
+    assert len(published.metrics()) == len(tiny_run.metrics())
+    assert published.samples()
+    card = (out / "README.md").read_text()
+    assert "Drawn for a test." in card
+    assert "python -m pipelines.train" in card
+    assert card.startswith("# published\n")
+    assert "python -m pipelines.sample checkpoints/published " in card
+    weights, original = read_tensors(published.model_path)[0], read_tensors(tiny_run.model_path)[0]
+    assert all(torch.equal(weights[name], original[name].bfloat16()) for name in original)
+    assert load_model(out).num_parameters == sum(tensor.numel() for tensor in original.values())
+
+
+def test_a_run_that_was_stopped_before_its_first_grid_has_a_card_too(train, tmp_path):
+    run = train(tmp_path / "run", steps=2, sample_every=1000)
+    shutil.rmtree(run.path / "samples", ignore_errors=True)
+    assert main(Publish(run.path, tmp_path / "published")) == 0
+    card = (tmp_path / "published" / "README.md").read_text()
+    assert "![" not in card
+    assert "## Use" in card
+
+
+def test_an_existing_folder_is_not_overwritten(tiny_run, tmp_path):
+    (tmp_path / "precious.txt").write_text("keep me")
+    with pytest.raises(ValueError, match="already exists"):
+        main(Publish(tiny_run.path, tmp_path))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        RunConfig(),
+        RunConfig(model="autoencoder"),
+        RunConfig(
+            network=NetworkConfig(unet="attention", channels=(8, 16), attention_levels=(0, 1)),
+            data=DataConfig(data="a folder/with spaces", image_size=16, fit="pad", flip=False),
+            optimizer=replace(OptimizerConfig(), betas=(0.8, 0.9), steps=7, precision="no"),
+            seed=3,
+        ),
+    ],
+)
+def test_the_recorded_command_gives_the_same_configuration(config):
+    words = shlex.split(training_command(config, "x"))
+    parsed = tyro.cli(Train, args=words[3:], config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff))
+    assert parsed.config == config
+
+
+@pytest.mark.parametrize("kind", ["class", "text"])
+def test_the_card_of_a_conditional_model_says_how_to_ask(class_run, text_run, command, tmp_path, monkeypatch, kind):
+    """Its commands parse as they stand, and the one for sampling runs."""
+    run = {"class": class_run, "text": text_run}[kind]
+    assert command("pipelines.publish", run.path, tmp_path / "published").code == 0
+    card = (tmp_path / "published" / "README.md").read_text()
+    assert "--encoder-digest" not in card
+    [line] = [line for line in card.splitlines() if line.startswith("python -m pipelines.sample ")]
+    arguments = shlex.split(line)[3:]
+    arguments[0] = tmp_path / "published"
+    arguments[arguments.index("60")] = "2"
+    arguments[arguments.index("samples")] = tmp_path / "samples"
+    done = command("pipelines.sample", *arguments)
+    assert done.code == 0, done.error
+
+
+@pytest.mark.parametrize("side", [8, 16])
+def test_the_card_of_an_autoencoder_says_how_well_images_come_back(train, command, tmp_path, side):
+    """Images of 8×8 are too small for an SSIM."""
+    run = train(tmp_path / "runs" / "small", model="autoencoder", image_size=side)
+    assert command("pipelines.publish", run.path, tmp_path / "small").code == 0
+    card = (tmp_path / "small" / "README.md").read_text()
+    assert "Autoencoder with" in card
+    assert "--latent checkpoints/small" in card
+    assert "PSNR of" in card
+    assert ("SSIM of" in card) == (side == 16)
+
+
+@pytest.mark.parametrize(
+    ("size", "kept"),
+    [
+        (1000, [1, 2, 4, 5, 6, 7, 9, 10]),  # at most eight
+        (2**19 // 5, [1, 3, 5, 8, 10]),  # as many as are light enough together
+        (2**20, [10]),  # the last one in any case
+    ],
+)
+def test_the_grids_kept_are_spread_over_training_and_few_and_light(copied_run, tmp_path, size, kept):
+    for old in copied_run.samples().values():
+        old.unlink()
+    for step in range(1, 11):
+        (copied_run.path / "samples" / f"step-{step:08d}.png").write_bytes(bytes(size))
+    assert main(Publish(copied_run.path, tmp_path / "published")) == 0
+    assert list(Run(tmp_path / "published").samples()) == kept

@@ -1,0 +1,90 @@
+"""Recipes: each trains, and what is given beside one replaces its own settings."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from pipelines.datasets.sources import PRESETS, resolve
+from pipelines.models.finetune import adopt
+from pipelines.storage.config import LatentConfig, RunConfig
+from pipelines.storage.publishing import training_command
+from pipelines.storage.recipes import RECIPES, read_recipe
+from pipelines.storage.runs import PUBLISHED, Run, find_runs
+
+BRIEF = ("--steps", 1, "--batch-size", 2, "--held-out-images", 2, "--sample-images", 1)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_trains(make_trainer, image_folder, autoencoder_run, tmp_path, name):
+    recipe = read_recipe(name)
+    config = replace(
+        recipe,
+        data=replace(recipe.data, data=str(image_folder), only_classes=()),
+        optimizer=replace(recipe.optimizer, batch_size=2),
+    )
+    if recipe.latent.latent is not None:
+        config = replace(config, latent=LatentConfig(str(autoencoder_run.path)))
+    trainer = make_trainer(tmp_path / name, config)
+    side = resolve(config.data).image_size
+    assert trainer.config.image_shape == (3, side, side)
+    assert trainer.config.network == adopt(recipe).network
+    trainer.train_step()
+    assert all(bool(parameter.isfinite().all()) for parameter in trainer.network.parameters())
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_says_only_what_differs(name):
+    """What a recipe repeats would stay behind when a default gets better."""
+    config, usual = read_recipe(name), RunConfig()
+    said = json.loads(RECIPES[name].read_text())
+    assert said.pop("model", "autoencoder") == "autoencoder"
+    for part, settings in said.items():
+        for key in settings:
+            if (part, key) not in {("network", "unet"), ("data", "data")}:
+                assert getattr(getattr(config, part), key) != getattr(getattr(usual, part), key), f"{part}.{key}"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_is_named_after_what_it_makes(name):
+    config = adopt(read_recipe(name))
+    assert config.data.data in PRESETS
+    assert config.latent.latent in (None, *RECIPES)
+    kind = "autoencoder" if config.model == "autoencoder" else config.network.unet
+    assert f"-{kind}" in name
+    assert ("-latent-" in name) == (config.latent.latent is not None)
+    assert name.endswith("-64") == (config.data.image_size == 64)
+
+
+@pytest.mark.parametrize("shipped", find_runs(PUBLISHED), ids=lambda run: run.name)
+def test_a_model_that_comes_with_it_is_what_its_recipe_trains(shipped):
+    recipe = adopt(read_recipe(shipped.name))
+    recipe = replace(recipe, data=resolve(recipe.data))
+    command = training_command(shipped.config, shipped.name)
+    assert command == training_command(recipe, shipped.name)
+    assert command in (shipped.path / "README.md").read_text(encoding="utf-8")
+
+
+def test_what_is_given_replaces_the_recipe_and_its_name_is_the_runs(command, image_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipelines.train.PRIVATE", tmp_path)
+    given = ("--data", image_folder, *BRIEF, "--channels", 8, 16, 16, "--lr", 0.5)
+    for name in ("flowers-attention", "flowers-attention-2"):
+        assert command("pipelines.train", "--recipe", "flowers-attention", *given).code == 0
+        config = Run(tmp_path / name).config
+        assert (config.network.channels, config.optimizer.lr) == ((8, 16, 16), 0.5)
+        recipe = read_recipe("flowers-attention")
+        assert config.network == replace(recipe.network, channels=(8, 16, 16))
+        assert config.data.image_size == recipe.data.image_size
+
+
+def test_an_unknown_recipe_is_refused_with_those_there_are(command):
+    said = command("pipelines.train", "--recipe", "roses").refused_in_one_sentence()
+    assert "unknown recipe 'roses'" in said
+    assert "flowers-attention" in said
+
+
+def test_a_resumed_run_takes_no_recipe(command, tiny_run):
+    said = command("pipelines.train", "--resume", tiny_run, "--recipe", "flowers-class").refused_in_one_sentence()
+    assert "takes all settings from the run itself" in said

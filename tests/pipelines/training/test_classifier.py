@@ -1,0 +1,85 @@
+"""The classifier: it learns, is written with what it knows, and refuses what it does not know."""
+
+import datasets
+import pytest
+import torch
+from PIL import Image
+
+from pipelines.datasets.image_sets import load_images
+from pipelines.datasets.sources import resolve
+from pipelines.models.classifier import Classifier, load_classifier
+from pipelines.storage.config import DataConfig
+from pipelines.training.classifier import shift_and_mirror
+
+
+@pytest.fixture
+def trained(command, image_folder, tmp_path):
+    out = tmp_path / "shapes.safetensors"
+    done = command(
+        "pipelines.classifier", out, "--data", image_folder, "--image-size", 8, "--flip", "True", "--epochs", 30,
+        "--channels", 8, 16, "--batch-size", 16,
+    )  # fmt: skip
+    assert done.code == 0, done.error
+    return out, done.output
+
+
+def test_it_tells_circles_from_squares(trained, image_folder):
+    path, output = trained
+    judge = load_classifier(path)
+    assert judge.classes == ("circles", "squares")
+    assert judge.accuracy > 0.7
+    assert f"{judge.accuracy:.2%}" in output
+    train, _ = load_images(resolve(DataConfig(data=str(image_folder), image_size=8)))
+    found = judge.classify(train.images.float() / 127.5 - 1)
+    # Rows of the dataset come folder by folder: circles first.
+    assert ((found == 1) == torch.from_numpy(train.rows >= 20)).double().mean() > 0.9
+
+
+def test_it_learns_from_the_images_that_have_a_class(command, tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    pictures = [Image.new("L", (8, 8), 200 * (row % 2)) for row in range(60)]
+    labels = [None if row % 3 else row % 2 for row in range(60)]
+    features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["dark", "light"]))
+    table = datasets.Dataset.from_dict({"image": pictures, "label": labels}, features=features)
+    for split in ("train", "test"):
+        table.to_parquet(folder / f"{split}-00000-of-00001.parquet")
+    done = command(
+        "pipelines.classifier", tmp_path / "judge.safetensors", "--data", folder, "--image-size", 8, "--epochs", 30,
+        "--channels", 8, 16, "--batch-size", 16,
+    )  # fmt: skip
+    assert done.code == 0, done.error
+    assert "100.00% of 20 test images" in done.output
+
+
+def test_images_of_another_shape_are_refused(trained):
+    with pytest.raises(ValueError, match=r"\(1, 8, 8\): this classifier knows \(3, 8, 8\)"):
+        load_classifier(trained[0]).classify(torch.zeros(1, 1, 8, 8))
+
+
+def test_a_run_is_no_classifier(tiny_run):
+    with pytest.raises(ValueError, match="is not a classifier"):
+        load_classifier(tiny_run.model_path)
+
+
+@pytest.mark.parametrize("arguments", [("x.bin",), ("x.safetensors", "--epochs", 0)])
+def test_what_cannot_be_done_is_refused(command, tmp_path, arguments):
+    assert command("pipelines.classifier", tmp_path / arguments[0], *arguments[1:]).refused_in_one_sentence()
+
+
+def test_images_do_not_judge_each_other():
+    network = Classifier(1, 3).eval()
+    x = torch.randn(5, 1, 32, 32)
+    torch.testing.assert_close(network(x)[2:3], network(x[2:3]), rtol=1e-4, atol=1e-5)
+
+
+def test_augmentation_moves_and_mirrors():
+    x = torch.rand(64, 1, 8, 8)
+    moved = shift_and_mirror(x, False, torch.Generator().manual_seed(1))
+    assert moved.shape == x.shape
+    shifts = [shift_and_mirror(x, False, torch.Generator().manual_seed(seed)) for seed in range(200)]
+    assert any(torch.equal(shifted, x) for shifted in shifts), "sometimes not at all"
+    mirrored = shift_and_mirror(x, True, torch.Generator().manual_seed(1))
+    same = (mirrored == moved).flatten(1).all(1)
+    assert torch.equal(mirrored[~same], moved[~same].flip(-1))
+    assert 16 < same.sum() < 48

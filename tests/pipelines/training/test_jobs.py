@@ -1,0 +1,328 @@
+"""The queue of trainings, with real processes: they take turns, survive, stop, go on, and are never mistaken."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipelines.jobs import JOB, LOG, WORKER
+from pipelines.storage.config import config_to_json
+from pipelines.storage.files import write_text
+from pipelines.storage.processes import ProcessRecord, at_work, claim, read_record, stop, write_record
+from pipelines.storage.runs import METRICS, PROCESS, STATE, Run
+from pipelines.training.jobs import Job, TrainingQueue
+
+ENDLESS = {"steps": 1_000_000, "log_every": 20, "eval_every": 100_000, "sample_every": 100_000, "save_every": 50}
+
+
+@pytest.fixture
+def sleeper():
+    """A process that does nothing, for as long as a test needs one."""
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def job_of(queue: TrainingQueue, name: str) -> Job:
+    return next(job for job in queue.jobs() if job.run.name == name)
+
+
+def status_of(queue, name):
+    return job_of(queue, name).status
+
+
+def at_step(queue, name):
+    reached = job_of(queue, name).progress
+    return reached.step if reached else 0
+
+
+def trained(queue, run_config, name="run"):
+    """A run folder as it is before its first training, without a worker."""
+    run = Run(queue.root / name)
+    run.write_config(run_config)
+    return run
+
+
+# --- processes
+
+
+def test_a_process_on_record_is_known_while_it_lives(tmp_path, sleeper):
+    write_record(tmp_path / "record", sleeper.pid)
+    assert at_work(tmp_path / "record")
+    sleeper.kill()
+    while psutil.Process(sleeper.pid).status() != psutil.STATUS_ZOMBIE:  # dead, and not yet waited for
+        pass
+    assert not at_work(tmp_path / "record")
+    sleeper.wait()
+    assert not at_work(tmp_path / "record")
+    assert read_record(tmp_path / "record").pid == sleeper.pid
+
+
+def test_a_recycled_number_is_not_mistaken_for_the_process_that_had_it(tmp_path, sleeper):
+    write_record(tmp_path / "record", sleeper.pid)
+    before = json.loads((tmp_path / "record").read_text())
+    write_text(tmp_path / "record", json.dumps(before | {"started": before["started"] - 3600}))
+    assert not at_work(tmp_path / "record")
+    stop(tmp_path / "record")
+    assert sleeper.poll() is None  # the innocent one was left alone
+    claim(tmp_path / "record", "sleeping")
+    assert read_record(tmp_path / "record").pid == os.getpid()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"pid": 1}', '{"pid": "x", "started": 0, "more": 1}'])
+def test_a_torn_record_is_none(tmp_path, text):
+    write_text(tmp_path / "record", text)
+    assert read_record(tmp_path / "record") is None
+    assert read_record(tmp_path / "missing") is None
+    assert not at_work(tmp_path / "record")
+
+
+def test_what_another_process_does_cannot_be_claimed(tmp_path, sleeper):
+    write_record(tmp_path / "record", sleeper.pid)
+    with pytest.raises(ValueError, match=f"sleeping is being done by process {sleeper.pid} already"):
+        claim(tmp_path / "record", "sleeping")
+    stop(tmp_path / "record")
+    assert sleeper.wait(30) == -signal.SIGTERM
+    assert read_record(tmp_path / "record").stopping
+    claim(tmp_path / "record", "sleeping")
+    claim(tmp_path / "record", "sleeping")  # one's own is no obstacle
+    assert read_record(tmp_path / "record") == ProcessRecord(os.getpid(), read_record(tmp_path / "record").started)
+
+
+# --- asking
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../../etc", "a/b", "/etc", "a b", ".hidden", "-x", "a\n", "a\0b", "n" * 65])
+def test_a_name_that_is_no_folder_s_is_refused(queue, small_config, name):
+    with pytest.raises(ValueError, match="cannot be a run's name"):
+        queue.create(name, small_config())
+    assert queue.jobs() == []
+
+
+def test_a_run_is_not_called_as_a_file_of_weights_is(queue, small_config, tmp_path, command):
+    with pytest.raises(ValueError, match=r"mine\.safetensors"):
+        queue.create("mine.safetensors", small_config())
+    out = tmp_path / "mine.safetensors"
+    assert "would be taken for a file of weights" in command("pipelines.train", "--out", out).refused_in_one_sentence()
+
+
+def test_what_cannot_be_trained_is_refused_before_anything_is_written(queue, small_config):
+    for limit in (0, -1.0, math.inf, math.nan):
+        with pytest.raises(ValueError, match="number of minutes above 0"):
+            queue.create("run", small_config(), limit)
+    with pytest.raises(ValueError, match="unknown dataset 'nothing'"):
+        queue.create("run", small_config(data="nothing"))
+    assert not (queue.root / "run").exists()
+    trained(queue, small_config())
+    with pytest.raises(ValueError, match="'run' exists already"):
+        queue.create("run", small_config())
+
+
+@pytest.mark.parametrize("name", ["../../etc", "..", ".", "", "/etc", "../checkpoints", "missing"])
+def test_only_runs_of_the_folder_can_be_touched(queue, small_config, name):
+    outside = trained(TrainingQueue(queue.root.parent), small_config(), "checkpoints")
+    run = trained(queue, small_config())
+    for action in (queue.delete, queue.stop, queue.resume):
+        with pytest.raises(ValueError, match="no run called"):
+            action(name)
+    assert outside.path.is_dir()
+    assert run.path.is_dir()
+
+
+def test_a_link_out_of_the_folder_is_not_followed_when_deleting(queue, tiny_run, tmp_path):
+    precious = Path(shutil.copytree(tiny_run.path, tmp_path / "precious"))
+    queue.root.mkdir()
+    (queue.root / "link").symlink_to(precious)
+    with pytest.raises(OSError, match="symbolic link"):
+        queue.delete("link")
+    assert (precious / "model.safetensors").is_file()
+
+
+def test_a_finished_run_and_a_copy_without_its_state_cannot_be_resumed(queue, tiny_run, small_config):
+    run = Run(shutil.copytree(tiny_run.path, queue.root / "done"))
+    assert status_of(queue, "done") == "finished"
+    with pytest.raises(ValueError, match="is finished: there is nothing to resume"):
+        queue.resume("done")
+    run.write_config(small_config(steps=10_000))
+    assert job_of(queue, "done").resumable
+    (run.path / STATE).unlink()
+    assert status_of(queue, "done") == "stopped"
+    assert not job_of(queue, "done").resumable
+    with pytest.raises(ValueError, match=r"no state/state\.safetensors to go on from"):
+        queue.resume("done")
+    assert not (queue.root / WORKER).exists()
+
+
+def test_a_broken_configuration_is_said_and_does_not_hide_the_others(queue, small_config):
+    trained(queue, small_config(), "good")
+    write_text(queue.root / "bad" / "config.json", "{")
+    assert status_of(queue, "good") == "stopped"
+    bad = job_of(queue, "bad")
+    assert bad.status == "failed"
+    assert "config.json" in bad.error
+    queue.delete("bad")
+    assert [job.run.name for job in queue.jobs()] == ["good"]
+
+
+def test_the_last_words_of_a_process_are_its_failure_until_somebody_goes_on(queue, small_config):
+    run = trained(queue, small_config())
+    log = run.path / LOG
+    write_text(log, "run: 3%|█\rrun: 5%|█\nTraceback (most recent call last):\n  File x\nRuntimeError: out of memory\n")
+    assert status_of(queue, "run") == "failed"
+    assert "RuntimeError: out of memory" in job_of(queue, "run").error
+    assert str(log) in job_of(queue, "run").error
+    write_text(log, "run: 3%|█\rrun: 5%|█\nerror: the disk is full\n")
+    assert job_of(queue, "run").error == "the disk is full"
+    write_text(run.path / METRICS, "")
+    os.utime(log, (1, 1))
+    assert status_of(queue, "run") == "stopped"
+
+
+def test_speed_and_time_left_come_from_the_last_lines(queue, small_config):
+    run = trained(queue, small_config(steps=1000))
+    for step in range(10, 510, 10):  # 10 steps of 8 images: 4 seconds each at first, then 2
+        seconds = 4.0 * min(step, 250) / 10 + 2.0 * max(0, step - 250) / 10
+        run.append_metrics({"step": step, "images_seen": step * 8, "seconds": seconds, "loss": 1 / step})
+    with (run.path / METRICS).open("a") as file:
+        file.write('{"step": 510, "images')  # being written just now
+    reached = job_of(queue, "run").progress
+    assert (reached.step, reached.steps, reached.loss) == (500, 1000, 1 / 500)
+    assert reached.images_per_second == pytest.approx(40)
+    assert reached.seconds_left == pytest.approx(500 * 8 / 40, abs=5)
+    os.utime(run.path / METRICS, ((run.path / METRICS).stat().st_mtime - 60,) * 2)  # a minute passes
+    assert job_of(queue, "run").progress.seconds_left == pytest.approx(40, abs=5)
+
+
+# --- training
+
+
+def test_runs_asked_for_by_several_servers_train_one_after_the_other(queue, small_config, shell_environment, wait_for):
+    asked = "import sys; from pathlib import Path; from pipelines.training.jobs import TrainingQueue; "
+    asked += "from pipelines.storage.config import *; "
+    asked += "TrainingQueue(Path(sys.argv[1])).create(sys.argv[2], config_from_json(sys.argv[3]))"
+    config = config_to_json(small_config())
+    servers = [
+        subprocess.Popen([sys.executable, "-c", asked, str(queue.root), name, config], env=shell_environment)
+        for name in ("one", "two")
+    ]
+    assert [server.wait(120) for server in servers] == [0, 0]  # and with them, nobody who asked is left
+    order = [job.run.name for job in queue.jobs()]
+    assert sorted(order) == ["one", "two"]
+    seen = set()
+
+    def both_finished():
+        jobs = queue.jobs()
+        states = {job.run.name: job.status for job in jobs}
+        seen.add(tuple(states[name] for name in order))
+        assert len([job for job in jobs if job.status in ("starting", "training")]) <= 1
+        return set(states.values()) == {"finished"}
+
+    wait_for(both_finished)
+    assert ("starting", "queued") in seen or ("training", "queued") in seen
+    assert not any(first != "finished" and second not in ("queued", "stopped") for first, second in seen), seen
+    wait_for(lambda: not (queue.root / WORKER).exists())
+    for name in order:
+        run = Run(queue.root / name)
+        assert run.metrics()["step"].max() == 12
+        assert not (run.path / PROCESS).exists()
+        assert json.loads((run.path / JOB).read_text()) == {"queued": None, "time_limit": None}
+    assert (queue.root / ".worker.log").read_text() == ""
+
+
+def test_stop_then_resume_is_as_if_it_had_never_stopped(queue, small_config, train, logged, shell, tmp_path, wait_for):
+    config = small_config(steps=600, save_every=1000, eval_every=200, sample_every=300)
+    run = queue.create("run", config)
+    wait_for(lambda: at_step(queue, "run") > 5)
+    assert status_of(queue, "run") == "training"
+    with pytest.raises(ValueError, match="is being trained: stop it"):
+        queue.delete("run")
+    with pytest.raises(ValueError, match="is training: there is nothing to resume"):
+        queue.resume("run")
+    queue.stop("run")
+    queue.stop("run")  # impatience does not cost the last save
+    wait_for(lambda: status_of(queue, "run") not in ("training", "stopping"))
+    assert status_of(queue, "run") == "stopped"
+    assert 5 < at_step(queue, "run") <= 600
+    assert (run.path / STATE).is_file()
+    assert not (run.path / PROCESS).exists()
+    queue.resume("run")
+    assert status_of(queue, "run") in ("queued", "starting")
+    wait_for(lambda: status_of(queue, "run") == "finished")
+    assert logged(run.path) == logged(train(tmp_path / "whole", config).path)
+    queue.delete("run")
+    assert queue.jobs() == []
+    assert not run.path.exists()
+
+
+def test_a_second_training_of_a_run_is_refused_however_it_is_started(queue, small_config, shell, start, wait_for):
+    run = trained(queue, small_config(**ENDLESS))
+    by_hand = start("-m", "pipelines.train", "--resume", run.path)
+    wait_for(lambda: status_of(queue, "run") == "training")  # nobody asked the queue, and it knows
+    sentence = shell("-m", "pipelines.train", "--resume", run.path).refused_in_one_sentence()
+    assert f"being done by process {by_hand.pid}" in sentence
+    with pytest.raises(ValueError, match="is being trained"):
+        queue.delete("run")
+    queue.create("next", small_config(steps=2))
+    wait_for(lambda: at_work(queue.root / WORKER))
+    assert status_of(queue, "next") == "queued"  # it waits for what was started by hand
+    queue.stop("run")
+    assert by_hand.wait(60) == 130
+    assert status_of(queue, "run") == "stopped"
+    wait_for(lambda: status_of(queue, "next") == "finished")
+
+
+def test_killed_training_and_killed_worker_are_recovered_from(queue, small_config, wait_for):
+    queue.create("run", small_config(**ENDLESS))
+    queue.create("next", small_config(steps=2))
+    wait_for(lambda: (queue.root / "run" / STATE).is_file())
+    psutil.Process(read_record(queue.root / WORKER).pid).kill()
+    wait_for(lambda: not at_work(queue.root / WORKER))
+    step = at_step(queue, "run")
+    wait_for(lambda: at_step(queue, "run") > step)  # the training itself goes on
+    assert (status_of(queue, "run"), status_of(queue, "next")) == ("training", "queued")
+    queue.wake()
+    wait_for(lambda: at_work(queue.root / WORKER))
+    assert status_of(queue, "next") == "queued"  # still one at a time
+    psutil.Process(read_record(queue.root / "run" / PROCESS).pid).kill()
+    wait_for(lambda: status_of(queue, "run") == "interrupted")
+    wait_for(lambda: status_of(queue, "next") == "finished")
+    step = at_step(queue, "run")
+    queue.resume("run")
+    wait_for(lambda: status_of(queue, "run") == "training" and at_step(queue, "run") > step)
+    queue.stop("run")
+    wait_for(lambda: status_of(queue, "run") == "stopped")
+
+
+def test_a_queued_run_can_be_taken_out_and_a_failed_one_says_why(queue, small_config, image_folder, tmp_path, wait_for):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    queue.create("empty", small_config(data=str(folder)))
+    queue.create("limited", small_config(**ENDLESS), time_limit=0.02)
+    queue.create("unwanted", small_config())
+    queue.create("deleted", small_config())
+    assert [job.position for job in queue.jobs()][-1] >= 2
+    queue.stop("unwanted")
+    queue.delete("deleted")
+    assert status_of(queue, "unwanted") == "stopped"
+    wait_for(lambda: status_of(queue, "empty") == "failed")
+    assert "pictures" in job_of(queue, "empty").error
+    assert "Traceback" not in job_of(queue, "empty").error
+    wait_for(lambda: status_of(queue, "limited") == "stopped")  # by its time limit, which a failure before it does not stop
+    assert job_of(queue, "limited").request.time_limit == 0.02
+    assert (queue.root / "limited" / STATE).is_file()
+    wait_for(lambda: not (queue.root / WORKER).exists())
+    assert {path.name for path in queue.root.glob("*/")} == {"empty", "limited", "unwanted"}
+    assert not (queue.root / "unwanted" / METRICS).exists()
+    shutil.copytree(image_folder, folder, dirs_exist_ok=True)
+    queue.resume("empty")
+    wait_for(lambda: status_of(queue, "empty") == "finished")

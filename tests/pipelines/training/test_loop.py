@@ -1,0 +1,535 @@
+"""Training: what is learnt does not depend on how it is computed, everything is logged, and stops are clean."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import signal
+import threading
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from pipelines.common.images import read_request
+from pipelines.models.loading import load_model
+from pipelines.models.networks import make_loss
+from pipelines.storage.config import DataConfig, InitConfig, OptimizerConfig, RunConfig
+from pipelines.storage.runs import Run
+from pipelines.train import default_name
+from pipelines.training.diffusion import TIMESTEP_BINS
+from pipelines.training.plan import Shuffle, learning_rate
+
+FIELDS = {"step", "images_seen", "seconds", "loss", "lr", "grad_norm"}
+
+
+def _all_finite(path) -> bool:
+    return all(bool(tensor.isfinite().all()) for tensor in load_file(path).values())
+
+
+# --- the learning rate
+
+
+def test_the_warm_up_is_linear_and_ends_at_the_peak():
+    config = OptimizerConfig(steps=100, lr=0.5, warmup_steps=20)
+    rates = [learning_rate(config, step) for step in range(20)]
+    assert np.allclose(np.diff(rates), 0.5 / 20)
+    assert rates[0] == pytest.approx(0.5 / 20)
+    assert rates[-1] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(100, 20), (100, 0), (10, 9), (1, 0)])
+def test_the_cosine_falls_from_the_peak_to_zero(steps, warmup):
+    config = OptimizerConfig(steps=steps, lr=0.5, warmup_steps=warmup)
+    rates = [learning_rate(config, step) for step in range(warmup, steps + 1)]
+    assert rates[0] == pytest.approx(0.5)
+    assert rates[-1] == pytest.approx(0, abs=1e-12)
+    assert all(later < earlier for earlier, later in itertools.pairwise(rates))
+    middle = (steps + warmup) / 2
+    if middle.is_integer():
+        assert learning_rate(config, int(middle)) == pytest.approx(0.25)
+
+
+def test_the_constant_rate_stays_after_the_warm_up():
+    config = OptimizerConfig(steps=100, lr=0.5, warmup_steps=20, lr_schedule="constant")
+    assert {learning_rate(config, step) for step in range(19, 200)} == {0.5}
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+def test_every_training_step_moves(schedule):
+    config = OptimizerConfig(steps=30, lr=0.5, warmup_steps=50, lr_schedule=schedule)  # the warm-up outlasts the run
+    assert all(0 < learning_rate(config, step) <= 0.5 for step in range(30))
+
+
+# --- the order of the images
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 40])
+def test_every_epoch_is_a_permutation(size):
+    order = Shuffle(size, seed=3).batch(0, 5 * size).view(5, size)
+    assert all(sorted(epoch.tolist()) == list(range(size)) for epoch in order)
+    if size == 40:
+        assert len({tuple(epoch.tolist()) for epoch in order}) == 5
+
+
+@pytest.mark.parametrize("batch", [1, 3, 16, 17, 64, 100])
+def test_batches_run_across_the_end_of_an_epoch(batch):
+    whole = Shuffle(17, seed=1).batch(0, 10 * batch)
+    shuffle = Shuffle(17, seed=1)
+    parts = [shuffle.batch(start, batch) for start in range(0, 10 * batch, batch)]
+    assert torch.equal(torch.cat(parts), whole)
+    assert torch.equal(Shuffle(17, seed=1).batch(7 * batch, batch), parts[7])  # from the middle, as after a resume
+    assert torch.equal(shuffle.batch(0, batch), parts[0])  # and back again
+    assert whole.dtype == torch.int64
+
+
+def test_the_seed_decides_the_order():
+    assert torch.equal(Shuffle(40, 5).batch(0, 80), Shuffle(40, 5).batch(0, 80))
+    assert not torch.equal(Shuffle(40, 5).batch(0, 80), Shuffle(40, 6).batch(0, 80))
+
+
+# --- a run
+
+
+def test_the_run_folder_holds_all_that_the_design_names(tiny_run):
+    files = {str(path.relative_to(tiny_run.path)) for path in tiny_run.path.rglob("*") if path.is_file()}
+    grids = {f"samples/step-{step:08d}{suffix}.png" for step in (6, 12, 18, 24) for suffix in ("", "-raw")}
+    assert files == {"config.json", "model.safetensors", "metrics.jsonl", "state/state.safetensors"} | grids
+
+
+def test_the_configuration_is_complete(tiny_run):
+    config = tiny_run.config
+    assert config.image_shape == (3, 8, 8)
+    assert config.data.fit == "crop"
+    assert config.data.flip is True
+    assert {"torch", "torchvision", "accelerate", "datasets"} <= config.versions.keys()
+    assert config.versions["torch"].split("+")[0] == torch.__version__.split("+")[0]
+
+
+def test_every_line_has_its_fields(tiny_run):
+    rows = [json.loads(line) for line in (tiny_run.path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(2, 25, 2))
+    for row in rows:
+        evaluated = row["step"] % 6 == 0
+        assert row.keys() == FIELDS | ({"val_loss", "loss_by_timestep"} if evaluated else set())
+        assert row["images_seen"] == row["step"] * 8
+        assert row["lr"] == learning_rate(tiny_run.config.optimizer, row["step"] - 1)
+        assert all(math.isfinite(value) for value in row.values() if isinstance(value, float))
+        if evaluated:
+            assert len(row["loss_by_timestep"]) == TIMESTEP_BINS == 20
+            assert all(isinstance(loss, float) and math.isfinite(loss) for loss in row["loss_by_timestep"])
+    assert all(later["seconds"] >= earlier["seconds"] for earlier, later in itertools.pairwise(rows))
+
+
+def test_the_sample_grids_show_both_weights_from_the_same_seeds(tiny_run):
+    for step, path in tiny_run.samples().items():
+        raw = path.with_stem(path.stem + "-raw")
+        for file in (path, raw):
+            assert read_request(file) == {"run": "tiny", "step": step, "seed": 0}
+            with Image.open(file) as image:
+                assert image.size == (2 * 10 + 2, 2 * 10 + 2)
+                assert image.mode == "RGB"
+        assert path.read_bytes() != raw.read_bytes()
+
+
+def test_the_loss_goes_down(train, tmp_path):
+    run = train(tmp_path / "run", steps=150, lr=5e-3, warmup_steps=10, log_every=10, eval_every=50, sample_every=500)
+    table = run.metrics()
+    assert table["loss"].iloc[-3:].mean() < 0.6 * table["loss"].iloc[0]
+    validation = table["val_loss"].dropna()
+    assert len(validation) == 3
+    assert validation.iloc[-1] < validation.iloc[0]
+
+
+@pytest.mark.parametrize("loss", ["mse", "l1", "huber"])
+def test_the_validation_loss_is_that_of_the_held_out_images(make_trainer, tmp_path, loss):
+    """Untrained, the last layer is zero, so the loss is the mean of the target itself, whatever the images are."""
+    trainer = make_trainer(tmp_path / "run", loss=loss, prediction="epsilon", schedule="cosine", held_out_images=4)
+    assert len(trainer.held_out) == 4
+    by_timestep = trainer.validation_loss()
+    # For a standard normal target: E e² = 1, E|e| = 0.80, Huber between; 4 images of 192 values give about 5 % error.
+    expected = {"mse": 1.0, "l1": 0.798, "huber": 0.402}[loss]
+    assert sum(by_timestep) / len(by_timestep) == pytest.approx(expected, rel=0.3)
+    assert all(value == pytest.approx(expected, rel=0.6) for value in by_timestep)
+    assert trainer.validation_loss() == by_timestep  # the same at every call
+
+
+def test_the_first_loss_is_that_of_an_untrained_network(make_trainer, tmp_path):
+    trainer = make_trainer(tmp_path / "run", prediction="epsilon", schedule="cosine", batch_size=64)
+    trainer.train_step()
+    assert float(trainer._losses[0]) == pytest.approx(1.0, rel=0.1)
+    assert make_loss(trainer.config.diffusion).prediction == "epsilon"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"unet": "attention", "attention_levels": (0, 1)},
+        {"schedule": "flow", "prediction": "flow"},
+        {"schedule": "linear", "zero_terminal_snr": True, "prediction": "x0", "weighting": "min_snr", "loss": "huber"},
+        {"schedule": "sigmoid", "prediction": "epsilon", "timesteps": 10},
+        {"precision": "bf16"},
+        {"image_size": 16, "channels": (8, 8, 16), "fit": "pad", "flip": False},
+        {"batch_size": 100, "seed": 7},
+    ],
+    ids=lambda changes: "-".join(map(str, changes.values())),
+)
+def test_every_kind_of_run_trains_and_loads(train, tmp_path, changes):
+    run = train(tmp_path / "run", **({"steps": 3, "log_every": 1} | changes))
+    assert run.metrics()["loss"].map(math.isfinite).all()
+    assert load_model(run).image_shape == run.config.image_shape
+    assert _all_finite(run.model_path)
+
+
+def test_mirroring_is_part_of_what_is_learnt(train, tmp_path, logged):
+    runs = [train(tmp_path / str(flip), steps=4, flip=flip) for flip in (False, True)]
+    assert logged(runs[0].path) != logged(runs[1].path)
+
+
+def test_another_seed_is_another_run_and_the_same_seed_the_same(train, tmp_path, logged):
+    first, again, other = (train(tmp_path / name, steps=4, seed=seed) for name, seed in (("a", 1), ("b", 1), ("c", 2)))
+    assert logged(first.path) == logged(again.path)
+    assert logged(first.path) != logged(other.path)
+    assert first.model_path.exists()
+    for name, tensor in load_file(first.model_path).items():
+        assert torch.equal(tensor, load_file(again.model_path)[name])
+
+
+def test_the_global_random_state_is_left_alone(train, tmp_path, logged):
+    torch.manual_seed(123)
+    expected = torch.rand(3)
+    torch.manual_seed(123)
+    train(tmp_path / "run", steps=2)
+    assert torch.equal(torch.rand(3), expected)
+
+
+# --- however it is split
+
+
+def _assert_same_losses(one: list[dict], other: list[dict]) -> None:
+    assert [row["step"] for row in one] == [row["step"] for row in other]
+    for mine, theirs in zip(one, other, strict=True):
+        assert mine.keys() == theirs.keys()
+        for key in ("loss", "grad_norm", "val_loss", "loss_by_timestep"):
+            if key in mine:
+                np.testing.assert_allclose(mine[key], theirs[key], rtol=2e-4, atol=1e-5, err_msg=f"{key}, step {mine['step']}")
+
+
+@pytest.mark.parametrize("accumulation", [2, 4, 8])
+def test_accumulation_learns_the_same(train, tmp_path, logged, accumulation):
+    whole = train(tmp_path / "whole", steps=8, log_every=1)
+    parts = train(tmp_path / "parts", steps=8, log_every=1, accumulation=accumulation)
+    _assert_same_losses(logged(whole.path), logged(parts.path))
+
+
+@pytest.mark.parametrize("unet", ["baseline", "class"])
+def test_accumulation_learns_the_same_of_augmented_images(train, tmp_path, logged, unet):
+    settings = {"steps": 6, "log_every": 1, "augment": 0.5, "unet": unet}
+    whole = train(tmp_path / "whole", **settings)
+    parts = train(tmp_path / "parts", **settings, accumulation=2)
+    _assert_same_losses(logged(whole.path), logged(parts.path))
+    plain = train(tmp_path / "plain", **settings | {"augment": 0.0})
+    assert logged(plain.path)[0]["loss"] != logged(whole.path)[0]["loss"]
+    assert load_model(whole).denoiser.network.augment.weight.any(), "it has learnt from what it was told"
+
+
+def test_a_resume_repeats_augmentation_and_dropout(train, make_trainer, small_config, tmp_path, logged):
+    config = small_config(steps=8, log_every=1, save_every=4, augment=0.5, dropout=0.3)
+    whole = train(tmp_path / "whole", config)
+    stopped = make_trainer(tmp_path / "parts", config)
+    for _ in range(4):
+        stopped.train_step()
+    stopped.save()
+    resumed = train(tmp_path / "parts", config)
+    one, other = load_file(whole.model_path), load_file(resumed.model_path)
+    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def test_two_processes_learn_the_same(train, shell, two_processes, flags, tmp_path, logged):
+    whole = train(tmp_path / "whole", steps=6, log_every=1)
+    arguments = [*two_processes, "pipelines.train", *flags(steps=6, log_every=1, accumulation=2), "--out", tmp_path / "two"]
+    done = shell(*arguments)
+    assert done.code == 0, done.error
+    assert done.output.count("finished") == 1
+    _assert_same_losses(logged(whole.path), logged(tmp_path / "two"))
+    for name, tensor in load_file(whole.model_path).items():
+        torch.testing.assert_close(tensor, load_file(tmp_path / "two" / "model.safetensors")[name], rtol=1e-3, atol=1e-4)
+    assert (tmp_path / "two" / "samples" / "step-00000006.png").is_file()
+
+
+# --- stops
+
+
+def test_a_time_limit_stops_and_saves(command, flags, tmp_path):
+    out = tmp_path / "run"
+    done = command(
+        "pipelines.train", *flags(steps=10_000_000, sample_every=1000, save_every=1000), "--out", out, "--time-limit", 0.01
+    )
+    assert done.code == 0, done.error
+    assert "stopped at step" in done.output
+    assert f"--resume {out}" in done.output
+    step = int(done.output.split("stopped at step ")[1].split(";")[0])
+    assert step >= 1
+    assert load_model(out).image_shape == (3, 8, 8)
+    assert (out / "state" / "state.safetensors").is_file()
+
+
+def test_a_signal_saves_and_exits_with_130(start, flags, wait_for, tmp_path):
+    settings = flags(steps=10_000_000, log_every=1, sample_every=1_000_000, save_every=1_000_000, eval_every=1_000_000)
+    folders = {number: tmp_path / number.name for number in (signal.SIGINT, signal.SIGTERM)}
+    running = {number: start("-m", "pipelines.train", *settings, "--out", out) for number, out in folders.items()}
+    for number, process in running.items():
+        out, log = folders[number], folders[number] / "metrics.jsonl"
+        wait_for(lambda process=process, log=log: process.poll() is not None or (log.is_file() and log.stat().st_size > 1000))
+        assert not (out / "model.safetensors").exists()
+        process.send_signal(number)
+        output, error = process.communicate(timeout=120)
+        assert process.returncode == 130, error
+        assert "Traceback" not in error
+        assert "stopped at step" in output
+        assert _all_finite(out / "model.safetensors")
+        saved = int(output.split("stopped at step ")[1].split(";")[0])
+        assert Run(out).metrics()["step"].max() == saved
+
+
+def test_signal_handlers_are_given_back(make_trainer, tmp_path):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    trainer = make_trainer(tmp_path / "run", steps=1000)
+    threading.Timer(0.3, lambda: signal.raise_signal(signal.SIGTERM)).start()
+    assert trainer.fit() is False
+    assert trainer.interrupted
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+# --- losses that are not numbers
+
+
+def test_a_nan_loss_stops_with_a_sentence_and_keeps_the_last_good_state(command, flags, tmp_path):
+    out = tmp_path / "run"
+    settings = flags(lr=1e30, steps=50, warmup_steps=0, save_every=1, log_every=1, sample_every=1000)
+    sentence = command("pipelines.train", *settings, "--out", out).refused_in_one_sentence()
+    assert "the loss became" in sentence
+    step = int(sentence.split("at step ")[1].split(":")[0])
+    assert str(out) in sentence
+    assert "--lr" in sentence
+    assert f"the last good state, of step {step - 1}, is kept" in sentence
+    assert _all_finite(out / "model.safetensors")
+    assert _all_finite(out / "state" / "state.safetensors")
+
+
+def test_a_nan_loss_before_the_first_save_says_so(command, flags, tmp_path):
+    out = tmp_path / "run"
+    settings = flags(lr=1e30, steps=50, warmup_steps=0, save_every=50, log_every=7, eval_every=50, sample_every=50)
+    sentence = command("pipelines.train", *settings, "--out", out).refused_in_one_sentence()
+    assert "nothing had been saved yet" in sentence
+    assert not (out / "model.safetensors").exists()
+    assert int(sentence.split("at step ")[1].split(":")[0]) <= 7
+
+
+@pytest.mark.parametrize("lr", [1e3, 1e16, 1e19, 1e25, 3e38])
+def test_whatever_the_learning_rate_no_broken_weights_are_saved(make_trainer, tmp_path, lr):
+    """Weights can break in a step whose own loss was still a number."""
+    often = {"save_every": 1, "log_every": 1, "sample_every": 1000, "eval_every": 1000}
+    trainer = make_trainer(tmp_path / "run", lr=lr, steps=4, warmup_steps=0, **often)
+    try:
+        trainer.fit()
+    except ValueError as error:
+        assert "\n" not in str(error)  # noqa: PT017
+    for name in ("model.safetensors", "state/state.safetensors"):
+        if (tmp_path / "run" / name).exists():
+            assert _all_finite(tmp_path / "run" / name)
+
+
+# --- what is refused
+
+
+def test_an_existing_folder_is_refused(command, flags, tiny_run, tmp_path):
+    before = {path: path.read_bytes() for path in tiny_run.path.rglob("*") if path.is_file()}
+    sentence = command("pipelines.train", *flags(), "--out", tiny_run.path).refused_in_one_sentence()
+    assert "already exists" in sentence
+    assert f"--resume {tiny_run.path}" in sentence
+    assert {path: path.read_bytes() for path in tiny_run.path.rglob("*") if path.is_file()} == before
+    (tmp_path / "file").write_text("mine")
+    assert "already exists" in command("pipelines.train", *flags(), "--out", tmp_path / "file").refused_in_one_sentence()
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_an_empty_folder_may_be_used(command, flags, tmp_path):
+    (tmp_path / "run").mkdir()
+    assert command("pipelines.train", *flags(steps=1), "--out", tmp_path / "run").code == 0
+
+
+def test_resuming_with_other_settings_is_refused(command, copied_run, tmp_path):
+    for settings in (["--steps", 99], ["--data", "elsewhere"], ["--out", tmp_path / "other"], ["--seed", 5]):
+        refusal = command("pipelines.train", "--resume", copied_run.path, *settings).refused_in_one_sentence()
+        assert "--resume takes all settings from the run itself" in refusal
+    assert "no run to resume" in command("pipelines.train", "--resume", tmp_path / "nowhere").refused_in_one_sentence()
+
+
+REFUSED = {
+    "unknown network": ({"unet": "transformer"}, ["transformer", "baseline", "attention"]),
+    "unknown schedule": ({"schedule": "quadratic"}, ["quadratic", "linear", "cosine", "sigmoid", "flow"]),
+    "unknown loss": ({"loss": "hinge"}, ["hinge", "mse", "l1", "huber"]),
+    "unknown prediction": ({"prediction": "score"}, ["score", "epsilon", "x0", "v", "flow"]),
+    "unknown weighting": ({"weighting": "p2"}, ["p2", "uniform", "min_snr"]),
+    "unknown dataset": ({"data": "flowers"}, ["flowers", "fashion_mnist", "local folder"]),
+    "missing folder": ({"data": "/no/such/folder"}, ["/no/such/folder"]),
+    "no such split": ({"train_split": "training"}, ["training", "train"]),
+    "a side that cannot be halved": ({"image_size": 9}, ["9", "multiples of 2"]),
+    "a side that cannot be halved twice": ({"image_size": 6, "channels": (8, 8, 8)}, ["6", "multiples of 4"]),
+    "no width": ({"channels": (0, 8)}, ["channels=(0, 8)"]),
+    "no blocks": ({"blocks_per_level": 0}, ["blocks_per_level=0"]),
+    "no steps": ({"steps": 0}, ["steps=0"]),
+    "no timesteps": ({"timesteps": 0}, ["num_timesteps=0"]),
+    "no batch": ({"batch_size": 0}, ["batch_size=0"]),
+    "no learning rate": ({"lr": 0}, ["lr=0"]),
+    "learning rate not a number": ({"lr": "nan"}, ["lr=nan"]),
+    "uneven accumulation": ({"accumulation": 3}, ["batch_size=8", "accumulation=3"]),
+    "negative seed": ({"seed": -1}, ["seed=-1"]),
+    "no held out images": ({"held_out_images": 0}, ["held_out_images=0"]),
+    "attention in the baseline": ({"attention_levels": (0,)}, ["attention_levels", "baseline"]),
+    "a level that is not there": ({"unet": "attention", "attention_levels": (5,)}, ["attention_levels=(5,)", "0 … 1"]),
+    "epsilon from pure noise": ({"prediction": "epsilon", "zero_terminal_snr": True}, ["epsilon"]),
+    "impossible betas": ({"betas": (0.9, 1.5)}, ["1.5"]),
+    "negative weight decay": ({"weight_decay": -1}, ["-1"]),
+    "gamma of zero": ({"weighting": "min_snr", "min_snr_gamma": 0}, ["min_snr_gamma=0"]),
+}
+
+
+@pytest.mark.parametrize(("changes", "words"), REFUSED.values(), ids=REFUSED.keys())
+def test_what_cannot_be_done_is_refused_before_anything_is_written(command, flags, tmp_path, changes, words):
+    arguments = flags(**{key: value for key, value in changes.items() if key != "zero_terminal_snr"})
+    if changes.get("zero_terminal_snr"):
+        arguments += ["--zero-terminal-snr", "True"]
+    done = command("pipelines.train", *arguments, "--out", tmp_path / "run")
+    assert done.code == 2, (done.code, done.error)
+    assert "Traceback" not in done.error
+    for word in words:
+        assert word in done.error.replace("│", "")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="fp16 is refused on the CPU only")
+def test_fp16_on_the_cpu_is_refused_in_one_sentence(command, flags, tmp_path):
+    sentence = command("pipelines.train", *flags(precision="fp16"), "--out", tmp_path / "run").refused_in_one_sentence()
+    assert "fp16" in sentence
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--precision", "fp8"), ("--fit", "stretch"), ("--tracker", "comet"), ("--steps", "x")]
+)
+def test_the_parser_names_what_is_allowed(command, tmp_path, option, value):
+    done = command("pipelines.train", option, value, "--out", tmp_path / "run")
+    assert done.code == 2
+    assert value in done.error
+    assert "Traceback" not in done.error
+
+
+def test_broken_files_are_reported_and_the_rest_is_trained_on(command, flags, tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for number in range(30):
+        Image.new("L", (8, 8), number).save(folder / f"{number}.png")
+    for number in range(8):
+        (folder / f"broken-{number}.png").write_bytes(b"this is not a picture")
+    done = command("pipelines.train", *flags(data=str(folder), steps=1), "--out", tmp_path / "run")
+    assert done.code == 0, done.error
+    assert done.output.count("not a readable image") == 8
+    assert "skipped 8 unreadable images in all" in done.output
+    assert load_model(tmp_path / "run").image_shape == (1, 8, 8)
+    run = Run(tmp_path / "run")
+    assert [f"broken-{number}.png" in sentence for number, sentence in enumerate(sorted(run.skipped()))] == [True] * 8
+    for number in range(8):
+        (folder / f"broken-{number}.png").unlink()
+    assert command("pipelines.train", "--resume", run.path).code == 0
+    assert run.skipped() == []
+
+
+def test_a_full_disk_while_saving_is_one_sentence_and_loses_nothing(command, flags, train, tmp_path, monkeypatch):
+    import errno
+    import os
+
+    import pipelines.storage.state as state
+
+    out = tmp_path / "run"
+    write, saves = state.write_tensors, []
+
+    def full_at_the_third_save(path, tensors, metadata):
+        saves.append(path)
+        if len(saves) == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        write(path, tensors, metadata)
+
+    monkeypatch.setattr(state, "write_tensors", full_at_the_third_save)
+    sentence = command("pipelines.train", *flags(steps=12, save_every=4), "--out", out).refused_in_one_sentence()
+    assert sentence.startswith("the disk is full while writing")
+    assert _all_finite(out / "model.safetensors")
+    monkeypatch.undo()
+    resumed = train(out, Run(out).config)
+    assert resumed.metrics()["step"].max() == 12
+
+
+def test_the_default_folder_is_a_new_one(monkeypatch, tmp_path):
+    import pipelines.train as program
+
+    monkeypatch.setattr(program, "PRIVATE", tmp_path)
+    run, config = program.choose_run(program.Train())
+    assert run.path == tmp_path / "fashion_mnist-baseline"
+    assert config == RunConfig()
+    run.path.mkdir()
+    assert program.choose_run(program.Train())[0].path == tmp_path / "fashion_mnist-baseline-2"
+
+
+# --- trackers
+
+
+def test_trackers_write_their_files(shell, flags, tmp_path):
+    pytest.importorskip("tensorboard")
+    pytest.importorskip("wandb")
+    out = tmp_path / "run"
+    done = shell("-m", "pipelines.train", *flags(steps=6), "--out", out, "--tracker", "tensorboard", "wandb")
+    assert done.code == 0, done.error
+    files = [path for path in out.rglob("*") if path.is_file()]
+    events = [path for path in files if path.name.startswith("events.out.tfevents")]
+    offline = [path for path in files if path.suffix == ".wandb"]
+    assert events
+    assert offline
+    assert sum(path.stat().st_size for path in events) > 500
+    assert sum(path.stat().st_size for path in offline) > 500
+    assert Run(out).metrics()["step"].max() == 6
+
+
+def test_a_tracker_that_is_not_installed_is_named(command, flags, tmp_path, monkeypatch):
+    import importlib.util
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "wandb" else find(name, *rest))
+    done = command("pipelines.train", *flags(), "--out", tmp_path / "run", "--tracker", "wandb")
+    assert "pip install wandb" in done.refused_in_one_sentence()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("source", ["flowers text", "models/flowers text", "models/flowers text.safetensors"])
+def test_a_run_that_starts_from_another_is_named_after_it(tmp_path, source):
+    """It was named after the default network, which it does not have."""
+    config = RunConfig(data=DataConfig("my drawings"), init=InitConfig(source))
+    assert default_name(config, tmp_path) == "my-drawings-from-flowers-text"
+    (tmp_path / "my-drawings-from-flowers-text").mkdir()
+    assert default_name(config, tmp_path) == "my-drawings-from-flowers-text-2"
+
+
+def test_grids_of_the_raw_weights_know_no_dropout(make_trainer, tmp_path):
+    trainer = make_trainer(tmp_path / "run", dropout=0.5, lr=0.1)
+    for _ in range(3):  # the last layers start at zero
+        trainer.train_step()
+    grids = []
+    for _ in range(2):
+        trainer.write_samples()
+        grids.append((trainer.run.path / "samples" / "step-00000003-raw.png").read_bytes())
+    assert grids[0] == grids[1]
+    assert trainer.network.training
+    assert not trainer.ema.network.training

@@ -1,0 +1,281 @@
+"""Exact resume: a run that was stopped or killed logs what one that never stopped logs, bit for bit."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import shutil
+import signal
+import subprocess
+
+import pytest
+import torch
+
+from pipelines.storage.runs import Run
+from pipelines.storage.weights import read_tensors
+
+KILLS = 3  # of the test with kill -9
+KILL_SETTINGS = {"steps": 240, "log_every": 1, "eval_every": 40, "sample_every": 80, "save_every": 60, "schedule": "linear"}
+
+
+def _assert_same_weights(one: Run, other: Run) -> None:
+    mine, theirs = read_tensors(one.model_path)[0], read_tensors(other.model_path)[0]
+    assert mine.keys() == theirs.keys()
+    for name, tensor in mine.items():
+        assert torch.equal(tensor, theirs[name]), name
+
+
+def _files(run: Run) -> set[str]:
+    return {str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file()}
+
+
+def _assert_equal_runs(resumed: Run, whole: Run, logged) -> None:
+    assert logged(resumed.path) == logged(whole.path)
+    _assert_same_weights(resumed, whole)
+    assert _files(resumed) == _files(whole)
+    assert resumed.config == whole.config
+    for step, path in whole.samples().items():
+        assert _pixels(resumed.samples()[step]) == _pixels(path)
+
+
+def _pixels(path) -> bytes:
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return image.tobytes()
+
+
+@pytest.fixture
+def interrupted(make_trainer, small_config):
+    """Trains until SIGTERM arrives in the middle of the given steps, resuming after each."""
+
+    def run_it(out, stops, **changes):
+        config = small_config(**changes)
+        for stop in [*stops, None]:
+            trainer = make_trainer(out, Run(out).config if (out / "config.json").exists() else config)
+            step_once = trainer.train_step
+
+            def step_and_signal(trainer=trainer, step_once=step_once, stop=stop):
+                step_once()
+                if trainer.step == stop:
+                    signal.raise_signal(signal.SIGTERM)
+
+            trainer.train_step = step_and_signal
+            assert trainer.fit() is (stop is None)
+            assert trainer.interrupted is (stop is not None)
+            assert stop is None or trainer.step == stop
+        return trainer.run
+
+    return run_it
+
+
+VARIANTS = {
+    "baseline": {},
+    "attention": {"unet": "attention", "attention_levels": (0, 1)},
+    "accumulation": {"accumulation": 4},
+    "bf16": {"precision": "bf16"},
+    "flow, constant rate": {"schedule": "flow", "prediction": "flow", "lr_schedule": "constant"},
+    "logs that straddle saves": {"log_every": 5, "save_every": 3, "eval_every": 7, "sample_every": 11},
+    "batch larger than the data": {"batch_size": 50},
+}
+
+
+@pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS.keys())
+def test_stopping_between_saves_and_resuming_changes_nothing(train, interrupted, logged, tmp_path, changes):
+    settings = {"steps": 22} | changes
+    whole = train(tmp_path / "whole", **settings)
+    resumed = interrupted(tmp_path / "resumed", [1, 13, 18], **settings)
+    _assert_equal_runs(resumed, whole, logged)
+
+
+def test_a_signal_in_the_last_step_still_finishes_the_run(make_trainer, train, logged, tmp_path):
+    whole = train(tmp_path / "whole")
+    trainer = make_trainer(tmp_path / "run")
+    write_samples = trainer.write_samples
+
+    def write_and_signal():
+        write_samples()
+        if trainer.step == 12:
+            signal.raise_signal(signal.SIGINT)
+
+    trainer.write_samples = write_and_signal
+    assert trainer.fit()
+    _assert_equal_runs(trainer.run, whole, logged)
+
+
+def test_weights_without_a_state_are_not_trained_over(command, copied_run, logged):
+    """As of every published run: its log and its weights were gone a moment later."""
+    shutil.rmtree(copied_run.path / "state")
+    log, weights = logged(copied_run.path), copied_run.fingerprint
+    done = command("pipelines.train", "--resume", copied_run.path)
+    assert done.code == 2
+    assert "has weights but no state/state.safetensors to go on from" in done.error
+    assert (logged(copied_run.path), copied_run.fingerprint) == (log, weights)
+
+
+def test_resuming_a_finished_run_changes_nothing(train, copied_run, tiny_run, logged):
+    before = copied_run.fingerprint
+    resumed = train(copied_run.path, copied_run.config)
+    assert resumed.fingerprint == before
+    assert logged(resumed.path) == logged(tiny_run.path)
+
+
+@pytest.mark.parametrize("last_save", [False, True], ids=["in the middle", "at the end"])
+def test_a_kill_between_the_state_and_the_weights_of_one_save_loses_nothing(
+    make_trainer, train, logged, tmp_path, monkeypatch, last_save
+):
+    whole = train(tmp_path / "whole")
+    trainer = make_trainer(tmp_path / "run")
+    write_model = Run.write_model
+
+    class _Killed(BaseException):
+        pass
+
+    def killed_before_the_weights(self, weights, config):
+        if trainer.step == (12 if last_save else 8):
+            raise _Killed
+        write_model(self, weights, config)
+
+    monkeypatch.setattr(Run, "write_model", killed_before_the_weights)
+    with pytest.raises(_Killed):
+        trainer.fit()
+    monkeypatch.undo()
+    resumed = train(tmp_path / "run", Run(tmp_path / "run").config)
+    _assert_equal_runs(resumed, whole, logged)
+
+
+@pytest.mark.parametrize("call", range(7))
+def test_a_kill_around_any_file_that_is_written_loses_nothing(make_trainer, train, logged, tmp_path, monkeypatch, call):
+    """This run writes seven files whole: state and weights twice, its configuration or grids between them."""
+    settings = {"steps": 8, "save_every": 4, "sample_every": 8}
+    whole = train(tmp_path / "whole", **settings)
+    written = []
+
+    class _Killed(BaseException):
+        pass
+
+    import pipelines.storage.runs as runs_module
+
+    fsync = runs_module.os.fsync
+
+    def killed_before_the_rename(descriptor):
+        written.append(descriptor)
+        if len(written) == call + 1:
+            raise _Killed
+        fsync(descriptor)
+
+    trainer = make_trainer(tmp_path / "run", **settings)
+    monkeypatch.setattr(runs_module.os, "fsync", killed_before_the_rename)
+    with contextlib.suppress(_Killed):
+        trainer.fit()
+    monkeypatch.undo()
+    resumed = train(tmp_path / "run", Run(tmp_path / "run").config)
+    _assert_equal_runs(resumed, whole, logged)
+
+
+def test_what_was_logged_after_the_last_save_is_written_anew(train, logged, tmp_path):
+    whole = train(tmp_path / "whole", steps=12)
+    half = Run(shutil.copytree(train(tmp_path / "half", steps=12).path, tmp_path / "resumed"))
+    rows = (half.path / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (half.path / "metrics.jsonl").write_text("".join([*rows, '{"step": 14, "loss": 0.1}\n', '{"step": 16, "lo']))
+    resumed = train(half.path, half.config)
+    assert logged(resumed.path) == logged(whole.path)
+
+
+def test_kill_minus_nine_at_any_moment_loses_nothing(start, train, flags, wait_for, logged, tmp_path):
+    whole = train(tmp_path / "whole", **KILL_SETTINGS)
+    run = Run(tmp_path / "killed")
+    log = run.path / "metrics.jsonl"
+    moments = random.Random(0)
+    for kill in range(KILLS):
+        resumable = (run.path / "config.json").is_file()
+        arguments = ["--resume", run.path] if resumable else [*flags(**KILL_SETTINGS), "--out", run.path]
+        lines = log.read_text().count("\n") if log.is_file() else 0
+        process = start("-m", "pipelines.train", *arguments)
+
+        def has_logged(process=process, lines=lines):
+            return process.poll() is not None or (log.is_file() and log.read_text().count("\n") not in (0, lines))
+
+        wait_for(has_logged)
+        if kill > 0:  # the first one comes before anything has been saved
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(moments.uniform(0, 0.8))
+        process.kill()
+        process.communicate()
+        if kill == 0:
+            assert not run.has_weights
+        if run.has_weights:
+            assert all(bool(tensor.isfinite().all()) for tensor in read_tensors(run.model_path)[0].values())
+        if (run.path / "state" / "state.safetensors").is_file():
+            progress = json.loads(read_tensors(run.path / "state" / "state.safetensors")[1]["progress"])
+            assert progress["step"] % KILL_SETTINGS["save_every"] == 0
+        run.metrics()
+    resumed = train(run.path, run.config)
+    _assert_equal_runs(resumed, whole, logged)
+
+
+HALF_WRITTEN = """
+import os, resource, signal, sys
+from pathlib import Path
+import torch
+from pipelines.storage.runs import Run, STATE, write_tensors
+run = Run(sys.argv[1])
+tensors = {"x": torch.zeros(30_000)}
+for path in (run.path / STATE, run.model_path):
+    child = os.fork()
+    if not child:
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # the kernel then kills whoever writes beyond the limit
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+        write_tensors(path, tensors, {})
+        os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGXFSZ
+"""
+
+
+def test_a_kill_in_the_middle_of_writing_a_file_leaves_no_litter(shell, train, logged, tmp_path):
+    whole = train(tmp_path / "whole")
+    run = Run(shutil.copytree(whole.path, tmp_path / "killed"))
+    done = shell("-c", HALF_WRITTEN, run.path)
+    assert done.code == 0, done.error
+    assert len(_files(run)) > len(_files(whole))  # what the kills left behind
+    resumed = train(run.path, run.config)
+    _assert_equal_runs(resumed, whole, logged)
+
+
+# --- a state that cannot be used
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "pickle", "another program's", "another network's"])
+def test_a_damaged_state_is_refused_in_one_sentence_and_nothing_is_lost(command, copied_run, damage):
+    from safetensors.torch import save_file
+
+    state = copied_run.path / "state" / "state.safetensors"
+    tensors, metadata = read_tensors(state)
+    if damage == "truncated":
+        state.write_bytes(state.read_bytes()[:-1000])
+    elif damage == "empty":
+        state.write_bytes(b"")
+    elif damage == "pickle":
+        torch.save({"step": 3}, state)
+    elif damage == "another program's":
+        save_file({"x": torch.ones(2)}, state)
+    else:
+        tensors["network.stem.weight"] = torch.ones(2, 2)
+        save_file(tensors, state, metadata)
+    before = {path: path.read_bytes() for path in copied_run.path.rglob("*") if path.is_file()}
+    sentence = command("pipelines.train", "--resume", copied_run.path).refused_in_one_sentence()
+    assert "state.safetensors" in sentence
+    assert {path: path.read_bytes() for path in copied_run.path.rglob("*") if path.is_file()} == before
+
+
+def test_resume_from_the_command_line(command, train, flags, logged, tmp_path):
+    whole = train(tmp_path / "whole")
+    first = command("pipelines.train", *flags(), "--out", tmp_path / "run", "--time-limit", 0)
+    assert first.code == 0
+    assert "stopped at step 1;" in first.output
+    again = command("pipelines.train", "--resume", tmp_path / "run")
+    assert again.code == 0, again.error
+    assert "finished" in again.output
+    _assert_equal_runs(Run(tmp_path / "run"), whole, logged)
