@@ -155,9 +155,8 @@ def latent_run(train, autoencoder_run, tmp_path_factory):
 @pytest.fixture(scope="session")
 def judge(image_folder, tmp_path_factory):
     """A classifier of the shapes."""
-    from pipelines.classifier import TrainClassifier
+    from pipelines.classifier import TrainClassifier, main
     from pipelines.storage.config import DataConfig
-    from pipelines.training.classifier import main
 
     out = tmp_path_factory.mktemp("classifiers") / "shapes.safetensors"
     data = DataConfig(data=str(image_folder), image_size=8)
@@ -170,10 +169,9 @@ def queue(tmp_path):
     """A queue of trainings over an empty folder of runs; what is still at work in it at the end is killed."""
     import psutil
 
-    from pipelines.jobs import WORKER
     from pipelines.storage.processes import read_record
     from pipelines.storage.runs import PROCESS
-    from pipelines.training.jobs import TrainingQueue
+    from pipelines.training.jobs import WORKER, TrainingQueue
 
     queue = TrainingQueue(tmp_path / "runs")
     yield queue

@@ -3,7 +3,7 @@
 import psutil
 import pytest
 
-from pipelines.evaluation.job import LOG, RECORD, EvaluationJob, Progress
+from pipelines.evaluation.job import LOG, RECORD, EvaluationJob, EvaluationProgress
 from pipelines.evaluation.results import Evaluation
 from pipelines.storage.processes import read_record
 
@@ -57,11 +57,11 @@ def test_nothing_to_measure_is_refused(job):
 @pytest.mark.parametrize(
     ("printed", "progress"),
     [
-        ("", Progress("Loading the model and the images", 0.0)),
-        ("one: loss: 0.1 (0.09 – 0.11)\n", Progress("one: loss: 0.1 (0.09 – 0.11)", 0.0)),
+        ("", EvaluationProgress("Loading the model and the images", 0.0)),
+        ("one: loss: 0.1 (0.09 – 0.11)\n", EvaluationProgress("one: loss: 0.1 (0.09 – 0.11)", 0.0)),
         (
             "\rddim 20:   0%|    | 0/10 [00:00<?, ?batch/s]\rddim 20:  40%|█▌  | 4/10 [01:10<01:45, 17.5s/batch]\r",
-            Progress("ddim 20: 01:45 left", 0.4),
+            EvaluationProgress("ddim 20: 01:45 left", 0.4),
         ),
     ],
 )

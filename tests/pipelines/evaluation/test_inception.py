@@ -7,7 +7,7 @@ import pytest
 import torch
 from pytorch_fid import inception as pytorch_fid
 
-from pipelines import inception
+from pipelines.evaluation import inception
 from pipelines.evaluation.inception import load_inception
 from pipelines.evaluation.results import Evaluation
 

@@ -13,8 +13,8 @@ import torch
 import tyro
 from PIL import Image
 
-from pipelines import latents
 from pipelines.common.images import as_input, as_pil, png_bytes, split_montage
+from pipelines.models import latents
 from pipelines.models.finetune import adopt
 from pipelines.models.latents import (
     OVERLAP,

@@ -14,12 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines.jobs import JOB, LOG, WORKER
 from pipelines.storage.config import config_to_json
 from pipelines.storage.files import write_text
 from pipelines.storage.processes import ProcessRecord, at_work, claim, read_record, stop, write_record
 from pipelines.storage.runs import METRICS, PROCESS, STATE, Run
-from pipelines.training.jobs import Job, TrainingQueue
+from pipelines.training.jobs import JOB, LOG, WORKER, Job, TrainingQueue
 
 ENDLESS = {"steps": 1_000_000, "log_every": 20, "eval_every": 100_000, "sample_every": 100_000, "save_every": 50}
 
