@@ -38,6 +38,11 @@ class BaselineUNet(nn.Module):
         dropout: share of the numbers inside residual blocks that are dropped while training.
         augment_dim: how many numbers describe an image's augmentation, (B, augment_dim) in ``condition.augment``, added to
             the time embedding (Karras et al. 2022, appendix F.2); 0 for a network that is not told.
+        patch_size: side of the square patches of the image that become one pixel of the finest level, so that large images
+            cost what small ones do (Hoogeboom et al. 2023, section 3.2; Dosovitskiy et al. 2021 for the idea); 1 for none.
+
+    Attributes:
+        downsampling: by how much the side of the coarsest level is smaller than the image's, which must be a multiple of it.
     """
 
     def __init__(
@@ -48,20 +53,21 @@ class BaselineUNet(nn.Module):
         embedding_dim: int | None = None,
         dropout: float = 0.0,
         augment_dim: int = 0,
+        patch_size: int = 1,
     ) -> None:
         super().__init__()
-        if image_channels < 1 or not channels or min(channels) < 1 or blocks_per_level < 1:
+        if not channels or min(image_channels, *channels, blocks_per_level, patch_size) < 1:
             raise ValueError(
-                f"image_channels={image_channels}, channels={tuple(channels)}, blocks_per_level={blocks_per_level}: "
-                "all must be 1 or greater, with at least one level"
+                f"image_channels={image_channels}, channels={tuple(channels)}, blocks_per_level={blocks_per_level}, "
+                f"patch_size={patch_size}: all must be 1 or greater, with at least one level"
             )
-        self.image_channels = image_channels
-        self.downsampling = 2 ** (len(channels) - 1)
+        self.image_channels, self.patch_size = image_channels, patch_size
+        self.downsampling = patch_size * 2 ** (len(channels) - 1)
         self.dim = embedding_dim or 4 * channels[0]
         self.dropout = dropout
         self.embedding = TimestepEmbedding(self.dim)
         self.augment = zero_initialised(nn.Linear(augment_dim, self.dim, bias=False)) if augment_dim else None
-        self.stem = nn.Conv2d(image_channels, channels[0], 3, padding=1)
+        self.stem = nn.Conv2d(image_channels * patch_size**2, channels[0], 3, padding=1)
         levels = list(enumerate(channels))
         self.encoder = nn.ModuleList([self._level(i, width, blocks_per_level) for i, width in levels])
         self.downs = nn.ModuleList([Downsample(a, b) for a, b in pairwise(channels)])
@@ -72,7 +78,7 @@ class BaselineUNet(nn.Module):
         )
         self.decoder = nn.ModuleList([self._level(i, width, blocks_per_level) for i, width in levels])
         self.norm = GroupNorm(channels[0])
-        self.head = zero_initialised(nn.Linear(channels[0], image_channels))
+        self.head = zero_initialised(nn.Linear(channels[0], image_channels * patch_size**2))
 
     def make_stage(self, level: int, channels: int) -> Stage:
         """One stage at ``level`` (0 is the finest), ``channels`` wide; what variants override."""
@@ -96,13 +102,14 @@ class BaselineUNet(nn.Module):
         """x_t (B, image_channels, H, W) at timesteps t, (B,) or (1,) -> prediction, the same shape, float32."""
         self._check(x_t)
         # One conversion to the fast layout and precision at the door; every layer inside keeps it.
-        h = self.stem(x_t.to(self.stem.weight.dtype).contiguous(memory_format=torch.channels_last))
+        patches = F.pixel_unshuffle(x_t.to(self.stem.weight.dtype), self.patch_size)  # (B, C·p², H/p, W/p)
+        h = self.stem(patches.contiguous(memory_format=torch.channels_last))  # (B, channels[0], H/p, W/p)
         embedding, condition = self.prepare(t, condition)
-        embedding = F.silu(embedding)
+        embedding = F.silu(embedding)  # (B, dim) or (1, dim)
         skips = []
         for level, stages in enumerate(self.encoder):
             if level > 0:
-                h = self.downs[level - 1](h)
+                h = self.downs[level - 1](h)  # (B, channels[level], H/(p·2^level), W/(p·2^level))
             for stage in stages:  # type: ignore[attr-defined]
                 h = stage(h, embedding, condition)
                 skips.append(h)
@@ -113,7 +120,9 @@ class BaselineUNet(nn.Module):
                 h = stage(merge(torch.cat([h, skips.pop()], dim=1)), embedding, condition)
             if level > 0:
                 h = self.ups[level - 1](h)
-        return read_out(F.silu(self.norm(h)), self.head)  # a bfloat16 output, seen through sigma/alpha, would be visible in x0
+        # In float32: a bfloat16 output, seen through sigma/alpha, would be visible in x0.
+        patches = read_out(F.silu(self.norm(h)), self.head)  # (B, C·p², H/p, W/p)
+        return F.pixel_shuffle(patches, self.patch_size)  # (B, C, H, W)
 
     def _check(self, x_t: Tensor) -> None:
         if x_t.ndim != 4 or x_t.shape[1] != self.image_channels:
@@ -123,6 +132,11 @@ class BaselineUNet(nn.Module):
         height, width = x_t.shape[2:]
         if height % self.downsampling or width % self.downsampling or not height * width:
             raise ValueError(
-                f"images of {height}×{width} pixels: this network halves the side {len(self.downs)} times, "
+                f"images of {height}×{width} pixels: this network {self._shrinking()}, "
                 f"so height and width must be multiples of {self.downsampling}"
             )
+
+    def _shrinking(self) -> str:
+        """What makes its levels smaller than the image, in words."""
+        halves = f"halves the side {len(self.downs)} times"
+        return halves if self.patch_size == 1 else f"takes patches of {self.patch_size}×{self.patch_size} pixels and {halves}"

@@ -39,8 +39,8 @@ class ConditionalUNet(AttentionUNet):
     Args:
         num_classes: how many classes there are; 0 for a network without.
         text_dim: width of the word embeddings; 0 for a network without.
-        image_channels, channels, blocks_per_level, embedding_dim, attention_levels, dropout, augment_dim: as in
-            :class:`AttentionUNet`.
+        image_channels, channels, blocks_per_level, embedding_dim, attention_levels, dropout, augment_dim, patch_size: as
+            in :class:`AttentionUNet`.
     """
 
     def __init__(
@@ -54,11 +54,14 @@ class ConditionalUNet(AttentionUNet):
         text_dim: int = 0,
         dropout: float = 0.0,
         augment_dim: int = 0,
+        patch_size: int = 1,
     ) -> None:
         if num_classes < 0 or text_dim < 0 or not num_classes + text_dim:
             raise ValueError(f"num_classes={num_classes}, text_dim={text_dim}: a conditional network needs one of them above 0")
         self.num_classes, self.text_dim = num_classes, text_dim
-        super().__init__(image_channels, channels, blocks_per_level, embedding_dim, attention_levels, dropout, augment_dim)
+        super().__init__(
+            image_channels, channels, blocks_per_level, embedding_dim, attention_levels, dropout, augment_dim, patch_size
+        )
         if num_classes:
             self.class_embedding = nn.Embedding(num_classes + 1, self.dim)  # the last one is the null class
         if text_dim:

@@ -18,7 +18,7 @@ from pipelines.common.command_line import describe
 from pipelines.common.images import Pixels
 from pipelines.datasets.image_sets import preview_images
 from pipelines.datasets.sources import PRESETS, locate, resolve
-from pipelines.storage.config import DataConfig, InitConfig, LatentConfig, LogConfig, RunConfig
+from pipelines.storage.config import MAX_PATCH_SIZE, DataConfig, InitConfig, LatentConfig, LogConfig, RunConfig
 from pipelines.storage.recipes import RECIPES, read_recipe
 from pipelines.storage.runs import Run, find_run
 
@@ -192,7 +192,8 @@ def _follow_start() -> None:
     network, diffusion = config.network, config.diffusion
     st.session_state.update(
         size=config.data.image_size,
-        unet=_named_network(config), channels=", ".join(map(str, network.channels)), latent=config.latent.latent or PIXELS,
+        unet=_named_network(config), channels=", ".join(map(str, network.channels)), patch=network.patch_size,
+        latent=config.latent.latent or PIXELS,
         prediction=diffusion.prediction, schedule=diffusion.schedule, shift=diffusion.noise_shift,
     )  # fmt: skip
 
@@ -267,10 +268,15 @@ def choose_training() -> Training:
         help="Saves and stops after this long; Resume goes on for as long again.",
     )  # fmt: skip
     with st.expander("More settings"):
-        channels_column, prediction_column, schedule_column, seed_column = st.columns(4)
+        channels_column, patch_column, prediction_column, schedule_column, seed_column = st.columns([2, 1, 1, 1, 1])
         channels = channels_column.text_input(
             "Channels of each level", ", ".join(map(str, base.network.channels)), key="channels", disabled=taken, **BOUND
         )
+        patch_size = patch_column.number_input(
+            "Patch size", 1, MAX_PATCH_SIZE, base.network.patch_size, key="patch", **BOUND,
+            help="The network takes a square of this many pixels a side for one: with 2, images of 64×64 cost what 32×32 do.",
+            disabled=taken or unet == AUTOENCODER,
+        )  # fmt: skip
         prediction = _choose_one(
             prediction_column, "Prediction", PREDICTIONS, base.diffusion.prediction, "prediction", disabled=taken
         )
@@ -318,7 +324,11 @@ def choose_training() -> Training:
         config = replace(
             base,
             network=replace(
-                network, unet="baseline" if unet == AUTOENCODER else unet, channels=_widths(channels), dropout=dropout
+                network,
+                unet="baseline" if unet == AUTOENCODER else unet,
+                channels=_widths(channels),
+                patch_size=1 if unet == AUTOENCODER else int(patch_size),
+                dropout=dropout,
             ),
             diffusion=replace(base.diffusion, schedule=schedule, prediction=prediction, noise_shift=shift),
             data=replace(data, augment=augment),

@@ -149,14 +149,16 @@ def test_an_autoencoder_is_trained_and_then_a_model_of_its_latents(
     monkeypatch.setattr("pipelines.storage.runs.PRIVATE", tmp_path / "others")
     monkeypatch.setenv("NOISESCOPE_RUNS", str(tmp_path / "others"))  # for the process that trains
     shutil.copytree(autoencoder_run.path, tmp_path / "others" / "small-and-back")
-    app = open_page(**(TINY | {"size": 16}), train_steps=1, unet="autoencoder")
+    size = {"size": 16, "patch": 2}
+    app = open_page(**(TINY | size), train_steps=1, unet="autoencoder")
     assert app.selectbox(key="latent").disabled
+    assert app.number_input(key="patch").disabled
     press(app, "Start training")
-    press(open_page(**(TINY | {"size": 16}), train_steps=1, unet="class", latent="small-and-back"), "Start training")
+    press(open_page(**(TINY | size), train_steps=1, unet="class", latent="small-and-back"), "Start training")
     wait_for(lambda: not any(job.active for job in queue.jobs()))
     assert Run(queue.root / "oxford_flowers-autoencoder").config.model == "autoencoder"
     config = Run(queue.root / "oxford_flowers-latent-class").config
-    assert (config.latent.latent, config.state_shape) == ("small-and-back", (2, 8, 8))
+    assert (config.latent.latent, config.state_shape, config.network.patch_size) == ("small-and-back", (2, 8, 8), 2)
 
 
 def test_a_run_goes_on_from_another_s_weights(open_page, queue, class_run, tmp_path, monkeypatch, wait_for):

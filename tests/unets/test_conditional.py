@@ -12,10 +12,10 @@ KINDS = {"class": {"num_classes": 5}, "text": {"text_dim": 6}, "both": {"num_cla
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
-def network_of(kind):
+def network_of(kind, **options):
     """A small network whose every layer does something, also those that start at zero."""
     name = "class" if kind == "class" else "text"
-    network = build_network(name, image_channels=2, channels=(8, 16), embedding_dim=16, **KINDS[kind]).eval()
+    network = build_network(name, image_channels=2, channels=(8, 16), embedding_dim=16, **KINDS[kind], **options).eval()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -105,6 +105,10 @@ def test_attention_sums_to_1_over_the_words_that_are_there():
         assert (weights[2, ..., 0] == 1).all()  # withheld: nothing but the null word
     network(x, t, condition)
     assert len(maps) == 4  # no longer recorded
+    patched = network_of("text", patch_size=2)
+    with attention_maps(patched) as maps:
+        patched(x, t, condition)
+    assert {weights.shape for weights in maps} == {(3, 2, 2, 5)}
 
 
 def test_attention_moves_with_the_prompt():

@@ -198,6 +198,20 @@ def test_sizes_that_cannot_be_halved_are_refused_with_the_multiple(name, channel
             network(torch.zeros(1, 1, height, width), torch.tensor([0]))
 
 
+@every_network
+def test_a_patch_of_pixels_is_one_pixel_of_more_channels(name):
+    """The same weights without patches, given the patches as channels, make the same of them, which are put back."""
+    x, t = normal(2, 2, 24, 48), torch.tensor([10, 900])
+    for side in (1, 2, 3):
+        patched = awake(name, patch_size=side, **SMALL)
+        plain = awake(name, **(SMALL | {"image_channels": 2 * side**2}))
+        patches = torch.nn.functional.pixel_unshuffle(x, side)
+        assert torch.equal(patched(x, t), torch.nn.functional.pixel_shuffle(plain(patches, t), side))
+        assert patched.downsampling == 4 * side
+    with pytest.raises(ValueError, match=r"28×48 pixels.*patches of 3×3 pixels and halves the side 2 times.*multiples of 12$"):
+        patched(torch.zeros(1, 2, 28, 48), t)
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 8, 8), (1, 4, 8, 8), (3, 8, 8), (1, 1, 3, 8, 8), (8, 8), (8,)])
 @every_network
 def test_images_of_the_wrong_shape_are_refused_with_the_right_one(name, shape):
@@ -206,7 +220,9 @@ def test_images_of_the_wrong_shape_are_refused_with_the_right_one(name, shape):
         network(torch.zeros(shape), torch.tensor([0]))
 
 
-@pytest.mark.parametrize("options", [{"image_channels": 0}, {"channels": ()}, {"channels": (8, 0)}, {"blocks_per_level": 0}])
+@pytest.mark.parametrize(
+    "options", [{"image_channels": 0}, {"channels": ()}, {"channels": (8, 0)}, {"blocks_per_level": 0}, {"patch_size": 0}]
+)
 @every_network
 def test_impossible_sizes_are_refused(name, options):
     with pytest.raises(ValueError, match="1 or greater, with at least one level"):

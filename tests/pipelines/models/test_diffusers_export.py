@@ -72,7 +72,7 @@ def test_a_pipeline_of_diffusers_makes_the_same_images(exported, train, tmp_path
 
 
 def test_flow_matching_of_diffusers_takes_the_same_steps(exported, train, tmp_path):
-    folder, model = exported(train(tmp_path / "flow", schedule="flow", prediction="flow", steps=20))
+    folder, model = exported(train(tmp_path / "flow", schedule="flow", prediction="flow", patch_size=2, steps=20))
     unet = ExportedUNet.from_pretrained(folder / "unet")
     theirs = FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler")
     theirs.set_timesteps(10)

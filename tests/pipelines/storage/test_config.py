@@ -115,6 +115,8 @@ IMPOSSIBLE = [
     ("data", "image_size", 1),
     ("data", "image_size", 60_000),
     ("data", "held_out_images", 0),
+    ("network", "patch_size", 0),
+    ("network", "patch_size", 17),
     (None, "seed", -1),
 ]
 

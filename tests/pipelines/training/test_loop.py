@@ -167,7 +167,7 @@ def test_the_first_loss_is_that_of_an_untrained_network(make_trainer, tmp_path):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"unet": "attention", "attention_levels": (0, 1)},
+        {"unet": "attention", "attention_levels": (0, 1), "patch_size": 2},
         {"schedule": "flow", "prediction": "flow"},
         {"schedule": "linear", "zero_terminal_snr": True, "prediction": "x0", "weighting": "min_snr", "loss": "huber"},
         {"schedule": "sigmoid", "prediction": "epsilon", "timesteps": 10},
@@ -381,6 +381,7 @@ REFUSED = {
     "a side that cannot be halved": ({"image_size": 9}, ["9", "multiples of 2"]),
     "a side that cannot be halved twice": ({"image_size": 6, "channels": (8, 8, 8)}, ["6", "multiples of 4"]),
     "no width": ({"channels": (0, 8)}, ["channels=(0, 8)"]),
+    "patches for an autoencoder": ({"model": "autoencoder", "patch_size": 2}, ["--patch-size", "autoencoder"]),
     "no blocks": ({"blocks_per_level": 0}, ["blocks_per_level=0"]),
     "no steps": ({"steps": 0}, ["steps=0"]),
     "no timesteps": ({"timesteps": 0}, ["num_timesteps=0"]),
