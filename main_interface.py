@@ -1,6 +1,7 @@
 """Noisescope's front door: ``streamlit run main_interface.py``."""
 
 import os
+from pathlib import Path
 
 import streamlit as st
 
@@ -22,12 +23,5 @@ PAGES = [
     st.Page("pages/train.py", title="Train", icon=":material/model_training:"),
 ]
 
-# Less empty space on top; film strips scroll sideways at their full size, every pixel sharp; what is looked at again and again
-# does not fade where a look takes long.
-st.html("""<style>
-.stMainBlockContainer {padding-top: 4.5rem; padding-bottom: 3rem}
-[class*="st-key-film-strip"] {overflow-x: auto}
-[class*="st-key-film-strip"] img {max-width: none !important; image-rendering: pixelated}
-[data-stale="true"] {opacity: 1 !important; transition: none !important}
-</style>""")
+st.html(Path(__file__).parent / "pages/components/frontend/page.css")
 st.navigation(PAGES, position="top").run()

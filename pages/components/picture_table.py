@@ -9,28 +9,9 @@ from html import escape
 import numpy as np
 import streamlit as st
 
+from pages.components import frontend
 from pages.components.pictures import data_uri
 from pipelines.common.images import Pixels
-
-# On a narrow screen a row's name stands above its pictures, which share the width, or scroll sideways if they are many.
-STYLE = """
-.picture-table {display: grid; gap: 8px 12px; overflow-x: auto;
-  grid-template-columns: minmax(5rem, max-content) repeat(var(--columns), minmax(3rem, 1fr));
-  max-width: calc(14rem + var(--columns) * var(--widest)); font-size: 0.875rem; line-height: 1.35}
-.picture-table.unnamed {grid-template-columns: repeat(var(--columns), minmax(3rem, 1fr));
-  max-width: calc(var(--columns) * var(--widest))}
-.picture-table [role=row], .picture-table [role=rowgroup] {display: contents}
-.picture-table [role=rowheader] {align-self: center; max-width: 14rem; overflow-wrap: anywhere}
-.picture-table [role=columnheader] {text-align: center; overflow-wrap: anywhere}
-.picture-table [role=cell] {min-width: 0}
-.picture-table img {display: block; width: 100%; image-rendering: pixelated}
-@media (max-width: 640px) {
-  .picture-table {grid-template-columns: repeat(var(--columns), minmax(3rem, 1fr)); gap: 4px 6px}
-  .picture-table [role=rowheader] {grid-column: 1 / -1; max-width: min(100%, 20rem); margin-top: 6px; justify-self: start;
-    position: sticky; left: 0}
-  .picture-table .corner {display: none}
-}
-"""
 
 
 def picture_table(columns: Sequence[str], rows: Sequence[tuple[str, Sequence[Pixels]]], alt: str, widest: float = 16.0) -> None:
@@ -49,7 +30,7 @@ def picture_table(columns: Sequence[str], rows: Sequence[tuple[str, Sequence[Pix
         if len(pictures) != len(columns):
             raise ValueError(f"row {name!r} has {len(pictures)} pictures for {len(columns)} columns: give one for each")
     named = any(name for name, _ in rows)
-    parts = [f"<style>{STYLE}</style>"]
+    parts = [f"<style>{frontend.text('picture_table.css')}</style>"]
     parts.append(f'<div class="picture-table{"" if named else " unnamed"}" role="table" aria-label="{escape(alt)}" ')
     parts.append(f'style="--columns:{len(columns)};--widest:{widest}rem">')
     if any(columns):

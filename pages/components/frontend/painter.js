@@ -1,0 +1,222 @@
+import { Mask } from "./mask.js"
+import { mount } from "./mount.js"
+import { SharpCanvas } from "./sharp_canvas.js"
+
+/** @typedef {import("./mask.js").Point} Point */
+
+/**
+ * What painter.py sends.
+ * @typedef {object} Canvas
+ * @property {string} picture changes whenever the picture or what is painted on it at first does
+ * @property {string} source the picture, as a data URI
+ * @property {string} mask "1" for each pixel that is painted, "0" for the others, row by row
+ * @property {number} width of the picture, in pixels
+ * @property {number} height of the picture, in pixels
+ * @property {string} alt what the picture is
+ * @property {number} maxWidth CSS pixels
+ */
+
+/**
+ * What painter.py is told, as the state `painted`.
+ * @typedef {object} Painted
+ * @property {string} picture that was painted on
+ * @property {string} mask as above
+ */
+
+const PAINT = [255, 0, 160] // red, green and blue; it stands out from the pictures, in both themes
+const PAINTED = 0.65 // share of the paint in a painted pixel's colour
+const HOVERED = 0.35 // and in that of a pixel under the brush
+/** @type {Record<string, Point>} */
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }
+
+class Painter {
+  /** @type {Canvas | undefined} */
+  data
+  /** @type {HTMLImageElement | undefined} */
+  image
+  /** @type {Mask | undefined} */
+  mask
+  /** @type {Point | null} where the brush is, if anywhere */
+  cursor = null
+
+  /** @param {ParentNode} root holds painter.html */
+  constructor(root) {
+    const part = (selector) => root.querySelector(selector)
+    this.whole = part(".painter")
+    this.count = part(".count")
+    this.brush = part("input")
+    this.erase = part(".erase")
+    this.undo = part(".undo")
+    this.clear = part(".clear")
+    this.picture = new SharpCanvas(root)
+    this.canvas = this.picture.canvas
+    this.listenToCanvas()
+    this.listenToTools()
+  }
+
+  listenToCanvas() {
+    const { canvas } = this
+    canvas.addEventListener("pointerdown", (event) => this.touch(event))
+    canvas.addEventListener("pointermove", (event) => this.drag(event))
+    canvas.addEventListener("lostpointercapture", () => this.report())
+    canvas.addEventListener("pointerleave", () => this.moveTo(null))
+    canvas.addEventListener("blur", () => this.moveTo(null))
+    canvas.addEventListener("keydown", (event) => this.press(event))
+  }
+
+  listenToTools() {
+    this.erase.addEventListener("click", () => {
+      this.erase.ariaPressed = String(!this.erasing)
+    })
+    this.undo.addEventListener("click", () => this.change(() => this.mask.undo()))
+    this.clear.addEventListener("click", () => this.change(() => this.mask.clear()))
+  }
+
+  get erasing() {
+    return this.erase.ariaPressed === "true"
+  }
+
+  get diameter() {
+    return Number(this.brush.value)
+  }
+
+  /**
+   * @param {Canvas} data what the page shows now
+   * @param {import("./mount.js").Tell} tell the server
+   */
+  update(data, tell) {
+    const another = data.picture !== this.data?.picture
+    this.data = data
+    this.tell = tell
+    this.whole.hidden = false
+    this.whole.setAttribute("aria-label", data.alt)
+    this.canvas.setAttribute("aria-label", `${data.alt}. Arrow keys move the brush, the space bar paints.`)
+    this.picture.fit(data)
+    if (another) this.begin()
+  }
+
+  begin() {
+    const { width, height, mask, source } = this.data
+    this.mask = new Mask(width, height, mask)
+    this.image = undefined
+    this.brush.max = String(Math.ceil(width / 2))
+    this.brush.value = String(Math.ceil(width / 6))
+    this.picture.load(source, (image) => {
+      this.image = image
+      this.draw()
+    })
+  }
+
+  draw() {
+    if (!this.image) return // it is being decoded; the picture before stays so long
+    const context = this.picture.context()
+    context.drawImage(this.image, 0, 0)
+    const pixels = context.getImageData(0, 0, this.data.width, this.data.height)
+    for (const [pixel, painted] of this.mask.pixels.entries()) if (painted) tint(pixels.data, pixel, PAINTED)
+    if (this.cursor) for (const pixel of this.mask.under(this.cursor, this.diameter)) tint(pixels.data, pixel, HOVERED)
+    context.putImageData(pixels, 0, 0)
+    this.describe()
+  }
+
+  describe() {
+    const { share } = this.mask
+    const percent = Math.round(100 * share) || "<1"
+    this.count.textContent = share ? `${percent} % is made anew` : "Paint over what is to be made anew."
+    this.undo.disabled = !this.mask.undoable
+    this.clear.disabled = !share
+  }
+
+  report() {
+    this.tell("painted", { picture: this.data.picture, mask: this.mask.text })
+  }
+
+  /** @param {() => void} edit of the mask, whole in itself */
+  change(edit) {
+    edit()
+    this.draw()
+    this.report()
+  }
+
+  /** @param {Point | null} cursor where the brush is from now on, if anywhere */
+  moveTo(cursor) {
+    this.cursor = cursor
+    this.draw()
+  }
+
+  /** @param {Point} to the place up to which a stroke goes from where the brush is */
+  stroke(to) {
+    this.mask.line(this.cursor ?? to, to, this.diameter, this.erasing ? 0 : 1)
+    this.moveTo(to)
+  }
+
+  /**
+   * @param {PointerEvent} event on the canvas
+   * @returns {Point} the place in the picture
+   */
+  placeOf(event) {
+    const box = this.canvas.getBoundingClientRect()
+    const { width, height } = this.data
+    return [((event.clientX - box.left) / box.width) * width, ((event.clientY - box.top) / box.height) * height]
+  }
+
+  /** @param {PointerEvent} event that begins a stroke */
+  touch(event) {
+    if (event.button) return
+    this.canvas.setPointerCapture(event.pointerId)
+    this.mask.remember()
+    this.cursor = null
+    this.stroke(this.placeOf(event))
+  }
+
+  /** @param {PointerEvent} event that continues a stroke, or merely passes over the picture */
+  drag(event) {
+    if (this.canvas.hasPointerCapture(event.pointerId)) this.stroke(this.placeOf(event))
+    else this.moveTo(this.placeOf(event))
+  }
+
+  /** @param {KeyboardEvent} event on the canvas */
+  press(event) {
+    const arrow = ARROWS[event.key]
+    if (!arrow && event.key !== " ") return
+    event.preventDefault()
+    const [right, down] = arrow ?? [0, 0]
+    const { width, height } = this.data
+    const [x, y] = this.cursor ?? [width / 2, height / 2]
+    /** @type {Point} */
+    const place = [within(x + right, width), within(y + down, height)]
+    if (arrow) this.moveTo(place)
+    else this.change(() => this.dab(place))
+  }
+
+  /** @param {Point} place to paint with one touch of the brush */
+  dab(place) {
+    this.mask.remember()
+    this.cursor = null
+    this.stroke(place)
+  }
+
+  close() {
+    this.picture.close()
+  }
+}
+
+/**
+ * Mixes paint into a pixel's colour.
+ * @param {Uint8ClampedArray} colours red, green, blue and opacity of all pixels
+ * @param {number} pixel which of them
+ * @param {number} share of the paint, 0 to 1
+ */
+function tint(colours, pixel, share) {
+  for (const [channel, value] of PAINT.entries()) colours[4 * pixel + channel] += share * (value - colours[4 * pixel + channel])
+}
+
+/**
+ * @param {number} place along a side
+ * @param {number} length of that side, in pixels
+ * @returns {number} the place, or the middle of the nearest pixel if it is outside
+ */
+function within(place, length) {
+  return Math.min(Math.max(place, 0.5), length - 0.5)
+}
+
+export default mount(Painter)

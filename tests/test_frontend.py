@@ -1,0 +1,74 @@
+"""The scripts and styles that run in the browser: linted, whole, and used."""
+
+import base64
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pages.components import frontend
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = sorted(path.name for path in frontend.FOLDER.glob("*.js"))
+PYTHON = [ROOT / "main_interface.py", *sorted((ROOT / "pages").rglob("*.py"))]
+
+
+def lint(folder: Path) -> subprocess.CompletedProcess[str]:
+    """As ``.ci/run`` does, by this project's rules."""
+    oxlint = shutil.which("oxlint", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    assert oxlint, "no linter for JavaScript: pip install -r requirements-dev.txt"
+    return subprocess.run([oxlint, "."], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def modules(script: str) -> list[str]:
+    """A script, and all that it carries."""
+    carried = [base64.b64decode(uri).decode() for uri in re.findall(r'from "data:[^,"]+,([^"]+)"', script)]
+    return [script, *(module for text in carried for module in modules(text))]
+
+
+def test_the_linter_finds_nothing():
+    done = lint(ROOT)
+    assert done.returncode == 0, done.stdout
+    assert f"on {len(SCRIPTS)} files" in done.stdout  # all of them, and there are no others
+
+
+@pytest.mark.parametrize(
+    "mistake", ["coutn.textContent = 1", "let never = 1", "if (document.title == 1) document.title = 2", "const = 1"]
+)
+def test_the_linter_sees_mistakes(tmp_path, mistake):
+    shutil.copy(ROOT / ".oxlintrc.json", tmp_path)
+    shutil.copytree(frontend.FOLDER, tmp_path / "frontend", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    assert lint(tmp_path).returncode == 0
+    with (tmp_path / "frontend" / "player.js").open("a") as script:
+        script.write(f"{mistake}\n")
+    done = lint(tmp_path)
+    assert done.returncode == 1, done.stdout
+    assert "player.js" in done.stdout
+
+
+def test_a_script_carries_every_module_that_it_needs():
+    carried = modules(frontend.script("painter.js"))
+    assert len(carried) == 4
+    for text in carried:
+        assert 'from "./' not in text
+    assert frontend.text("mask.js") in carried
+
+
+def test_every_file_is_used():
+    """By Python or by another file; nothing is left over."""
+    ours = "\n".join([*(path.read_text() for path in PYTHON), *map(frontend.text, SCRIPTS)])
+    files = [path.name for path in frontend.FOLDER.iterdir() if path.suffix in {".js", ".css", ".html"}]
+    assert len(files) > len(SCRIPTS)
+    for name in files:
+        assert re.search(rf"[/\"'](?:{re.escape(name)}|{name.split('.')[0]})[\"']", ours), f"nothing uses {name}"
+
+
+def test_python_holds_no_script_and_no_stylesheet():
+    """Where no linter would see them."""
+    for path in PYTHON:
+        found = re.search(r"\b(const|let) \w+ = |=> \{|addEventListener|^\s*[.\w-]+ \{.*:.*;", path.read_text(), re.MULTILINE)
+        assert not found, f"{path}: {found}"
