@@ -2,7 +2,7 @@
 
 Everything random is a function of (seed, step): which images, their mirroring, their timesteps, their noise. So a run that
 is stopped, or killed, and resumed logs the same losses as one that never stopped, and the number of processes or
-accumulated parts a batch is split into does not change what is learnt (but for dropout, which is drawn part by part).
+accumulated parts a batch is split into does not change what is learnt (but for dropout, whose masks each part draws itself).
 """
 
 from __future__ import annotations

@@ -145,8 +145,11 @@ class Trainer(TrainingLoop):
         mirrored = self.mirrored(on_cpu)
         noise = torch.randn(size, *self.state_shape, generator=on_device, device=self.device)
         changes = draw_augmentations(size, self.config.data.augment, on_cpu) if self.config.data.augment else None
+        # Masks are drawn for a process's own images: with one stream for all, the n-th image of each would get the same one.
+        of_masks = stream_seed(self.config.seed, 3, self.step, self.accelerator.process_index)
+        masks = torch.Generator(self.device).manual_seed(of_masks)
         for module in self.dropouts:
-            module.generator = on_device
+            module.generator = masks
         condition = None
         if self.conditions is not None:
             choice, withheld = torch.rand(2, size, generator=on_cpu)
