@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tyro.conf import OmitArgPrefixes, Positional
 
-from .common.command_line import DONE, run_command
+from .common.command_line import DONE, refuse_several_processes, run_command
 from .datasets.sources import resolve
 from .storage.config import DataConfig
 
@@ -38,6 +38,7 @@ class TrainClassifier:
 
 def main(arguments: TrainClassifier) -> int:
     """Train, measure, write; the exit code."""
+    refuse_several_processes("pipelines.classifier")
     if arguments.out.suffix != ".safetensors":
         raise ValueError(f"{arguments.out} is not the name of a .safetensors file: give one")
     from .models.classifier import save_classifier

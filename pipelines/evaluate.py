@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
-from .common.command_line import DONE, run_command
+from .common.command_line import DONE, refuse_several_processes, run_command
 from .evaluation.results import Evaluation
 from .models.loading import load_model
 from .sampling.request import SamplingRequest
@@ -78,6 +78,7 @@ def main(arguments: Evaluate) -> int:
     from .evaluation.judges import judge_for
     from .evaluation.measurements import RealImages
 
+    refuse_several_processes("pipelines.evaluate")
     if not arguments.runs:
         raise ValueError("no run given: name one or more, such as checkpoints/fashion-attention")
     for name, least in LEAST.items():

@@ -54,10 +54,11 @@ def main(arguments: Sample) -> int:
     """Generate and write; the exit code."""
     if arguments.batch_size < 1:
         raise ValueError(f"batch_size={arguments.batch_size}: choose 1 or more")
-    from accelerate import PartialState
     from tqdm import tqdm
 
-    state = PartialState()  # under `accelerate launch`, every process takes every n-th chunk
+    from .common.devices import process_state
+
+    state = process_state()  # under `accelerate launch`, every process takes every n-th chunk
     model = load_model(arguments.run, device=state.device)
     request = replace(arguments.request, prompt=tuple(_prompts(arguments.request.prompt)))
     origin = _origin(arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -48,6 +49,13 @@ def run_command(
             raise
         print("error: out of memory: close other programs, or choose a smaller batch, model or image size", file=sys.stderr)
         return REFUSED
+
+
+def refuse_several_processes(program: str) -> None:
+    """Fail where a launcher such as ``accelerate launch`` has started a command several times: all would do the same work."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1:
+        raise ValueError(f"{program} works in one process, and {processes} were launched: start it with python -m {program}")
 
 
 def out_of_memory(error: Exception) -> bool:

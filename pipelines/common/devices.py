@@ -6,8 +6,12 @@ import ctypes
 import platform
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
 
 # Parameters of glibc's mallopt (malloc.h), and the largest value it takes.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
@@ -24,6 +28,18 @@ def best_device() -> torch.device:
     """The accelerator if there is one, else the CPU."""
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return accelerator or torch.device("cpu")
+
+
+def process_state() -> PartialState:
+    """Return which of the processes launched together this one is, and its device; the first call joins it to the others.
+
+    Accelerate joins processes on the CPU only where it is told to use the CPU: otherwise each would take itself for the
+    only one, and all would write the same files.
+    """
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or best_device().type == "cpu")
 
 
 def hardware(device: torch.device) -> str:

@@ -14,11 +14,11 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..common.devices import has_fast_bfloat16, keep_freed_memory
+from ..common.devices import has_fast_bfloat16, keep_freed_memory, process_state
 from ..common.images import Pixels, as_input, enlarge, png_bytes
 from ..datasets.image_sets import ImageSet, load_images, refuse_other_images
 from ..datasets.sources import resolve
@@ -42,7 +42,7 @@ def make_accelerator(config: RunConfig, run: Run, trackers: Sequence[str]) -> Ac
         if importlib.util.find_spec(tracker) is None:
             raise ValueError(f"--tracker {tracker} needs the package {tracker!r}: pip install {tracker}")
     precision = config.optimizer.precision
-    device = PartialState().device
+    device = process_state().device
     if precision == "auto":
         precision = "bf16" if has_fast_bfloat16(device) else "no"
     if precision == "fp16" and device.type == "cpu":

@@ -6,7 +6,6 @@ import importlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -68,27 +67,27 @@ def command(capsys, monkeypatch):
     return run
 
 
-@pytest.fixture
-def shell_environment(tmp_path):
-    """The environment of a child process, with nothing of the person's own in reach."""
-    own = {name: str(tmp_path / "wandb-home") for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR")}
-    return os.environ | own | {"WANDB_MODE": "offline", "PYTHONPATH": str(ROOT)}
+@pytest.fixture(scope="session")
+def shell_environment(tmp_path_factory):
+    """What a child process's environment has besides that of the tests: nothing of the person's own is in reach."""
+    home = tmp_path_factory.mktemp("wandb-home")
+    own = {name: str(home) for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR")}
+    return own | {"WANDB_MODE": "offline", "PYTHONPATH": str(ROOT)}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shell(shell_environment):
     """Runs Python with arguments in a process of its own and waits for it."""
 
-    def run(*arguments, **options):
+    def run(*arguments, cwd=ROOT):
         done = subprocess.run(
             [sys.executable, *map(str, arguments)],
-            cwd=ROOT,
-            env=shell_environment,
+            cwd=cwd,
+            env=os.environ | shell_environment,
             capture_output=True,
             text=True,
             timeout=180,
             check=False,
-            **options,
         )
         return Outcome(done.returncode, done.stdout, done.stderr)
 
@@ -104,7 +103,7 @@ def start(shell_environment):
         process = subprocess.Popen(
             [sys.executable, *map(str, arguments)],
             cwd=ROOT,
-            env=shell_environment,
+            env=os.environ | shell_environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -116,16 +115,6 @@ def start(shell_environment):
     for process in started:
         process.kill()
         process.communicate()
-
-
-@pytest.fixture
-def two_processes():
-    """The arguments that make ``shell`` launch a module in two CPU processes."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    launcher = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", 2, "--num_machines", 1)
-    return (*launcher, "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", port, "-m")
 
 
 @pytest.fixture(scope="session")

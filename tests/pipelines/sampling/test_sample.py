@@ -217,17 +217,6 @@ def test_fewer_images_are_the_first_of_more(command, tiny_run, tmp_path):
     assert np.array_equal(_images(tmp_path / "3"), _images(tmp_path / "20")[:3])
 
 
-def test_two_processes_make_the_very_same_files(command, shell, two_processes, tiny_run, tmp_path):
-    arguments = [tiny_run.path, "--num-images", 11, "--steps", 3, "--sampler", "ddpm", "--batch-size", 2, "--out"]
-    assert command("pipelines.sample", *arguments, tmp_path / "one").code == 0
-    done = shell(*two_processes, "pipelines.sample", *arguments, tmp_path / "two")
-    assert done.code == 0, done.error
-    assert done.output.count("11 images") == 1
-    assert _files(tmp_path / "one") == _files(tmp_path / "two")
-    for name in sorted(_files(tmp_path / "one")):
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
-
-
 def test_the_command_as_a_person_runs_it(shell, tiny_run, tmp_path):
     done = shell("-m", "pipelines.sample", tiny_run.path, "--num-images", 2, "--steps", 0, "--out", tmp_path / "out")
     assert "steps=0" in done.refused_in_one_sentence()

@@ -248,18 +248,6 @@ def test_a_resume_repeats_augmentation_and_dropout(train, make_trainer, small_co
     assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
-def test_two_processes_learn_the_same(train, shell, two_processes, flags, tmp_path, logged):
-    whole = train(tmp_path / "whole", steps=6, log_every=1)
-    arguments = [*two_processes, "pipelines.train", *flags(steps=6, log_every=1, accumulation=2), "--out", tmp_path / "two"]
-    done = shell(*arguments)
-    assert done.code == 0, done.error
-    assert done.output.count("finished") == 1
-    _assert_same_losses(logged(whole.path), logged(tmp_path / "two"))
-    for name, tensor in load_file(whole.model_path).items():
-        torch.testing.assert_close(tensor, load_file(tmp_path / "two" / "model.safetensors")[name], rtol=1e-3, atol=1e-4)
-    assert (tmp_path / "two" / "samples" / "step-00000006.png").is_file()
-
-
 # --- stops
 
 

@@ -1,0 +1,59 @@
+"""Commands in turn in each of several processes: ``python -m torch.distributed.run … tests/pipelines/in_turn.py JOBS REPORTS``.
+
+JOBS is a JSON file of (module, port, arguments); each process appends what it saw of a job to its own file in the folder
+REPORTS. The processes are launched once for all jobs because importing torch takes longer than a small training.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+
+from accelerate import PartialState
+from accelerate.state import AcceleratorState, GradientState
+
+from pipelines.common.command_line import run_command
+from pipelines.storage.runs import Run
+from pipelines.train import trainer_for
+
+COMMANDS = {"pipelines.train": "Train", "pipelines.sample": "Sample"}
+
+
+def main(jobs: Path, reports: Path) -> None:
+    """Do all jobs, in the same order in all processes."""
+    os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "False"  # the processes are joined anew for each job, at a port of its own
+    for module, port, arguments in json.loads(jobs.read_text()):
+        os.environ["MASTER_PORT"] = str(port)
+        AcceleratorState._reset_state(reset_partial_state=True)
+        GradientState._reset_state()
+        found = {"masks": masks(Path(*arguments))} if module == "masks" else {"code": run(module, arguments)}
+        state = PartialState()
+        state.destroy_process_group()
+        with (reports / f"{os.environ['RANK']}.jsonl").open("a") as file:
+            file.write(json.dumps({"process": state.process_index, "of": state.num_processes} | found) + "\n")
+
+
+def run(module: str, arguments: list[str]) -> int:
+    """Run a command as ``python -m module arguments`` does, and return its exit code."""
+    program = importlib.import_module(module)
+    sys.argv = [module, *arguments]
+    return run_command(getattr(program, COMMANDS[module]), program.main, module)
+
+
+def masks(path: Path) -> list[list[bool]]:
+    """Return what this process's dropout keeps of 64 numbers in the next two steps of a run."""
+    trainer = trainer_for(Run(path).config)(Run(path), Run(path).config)
+    kept = []
+    for _ in range(2):
+        next(trainer.batches())
+        kept.append(trainer.dropouts[0](trainer.images.new_ones(64).float()).bool().tolist())
+        trainer.step += 1
+    trainer._release()
+    return kept
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))
