@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from tyro.conf import Suppress
 
+FORMAT = 1  # of config.json; a file without one is of format 1
 MAX_PATCH_SIZE = 16
 
 
@@ -319,8 +320,11 @@ class RunConfig(_Strict):
     latent: LatentConfig = field(default_factory=LatentConfig)
     training_images: Annotated[int | None, Suppress] = None
     """How many there are, recorded when training starts."""
+    format: Annotated[int, Suppress] = FORMAT
+    """Format of config.json. It rises when an older Noisescope would misread the file; older formats stay readable."""
 
     def __post_init__(self) -> None:
+        _require(self.format == FORMAT, f"format={self.format}: there are the formats 1 to {FORMAT}")
         _require(self.seed >= 0, f"seed={self.seed}: choose a whole number of 0 or more")
         own = {
             "--latent": self.latent.latent,
@@ -350,7 +354,14 @@ class RunConfig(_Strict):
         return network if shape is None else f"{network} of {'×'.join(map(str, shape))} latents"
 
 
-_ADAPTER = TypeAdapter(RunConfig)
+@dataclass(frozen=True)
+class _Written:
+    """The format of a configuration, read before its other keys, which a newer one may have more of."""
+
+    format: int = FORMAT
+
+
+_ADAPTER, _WRITTEN = TypeAdapter(RunConfig), TypeAdapter(_Written)
 
 
 def config_to_json(config: RunConfig) -> str:
@@ -362,9 +373,15 @@ def config_from_json(text: str | bytes, source: str = "config.json") -> RunConfi
     """Read a configuration.
 
     Raises:
-        ValueError: invalid JSON, an unknown key, a wrong type or an impossible value; one sentence that names ``source``.
+        ValueError: invalid JSON, an unknown key, a wrong type, an impossible value or a newer format; one sentence that names
+            ``source``.
     """
     try:
+        written = _WRITTEN.validate_json(text).format
+        if written > FORMAT:
+            raise ValueError(
+                f"{source}: written by a newer Noisescope (format {written}; this one reads up to {FORMAT}): update Noisescope"
+            )
         return _ADAPTER.validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]

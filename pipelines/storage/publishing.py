@@ -19,7 +19,7 @@ from .weights import read_tensors
 # Settings that nobody gives: they are read from the data, or from the machine.
 RECORDED = (
     *("image_shape", "training_images", "versions", "classes", "text_dim", "encoder_digest", "examples", "init_fingerprint"),
-    *("latent_shape", "latent_network", "latent_fingerprint"),
+    *("format", "latent_shape", "latent_network", "latent_fingerprint"),
 )
 KEPT_GRIDS = 8  # sample grids at most, evenly spread over training
 KEPT_BYTES = 2**19  # of all of them; the last one is kept whatever it weighs

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from pipelines.storage.config import (
+    FORMAT,
     DataConfig,
     DiffusionConfig,
     LogConfig,
@@ -37,8 +38,25 @@ def test_a_configuration_survives_json(config):
     assert config_to_json(config_from_json(text)) == text
     assert set(json.loads(text)) == {
         *("network", "diffusion", "data", "condition", "optimizer", "log", "init", "seed", "image_shape", "versions"),
-        *("model", "autoencoder", "latent", "training_images"),
+        *("model", "autoencoder", "latent", "training_images", "format"),
     }
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"seed": "a text, there"}, {"network": {"unet": "of 2030", "flavour": "strange"}}, {"new": 1}]
+)
+def test_a_configuration_from_the_future_says_to_update(change):
+    """Whatever else is in it."""
+    text = json.dumps(json.loads(config_to_json(RunConfig())) | change | {"format": FORMAT + 2})
+    sentence = (
+        rf"^some/config\.json: written by a newer Noisescope \(format {FORMAT + 2}; this one reads up to {FORMAT}\): update"
+    )
+    with pytest.raises(ValueError, match=sentence):
+        config_from_json(text, "some/config.json")
+
+
+def test_a_configuration_without_a_format_is_of_the_first():
+    assert config_from_json("{}").format == 1
 
 
 def test_a_missing_key_takes_its_default():
@@ -83,6 +101,7 @@ WRONG = {
     "three betas": (("optimizer", "betas"), [0.9, 0.9, 0.9]),
     "image_shape of two numbers": (("image_shape",), [1, 8]),
     "versions as a list": (("versions",), ["2.11"]),
+    "format as a text": (("format",), "newest"),
 }
 
 
@@ -118,6 +137,7 @@ IMPOSSIBLE = [
     ("network", "patch_size", 0),
     ("network", "patch_size", 17),
     (None, "seed", -1),
+    (None, "format", 0),
 ]
 
 
