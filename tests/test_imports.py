@@ -103,7 +103,8 @@ def room_of(module):
 def test_every_module_of_pipelines_is_a_command_or_lies_in_a_room():
     on_top = {path.stem for path in (ROOT / "pipelines").glob("*.py")}
     commands = {"train", "sample", "evaluate", "classifier", "publish", "import_diffusers", "export_diffusers", "jobs"}
-    assert on_top == commands | {"runs", "__init__"}, "runs has the names that the README promises"
+    others = {"dashboard", "runs", "__init__"}  # dashboard starts it; runs has the names that the README promises
+    assert on_top == commands | others
     assert {path.name for path in (ROOT / "pipelines").iterdir() if (path / "__init__.py").is_file()} == set(ROOMS)
 
 
@@ -114,7 +115,7 @@ def test_rooms_import_from_rooms_listed_before_them(path):
         return
     allowed = ROOMS[: ROOMS.index(inside[0]) + 1]
     for module in modules_of_ours(path):
-        if module.startswith("pipelines."):
+        if module.startswith("pipelines.") and module != "pipelines.__version__":
             assert room_of(module) in allowed, f"{module} lies above {inside[0]}"
 
 

@@ -18,6 +18,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from .. import __version__
 from ..common.devices import has_fast_bfloat16, keep_freed_memory, process_state
 from ..common.images import Pixels, as_input, enlarge, png_bytes
 from ..datasets.image_sets import ImageSet, load_images, refuse_other_images
@@ -89,7 +90,8 @@ class TrainingLoop(ABC):
         if self.is_main:
             _report_skipped(skipped)
         channels, height, width = train.images.shape[1:]
-        versions = {name: version(name) for name in ("torch", "torchvision", "accelerate", "datasets", "numpy")}
+        libraries = ("torch", "torchvision", "accelerate", "datasets", "numpy")
+        versions = {"noisescope": __version__} | {name: version(name) for name in libraries}
         refuse_other_images(config, train)
         self.config = replace(
             config,

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from pipelines import __version__
 from pipelines.common.images import read_request
 from pipelines.models.loading import load_model
 from pipelines.models.networks import make_loss
@@ -106,6 +107,7 @@ def test_the_configuration_is_complete(tiny_run):
     assert config.data.fit == "crop"
     assert config.data.flip is True
     assert {"torch", "torchvision", "accelerate", "datasets"} <= config.versions.keys()
+    assert config.versions["noisescope"] == __version__
     assert config.versions["torch"].split("+")[0] == torch.__version__.split("+")[0]
 
 
