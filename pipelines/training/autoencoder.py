@@ -19,7 +19,7 @@ from .plan import stream_seed
 
 
 class AutoencoderBatch(NamedTuple):
-    """AutoencoderBatch of a batch: images (B, C, H, W) in [−1, 1], and the noise that their latents are drawn with."""
+    """Part of a batch: images (B, C, H, W) in [−1, 1], and the noise that their latents are drawn with."""
 
     x: Tensor
     noise: Tensor

@@ -38,7 +38,7 @@ SAMPLE_STEPS = 20  # of DPM-Solver++(2M), for the grids made while training
 
 
 class DiffusionBatch(NamedTuple):
-    """DiffusionBatch of a batch: images (B, C, H, W) in [−1, 1], their noise, their timesteps, and what the network is told."""
+    """Part of a batch: images (B, C, H, W) in [−1, 1], their noise, their timesteps, and what the network is told."""
 
     x0: Tensor
     noise: Tensor

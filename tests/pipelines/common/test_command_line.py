@@ -97,7 +97,8 @@ def test_a_mistake_of_ours_is_not_hidden(monkeypatch):
 HEAVY = ("torch", "torchvision", "datasets", "accelerate", "transformers", "diffusers", "streamlit")
 HELP = """
 import sys, importlib, runpy
-for name in ("command_line", "config", "data", "generation", "images", "runs", "sample", "train"):
+rooms = ("common.command_line", "common.images", "storage.config", "storage.runs", "datasets.image_sets", "sampling.queue")
+for name in (*rooms, "runs", "sample", "train"):
     importlib.import_module(f"pipelines.{name}")
 sys.argv = ["program", "--help"]
 for program in ("pipelines.train", "pipelines.sample"):
