@@ -9,8 +9,8 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, Literal
+from dataclasses import asdict, dataclass, field, fields
+from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from tyro.conf import Suppress
@@ -352,6 +352,12 @@ class RunConfig(_Strict):
         network = f"{self.network.unet.capitalize()} U-Net"
         shape = self.latent.latent_shape
         return network if shape is None else f"{network} of {'×'.join(map(str, shape))} latents"
+
+
+def given_fields(section: Any) -> list[str]:
+    """Return the names of the fields of a section that are flags; training records the others, or an import does."""
+    hints = get_type_hints(type(section), include_extras=True)
+    return [part.name for part in fields(section) if Suppress not in getattr(hints[part.name], "__metadata__", ())]
 
 
 @dataclass(frozen=True)

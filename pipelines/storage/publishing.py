@@ -5,22 +5,17 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .config import LatentConfig, RunConfig
+from .config import LatentConfig, RunConfig, given_fields
 from .files import atomic, refuse_taken, write_text
 from .runs import METRICS, Run
 from .weights import read_tensors
 
-# Settings that nobody gives: they are read from the data, or from the machine.
-RECORDED = (
-    *("image_shape", "training_images", "versions", "classes", "text_dim", "encoder_digest", "examples", "init_fingerprint"),
-    *("format", "latent_shape", "latent_network", "latent_fingerprint"),
-)
 KEPT_GRIDS = 8  # sample grids at most, evenly spread over training
 KEPT_BYTES = 2**19  # of all of them; the last one is kept whatever it weighs
 
@@ -35,15 +30,13 @@ def training_command(config: RunConfig, name: str) -> str:
 
 def _flags(config: Any, default: Any, said: tuple[str, ...]) -> Iterator[str]:
     """Those that differ from the default, and those to be ``said`` in any case."""
-    for field in fields(config):
-        value, usual = getattr(config, field.name), getattr(default, field.name)
-        if field.name in RECORDED:
-            continue
+    for name in given_fields(config):
+        value, usual = getattr(config, name), getattr(default, name)
         if hasattr(value, "__dataclass_fields__"):
             yield from _flags(value, usual, said)
-        elif value != usual or field.name in said:
+        elif value != usual or name in said:
             values = value if isinstance(value, tuple) else (value,)
-            yield f"--{field.name.replace('_', '-')} {' '.join(shlex.quote(str(item)) for item in values)}"
+            yield f"--{name.replace('_', '-')} {' '.join(shlex.quote(str(item)) for item in values)}"
 
 
 def _use(config: RunConfig, name: str) -> str:

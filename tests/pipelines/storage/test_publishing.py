@@ -8,7 +8,7 @@ import tyro
 
 from pipelines.models.loading import load_model
 from pipelines.publish import Publish, main
-from pipelines.storage.config import DataConfig, NetworkConfig, OptimizerConfig, RunConfig
+from pipelines.storage.config import ConditionConfig, DataConfig, LatentConfig, NetworkConfig, OptimizerConfig, RunConfig
 from pipelines.storage.publishing import training_command
 from pipelines.storage.runs import Run
 from pipelines.storage.weights import read_tensors
@@ -67,6 +67,18 @@ def test_the_recorded_command_gives_the_same_configuration(config):
     words = shlex.split(training_command(config, "x"))
     parsed = tyro.cli(Train, args=words[3:], config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff))
     assert parsed.config == config
+
+
+def test_what_training_records_is_no_flag():
+    recorded = RunConfig(
+        network=NetworkConfig(settings={"block_out_channels": [32]}),
+        condition=ConditionConfig(classes=("rose",), text_dim=8, encoder_digest="0a", examples=("a rose",)),
+        image_shape=(3, 8, 8),
+        versions={"torch": "2.11"},
+        latent=LatentConfig(latent_shape=(4, 2, 2), latent_network=NetworkConfig(), latent_fingerprint="0a"),
+        training_images=7,
+    )
+    assert training_command(recorded, "x") == training_command(RunConfig(), "x")
 
 
 @pytest.mark.parametrize("kind", ["class", "text"])
