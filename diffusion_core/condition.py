@@ -51,7 +51,7 @@ class Condition:
         """``function`` of every part."""
         return Condition(*(None if part is None else function(part) for part in self._parts))
 
-    def select(self, images: Tensor) -> Condition:
+    def select(self, images: Tensor | slice) -> Condition:
         """The conditions of some of the images, by number, in that order."""
         return self.map(lambda part: part[images])
 

@@ -42,7 +42,7 @@ class Denoiser(nn.Module):
     def unclipped(self, x_t: Tensor, t: float | Tensor, condition: Any = None) -> Tensor:
         """The estimate before it is clipped to the data range: what may be combined linearly."""
         t = torch.as_tensor(t)
-        output = self.network(x_t, t.reshape(-1).to(x_t.device, torch.float32), condition)
+        output = self.network(x_t, t.reshape(-1).to(x_t.device, torch.float32, non_blocking=x_t.is_cuda), condition)
         levels = self.schedule.at(t)
         alpha, sigma = levels if t.ndim else (level.item() for level in levels)
         return x0_from_prediction(self.prediction, output.float(), x_t.float(), alpha, sigma)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .process import add_noise, check_prediction, prediction_target, x0_coefficients
+from .process import add_noise, check_prediction, per_image, prediction_target, x0_coefficients
 from .schedules import NoiseSchedule
 
 NORMS: dict[str, Callable[..., Tensor]] = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}
@@ -70,7 +70,7 @@ class DenoisingLoss:
             condition: handed to the network as it is.
         """
         alpha, sigma = self.schedule.at(t)
-        output = network(add_noise(self.schedule, x0, noise, t), t.to(x0.device), condition)
+        output = network(add_noise(self.schedule, x0, noise, t), t.to(x0.device, non_blocking=x0.is_cuda), condition)
         target = prediction_target(self.prediction, x0, noise, alpha, sigma)
         error = NORMS[self.norm](output.float(), target.float(), reduction="none").flatten(1).mean(1)
-        return error * self.weights(t).to(error.device, error.dtype)
+        return error * per_image(self.weights(t), error)

@@ -23,7 +23,7 @@ Level = float | Tensor  # alpha or sigma: a number, or one per image, shape (B,)
 def per_image(level: Level, like: Tensor) -> Level:
     """Reshape one number per image, (B,), so that it multiplies (B, C, H, W); a single number passes through."""
     if isinstance(level, Tensor) and level.ndim == 1:
-        return level.to(like.device, like.dtype).view(-1, *(1,) * (like.ndim - 1))
+        return level.to(like.device, like.dtype, non_blocking=like.is_cuda).view(-1, *(1,) * (like.ndim - 1))
     return level
 
 

@@ -24,6 +24,11 @@ def finish(device: torch.device) -> None:
         torch.accelerator.synchronize(device)
 
 
+def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copy a tensor to ``device``, to a CUDA GPU without waiting until the work that is queued there is done."""
+    return tensor.to(device, non_blocking=device.type == "cuda")
+
+
 def best_device() -> torch.device:
     """The accelerator if there is one, else the CPU."""
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..common.devices import send
+
 AUGMENT_DIM = 9  # numbers that describe an augmentation
 SCALE, STRETCH, SHIFT = 0.2, 0.2, 0.125  # standard deviations: powers of two, powers of two, sides
 
@@ -38,10 +40,10 @@ def augment(images: Tensor, changes: Tensor) -> Tensor:
         images: (B, C, H, W).
         changes: (B, AUGMENT_DIM), see :func:`draw_augmentations`; rows of zeros leave their image exactly as it is.
     """
-    matrices = sampling_matrices(changes.double())[:, :2].to(images.device, images.dtype)
+    matrices = send(sampling_matrices(changes.double())[:, :2].to(images.dtype), images.device)
     grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
     moved = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
-    return torch.where(changes.any(1).view(-1, 1, 1, 1).to(images.device), moved, images)
+    return torch.where(send(changes.any(1), images.device).view(-1, 1, 1, 1), moved, images)
 
 
 def sampling_matrices(changes: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from diffusion_core.condition import Condition
 
+from ..common.devices import send
 from ..storage.config import ConditionConfig, RunConfig
 from .captions import captions_for, class_names, has_labels, label_column, templates_for, text_column
 from .classes import labels_in
@@ -64,13 +65,13 @@ class Conditions:
             choice: (B,) in [0, 1): which of an image's captions; the first by default.
         """
         if self.labels is not None:
-            labels = self.labels[images.to(self.labels.device)]
+            labels = self.labels[send(images, self.labels.device)]
             return Condition(labels=labels.clamp(min=0), dropped=labels < 0)
         assert self.captions is not None
         assert self.tokens is not None
         assert self.mask is not None
-        images = images.to(self.captions.device)
-        way = torch.zeros_like(images) if choice is None else (choice.to(images.device) * self.captions.shape[1]).long()
+        images = send(images, self.captions.device)
+        way = torch.zeros_like(images) if choice is None else (send(choice, images.device) * self.captions.shape[1]).long()
         rows = self.captions[images, way]
         return Condition(tokens=self.tokens[rows], mask=self.mask[rows], dropped=rows < 0)
 

@@ -50,7 +50,7 @@ class AutoencoderTrainer(TrainingLoop):
         mirrored = self.mirrored(on_cpu)
         noise = torch.randn(size, *self.latent_shape, generator=on_device, device=self.device)
         for part in self.parts():
-            yield AutoencoderBatch(self.training_images(index[part], mirrored[part]), noise[part.to(self.device)])
+            yield AutoencoderBatch(self.training_images(index[part], mirrored[part]), noise[part])
 
     def loss_of(self, part: AutoencoderBatch) -> Tensor:
         back, posterior = self.model(*part)

@@ -18,6 +18,7 @@ from unets.autoencoder import LatentSpace
 from unets.baseline import BaselineUNet
 from unets.blocks import Dropout
 
+from ..common.devices import send
 from ..common.images import Pixels, as_input, montage, to_uint8
 from ..datasets.augmentation import augment, draw_augmentations
 from ..datasets.image_sets import ImageSet
@@ -112,10 +113,10 @@ class Trainer(TrainingLoop):
         """Some training images as the network takes them, (B, *state_shape), those that are ``mirrored`` so."""
         if self.autoencoder is None:
             return super().training_images(index, mirrored)
-        rows = index.to(self.device)
+        rows = send(index, self.device)
         latents = self.latents[rows]
         if self.mirrored_latents is not None:
-            latents = torch.where(mirrored.to(self.device).view(-1, 1, 1, 1), self.mirrored_latents[rows], latents)
+            latents = torch.where(send(mirrored, self.device).view(-1, 1, 1, 1), self.mirrored_latents[rows], latents)
         return latents.float()
 
     def held_out_images(self, index: Tensor) -> Tensor:
@@ -154,16 +155,15 @@ class Trainer(TrainingLoop):
         if self.conditions is not None:
             choice, withheld = torch.rand(2, size, generator=on_cpu)
             dropped = withheld < self.config.condition.condition_dropout
-            condition = self.conditions.of(index, choice).drop(dropped.to(self.device))
+            condition = self.conditions.of(index, choice).drop(send(dropped, self.device))
         for part in self.parts():
             x0 = self.training_images(index[part], mirrored[part])
-            on_here = part.to(self.device)
-            own = None if condition is None else condition.select(on_here)
+            own = None if condition is None else condition.select(part)
             if changes is not None:
                 x0 = augment(x0, changes[part])
-                told = changes[part].to(self.device)
+                told = send(changes[part], self.device)
                 own = Condition(augment=told) if own is None else replace(own, augment=told)
-            yield DiffusionBatch(x0, noise[on_here], t[part], own)
+            yield DiffusionBatch(x0, noise[part], t[part], own)
 
     def loss_of(self, part: DiffusionBatch) -> Tensor:
         return self.loss(self.model, *part).mean()

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from .. import __version__
-from ..common.devices import has_fast_bfloat16, keep_freed_memory, process_state
+from ..common.command_line import describe
+from ..common.devices import has_fast_bfloat16, keep_freed_memory, process_state, send
 from ..common.images import Pixels, as_input, enlarge, png_bytes
 from ..datasets.image_sets import ImageSet, load_images, refuse_other_images
 from ..datasets.sources import resolve
@@ -187,11 +188,12 @@ class TrainingLoop(ABC):
         """Training images so far, repetitions counted."""
         return self.step * self.config.optimizer.batch_size
 
-    def parts(self) -> Iterator[Tensor]:
+    def parts(self) -> Iterator[slice]:
         """The rows of the current batch that each part of this process's share takes."""
-        size = self.config.optimizer.batch_size
-        own = torch.arange(size).chunk(self.accelerator.num_processes)[self.accelerator.process_index]
-        yield from own.chunk(self.config.optimizer.accumulation)
+        count = self.config.optimizer.accumulation
+        size = self.config.optimizer.batch_size // (self.accelerator.num_processes * count)
+        first = self.accelerator.process_index * count
+        yield from (slice(part * size, (part + 1) * size) for part in range(first, first + count))
 
     def mirrored(self, generator: torch.Generator) -> Tensor:
         """(batch_size,) bool: which images of a batch are mirrored."""
@@ -200,8 +202,8 @@ class TrainingLoop(ABC):
 
     def training_images(self, index: Tensor, mirrored: Tensor) -> Tensor:
         """Some training images as networks take them, (B, C, H, W) in [−1, 1], those that are ``mirrored`` so."""
-        images = self.images[index.to(self.device)]
-        flips = mirrored.to(self.device).view(-1, 1, 1, 1)
+        images = self.images[send(index, self.images.device)]
+        flips = send(mirrored, self.images.device).view(-1, 1, 1, 1)
         images = torch.where(flips, images.flip(-1), images) if self.config.data.flip else images
         return as_input(images)
 
@@ -327,11 +329,27 @@ class TrainingLoop(ABC):
         if self.is_main:
             self.run.truncate_metrics(self.step)
 
-    def fit(self, time_limit: float | None = None) -> bool:
+    def _compile(self) -> None:
+        """Compile the network for batches of this shape; where that fails, say so and leave it as it is."""
+        eager, started = self.model, time.monotonic()
+        self.model = torch.compile(eager, dynamic=False)
+        try:
+            for part in self.batches():
+                self.accelerator.backward(self.loss_of(part))
+            said = f"compiled the network in {time.monotonic() - started:.0f} seconds"
+        except Exception as error:  # the compiler raises many kinds
+            self.model = eager
+            said = f"the network could not be compiled and trains as it is: {describe(error)[:300]}"
+        self.optimizer.zero_grad()
+        if self.is_main:
+            print(said, flush=True)
+
+    def fit(self, time_limit: float | None = None, compiled: bool = False) -> bool:
         """Train until the configured number of steps, or until interrupted or out of time; save at the end.
 
         Args:
             time_limit: minutes, or None.
+            compiled: compile the network first. Its losses are those of the network as it is but for rounding.
 
         Returns:
             Whether all steps are done.
@@ -351,6 +369,8 @@ class TrainingLoop(ABC):
         )
         with _signals() as caught, progress, ExitStack() as at_the_end:
             at_the_end.callback(self._release)
+            if compiled:
+                self._compile()
             while self.step < total:
                 self.train_step()
                 self.seconds = before + time.monotonic() - started

@@ -7,6 +7,7 @@ import json
 import math
 import signal
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
@@ -248,6 +249,32 @@ def test_a_resume_repeats_augmentation_and_dropout(train, make_trainer, small_co
     resumed = train(tmp_path / "parts", config)
     one, other = load_file(whole.model_path), load_file(resumed.model_path)
     assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_compiled_network_learns_the_same_and_one_that_cannot_be_is_trained_as_it_is(
+    make_trainer, small_config, tmp_path, logged, monkeypatch, capsys, works
+):
+    def backend(graph, inputs):
+        captured.append(graph)
+        if not works:
+            raise RuntimeError("no compiler here")
+        return graph.forward
+
+    captured = []
+    monkeypatch.setattr("torch.compile", partial(torch.compile, backend=backend))
+    config = small_config(unet="class", patch_size=2, augment=0.5, steps=4, log_every=1)
+    eager, compiled = (make_trainer(tmp_path / name, config) for name in ("eager", "compiled"))
+    eager.fit()
+    assert not captured
+    compiled.fit(compiled=True)
+    assert captured
+    assert ("compiled the network in" if works else "could not be compiled and trains as it is") in capsys.readouterr().out
+    assert (compiled.model is compiled.network) != works
+    _assert_same_losses(logged(eager.run.path), logged(compiled.run.path))
+    one, other = (load_file(trainer.run.model_path) for trainer in (eager, compiled))
+    for name, tensor in one.items():
+        torch.testing.assert_close(tensor, other[name], rtol=1e-3, atol=1e-4)
 
 
 # --- stops
