@@ -28,7 +28,7 @@ from ..storage.config import RunConfig
 from ..storage.files import atomic, write_text
 from ..storage.processes import claim
 from ..storage.runs import PROCESS, SAMPLES, SKIPPED, STATE, Run
-from ..storage.state import load_state, read_progress, save_state
+from ..storage.state import Learner, load_state, read_progress, save_state
 from .ema import ExponentialMovingAverage
 from .plan import Shuffle, learning_rate
 
@@ -179,6 +179,11 @@ class TrainingLoop(ABC):
         return self.ema.network.state_dict()
 
     @property
+    def learners(self) -> dict[str, Learner]:
+        """The networks that a resume needs with their optimisers, by the prefix of their tensors in the saved state."""
+        return {"": Learner(self.network, self.optimizer)}
+
+    @property
     def is_main(self) -> bool:
         """Whether this process writes the run's files."""
         return self.accelerator.is_main_process
@@ -244,7 +249,8 @@ class TrainingLoop(ABC):
 
     def _refuse_broken_weights(self) -> None:
         """A loss is measured before its step: the step itself may have broken the weights."""
-        tensors = [*self.network.parameters(), *self.ema.network.parameters()]
+        networks = [*(learner.network for learner in self.learners.values()), self.ema.network]
+        tensors = [parameter for network in networks for parameter in network.parameters()]
         if not bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all()):
             raise self._diverged(f"the weights were no longer finite at step {self.step}")
 
@@ -309,7 +315,7 @@ class TrainingLoop(ABC):
             "grad_norms": grad_norms,
             "scaler": scaler.state_dict() if scaler is not None else None,
         }
-        save_state(self.run.path / STATE, self.network, self.ema.network, self.optimizer, progress)
+        save_state(self.run.path / STATE, self.learners, self.ema.network, progress)
         self.run.write_model(self.weights(), self.config)
 
     def _restore(self) -> None:
@@ -318,7 +324,7 @@ class TrainingLoop(ABC):
             leftover.unlink()
         state = self.run.path / STATE
         if state.is_file():
-            progress = load_state(state, self.network, self.ema.network, self.optimizer)
+            progress = load_state(state, self.learners, self.ema.network)
             self.step, self.seconds = progress["step"], progress["seconds"]
             self._losses = [torch.tensor(loss, device=self.device) for loss in progress["losses"]]
             self._grad_norms = [torch.tensor(norm, device=self.device) for norm in progress["grad_norms"]]
