@@ -17,6 +17,7 @@ from .autoencoder import Autoencoder
 from .baseline import BaselineUNet
 from .blocks import initialise
 from .conditional import ConditionalUNet
+from .discriminator import PatchDiscriminator
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -50,6 +51,11 @@ def build_autoencoder(*, seed: int | None = 0, **options: Any) -> Autoencoder:
     if seed is not None:
         network.latent_scale.fill_(1)
     return network
+
+
+def build_discriminator(*, seed: int | None = 0, **options: Any) -> PatchDiscriminator:
+    """A discriminator on the CPU in float32; see :func:`build_network`."""
+    return _built(PatchDiscriminator, seed, options)
 
 
 def _built(kind: type[Network], seed: int | None, options: dict[str, Any]) -> Network:

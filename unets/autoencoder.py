@@ -151,6 +151,11 @@ class Autoencoder(LatentSpace):
         self.encoder = Ladder(image_channels, 2 * latent_channels, channels, blocks_per_level, Downsample)
         self.decoder = Ladder(latent_channels, image_channels, channels[::-1], blocks_per_level, Upsample)
 
+    @property
+    def last_layer(self) -> Tensor:
+        """The weights that make pixels of the last activations."""
+        return self.decoder.head.weight
+
     def posterior(self, x: Tensor) -> DiagonalGaussian:
         mean, log_variance = self.encoder(x).chunk(2, dim=1)
         return DiagonalGaussian(mean, log_variance.clamp(*LOG_VARIANCES))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..storage.files import ROOT
+from ..storage.files import CLASSIFIERS
 from .distances import Features
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from ..models.classifier import LoadedClassifier
     from ..models.loading import LoadedModel
 
-CLASSIFIERS = ROOT / "classifiers"
 INCEPTION = "inception"  # in place of a classifier's file
 PHOTOGRAPHS = "tiny_imagenet"  # the data whose classifier looks at colour images that none of their own knows
 

@@ -43,6 +43,14 @@ class Classifier(nn.Module):
         self.body = nn.Sequential(*layers)
         self.head = nn.Linear(before, num_classes)
 
+    def activations(self, x: Tensor) -> list[Tensor]:
+        """(B, C, H, W) in [−1, 1] -> what each level makes of it, (B, channels[i], H / 2**i, W / 2**i)."""
+        levels = []
+        for layer in self.body:
+            levels += [x] if isinstance(layer, nn.MaxPool2d) else []
+            x = layer(x)
+        return [*levels, x]
+
     def features(self, x: Tensor) -> Tensor:
         """(B, C, H, W) in [−1, 1] -> (B, channels[-1])."""
         return self.body(x).mean((2, 3))

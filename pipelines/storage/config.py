@@ -198,7 +198,7 @@ class OptimizerConfig(_Strict):
     batch_size: int = 64
     """Images of one optimiser step, over all processes and accumulated batches."""
     accumulation: int = 1
-    """Split each step's batch into this many parts to save memory; without dropout the result is the same."""
+    """Split each step's batch into this many parts to save memory; the result is the same without dropout and discriminator."""
     lr: float = 1e-3
     """Peak learning rate of AdamW."""
     lr_schedule: Literal["cosine", "constant"] = "cosine"
@@ -276,10 +276,20 @@ class AutoencoderConfig(_Strict):
     """Channels of the latents."""
     kl_weight: float = 1e-6
     """Weight of the latents' divergence from the standard normal distribution beside the squared error of a pixel."""
+    feature_weight: float = 0.0
+    """Weight of the distance between a classifier's features of an image and of its reconstruction: sharper textures."""
+    feature_classifier: str = "tiny-imagenet"
+    """The classifier whose features are compared: the name of a shipped one, or a .safetensors file."""
+    adversarial_weight: float = 0.0
+    """Weight of a discriminator that learns to tell reconstructions from images, relative to all other terms."""
+    adversarial_start: int = 0
+    """Step at which the discriminator joins in; later is steadier, because reconstructions are good by then."""
 
     def __post_init__(self) -> None:
         _require(self.latent_channels >= 1, f"latent_channels={self.latent_channels}: choose a whole number of 1 or more")
-        _require(0 <= self.kl_weight < math.inf, f"kl_weight={self.kl_weight}: choose a finite number of 0 or more")
+        for name in ("kl_weight", "feature_weight", "adversarial_weight"):
+            _require(0 <= getattr(self, name) < math.inf, f"{name}={getattr(self, name)}: choose a finite number of 0 or more")
+        _require(self.adversarial_start >= 0, f"adversarial_start={self.adversarial_start}: choose a step of 0 or more")
 
 
 @dataclass(frozen=True)

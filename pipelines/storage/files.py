@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]  # the project's folder
+CLASSIFIERS = ROOT / "classifiers"  # the shipped ones
 
 
 @contextmanager

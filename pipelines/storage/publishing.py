@@ -55,8 +55,13 @@ def _asked(config: RunConfig) -> str:
 def _objective(config: RunConfig) -> str:
     """What the weights were found by."""
     if config.model == "autoencoder":
-        channels, weight = config.autoencoder.latent_channels, config.autoencoder.kl_weight
-        return f"{channels} latent channels, squared error of a pixel and {weight:g} times the divergence"
+        asked = config.autoencoder
+        terms = [f"squared error of a pixel and {asked.kl_weight:g} times the divergence"]
+        if asked.feature_weight:
+            terms.append(f"{asked.feature_weight:g} times the distance of the {asked.feature_classifier} classifier's features")
+        if asked.adversarial_weight:
+            terms.append(f"a patch discriminator of weight {asked.adversarial_weight:g} from step {asked.adversarial_start:,}")
+        return f"{asked.latent_channels} latent channels, {', '.join(terms)}"
     diffusion = config.diffusion
     return (
         f"{diffusion.prediction}-prediction, {diffusion.schedule} schedule of {diffusion.timesteps} timesteps, "

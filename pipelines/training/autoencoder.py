@@ -9,11 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unets.autoencoder import LatentSpace
+from unets.autoencoder import Autoencoder, LatentSpace
 
 from ..common.images import Pixels, as_input, montage, to_uint8
 from ..common.picture_metrics import WINDOW, structural_similarity
+from ..datasets.image_sets import ImageSet
+from ..models.classifier import Classifier
 from ..models.latents import in_parts, make_autoencoder
+from ..storage.config import RunConfig
+from ..storage.state import Learner
+from .critics import Adversary, feature_distance, read_feature_network
 from .loop import TrainingLoop
 from .plan import stream_seed
 
@@ -29,15 +34,33 @@ class AutoencoderTrainer(TrainingLoop):
     """An autoencoder being trained; see :class:`TrainingLoop`.
 
     The loss is the mean squared error of a pixel, and a little of the divergence of the latents from the standard normal
-    distribution, in nats, as a share of a pixel too (Rombach et al. 2022, appendix G, without its critics).
+    distribution, in nats, as a share of a pixel too (Rombach et al. 2022, appendix G); if asked for, the distance of a
+    classifier's features and what a discriminator says.
     """
 
-    network: LatentSpace
+    network: Autoencoder
+    feature_network: Classifier | None = None
+    adversary: Adversary | None = None
 
-    def make_network(self) -> LatentSpace:
+    def complete(self, train: ImageSet, held_out: ImageSet) -> RunConfig:
+        asked, shape = self.config.autoencoder, self.config.image_shape
+        assert shape is not None
+        if asked.feature_weight:
+            self.feature_network = read_feature_network(asked.feature_classifier, shape, self.device)
+        if asked.adversarial_weight:
+            self.adversary = Adversary(self.config, self.accelerator)
+        return self.config
+
+    @property
+    def learners(self) -> dict[str, Learner]:
+        return super().learners | ({"adversary.": self.adversary.learner} if self.adversary else {})
+
+    def make_network(self) -> Autoencoder:
         assert self.config.image_shape is not None
         config, channels = self.config, self.config.image_shape[0]
-        return make_autoencoder(config.network, channels, config.autoencoder.latent_channels, config.seed)
+        network = make_autoencoder(config.network, channels, config.autoencoder.latent_channels, config.seed)
+        assert isinstance(network, Autoencoder)  # those of diffusers are not trained
+        return network
 
     def refuse_wrong_size(self) -> None:
         self.latent_shape = self.network.latent_shape(*self.images.shape[2:])
@@ -55,7 +78,22 @@ class AutoencoderTrainer(TrainingLoop):
     def loss_of(self, part: AutoencoderBatch) -> Tensor:
         back, posterior = self.model(*part)
         divergence = posterior.kl().mean() / part.x[0].numel()
-        return (back - part.x).square().mean() + self.config.autoencoder.kl_weight * divergence
+        weights = self.config.autoencoder
+        loss = (back - part.x).square().mean() + weights.kl_weight * divergence
+        if self.feature_network is not None:
+            with self.accelerator.autocast():
+                loss = loss + weights.feature_weight * feature_distance(self.feature_network, part.x, back).mean()
+        if self.adversary is not None and self.step >= weights.adversarial_start:
+            self.pairs.append((part.x, back.detach()))
+            loss = loss + self.adversary.loss(back, loss, self.network.last_layer)
+        return loss
+
+    def train_step(self) -> None:
+        self.pairs: list[tuple[Tensor, Tensor]] = []
+        step = self.step
+        super().train_step()
+        if self.adversary is not None and self.pairs:
+            self.adversary.learn(self.pairs, step)
 
     @property
     def average(self) -> LatentSpace:
@@ -67,6 +105,7 @@ class AutoencoderTrainer(TrainingLoop):
     def evaluate(self) -> dict[str, Any]:
         """How well held-out images come back from the means of their latents, and what these are like."""
         errors, similarities, divergences, means = [], [], [], []
+        judged: dict[str, list[Tensor]] = {"feature_distance": [], "discriminator_margin": []}
         for images in in_parts(self.held_out):
             x = as_input(images)
             with self.accelerator.autocast():
@@ -75,6 +114,11 @@ class AutoencoderTrainer(TrainingLoop):
             errors.append((back - x).square().flatten(1).mean(1).cpu().double())
             if min(x.shape[2:]) >= WINDOW:
                 similarities.append(structural_similarity(to_uint8(back), to_uint8(x)) * len(x))
+            with self.accelerator.autocast():
+                if self.feature_network is not None:
+                    judged["feature_distance"].append(feature_distance(self.feature_network, x, back).cpu())
+                if self.adversary is not None:
+                    judged["discriminator_margin"].append(self.adversary.margin(x, back).cpu())
             divergences.append(posterior.kl().cpu() / x[0].numel())
             means.append(posterior.mean.cpu())
         error, latents = torch.cat(errors), torch.cat(means)
@@ -85,6 +129,7 @@ class AutoencoderTrainer(TrainingLoop):
             "latent_mean": latents.mean().item(),
             "latent_std": latents.std().item(),
         }
+        row |= {name: torch.cat(parts).mean().item() for name, parts in judged.items() if parts}
         return row | ({"ssim": sum(similarities) / len(self.held_out)} if similarities else {})
 
     @torch.no_grad()

@@ -1,0 +1,116 @@
+"""What an autoencoder's training looks at beside pixels: a classifier's features, and what a discriminator takes for real."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import Tensor
+
+from unets import build_discriminator
+
+from ..models.classifier import Classifier, load_classifier
+from ..storage.config import RunConfig
+from ..storage.files import CLASSIFIERS
+from ..storage.state import Learner
+from .plan import learning_rate
+
+BETAS = (0.5, 0.9)  # of the discriminator's AdamW: its target moves, so a long memory misleads it
+LR_SHARE = 0.5  # of the autoencoder's learning rate
+HIGHEST = 1e4  # adaptive weight
+
+
+def read_feature_network(name: str, image_shape: tuple[int, int, int], device: torch.device) -> Classifier:
+    """A classifier whose features of such images can be compared.
+
+    Args:
+        name: of a shipped classifier, or its file.
+
+    Raises:
+        ValueError: there is no such classifier, or it takes other images.
+    """
+    path = Path(name) if name.endswith(".safetensors") else CLASSIFIERS / f"{name}.safetensors"
+    classifier = load_classifier(path, device)
+    if not classifier.takes(image_shape):
+        given, known = ("×".join(map(str, shape)) for shape in (image_shape, classifier.image_shape))
+        raise ValueError(
+            f"feature_classifier={name} looks at images of {known} (C×H×W) or larger, and these are {given}: choose another "
+            "classifier, or feature_weight=0"
+        )
+    return classifier.network.to(memory_format=torch.channels_last)
+
+
+def feature_distance(network: Classifier, x: Tensor, y: Tensor) -> Tensor:
+    """How different two sets of images look to a classifier, (B, C, H, W) each -> (B,) in [0, 4].
+
+    The squared distance of the activations of a pixel, as vectors of length 1, averaged over pixels and levels (Zhang et al.
+    2018, equation 1, without learnt weights; Johnson et al. 2016 for the idea).
+    """
+    levels = zip(network.activations(x), network.activations(y), strict=True)
+    apart = [(F.normalize(a.float()) - F.normalize(b.float())).square().sum(1).mean((1, 2)) for a, b in levels]
+    return torch.stack(apart).mean(0)
+
+
+class Adversary:
+    """A patch discriminator in training, and what an autoencoder learns from it.
+
+    Attributes:
+        network: the discriminator; ``model`` is the same as Accelerate wraps it.
+    """
+
+    def __init__(self, config: RunConfig, accelerator: Accelerator) -> None:
+        assert config.image_shape is not None
+        channels, *sides = config.image_shape
+        self.config, self.accelerator = config, accelerator
+        self.network = build_discriminator(seed=config.seed, image_channels=channels)
+        if min(sides) < self.network.smallest:
+            raise ValueError(
+                f"images of {sides[0]}×{sides[1]} pixels are too small for a discriminator: choose {self.network.smallest} or "
+                "more pixels, or adversarial_weight=0"
+            )
+        device = accelerator.device
+        self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        adamw = torch.optim.AdamW(self.network.parameters(), betas=BETAS, fused=device.type in ("cpu", "cuda"))
+        self.model, self.optimizer = accelerator.prepare(self.network, adamw)
+
+    @property
+    def learner(self) -> Learner:
+        """What a resume needs."""
+        return Learner(self.network, self.optimizer)
+
+    def loss(self, back: Tensor, other_losses: Tensor, last: Tensor) -> Tensor:
+        """The autoencoder's share of the hinge loss: reconstructions should pass for real.
+
+        It is weighted so that at the last layer its gradient is ``adversarial_weight`` times as long as that of all other
+        terms (Esser et al. 2021, equation 7).
+
+        Args:
+            back: (B, C, H, W) reconstructions.
+            other_losses: what they cost otherwise.
+            last: weights of the decoder's last layer.
+        """
+        self.network.requires_grad_(False)
+        with self.accelerator.autocast():
+            fooled = -self.network(back).float().mean()
+        self.network.requires_grad_(True)
+        own, others = (torch.autograd.grad(of, last, retain_graph=True)[0].norm() for of in (fooled, other_losses))
+        weight = (others / (own + 1e-6)).clamp(max=HIGHEST).detach()
+        return self.config.autoencoder.adversarial_weight * weight * fooled
+
+    def margin(self, x: Tensor, back: Tensor) -> Tensor:
+        """(B,) how much more real images look than their reconstructions: 0 where they are not told apart."""
+        return (self.network(x) - self.network(back)).float().mean((1, 2, 3))
+
+    def learn(self, pairs: Sequence[tuple[Tensor, Tensor]], step: int) -> None:
+        """One optimiser step of the hinge loss (Lim & Ye 2017) on the parts of a batch: images and their reconstructions."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = LR_SHARE * learning_rate(self.config.optimizer, step)
+        for x, back in pairs:
+            with self.accelerator.accumulate(self.model):
+                real, made = self.model(torch.cat([x, back])).chunk(2)
+                self.accelerator.backward(F.relu(1 - real).mean() / 2 + F.relu(1 + made).mean() / 2)
+                self.optimizer.step()
+                self.optimizer.zero_grad()
