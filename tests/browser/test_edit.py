@@ -82,12 +82,22 @@ def test_a_finger_paints_and_does_not_scroll(browser, server):
 
 def test_the_keyboard_paints(page, server):
     canvas = open_painter(page, server)
+    undo, generate = (page.get_by_role("button", name=name, exact=True) for name in ("Undo", "Generate"))
+    expect(undo).to_be_disabled()
     canvas.focus()
-    canvas.press("ArrowRight")
     canvas.press(" ")
     painted = page.get_by_text(re.compile(r"\d+ % is made anew"))
     expect(painted).to_be_visible()
-    expect(page.get_by_role("button", name="Generate", exact=True)).to_be_enabled()
+    expect(generate).to_be_enabled()
+    first = painted.text_content()
+    canvas.press("Shift+ArrowRight")  # beside what is painted already
+    canvas.press(" ")
+    expect(painted).to_have_text(re.compile(rf"^{2 * int(first.split()[0])} %|^{2 * int(first.split()[0]) + 1} %"))
+    undo.press("Control+z")  # wherever in the painter one is
+    expect(painted).to_have_text(first)
+    canvas.press("Control+z")
+    expect(undo).to_be_disabled()
+    expect(generate).to_be_disabled()
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 390)])

@@ -95,6 +95,12 @@ def test_space_pauses_and_the_server_knows_where(page, server):
     wait_for_mark(page, f"=== {shown}")
     page.wait_for_timeout(500)
     assert int(slider.input_value()) == shown
+    slider.blur()
+    page.get_by_role("img", name="State x_t, Estimate of x0, Predicted noise").click()  # plays, and the keys work from here
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    page.keyboard.press("Home")
+    expect(page.get_by_role("button", name="Play")).to_be_visible()
+    expect(slider).to_have_value("0")
 
 
 def test_loop_starts_over(page, server):

@@ -74,8 +74,9 @@ class LiveFigure {
   draw(plotly, data, layout) {
     if (!this.place.isConnected) return // the page was left meanwhile
     layout.template = template(this.place)
-    if (matchMedia("(pointer: coarse)").matches) layout.dragmode = false // a finger scrolls
-    plotly.react(this.place, data, layout, OPTIONS)
+    const finger = matchMedia("(pointer: coarse)").matches
+    if (finger) layout.dragmode = false // it scrolls the page
+    plotly.react(this.place, data, layout, { ...OPTIONS, displayModeBar: finger ? false : "hover" }) // it would hide the legend
     this.plotly = plotly
     this.resizing.observe(this.place)
   }

@@ -1,6 +1,7 @@
 import { Mask } from "./mask.js"
 import { mount } from "./mount.js"
 import { SharpCanvas } from "./sharp_canvas.js"
+import { setSlider } from "./slider.js"
 
 /** @typedef {import("./mask.js").Point} Point */
 
@@ -26,6 +27,7 @@ import { SharpCanvas } from "./sharp_canvas.js"
 const PAINT = [255, 0, 160] // red, green and blue; it stands out from the pictures, in both themes
 const PAINTED = 0.65 // share of the paint in a painted pixel's colour
 const HOVERED = 0.35 // and in that of a pixel under the brush
+const KEYS = "Arrow keys move the brush, with Shift by its own width; the space bar paints; Ctrl+Z undoes."
 /** @type {Record<string, Point>} */
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }
 
@@ -61,10 +63,17 @@ class Painter {
     canvas.addEventListener("lostpointercapture", () => this.report())
     canvas.addEventListener("pointerleave", () => this.moveTo(null))
     canvas.addEventListener("blur", () => this.moveTo(null))
+    canvas.addEventListener("focus", () => this.showBrush())
     canvas.addEventListener("keydown", (event) => this.press(event))
   }
 
   listenToTools() {
+    this.brush.addEventListener("input", () => {
+      setSlider(this.brush, this.diameter)
+      this.moveTo(this.middle)
+    })
+    this.brush.addEventListener("blur", () => this.moveTo(null))
+    this.whole.addEventListener("keydown", (event) => this.pressAnywhere(event))
     this.erase.addEventListener("click", () => {
       this.erase.ariaPressed = String(!this.erasing)
     })
@@ -74,6 +83,11 @@ class Painter {
 
   get erasing() {
     return this.erase.ariaPressed === "true"
+  }
+
+  /** @returns {Point} the middle of the picture */
+  get middle() {
+    return [this.data.width / 2, this.data.height / 2]
   }
 
   get diameter() {
@@ -90,7 +104,7 @@ class Painter {
     this.tell = tell
     this.whole.hidden = false
     this.whole.setAttribute("aria-label", data.alt)
-    this.canvas.setAttribute("aria-label", `${data.alt}. Arrow keys move the brush, the space bar paints.`)
+    this.canvas.setAttribute("aria-label", `${data.alt}. ${KEYS}`)
     this.picture.fit(data)
     if (another) this.begin()
   }
@@ -100,7 +114,7 @@ class Painter {
     this.mask = new Mask(width, height, mask)
     this.image = undefined
     this.brush.max = String(Math.ceil(width / 2))
-    this.brush.value = String(Math.ceil(width / 6))
+    setSlider(this.brush, Math.ceil(width / 6))
     this.picture.load(source, (image) => {
       this.image = image
       this.draw()
@@ -174,18 +188,36 @@ class Painter {
     else this.moveTo(this.placeOf(event))
   }
 
+  /** Shows the brush to a person who has come by the keyboard; a pointer shows it where it is. */
+  showBrush() {
+    if (this.canvas.matches(":focus-visible")) this.moveTo(this.cursor ?? this.middle)
+  }
+
   /** @param {KeyboardEvent} event on the canvas */
   press(event) {
     const arrow = ARROWS[event.key]
-    if (!arrow && event.key !== " ") return
+    const place = this.cursor ?? this.middle
+    if (arrow) this.moveTo(this.beyond(place, arrow, event.shiftKey ? this.diameter : 1))
+    else if (event.key === " ") this.change(() => this.dab(place))
+    else return
     event.preventDefault()
-    const [right, down] = arrow ?? [0, 0]
-    const { width, height } = this.data
-    const [x, y] = this.cursor ?? [width / 2, height / 2]
-    /** @type {Point} */
-    const place = [within(x + right, width), within(y + down, height)]
-    if (arrow) this.moveTo(place)
-    else this.change(() => this.dab(place))
+  }
+
+  /** @param {KeyboardEvent} event on any part of the painter */
+  pressAnywhere(event) {
+    if (!(event.ctrlKey || event.metaKey) || event.shiftKey || event.key.toLowerCase() !== "z") return
+    event.preventDefault()
+    if (this.mask.undoable) this.change(() => this.mask.undo())
+  }
+
+  /**
+   * @param {Point} from where
+   * @param {Point} direction left or right, up or down
+   * @param {number} far how far, in pixels
+   * @returns {Point} that place, or the nearest in the picture
+   */
+  beyond([x, y], [right, down], far) {
+    return [within(x + far * right, this.data.width), within(y + far * down, this.data.height)]
   }
 
   /** @param {Point} place to paint with one touch of the brush */

@@ -1,6 +1,7 @@
 import { mount } from "./mount.js"
 import { Report } from "./report.js"
 import { SharpCanvas } from "./sharp_canvas.js"
+import { setSlider } from "./slider.js"
 
 /**
  * What player.py sends.
@@ -63,7 +64,7 @@ class Player {
 
   listen() {
     this.play.addEventListener("click", () => this.setPlaying(!this.playing))
-    this.picture.canvas.addEventListener("click", () => this.setPlaying(!this.playing))
+    this.picture.canvas.addEventListener("click", () => this.touch())
     this.loop.addEventListener("click", () => this.loop.setAttribute("aria-pressed", String(!this.looping)))
     this.slider.addEventListener("input", () => this.scrub(Number(this.slider.value)))
     this.slider.addEventListener("change", () => this.report.atOnce())
@@ -115,8 +116,7 @@ class Player {
   show(frame) {
     const { labels, alt } = this.film
     this.index = frame
-    this.slider.value = String(frame)
-    this.slider.style.setProperty("--done", `${(100 * frame) / Math.max(1, this.last)}%`)
+    setSlider(this.slider, frame)
     this.slider.setAttribute("aria-valuetext", labels[frame])
     this.label.textContent = labels[frame]
     this.count.textContent = `${frame + 1} / ${labels.length}`
@@ -165,6 +165,12 @@ class Player {
   scrub(frame) {
     if (this.playing) this.setPlaying(false)
     this.moveTo(Math.min(Math.max(frame, 0), this.last))
+  }
+
+  /** Plays or pauses; the keyboard's arrows and space bar work from here on. */
+  touch() {
+    this.setPlaying(!this.playing)
+    this.slider.focus({ preventScroll: true })
   }
 
   /** @param {KeyboardEvent} event on any part of the player */
