@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from pipelines.common.images import as_pil, enlarge, film_strip, montage, to_uint8
+from pipelines.common.indices import evenly_spaced
 from pipelines.models.loading import load_model
 from pipelines.sampling.request import SamplingRequest
-from pipelines.sampling.sample import sample, shown_rows
+from pipelines.sampling.sample import sample
 from pipelines.storage.files import ROOT
 
 DENOISING, WORDS = ROOT / "docs" / "denoising.png", ROOT / "docs" / "words.jpg"
@@ -20,7 +21,7 @@ def denoising() -> None:
     """docs/denoising.png: from noise (top row) to samples (bottom row); what lies between the images is transparent."""
     request = SamplingRequest(num_images=COLUMNS)
     steps = list(sample(load_model("flowers-attention"), request))
-    rows = np.concatenate([to_uint8(steps[index].x) for index in shown_rows(len(steps), ROWS)])
+    rows = np.concatenate([to_uint8(steps[index].x) for index in evenly_spaced(len(steps), ROWS)])
     sheet = montage(rows, COLUMNS, GAP)
     opaque = montage(np.full_like(rows[..., :1], 255), COLUMNS, GAP, background=0)
     picture = as_pil(enlarge(sheet, SCALE)).convert("RGB")

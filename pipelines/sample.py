@@ -17,10 +17,11 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 from .common.command_line import DONE, run_command
 from .common.images import Pixels, film_strip, png_bytes, to_uint8
+from .common.indices import evenly_spaced
 from .models.loading import load_model
 from .sampling.origins import FROM_NOISE, FromPicture, Origin
 from .sampling.request import SamplingRequest
-from .sampling.sample import denoising_gif, metadata_of, sample, shown_rows
+from .sampling.sample import denoising_gif, metadata_of, sample
 from .storage.files import atomic
 
 SHOWN_IMAGES = 64  # columns of grid.png and images of denoising.gif, however many are generated
@@ -144,7 +145,7 @@ def _prompts(given: Sequence[str]) -> Iterator[str]:
 def _write_overview(out: Path, frames: dict[int, list[tuple[float, Pixels]]], metadata: dict[str, Any]) -> None:
     indices = sorted(frames)
     images = {index: np.concatenate([part for _, part in frames[index]]) for index in indices}
-    rows = [indices[i] for i in shown_rows(len(indices), SHOWN_ROWS)]
+    rows = [indices[i] for i in evenly_spaced(len(indices), SHOWN_ROWS)]
     labels = ["sample" if index == indices[-1] else f"t = {frames[index][0][0]:.0f}" for index in rows]
     _write(out / "grid.png", png_bytes(film_strip([images[index] for index in rows], labels), metadata))
     _write(out / "denoising.gif", denoising_gif([images[index] for index in indices]))

@@ -28,11 +28,12 @@ from pages.components.pictures import (
     show_png,
 )
 from pipelines.common.images import Pixels, enlarge, gif_bytes, heat, montage, png_bytes
+from pipelines.common.indices import evenly_spaced
 from pipelines.common.picture_metrics import difference_map, mean_squared_error, structural_similarity
 from pipelines.figures.training import settings_table
 from pipelines.sampling.alignment import frame_at, shared_log_snrs
 from pipelines.sampling.queue import Comparison, Frame, Generation, GenerationQueue, Wish
-from pipelines.sampling.sample import metadata_of, shown_rows
+from pipelines.sampling.sample import metadata_of
 
 STRIP_ROWS = 11
 VIEWS = {"x": "Noisy state x_t", "x0": "Estimate of x0"}
@@ -202,7 +203,7 @@ def draw_column(title: str, column: Generation, view: str, shown: Frame | None, 
 
 def draw_film_strip(title: str, column: Generation, view: str) -> None:
     """Rows = timesteps, columns = images; grows with the generation."""
-    kept = shown_rows(len(column.kept_steps), STRIP_ROWS)
+    kept = evenly_spaced(len(column.kept_steps), STRIP_ROWS)
     frames = list(column.frames)
     rows = tuple(frames[row] if row < len(frames) else None for row in kept)
     labels = tuple(frame_label(row, column) if row else "" for row in rows)

@@ -13,8 +13,8 @@ from pages.components.picture_table import picture_table
 from pages.components.pictures import background
 from pages.components.player import player
 from pipelines.common.images import Pixels, add_titles, enlarge, gif_bytes, heat, mp4_bytes
+from pipelines.common.indices import evenly_spaced
 from pipelines.figures.sampling import step_lengths
-from pipelines.sampling.sample import shown_rows
 from pipelines.sampling.trajectory import NOISE_RANGE, Trajectory
 
 CAPTIONS = ("State x_t", "Estimate of x0", "Predicted noise", "Changed by the condition")
@@ -63,7 +63,7 @@ def show_attention(way: Trajectory, image: int) -> None:
     if way.attention is None or not way.words:
         return
     st.subheader("Where each word is looked at", anchor=False)
-    frames = shown_rows(len(way.steps) - 1, MAPS)  # the sample is looked at no more
+    frames = evenly_spaced(len(way.steps) - 1, MAPS)  # the sample is looked at no more
     attention = way.attention[frames, image].astype(float)
     brightest = float(attention.max())
     maps = heat((attention[..., None] * (255 / brightest)).round().astype(np.uint8))  # (frames, words, H, W, 3)

@@ -15,10 +15,11 @@ from torch import Tensor
 from diffusion_core.condition import Condition
 
 from ..common.devices import send
+from ..common.indices import evenly_spaced
 from ..storage.config import ConditionConfig, RunConfig
 from .captions import captions_for, class_names, has_labels, label_column, templates_for, text_column
 from .classes import labels_in
-from .image_sets import ImageSet, spread
+from .image_sets import ImageSet
 from .sources import open_dataset, split_names
 from .text_encoders import TextEncoder, encode_cached, make_encoder
 
@@ -109,7 +110,7 @@ def load_conditions(config: RunConfig, sets: Sequence[ImageSet]) -> tuple[Condit
     captions = [torch.tensor([[number[caption] for caption in row] for row in part]) for part in described]
     said = [{row[0] for row in part} - {NO_CAPTION} for part in described]
     examples = tuple(sorted(said[1] or said[0]))
-    shown = spread(len(examples), EXAMPLES)
+    shown = evenly_spaced(len(examples), EXAMPLES)
     filled = replace(
         condition,
         text_dim=encoder.width,

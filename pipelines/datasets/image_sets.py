@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..common.images import Pixels
+from ..common.indices import evenly_spaced
 from ..storage.config import DataConfig, RunConfig
 from .classes import label_columns, labels_in
 
@@ -79,11 +80,6 @@ def read_images(dataset: Dataset, config: DataConfig, chosen: NDArray[np.int64] 
     return ImageSet(tensor, np.array(kept), tuple(skipped))
 
 
-def spread(length: int, count: int) -> NDArray[np.int64]:
-    """``count`` rows of ``length``, evenly spaced; all if there are no more."""
-    return np.linspace(0, length - 1, min(count, length)).round().astype(np.int64)
-
-
 def preview_images(config: DataConfig, count: int = 16) -> Pixels:
     """A few training images as the network will see them, from all over the split: (N, H, W, C) uint8, N ≤ ``count``.
 
@@ -94,7 +90,7 @@ def preview_images(config: DataConfig, count: int = 16) -> Pixels:
     """
     splits = open_dataset(config.data, config.only_classes)
     split = splits[split_names(splits, config)[0]]
-    images = read_images(split, config, spread(len(split), count)).images.permute(0, 2, 3, 1).numpy()
+    images = read_images(split, config, evenly_spaced(len(split), count)).images.permute(0, 2, 3, 1).numpy()
     if config.flip:
         images[1::2] = images[1::2, :, ::-1].copy()
     return images
@@ -107,7 +103,7 @@ def _held_out_rows(split: Dataset, count: int) -> NDArray[np.int64]:
     """
     labels = (labels_in(split, column) for column in label_columns(split))
     by_class = any(0 < np.count_nonzero(np.diff(own)) == len(np.unique(own)) - 1 for own in labels)
-    rows = spread(len(split), count)
+    rows = evenly_spaced(len(split), count)
     return np.random.default_rng(0).permutation(rows) if by_class else np.arange(len(rows))
 
 

@@ -22,8 +22,9 @@ from diffusion_core.schedules import make_schedule, sampling_timesteps
 
 from ..common.devices import hardware
 from ..common.images import as_input, montage, png_bytes, to_uint8
+from ..common.indices import evenly_spaced
 from ..common.memory import TensorMemory, weight_bytes
-from ..datasets.image_sets import load_images, refuse_other_images, spread
+from ..datasets.image_sets import load_images, refuse_other_images
 from ..datasets.sources import resolve
 from ..sampling.request import SamplingRequest
 from ..sampling.sample import sample
@@ -61,7 +62,7 @@ class RealImages:
         refuse_other_images(config, self.train)
         if len(self.held_out) <= NEIGHBOURS:
             raise ValueError(f"{len(self.held_out)} held-out images: to measure a model takes {NEIGHBOURS + 1} or more")
-        self.rows = spread(len(self.train), reference_images)
+        self.rows = evenly_spaced(len(self.train), reference_images)
         self._config = config
 
     def as_input(self, images: ImageSet, rows: Iterable[int]) -> Tensor:

@@ -23,11 +23,12 @@ import numpy as np
 from ..common.command_line import describe, out_of_memory
 from ..common.device_lock import DEVICE
 from ..common.images import Pixels, to_uint8
+from ..common.indices import evenly_spaced
 from ..storage.config import RunConfig
 from ..storage.runs import Run
 from .origins import FROM_NOISE, Origin
 from .request import SamplingRequest
-from .sample import sample, shown_rows
+from .sample import sample
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -97,7 +98,7 @@ class Generation:
     @property
     def kept_steps(self) -> list[int]:
         """Which steps become frames: all of them, or MAX_FRAMES evenly spread, first and last included."""
-        return shown_rows(self.num_steps + 1, MAX_FRAMES)
+        return evenly_spaced(self.num_steps + 1, MAX_FRAMES).tolist()
 
     @property
     def steps_done(self) -> int:

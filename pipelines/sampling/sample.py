@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..common.images import Pixels, enlarge, gif_bytes, montage
 from .origins import FROM_NOISE, Origin
 
@@ -66,11 +64,6 @@ def sample(
         if start.known.resamplings > 1:
             sampler, options = repaint, {"resamplings": start.known.resamplings}
     return sampler(denoise, start.x, start.timesteps, model.schedule, condition, noise=start.noise, **options)
-
-
-def shown_rows(count: int, rows: int) -> list[int]:
-    """At most ``rows`` of ``count`` indices, evenly spread, first and last included."""
-    return sorted({round(i) for i in np.linspace(0, count - 1, min(count, rows))})
 
 
 def metadata_of(run: str, fingerprint: str, request: SamplingRequest, origin: Origin = FROM_NOISE) -> dict[str, Any]:

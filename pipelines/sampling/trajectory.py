@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from ..common.device_lock import DEVICE
 from ..common.images import Pixels, montage, to_uint8
+from ..common.indices import evenly_spaced
 from .origins import FROM_NOISE, Origin
 from .queue import MAX_FRAMES
 from .request import SamplingRequest
-from .sample import sample, shown_rows
+from .sample import sample
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -100,7 +101,7 @@ def trajectory(
 
     count = len(origin.timesteps(model, request))
     numbers = range(request.num_images) if images is None else images
-    kept = set(shown_rows(count + 1, MAX_FRAMES))
+    kept = set(evenly_spaced(count + 1, MAX_FRAMES))
     frames, moves, influences = [], [], []
     with DEVICE:
         steps = sample(model, request, numbers, origin)

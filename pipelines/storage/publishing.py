@@ -9,8 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from ..common.indices import evenly_spaced
 from .config import LatentConfig, RunConfig, given_fields
 from .files import atomic, refuse_taken, write_text
 from .runs import METRICS, Run
@@ -121,9 +120,9 @@ def model_card(run: Run, name: str, parameters: int) -> str:
 
 
 def _kept_grids(grids: list[Path]) -> list[Path]:
-    """As many as may be kept, evenly spread, the last among them."""
-    for count in range(min(KEPT_GRIDS, len(grids)), 0, -1):
-        kept = [grids[round(i)] for i in np.linspace(len(grids) - 1, 0, count)][::-1]
+    """Return as many as may be kept, evenly spaced, the last among them."""
+    for count in range(KEPT_GRIDS, 1, -1):
+        kept = [grids[i] for i in evenly_spaced(len(grids), count)]
         if sum(path.stat().st_size for path in kept) <= KEPT_BYTES:
             return kept
     return grids[-1:]

@@ -16,7 +16,7 @@ from pipelines.common.images import film_strip, read_request, to_uint8
 from pipelines.models.loading import load_model
 from pipelines.sample import SHOWN_ROWS
 from pipelines.sampling.request import SamplingRequest
-from pipelines.sampling.sample import denoising_gif, sample, shown_rows
+from pipelines.sampling.sample import denoising_gif, sample
 from pipelines.storage.runs import Run
 
 
@@ -276,16 +276,6 @@ def test_a_full_disk_is_one_sentence(command, tiny_run, tmp_path, monkeypatch):
     done = command("pipelines.sample", tiny_run.path, "--num-images", 1, "--steps", 1, "--out", tmp_path / "out")
     assert done.refused_in_one_sentence().startswith("the disk is full")
     assert _files(tmp_path / "out") == set()
-
-
-@pytest.mark.parametrize("count", [1, 2, 5, 21, 22, 51, 1001])
-@pytest.mark.parametrize("rows", [1, 2, 5, 21])
-def test_shown_rows_hold_both_ends(count, rows):
-    shown = shown_rows(count, rows)
-    assert len(shown) == min(count, rows)
-    assert shown == sorted(set(shown))
-    assert 0 <= shown[0] <= shown[-1] == count - 1 or rows == 1
-    assert shown[0] == 0 or rows == 1
 
 
 def test_a_grey_model_makes_grey_files(train, command, tmp_path):
