@@ -7,10 +7,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
+import plotly.graph_objects as go
 import pytest
 
-from pages.components import frontend
+from pages.components import frontend, live_figure, painter, player
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted(path.name for path in frontend.FOLDER.glob("*.js"))
@@ -54,6 +57,28 @@ def test_a_script_carries_every_module_that_it_needs():
     script, *carried = modules(frontend.script("painter.js"))
     assert sorted(carried) == sorted(map(frontend.text, ["mask.js", "mount.js", "sharp_canvas.js", "slider.js"]))
     assert 'from "./' not in script
+
+
+def documented(script: str, shape: str) -> set[str]:
+    """The names of the properties of a shape that a script describes."""
+    [comment] = re.findall(rf"@typedef {{object}} {shape}\n(.*?)\*/", frontend.text(script), re.DOTALL)
+    return set(re.findall(r"@property {[^}]+} (\w+)", comment))
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "show"),
+    [
+        (player, "Film", lambda picture: player.player([picture], ["sample"], "key", alt="")),
+        (painter, "Canvas", lambda picture: painter.painter(picture, "key", alt="")),
+        (live_figure, "Chart", lambda _: live_figure.live_figure(go.Figure(), "key", "")),
+    ],
+    ids=["player", "painter", "live_figure"],
+)
+def test_a_script_describes_what_python_sends(module, shape, show, monkeypatch):
+    sent = []
+    monkeypatch.setattr(module, "_component", lambda data, **_: sent.append(data) or SimpleNamespace(shown=None, painted=None))
+    show(np.zeros((2, 3, 1), np.uint8))
+    assert documented(f"{module.__name__.split('.')[-1]}.js", shape) == set(sent[0])
 
 
 def test_every_file_is_used():
