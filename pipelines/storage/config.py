@@ -374,7 +374,7 @@ def given_fields(section: Any) -> list[str]:
 class _Written:
     """The format of a configuration, read before its other keys, which a newer one may have more of."""
 
-    format: int = FORMAT
+    format: int = 1
 
 
 _ADAPTER, _WRITTEN = TypeAdapter(RunConfig), TypeAdapter(_Written)
