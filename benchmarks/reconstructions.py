@@ -18,8 +18,9 @@ from tyro.conf import Positional
 
 from pipelines.common.devices import best_device
 from pipelines.common.images import as_input, enlarge, montage, png_bytes, to_uint8
+from pipelines.common.indices import evenly_spaced
 from pipelines.common.picture_metrics import structural_similarity
-from pipelines.datasets.image_sets import load_images, spread
+from pipelines.datasets.image_sets import load_images
 from pipelines.evaluation.distances import Reference
 from pipelines.evaluation.judges import shipped_classifier
 from pipelines.models.classifier import Classifier
@@ -86,8 +87,8 @@ def main(arguments: Arguments) -> None:
         raise SystemExit(f"no shipped classifier knows {first.data.data}: choose autoencoders of data that one knows")
     network = found[1].network
     train, held_out = load_images(first.data, first.seed)
-    x = as_input(held_out.images[spread(len(held_out), arguments.images)])
-    known = as_input(train.images[spread(len(train), 4 * arguments.images)])
+    x = as_input(held_out.images[evenly_spaced(len(held_out), arguments.images)])
+    known = as_input(train.images[evenly_spaced(len(train), 4 * arguments.images)])
     reference = Reference(texture_features(network, known))
     floor = f"{reference.frechet_distance(texture_features(network, x)):.3f}"
     backs, cells, decoding = [x], {"photographs, untouched": ["", "", "", "1.000", floor, ""]}, {}
@@ -102,7 +103,7 @@ def main(arguments: Arguments) -> None:
     header = ("autoencoder", "latents", "M parameters", "PSNR", "SSIM", "distance", "PSNR, noisy latents", "ms to decode")
     print(f"{machine()}\n\n{len(x)} held-out images, {len(known)} training images\n\n{table(header, body)}")
     if arguments.sheet is not None:
-        shown = spread(len(x), arguments.shown)
+        shown = evenly_spaced(len(x), arguments.shown)
         sheet = montage(np.concatenate([to_uint8(back[shown]) for back in backs]), columns=len(shown))
         arguments.sheet.write_bytes(png_bytes(enlarge(sheet, 3)))
 
