@@ -22,7 +22,7 @@ from torch import Tensor
 from diffusion_core.noise import SeededNoise
 from pipelines.datasets.image_sets import load_images
 from pipelines.datasets.sources import resolve
-from pipelines.evaluation.distances import Reference, bootstrap
+from pipelines.evaluation.distances import Reference
 from pipelines.evaluation.judges import Judge
 from pipelines.models.classifier import load_classifier
 from pipelines.models.loading import load_model
@@ -143,7 +143,7 @@ def main(arguments: Arguments) -> None:
             row = [f"{minutes:g}"]
             for contender, model in contenders.items():
                 features = judge.features(model.samples(arguments.num_images))
-                found = bootstrap(lambda rows, features=features: reference.frechet_distance(features[rows]), len(features))
+                found = reference.frechet_estimate(features)
                 row += [f"{found.value:.2f} ({found.low:.2f} – {found.high:.2f})", f"{seen[contender]:,}"]
             rows.append(row)
             print(*row, sep=" · ", flush=True)

@@ -29,7 +29,7 @@ from ..datasets.sources import resolve
 from ..sampling.request import SamplingRequest
 from ..sampling.sample import sample
 from ..storage.files import atomic
-from .distances import NEIGHBOURS, Estimate, Features, Reference, bootstrap, nearest, precision_recall
+from .distances import NEIGHBOURS, Estimate, Features, Reference, nearest, precision_recall
 from .results import LOSS_BINS, NEIGHBOURS_PICTURE, file_beside, loss_draws, noise_bins
 
 if TYPE_CHECKING:
@@ -238,7 +238,7 @@ def figures(features: Features, real: RealImages, right: NDArray[np.float64] | N
     count, reference = len(features), real.reference
     some = reference.thinned(max(ENOUGH, count))
     found = {
-        "frechet_distance": bootstrap(lambda rows: reference.frechet_distance(features[rows]), count),
+        "frechet_distance": reference.frechet_estimate(features),
         "kernel_distance": some.kernel_estimate(features),
     }
     near = nearest(features, reference.features)[1] < np.quantile(real.newness[:count], CLOSEST)

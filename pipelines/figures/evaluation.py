@@ -23,8 +23,7 @@ FLOORS = {  # columns of figures of real images: how they are drawn, what they a
     "decoded": ("dash", "real, after the autoencoder", "bottom right"),
 }
 INTERVALS = (  # what figures of samples show
-    "Bars and brackets: 95 % (bootstrap; of shares, Wilson). Dotted: held-out images in place of samples, as many where there "
-    "are as many."
+    "Bars and brackets: 95 %. Dotted: held-out images in place of samples, as many where there are as many."
 )
 TERMS = {"prior": "Prior", "steps": "Denoising steps", "decoder": "To 256 levels"}
 

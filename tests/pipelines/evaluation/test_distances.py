@@ -8,7 +8,7 @@ import torch
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_mmd
 
-from pipelines.evaluation.distances import Estimate, Reference, bootstrap, nearest, precision_recall
+from pipelines.evaluation.distances import Estimate, Reference, _halves, nearest, precision_recall
 
 
 def cloud(count, dim, seed, mean=0.0, scale=1.0):
@@ -65,12 +65,20 @@ def test_kernel_distance_of_the_same_kind_is_0_on_average():
 
 
 @pytest.mark.parametrize("at_once", [7, 1000])
-def test_the_interval_of_a_kernel_distance_is_that_of_the_bootstrap(monkeypatch, at_once):
+def test_the_kernel_distance_of_a_half_is_that_of_its_images(monkeypatch, at_once):
     monkeypatch.setattr("pipelines.evaluation.distances.AT_ONCE", at_once)
-    reference, features = Reference(cloud(50, 4, 0)), cloud(40, 4, 1, 0.3)
-    found = reference.kernel_estimate(features, resamplings=30, seed=3)
-    expected = bootstrap(lambda rows: reference.kernel_distance(features[rows]), 40, resamplings=30, seed=3)
-    assert vars(found) == pytest.approx(vars(expected), rel=1e-9)
+    reference, features = Reference(cloud(50, 4, 0)), cloud(41, 4, 1, 0.3)
+    given = {}
+    monkeypatch.setattr(Estimate, "of_halves", lambda *parts: given.update(enumerate(parts)))
+    reference.kernel_estimate(features, splits=5, seed=3)
+    value, halves, offset = given.values()
+    expected = [[reference.kernel_distance(features[rows]) for rows in pair] for pair in _halves(41, 5, 3)]
+    assert value == pytest.approx(reference.kernel_distance(features))
+    np.testing.assert_allclose(halves, expected, rtol=1e-9)
+    everything = [
+        (a @ b.T / 4 + 1) ** 3 for a, b in ((features, features), (reference.features,) * 2, (features, reference.features))
+    ]
+    assert value + offset == pytest.approx(everything[0].mean() + everything[1].mean() - 2 * everything[2].mean())
 
 
 @pytest.mark.parametrize("draws", [1, 5])
@@ -127,15 +135,6 @@ def test_nearest():
     np.testing.assert_allclose(distances, distance.min(1))
 
 
-def test_the_interval_of_a_mean_is_that_of_statistics():
-    values = np.random.default_rng(0).standard_normal(500)
-    found = bootstrap(lambda rows: float(values[rows].mean()), 500, resamplings=2000)
-    half = 1.96 * values.std(ddof=1) / 500**0.5
-    assert found.value == values.mean()
-    assert found.high - found.value == pytest.approx(half, rel=0.06)
-    assert found.value - found.low == pytest.approx(found.high - found.value)
-
-
 @pytest.mark.parametrize(("right", "count"), [(0, 60), (1, 60), (30, 60), (60, 60), (997, 1000)])
 def test_the_interval_of_a_share_is_that_of_statistics(right, count):
     """At both ends too, where a symmetric one would reach below 0 or above 1, or have no width."""
@@ -146,13 +145,35 @@ def test_the_interval_of_a_share_is_that_of_statistics(right, count):
     assert found.high - found.low > 0
 
 
-def test_the_interval_holds_the_true_frechet_distance_of_as_many_images():
-    """Over and over other samples, 95 % of the time, give or take."""
-    reference = Reference(cloud(2000, 3, 7))
-    drawn = [cloud(150, 3, seed, 0.1) for seed in range(60)]
-    typical = np.mean([reference.frechet_distance(part) for part in drawn])
-    held = 0
-    for part in drawn:
-        found = bootstrap(lambda rows, part=part: reference.frechet_distance(part[rows]), 150, resamplings=60)
-        held += found.low <= typical <= found.high
-    assert held >= 50
+def test_halves_are_random_disjoint_and_equal():
+    pairs = _halves(11, 50, 0)
+    assert pairs.shape == (50, 2, 5)
+    assert all(len(set(pair.ravel())) == 10 for pair in pairs)
+    assert len(np.unique(pairs)) == 11
+    assert np.array_equal(pairs, _halves(11, 50, 0))
+    assert not np.array_equal(pairs, _halves(11, 50, 1))
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.3], ids=["of the same kind", "of another kind"])
+@pytest.mark.parametrize("figure", ["frechet", "kernel"])
+def test_intervals_are_neither_too_narrow_nor_too_wide(figure, shift):
+    """Over and over other samples they hold the mean figure of as many images 95 % of the time, give or take."""
+    reference = Reference(cloud(1000, 6, 7))
+    estimate, distance = (getattr(reference, f"{figure}_{what}") for what in ("estimate", "distance"))
+    drawn = [cloud(60, 6, 1000 + seed, shift) for seed in range(300)]
+    values = np.array([distance(part) for part in drawn])
+    found = [estimate(part, splits=60) for part in drawn[:100]]
+    held = sum(one.low <= values.mean() <= one.high for one in found)
+    assert 90 <= held <= 99
+    width = np.median([one.high - one.low for one in found]) / (2 * 1.96 * values.std())
+    assert 0.85 < width < 1.15
+    assert all(one.low < one.value < one.high for one in found)
+    assert figure == "kernel" or min(one.low for one in found) > 0
+
+
+def test_the_interval_of_a_figure_that_is_0():
+    features = cloud(40, 4, 0)
+    found = Reference(features).frechet_estimate(features)
+    assert found.value == pytest.approx(0, abs=1e-9)
+    assert found.low <= found.value <= found.high
+    assert np.isfinite([found.low, found.high]).all()
