@@ -44,6 +44,8 @@ def show_runs() -> None:
     """The runs as they stand on disk, whoever started them."""
     if error := st.session_state.pop("job_error", None):
         st.error(error)
+    if error := queue.error:
+        st.error(f"The queue broke off, and starts again: {error}")
     queue.wake()
     jobs = {job.run.path.name: job for job in queue.jobs()}
     if not jobs:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tyro.conf import Positional
 
 from .common.command_line import DONE, refuse_several_processes, run_command
+from .common.reports import report_progress
 from .evaluation.results import Evaluation
 from .models.loading import load_model
 from .sampling.request import SamplingRequest
@@ -95,6 +96,7 @@ def main(arguments: Evaluate) -> int:
             if evaluation.find(kind, asked):
                 print(f"{told}: known already")
                 continue
+            report_progress(told)
             evaluation.add(kind, asked, measure())
             print(f"{told}: {summary(kind, evaluation.results[-1].found)}")
         print(evaluation.path)

@@ -40,7 +40,7 @@ def describe_progress(job: Job) -> str:
         return "unreadable"
     parts = [f"Step {reached.step:,} of {reached.steps:,}"]
     if job.status == "starting":
-        parts.append("loading, then the first steps")
+        parts.append(job.doing.what if job.doing else "loading, then the first steps")
     elif job.status == "training" and reached.images_per_second and reached.seconds_left is not None:
         parts += [f"{reached.images_per_second:,.0f} images/s", f"{duration(reached.seconds_left)} left"]
     elif reached.loss is not None:

@@ -11,6 +11,8 @@ from typing import TypeVar
 
 import tyro
 
+from .reports import LOG, Outcome, Reporter, reporting
+
 Arguments = TypeVar("Arguments")
 
 DONE, REFUSED, INTERRUPTED = 0, 2, 130
@@ -25,30 +27,47 @@ def run_command(
     """Parse the command line into ``arguments`` (a dataclass), run ``main`` and return its exit code.
 
     ValueError and OSError mean that what was asked cannot be done: their sentence goes to stderr and the code is 2. So it is
-    when memory runs out.
+    when memory runs out. However the command ends, the outcome is reported to whoever watches it.
 
     Args:
         default: from the words of the command line, what holds where they say nothing else.
     """
-    try:
-        parse = partial(
-            tyro.cli,
-            arguments,
-            prog=f"python -m {program}",
-            description=arguments.__doc__,
-            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff),
-        )
-        return main(parse() if default is None else parse(default=default(sys.argv[1:])))
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except (ValueError, OSError) as error:
-        print(f"error: {describe(error)}", file=sys.stderr)
-        return REFUSED
-    except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
-            raise
-        print("error: out of memory: close other programs, or choose a smaller batch, model or image size", file=sys.stderr)
-        return REFUSED
+    parse = partial(
+        tyro.cli,
+        arguments,
+        prog=f"python -m {program}",
+        description=arguments.__doc__,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff),
+    )
+    with reporting() as reporter:
+        try:
+            code = main(parse() if default is None else parse(default=default(sys.argv[1:])))
+        except KeyboardInterrupt:
+            code = INTERRUPTED
+        except Exception as error:
+            sentence = refusal(error)
+            reporter.outcome(Outcome("failed", sentence or unexpected(error, reporter)))
+            if sentence is None:
+                raise
+            print(f"error: {sentence}", file=sys.stderr)
+            return REFUSED
+        reporter.outcome(Outcome("stopped" if code == INTERRUPTED else "finished"))
+        return code
+
+
+def refusal(error: Exception) -> str | None:
+    """Return the sentence for an error that means that what was asked cannot be done; None for a mistake of ours."""
+    if isinstance(error, (ValueError, OSError)):
+        return describe(error)
+    if isinstance(error, (RuntimeError, MemoryError)) and out_of_memory(error):
+        return "out of memory: close other programs, or choose a smaller batch, model or image size"
+    return None
+
+
+def unexpected(error: Exception, reporter: Reporter) -> str:
+    """Return the sentence for a mistake of ours, and where its traceback is if it goes to a log."""
+    sentence = f"it broke off with an unexpected error ({type(error).__name__}: {describe(error)})"
+    return f"{sentence}; see {reporter.folder / LOG}" if reporter.folder and reporter.launched else sentence
 
 
 def refuse_several_processes(program: str) -> None:

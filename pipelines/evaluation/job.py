@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
 
-from ..storage.processes import at_work, failure_in, last_lines, launch, stop
+from ..common.reports import Progress, read_progress
+from ..storage.processes import at_work, ending, launch, stop
 from ..storage.runs import PRIVATE, Run
 
-LOCK, RECORD, LOG = ".evaluation.lock", ".evaluation.json", ".evaluation.log"  # in the user's folder of runs
-BAR = re.compile(r"(?P<what>[^:|]+): +(?P<percent>\d+)%\|.*\[[\d:]+<(?P<left>[\d:]+)")
-
-
-@dataclass(frozen=True)
-class EvaluationProgress:
-    """How far the measurement is that is being made.
-
-    Attributes:
-        what: which one, and how long it still takes.
-        share: done of it, in [0, 1]; 0 where that is not known.
-    """
-
-    what: str
-    share: float
+LOCK, RECORD = ".evaluation.lock", ".evaluation/process.json"  # in the user's folder of runs
+LOADING = Progress("Loading the model and the images")
 
 
 @dataclass(frozen=True)
@@ -45,20 +32,17 @@ class EvaluationJob:
         return at_work(self.root / RECORD)
 
     @property
-    def progress(self) -> EvaluationProgress:
+    def progress(self) -> Progress:
         """What it is doing."""
-        lines = last_lines(self.root / LOG)
-        if not lines:
-            return EvaluationProgress("Loading the model and the images", 0.0)
-        bar = BAR.match(lines[-1])
-        if bar is None:
-            return EvaluationProgress(lines[-1], 0.0)
-        return EvaluationProgress(f"{bar['what']}: {bar['left']} left", int(bar["percent"]) / 100)
+        return read_progress((self.root / RECORD).parent) or LOADING
 
     @property
     def error(self) -> str:
         """Why the last one failed, in a sentence; empty where it did not, was stopped, or is at work."""
-        return "" if self.running else failure_in(self.root / LOG, "the evaluation")
+        ended = ending(self.root / RECORD)
+        if ended is not None and ended.status == "interrupted":
+            return "its process ended without a word, as after a crash or a reboot; what had been measured is kept"
+        return "" if ended is None else ended.error
 
     def start(self, runs: Sequence[Run], options: Sequence[str] = ()) -> None:
         """Measure what is not known yet; returns at once.
@@ -77,7 +61,7 @@ class EvaluationJob:
             if self.running:
                 raise ValueError("another evaluation is at work: wait for it, or stop it first")
             paths = [str(run.path.resolve()) for run in runs]
-            launch("pipelines.evaluate", [*paths, *options], self.root / RECORD, self.root / LOG)
+            launch("pipelines.evaluate", [*paths, *options], self.root / RECORD)
 
     def stop(self) -> None:
         """End it; what has been measured is kept, and measuring goes on from there when it is started again."""

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from diffusion_core.likelihood import variational_bound
 from diffusion_core.noise import SeededNoise
@@ -24,6 +23,7 @@ from ..common.devices import hardware
 from ..common.images import as_input, montage, png_bytes, to_uint8
 from ..common.indices import evenly_spaced
 from ..common.memory import TensorMemory, weight_bytes
+from ..common.reports import ProgressBar, tracked
 from ..datasets.image_sets import load_images, refuse_other_images
 from ..datasets.sources import resolve
 from ..sampling.request import SamplingRequest
@@ -164,7 +164,7 @@ def likelihood(model: LoadedModel, real: RealImages, count: int, steps: int, see
     timesteps = sampling_timesteps(model.schedule, steps, "linspace")  # down to the least noisy one, where the decoder is
     parts = torch.arange(count).split(batch_size)
     bits: list[list[Tensor]] = []
-    with tqdm(total=len(parts) * (steps + 1), desc=f"{model.name}, likelihood", unit="term", leave=False) as bar:
+    with ProgressBar(f"{model.name}, likelihood", len(parts) * (steps + 1), "term", leave=False) as bar:
         for part in parts:
             x0 = real.as_input(real.held_out, part.tolist()).to(model.device)
             noise = SeededNoise(seed, model.image_shape, part.tolist())
@@ -191,7 +191,7 @@ def measure_samples(model: LoadedModel, real: RealImages, request: SamplingReque
     """
     images, seconds, calls = [], 0.0, 0
     chunks = torch.arange(request.num_images).split(batch_size)
-    for numbers in tqdm(chunks, desc=f"{model.name}, {request.steps} steps of {request.sampler}", unit="batch", leave=False):
+    for numbers in tracked(chunks, f"{model.name}, {request.steps} steps of {request.sampler}", "batch"):
         before = time.perf_counter()
         *_, last = sample(model, request, numbers.tolist(), condition=real.shown(numbers.tolist()))
         images.append(model.decode(last.x).cpu())

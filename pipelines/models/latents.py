@@ -14,13 +14,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
 
 from unets import build_autoencoder
 from unets.autoencoder import LatentSpace
 
 from ..common.devices import compute_dtype
 from ..common.images import Pixels, as_input, montage, to_uint8
+from ..common.reports import tracked
 from ..storage.cache import cached_tensors, digest
 from ..storage.config import NetworkConfig, RunConfig
 from ..storage.runs import Run
@@ -135,7 +135,7 @@ def encode_cached(autoencoder: LatentSpace, images: Tensor, about: str) -> Tenso
     """
 
     def make() -> dict[str, Tensor]:
-        parts = tqdm(in_parts(images), desc=about, unit="batch", leave=False)
+        parts = tracked(in_parts(images), about, "batch")
         return {"latents": torch.cat([encode(autoencoder, as_input(part)).half().cpu() for part in parts])}
 
     weights = {name: tensor.cpu() for name, tensor in autoencoder.state_dict().items()}

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import psutil
 
-from .files import ROOT, tail, write_text
+from ..common.reports import FOLDER, LOG, Outcome, forget_reports, read_outcome, read_typed, report_in
+from .files import ROOT, write_text
 
+BAR_EVERY = 60.0  # seconds; a progress bar in a log is worth a line a minute
 SAME_START = 1.5  # seconds; the time of boot is known to a second only, and no process number comes back that soon
 
 
@@ -62,10 +64,7 @@ def _write(path: Path, record: ProcessRecord) -> None:
 
 def read_record(path: Path) -> ProcessRecord | None:
     """The process recorded in ``path``, alive or not; None where there is no whole record."""
-    try:
-        return ProcessRecord(**json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError):
-        return None
+    return read_typed(path, ProcessRecord)
 
 
 def at_work(path: Path) -> bool:
@@ -75,7 +74,7 @@ def at_work(path: Path) -> bool:
 
 
 def claim(path: Path, work: str) -> None:
-    """Record this process in ``path``.
+    """Record this process in ``path``; a command reports beside it from now on.
 
     Args:
         work: what it is going to do, for the error's sentence.
@@ -87,6 +86,7 @@ def claim(path: Path, work: str) -> None:
     if other is not None and other.pid != os.getpid() and other.alive:
         raise ValueError(f"{work} is being done by process {other.pid} already: wait for it, or stop it first")
     write_record(path)
+    report_in(path.parent)
 
 
 def stop(path: Path) -> None:
@@ -98,20 +98,18 @@ def stop(path: Path) -> None:
             psutil.Process(record.pid).terminate()
 
 
-def launch(
-    module: str, arguments: Sequence[str], record: Path, log: Path, progress_every: float = 0.1
-) -> subprocess.Popen[bytes]:
+def launch(module: str, arguments: Sequence[str], record: Path) -> subprocess.Popen[bytes]:
     """Start ``python -m module arguments…`` and record it; it outlives this process and its terminal.
 
     Args:
-        record: the file by which it is known.
-        log: gets what it prints, in place of what was there.
-        progress_every: seconds between lines of its progress bars.
+        record: the file by which it is known; what it prints and reports goes into the same folder.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    environment = os.environ | {"TQDM_DISABLE": "", "TQDM_MININTERVAL": str(progress_every)}  # its bar tells how far it is
+    folder = record.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    forget_reports(folder)
+    environment = os.environ | {FOLDER: str(folder.resolve()), "TQDM_MININTERVAL": str(BAR_EVERY)}
     environment.pop("OMP_WAIT_POLICY", None)  # the dashboard's own (main_interface.py); training would be a tenth slower
-    with log.open("wb") as file:
+    with (folder / LOG).open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             cwd=ROOT,
@@ -125,22 +123,12 @@ def launch(
     return process
 
 
-def last_lines(log: Path) -> list[str]:
-    """The last lines that a process printed, every state of a progress bar a line of its own; blank ones left out."""
-    lines = tail(log).decode("utf-8", "replace").replace("\r", "\n").split("\n")
-    return [line.strip() for line in lines if line.strip()]
-
-
-def failure_in(log: Path, work: str) -> str:
-    """The sentence with which a process ended that failed; empty for any other.
-
-    Args:
-        work: what broke off, for processes that had no sentence.
-    """
-    lines = last_lines(log)
-    said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    if said:
-        return said[-1]
-    if any(line.startswith("Traceback (most recent call last)") for line in lines):
-        return f"{work} broke off ({lines[-1]}); see {log}"
-    return ""
+def ending(record: Path) -> Outcome | None:
+    """Return how the process recorded in ``record`` ended, as it reported beside it; None for one alive, or none at all."""
+    process = read_record(record)
+    if process is not None and process.alive:
+        return None
+    outcome = read_outcome(record.parent)
+    if outcome is None and process is not None:
+        return Outcome("stopped" if process.stopping else "interrupted")
+    return outcome

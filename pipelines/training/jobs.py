@@ -4,7 +4,7 @@ Everything that is known about a run lies in its folder, so browsers and servers
 
     state/job.json      what was asked for: its place in the queue, its time limit
     state/process.json  the process that trains it, written by every ``pipelines.train``, however it was started
-    state/train.log     what that process printed
+    state/…             how far that process is, how it ended, and what it printed (see pipelines.common.reports)
 
 The worker is a process of its own. It starts when a run is queued and ends when nothing is left to train. Whoever changes
 the queue holds a lock meanwhile, so any number of servers may share one folder of runs.
@@ -25,17 +25,17 @@ from typing import Literal
 
 from filelock import FileLock
 
+from ..common.reports import Progress, read_progress, read_typed
 from ..datasets.sources import PRESETS, locate
 from ..storage.config import RunConfig
 from ..storage.files import tail, write_text
 from ..storage.metrics_log import readable_lines
-from ..storage.processes import at_work, claim, failure_in, launch, read_record, stop
+from ..storage.processes import at_work, claim, ending, launch, read_record, stop
 from ..storage.runs import CONFIG, METRICS, PRIVATE, PROCESS, Run, find_runs
 
-JOB, LOG = "state/job.json", "state/train.log"
-LOCK, WORKER, WORKER_LOG = ".jobs.lock", ".worker.json", ".worker.log"  # in the folder of the runs
+JOB = "state/job.json"
+LOCK, WORKER = ".jobs.lock", ".worker/process.json"  # in the folder of the runs
 NAME = re.compile(r"(?!.*\.safetensors$)[^\W_][\w.-]{0,63}")  # a run called so would be taken for a file of weights
-BAR_EVERY = 60.0  # seconds; a progress bar in a log is worth a line a minute
 RATE_LINES = 20  # lines of metrics.jsonl over which speed is measured
 Status = Literal["queued", "starting", "training", "stopping", "stopped", "finished", "failed", "interrupted"]
 ACTIVE: tuple[Status, ...] = ("starting", "training", "stopping", "queued")
@@ -80,6 +80,7 @@ class Job:
     Attributes:
         position: 1 for the next to be trained; 0 when it is not queued.
         progress: None where the run's configuration cannot be read.
+        doing: what its process is doing; None where there is none, or it has not said.
         error: one sentence, where it failed.
     """
 
@@ -88,6 +89,7 @@ class Job:
     request: Request
     position: int
     progress: TrainingProgress | None
+    doing: Progress | None = None
     error: str = ""
 
     @property
@@ -130,14 +132,6 @@ def progress(run: Run) -> TrainingProgress:
     return TrainingProgress(steps, last["step"], last.get("loss"), speed, left)
 
 
-def _failure(run: Run) -> str:
-    """The sentence with which the last training process ended, if it failed; empty once somebody has gone on since."""
-    log = run.path / LOG
-    if _modified(run.path / METRICS) > _modified(log):
-        return ""
-    return failure_in(log, "training")
-
-
 def _state(run: Run, request: Request) -> tuple[Status, str]:
     """What becomes of a run, and why if it failed; "stopped" may still turn out to be "finished"."""
     process = read_record(run.path / PROCESS)
@@ -147,9 +141,8 @@ def _state(run: Run, request: Request) -> tuple[Status, str]:
         return "training" if _modified(run.path / METRICS) >= _modified(run.path / PROCESS) else "starting", ""
     if request.queued is not None:
         return "queued", ""
-    if failure := _failure(run):
-        return "failed", failure
-    return "interrupted" if process is not None and not process.stopping else "stopped", ""
+    ended = ending(run.path / PROCESS)
+    return ("stopped", "") if ended is None or ended.status == "finished" else (ended.status, ended.error)
 
 
 @dataclass(frozen=True)
@@ -176,10 +169,7 @@ class TrainingQueue:
         return run
 
     def _request(self, run: Run) -> Request:
-        try:
-            return Request(**json.loads((run.path / JOB).read_bytes()))
-        except (OSError, ValueError, TypeError):
-            return Request()
+        return read_typed(run.path / JOB, Request) or Request()
 
     def _write(self, run: Run, request: Request) -> None:
         write_text(run.path / JOB, json.dumps(asdict(request)) + "\n")
@@ -209,7 +199,11 @@ class TrainingQueue:
                 status, error = "failed", str(broken)
         if status == "stopped" and reached is not None and reached.step >= reached.steps:
             status = "finished"
-        return Job(run, status, request, position, reached, error)
+        doing = read_progress((run.path / PROCESS).parent) if status in ("starting", "training", "stopping") else None
+        if reached is not None and doing is not None and status != "starting":  # the log has a line every so many steps
+            step = max(reached.step, round(doing.share * reached.steps))
+            reached = replace(reached, step=step, seconds_left=doing.seconds_left)
+        return Job(run, status, request, position, reached, doing, error)
 
     def create(self, name: str, config: RunConfig, time_limit: float | None = None) -> Run:
         """Write a new run folder and queue it.
@@ -258,7 +252,13 @@ class TrainingQueue:
     def _start_worker(self) -> None:
         if at_work(self.root / WORKER):
             return
-        launch("pipelines.jobs", [str(self.root.resolve())], self.root / WORKER, self.root / WORKER_LOG)
+        launch("pipelines.jobs", [str(self.root.resolve())], self.root / WORKER)
+
+    @property
+    def error(self) -> str:
+        """Why the last worker broke off, in a sentence; empty where it did not, or one is at work."""
+        ended = ending(self.root / WORKER)
+        return "" if ended is None else ended.error
 
     def wake(self) -> None:
         """Start the worker where runs are queued and nobody trains them, as after a reboot."""
@@ -308,14 +308,14 @@ class TrainingQueue:
                     training = self._launch(run)
             if training is None:
                 time.sleep(0.5)  # a run that was started by hand, or by a worker that was killed
-            elif training.wait() >= 0:  # it ended by itself; a killed one stays on record as interrupted
-                (run.path / PROCESS).unlink(missing_ok=True)
+            else:
+                training.wait()
 
     def _launch(self, run: Run) -> subprocess.Popen[bytes]:
         request = self._request(run)
         limit = [] if request.time_limit is None else ["--time-limit", str(request.time_limit)]
         arguments = ["--resume", str(run.path.resolve()), *limit]
-        process = launch("pipelines.train", arguments, run.path / PROCESS, run.path / LOG, BAR_EVERY)
+        process = launch("pipelines.train", arguments, run.path / PROCESS)
         self._write(run, replace(request, queued=None))
         return process
 

@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from .. import __version__
 from ..common.command_line import describe
 from ..common.devices import has_fast_bfloat16, keep_freed_memory, process_state, send
 from ..common.images import Pixels, as_input, enlarge, png_bytes
+from ..common.reports import ProgressBar, report_progress
 from ..datasets.image_sets import ImageSet, load_images, refuse_other_images
 from ..datasets.sources import resolve
 from ..storage.config import RunConfig
@@ -85,6 +85,7 @@ class TrainingLoop(ABC):
         self.accelerator = make_accelerator(config, run, trackers)
         self.run = run
         config = replace(config, data=resolve(config.data))
+        report_progress("reading the images")
         with self.accelerator.main_process_first():
             train, held_out = load_images(config.data, config.seed)
         skipped = [*train.skipped, *held_out.skipped]
@@ -337,6 +338,7 @@ class TrainingLoop(ABC):
 
     def _compile(self) -> None:
         """Compile the network for batches of this shape; where that fails, say so and leave it as it is."""
+        report_progress("compiling the network")
         eager, started = self.model, time.monotonic()
         self.model = torch.compile(eager, dynamic=False)
         try:
@@ -364,12 +366,12 @@ class TrainingLoop(ABC):
         size = self.config.optimizer.batch_size
         started = time.monotonic()
         before = self.seconds
-        progress = tqdm(
-            total=total * size,
-            initial=self.images_seen,
-            unit="img",
+        progress = ProgressBar(
+            f"training {self.run.name}",
+            total * size,
+            "img",
+            done=self.images_seen,
             unit_scale=True,
-            desc=self.run.name,
             disable=not self.is_main,
             smoothing=0.05,
         )
@@ -385,7 +387,7 @@ class TrainingLoop(ABC):
                 evaluate = last or self.step % log.eval_every == 0
                 if evaluate or self.step % log.log_every == 0:
                     if self.is_main:
-                        progress.set_postfix(loss=f"{float(self._losses[-1]):.4f}", refresh=False)
+                        progress.note(loss=f"{float(self._losses[-1]):.4f}")
                     self.log(evaluate)
                 if self.is_main and (last or self.step % log.sample_every == 0):
                     self.write_samples()

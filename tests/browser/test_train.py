@@ -6,7 +6,7 @@ import shutil
 import pytest
 from playwright.sync_api import expect
 
-from pipelines.storage.runs import STATE, Run
+from pipelines.storage.runs import STATE, Run, find_runs
 
 from .conftest import ARTIFACTS, SCREENS, dashboard
 
@@ -81,7 +81,7 @@ def test_start_watch_stop_survive_resume_and_delete(browser, page, queue, image_
         expect(confirm).to_be_visible()
         confirm.click()
         expect(row(page, "mine")).to_have_count(0)
-        assert {path.name for path in queue.root.glob("*/")} == {"next"}
+        assert [run.name for run in find_runs(queue.root)] == ["next"]
 
 
 @SCREENS

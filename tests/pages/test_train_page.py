@@ -11,7 +11,7 @@ from pages.components.training_settings import PIXELS, RANDOM_WEIGHTS
 from pipelines.storage.files import write_text
 from pipelines.storage.recipes import read_recipe
 from pipelines.storage.runs import METRICS, PUBLISHED, STATE, Run
-from pipelines.training.jobs import TrainingQueue
+from pipelines.training.jobs import WORKER, TrainingQueue
 
 TINY = {"size": 8, "batch": 8, "channels": "8, 16", "warmup": 2, "precision": "no"}
 
@@ -280,7 +280,7 @@ def test_every_state_is_shown_and_a_run_that_vanishes_is_said(open_page, queue, 
     shutil.copytree(tiny_run.path, queue.root / "done")
     broken = Run(queue.root / "broken")
     broken.write_config(small_config())
-    write_text(broken.path / "state" / "train.log", "error: the disk is full\n")
+    write_text(broken.path / "state" / "outcome.json", '{"status": "failed", "error": "the disk is full"}')
     write_text(queue.root / "unreadable" / "config.json", "{")
     killed = Run(queue.root / "killed")
     killed.write_config(small_config(steps=10_000))
@@ -310,7 +310,7 @@ def test_a_press_that_comes_too_late_is_refused_in_one_sentence(open_page, queue
     shutil.rmtree(run.path)
     app = press(app, "Delete for good")
     assert "no run called 'mine'" in app.error[0].value
-    assert not (queue.root / ".worker.json").exists()
+    assert not (queue.root / WORKER).exists()
     assert (tiny_run.path / STATE).exists()
 
 

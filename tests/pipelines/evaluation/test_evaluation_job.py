@@ -3,7 +3,7 @@
 import psutil
 import pytest
 
-from pipelines.evaluation.job import LOG, RECORD, EvaluationJob, EvaluationProgress
+from pipelines.evaluation.job import RECORD, EvaluationJob
 from pipelines.evaluation.results import Evaluation
 from pipelines.storage.processes import read_record
 
@@ -35,6 +35,8 @@ def test_what_was_measured_before_it_was_stopped_is_kept(job, copied_run, judge,
     job.start([copied_run], ["--features", str(judge), *endless])
     wait_for(lambda: Evaluation(copied_run).results)
     wait_for(lambda: job.progress.share > 0)
+    assert "steps of dpmpp_2m" in job.progress.what
+    assert job.progress.seconds_left > 0
     job.stop()
     wait_for(lambda: not job.running)
     assert job.error == ""
@@ -54,18 +56,9 @@ def test_nothing_to_measure_is_refused(job):
     assert job.error == ""
 
 
-@pytest.mark.parametrize(
-    ("printed", "progress"),
-    [
-        ("", EvaluationProgress("Loading the model and the images", 0.0)),
-        ("one: loss: 0.1 (0.09 – 0.11)\n", EvaluationProgress("one: loss: 0.1 (0.09 – 0.11)", 0.0)),
-        (
-            "\rddim 20:   0%|    | 0/10 [00:00<?, ?batch/s]\rddim 20:  40%|█▌  | 4/10 [01:10<01:45, 17.5s/batch]\r",
-            EvaluationProgress("ddim 20: 01:45 left", 0.4),
-        ),
-    ],
-)
-def test_its_progress_is_what_it_prints(job, printed, progress):
-    job.root.mkdir()
-    (job.root / LOG).write_text(printed)
-    assert job.progress == progress
+def test_one_that_was_killed_is_told_from_one_that_was_stopped(job, copied_run, judge, wait_for):
+    job.start([copied_run], ["--features", str(judge), "--steps", "200", "--num-images", "20000"])
+    assert job.progress.what == "Loading the model and the images"
+    psutil.Process(read_record(job.root / RECORD).pid).kill()
+    wait_for(lambda: not job.running)
+    assert "ended without a word" in job.error

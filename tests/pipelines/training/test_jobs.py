@@ -14,11 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipelines.common.reports import LOG, OUTCOME, PROGRESS
 from pipelines.storage.config import config_to_json
 from pipelines.storage.files import write_text
 from pipelines.storage.processes import ProcessRecord, at_work, claim, read_record, stop, write_record
-from pipelines.storage.runs import METRICS, PROCESS, STATE, Run
-from pipelines.training.jobs import JOB, LOG, WORKER, Job, TrainingQueue
+from pipelines.storage.runs import METRICS, PROCESS, STATE, Run, find_runs
+from pipelines.training.jobs import JOB, WORKER, Job, TrainingQueue
 
 ENDLESS = {"steps": 1_000_000, "log_every": 20, "eval_every": 100_000, "sample_every": 100_000, "save_every": 50}
 
@@ -78,7 +79,7 @@ def test_a_recycled_number_is_not_mistaken_for_the_process_that_had_it(tmp_path,
     assert read_record(tmp_path / "record").pid == os.getpid()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"pid": 1}', '{"pid": "x", "started": 0, "more": 1}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"pid": 1}', '{"pid": "x", "started": 0}'])
 def test_a_torn_record_is_none(tmp_path, text):
     write_text(tmp_path / "record", text)
     assert read_record(tmp_path / "record") is None
@@ -173,18 +174,37 @@ def test_a_broken_configuration_is_said_and_does_not_hide_the_others(queue, smal
     assert [job.run.name for job in queue.jobs()] == ["good"]
 
 
-def test_the_last_words_of_a_process_are_its_failure_until_somebody_goes_on(queue, small_config):
+def test_a_failure_stands_until_somebody_goes_on(queue, small_config, train):
     run = trained(queue, small_config())
-    log = run.path / LOG
-    write_text(log, "run: 3%|█\rrun: 5%|█\nTraceback (most recent call last):\n  File x\nRuntimeError: out of memory\n")
-    assert status_of(queue, "run") == "failed"
-    assert "RuntimeError: out of memory" in job_of(queue, "run").error
-    assert str(log) in job_of(queue, "run").error
-    write_text(log, "run: 3%|█\rrun: 5%|█\nerror: the disk is full\n")
-    assert job_of(queue, "run").error == "the disk is full"
-    write_text(run.path / METRICS, "")
-    os.utime(log, (1, 1))
+    write_text(run.path / PROCESS, '{"pid": 1, "started": -1e9}')  # it is dead
+    write_text(run.path / "state" / OUTCOME, '{"status": "failed", "error": "the disk is full"}')
+    assert (status_of(queue, "run"), job_of(queue, "run").error) == ("failed", "the disk is full")
+    train(run.path)
+    assert status_of(queue, "run") == "finished"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[1]", '{"status": "melted"}', '{"what": 7, "share": "x"}', '{"what": "a", "share": 9}']
+)
+def test_reports_that_cannot_be_read_break_nothing(queue, small_config, sleeper, text):
+    run = trained(queue, small_config())
+    write_text(run.path / "state" / OUTCOME, text)
     assert status_of(queue, "run") == "stopped"
+    write_record(run.path / PROCESS, sleeper.pid)
+    write_text(run.path / "state" / PROGRESS, text)
+    assert (status_of(queue, "run"), job_of(queue, "run").doing) == ("starting", None)
+
+
+def test_a_process_in_training_says_how_far_it_is_between_the_lines_of_its_log(queue, small_config, sleeper):
+    run = trained(queue, small_config(steps=1000))
+    write_record(run.path / PROCESS, sleeper.pid)
+    write_text(run.path / "state" / PROGRESS, '{"what": "encoding training images", "share": 0.5, "seconds_left": 9}')
+    starting = job_of(queue, "run")
+    assert (starting.status, starting.doing.what, starting.progress.step) == ("starting", "encoding training images", 0)
+    run.append_metrics({"step": 100, "images_seen": 800, "seconds": 1.0, "loss": 0.5})
+    write_text(run.path / "state" / PROGRESS, '{"what": "training run", "share": 0.123, "seconds_left": 9, "newer": 1}')
+    reached = job_of(queue, "run").progress
+    assert (reached.step, reached.seconds_left, reached.loss) == (123, 9, 0.5)
 
 
 def test_speed_and_time_left_come_from_the_last_lines(queue, small_config):
@@ -235,7 +255,8 @@ def test_runs_asked_for_by_several_servers_train_one_after_the_other(queue, smal
         assert run.metrics()["step"].max() == 12
         assert not (run.path / PROCESS).exists()
         assert json.loads((run.path / JOB).read_text()) == {"queued": None, "time_limit": None}
-    assert (queue.root / ".worker.log").read_text() == ""
+    assert (queue.root / WORKER).with_name(LOG).read_text() == ""
+    assert queue.error == ""
 
 
 def test_stop_then_resume_is_as_if_it_had_never_stopped(queue, small_config, train, logged, shell, tmp_path, wait_for):
@@ -320,7 +341,7 @@ def test_a_queued_run_can_be_taken_out_and_a_failed_one_says_why(queue, small_co
     assert job_of(queue, "limited").request.time_limit == 0.02
     assert (queue.root / "limited" / STATE).is_file()
     wait_for(lambda: not (queue.root / WORKER).exists())
-    assert {path.name for path in queue.root.glob("*/")} == {"empty", "limited", "unwanted"}
+    assert {run.path.name for run in find_runs(queue.root)} == {"empty", "limited", "unwanted"}
     assert not (queue.root / "unwanted" / METRICS).exists()
     shutil.copytree(image_folder, folder, dirs_exist_ok=True)
     queue.resume("empty")
