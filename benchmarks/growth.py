@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from pipelines.figures.training import training_curves
 from pipelines.models.networks import make_network
+from pipelines.sampling.generation import Comparison
 from pipelines.sampling.queue import GenerationQueue
 from pipelines.sampling.request import SamplingRequest
 from pipelines.storage.config import DataConfig, NetworkConfig, RunConfig
@@ -88,7 +89,7 @@ def measure(queue: GenerationQueue, runs: list[Run], case: Case, seeds: Iterable
     seconds, peak = [], 0
     for seed in seeds:
         before = time.perf_counter()
-        comparison = queue.submit([(run, SamplingRequest(num_images=case.images, seed=seed)) for run in runs])
+        comparison = queue.submit(Comparison.of([(run, SamplingRequest(num_images=case.images, seed=seed)) for run in runs]))
         while comparison.active:
             time.sleep(0.001)
         if comparison.error:

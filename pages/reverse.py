@@ -4,6 +4,7 @@ import numpy as np
 import streamlit as st
 
 from pages.components import BOUND
+from pages.components.generation import draw_notes, draw_progress, show_growing, submit
 from pages.components.pictures import show_grid, show_image
 from pages.components.requests import (
     MAX_SEED,
@@ -17,15 +18,14 @@ from pages.components.requests import (
 from pages.components.runs import models_by_name, stop_without_runs
 from pages.components.sources import choose_image
 from pages.components.trajectory import show_trajectory
-from pipelines.common.command_line import describe
 from pipelines.common.images import png_bytes
 from pipelines.sampling.fitting import fit_picture
 from pipelines.sampling.origins import FROM_NOISE, BetweenSeeds, FromPicture, Origin
-from pipelines.sampling.queue import loaded_model
 from pipelines.sampling.request import SamplingRequest
-from pipelines.sampling.trajectory import Trajectory, trajectory
+from pipelines.sampling.trajectory import TrajectoryJob
 
 NOISE, SEEDS, IMAGE = "Noise", "Between two seeds", "An image"
+SECONDS_BETWEEN_LOOKS = 0.3
 WEIGHTS = tuple(float(weight) for weight in np.linspace(0, 1, 9))
 
 st.title("Reverse", anchor=False)
@@ -33,13 +33,6 @@ st.markdown("The reverse process turns noise into an image, step by step. **Foll
 
 runs = models_by_name()
 stop_without_runs(runs)
-
-
-@st.cache_resource(max_entries=8, show_spinner=False)
-def shelf(*_request: object) -> list[tuple[Trajectory, list[str]]]:
-    """The place of one request's result and its notes, shared by all sessions: empty until the first has computed it."""
-    return []
-
 
 name = st.selectbox("Model", list(runs), key="model", **BOUND)
 config = readable_config(runs[name])
@@ -78,53 +71,42 @@ with st.container(border=True):
 pressed = st.button("Denoise", type="primary", icon=":material/play_arrow:")
 
 if pressed:
-    st.session_state.pop("reverse", None)
     images = [number]
     origin: Origin = FROM_NOISE
+    told_start = f"image {number} of seed {seed}"
     if kind == SEEDS:
         images = list(range(len(WEIGHTS)))
         origin = BetweenSeeds(other_seed, WEIGHTS, number)
+        told_start = f"image {number} between seeds {seed} and {other_seed}"
     elif picture is not None:
         origin = FromPicture(png_bytes(picture), strength)
+        told_start = f"an image at strength {strength:g}, noise {number} of seed {seed}"
     request = SamplingRequest(len(images), seed, **sampler, **noise, **condition)
-    try:
-        run = runs[name]
-        known = shelf(run.fingerprint, request, images, origin)
-        if not known:
-            bar = st.progress(0.0, "Loading the model")
-            model = loaded_model(run, run.fingerprint)
-            way = trajectory(model, request, images, origin, lambda share: bar.progress(share, "Denoising"))
-            known.append((way, origin.notes(model, request)))
-            bar.empty()
-        told_start = {
-            NOISE: f"image {number} of seed {seed}",
-            SEEDS: f"image {number} between seeds {seed} and {other_seed}",
-            IMAGE: f"an image at strength {strength:g}, noise {number} of seed {seed}",
-        }
-        told = request.label or "".join(request.prompt)
-        title = f"{name}: " + ", ".join(filter(None, [told, told_start[kind]]))
-        st.session_state["reverse"] = title, *known[0]
-    except Exception as error:  # whatever goes wrong is told in a sentence
-        st.error(f"This image could not be made: {describe(error)}")
-        st.stop()
+    told = request.label or "".join(request.prompt)
+    title = f"{name}: " + ", ".join(filter(None, [told, told_start]))
+    submit("reverse", lambda: TrajectoryJob(runs[name], request, tuple(images), origin), title)
 
 if "reverse" not in st.session_state:
     st.info("Press **Denoise** to start.", icon=":material/arrow_upward:")
     st.stop()
 
+title, job = st.session_state["reverse"]
 
-@st.fragment
-def show(title: str, way: Trajectory, notes: list[str]) -> None:
-    """What was computed; reruns by itself while the player plays."""
-    for note in notes:
-        st.info(note)
+
+def draw() -> None:
+    """The trajectory as it stands; drawn again while it is computed, and while the player plays."""
+    if job.active:
+        draw_progress(job)
+    draw_notes(job, "Press Denoise to start again.")
+    if job.way is None:
+        return
     image = 0
-    if way.x.shape[1] > 1:
-        show_grid(way.x[-1], f"Samples between two seeds, at {len(WEIGHTS)} weights", columns=len(WEIGHTS))
+    if job.way.x.shape[1] > 1:
+        show_grid(job.way.x[-1], f"Samples between two seeds, at {len(WEIGHTS)} weights", columns=len(WEIGHTS))
         weight = st.select_slider("Weight of the second seed", WEIGHTS, 0.5, key="weight", **BOUND)
         st.caption("The samples from the first seed to the second, left to right. Below: the one of this weight on its way.")
         image = WEIGHTS.index(weight)
-    show_trajectory(way, image, title)
+    show_trajectory(job.way, image, title)
 
 
-show(*st.session_state["reverse"])
+show_growing(job, draw, lambda _: SECONDS_BETWEEN_LOOKS)

@@ -30,8 +30,8 @@ from pipelines.sampling.alignment import frame_at, shared_log_snrs
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pipelines.sampling.generation import Comparison, Generation
     from pipelines.sampling.origins import Origin
-    from pipelines.sampling.queue import Comparison, Generation
     from pipelines.storage.config import ConditionConfig
     from pipelines.storage.runs import Run
 

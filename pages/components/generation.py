@@ -32,7 +32,8 @@ from pipelines.common.indices import evenly_spaced
 from pipelines.common.picture_metrics import difference_map, mean_squared_error, structural_similarity
 from pipelines.figures.training import settings_table
 from pipelines.sampling.alignment import frame_at, shared_log_snrs
-from pipelines.sampling.queue import Comparison, Frame, Generation, GenerationQueue, Wish
+from pipelines.sampling.generation import Comparison, Frame, Generation, Wish
+from pipelines.sampling.queue import GenerationQueue, Job
 from pipelines.sampling.sample import metadata_of
 
 STRIP_ROWS = 11
@@ -61,15 +62,22 @@ def pixels(frame: Frame, view: str) -> Pixels:
     return frame.x if view == "x" else frame.x0
 
 
-def start(key: str, wanted: Sequence[Wish], about: Any) -> None:
-    """Submit a comparison in place of the one that this session made before under the same key.
+def start(key: str, wishes: Sequence[Wish], about: Any) -> None:
+    """Submit a comparison as :func:`submit` does."""
+    submit(key, lambda: Comparison.of(wishes), about)
 
-    ``st.session_state[key]`` becomes (about, comparison), or is left out, with a sentence, where it cannot be made.
+
+def submit(key: str, make: Callable[[], Job], about: Any) -> None:
+    """Submit a job in place of the one that this session made before under the same key.
+
+    ``st.session_state[key]`` becomes (about, job), or is left out, with a sentence, where it cannot be made.
     """
     if key in st.session_state:
         st.session_state.pop(key)[1].cancel()  # a new request replaces the old one
     try:
-        st.session_state[key] = (about, generation_queue().submit(wanted, somebody_there()))
+        job = make()
+        job.wanted = somebody_there()
+        st.session_state[key] = (about, generation_queue().submit(job))
     except (ValueError, OSError) as error:
         st.error(f"This cannot be made: {error}")
 
@@ -85,13 +93,13 @@ def pace(comparison: Comparison) -> float:
     return min(max(seconds, least), most)
 
 
-def show_growing(comparison: Comparison, draw: Callable[[], None]) -> None:
-    """Draw a comparison as it stands, again and again while it grows; nothing is computed here."""
-    growing, seconds = comparison.active, pace(comparison)
+def show_growing(job: Job, draw: Callable[[], None], pace: Callable[[Any], float] = pace) -> None:
+    """Draw a job as it stands, again and again while it grows; nothing is computed here."""
+    growing, seconds = job.active, pace(job)
 
     @st.fragment(run_every=seconds if growing else None)
     def show() -> None:
-        if growing and (not comparison.active or pace(comparison) > 2 * seconds):
+        if growing and (not job.active or pace(job) > 2 * seconds):
             st.rerun()  # the whole page once more, which then stops looking, or looks less often
         draw()
 
@@ -106,18 +114,11 @@ def follow(comparison: Comparison, levels: list[float]) -> float | None:
     """
     level = None
     if comparison.active:
-        with st.container(horizontal=True, vertical_alignment="bottom"):
-            draw_progress(comparison)
-            st.button("Cancel", on_click=comparison.cancel, icon=":material/stop:")
+        draw_progress(comparison)
     elif len(levels) > 1:
         about = "Noise level (log-SNR): from noise to sample"
         level = st.select_slider(about, levels, levels[-1], level_label, key=f"level-{id(comparison)}")
-    if comparison.status == "failed":
-        st.error(f"This could not be made: {comparison.error}")
-    elif comparison.status == "cancelled":
-        st.warning("Cancelled. What had been computed is shown; press Generate to start again.")
-    for note in dict.fromkeys(note for column in comparison.columns for note in column.notes):
-        st.warning(note[0].upper() + note[1:])
+    draw_notes(comparison, "What had been computed is shown; press Generate to start again.")
     return level
 
 
@@ -134,15 +135,29 @@ def blank(count: int, shape: tuple[int, int, int]) -> Pixels:
     return np.full((count, height, width, channels), 128, np.uint8)
 
 
-def draw_progress(comparison: Comparison) -> None:
-    """A bar that says what is being done, or waited for."""
-    done = sum(column.steps_done for column in comparison.columns)
-    total = sum(column.num_steps for column in comparison.columns)
-    if comparison.status == "queued":
-        position = generation_queue().position(comparison)
-        st.progress(0.0, f"Waiting: {position} before you" if position else "Starting: loading the models")
-    else:
-        st.progress(done / total, f"Denoising: {done} of {total} steps")
+def draw_progress(job: Job) -> None:
+    """A bar that says what is being done, or waited for, and a way to cancel."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        if job.status == "queued":
+            position = generation_queue().position(job)
+            st.progress(0.0, f"Waiting: {position} before you" if position else "Starting: loading the models")
+        else:
+            st.progress(job.steps_done / job.num_steps, f"Denoising: {job.steps_done} of {job.num_steps} steps")
+        st.button("Cancel", on_click=job.cancel, icon=":material/stop:")
+
+
+def draw_notes(job: Job, cancelled: str) -> None:
+    """What came in a job's way, and what is to be known of its result.
+
+    Args:
+        cancelled: what to do where it was cancelled.
+    """
+    if job.status == "failed":
+        st.error(f"This could not be made: {job.error}")
+    elif job.status == "cancelled":
+        st.warning(f"Cancelled. {cancelled}")
+    for note in job.notes:
+        st.warning(note[0].upper() + note[1:])
 
 
 def frame_label(frame: Frame, column: Generation) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from diffusion_core.denoiser import Denoiser
     from diffusion_core.schedules import NoiseSchedule
     from unets.autoencoder import LatentSpace
+
+MODELS_KEPT = 4  # in memory, for the dashboard
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,3 +154,9 @@ def load_model(
     network.to(device=device, dtype=dtype or fastest, memory_format=torch.channels_last)  # type: ignore[call-overload]
     denoiser = make_denoiser(network, config).eval().requires_grad_(False)
     return LoadedModel(run, config, denoiser, fingerprint, autoencoder)
+
+
+@lru_cache(maxsize=MODELS_KEPT)
+def loaded_model(run: Run, fingerprint: str) -> LoadedModel:
+    """Return the run's model, loaded once for each state of its weights."""
+    return load_model(run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from .queue import Frame, Generation
+from .generation import Frame, Generation
 
 SAME_LEVEL = 0.05  # log-SNRs that are nearer than this count as one
 

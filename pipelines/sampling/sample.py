@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ..common.images import Pixels, enlarge, gif_bytes, montage
+from ..common.indices import evenly_spaced
 from .origins import FROM_NOISE, Origin
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from ..models.loading import LoadedModel
 from .request import SamplingRequest
+
+MAX_FRAMES = 101  # kept of one generation or trajectory, however many steps it takes
 
 
 def sample(
@@ -64,6 +67,11 @@ def sample(
         if start.known.resamplings > 1:
             sampler, options = repaint, {"resamplings": start.known.resamplings}
     return sampler(denoise, start.x, start.timesteps, model.schedule, condition, noise=start.noise, **options)
+
+
+def kept_steps(num_steps: int) -> list[int]:
+    """Return which steps of a sampler become frames: all of them, or MAX_FRAMES evenly spaced, first and last included."""
+    return evenly_spaced(num_steps + 1, MAX_FRAMES).tolist()
 
 
 def metadata_of(run: str, fingerprint: str, request: SamplingRequest, origin: Origin = FROM_NOISE) -> dict[str, Any]:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..common.device_lock import DEVICE
 from ..common.images import Pixels, montage, to_uint8
-from ..common.indices import evenly_spaced
+from ..models.loading import loaded_model
+from ..storage.runs import Run
 from .origins import FROM_NOISE, Origin
-from .queue import MAX_FRAMES
+from .queue import Job, Results, interruptible, within_memory
 from .request import SamplingRequest
-from .sample import sample
+from .sample import kept_steps, sample
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from diffusion_core.samplers import Step
 
     from ..models.loading import LoadedModel
 
@@ -46,6 +49,7 @@ class Trajectory:
         attention: (F, B, len(words), H, W), the share of each pixel's attention that a word gets, zero in the sample.
         words: of the prompt; empty where there is none.
         of_latents: whether state and noise are latents, shown as grey pictures of their channels.
+        notes: what whoever asked should know, a sentence each.
     """
 
     steps: NDArray[np.int64]
@@ -62,6 +66,13 @@ class Trajectory:
     attention: NDArray[np.float16] | None = None
     words: tuple[str, ...] = ()
     of_latents: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its arrays."""
+        arrays = (getattr(self, field.name) for field in fields(self))
+        return sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
 
     @property
     def labels(self) -> list[str]:
@@ -84,54 +95,137 @@ class Trajectory:
 
 
 def trajectory(
-    model: LoadedModel,
-    request: SamplingRequest,
-    images: Sequence[int] | None = None,
-    origin: Origin = FROM_NOISE,
-    progress: Callable[[float], object] | None = None,
+    model: LoadedModel, request: SamplingRequest, images: Sequence[int] | None = None, origin: Origin = FROM_NOISE
 ) -> Trajectory:
-    """Compute the whole way of images.
-
-    Args:
-        model, request, images, origin: as for :func:`pipelines.sampling.sample.sample`.
-        progress: called after every step with the share that is done; what it raises ends the computation.
-    """
-    from .influence import influence, words_of
-    from .prompts import guided_denoiser
-
-    count = len(origin.timesteps(model, request))
+    """Compute the trajectory of images; the arguments are those of :func:`pipelines.sampling.sample.sample`."""
     numbers = range(request.num_images) if images is None else images
-    kept = set(evenly_spaced(count + 1, MAX_FRAMES))
-    frames, moves, influences = [], [], []
-    with DEVICE:
-        steps = sample(model, request, numbers, origin)
-    _, condition = guided_denoiser(model, request, numbers)
-    words = words_of(model.config.condition, request.prompt[0]) if len(request.prompt) == 1 else []
-    before = None
-    for _ in range(count + 1):
-        with DEVICE:
-            step = next(steps)
-            if condition is not None and step.index in kept and step.index < count:
-                influences.append(influence(model, condition, step.x, step.timestep, words))
-        if before is not None:
-            moves.append([_distance(step.x, before.x), _distance(step.x0, before.x0)])
-        if step.index in kept:
-            alpha, sigma = (1.0, 0.0) if step.index == count else _level(model, step.timestep)
-            image = to_uint8(origin.images(model, step.x0))
+    recorder = _Recorder(model, request, numbers, origin)
+    for step in sample(model, request, numbers, origin):
+        recorder.add(step)
+    return recorder.trajectory()
+
+
+class _Recorder:
+    """Makes a trajectory of the steps of sampling."""
+
+    def __init__(self, model: LoadedModel, request: SamplingRequest, numbers: Sequence[int], origin: Origin) -> None:
+        from .influence import words_of
+        from .prompts import guided_denoiser
+
+        self._model, self._origin = model, origin
+        self._last = len(origin.timesteps(model, request))
+        self._kept = set(kept_steps(self._last))
+        _, self._condition = guided_denoiser(model, request, numbers)
+        self._words = words_of(model.config.condition, request.prompt[0]) if len(request.prompt) == 1 else []
+        self._before: Step | None = None
+        self._frames: list[tuple[Any, ...]] = []
+        self._moves: list[list[NDArray[np.float64]]] = []
+        self._influences: list[tuple[Any, Any]] = []
+
+    def add(self, step: Step) -> None:
+        """Record the next step."""
+        from .influence import influence
+
+        model, last = self._model, step.index == self._last
+        if self._before is not None:
+            self._moves.append([_distance(step.x, self._before.x), _distance(step.x0, self._before.x0)])
+        if step.index in self._kept:
+            if self._condition is not None and not last:
+                self._influences.append(influence(model, self._condition, step.x, step.timestep, self._words))
+            alpha, sigma = (1.0, 0.0) if last else _level(model, step.timestep)
+            image = to_uint8(self._origin.images(model, step.x0))
             noise = model.pictures(_noise(step.x, step.x0, alpha, sigma), NOISE_RANGE)
-            pictures = (image if step.index == count else model.pictures(step.x), image, noise)
-            frames.append((step.index, step.timestep, alpha, sigma, step.nfe, *pictures))
-        before = step
-        if progress is not None:
-            progress(step.index / count)
-    moved, moved_x0 = np.array(moves).swapaxes(0, 1)
-    columns = [np.array(column) for column in zip(*frames, strict=True)] + [moved, moved_x0[:-1]]
-    change = attention = None
-    if influences:  # there is none in the sample
-        change, attention = (np.stack([*part, np.zeros_like(part[0])]) for part in zip(*influences, strict=True))
-    told = tuple(word.text for word in words)
-    of_latents = model.autoencoder is not None
-    return Trajectory(*columns, change=change, attention=attention, words=told, of_latents=of_latents)  # type: ignore[misc]
+            pictures = (image if last else model.pictures(step.x), image, noise)
+            self._frames.append((step.index, step.timestep, alpha, sigma, step.nfe, *pictures))
+        self._before = step
+
+    def trajectory(self) -> Trajectory:
+        """Return what has been recorded, from the first step to the sample."""
+        moved, moved_x0 = np.array(self._moves).swapaxes(0, 1)
+        columns = [np.array(column) for column in zip(*self._frames, strict=True)] + [moved, moved_x0[:-1]]
+        change = attention = None
+        if self._influences:  # there is none in the sample
+            parts = zip(*self._influences, strict=True)
+            change, attention = (np.stack([*part, np.zeros_like(part[0])]) for part in parts)
+        words = tuple(word.text for word in self._words)
+        of_latents = self._model.autoencoder is not None
+        return Trajectory(*columns, change=change, attention=attention, words=words, of_latents=of_latents)  # type: ignore[misc]
+
+
+def _join(parts: Sequence[Trajectory]) -> Trajectory:
+    """Return the trajectories of some images, and of others, as one."""
+    per_image = ("x", "x0", "noise", "moved", "moved_x0", "change", "attention")
+    arrays = {name: [getattr(part, name) for part in parts] for name in per_image}
+    joined: dict[str, Any] = {name: np.concatenate(own, axis=1) for name, own in arrays.items() if own[0] is not None}
+    return replace(parts[0], **joined)
+
+
+@dataclass(eq=False)
+class TrajectoryJob(Job):
+    """The trajectory of some images, to be computed by the queue.
+
+    Attributes:
+        images: which image numbers of the request.
+        way: the trajectory; None until it is whole.
+    """
+
+    run: Run
+    request: SamplingRequest
+    images: tuple[int, ...]
+    origin: Origin = FROM_NOISE
+    way: Trajectory | None = None
+    _fingerprint: str = field(init=False)
+    _done: int = field(init=False, default=0)
+    _steps: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._fingerprint, self._steps = self.run.fingerprint, self.request.steps
+
+    @property
+    def steps_done(self) -> int:
+        """Steps taken, of all parts of the images."""
+        return self._done
+
+    @property
+    def num_steps(self) -> int:
+        """Steps to take; those of the request, until the model says otherwise."""
+        return self._steps
+
+    @property
+    def _key(self) -> tuple[str, SamplingRequest, tuple[int, ...], Origin]:
+        return self._fingerprint, self.request, self.images, self.origin
+
+    def recall(self, results: Results) -> bool:
+        """Take the trajectory if it has been computed before; return whether it has."""
+        self.way = results.find(self._key)
+        if self.way is not None:
+            self.notes = list(self.way.notes)
+        return self.way is not None
+
+    def compute(self, results: Results) -> Iterator[None]:
+        """Follow the images one step each time it is asked, fewer at once where memory is short."""
+        from .prompts import cut_notes
+
+        model = loaded_model(self.run, self._fingerprint)
+        self._fingerprint = model.fingerprint  # a run in training may have saved again since it was asked for
+        self.notes = cut_notes(model.config.condition, self.request) + self.origin.notes(model, self.request)
+        with interruptible(model.denoiser.network, self):
+            yield from within_memory(model.device, len(self.images), partial(self._follow, model))
+        assert self.way is not None
+        results.keep(self._key, self.way)
+
+    def _follow(self, model: LoadedModel, at_once: int) -> Iterator[None]:
+        parts = [self.images[start : start + at_once] for start in range(0, len(self.images), at_once)]
+        self._done, self._steps = 0, len(parts) * (len(self.origin.timesteps(model, self.request)) + 1)
+        ways = []
+        for part in parts:
+            recorder = _Recorder(model, self.request, part, self.origin)
+            for step in sample(model, self.request, part, self.origin):
+                recorder.add(step)
+                self._done += 1
+                yield
+            ways.append(recorder.trajectory())
+        self.way = replace(_join(ways), notes=tuple(self.notes))
 
 
 def _level(model: LoadedModel, timestep: float) -> tuple[float, float]:

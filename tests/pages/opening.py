@@ -17,14 +17,14 @@ def open_app(page: str, **inputs: object) -> AppTest:
     return app
 
 
-def generate(app: AppTest, key: str) -> AppTest:
-    """Press Generate, and look again when the comparison that the session keeps under ``key`` is done."""
-    next(button for button in app.button if button.label == "Generate").click().run()
+def generate(app: AppTest, key: str, label: str = "Generate") -> AppTest:
+    """Press the button that starts a job, and look again when the job that the session keeps under ``key`` is done."""
+    next(button for button in app.button if button.label == label).click().run()
     assert not app.exception
     if key in app.session_state:
-        _, comparison = app.session_state[key]
+        _, job = app.session_state[key]
         deadline = time.monotonic() + 120
-        while comparison.active:
+        while job.active:
             assert time.monotonic() < deadline
             time.sleep(0.02)
         app.run()

@@ -19,7 +19,7 @@ from pages.components.generation import LOOKS, comparable, generation_queue, pac
 from pages.components.pictures import film_strip_png
 from pages.components.requests import _request_in
 from pipelines.common.images import png_bytes
-from pipelines.sampling.queue import Comparison, Frame, Generation
+from pipelines.sampling.generation import Comparison, Frame, Generation
 from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import metadata_of
 from pipelines.storage.config import LatentConfig, RunConfig
@@ -139,7 +139,8 @@ def test_weights_that_are_not_finite_get_one_sentence(own_run):
     app = generate(open_page(images=2, model1="mine", steps1=2, steps2=2))
     assert "NaN" in app.error[0].value
     assert "Traceback" not in app.error[0].value
-    assert generation_queue().submit([(Run("checkpoints/fashion-baseline"), columns(app)[1].request)]).status != "failed"
+    following = Comparison.of([(Run("checkpoints/fashion-baseline"), columns(app)[1].request)])
+    assert generation_queue().submit(following).status != "failed"
 
 
 def test_half_a_run_does_not_break_the_page(own_run):

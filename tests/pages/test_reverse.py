@@ -4,6 +4,7 @@ import shutil
 from functools import partial
 
 import numpy as np
+import opening
 import pytest
 import safetensors
 import safetensors.numpy
@@ -15,15 +16,11 @@ from pipelines.storage.runs import Run
 open_page = partial(open_app, "reverse")
 
 
-def denoise(app: AppTest) -> AppTest:
-    [button] = [button for button in app.button if button.label == "Denoise"]
-    button.click().run()
-    assert not app.exception
-    return app
+denoise = partial(opening.generate, key="reverse", label="Denoise")
 
 
 def way(app: AppTest):
-    return app.session_state["reverse"][1]
+    return app.session_state["reverse"][1].way
 
 
 def test_the_first_visit_says_what_to_do():
@@ -139,3 +136,24 @@ def test_a_run_that_cannot_be_read_is_told_also_where_a_picture_would_be_fitted_
     (own_run.path / "config.json").write_text("{")
     app = open_page(model="mine", start="An image")
     assert [error.value.split(":")[0] for error in app.error] == ["This run cannot be read", "This image cannot be used"]
+
+
+def test_what_is_computed_goes_on_when_one_leaves_the_page_and_is_there_when_one_comes_back(own_run, wait_for):
+    app = open_page(model="mine", steps=1000, sampler="ddim")
+    next(button for button in app.button if button.label == "Denoise").click().run()
+    job = app.session_state["reverse"][1]
+    assert job.active
+    assert {button.label for button in app.button} >= {"Denoise", "Cancel"}
+    done = job.steps_done
+    wait_for(lambda: job.steps_done > done + 5)  # while the page is not run
+    back = AppTest.from_file("../../pages/reverse.py", default_timeout=120)
+    back.session_state["reverse"] = app.session_state["reverse"]  # what a session keeps of a page
+    back.run()
+    assert not back.exception
+    assert "Cancel" in {button.label for button in back.button}
+    next(button for button in back.button if button.label == "Cancel").click().run()
+    wait_for(lambda: not job.active)
+    back.run()
+    assert job.status == "cancelled"
+    assert "Cancelled. Press Denoise to start again." in [warning.value for warning in back.warning]
+    assert not denoise(open_page(model="mine", steps=2)).error

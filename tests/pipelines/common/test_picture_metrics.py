@@ -9,7 +9,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from pipelines.common.picture_metrics import difference_map, mean_squared_error, structural_similarity
 from pipelines.sampling.alignment import frame_at, shared_log_snrs
-from pipelines.sampling.queue import Frame, Generation
+from pipelines.sampling.generation import Frame, Generation
 from pipelines.sampling.request import SamplingRequest
 from pipelines.storage.config import RunConfig
 from pipelines.storage.runs import Run

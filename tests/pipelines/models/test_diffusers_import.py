@@ -23,6 +23,7 @@ from diffusion_core.samplers import ddim
 from diffusion_core.schedules import sampling_timesteps
 from pipelines.models.latents import decode, encode, prepare_autoencoder, read_autoencoder
 from pipelines.models.loading import load_model
+from pipelines.sampling.generation import Comparison
 from pipelines.sampling.queue import GenerationQueue
 from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import sample
@@ -118,7 +119,7 @@ def test_sampling_makes_the_same_images_as_its_pipeline(imported, unet):
 def test_it_is_compared_with_ours_on_the_same_noise(imported, train, tmp_path, wait_for):
     theirs, ours = imported(DDPMScheduler()), train(tmp_path / "ours", image_size=16, steps=2)
     request = SamplingRequest(2, steps=3)
-    comparison = GenerationQueue().submit([(theirs, request), (ours, request)])
+    comparison = GenerationQueue().submit(Comparison.of([(theirs, request), (ours, request)]))
     wait_for(lambda: not comparison.active, 60)
     assert comparison.status == "done", comparison.error
     first, second = (column.frames[0].x for column in comparison.columns)

@@ -28,6 +28,7 @@ from pipelines.models.latents import (
 )
 from pipelines.models.loading import load_model
 from pipelines.sampling.fitting import fit_picture, fit_to_model
+from pipelines.sampling.generation import Comparison
 from pipelines.sampling.origins import FromInversion, FromPicture
 from pipelines.sampling.queue import GenerationQueue
 from pipelines.sampling.request import SamplingRequest
@@ -349,7 +350,7 @@ def test_what_stays_of_a_picture_stays_wherever_it_is_shown(model, wait_for, com
     assert outcome.code == 0, outcome.error
     way = trajectory(model, request, origin=origin)
     queue = GenerationQueue()
-    comparison = queue.submit([(latent_run, request, origin)])
+    comparison = queue.submit(Comparison.of([(latent_run, request, origin)]))
     wait_for(lambda: not comparison.active)
     queue.close()
     made = [

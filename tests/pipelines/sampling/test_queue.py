@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 import pipelines.models.loading as model_module
-import pipelines.sampling.queue as generation
+import pipelines.sampling.generation as generation
+import pipelines.sampling.queue as queue_module
+import pipelines.sampling.sample as sample_module
+import pipelines.sampling.trajectory as trajectory_module
+from pipelines.common.device_lock import DEVICE
 from pipelines.common.images import png_bytes, to_uint8
-from pipelines.models.loading import load_model
-from pipelines.sampling.origins import FromInversion, FromPicture
+from pipelines.models.loading import MODELS_KEPT, load_model, loaded_model
+from pipelines.sampling.generation import Comparison
+from pipelines.sampling.origins import BetweenSeeds, FromInversion, FromPicture
 from pipelines.sampling.queue import GenerationQueue
 from pipelines.sampling.request import SamplingRequest
-from pipelines.sampling.sample import sample
+from pipelines.sampling.sample import MAX_FRAMES, sample
+from pipelines.sampling.trajectory import TrajectoryJob, trajectory
 from pipelines.storage.runs import Run
 
 REQUEST = SamplingRequest(num_images=3, seed=2, steps=4)
@@ -40,9 +47,9 @@ def _train_on(run: Run) -> None:
 
 @pytest.fixture
 def queue():
-    generation.loaded_model.cache_clear()
+    loaded_model.cache_clear()
     yield GenerationQueue()
-    generation.loaded_model.cache_clear()
+    loaded_model.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +70,7 @@ def finish(wait_for):
 @pytest.fixture
 def busy(queue, tiny_run):
     """The queue is held up by a long comparison until it is cancelled."""
-    comparison = queue.submit([(tiny_run, LONG)])
+    comparison = queue.submit(Comparison.of([(tiny_run, LONG)]))
     while not comparison.columns[0].frames:
         time.sleep(0.001)
     yield comparison
@@ -71,7 +78,7 @@ def busy(queue, tiny_run):
 
 
 def test_the_queue_makes_what_sampling_makes(queue, finish, tiny_run, second_run):
-    comparison = queue.submit([(tiny_run, REQUEST), (second_run, REQUEST)])
+    comparison = queue.submit(Comparison.of([(tiny_run, REQUEST), (second_run, REQUEST)]))
     finish(comparison)
     assert comparison.status == "done"
     assert comparison.error == ""
@@ -92,7 +99,7 @@ def test_the_queue_makes_what_sampling_makes(queue, finish, tiny_run, second_run
 
 
 def test_the_columns_start_from_the_same_noise(queue, finish, tiny_run, second_run):
-    comparison = queue.submit([(tiny_run, REQUEST), (second_run, REQUEST)])
+    comparison = queue.submit(Comparison.of([(tiny_run, REQUEST), (second_run, REQUEST)]))
     finish(comparison)
     first, second = comparison.columns
     assert np.array_equal(first.frames[0].x, second.frames[0].x)
@@ -105,7 +112,7 @@ def test_columns_start_where_they_are_told(queue, finish, tiny_run):
     request = SamplingRequest(2, steps=6, sampler="ddim")
     origins = [FromPicture(picture, 0.5), FromPicture(picture, 1.0), FromInversion(picture, strength=0.5)]
     columns = [(tiny_run, request, origin) for origin in origins]
-    comparison = queue.submit(columns)
+    comparison = queue.submit(Comparison.of(columns))
     finish(comparison)
     assert comparison.status == "done", comparison.error
     model = load_model(tiny_run)
@@ -115,15 +122,15 @@ def test_columns_start_where_they_are_told(queue, finish, tiny_run):
         assert [frame.nfe for frame in column.frames] == [step.nfe for step in steps]
         assert np.array_equal(column.frames[-1].x, to_uint8(steps[-1].x))
     assert [column.num_steps for column in comparison.columns] == [3, 6, 3]
-    assert queue.submit(columns).status == "done"
-    from_noise = queue.submit([(tiny_run, request)])
+    assert queue.submit(Comparison.of(columns)).status == "done"
+    from_noise = queue.submit(Comparison.of([(tiny_run, request)]))
     assert from_noise.status != "done"
     finish(from_noise)
 
 
 def test_cancelling_an_inversion_takes_effect_within_one_network_call(queue, finish, tiny_run):
     picture = png_bytes(np.random.default_rng(0).integers(0, 255, (9, 9, 3), np.uint8))
-    network = generation.loaded_model(tiny_run, tiny_run.fingerprint).denoiser.network
+    network = loaded_model(tiny_run, tiny_run.fingerprint).denoiser.network
     comparison, calls = None, []
 
     def count(*_):
@@ -132,8 +139,9 @@ def test_cancelling_an_inversion_takes_effect_within_one_network_call(queue, fin
             comparison.cancel()
 
     handle = network.register_forward_hook(count)
-    with generation.DEVICE:
-        comparison = queue.submit([(tiny_run, SamplingRequest(1, steps=20, sampler="ddim"), FromInversion(picture))])
+    with DEVICE:
+        wish = (tiny_run, SamplingRequest(1, steps=20, sampler="ddim"), FromInversion(picture))
+        comparison = queue.submit(Comparison.of([wish]))
     finish(comparison)
     handle.remove()
     assert comparison.status == "cancelled"
@@ -142,20 +150,20 @@ def test_cancelling_an_inversion_takes_effect_within_one_network_call(queue, fin
 
 def test_columns_of_different_length_all_finish(queue, finish, tiny_run):
     requests = [SamplingRequest(1, steps=steps, sampler=sampler) for steps, sampler in ((1, "heun"), (7, "ddpm"), (3, "ipndm"))]
-    comparison = queue.submit([(tiny_run, request) for request in requests])
+    comparison = queue.submit(Comparison.of([(tiny_run, request) for request in requests]))
     finish(comparison)
     assert comparison.status == "done"
     assert [len(column.frames) for column in comparison.columns] == [2, 8, 4]
 
 
 def test_the_same_request_again_is_there_without_the_network(queue, finish, tiny_run, monkeypatch):
-    first = queue.submit([(tiny_run, REQUEST)])
+    first = queue.submit(Comparison.of([(tiny_run, REQUEST)]))
     finish(first)
-    generation.loaded_model.cache_clear()
+    loaded_model.cache_clear()
     monkeypatch.setattr(model_module, "load_model", _refuse)
     monkeypatch.setattr(generation, "sample", _refuse)
     before = time.perf_counter()
-    again = queue.submit([(Run(str(tiny_run.path)), SamplingRequest(num_images=3, seed=2, steps=4))])
+    again = queue.submit(Comparison.of([(Run(str(tiny_run.path)), SamplingRequest(num_images=3, seed=2, steps=4))]))
     assert time.perf_counter() - before < 0.3
     assert again.status == "done"
     assert again.columns[0].num_parameters == first.columns[0].num_parameters
@@ -165,9 +173,9 @@ def test_the_same_request_again_is_there_without_the_network(queue, finish, tiny
 
 
 def test_one_known_column_beside_a_new_one(queue, finish, tiny_run, second_run):
-    finish(queue.submit([(tiny_run, REQUEST)]))
-    busy = queue.submit([(tiny_run, LONG)])
-    comparison = queue.submit([(tiny_run, REQUEST), (second_run, REQUEST)])
+    finish(queue.submit(Comparison.of([(tiny_run, REQUEST)])))
+    busy = queue.submit(Comparison.of([(tiny_run, LONG)]))
+    comparison = queue.submit(Comparison.of([(tiny_run, REQUEST), (second_run, REQUEST)]))
     assert _known(comparison) == [True, False]
     busy.cancel()
     finish(comparison)
@@ -176,55 +184,55 @@ def test_one_known_column_beside_a_new_one(queue, finish, tiny_run, second_run):
 
 
 def test_another_request_or_other_weights_are_computed_anew(queue, finish, copied_run):
-    first = queue.submit([(copied_run, REQUEST)])
+    first = queue.submit(Comparison.of([(copied_run, REQUEST)]))
     finish(first)
-    other = queue.submit([(copied_run, SamplingRequest(num_images=3, seed=3, steps=4))])
+    other = queue.submit(Comparison.of([(copied_run, SamplingRequest(num_images=3, seed=3, steps=4))]))
     assert other.status != "done" or not np.array_equal(other.columns[0].frames[-1].x, first.columns[0].frames[-1].x)
     finish(other)
     _train_on(copied_run)
-    changed = queue.submit([(copied_run, REQUEST)])
+    changed = queue.submit(Comparison.of([(copied_run, REQUEST)]))
     finish(changed)
     assert not np.array_equal(changed.columns[0].frames[-1].x, first.columns[0].frames[-1].x)
 
 
 def test_the_cache_is_bounded(queue, finish, tiny_run, monkeypatch):
-    monkeypatch.setattr(generation, "CACHE_BYTES", 5000)  # three images of 192 bytes twice, in five frames: 5,760 bytes
+    monkeypatch.setattr(queue_module, "CACHE_BYTES", 5000)  # three images of 192 bytes twice, in five frames: 5,760 bytes
     for seed in (1, 2):
-        finish(queue.submit([(tiny_run, SamplingRequest(3, seed, steps=4))]))
+        finish(queue.submit(Comparison.of([(tiny_run, SamplingRequest(3, seed, steps=4))])))
     monkeypatch.setattr(generation, "loaded_model", _refuse)
-    assert queue.submit([(tiny_run, SamplingRequest(3, 2, steps=4))]).status == "done"
-    forgotten = queue.submit([(tiny_run, SamplingRequest(3, 1, steps=4))])
+    assert queue.submit(Comparison.of([(tiny_run, SamplingRequest(3, 2, steps=4))])).status == "done"
+    forgotten = queue.submit(Comparison.of([(tiny_run, SamplingRequest(3, 1, steps=4))]))
     finish(forgotten)
     assert forgotten.status == "failed"  # it had to be computed again, and could not
     monkeypatch.undo()
-    evicted = queue.submit([(tiny_run, SamplingRequest(3, 1, steps=4))])
+    evicted = queue.submit(Comparison.of([(tiny_run, SamplingRequest(3, 1, steps=4))]))
     finish(evicted)
     assert evicted.status == "done"
 
 
 def test_of_many_steps_some_frames_are_kept(queue, finish, tiny_run, monkeypatch):
-    monkeypatch.setattr(generation, "MAX_FRAMES", 4)
+    monkeypatch.setattr(sample_module, "MAX_FRAMES", 4)
     request = SamplingRequest(1, steps=12, sampler="ddim")
-    comparison = queue.submit([(tiny_run, request)])
+    comparison = queue.submit(Comparison.of([(tiny_run, request)]))
     finish(comparison)
     frames = comparison.columns[0].frames
     assert [frame.index for frame in frames] == [0, 4, 8, 12]
     *_, last = sample(load_model(tiny_run), request)
     assert np.array_equal(frames[-1].x, to_uint8(last.x))
     assert comparison.columns[0].finished
-    assert queue.submit([(tiny_run, request)]).status == "done"
+    assert queue.submit(Comparison.of([(tiny_run, request)])).status == "done"
 
 
 def test_cancelling_keeps_the_frames_and_the_queue_goes_on(queue, busy, finish, tiny_run):
-    following = queue.submit([(tiny_run, REQUEST)])
+    following = queue.submit(Comparison.of([(tiny_run, REQUEST)]))
     busy.cancel()
     finish(busy, following)
     assert busy.status == "cancelled"
-    assert 1 <= len(busy.columns[0].frames) < generation.MAX_FRAMES
+    assert 1 <= len(busy.columns[0].frames) < MAX_FRAMES
     assert not busy.columns[0].finished
     assert following.status == "done"
     kept = len(busy.columns[0].frames)
-    anew = queue.submit([(tiny_run, LONG)])
+    anew = queue.submit(Comparison.of([(tiny_run, LONG)]))
     assert anew.status != "done"  # half a result is no result
     anew.cancel()
     assert len(busy.columns[0].frames) == kept
@@ -232,7 +240,7 @@ def test_cancelling_keeps_the_frames_and_the_queue_goes_on(queue, busy, finish, 
 
 def test_cancelling_takes_effect_within_one_network_call(queue, finish, tiny_run):
     """Also in the middle of a step of heun, which makes two."""
-    network = generation.loaded_model(tiny_run, tiny_run.fingerprint).denoiser.network
+    network = loaded_model(tiny_run, tiny_run.fingerprint).denoiser.network
     comparison, calls = None, []
 
     def count(*_):
@@ -241,8 +249,8 @@ def test_cancelling_takes_effect_within_one_network_call(queue, finish, tiny_run
             comparison.cancel()
 
     handle = network.register_forward_hook(count)
-    with generation.DEVICE:  # until the comparison has its name
-        comparison = queue.submit([(tiny_run, SamplingRequest(num_images=2, steps=20, sampler="heun"))])
+    with DEVICE:  # until the comparison has its name
+        comparison = queue.submit(Comparison.of([(tiny_run, SamplingRequest(num_images=2, steps=20, sampler="heun"))]))
     finish(comparison)
     handle.remove()
     assert comparison.status == "cancelled"
@@ -251,7 +259,8 @@ def test_cancelling_takes_effect_within_one_network_call(queue, finish, tiny_run
 
 
 def test_cancelling_what_waits_means_it_is_never_computed(queue, busy, finish, tiny_run):
-    waiting, following = queue.submit([(tiny_run, REQUEST)]), queue.submit([(tiny_run, SamplingRequest(1, steps=2))])
+    requests = (REQUEST, SamplingRequest(1, steps=2))
+    waiting, following = (queue.submit(Comparison.of([(tiny_run, request)])) for request in requests)
     waiting.cancel()
     assert waiting.status == "cancelled"
     assert queue.position(following) == 1
@@ -262,17 +271,17 @@ def test_cancelling_what_waits_means_it_is_never_computed(queue, busy, finish, t
 
 
 def test_cancelling_what_is_done_changes_nothing(queue, finish, tiny_run):
-    comparison = queue.submit([(tiny_run, REQUEST)])
+    comparison = queue.submit(Comparison.of([(tiny_run, REQUEST)]))
     finish(comparison)
     comparison.cancel()
     assert comparison.status == "done"
 
 
 def test_what_nobody_waits_for_any_more_is_given_up(queue, finish, tiny_run, monkeypatch):
-    monkeypatch.setattr(generation, "GRACE", 0.3)
+    monkeypatch.setattr(queue_module, "GRACE", 0.3)
     there = {"first": True, "second": False}
-    first = queue.submit([(tiny_run, LONG)], lambda: there["first"])
-    second = queue.submit([(tiny_run, LONG)], lambda: there["second"])
+    first = queue.submit(Comparison.of([(tiny_run, LONG)], lambda: there["first"]))
+    second = queue.submit(Comparison.of([(tiny_run, LONG)], lambda: there["second"]))
     time.sleep(0.6)
     assert first.active
     there["first"] = False
@@ -280,20 +289,20 @@ def test_what_nobody_waits_for_any_more_is_given_up(queue, finish, tiny_run, mon
     assert first.status == "cancelled"
     assert second.status == "cancelled"
     assert len(second.columns[0].frames) <= 1
-    back = queue.submit([(tiny_run, REQUEST)], lambda: True)
+    back = queue.submit(Comparison.of([(tiny_run, REQUEST)], lambda: True))
     finish(back)
     assert back.status == "done"
 
 
 def test_a_short_absence_is_forgiven(queue, finish, tiny_run):
     absent = iter([False] * 3)
-    comparison = queue.submit([(tiny_run, REQUEST)], lambda: next(absent, True))
+    comparison = queue.submit(Comparison.of([(tiny_run, REQUEST)], lambda: next(absent, True)))
     finish(comparison)
     assert comparison.status == "done"
 
 
 def test_the_position_counts_those_ahead(queue, busy, finish, tiny_run):
-    waiting = [queue.submit([(tiny_run, SamplingRequest(1, seed, steps=2))]) for seed in range(3)]
+    waiting = [queue.submit(Comparison.of([(tiny_run, SamplingRequest(1, seed, steps=2))])) for seed in range(3)]
     assert queue.position(busy) == 0
     assert [queue.position(comparison) for comparison in waiting] == [1, 2, 3]
     assert all(comparison.status == "queued" and comparison.active for comparison in waiting)
@@ -320,8 +329,8 @@ def _remove_folder(run: Run) -> None:
 
 @pytest.mark.parametrize("damage", [_delete, _truncate, _replace_by_pickle, _remove_folder])
 def test_a_run_damaged_while_it_waits_fails_alone(queue, busy, finish, copied_run, tiny_run, damage):
-    doomed = queue.submit([(tiny_run, REQUEST), (copied_run, SamplingRequest(1, steps=2))])
-    following = queue.submit([(tiny_run, SamplingRequest(1, 5, steps=2))])
+    doomed = queue.submit(Comparison.of([(tiny_run, REQUEST), (copied_run, SamplingRequest(1, steps=2))]))
+    following = queue.submit(Comparison.of([(tiny_run, SamplingRequest(1, 5, steps=2))]))
     damage(copied_run)
     busy.cancel()
     finish(doomed, following)
@@ -335,15 +344,15 @@ def test_a_run_damaged_while_it_waits_fails_alone(queue, busy, finish, copied_ru
 def test_a_run_without_weights_is_refused_at_once(queue, copied_run):
     copied_run.model_path.unlink()
     with pytest.raises(ValueError, match="no weights yet"):
-        queue.submit([(copied_run, REQUEST)])
+        queue.submit(Comparison.of([(copied_run, REQUEST)]))
 
 
 @pytest.mark.parametrize(
     "changes", [{"sampler": "euler"}, {"steps": 0}, {"steps": -1}, {"steps": 1001}, {"num_images": 0}, {"spacing": "karras"}]
 )
 def test_a_request_that_cannot_be_met_fails_with_a_sentence(queue, finish, tiny_run, changes):
-    comparison = queue.submit([(tiny_run, SamplingRequest(**changes))])
-    following = queue.submit([(tiny_run, SamplingRequest(1, steps=1))])
+    comparison = queue.submit(Comparison.of([(tiny_run, SamplingRequest(**changes))]))
+    following = queue.submit(Comparison.of([(tiny_run, SamplingRequest(1, steps=1))]))
     finish(comparison, following)
     assert comparison.status == "failed"
     assert str(next(iter(changes.values()))) in comparison.error
@@ -360,7 +369,7 @@ def test_whatever_goes_wrong_is_told_and_the_queue_goes_on(queue, finish, tiny_r
         return real(model, request, *where)
 
     monkeypatch.setattr(generation, "sample", fails_once)
-    failing, following = (queue.submit([(tiny_run, SamplingRequest(1, seed, steps=2))]) for seed in (99, 1))
+    failing, following = (queue.submit(Comparison.of([(tiny_run, SamplingRequest(1, seed, steps=2))])) for seed in (99, 1))
     finish(failing, following)
     assert failing.status == "failed"
     assert failing.error.strip()
@@ -387,7 +396,7 @@ def test_short_of_memory_smaller_parts_make_the_same_images(queue, finish, tiny_
     expected = [to_uint8(step.x) for step in sample(load_model(tiny_run), request)]
     short = ShortOfMemory(2, full_at)
     monkeypatch.setattr(generation, "sample", short)
-    comparison = queue.submit([(tiny_run, request)])
+    comparison = queue.submit(Comparison.of([(tiny_run, request)]))
     finish(comparison)
     assert comparison.status == "done"
     assert short.sizes[-4:] == [2, 2, 2, 1]
@@ -399,14 +408,14 @@ def test_short_of_memory_smaller_parts_make_the_same_images(queue, finish, tiny_
 
 def test_not_even_memory_for_one_image_is_said(queue, finish, tiny_run, monkeypatch):
     monkeypatch.setattr(generation, "sample", ShortOfMemory(0))
-    comparison = queue.submit([(tiny_run, REQUEST)])
+    comparison = queue.submit(Comparison.of([(tiny_run, REQUEST)]))
     finish(comparison)
     assert comparison.status == "failed"
     assert "out of memory on cpu even for one image at a time" in comparison.error
 
 
 def test_frames_know_their_noise_level(queue, finish, tiny_run):
-    comparison = queue.submit([(tiny_run, REQUEST)])
+    comparison = queue.submit(Comparison.of([(tiny_run, REQUEST)]))
     finish(comparison)
     frames = comparison.columns[0].frames
     schedule = load_model(tiny_run).schedule
@@ -418,7 +427,7 @@ def test_frames_know_their_noise_level(queue, finish, tiny_run):
 def test_peak_memory_holds_the_weights_and_grows_with_the_images(queue, finish, tiny_run):
     peaks = []
     for count in (1, 8, 16):
-        comparison = queue.submit([(tiny_run, SamplingRequest(count, steps=2))])
+        comparison = queue.submit(Comparison.of([(tiny_run, SamplingRequest(count, steps=2))]))
         finish(comparison)
         peaks.append(comparison.columns[0].peak_memory)
     weights = sum(parameter.nbytes for parameter in load_model(tiny_run).denoiser.parameters())
@@ -428,7 +437,7 @@ def test_peak_memory_holds_the_weights_and_grows_with_the_images(queue, finish, 
 
 def test_weights_saved_anew_while_it_waits_are_not_remembered_under_the_old_fingerprint(queue, busy, finish, copied_run):
     """A live run saves between the click and its turn: what is shown must be what the fingerprint says."""
-    waiting = queue.submit([(copied_run, REQUEST)])
+    waiting = queue.submit(Comparison.of([(copied_run, REQUEST)]))
     _train_on(copied_run)
     busy.cancel()
     finish(waiting)
@@ -445,7 +454,7 @@ def test_threads_that_submit_at_once_all_get_their_own(queue, finish, tiny_run, 
     def visitor(number: int) -> None:
         for seed in range(3):
             request = SamplingRequest(1, 10 * number + seed, steps=2)
-            results[number, seed] = (request, queue.submit([(tiny_run, request), (second_run, request)]))
+            results[number, seed] = (request, queue.submit(Comparison.of([(tiny_run, request), (second_run, request)])))
 
     visitors = [threading.Thread(target=visitor, args=(number,)) for number in range(4)]
     for thread in visitors:
@@ -463,7 +472,88 @@ def test_threads_that_submit_at_once_all_get_their_own(queue, finish, tiny_run, 
 
 def test_models_are_loaded_once_and_only_a_few_are_kept(queue, finish, tiny_run):
     for seed in range(3):
-        finish(queue.submit([(tiny_run, SamplingRequest(1, seed, steps=1))]))
-    information = generation.loaded_model.cache_info()
+        finish(queue.submit(Comparison.of([(tiny_run, SamplingRequest(1, seed, steps=1))])))
+    information = loaded_model.cache_info()
     assert information.misses == 1
-    assert information.maxsize == generation.MODELS_KEPT
+    assert information.maxsize == MODELS_KEPT
+
+
+# --- trajectories
+
+
+def test_a_trajectory_waits_for_its_turn_and_is_what_following_its_images_gives(queue, busy, finish, tiny_run):
+    job = queue.submit(TrajectoryJob(tiny_run, REQUEST, (2, 0)))
+    following = queue.submit(Comparison.of([(tiny_run, SamplingRequest(1, 5, steps=2))]))
+    assert (job.status, queue.position(job), queue.position(following)) == ("queued", 1, 2)
+    busy.cancel()
+    finish(job, following)
+    assert (job.status, following.status) == ("done", "done")
+    assert job.steps_done == job.num_steps == 5
+    expected = trajectory(load_model(tiny_run), REQUEST, [2, 0])
+    for name in ("steps", "nfe", "x", "x0", "noise", "moved", "moved_x0"):
+        assert np.array_equal(getattr(job.way, name), getattr(expected, name))
+
+
+def test_the_same_trajectory_again_is_there_at_once_and_others_are_not(queue, finish, tiny_run, monkeypatch):
+    first = queue.submit(TrajectoryJob(tiny_run, REQUEST, (0,)))
+    finish(first)
+    monkeypatch.setattr(trajectory_module, "loaded_model", _refuse)
+    again = queue.submit(TrajectoryJob(Run(str(tiny_run.path)), REQUEST, (0,)))
+    assert again.status == "done"
+    assert again.way is first.way
+    others = [
+        TrajectoryJob(tiny_run, REQUEST, (1,)),
+        TrajectoryJob(tiny_run, replace(REQUEST, seed=3), (0,)),
+        TrajectoryJob(tiny_run, REQUEST, (0,), BetweenSeeds(1, (0.5,))),
+    ]
+    finish(*map(queue.submit, others))
+    assert {job.status for job in others} == {"failed"}  # they had to be computed, and could not
+
+
+def test_trajectories_and_generations_share_a_bounded_memory(queue, finish, tiny_run, monkeypatch):
+    first = queue.submit(TrajectoryJob(tiny_run, REQUEST, (0,)))
+    finish(first)
+    monkeypatch.setattr(queue_module, "CACHE_BYTES", first.way.nbytes)
+    finish(queue.submit(Comparison.of([(tiny_run, REQUEST)])))
+    monkeypatch.setattr(trajectory_module, "loaded_model", _refuse)
+    forgotten = queue.submit(TrajectoryJob(tiny_run, REQUEST, (0,)))
+    finish(forgotten)
+    assert forgotten.status == "failed"
+
+
+def test_cancelling_a_trajectory_frees_the_queue_within_one_network_call(queue, finish, tiny_run):
+    network = loaded_model(tiny_run, tiny_run.fingerprint).denoiser.network
+    job, calls = None, []
+
+    def count(*_):
+        calls.append(1)
+        if len(calls) == 4:
+            job.cancel()
+
+    handle = network.register_forward_hook(count)
+    with DEVICE:
+        job = queue.submit(TrajectoryJob(tiny_run, LONG, (0,)))
+    finish(job)
+    handle.remove()
+    assert (job.status, len(calls), job.way) == ("cancelled", 4, None)
+    assert not network._forward_pre_hooks
+    following = queue.submit(TrajectoryJob(tiny_run, REQUEST, (0,)))
+    finish(following)
+    assert following.status == "done"
+
+
+def test_short_of_memory_a_trajectory_follows_fewer_images_at_once(queue, finish, class_run, monkeypatch):
+    request = SamplingRequest(5, steps=3, label="circles", guidance=2.0)
+    expected = trajectory(load_model(class_run), request)
+    short = ShortOfMemory(2, full_at=2)
+    monkeypatch.setattr(trajectory_module, "sample", short)
+    job = queue.submit(TrajectoryJob(class_run, request, tuple(range(5))))
+    finish(job)
+    assert job.status == "done", job.error
+    assert short.sizes == [5, 3, 2, 2, 1]
+    assert job.steps_done == job.num_steps == 12
+    for name in ("x", "x0", "noise", "change"):
+        whole, parts = getattr(expected, name), getattr(job.way, name)
+        assert whole.shape == parts.shape
+        assert np.abs(whole.astype(int) - parts).max() <= 1
+    assert np.allclose(job.way.moved, expected.moved, atol=1e-3)

@@ -13,8 +13,8 @@ from diffusion_core.samplers import SAMPLERS
 from pipelines.common.images import to_uint8
 from pipelines.models.loading import load_model
 from pipelines.sampling.request import SamplingRequest
-from pipelines.sampling.sample import sample
-from pipelines.sampling.trajectory import MAX_FRAMES, NOISE_RANGE, trajectory
+from pipelines.sampling.sample import MAX_FRAMES, sample
+from pipelines.sampling.trajectory import NOISE_RANGE, trajectory
 
 REQUEST = SamplingRequest(num_images=4, seed=3, steps=6)
 
@@ -97,20 +97,6 @@ def test_many_steps_keep_a_bounded_number_of_frames_and_every_distance(model):
     assert way.steps[0] == 0
     assert way.steps[-1] == 250
     assert way.moved.shape == (250, 1)
-
-
-def test_progress_is_told_after_every_step_and_may_stop_it(model):
-    told = []
-    trajectory(model, REQUEST, [0], progress=told.append)
-    assert told == pytest.approx([index / 6 for index in range(7)])
-
-    def stop(share):
-        if share > 0.4:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        trajectory(model, REQUEST, [0], progress=stop)
-    trajectory(model, REQUEST, [0])  # and the next one has its turn
 
 
 def test_pictures_hold_state_estimate_and_noise_side_by_side(model):
