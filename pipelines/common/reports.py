@@ -139,7 +139,7 @@ def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
 def read_typed(path: Path, kind: type[Record]) -> Record | None:
     """Read a JSON file into a dataclass; None where the file is missing, damaged, or of a version that wrote something else."""
     try:
-        record: Record = _adapter(kind).validate_json(path.read_bytes())
+        record: Record = _adapter(kind).validate_json(path.read_bytes())  # type: ignore[arg-type]  # a type is hashable
         return record
     except (OSError, ValidationError):
         return None
