@@ -139,6 +139,14 @@ def text_run(train, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def clip_folder(tmp_path_factory):
+    """A small CLIP, which ``encoder`` may name."""
+    from small_clip import save_clip
+
+    return save_clip(tmp_path_factory.mktemp("encoders") / "clip")
+
+
+@pytest.fixture(scope="session")
 def autoencoder_run(train, tmp_path_factory):
     """An autoencoder of the shapes at 16×16, with latents of 2×8×8."""
     out = tmp_path_factory.mktemp("runs") / "autoencoder"

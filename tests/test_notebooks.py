@@ -9,6 +9,8 @@ import pytest
 
 from notebooks.execute import NOTEBOOKS, PARAMETERS, executed
 
+pytestmark = pytest.mark.notebook
+
 TRAINING = {"IMAGE_SIZE": 16, "CHANNELS": (8, 16), "STEPS": 12}
 QUICK = {
     "01": {"STEPS": 3, "IMAGES": 4},
