@@ -12,17 +12,19 @@ import torch.nn.functional as F
 from .timing import Run, Times
 
 SHAPES = ((64, 32), (128, 16), (128, 8))  # (channels, side)
-FLOPS = 2e9  # of one measurement, so that it is long enough to time
+FLOPS = {"cpu": 2e9}  # of one measurement, so that it is long enough to time
+FLOPS_OF_AN_ACCELERATOR = 1e12
 
 
 @dataclass(frozen=True)
 class Convolution:
-    """A channels-last 3×3 convolution, repeated until it costs about FLOPS."""
+    """A channels-last 3×3 convolution, repeated until it costs about as many FLOPS as the device needs to be timed."""
 
     channels: int
     side: int
     batch: int
     dtype: torch.dtype
+    device: torch.device
 
     @property
     def name(self) -> str:
@@ -37,11 +39,11 @@ class Convolution:
     @property
     def calls(self) -> int:
         """How many make up one measurement."""
-        return max(1, round(FLOPS / self.flops_of_call))
+        return max(1, round(FLOPS.get(self.device.type, FLOPS_OF_AN_ACCELERATOR) / self.flops_of_call))
 
     def prepare(self) -> Run:
         """What to time."""
-        layout = {"dtype": self.dtype, "memory_format": torch.channels_last}
+        layout = {"device": self.device, "dtype": self.dtype, "memory_format": torch.channels_last}
         x = torch.randn(self.batch, self.channels, self.side, self.side).to(**layout)
         weight = torch.randn(self.channels, self.channels, 3, 3).to(**layout)
 
@@ -52,9 +54,9 @@ class Convolution:
         return run
 
 
-def convolutions(batch: int, dtypes: Iterable[torch.dtype]) -> list[Convolution]:
+def convolutions(batch: int, dtypes: Iterable[torch.dtype], device: torch.device) -> list[Convolution]:
     """All shapes in all ``dtypes``."""
-    return [Convolution(*shape, batch, dtype) for dtype in dtypes for shape in SHAPES]
+    return [Convolution(*shape, batch, dtype, device) for dtype in dtypes for shape in SHAPES]
 
 
 def ceilings(times: dict[str, Times], measured: list[Convolution]) -> dict[torch.dtype, tuple[float, str]]:

@@ -23,6 +23,7 @@ from denoising_diffusion_pytorch import Trainer as UnetTrainer
 from PIL import Image
 from torchvision.transforms import v2
 
+from pipelines.common.devices import best_device
 from pipelines.storage.config import DataConfig, NetworkConfig, OptimizerConfig, RunConfig
 from pipelines.storage.runs import Run
 from pipelines.training.diffusion import Trainer
@@ -87,9 +88,9 @@ def diffusers(peer: Peer, folder: Path, arguments: Arguments) -> None:
         dataset = load_dataset("imagefolder", data_dir=str(folder), split="train", cache_dir=cache)
         dataset.set_transform(lambda rows: {"input": [transforms(image.convert("RGB")) for image in rows["image"]]})
         loader = torch.utils.data.DataLoader(dataset, batch_size=arguments.batch, shuffle=True, drop_last=True)
-        recipe = DiffusersRecipe(peer.build(peer.head_widths[-1]), torch.bfloat16, len(loader))
+        recipe = DiffusersRecipe(peer.build(peer.head_widths[-1]).to(best_device()), torch.bfloat16, len(loader))
         for batch in loader:
-            recipe.step(batch["input"])
+            recipe.step(batch["input"].to(best_device()))
 
 
 def denoising_diffusion_pytorch(peer: UnetPeer, folder: Path, arguments: Arguments) -> None:

@@ -7,14 +7,16 @@ signal-to-noise ratio between both, for the plain first-order inversion and for 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import torch
 import tyro
 from torch import Tensor
 
 from diffusion_core.inversion import invert
 from diffusion_core.samplers import ddim
 from diffusion_core.schedules import sampling_timesteps
+from pipelines.common.devices import best_device
 from pipelines.datasets.image_sets import load_images
 from pipelines.datasets.sources import resolve
 from pipelines.models.loading import LoadedModel, load_model
@@ -31,20 +33,25 @@ class Arguments:
     models: tuple[str, ...] = ("checkpoints/fashion-baseline", "checkpoints/fashion-attention")
     images: int = 32
     steps: tuple[int, ...] = (10, 20, 50)
+    device: str = field(default_factory=lambda: str(best_device()))
 
 
 def round_trip(model: LoadedModel, x0: Tensor, steps: int, refinements: int) -> Tensor:
-    """(B,) PSNR in dB of images that come back; both ways are told nothing."""
+    """(B,) PSNR in dB, on the CPU, of images that come back; both ways are told nothing."""
     timesteps = sampling_timesteps(model.schedule, steps, "linspace")
     *_, noise = invert(model.denoiser, x0, timesteps, model.schedule, refinements=refinements)
     *_, back = ddim(model.denoiser, noise.x, timesteps, model.schedule)
-    return 10 * (4 / (back.x - x0).square().flatten(1).mean(1)).log10()
+    return 10 * (4 / (back.x - x0).square().flatten(1).mean(1)).log10().cpu()
 
 
 def rows(model: LoadedModel, x0: Tensor, steps: Sequence[int]) -> list[tuple[str, ...]]:
     """A row for each number of steps."""
     return [
-        (model.name, f"{number}", *(with_quartiles(round_trip(model, x0, number, times).numpy(), 1) for times in REFINEMENTS))
+        (
+            model.name,
+            f"{number}",
+            *(with_quartiles(round_trip(model, x0, number, times).numpy(), 1) for times in REFINEMENTS),
+        )
         for number in steps
     ]
 
@@ -53,11 +60,12 @@ def main(arguments: Arguments) -> None:
     """Print Markdown."""
     found: list[tuple[str, ...]] = []
     for path in arguments.models:
-        model = load_model(path, device="cpu")
+        model = load_model(path, arguments.device)
         _, held_out = load_images(resolve(model.config.data), model.config.seed, arguments.images)
-        x0 = held_out.images[: arguments.images].float() / 127.5 - 1
+        x0 = held_out.images[: arguments.images].to(model.device).float() / 127.5 - 1
         found += rows(model, x0, arguments.steps)
-    print(f"{machine()}\n\nPSNR in dB over {arguments.images} held-out images: median (quartiles).\n")
+    print(f"{machine(torch.device(arguments.device))}\n")
+    print(f"PSNR in dB over {arguments.images} held-out images: median (quartiles).\n")
     print(table(("model", "steps", *(f"{times} refinements" for times in REFINEMENTS)), found))
 
 

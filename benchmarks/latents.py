@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import tyro
 from accelerate.state import AcceleratorState, GradientState
 from PIL import Image
 
-from pipelines.common.memory import TensorMemory, weight_bytes
+from pipelines.common.memory import weight_bytes
 from pipelines.models.loading import load_model
 from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import sample
@@ -26,7 +25,7 @@ from pipelines.storage.config import DataConfig, LatentConfig, NetworkConfig, Op
 from pipelines.storage.runs import Run
 from pipelines.train import trainer_for
 
-from .timing import Times, interleaved, machine, ratio, table, with_quartiles
+from .timing import Times, interleaved, machine, peak_memory, ratio, table, with_quartiles
 
 MIB = 2**20
 PICTURES = 20
@@ -67,13 +66,6 @@ def kinds(folder: Path, side: int, batch: int) -> dict[str, RunConfig]:
     }
 
 
-def peak(of: Callable[[], object]) -> int:
-    """Bytes of the tensors that a call holds at once, at most."""
-    with TensorMemory() as memory:
-        of()
-    return memory.peak
-
-
 def measure(folder: Path, side: int, arguments: Arguments) -> list[tuple[str, ...]]:
     """The rows of a table for images of one size."""
     rows, making = [], {}
@@ -86,7 +78,7 @@ def measure(folder: Path, side: int, arguments: Arguments) -> list[tuple[str, ..
         trainer = trainer_for(config)(Run(folder / name), config)
         print(f"{side}×{side}, {name}: ready after {time.perf_counter() - before:.1f} s", flush=True)
         times = interleaved({name: trainer.train_step}, arguments.repetitions)[name]
-        training[name] = times / arguments.batch, peak(trainer.train_step)
+        training[name] = times / arguments.batch, peak_memory(trainer.train_step, trainer.device)
         trainer.save()
         if name != "autoencoder":
             model = load_model(folder / name)
@@ -102,7 +94,7 @@ def measure(folder: Path, side: int, arguments: Arguments) -> list[tuple[str, ..
         if name in making:
             make, weights = making[name]
             faster = "" if name == "pixels" else f"{ratio(seconds['pixels'], seconds[name]):.1f}×"
-            row[3:] = [with_quartiles(seconds[name]), f"{(weights + peak(make)) / MIB:.0f}", faster]
+            row[3:] = [with_quartiles(seconds[name]), f"{(weights + peak_memory(make, model.device)) / MIB:.0f}", faster]
         rows.append(tuple(row))
     return rows
 

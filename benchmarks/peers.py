@@ -1,7 +1,8 @@
 """The networks to compare with: diffusers' ``UNet2DModel`` and denoising-diffusion-pytorch's ``Unet`` of our size and cost.
 
 Widths are searched, and of diffusers the blocks per level and the time-embedding width too. The number of levels, so the
-resolutions, is that of our network, and so are the levels of diffusers' that attend; denoising-diffusion-pytorch attends as
+resolutions, is that of our network, and so are the levels of diffusers' that attend; where ours takes patches, diffusers' has
+finer levels in their place; denoising-diffusion-pytorch attends as
 it does by default, linearly at every level and fully at the innermost.
 """
 
@@ -10,16 +11,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations_with_replacement, product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from denoising_diffusion_pytorch import Unet
 from diffusers import UNet2DModel
 from diffusers.utils import logging
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from unets.baseline import BaselineUNet
+
+if TYPE_CHECKING:
+    from denoising_diffusion_pytorch import Unet
 
 logging.set_verbosity_error()  # it warns at every change of precision
 
@@ -39,10 +42,10 @@ class Size:
     flops: int
 
     @classmethod
-    def of(cls, network: nn.Module, image_channels: int) -> Size:
-        """The size of ``network`` for one square image of side IMAGE_SIDE."""
+    def of(cls, network: nn.Module, image_channels: int, side: int = IMAGE_SIDE) -> Size:
+        """The size of ``network`` for one square image."""
         device = next(network.parameters()).device
-        image = torch.zeros(1, image_channels, IMAGE_SIDE, IMAGE_SIDE, device=device)
+        image = torch.zeros(1, image_channels, side, side, device=device)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             network(image, torch.zeros(1, device=device))
         return cls(count_parameters(network), counter.get_total_flops())
@@ -60,6 +63,8 @@ class UnetPeer:
 
     def build(self) -> Unet:
         """The network in float32 with random weights."""
+        from denoising_diffusion_pytorch import Unet
+
         return Unet(**self.options)
 
     def __str__(self) -> str:
@@ -101,37 +106,39 @@ def count_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def find_peer(network: BaselineUNet) -> Peer:
-    """The ``UNet2DModel`` nearest to ``network`` in parameters and FLOPs."""
-    return Peer(*_nearest(network, UNet2DModel, _candidates(network)))
+def find_peer(network: BaselineUNet, side: int = IMAGE_SIDE) -> Peer:
+    """The ``UNet2DModel`` nearest to ``network`` in parameters and FLOPs, for images of that side."""
+    return Peer(*_nearest(network, side, UNet2DModel, _candidates(network, side)))
 
 
 def find_unet_peer(network: BaselineUNet) -> UnetPeer:
     """The denoising-diffusion-pytorch ``Unet`` nearest to ``network`` in parameters and FLOPs."""
+    from denoising_diffusion_pytorch import Unet
+
     multiples = combinations_with_replacement((1, 2, 3, 4), len(network.encoder))
     candidates = (
         {"dim": dim, "dim_mults": widths, "channels": network.image_channels}
         for dim, widths in product(UNET_WIDTHS, multiples)
         if widths[0] == 1
     )
-    return UnetPeer(*_nearest(network, Unet, candidates))
+    return UnetPeer(*_nearest(network, IMAGE_SIDE, Unet, candidates))
 
 
 def _nearest(
-    network: BaselineUNet, build: Callable[..., nn.Module], candidates: Iterable[dict[str, Any]]
+    network: BaselineUNet, side: int, build: Callable[..., nn.Module], candidates: Iterable[dict[str, Any]]
 ) -> tuple[dict[str, Any], Size]:
     """The candidate whose parameters and FLOPs are nearest to those of ``network``: the larger deviation decides.
 
     Raises:
         ValueError: none has within a tenth of its parameters.
     """
-    target = Size.of(network, network.image_channels)
+    target = Size.of(network, network.image_channels, side)
     near = []
     for options in candidates:
         with torch.device("meta"):  # sizes need no weights
             candidate = build(**options)
         if abs(count_parameters(candidate) / target.parameters - 1) < 0.1:
-            near.append((options, Size.of(candidate, network.image_channels)))
+            near.append((options, Size.of(candidate, network.image_channels, side)))
     if not near:
         raise ValueError(f"no {build.__name__} has about {target.parameters} parameters: widen the search")
     return min(near, key=lambda found: _deviation(found[1], target))
@@ -141,11 +148,12 @@ def _deviation(size: Size, target: Size) -> float:
     return max(abs(size.parameters / target.parameters - 1), abs(size.flops / target.flops - 1))
 
 
-def _candidates(network: BaselineUNet) -> Iterator[dict[str, Any]]:
-    levels = len(network.encoder)
-    attends = [level in getattr(network, "attention_levels", ()) for level in range(levels)]
+def _candidates(network: BaselineUNet, side: int) -> Iterator[dict[str, Any]]:
+    finer = network.downsampling.bit_length() - len(network.encoder)  # levels that patches stand for
+    attends = [False] * finer + [level in getattr(network, "attention_levels", ()) for level in range(len(network.encoder))]
+    levels = len(attends)
     shared = {
-        "sample_size": IMAGE_SIDE,
+        "sample_size": side,
         "in_channels": network.image_channels,
         "out_channels": network.image_channels,
         "down_block_types": tuple("AttnDownBlock2D" if attend else "DownBlock2D" for attend in attends),

@@ -20,6 +20,7 @@ import tyro
 from torch import Tensor
 
 from diffusion_core.noise import SeededNoise
+from pipelines.common.devices import best_device, finish
 from pipelines.datasets.image_sets import load_images
 from pipelines.datasets.sources import resolve
 from pipelines.evaluation.distances import Reference
@@ -86,20 +87,21 @@ class Theirs:
 
     def __init__(self, images: Tensor, arguments: Arguments, layout: str, steps: int) -> None:
         peer = find_peer(build_network(arguments.network, image_channels=images.shape[1]))
-        self.recipe = DiffusersRecipe(peer.build(peer.head_widths[-1]).to(memory_format=LAYOUTS[layout]), torch.bfloat16, steps)
-        self.images, self.layout, self.batch = images, LAYOUTS[layout], arguments.batch
-        self.order = torch.empty(0, dtype=torch.long)
+        network = peer.build(peer.head_widths[-1]).to(best_device(), memory_format=LAYOUTS[layout])
+        self.recipe = DiffusersRecipe(network, torch.bfloat16, steps)
+        self.images, self.layout, self.batch = images.to(best_device()), LAYOUTS[layout], arguments.batch
+        self.order = self.images.new_empty(0, dtype=torch.long)
 
     def step(self) -> None:
         """One optimiser step."""
         if len(self.order) < self.batch:
-            self.order = torch.randperm(len(self.images))
+            self.order = torch.randperm(len(self.images), device=self.images.device)
         chosen, self.order = self.order[: self.batch], self.order[self.batch :]
         self.recipe.step((self.images[chosen].float() / 127.5 - 1).contiguous(memory_format=self.layout))
 
     def samples(self, count: int) -> Tensor:
         """(N, C, H, W) in [−1, 1]."""
-        noise = SeededNoise(0, tuple(self.images.shape[1:]), range(count)).initial()
+        noise = SeededNoise(0, tuple(self.images.shape[1:]), range(count)).initial(self.images.device)
         parts = noise.contiguous(memory_format=self.layout).split(50)
         return torch.cat([self.recipe.sample(part, 20) for part in parts])
 
@@ -138,6 +140,7 @@ def main(arguments: Arguments) -> None:
                 before = time.perf_counter()
                 for _ in range(TURN):
                     contenders[turn].step()
+                finish(best_device())
                 spent[turn] += time.perf_counter() - before
                 seen[turn] += TURN * arguments.batch
             row = [f"{minutes:g}"]

@@ -1,4 +1,4 @@
-"""How diffusers trains: the step of its unconditional example, with its settings."""
+"""How diffusers trains: the step of its unconditional example, with its settings, on any device."""
 
 from __future__ import annotations
 
@@ -10,29 +10,32 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 
+def mixed(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """Mixed precision in ``dtype`` as Accelerate sets it up; nothing for float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16)
+
+
 class DiffusersRecipe:
     """A ``UNet2DModel`` being trained as ``examples/unconditional_image_generation`` does it.
 
     Args:
-        network: in the memory format it is to have.
+        network: on its device, in the memory format it is to have.
         dtype: bfloat16 for mixed precision, else float32.
         steps: over which the learning rate falls.
     """
 
     def __init__(self, network: nn.Module, dtype: torch.dtype, steps: int) -> None:
-        self.network, self.dtype = network, dtype
+        self.network = network
+        self.precision = mixed(next(network.parameters()).device, dtype)  # may be entered again and again
         self.scheduler = DDPMScheduler(num_train_timesteps=1000)
         self.optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, betas=(0.95, 0.999), weight_decay=1e-6, eps=1e-8)
         self.learning_rate = get_cosine_schedule_with_warmup(self.optimizer, 500, steps)
         self.average = EMAModel(network.parameters(), decay=0.9999, use_ema_warmup=True, inv_gamma=1.0, power=0.75)
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast("cpu", torch.bfloat16, enabled=self.dtype == torch.bfloat16)
-
     def step(self, x0: Tensor) -> None:
         """One optimiser step on images in [−1, 1]."""
-        noise, t = torch.randn_like(x0), torch.randint(1000, (len(x0),))
-        with self._autocast():
+        noise, t = torch.randn_like(x0), torch.randint(1000, (len(x0),), device=x0.device)
+        with self.precision:
             output = self.network(self.scheduler.add_noise(x0, noise, t), t).sample
         loss = F.mse_loss(output.float(), noise)
         loss.backward()
@@ -52,7 +55,7 @@ class DiffusersRecipe:
         self.average.copy_to(parameters)
         x = noise
         for t in solver.timesteps:
-            with self._autocast():
+            with self.precision:
                 output = self.network(x, t).sample
             x = solver.step(output.float(), t, x).prev_sample
         self.average.restore(parameters)

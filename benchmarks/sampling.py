@@ -1,6 +1,6 @@
 """Sampling beside diffusers and denoising-diffusion-pytorch: ``python -m benchmarks.sampling``.
 
-Milliseconds per image and network call of whole sampling loops on the CPU on networks of equal parameters and FLOPs,
+Milliseconds per image and network call of whole sampling loops on networks of equal parameters and FLOPs,
 everything eager, in one process and interleaved. With DPM-Solver++(2M):
 
 * ours as it is shipped: the fastest precision of ``pipelines.common.devices``, channels-last;
@@ -19,32 +19,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import product
 from types import SimpleNamespace
+from typing import Any
 
 os.environ.setdefault("TQDM_DISABLE", "1")  # denoising-diffusion-pytorch would draw a bar inside what is timed
 
 import numpy as np
 import torch
 import tyro
-from denoising_diffusion_pytorch import GaussianDiffusion
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, SchedulerMixin
 from torch import Tensor, nn
 
 from diffusion_core.denoiser import Denoiser
 from diffusion_core.samplers import SAMPLERS
 from diffusion_core.schedules import make_schedule, sampling_timesteps
-from pipelines.common.devices import compute_dtype, keep_freed_memory
+from pipelines.common.devices import best_device, compute_dtype, keep_freed_memory
 from unets import build_network
 
 from .ceiling import ceilings, convolutions
 from .peers import IMAGE_SIDE, LAYOUTS, Peer, Size, UnetPeer, fill_zeros, find_peer, find_unet_peer
+from .recipes import mixed
 from .timing import Run, Times, fastest, interleaved, machine, ratio, spread_warning, table, with_quartiles
 
 SHIPPED, FLOAT32, EXAMPLE, BEST = "ours", "ours, float32", "diffusers, as its examples", "diffusers, at its best"
 UNET, UNET_BEST = "denoising-diffusion-pytorch, as it comes", "denoising-diffusion-pytorch, at its best"
-COMPUTE = compute_dtype(torch.device("cpu"))
 HEADER = ("batch, solver, what", "ms per image and call (quartiles)", "ours is faster", "GFLOP/s", "of the ceiling")
 AROUND_OURS, AROUND_THEIRS = "our sampler alone", "diffusers' sampler alone"
 SOLVERS: dict[str, tuple[str, type[SchedulerMixin]]] = {  # our name, and diffusers' class
@@ -65,14 +65,15 @@ class Arguments:
     steps: int = 10
     """Network calls of one sampling."""
     image_channels: int = 1
+    device: str = field(default_factory=lambda: str(best_device()))
     quick: bool = False
     """Two rounds of four steps at batch 1 and 16: to see that it runs, not to measure."""
 
 
-def our_network(name: str, image_channels: int, dtype: torch.dtype) -> nn.Module:
+def our_network(name: str, device: torch.device, dtype: torch.dtype, **options: Any) -> nn.Module:
     """The network as ``pipelines.models.loading.load_model`` prepares it."""
-    network = fill_zeros(build_network(name, image_channels=image_channels))
-    return network.to(dtype=dtype, memory_format=torch.channels_last).eval().requires_grad_(False)
+    network = fill_zeros(build_network(name, **options))
+    return network.to(device=device, dtype=dtype, memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
 def our_loop(network: Callable[..., Tensor], noise: Tensor, steps: int, solver: str) -> Run:
@@ -94,7 +95,7 @@ def their_loop(network: Callable[..., SimpleNamespace], noise: Tensor, steps: in
 
     @torch.no_grad()
     def run() -> Tensor:
-        scheduler.set_timesteps(steps)
+        scheduler.set_timesteps(steps, device=noise.device)
         x = noise
         for t in scheduler.timesteps:
             x = scheduler.step(network(x, t).sample, t, x).prev_sample
@@ -107,28 +108,29 @@ def their_best(peer: Peer, noise: Tensor, steps: int) -> tuple[str, nn.Module, T
     """diffusers in bfloat16 with the memory format and head width that are fastest for this batch: their names, both ready."""
     networks = {}
     for layout, head in product(LAYOUTS, peer.head_widths):
-        network = peer.build(head).to(dtype=torch.bfloat16, memory_format=LAYOUTS[layout]).eval()
+        network = peer.build(head).to(noise.device, torch.bfloat16, memory_format=LAYOUTS[layout]).eval()
         networks[peer.describe(layout, head)] = network, noise.to(torch.bfloat16, memory_format=LAYOUTS[layout])
     best = fastest({name: their_loop(*ready, steps, FASTEST) for name, ready in networks.items()})
     return best, *networks[best]
 
 
-def unet_loop(peer: UnetPeer, batch: int, steps: int, dtype: torch.dtype, layout: str) -> Run:
+def unet_loop(peer: UnetPeer, noise: Tensor, steps: int, dtype: torch.dtype, layout: str) -> Run:
     """denoising-diffusion-pytorch's own loop, which draws its own noise."""
-    diffusion = GaussianDiffusion(
-        peer.build().to(memory_format=LAYOUTS[layout]), image_size=IMAGE_SIDE, sampling_timesteps=steps
-    ).eval()
+    from denoising_diffusion_pytorch import GaussianDiffusion
+
+    network = peer.build().to(memory_format=LAYOUTS[layout])
+    diffusion = GaussianDiffusion(network, image_size=IMAGE_SIDE, sampling_timesteps=steps).to(noise.device).eval()
 
     def run() -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-            return diffusion.sample(batch)
+        with mixed(noise.device, dtype):
+            return diffusion.sample(len(noise))
 
     return run
 
 
-def unet_best(peer: UnetPeer, batch: int, steps: int) -> tuple[str, Run]:
+def unet_best(peer: UnetPeer, noise: Tensor, steps: int) -> tuple[str, Run]:
     """denoising-diffusion-pytorch in mixed bfloat16 with the memory format that is fastest, and its name."""
-    loops = {layout: unet_loop(peer, batch, steps, torch.bfloat16, layout) for layout in LAYOUTS}
+    loops = {layout: unet_loop(peer, noise, steps, torch.bfloat16, layout) for layout in LAYOUTS}
     best = fastest(loops)
     return best, loops[best]
 
@@ -182,29 +184,32 @@ class Comparison:
     def entries(self, noise: Tensor, steps: int) -> tuple[list[Entry], str]:
         """All samplings of ``noise``, and what the others' best are."""
         choice, network, state = their_best(self.peer, noise, steps)
-        layout, best_unet = unet_best(self.unet, len(noise), steps)
-        shipped = our_network(self.name, self.image_channels, COMPUTE)
-        float32 = our_network(self.name, self.image_channels, torch.float32)
-        example = self.peer.build().eval()
-        plain_unet = unet_loop(self.unet, len(noise), steps, torch.float32, "contiguous")
+        layout, best_unet = unet_best(self.unet, noise, steps)
+        compute = compute_dtype(noise.device)
+        shipped, float32 = (
+            our_network(self.name, noise.device, dtype, image_channels=self.image_channels)
+            for dtype in (compute, torch.float32)
+        )
+        example = self.peer.build().to(noise.device).eval()
+        plain_unet = unet_loop(self.unet, noise, steps, torch.float32, "contiguous")
         ours, theirs, unets = self.size, self.peer.size, self.unet.size
         entries = [
-            Entry(FASTEST, SHIPPED, our_loop(shipped, noise, steps, FASTEST), ours, COMPUTE),
+            Entry(FASTEST, SHIPPED, our_loop(shipped, noise, steps, FASTEST), ours, compute),
             Entry(FASTEST, FLOAT32, our_loop(float32, noise, steps, FASTEST), ours, torch.float32),
             Entry(FASTEST, EXAMPLE, their_loop(example, noise, steps, FASTEST), theirs, torch.float32),
             Entry(FASTEST, BEST, their_loop(network, state, steps, FASTEST), theirs, torch.bfloat16),
-            Entry(OTHER, SHIPPED, our_loop(shipped, noise, steps, OTHER), ours, COMPUTE),
+            Entry(OTHER, SHIPPED, our_loop(shipped, noise, steps, OTHER), ours, compute),
             Entry(OTHER, BEST, their_loop(network, state, steps, OTHER), theirs, torch.bfloat16),
             Entry(OTHER, UNET, plain_unet, unets, torch.float32),
             Entry(OTHER, UNET_BEST, best_unet, unets, torch.bfloat16),
         ]
         return entries, f"diffusers is fastest with {choice}, denoising-diffusion-pytorch with {layout}"
 
-    def measure(self, batch: int, steps: int, repetitions: int) -> tuple[list[list[str]], list[str]]:
+    def measure(self, batch: int, steps: int, repetitions: int, device: torch.device) -> tuple[list[list[str]], list[str]]:
         """The rows of the table for one batch size, and remarks."""
-        noise = torch.randn(batch, self.image_channels, IMAGE_SIDE, IMAGE_SIDE)
+        noise = torch.randn(batch, self.image_channels, IMAGE_SIDE, IMAGE_SIDE, device=device)
         entries, choices = self.entries(noise, steps)
-        layers = convolutions(batch, sorted({entry.dtype for entry in entries}, key=str))
+        layers = convolutions(batch, sorted({entry.dtype for entry in entries}, key=str), device)
         loops = {entry.name: entry.run for entry in entries}
         times = interleaved(
             loops | samplers_alone(noise, steps) | {layer.name: layer.prepare() for layer in layers}, repetitions
@@ -231,10 +236,10 @@ class Comparison:
 
 def report(name: str, arguments: Arguments) -> str:
     """The measurement of one network as Markdown."""
-    comparison = Comparison.of(name, arguments.image_channels)
+    comparison, device = Comparison.of(name, arguments.image_channels), torch.device(arguments.device)
     rows, remarks = [], []
     for batch in arguments.batches:
-        more_rows, more_remarks = comparison.measure(batch, arguments.steps, arguments.repetitions)
+        more_rows, more_remarks = comparison.measure(batch, arguments.steps, arguments.repetitions, device)
         rows += more_rows
         remarks += more_remarks
     sizes = f"Ours: {comparison.size}. diffusers: {comparison.peer}. denoising-diffusion-pytorch: {comparison.unet}."
@@ -244,10 +249,10 @@ def report(name: str, arguments: Arguments) -> str:
 def main(arguments: Arguments) -> None:
     """Print one table for each network."""
     if arguments.quick:
-        arguments = Arguments(arguments.networks, (1, 16), 2, 4, arguments.image_channels)
+        arguments = replace(arguments, batches=(1, 16), repetitions=2, steps=4)
     torch.manual_seed(0)
     keep_freed_memory()  # as loading a model and training do; the peers profit too
-    print(f"{machine()}\n")
+    print(f"{machine(torch.device(arguments.device))}\n")
     for name in arguments.networks:
         print(report(name, arguments), flush=True)
 

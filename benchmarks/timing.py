@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipelines.common.devices import processor
+from pipelines.common.devices import best_device, finish, hardware
+from pipelines.common.memory import TensorMemory
 
 WIDE = 0.1  # a spread (interquartile range over median) above this is worth a warning
 
@@ -22,12 +23,17 @@ Times = np.ndarray  # (repetitions,) seconds; the i-th of every variant were mea
 
 
 def interleaved(variants: dict[str, Run], repetitions: int, warm_up: int = 1) -> dict[str, Times]:
-    """Time ``variants`` round-robin (A B C A B C …), after ``warm_up`` rounds that do not count."""
+    """Time ``variants`` round-robin (A B C A B C …), after ``warm_up`` rounds that do not count.
+
+    The clock is read when the accelerator, if there is one, has done what it was asked for.
+    """
+    device = best_device()
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(warm_up + repetitions):
         for name, run in variants.items():
             start = time.perf_counter()
             run()
+            finish(device)
             seconds[name].append(time.perf_counter() - start)
     return {name: np.array(values[warm_up:]) for name, values in seconds.items()}
 
@@ -36,6 +42,18 @@ def fastest(variants: dict[str, Run], repetitions: int = 3) -> str:
     """The name of the variant with the smallest median, from a short interleaved trial."""
     times = interleaved(variants, repetitions)
     return min(times, key=lambda name: float(np.median(times[name])))
+
+
+def peak_memory(run: Run, device: torch.device) -> int:
+    """Bytes that a call holds at most beside what was there before: as CUDA counts them, elsewhere those of tensors."""
+    if device.type != "cuda":
+        with TensorMemory() as memory:
+            run()
+        return memory.peak
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    run()
+    return torch.cuda.max_memory_allocated(device) - before
 
 
 def ratio(slow: Times, fast: Times) -> float:
@@ -67,13 +85,13 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *rows))
 
 
-def machine() -> str:
-    """Processor, threads, bfloat16 instructions, versions, date and command: what a measurement means nothing without."""
-    kinds = {"AMX": torch.cpu._is_amx_tile_supported(), "AVX-512": torch.cpu._is_avx512_bf16_supported()}
-    bfloat16 = next((kind for kind, there in kinds.items() if there), "emulated")
+def machine(device: torch.device | None = None) -> str:
+    """The device (the best one by default), versions, date and command: what a measurement means nothing without."""
+    device = device or best_device()
+    about = hardware(device)
+    if device.type == "cpu":
+        kinds = {"AMX": torch.cpu._is_amx_tile_supported(), "AVX-512": torch.cpu._is_avx512_bf16_supported()}
+        about += f", {os.cpu_count()} cores, bfloat16: {next((kind for kind, there in kinds.items() if there), 'emulated')}"
     # The module was started as python -m package.name, which sys.argv does not tell.
     command = shlex.join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
-    return (
-        f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, bfloat16: {bfloat16} · "
-        f"torch {torch.__version__} · {datetime.now(UTC):%Y-%m-%d} · `{command}`"
-    )
+    return f"{about} · torch {torch.__version__} · {datetime.now(UTC):%Y-%m-%d} · `{command}`"

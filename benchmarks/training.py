@@ -1,6 +1,6 @@
 """Training beside diffusers and denoising-diffusion-pytorch: ``python -m benchmarks.training``.
 
-Images per second of whole optimiser steps on the CPU, on networks of equal parameters and FLOPs, everything eager, in one
+Images per second of whole optimiser steps on networks of equal parameters and FLOPs, everything eager, in one
 process and interleaved. A step draws timesteps and noise, noises the images, predicts, goes back, clips the gradients, lets
 AdamW move the weights and the moving average follow:
 
@@ -16,26 +16,23 @@ What reading images costs beside that is measured by ``benchmarks.epoch``.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
 
 import torch
 import tyro
-from denoising_diffusion_pytorch import GaussianDiffusion
-from ema_pytorch import EMA
 from torch import Tensor, nn
 
 from diffusion_core.losses import DenoisingLoss
 from diffusion_core.schedules import make_schedule
-from pipelines.common.devices import compute_dtype, keep_freed_memory
+from pipelines.common.devices import best_device, compute_dtype, keep_freed_memory
 from pipelines.storage.config import OptimizerConfig
 from pipelines.training.ema import ExponentialMovingAverage
 from unets import build_network
 
 from .peers import IMAGE_SIDE, LAYOUTS, Peer, Size, UnetPeer, fill_zeros, find_peer, find_unet_peer
-from .recipes import DiffusersRecipe
+from .recipes import DiffusersRecipe, mixed
 from .timing import Run, fastest, interleaved, machine, ratio, spread_warning, table, with_quartiles
 
 SHIPPED, FLOAT32, EXAMPLE, BEST = "ours", "ours, float32", "diffusers, as its example", "diffusers, at its best"
@@ -53,19 +50,15 @@ class Arguments:
     repetitions: int = 15
     """Interleaved rounds that count."""
     image_channels: int = 1
+    device: str = field(default_factory=lambda: str(best_device()))
     quick: bool = False
     """Two rounds at batch 16: to see that it runs, not to measure."""
-
-
-def autocast(dtype: torch.dtype) -> AbstractContextManager[None]:
-    """Mixed precision as Accelerate sets it up; nothing for float32."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16)
 
 
 def our_step(network: nn.Module, x0: Tensor, dtype: torch.dtype) -> Run:
     """What ``pipelines.training.diffusion.Trainer.train_step`` does after it has picked the images."""
     config = OptimizerConfig()
-    network = network.to(memory_format=torch.channels_last)
+    network = network.to(x0.device, memory_format=torch.channels_last)
     loss_of = DenoisingLoss(make_schedule("cosine", 1000))
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
@@ -73,8 +66,8 @@ def our_step(network: nn.Module, x0: Tensor, dtype: torch.dtype) -> Run:
     average = ExponentialMovingAverage(network, config.ema_half_life, config.ema_ramp_up)
 
     def run() -> None:
-        noise, t = torch.randn(x0.shape), loss_of.sample_timesteps(len(x0))
-        with autocast(dtype):
+        noise, t = torch.randn_like(x0), loss_of.sample_timesteps(len(x0))
+        with mixed(x0.device, dtype):
             loss = loss_of(network, x0, noise, t).mean()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), config.max_grad_norm)
@@ -89,7 +82,7 @@ def their_best(peer: Peer, x0: Tensor) -> tuple[str, Run]:
     """diffusers in mixed bfloat16 with the memory format and head width that are fastest, and their names."""
     steps = {}
     for layout, head in product(LAYOUTS, peer.head_widths):
-        network = peer.build(head).to(memory_format=LAYOUTS[layout])
+        network = peer.build(head).to(x0.device, memory_format=LAYOUTS[layout])
         images = x0.contiguous(memory_format=LAYOUTS[layout])
         steps[peer.describe(layout, head)] = partial(DiffusersRecipe(network, torch.bfloat16, DECAY).step, images)
     best = fastest(steps)
@@ -98,13 +91,17 @@ def their_best(peer: Peer, x0: Tensor) -> tuple[str, Run]:
 
 def unet_step(peer: UnetPeer, x0: Tensor, dtype: torch.dtype, layout: str) -> Run:
     """The step of denoising-diffusion-pytorch's Trainer, with its settings and its moving average."""
-    diffusion = GaussianDiffusion(peer.build().to(memory_format=LAYOUTS[layout]), image_size=IMAGE_SIDE)
+    from denoising_diffusion_pytorch import GaussianDiffusion
+    from ema_pytorch import EMA
+
+    network = peer.build().to(memory_format=LAYOUTS[layout])
+    diffusion = GaussianDiffusion(network, image_size=IMAGE_SIDE).to(x0.device)
     optimizer = torch.optim.Adam(diffusion.parameters(), lr=1e-4, betas=(0.9, 0.99))
     average = EMA(diffusion, beta=0.995, update_every=10)
     images = ((x0 + 1) / 2).contiguous(memory_format=LAYOUTS[layout])
 
     def run() -> None:
-        with autocast(dtype):
+        with mixed(x0.device, dtype):
             loss = diffusion(images)
         loss.backward()
         nn.utils.clip_grad_norm_(diffusion.parameters(), 1.0)
@@ -125,7 +122,7 @@ def unet_best(peer: UnetPeer, x0: Tensor) -> tuple[str, Run]:
 def report(name: str, arguments: Arguments) -> str:
     """The measurement of one network as Markdown."""
     channels = arguments.image_channels
-    x0 = torch.rand(arguments.batch, channels, IMAGE_SIDE, IMAGE_SIDE) * 2 - 1
+    x0 = torch.rand(arguments.batch, channels, IMAGE_SIDE, IMAGE_SIDE, device=arguments.device) * 2 - 1
     ours = [fill_zeros(build_network(name, image_channels=channels)) for _ in range(2)]
     size, peer, unet = Size.of(ours[0], channels), find_peer(ours[0]), find_unet_peer(ours[0])
     choice, best = their_best(peer, x0)
@@ -133,7 +130,7 @@ def report(name: str, arguments: Arguments) -> str:
     steps = {
         SHIPPED: our_step(ours[0], x0, compute_dtype(x0.device)),
         FLOAT32: our_step(ours[1], x0, torch.float32),
-        EXAMPLE: partial(DiffusersRecipe(peer.build(), torch.float32, DECAY).step, x0),
+        EXAMPLE: partial(DiffusersRecipe(peer.build().to(x0.device), torch.float32, DECAY).step, x0),
         BEST: best,
         UNET: unet_step(unet, x0, torch.float32, "contiguous"),
         UNET_BEST: best_unet,
@@ -154,10 +151,10 @@ def report(name: str, arguments: Arguments) -> str:
 def main(arguments: Arguments) -> None:
     """Print one table for each network."""
     if arguments.quick:
-        arguments = Arguments(arguments.networks, 16, 2, arguments.image_channels)
+        arguments = replace(arguments, batch=16, repetitions=2)
     torch.manual_seed(0)
     keep_freed_memory()  # as loading a model and training do; the peers profit too
-    print(f"{machine()}\n")
+    print(f"{machine(torch.device(arguments.device))}\n")
     for name in arguments.networks:
         print(report(name, arguments), flush=True)
 
