@@ -27,7 +27,7 @@ from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import sample
 from pipelines.storage.config import DataConfig, DiffusionConfig, LogConfig, NetworkConfig, OptimizerConfig, RunConfig
 from pipelines.storage.runs import Run
-from pipelines.training.diffusion import Trainer
+from pipelines.training.reading import open_training
 
 from .timing import machine, table
 
@@ -96,7 +96,7 @@ def trained(run: Run, config: RunConfig) -> Run:
         KeyboardInterrupt: it was stopped before, and has been saved.
     """
     done = run.has_weights and run.newest_metrics().get("step") == config.optimizer.steps
-    if not done and not Trainer(run, config).fit():
+    if not done and not open_training(run, config).fit():
         raise KeyboardInterrupt
     return run
 

@@ -26,7 +26,7 @@ from torchvision.transforms import v2
 from pipelines.common.devices import best_device
 from pipelines.storage.config import DataConfig, NetworkConfig, OptimizerConfig, RunConfig
 from pipelines.storage.runs import Run
-from pipelines.training.diffusion import Trainer
+from pipelines.training.reading import open_training
 from unets import build_network
 
 from .peers import IMAGE_SIDE, Peer, UnetPeer, find_peer, find_unet_peer
@@ -67,7 +67,7 @@ def ours(folder: Path, arguments: Arguments) -> None:
             data=DataConfig(data=str(folder), image_size=IMAGE_SIDE, held_out_images=1),
             optimizer=OptimizerConfig(batch_size=arguments.batch, steps=arguments.images // arguments.batch),
         )
-        trainer = Trainer(Run(Path(out) / "run"), config)
+        trainer = open_training(Run(Path(out) / "run"), config)
         for _ in range(arguments.images // arguments.batch):
             trainer.train_step()
 

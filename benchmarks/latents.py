@@ -23,7 +23,7 @@ from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import sample
 from pipelines.storage.config import DataConfig, LatentConfig, NetworkConfig, OptimizerConfig, RunConfig
 from pipelines.storage.runs import Run
-from pipelines.train import trainer_for
+from pipelines.training.reading import open_training
 
 from .timing import Times, interleaved, machine, peak_memory, ratio, table, with_quartiles
 
@@ -75,7 +75,7 @@ def measure(folder: Path, side: int, arguments: Arguments) -> list[tuple[str, ..
         AcceleratorState._reset_state(reset_partial_state=True)
         GradientState._reset_state()
         before = time.perf_counter()
-        trainer = trainer_for(config)(Run(folder / name), config)
+        trainer = open_training(Run(folder / name), config)
         print(f"{side}×{side}, {name}: ready after {time.perf_counter() - before:.1f} s", flush=True)
         times = interleaved({name: trainer.train_step}, arguments.repetitions)[name]
         training[name] = times / arguments.batch, peak_memory(trainer.train_step, trainer.device)

@@ -32,7 +32,7 @@ from pipelines.sampling.sample import sample
 from pipelines.storage.config import DataConfig, NetworkConfig, OptimizerConfig, RunConfig
 from pipelines.storage.files import ROOT
 from pipelines.storage.runs import Run
-from pipelines.training.diffusion import Trainer
+from pipelines.training.reading import open_training
 from unets import build_network
 
 from .peers import LAYOUTS, find_peer
@@ -69,7 +69,7 @@ class Ours:
             data=DataConfig(data=arguments.data),
             optimizer=OptimizerConfig(steps=steps, batch_size=arguments.batch),
         )
-        self.trainer = Trainer(self.run, config)
+        self.trainer = open_training(self.run, config)
 
     def step(self) -> None:
         """One optimiser step."""

@@ -23,7 +23,7 @@ from .storage.recipes import read_recipe
 from .storage.runs import CONFIG, PRIVATE, Run
 
 if TYPE_CHECKING:
-    from .training.loop import TrainingLoop
+    pass
 
 
 @dataclass(frozen=True)
@@ -98,26 +98,17 @@ def choose_run(arguments: Train) -> tuple[Run, RunConfig]:
     return Run(out), config
 
 
-def trainer_for(config: RunConfig) -> type[TrainingLoop]:
-    """What trains such a model; it loads torch, so not before the arguments make sense."""
-    if config.model == "autoencoder":
-        from .training.autoencoder import AutoencoderTrainer
-
-        return AutoencoderTrainer
-    from .training.diffusion import Trainer
-
-    return Trainer
-
-
 def main(arguments: Train) -> int:
     """Train or resume; the exit code."""
     run, config = choose_run(arguments)
-    trainer = trainer_for(config)(run, config, arguments.tracker)
-    finished = trainer.fit(arguments.time_limit, arguments.compile)
-    if trainer.is_main:
-        state = "finished" if finished else f"stopped at step {trainer.step}; continue with --resume {run.path}"
+    from .training.reading import open_training
+
+    loop = open_training(run, config, arguments.tracker)
+    finished = loop.fit(arguments.time_limit, arguments.compile)
+    if loop.is_main:
+        state = "finished" if finished else f"stopped at step {loop.step}; continue with --resume {run.path}"
         print(f"{run.path}: {state}")
-    return INTERRUPTED if trainer.interrupted else DONE
+    return INTERRUPTED if loop.interrupted else DONE
 
 
 if __name__ == "__main__":

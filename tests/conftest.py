@@ -98,12 +98,12 @@ def make_trainer(small_config):
         from accelerate.state import AcceleratorState, GradientState
 
         from pipelines.storage.runs import Run
-        from pipelines.train import trainer_for
+        from pipelines.training.reading import open_training
 
         AcceleratorState._reset_state(reset_partial_state=True)
         GradientState._reset_state()
         config = config or small_config(**changes)
-        return trainer_for(config)(Run(out), config, trackers)
+        return open_training(Run(out), config, trackers)
 
     return make
 

@@ -118,8 +118,6 @@ def load_images(config: DataConfig, seed: int = 0, measured: int | None = None) 
         seed: fixes which training images are held out, where that is needed.
         measured: give so many held-out images instead, but none that are there for training.
     """
-    import torch
-
     splits = open_dataset(config.data, config.only_classes)
     train_name, held_out_name = split_names(splits, config)
     train = read_images(splits[train_name], config)
@@ -128,11 +126,25 @@ def load_images(config: DataConfig, seed: int = 0, measured: int | None = None) 
         return _same_channels(train, read_images(split, config, _held_out_rows(split, measured or config.held_out_images)))
     if len(train) < 2:
         raise ValueError(f"{config.data} has 1 readable image: training needs at least 2, one of them held out")
-    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(train)))
-    count = max(1, min(config.held_out_images, len(train) // 10))
-    kept, held_out = order[count:].sort().values, order[: min(count, measured or count)]
+    kept, held_out = held_out_split(len(train), config.held_out_images, seed)
+    held_out = held_out[:measured]
     others = ImageSet(train.images[held_out], train.rows[held_out.numpy()])
     return ImageSet(train.images[kept], train.rows[kept.numpy()], train.skipped), others
+
+
+def held_out_split(count: int, most: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Split image numbers into those to train on, in order, and those to hold out: a random tenth, at most ``most``.
+
+    Raises:
+        ValueError: fewer than two images.
+    """
+    import torch
+
+    if count < 2:
+        raise ValueError(f"{count} images: training needs at least 2, one of them held out")
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(count))
+    held_out = max(1, min(most, count // 10))
+    return order[held_out:].sort().values, order[:held_out]
 
 
 def refuse_other_images(config: RunConfig, train: ImageSet) -> None:

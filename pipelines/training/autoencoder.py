@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from unets.autoencoder import Autoencoder, LatentSpace
 
-from ..common.images import Pixels, as_input, montage, to_uint8
+from ..common.images import Pixels, montage, to_uint8
+from ..common.indices import evenly_spaced
 from ..common.picture_metrics import WINDOW, structural_similarity
-from ..datasets.image_sets import ImageSet
 from ..models.classifier import Classifier
 from ..models.latents import in_parts, make_autoencoder
 from ..storage.config import RunConfig
 from ..storage.state import Learner
 from .critics import Adversary, feature_distance, read_feature_network
-from .loop import TrainingLoop
 from .plan import stream_seed
+from .task import Task, TrainingData, as_network_input, completed
 
 
 class AutoencoderBatch(NamedTuple):
@@ -30,87 +31,89 @@ class AutoencoderBatch(NamedTuple):
     noise: Tensor
 
 
-class AutoencoderTrainer(TrainingLoop):
-    """An autoencoder being trained; see :class:`TrainingLoop`.
+class AutoencoderTask(Task[AutoencoderBatch]):
+    """An autoencoder: images must come back from latents that are not far from standard normal.
 
     The loss is the mean squared error of a pixel, and a little of the divergence of the latents from the standard normal
     distribution, in nats, as a share of a pixel too (Rombach et al. 2022, appendix G); if asked for, the distance of a
     classifier's features and what a discriminator says.
+
+    Args:
+        config: what the run is made of.
+        data: the images.
+
+    Raises:
+        ValueError: images of a size or with channels that one of the networks does not take.
     """
 
     network: Autoencoder
     feature_network: Classifier | None = None
     adversary: Adversary | None = None
 
-    def complete(self, train: ImageSet, held_out: ImageSet) -> RunConfig:
-        asked, shape = self.config.autoencoder, self.config.image_shape
-        assert shape is not None
+    def __init__(self, config: RunConfig, data: TrainingData) -> None:
+        if config.image_shape is None:
+            config = completed(config, data.images.shape[1:], len(data))
+        assert config.image_shape is not None
+        asked, channels = config.autoencoder, config.image_shape[0]
+        network = make_autoencoder(config.network, channels, asked.latent_channels, config.seed)
+        super().__init__(config, data, network)
+        self.latent_shape = network.latent_shape(*config.image_shape[1:])
         if asked.feature_weight:
-            self.feature_network = read_feature_network(asked.feature_classifier, shape, self.device)
+            self.feature_network = read_feature_network(asked.feature_classifier, config.image_shape)
         if asked.adversarial_weight:
-            self.adversary = Adversary(self.config, self.accelerator)
-        return self.config
+            self.adversary = Adversary(config)
+        self.pairs: list[tuple[Tensor, Tensor]] = []  # of the step: images and their reconstructions
+
+    def place(self, accelerator: Accelerator) -> None:
+        super().place(accelerator)
+        if self.feature_network is not None:
+            self.feature_network.to(self.device)
+        if self.adversary is not None:
+            self.adversary.place(accelerator)
 
     @property
-    def learners(self) -> dict[str, Learner]:
-        return super().learners | ({"adversary.": self.adversary.learner} if self.adversary else {})
+    def other_learners(self) -> dict[str, Learner]:
+        return {"adversary.": self.adversary.learner} if self.adversary else {}
 
-    def make_network(self) -> Autoencoder:
-        assert self.config.image_shape is not None
-        config, channels = self.config, self.config.image_shape[0]
-        network = make_autoencoder(config.network, channels, config.autoencoder.latent_channels, config.seed)
-        assert isinstance(network, Autoencoder)  # those of diffusers are not trained
-        return network
-
-    def refuse_wrong_size(self) -> None:
-        self.latent_shape = self.network.latent_shape(*self.images.shape[2:])
-
-    def batches(self) -> Iterator[AutoencoderBatch]:
+    def batches(self, step: int, parts: Iterable[slice], process: int = 0) -> Iterator[AutoencoderBatch]:
         size = self.config.optimizer.batch_size
-        seed = stream_seed(self.config.seed, 1, self.step)
+        seed = stream_seed(self.config.seed, 1, step)
         on_cpu, on_device = torch.Generator().manual_seed(seed), torch.Generator(self.device).manual_seed(seed)
-        index = self.shuffle.batch(self.images_seen, size)
+        index = self.shuffle.batch(step * size, size)
         mirrored = self.mirrored(on_cpu)
         noise = torch.randn(size, *self.latent_shape, generator=on_device, device=self.device)
-        for part in self.parts():
+        for part in parts:
             yield AutoencoderBatch(self.training_images(index[part], mirrored[part]), noise[part])
 
-    def loss_of(self, part: AutoencoderBatch) -> Tensor:
-        back, posterior = self.model(*part)
-        divergence = posterior.kl().mean() / part.x[0].numel()
+    def loss(self, network: nn.Module, batch: AutoencoderBatch, step: int) -> Tensor:
+        back, posterior = network(*batch)
+        divergence = posterior.kl().mean() / batch.x[0].numel()
         weights = self.config.autoencoder
-        loss = (back - part.x).square().mean() + weights.kl_weight * divergence
+        loss = (back - batch.x).square().mean() + weights.kl_weight * divergence
         if self.feature_network is not None:
             with self.accelerator.autocast():
-                loss = loss + weights.feature_weight * feature_distance(self.feature_network, part.x, back).mean()
-        if self.adversary is not None and self.step >= weights.adversarial_start:
-            self.pairs.append((part.x, back.detach()))
+                loss = loss + weights.feature_weight * feature_distance(self.feature_network, batch.x, back).mean()
+        if self.adversary is not None and step >= weights.adversarial_start:
+            self.pairs.append((batch.x, back.detach()))
             loss = loss + self.adversary.loss(back, loss, self.network.last_layer)
         return loss
 
-    def train_step(self) -> None:
-        self.pairs: list[tuple[Tensor, Tensor]] = []
-        step = self.step
-        super().train_step()
+    def end_step(self, step: int) -> None:
         if self.adversary is not None and self.pairs:
             self.adversary.learn(self.pairs, step)
-
-    @property
-    def average(self) -> LatentSpace:
-        """The EMA weights."""
-        assert isinstance(self.ema.network, LatentSpace)
-        return self.ema.network
+        self.pairs = []
 
     @torch.no_grad()
-    def evaluate(self) -> dict[str, Any]:
+    def evaluate(self, average: nn.Module) -> dict[str, Any]:
         """How well held-out images come back from the means of their latents, and what these are like."""
+        assert isinstance(average, LatentSpace)
         errors, similarities, divergences, means = [], [], [], []
         judged: dict[str, list[Tensor]] = {"feature_distance": [], "discriminator_margin": []}
-        for images in in_parts(self.held_out):
-            x = as_input(images)
+        for images in in_parts(self.data.held_out):
+            x = as_network_input(images)
             with self.accelerator.autocast():
-                posterior = self.average.posterior(x)
-                back = self.average.reconstruct(posterior.mean).clamp(-1, 1)
+                posterior = average.posterior(x)
+                back = average.reconstruct(posterior.mean).clamp(-1, 1)
             errors.append((back - x).square().flatten(1).mean(1).cpu().double())
             if min(x.shape[2:]) >= WINDOW:
                 similarities.append(structural_similarity(to_uint8(back), to_uint8(x)) * len(x))
@@ -130,21 +133,23 @@ class AutoencoderTrainer(TrainingLoop):
             "latent_std": latents.std().item(),
         }
         row |= {name: torch.cat(parts).mean().item() for name, parts in judged.items() if parts}
-        return row | ({"ssim": sum(similarities) / len(self.held_out)} if similarities else {})
+        return row | ({"ssim": sum(similarities) / len(self.data.held_out)} if similarities else {})
 
     @torch.no_grad()
     def draw(self, network: nn.Module) -> Pixels:
         """Held-out images, each followed by what comes back of it."""
         assert isinstance(network, LatentSpace)
         pairs = (self.config.log.sample_images + 1) // 2
-        shown = self.held_out[np.linspace(0, len(self.held_out) - 1, pairs).round().astype(int)]
-        back = np.concatenate([to_uint8(network.reconstruct(network.posterior(as_input(x)).mean)) for x in in_parts(shown)])
-        alternating = np.stack([shown.permute(0, 2, 3, 1).cpu().numpy(), back], axis=1)
+        held_out = self.data.held_out
+        shown = as_network_input(held_out[evenly_spaced(len(held_out), pairs)])
+        back = np.concatenate([to_uint8(network.reconstruct(network.posterior(x).mean)) for x in in_parts(shown)])
+        alternating = np.stack([to_uint8(shown), back], axis=1)
         return montage(alternating.reshape(-1, *back.shape[1:])[: self.config.log.sample_images])
 
     @torch.no_grad()
-    def weights(self) -> Mapping[str, Tensor]:
-        """The EMA weights, with the scale that gives the latents of held-out images variance 1."""
+    def weights(self, average: nn.Module) -> Mapping[str, Tensor]:
+        """The averaged weights, with the scale that gives the latents of held-out images variance 1."""
+        assert isinstance(average, LatentSpace)
         with self.accelerator.autocast():
-            means = [self.average.posterior(as_input(images)).mean.cpu() for images in in_parts(self.held_out)]
-        return self.average.state_dict() | {"latent_scale": 1 / torch.cat(means).std()}
+            means = [average.posterior(as_network_input(images)).mean.cpu() for images in in_parts(self.data.held_out)]
+        return average.state_dict() | {"latent_scale": 1 / torch.cat(means).std()}

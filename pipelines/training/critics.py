@@ -23,7 +23,7 @@ LR_SHARE = 0.5  # of the autoencoder's learning rate
 HIGHEST = 1e4  # adaptive weight
 
 
-def read_feature_network(name: str, image_shape: tuple[int, int, int], device: torch.device) -> Classifier:
+def read_feature_network(name: str, image_shape: tuple[int, int, int]) -> Classifier:
     """A classifier whose features of such images can be compared.
 
     Args:
@@ -33,7 +33,7 @@ def read_feature_network(name: str, image_shape: tuple[int, int, int], device: t
         ValueError: there is no such classifier, or it takes other images.
     """
     path = Path(name) if name.endswith(".safetensors") else CLASSIFIERS / f"{name}.safetensors"
-    classifier = load_classifier(path, device)
+    classifier = load_classifier(path, "cpu")
     if not classifier.takes(image_shape):
         given, known = ("×".join(map(str, shape)) for shape in (image_shape, classifier.image_shape))
         raise ValueError(
@@ -59,19 +59,30 @@ class Adversary:
 
     Attributes:
         network: the discriminator; ``model`` is the same as Accelerate wraps it.
+
+    Args:
+        config: of the autoencoder's run.
+
+    Raises:
+        ValueError: images that are too small.
     """
 
-    def __init__(self, config: RunConfig, accelerator: Accelerator) -> None:
+    accelerator: Accelerator
+
+    def __init__(self, config: RunConfig) -> None:
         assert config.image_shape is not None
         channels, *sides = config.image_shape
-        self.config, self.accelerator = config, accelerator
+        self.config = config
         self.network = build_discriminator(seed=config.seed, image_channels=channels)
         if min(sides) < self.network.smallest:
             raise ValueError(
                 f"images of {sides[0]}×{sides[1]} pixels are too small for a discriminator: choose {self.network.smallest} or "
                 "more pixels, or adversarial_weight=0"
             )
-        device = accelerator.device
+
+    def place(self, accelerator: Accelerator) -> None:
+        """Move the discriminator to the loop's device."""
+        self.accelerator, device = accelerator, accelerator.device
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         adamw = torch.optim.AdamW(self.network.parameters(), betas=BETAS, fused=device.type in ("cpu", "cuda"))
         self.model, self.optimizer = accelerator.prepare(self.network, adamw)

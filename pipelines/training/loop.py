@@ -1,4 +1,4 @@
-"""The training loop on Accelerate, and the state that makes a resume exact; what is trained is for subclasses to say."""
+"""The training loop on Accelerate: steps, logs, pictures, and the states that make a resume exact."""
 
 from __future__ import annotations
 
@@ -6,31 +6,27 @@ import importlib.util
 import math
 import signal
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
-from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from .. import __version__
 from ..common.command_line import describe
-from ..common.devices import has_fast_bfloat16, keep_freed_memory, process_state, send
-from ..common.images import Pixels, as_input, enlarge, png_bytes
+from ..common.devices import has_fast_bfloat16, keep_freed_memory, process_state
+from ..common.images import enlarge, png_bytes
 from ..common.reports import ProgressBar, report_progress
-from ..datasets.image_sets import ImageSet, load_images, refuse_other_images
-from ..datasets.sources import resolve
 from ..storage.config import RunConfig
 from ..storage.files import atomic, write_text
 from ..storage.processes import claim
 from ..storage.runs import PROCESS, SAMPLES, SKIPPED, STATE, Run
 from ..storage.state import Learner, load_state, read_progress, save_state
 from .ema import ExponentialMovingAverage
-from .plan import Shuffle, learning_rate
+from .plan import learning_rate
+from .task import Task
 
 
 def make_accelerator(config: RunConfig, run: Run, trackers: Sequence[str]) -> Accelerator:
@@ -64,125 +60,99 @@ def make_accelerator(config: RunConfig, run: Run, trackers: Sequence[str]) -> Ac
     return accelerator
 
 
-class TrainingLoop(ABC):
-    """One run being trained.
+class TrainingLoop:
+    """One run being trained: the steps, the log, the pictures and the saved states of a task.
 
     Args:
         run: the folder to write; where it holds a saved state, training goes on from there.
-        config: what to train. Open settings are filled in and the whole is written to the folder.
+        task: what is learnt.
         trackers: "wandb", "tensorboard".
+        accelerator: with the precision of the run; made when it is needed by default.
 
     Attributes:
         step: optimiser steps done.
+        seconds: spent on them.
         interrupted: whether SIGINT or SIGTERM ended :meth:`fit`.
-        images, held_out: (N, C, H, W) uint8, on the device.
-        network: what is trained; ``model`` is the same as Accelerate wraps it.
+        model: the task's network as Accelerate wraps it; there, like ``ema`` and ``optimizer``, once the loop is prepared.
     """
 
-    def __init__(self, run: Run, config: RunConfig, trackers: Sequence[str] = ()) -> None:
-        run.refuse_without_state()
+    model: Any
+    ema: ExponentialMovingAverage
+    optimizer: torch.optim.Optimizer
+
+    def __init__(
+        self, run: Run | str | Path, task: Task[Any], trackers: Sequence[str] = (), accelerator: Accelerator | None = None
+    ) -> None:
+        self.run = run if isinstance(run, Run) else Run(run)
+        self.task, self.trackers, self._accelerator = task, trackers, accelerator
+        self.step = 0
+        self.seconds = 0.0
+        self.interrupted = False
+        self._prepared = False
+        self._losses: list[Tensor] = []  # of the steps since the last logged line, on the device
+        self._grad_norms: list[Tensor] = []
+
+    def prepare(self) -> None:
+        """Make ready to train: claim the folder, move the task to the device, go on from a saved state, write config.json.
+
+        :meth:`fit` does it where it has not been done.
+
+        Raises:
+            ValueError: another process trains this run, the folder holds weights without a state to go on from, or the
+                state is damaged or of another network.
+        """
+        self.run.refuse_without_state()
         keep_freed_memory()
-        self.accelerator = make_accelerator(config, run, trackers)
-        self.run = run
-        config = replace(config, data=resolve(config.data))
-        report_progress("reading the images")
-        with self.accelerator.main_process_first():
-            train, held_out = load_images(config.data, config.seed)
-        skipped = [*train.skipped, *held_out.skipped]
-        if self.is_main:
-            _report_skipped(skipped)
-        channels, height, width = train.images.shape[1:]
-        libraries = ("torch", "torchvision", "accelerate", "datasets", "numpy")
-        versions = {"noisescope": __version__} | {name: version(name) for name in libraries}
-        refuse_other_images(config, train)
-        self.config = replace(
-            config,
-            image_shape=(channels, height, width),
-            versions=config.versions or versions,
-            training_images=len(train),
-        )
-        self.device = self.accelerator.device
-        self.config = self.complete(train, held_out)
-        self.network = self.make_network().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.images = train.images.to(self.images_device)
-        self.held_out = held_out.images.to(self.images_device)
-        self.refuse_wrong_size()
-        self.shuffle = Shuffle(len(self.images), config.seed)
-        optimizer = config.optimizer
+        task, optimizer = self.task, self.config.optimizer
+        task.place(self.accelerator)
         self.ema = ExponentialMovingAverage(self.network, optimizer.ema_half_life, optimizer.ema_ramp_up)
         adamw = torch.optim.AdamW(
             [parameter for parameter in self.network.parameters() if parameter.requires_grad],
             lr=optimizer.lr,
             betas=optimizer.betas,
             weight_decay=optimizer.weight_decay,
-            fused=self.device.type in ("cpu", "cuda"),
+            fused=task.device.type in ("cpu", "cuda"),
         )
         self.model, self.optimizer = self.accelerator.prepare(self.network, adamw)
-        self.step = 0
-        self.seconds = 0.0
-        self.interrupted = False
-        self._losses: list[Tensor] = []  # of the steps since the last logged line, on the device
-        self._grad_norms: list[Tensor] = []
         if self.is_main:
-            claim(run.path / PROCESS, f"training {run.path}")
+            claim(self.run.path / PROCESS, f"training {self.run.path}")
         try:
             self._restore()
         except BaseException:
             self._release()
             raise
         if self.is_main:
-            run.write_config(self.config)
-            if skipped:
-                write_text(run.path / SKIPPED, "".join(f"{problem}\n" for problem in skipped))
+            self.run.write_config(self.config)
+            if task.data.skipped:
+                write_text(self.run.path / SKIPPED, "".join(f"{problem}\n" for problem in task.data.skipped))
             else:
-                (run.path / SKIPPED).unlink(missing_ok=True)  # they have been put right since
-        if trackers:
-            self.accelerator.init_trackers("noisescope", config={"run": run.name}, init_kwargs={"wandb": {"dir": run.path}})
-
-    def complete(self, train: ImageSet, held_out: ImageSet) -> RunConfig:
-        """The configuration with what is read from the data; the place to prepare what belongs to the images."""
-        return self.config
+                (self.run.path / SKIPPED).unlink(missing_ok=True)  # they have been put right since
+        if self.trackers:
+            wandb = {"wandb": {"dir": self.run.path}}
+            self.accelerator.init_trackers("noisescope", config={"run": self.run.name}, init_kwargs=wandb)
+        self._prepared = True
 
     @property
-    def images_device(self) -> torch.device:
-        """Where the images are kept."""
-        return self.device
+    def accelerator(self) -> Accelerator:
+        """The processes, their devices and their precision."""
+        if self._accelerator is None:
+            self._accelerator = make_accelerator(self.config, self.run, self.trackers)
+        return self._accelerator
 
-    @abstractmethod
-    def make_network(self) -> nn.Module:
-        """What is trained, with its first weights."""
+    @property
+    def config(self) -> RunConfig:
+        """What the run is made of."""
+        return self.task.config
 
-    @abstractmethod
-    def refuse_wrong_size(self) -> None:
-        """Fail before the first step, not in it, where the network cannot take these images."""
-
-    @abstractmethod
-    def batches(self) -> Iterator[Any]:
-        """This process's share of the current step, in ``accumulation`` parts.
-
-        The whole batch is drawn everywhere and cut, so that its randomness does not depend on how it is split.
-        """
-
-    @abstractmethod
-    def loss_of(self, part: Any) -> Tensor:
-        """The mean loss of one part of a batch, which the optimiser makes smaller."""
-
-    @abstractmethod
-    def evaluate(self) -> dict[str, Any]:
-        """What a line of the log says of the EMA weights and the held-out images: ``val_loss``, and more."""
-
-    @abstractmethod
-    def draw(self, network: nn.Module) -> Pixels:
-        """A grid of pictures that shows what a network has learnt, from the same seeds at every call."""
-
-    def weights(self) -> Mapping[str, Tensor]:
-        """The EMA weights as they are published."""
-        return self.ema.network.state_dict()
+    @property
+    def network(self) -> nn.Module:
+        """What is trained."""
+        return self.task.network
 
     @property
     def learners(self) -> dict[str, Learner]:
         """The networks that a resume needs with their optimisers, by the prefix of their tensors in the saved state."""
-        return {"": Learner(self.network, self.optimizer)}
+        return {"": Learner(self.network, self.optimizer), **self.task.other_learners}
 
     @property
     def is_main(self) -> bool:
@@ -201,17 +171,13 @@ class TrainingLoop(ABC):
         first = self.accelerator.process_index * count
         yield from (slice(part * size, (part + 1) * size) for part in range(first, first + count))
 
-    def mirrored(self, generator: torch.Generator) -> Tensor:
-        """(batch_size,) bool: which images of a batch are mirrored."""
-        size = self.config.optimizer.batch_size
-        return torch.rand(size, generator=generator) < 0.5 if self.config.data.flip else torch.zeros(size, dtype=torch.bool)
+    def weights(self) -> Mapping[str, Tensor]:
+        """The averaged weights as they are published."""
+        return self.task.weights(self.ema.network)
 
-    def training_images(self, index: Tensor, mirrored: Tensor) -> Tensor:
-        """Some training images as networks take them, (B, C, H, W) in [−1, 1], those that are ``mirrored`` so."""
-        images = self.images[send(index, self.images.device)]
-        flips = send(mirrored, self.images.device).view(-1, 1, 1, 1)
-        images = torch.where(flips, images.flip(-1), images) if self.config.data.flip else images
-        return as_input(images)
+    def batches(self) -> Iterator[Any]:
+        """This process's share of the current batch, in ``accumulation`` parts."""
+        return self.task.batches(self.step, self.parts(), self.accelerator.process_index)
 
     def train_step(self) -> None:
         """One optimiser step and one step of the moving average."""
@@ -219,19 +185,20 @@ class TrainingLoop(ABC):
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(optimizer, self.step)
         losses, grad_norm = [], None
-        for part in self.batches():
+        for batch in self.batches():
             with self.accelerator.accumulate(self.model):
-                loss = self.loss_of(part)
+                loss = self.task.loss(self.model, batch, self.step)
                 self.accelerator.backward(loss)
                 if self.accelerator.sync_gradients:
                     grad_norm = self.accelerator.clip_grad_norm_(self.model.parameters(), optimizer.max_grad_norm)
                 self.optimizer.step()
                 self.optimizer.zero_grad()
             losses.append(loss.detach())
+        self.task.end_step(self.step)
         self.step += 1
         self.ema.update(self.network, self.images_seen, optimizer.batch_size)
         self._losses.append(torch.stack(losses).mean())
-        self._grad_norms.append(torch.as_tensor(grad_norm, device=self.device).detach())
+        self._grad_norms.append(torch.as_tensor(grad_norm, device=self.task.device).detach())
 
     def _collect(self) -> tuple[list[float], list[float]]:
         """Losses and gradient norms since the last logged line, the same in all processes.
@@ -280,7 +247,7 @@ class TrainingLoop(ABC):
         }
         if self.is_main:
             if evaluate:
-                row |= self.evaluate()
+                row |= self.task.evaluate(self.ema.network)
             self.run.append_metrics(row)
             numbers = {key: value for key, value in row.items() if isinstance(value, float)}
             self.accelerator.log(numbers, step=self.step)
@@ -290,7 +257,7 @@ class TrainingLoop(ABC):
         for suffix, network in (("", self.ema.network), ("-raw", self.network)):
             was_training = network.training
             with self.accelerator.autocast():
-                grid = self.draw(network.eval())  # samples know no dropout
+                grid = self.task.draw(network.eval())  # samples know no dropout
             network.train(was_training)
             with atomic(self.run.path / SAMPLES / f"step-{self.step:08d}{suffix}.png") as temporary:
                 temporary.write_bytes(png_bytes(grid, {"run": self.run.name, "step": self.step, "seed": 0}))
@@ -327,8 +294,8 @@ class TrainingLoop(ABC):
         if state.is_file():
             progress = load_state(state, self.learners, self.ema.network)
             self.step, self.seconds = progress["step"], progress["seconds"]
-            self._losses = [torch.tensor(loss, device=self.device) for loss in progress["losses"]]
-            self._grad_norms = [torch.tensor(norm, device=self.device) for norm in progress["grad_norms"]]
+            self._losses = [torch.tensor(loss, device=self.task.device) for loss in progress["losses"]]
+            self._grad_norms = [torch.tensor(norm, device=self.task.device) for norm in progress["grad_norms"]]
             if self.accelerator.scaler is not None and progress["scaler"]:
                 self.accelerator.scaler.load_state_dict(progress["scaler"])
             if self.is_main:  # a kill may have come between the state and the weights
@@ -342,8 +309,8 @@ class TrainingLoop(ABC):
         eager, started = self.model, time.monotonic()
         self.model = torch.compile(eager, dynamic=False)
         try:
-            for part in self.batches():
-                self.accelerator.backward(self.loss_of(part))
+            for batch in self.batches():
+                self.accelerator.backward(self.task.loss(self.model, batch, self.step))
             said = f"compiled the network in {time.monotonic() - started:.0f} seconds"
         except Exception as error:  # the compiler raises many kinds
             self.model = eager
@@ -362,6 +329,8 @@ class TrainingLoop(ABC):
         Returns:
             Whether all steps are done.
         """
+        if not self._prepared:
+            self.prepare()
         log, total = self.config.log, self.config.optimizer.steps
         size = self.config.optimizer.batch_size
         started = time.monotonic()
@@ -405,14 +374,7 @@ class TrainingLoop(ABC):
         """Whether any process says so; all must leave the loop at the same step."""
         if self.accelerator.num_processes == 1:
             return flag
-        return bool(self.accelerator.reduce(torch.tensor(float(flag), device=self.device), "sum").item())
-
-
-def _report_skipped(skipped: list[str]) -> None:
-    for problem in skipped:
-        print(f"skipped {problem}")
-    if skipped:
-        print(f"skipped {len(skipped)} unreadable images in all")
+        return bool(self.accelerator.reduce(torch.tensor(float(flag), device=self.task.device), "sum").item())
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from accelerate.state import AcceleratorState, GradientState
 
 from pipelines.common.command_line import run_command
 from pipelines.storage.runs import Run
-from pipelines.train import trainer_for
+from pipelines.training.reading import open_training
 
 COMMANDS = {"pipelines.train": "Train", "pipelines.sample": "Sample"}
 
@@ -45,11 +45,11 @@ def run(module: str, arguments: list[str]) -> int:
 
 def masks(path: Path) -> list[list[bool]]:
     """Return what this process's dropout keeps of 64 numbers in the next two steps of a run."""
-    trainer = trainer_for(Run(path).config)(Run(path), Run(path).config)
+    trainer = open_training(Run(path), Run(path).config)
     kept = []
     for _ in range(2):
         next(trainer.batches())
-        kept.append(trainer.dropouts[0](trainer.images.new_ones(64).float()).bool().tolist())
+        kept.append(trainer.task.dropouts[0](trainer.task.data.images.new_ones(64).float()).bool().tolist())
         trainer.step += 1
     trainer._release()
     return kept

@@ -18,7 +18,7 @@ from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import sample
 from pipelines.storage.config import ConditionConfig
 from pipelines.storage.runs import Run
-from pipelines.training.diffusion import Trainer
+from pipelines.training.reading import open_training
 
 CLASSES = ("circles", "squares")  # the sub-folders of the shapes
 
@@ -32,7 +32,7 @@ def test_labels_belong_to_their_images(make_trainer, tmp_path, image_folder):
     trainer = make_trainer(tmp_path / "run", unet="class")
     assert trainer.config.condition.classes == CLASSES
     train_images, held_out = load_images(trainer.config.data, trainer.config.seed)
-    for images, conditions in ((train_images, trainer.conditions), (held_out, trainer.held_out_conditions)):
+    for images, conditions in ((train_images, trainer.task.data.conditions), (held_out, trainer.task.data.held_out_conditions)):
         assert len(images) == len(conditions.labels)
         for image, label in zip(images.images, conditions.labels.tolist(), strict=True):
             files = sorted((image_folder / CLASSES[label]).glob("*.png"))
@@ -176,7 +176,7 @@ def test_another_encoder_is_refused_with_both_names(text_run, recorded, sentence
 def test_nor_does_a_run_go_on_with_another_encoder(text_run):
     config = replace(text_run.config, condition=replace(text_run.config.condition, encoder_digest="f" * 64))
     with pytest.raises(ValueError, match="put that one in its place"):
-        Trainer(text_run, config)
+        open_training(text_run, config)
 
 
 @pytest.mark.parametrize("blank", ["", "  "])
@@ -259,7 +259,7 @@ def test_images_without_a_class_or_a_caption_are_trained_on_without(make_trainer
     trainer = make_trainer(tmp_path / "run", unet=kind, data=data, condition_dropout=0.0, steps=2)
     missing = {"class": "class", "text": "caption"}[kind]
     assert f"{known.count(False)} of 6 training images have no {missing}" in capsys.readouterr().out
-    condition = trainer.conditions.of(torch.arange(6), torch.rand(6))
+    condition = trainer.task.data.conditions.of(torch.arange(6), torch.rand(6))
     assert condition.dropped.tolist() == [not it for it in known]
     if kind == "class":
         assert condition.labels[torch.tensor(known)].tolist() == [0, 1, 0, 1]

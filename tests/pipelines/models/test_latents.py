@@ -14,6 +14,7 @@ import tyro
 from PIL import Image
 
 from pipelines.common.images import as_input, as_pil, png_bytes, split_montage
+from pipelines.datasets.image_sets import load_images
 from pipelines.models import latents
 from pipelines.models.finetune import adopt
 from pipelines.models.latents import (
@@ -80,7 +81,7 @@ def test_its_grid_shows_held_out_images_and_what_comes_back(autoencoder_run):
 
 def test_the_scale_gives_latents_of_variance_one(autoencoder, autoencoder_run, make_trainer, tmp_path):
     assert autoencoder.latent_scale.item() != 1
-    held_out = make_trainer(shutil.copytree(autoencoder_run.path, tmp_path / "copy"), autoencoder_run.config).held_out
+    held_out = make_trainer(shutil.copytree(autoencoder_run.path, tmp_path / "copy"), autoencoder_run.config).task.data.held_out
     assert encode_cached(autoencoder, held_out, "").float().std().item() == pytest.approx(1, rel=1e-2)
 
 
@@ -122,9 +123,10 @@ def test_a_model_of_latents_is_complete_in_one_file(latent_run, autoencoder_run,
 def test_mirrored_images_have_latents_of_their_own(make_trainer, autoencoder, autoencoder_run, tmp_path):
     trainer = make_trainer(tmp_path / "run", image_size=16, latent=str(autoencoder_run.path), flip=True)
     index, mirrored = torch.tensor([4, 5]), torch.tensor([False, True])
-    pixels = torch.stack([trainer.images[4], trainer.images[5].flip(-1)])
-    expected = encode_cached(trainer.autoencoder, pixels, "").float()
-    torch.testing.assert_close(trainer.training_images(index, mirrored), expected, atol=2e-2, rtol=0)
+    images = load_images(trainer.config.data, trainer.config.seed)[0].images
+    pixels = torch.stack([images[4], images[5].flip(-1)])
+    expected = encode_cached(trainer.task.autoencoder, pixels, "").float()
+    torch.testing.assert_close(trainer.task.training_images(index, mirrored), expected, atol=2e-2, rtol=0)
 
 
 def test_latents_are_made_once(autoencoder, monkeypatch, tmp_path):

@@ -33,7 +33,7 @@ def test_without_weights_the_loss_is_the_squared_error_and_the_divergence_to_the
     part = next(iter(trainer.batches()))
     back, posterior = trainer.network(*part)
     plain = (back - part.x).square().mean() + 1e-6 * (posterior.kl().mean() / part.x[0].numel())
-    assert torch.equal(trainer.loss_of(part), plain)
+    assert torch.equal(trainer.task.loss(trainer.model, part, trainer.step), plain)
 
 
 def test_a_discriminator_changes_nothing_before_it_joins_in(train, config, tmp_path):
@@ -46,8 +46,8 @@ def test_a_discriminator_changes_nothing_before_it_joins_in(train, config, tmp_p
 
 
 def test_the_feature_distance_is_zero_for_equal_images_and_grows_with_blur(make_trainer, config, tmp_path):
-    x = as_input(make_trainer(tmp_path / "run", config).images[:8])
-    network = read_feature_network("tiny-imagenet", (3, 32, 32), torch.device("cpu"))
+    x = as_input(make_trainer(tmp_path / "run", config).task.data.images[:8])
+    network = read_feature_network("tiny-imagenet", (3, 32, 32))
     blurred = [feature_distance(network, x, gaussian_blur(x, [9, 9], [sigma, sigma])) for sigma in (0.4, 0.8, 1.6, 3.2)]
     assert feature_distance(network, x, x).tolist() == [0] * 8
     steps = torch.stack(blurred).diff(dim=0)
@@ -80,21 +80,21 @@ def test_the_adversarial_gradient_has_its_weights_share_at_the_last_layer(make_t
     part = next(iter(trainer.batches()))
     back, _ = trainer.network(*part)
     error, last = (back - part.x).square().mean(), trainer.network.last_layer
-    adversarial = trainer.adversary.loss(back, error, last)
+    adversarial = trainer.task.adversary.loss(back, error, last)
     theirs, ours = (torch.autograd.grad(loss, last, retain_graph=True)[0].norm() for loss in (error, adversarial))
     assert ours.item() == pytest.approx(0.5 * theirs.item(), rel=1e-3)
     adversarial.backward()
-    assert all(parameter.grad is None for parameter in trainer.adversary.network.parameters())
+    assert all(parameter.grad is None for parameter in trainer.task.adversary.network.parameters())
 
 
 def test_a_discriminator_learns_to_tell_reconstructions_from_images(make_trainer, config, tmp_path):
     trainer = make_trainer(tmp_path / "run", with_(config, adversarial_weight=0.5))
-    x = as_input(trainer.images[:4])
+    x = as_input(trainer.task.data.images[:4])
     pairs = [(x, gaussian_blur(x, [9, 9], [2.0, 2.0]))]
-    before = trainer.adversary.margin(*pairs[0]).mean()
+    before = trainer.task.adversary.margin(*pairs[0]).mean()
     for step in range(2, 12):
-        trainer.adversary.learn(pairs, step)
-    assert trainer.adversary.margin(*pairs[0]).mean() > before + 0.1
+        trainer.task.adversary.learn(pairs, step)
+    assert trainer.task.adversary.margin(*pairs[0]).mean() > before + 0.1
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_a_discriminator_learns_to_tell_reconstructions_from_images(make_trainer
 )
 def test_a_classifier_that_does_not_fit_is_refused(shape, name, said):
     with pytest.raises(ValueError, match=said):
-        read_feature_network(name, shape, torch.device("cpu"))
+        read_feature_network(name, shape)
 
 
 def test_images_that_are_too_small_for_a_discriminator_are_refused(make_trainer, config, tmp_path):

@@ -151,13 +151,13 @@ def test_the_loss_goes_down(train, tmp_path):
 def test_the_validation_loss_is_that_of_the_held_out_images(make_trainer, tmp_path, loss):
     """Untrained, the last layer is zero, so the loss is the mean of the target itself, whatever the images are."""
     trainer = make_trainer(tmp_path / "run", loss=loss, prediction="epsilon", schedule="cosine", held_out_images=4)
-    assert len(trainer.held_out) == 4
-    by_timestep = trainer.validation_loss()
+    assert len(trainer.task.data.held_out) == 4
+    by_timestep = trainer.task.validation_loss(trainer.ema.network)
     # For a standard normal target: E e² = 1, E|e| = 0.80, Huber between; 4 images of 192 values give about 5 % error.
     expected = {"mse": 1.0, "l1": 0.798, "huber": 0.402}[loss]
     assert sum(by_timestep) / len(by_timestep) == pytest.approx(expected, rel=0.3)
     assert all(value == pytest.approx(expected, rel=0.6) for value in by_timestep)
-    assert trainer.validation_loss() == by_timestep  # the same at every call
+    assert trainer.task.validation_loss(trainer.ema.network) == by_timestep  # the same at every call
 
 
 def test_the_first_loss_is_that_of_an_untrained_network(make_trainer, tmp_path):

@@ -1,0 +1,126 @@
+"""From a configuration to a training that can begin: the data are read, conditions and latents made, and a task set up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from unets.autoencoder import LatentSpace
+
+from ..common.devices import process_state
+from ..common.reports import report_progress
+from ..datasets.conditions import Conditions, load_conditions, refuse_other_classes
+from ..datasets.image_sets import ImageSet, load_images, refuse_other_images
+from ..datasets.sources import resolve
+from ..models.finetune import add_low_rank, adopt, load_initial
+from ..models.latents import PREFIX, encode_cached, prepare_autoencoder, read_autoencoder
+from ..models.networks import make_network
+from ..storage.config import LatentConfig, RunConfig
+from ..storage.runs import STATE, Run, find_run
+from .autoencoder import AutoencoderTask
+from .diffusion import DiffusionTask
+from .loop import TrainingLoop, make_accelerator
+from .task import Task, TrainingData, completed
+
+
+def open_training(run: Run, config: RunConfig, trackers: Sequence[str] = ()) -> TrainingLoop:
+    """Read the data that a configuration names, and prepare to train (see :meth:`TrainingLoop.prepare`).
+
+    Args:
+        run: the folder to write; where it holds a saved state, training goes on from there.
+        config: what to train. Open settings are filled in and the whole is written to the folder.
+        trackers: "wandb", "tensorboard".
+
+    Raises:
+        ValueError: something that was asked for cannot be done.
+    """
+    run.refuse_without_state()
+    accelerator = make_accelerator(config, run, trackers)
+    loop = TrainingLoop(run, read_task(run, config), trackers, accelerator)
+    loop.prepare()
+    return loop
+
+
+def read_task(run: Run, config: RunConfig) -> Task[Any]:
+    """Read the data that a configuration names, and set up what is learnt from them.
+
+    Args:
+        run: where it will be trained. Once that has begun, its own weights hold the autoencoder of a model of latents, and
+            its state those of the run that it started from.
+        config: what to train.
+
+    Raises:
+        ValueError: data, an encoder, an autoencoder or a run to start from that cannot be had, or do not fit.
+    """
+    config = adopt(config)
+    config = replace(config, data=resolve(config.data))
+    report_progress("reading the images")
+    with process_state().main_process_first():
+        train, held_out = load_images(config.data, config.seed)
+    skipped = [*train.skipped, *held_out.skipped]
+    if process_state().is_main_process:
+        for problem in skipped:
+            print(f"skipped {problem}")
+        if skipped:
+            print(f"skipped {len(skipped)} unreadable images in all")
+    refuse_other_images(config, train)
+    config = completed(config, train.images.shape[1:], len(train))
+    data = TrainingData(train.images, held_out.images, skipped=skipped)
+    if config.model == "autoencoder":
+        return AutoencoderTask(config, data)
+    if config.network.conditional:
+        config, known = _read_conditions(config, train, held_out)
+        data = replace(data, conditions=known[0], held_out_conditions=known[1])
+    autoencoder, autoencoder_weights = None, None
+    if config.latent.latent is not None:
+        config, data, autoencoder, autoencoder_weights = _encode(run, config, data)
+    network = make_network(config, config.seed)
+    if config.init.init_from is not None and not (run.path / STATE).is_file():  # a saved state holds all weights
+        load_initial(network, config)
+    if config.init.lora_rank:
+        add_low_rank(network, config.init.lora_rank, config.seed)
+    return DiffusionTask(config, data, network, autoencoder, autoencoder_weights)
+
+
+def _read_conditions(config: RunConfig, train: ImageSet, held_out: ImageSet) -> tuple[RunConfig, list[Conditions]]:
+    """Return the configuration with the classes or the encoder filled in, and what the network is told about each set."""
+    state = process_state()
+    with state.main_process_first():
+        condition, known = load_conditions(config, (train, held_out))
+    refuse_other_classes(config, condition)
+    what = "class" if condition.classes else "caption"
+    for kind, part, images in zip(("training", "held-out"), known, (train, held_out), strict=True):
+        if state.is_main_process and part.unknown:
+            print(f"{part.unknown} of {len(images)} {kind} images have no {what}: it counts as withheld from them")
+    return replace(config, condition=condition), known
+
+
+def _encode(run: Run, config: RunConfig, data: TrainingData) -> tuple[RunConfig, TrainingData, LatentSpace, dict[str, Tensor]]:
+    """Encode the images, and return the configuration with the latent settings to record, the latents, and the autoencoder.
+
+    The autoencoder comes back ready to decode, and its weights by the names they have in the run's file.
+    """
+    assert config.latent.latent is not None
+    begun = config.latent.latent_shape is not None and run.has_weights  # then its weights hold the autoencoder
+    source = run if begun else find_run(config.latent.latent)
+    fingerprint = source.fingerprint  # before they are read: it may be in training
+    autoencoder, network = read_autoencoder(source)
+    channels, given = (source.config.image_shape or (0,))[0], data.images.shape[1]
+    if channels != given:
+        raise ValueError(
+            f"the autoencoder of {source.name} takes images of {channels} channel{'' if channels == 1 else 's'}, and those "
+            f"of {config.data.data} have {given}: choose data like its own"
+        )
+    weights = {PREFIX + name: tensor.clone() for name, tensor in autoencoder.state_dict().items()}
+    autoencoder = prepare_autoencoder(autoencoder, network, process_state().device)
+    with process_state().main_process_first():
+        images = encode_cached(autoencoder, data.images, "encoding training images")
+        held_out = encode_cached(autoencoder, data.held_out, "encoding held-out images")
+        mirrored = encode_cached(autoencoder, data.images.flip(-1), "encoding mirrored images") if config.data.flip else None
+    shape = autoencoder.latent_shape(*data.images.shape[2:])
+    recorded = config.latent if begun else LatentConfig(config.latent.latent, shape, network, fingerprint)
+    data = replace(data, images=images, held_out=held_out, mirrored=mirrored)
+    return replace(config, latent=recorded), data, autoencoder, weights
