@@ -34,7 +34,7 @@ from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import sample
 from pipelines.storage.config import DataConfig, DiffusionConfig, NetworkConfig, OptimizerConfig, RunConfig
 from pipelines.storage.runs import Run as RunFolder
-from pipelines.train import trainer_for
+from pipelines.training.reading import open_training
 
 from .latents import write_pictures
 from .peers import Peer, Size, fill_zeros, find_peer
@@ -168,7 +168,7 @@ class Subject:
         AcceleratorState._reset_state(reset_partial_state=True)
         GradientState._reset_state()
         config = replace(self.config, optimizer=OptimizerConfig(batch_size=batch, precision=precision))  # type: ignore[arg-type]
-        trainer = trainer_for(config)(RunFolder(tempfile.mkdtemp(dir=self.folder)), config)
+        trainer = open_training(RunFolder(tempfile.mkdtemp(dir=self.folder)), config)
         if prepare is not None:
             prepare(trainer.model)
         return trainer.train_step

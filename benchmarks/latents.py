@@ -78,7 +78,7 @@ def measure(folder: Path, side: int, arguments: Arguments) -> list[tuple[str, ..
         trainer = open_training(Run(folder / name), config)
         print(f"{side}×{side}, {name}: ready after {time.perf_counter() - before:.1f} s", flush=True)
         times = interleaved({name: trainer.train_step}, arguments.repetitions)[name]
-        training[name] = times / arguments.batch, peak_memory(trainer.train_step, trainer.device)
+        training[name] = times / arguments.batch, peak_memory(trainer.train_step, trainer.task.device)
         trainer.save()
         if name != "autoencoder":
             model = load_model(folder / name)
