@@ -56,7 +56,7 @@ def test_the_losses_are_the_cpu_s_on_the_same_batches(
 
     trainer = make_trainer(tmp_path / "device", **settings)
     assert trainer.task.device.type == accelerator_device.type
-    assert on_cpu.device.type == "cpu"
+    assert on_cpu.task.device.type == "cpu"
     trainer.batches = lambda: (moved(part, trainer.task.device) for part in batches[trainer.step])
     trainer.fit()
     ours, expected = trainer.run.metrics(), on_cpu.run.metrics()
