@@ -93,6 +93,11 @@ def test_outside_its_interval_guidance_is_the_plain_conditional_call():
         assert network.calls[0] == 3 * calls
 
 
+@pytest.mark.parametrize(("interval", "t"), [((0.0, 0.5), 0), ((0.5, 1.0), 999), ((0.0, 0.0), 0), ((1.0, 1.0), 999)])
+def test_both_ends_of_the_interval_are_guided(interval, t):
+    assert ClassifierFreeGuidance(setting()[0], 3.0, interval=interval).scale_at(t) == 3.0
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize(("scale", "interval"), [(1.0, (0, 1)), (3.0, (0, 1)), (3.0, (0.3, 0.7))])
 def test_samplers_count_what_guidance_costs(sampler, scale, interval):
@@ -120,6 +125,7 @@ def test_guided_samples_go_further_towards_their_class():
 
 def test_rescaling_gives_back_the_contrast_of_the_conditional_estimate():
     denoiser, _, x, condition = setting()
+    x = torch.cat([x, 0.3 * x + 2], dim=1)  # channels that differ: the contrast is that of all together
     conditional = denoiser(x, 400, condition).std(dim=(1, 2, 3))
     plain, half, full = (
         ClassifierFreeGuidance(denoiser, 5.0, rescale=rescale)(x, 400, condition).std(dim=(1, 2, 3)) for rescale in (0, 0.5, 1)

@@ -84,6 +84,13 @@ def test_padding_changes_nothing(kind):
     torch.testing.assert_close(network(x, t, Condition(condition.labels, longer, mask)), network(x, t, condition))
 
 
+@pytest.mark.parametrize("kind", ["text", "both"])
+def test_to_say_everything_twice_changes_nothing(kind):
+    network, (x, t), condition = network_of(kind), inputs(), condition_of(kind)
+    twice = Condition(condition.labels, condition.tokens.repeat(1, 2, 1), condition.mask.repeat(1, 2))
+    torch.testing.assert_close(network(x, t, twice), network(x, t, condition), rtol=1e-4, atol=1e-5)
+
+
 def test_a_prompt_without_words_is_no_prompt():
     network, (x, t) = network_of("text"), inputs()
     empty = Condition(tokens=torch.randn(3, 4, 6), mask=torch.zeros(3, 4, dtype=torch.bool))

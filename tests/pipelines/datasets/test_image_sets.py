@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from pipelines.datasets.decoding import fit_image, open_image, to_8_bit
-from pipelines.datasets.image_sets import load_images, read_images
+from pipelines.datasets.image_sets import load_images, preview_images, read_images
 from pipelines.datasets.sources import PRESETS, image_column, open_dataset, resolve
 from pipelines.storage.config import DataConfig
 
@@ -225,6 +225,17 @@ def test_a_grey_folder_has_one_channel_and_a_mixed_one_three(tmp_path):
         (20, 20, 20),
         (30, 30, 30),
     ]
+
+
+def test_a_preview_shows_every_second_image_mirrored_where_training_does(tmp_path):
+    corner = np.zeros((8, 8), np.uint8)
+    corner[0, :3] = 255  # at the top, on the left
+    for number in range(4):
+        _write(tmp_path, f"{number}.png", Image.fromarray(corner))
+    mirrored, plain = (preview_images(replace(_config(tmp_path), flip=flip))[..., 0] for flip in (True, False))
+    assert (plain == corner).all()
+    assert (mirrored[::2] == corner).all()
+    assert (mirrored[1::2] == corner[:, ::-1]).all()
 
 
 @pytest.mark.parametrize("seed", range(4))

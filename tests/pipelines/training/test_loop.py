@@ -167,6 +167,16 @@ def test_the_first_loss_is_that_of_an_untrained_network(make_trainer, tmp_path):
     assert make_loss(trainer.config.diffusion).prediction == "epsilon"
 
 
+def test_the_gradient_is_no_longer_than_allowed(make_trainer, tmp_path):
+    """After one step AdamW's average of gradients is 1 − beta1 times the first of them, as it was clipped."""
+    trainer = make_trainer(tmp_path / "run", max_grad_norm=0.01)
+    trainer.train_step()
+    assert float(trainer._grad_norms[0]) > 0.1
+    averages = [state["exp_avg"].flatten() for state in trainer.optimizer.state.values()]
+    beta = trainer.config.optimizer.betas[0]
+    assert float(torch.cat(averages).norm()) == pytest.approx((1 - beta) * 0.01, rel=1e-3)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
