@@ -235,6 +235,25 @@ def test_tiles_do_not_show(size):
     torch.testing.assert_close(decode(_EveryPixelAlone(), z), expected, atol=1e-5, rtol=0)
 
 
+class _EveryTileAnotherGrey(torch.nn.Module):
+    """A decoder that makes one tile light and the next one dark."""
+
+    downsampling, calls = 2, 0
+
+    def decode(self, z):
+        self.calls += 1
+        height, width = (2 * side for side in z.shape[-2:])
+        return z.new_full((len(z), 1, height, width), 0.5 if self.calls % 2 else -0.5)
+
+
+@pytest.mark.parametrize("size", [(TILE + 40, 24), (24, TILE + 40), (24, 2 * TILE - OVERLAP)])
+def test_one_tile_fades_into_the_next(size):
+    image = decode(_EveryTileAnotherGrey(), normal(1, 4, *size))[0, 0]
+    assert (image[0, 0], image[-1, -1]) == (0.5, -0.5)
+    steepest = max(image.diff(dim=dim).abs().max().item() for dim in (0, 1))
+    assert 0 < steepest < 2 / (2 * OVERLAP)  # a step of the height 1, over the pixels of the overlap
+
+
 def test_tiles_of_a_real_decoder_are_what_it_makes_in_one_piece():
     """To 45 dB, where it is harder: its norms see a tile of flat sky and another one of petals."""
     run = Run(PUBLISHED / "flowers-autoencoder")
