@@ -125,13 +125,35 @@ def test_guided_samples_go_further_towards_their_class():
 
 def test_rescaling_gives_back_the_contrast_of_the_conditional_estimate():
     denoiser, _, x, condition = setting()
-    x = torch.cat([x, 0.3 * x + 2], dim=1)  # channels that differ: the contrast is that of all together
     conditional = denoiser(x, 400, condition).std(dim=(1, 2, 3))
     plain, half, full = (
         ClassifierFreeGuidance(denoiser, 5.0, rescale=rescale)(x, 400, condition).std(dim=(1, 2, 3)) for rescale in (0, 0.5, 1)
     )
     torch.testing.assert_close(full, conditional)
     torch.testing.assert_close(half, (plain + full) / 2)
+
+
+class _Estimates:
+    """A denoiser whose estimates are given, conditional and unconditional ones."""
+
+    def __init__(self, conditional, unconditional):
+        self.estimates, self.schedule = torch.cat([conditional, unconditional]), make_schedule("cosine")
+
+    def unclipped(self, x_t, t, condition):
+        return self.estimates
+
+    def clip(self, x0):
+        return x0
+
+
+def test_rescaling_multiplies_all_channels_of_an_image_by_one_number():
+    generator = torch.Generator().manual_seed(0)
+    conditional, unconditional = torch.randn(2, 3, 4, 8, 8, generator=generator) * torch.tensor([1, 2, 4, 8]).view(4, 1, 1)
+    denoiser, condition = _Estimates(conditional, unconditional), Condition(labels=torch.arange(3))
+    plain, full = (ClassifierFreeGuidance(denoiser, 5.0, rescale=share)(conditional, 400, condition) for share in (0, 1))
+    torch.testing.assert_close(full.std(dim=(1, 2, 3)), conditional.std(dim=(1, 2, 3)))
+    ratio = (full / plain).flatten(1)
+    torch.testing.assert_close(ratio, ratio[:, :1].expand_as(ratio))
 
 
 def test_rescaling_is_safe_where_an_image_is_flat():

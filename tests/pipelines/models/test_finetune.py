@@ -57,6 +57,20 @@ def test_low_rank_training_changes_attention_alone_and_leaves_an_ordinary_model(
     assert last.x.isfinite().all()
 
 
+def test_the_weights_are_those_of_the_start_and_the_product_of_the_additions(make_trainer, tmp_path, class_run, triangles):
+    network = make_trainer(tmp_path / "run", data=triangles, init_from=str(class_run.path), lora_rank=2).network
+    added = {}
+    with torch.no_grad():
+        for name, module in network.named_modules():
+            if hasattr(module, "lora_A"):
+                a, b = module.lora_A["default"].weight, module.lora_B["default"].weight
+                added[f"{name}.weight"] = b.normal_(generator=torch.Generator().manual_seed(0)) @ a
+    before, after = weights_of(class_run), plain_weights(network)
+    assert added
+    for name, product in added.items():
+        torch.testing.assert_close(after[name], before[name] + product, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("rank", [0, 2])
 def test_a_resumed_fine_tuning_is_exact_and_needs_the_source_no_more(train, make_trainer, tmp_path, text_run, triangles, rank):
     source = tmp_path / "source.safetensors"
