@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from pipelines.common.images import to_uint8
-from pipelines.models.loading import load_model
-from pipelines.sampling import queue
+from pipelines.models.loading import load_model, loaded_model
+from pipelines.sampling import generation
+from pipelines.sampling.generation import Comparison
 from pipelines.sampling.queue import GenerationQueue
 from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import sample
@@ -21,23 +22,23 @@ pytestmark = pytest.mark.gpu
 @pytest.fixture
 def computed(wait_for):
     """What the queue makes of columns; the status must be "done"."""
-    worker = GenerationQueue()
+    queue = GenerationQueue()
 
     def compute(*columns):
-        comparison = worker.submit(columns)
+        comparison = queue.submit(Comparison.of(columns))
         wait_for(lambda: not comparison.active)
         assert comparison.status == "done", comparison.error
         return comparison.columns
 
     yield compute
-    worker.close()
+    queue.close()
 
 
 @pytest.fixture(autouse=True)
 def _no_models_kept():
-    queue.loaded_model.cache_clear()
+    loaded_model.cache_clear()
     yield
-    queue.loaded_model.cache_clear()
+    loaded_model.cache_clear()
 
 
 def assert_same_pictures(column, steps):
@@ -55,8 +56,8 @@ def test_columns_side_by_side_are_what_sampling_makes(computed, accelerator_devi
         model = load_model(run)
         assert model.device.type == accelerator_device.type
         assert_same_pictures(column, sample(model, request))
-        assert column.peak_memory > 4 * model.num_parameters / 2
-        assert 0 < column.seconds < 60
+        assert column.peak_memory > 2 * model.num_parameters
+        assert column.seconds > 0
 
 
 def test_short_of_memory_smaller_parts_make_the_same_images(computed, accelerator_device, train, tmp_path, monkeypatch):
@@ -79,7 +80,7 @@ def test_short_of_memory_smaller_parts_make_the_same_images(computed, accelerato
         sizes.append(len(images))
         return sample(model, request, images, origin)
 
-    monkeypatch.setattr(queue, "sample", counted)
+    monkeypatch.setattr(generation, "sample", counted)
     limit = torch.cuda.memory_reserved() + 0.6 * taken
     torch.cuda.set_per_process_memory_fraction(limit / torch.cuda.get_device_properties(accelerator_device).total_memory)
     try:
