@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 import streamlit as st
 
-from pages.components.training import duration
+from pages.components.training import describe_work
 from pipelines.common.command_line import describe
 from pipelines.evaluate import MOST
 from pipelines.evaluation.job import EvaluationJob
@@ -42,8 +42,7 @@ def _watch(job: EvaluationJob) -> None:
         st.rerun()  # the results are there: the whole page shows them
     progress = job.progress
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
-        left = "" if progress.seconds_left is None else f": {duration(progress.seconds_left)} left"
-        st.progress(progress.share, f"Measuring · {progress.what}{left}")
+        st.progress(progress.share, f"Measuring · {describe_work(progress)}")
         st.button("Stop", key="stop", icon=":material/stop:", on_click=job.stop, help="What is measured already is kept.")
 
 

@@ -10,6 +10,7 @@ import streamlit as st
 from pages.components.live_figure import live_figure
 from pages.components.runs import about_samples, grid_images, show_sample_grid
 from pipelines.common.command_line import describe
+from pipelines.common.reports import Progress
 from pipelines.figures.training import training_curves
 from pipelines.training.jobs import Job, Status, TrainingProgress, TrainingQueue
 
@@ -33,6 +34,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def describe_work(doing: Progress) -> str:
+    """What a process is doing and how long it still takes, in one line."""
+    return doing.what if doing.seconds_left is None else f"{doing.what}: {duration(doing.seconds_left)} left"
+
+
 def describe_progress(job: Job) -> str:
     """Steps, speed and the time that is left, in one line."""
     reached = job.progress
@@ -40,7 +46,7 @@ def describe_progress(job: Job) -> str:
         return "unreadable"
     parts = [f"Step {reached.step:,} of {reached.steps:,}"]
     if job.status == "starting":
-        parts.append(job.doing.what if job.doing else "loading, then the first steps")
+        parts.append(describe_work(job.doing) if job.doing else "loading, then the first steps")
     elif job.status == "training" and reached.images_per_second and reached.seconds_left is not None:
         parts += [f"{reached.images_per_second:,.0f} images/s", f"{duration(reached.seconds_left)} left"]
     elif reached.loss is not None:
@@ -67,7 +73,8 @@ def show_job(queue: TrainingQueue, job: Job) -> None:
             st.markdown(f"**{name}**", width="content")
             st.badge(f"queued, number {job.position}" if job.status == "queued" else job.status, color=colour, icon=icon)
         reached = job.progress or TrainingProgress(1)
-        state.progress(min(1.0, reached.step / reached.steps), describe_progress(job))
+        share = job.doing.share if job.status == "starting" and job.doing else min(1.0, reached.step / reached.steps)
+        state.progress(share, describe_progress(job))
         with buttons.container(horizontal=True, horizontal_alignment="right"):
             if job.active:
                 label, icon = ("Cancel", ":material/close:") if job.status == "queued" else ("Stop", ":material/stop:")

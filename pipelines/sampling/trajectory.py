@@ -216,13 +216,13 @@ class TrajectoryJob(Job):
 
     def _follow(self, model: LoadedModel, at_once: int) -> Iterator[None]:
         parts = [self.images[start : start + at_once] for start in range(0, len(self.images), at_once)]
-        self._done, self._steps = 0, len(parts) * (len(self.origin.timesteps(model, self.request)) + 1)
+        self._done, self._steps = 0, len(parts) * len(self.origin.timesteps(model, self.request))
         ways = []
         for part in parts:
             recorder = _Recorder(model, self.request, part, self.origin)
             for step in sample(model, self.request, part, self.origin):
                 recorder.add(step)
-                self._done += 1
+                self._done += step.index > 0  # what is yielded first is the start
                 yield
             ways.append(recorder.trajectory())
         self.way = replace(_join(ways), notes=tuple(self.notes))

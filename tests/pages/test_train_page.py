@@ -7,11 +7,13 @@ from functools import partial
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from pages.components.training import describe_progress
 from pages.components.training_settings import PIXELS, RANDOM_WEIGHTS
+from pipelines.common.reports import Progress
 from pipelines.storage.files import write_text
 from pipelines.storage.recipes import read_recipe
 from pipelines.storage.runs import METRICS, PUBLISHED, STATE, Run
-from pipelines.training.jobs import WORKER, TrainingQueue
+from pipelines.training.jobs import WORKER, Job, Request, TrainingProgress, TrainingQueue
 
 TINY = {"size": 8, "batch": 8, "channels": "8, 16", "warmup": 2, "precision": "no"}
 
@@ -297,6 +299,12 @@ def test_every_state_is_shown_and_a_run_that_vanishes_is_said(open_page, queue, 
     assert not app.exception
     assert app.selectbox(key="run").value in ("broken", "killed", "unreadable")
     assert {job.run.name for job in queue.jobs()} == {"broken", "killed", "unreadable"}
+
+
+def test_before_the_first_step_a_row_says_what_is_being_done():
+    encoding = Progress("encoding training images", 0.25, 200.0)
+    job = Job(Run("mine"), "starting", Request(), 0, TrainingProgress(10_000), encoding)
+    assert describe_progress(job) == "Step 0 of 10,000 · encoding training images: 3 min left"
 
 
 def test_a_press_that_comes_too_late_is_refused_in_one_sentence(open_page, queue, tiny_run):

@@ -488,7 +488,7 @@ def test_a_trajectory_waits_for_its_turn_and_is_what_following_its_images_gives(
     busy.cancel()
     finish(job, following)
     assert (job.status, following.status) == ("done", "done")
-    assert job.steps_done == job.num_steps == 5
+    assert job.steps_done == job.num_steps == 4
     expected = trajectory(load_model(tiny_run), REQUEST, [2, 0])
     for name in ("steps", "nfe", "x", "x0", "noise", "moved", "moved_x0"):
         assert np.array_equal(getattr(job.way, name), getattr(expected, name))
@@ -551,7 +551,7 @@ def test_short_of_memory_a_trajectory_follows_fewer_images_at_once(queue, finish
     finish(job)
     assert job.status == "done", job.error
     assert short.sizes == [5, 3, 2, 2, 1]
-    assert job.steps_done == job.num_steps == 12
+    assert job.steps_done == job.num_steps == 9
     for name in ("x", "x0", "noise", "change"):
         whole, parts = getattr(expected, name), getattr(job.way, name)
         assert whole.shape == parts.shape
