@@ -272,6 +272,19 @@ def test_there_are_as_many_samples_as_held_out_images_unless_said(command, judge
     assert result.found["floor"]["images"] == result.asked["request"]["num_images"] == 4
 
 
+def test_fewer_samples_than_held_out_images_have_a_floor_of_as_few(command, judge, train, image_folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(LEAST, "num_images", 1)
+    data = shutil.copytree(image_folder, tmp_path / "data")
+    for path in list(data.rglob("*.png")):
+        shutil.copyfile(path, path.with_stem(f"{path.stem}-again"))
+    run = train(tmp_path / "run", data=str(data), steps=1)
+    arguments = ("--features", judge, "--likelihood-images", 0, "--steps", 2, "--num-images", 5)
+    assert command("pipelines.evaluate", run.path, *arguments).code == 0
+    [loss], [samples] = (Evaluation(run).of_kind(kind) for kind in ("loss", "samples"))
+    assert loss.asked["images"] == 8
+    assert samples.found["floor"]["images"] == 5
+
+
 def test_colour_images_without_a_classifier_of_their_own_are_seen_by_that_of_photographs(small_config, tmp_path):
     config = replace(small_config(), image_shape=(3, 32, 32))
     run = Run(tmp_path / "run")

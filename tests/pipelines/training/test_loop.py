@@ -160,6 +160,20 @@ def test_the_validation_loss_is_that_of_the_held_out_images(make_trainer, tmp_pa
     assert trainer.task.validation_loss(trainer.ema.network) == by_timestep  # the same at every call
 
 
+def test_what_is_validated_and_saved_are_the_average_weights(make_trainer, tmp_path):
+    trainer = make_trainer(tmp_path / "run")
+    trainer.train_step()
+    with torch.no_grad():
+        for parameter in trainer.network.parameters():
+            parameter.fill_(0.1)
+    by_average, by_raw = (trainer.task.validation_loss(network) for network in (trainer.ema.network, trainer.network))
+    assert by_average != by_raw
+    trainer.log(evaluate=True)
+    assert list(trainer.run.metrics()["loss_by_timestep"].iloc[-1]) == by_average
+    average = trainer.ema.network.state_dict()
+    assert all(torch.equal(tensor, average[name]) for name, tensor in trainer.weights().items())
+
+
 def test_the_first_loss_is_that_of_an_untrained_network(make_trainer, tmp_path):
     trainer = make_trainer(tmp_path / "run", prediction="epsilon", schedule="cosine", batch_size=64)
     trainer.train_step()
