@@ -210,6 +210,16 @@ def test_the_cache_is_bounded(queue, finish, tiny_run, monkeypatch):
     assert evicted.status == "done"
 
 
+def test_what_was_asked_for_again_is_kept_longest(queue, finish, tiny_run, monkeypatch):
+    monkeypatch.setattr(queue_module, "CACHE_BYTES", 12_000)  # two of 5,760 bytes
+    for seed in (1, 2, 1, 3):
+        finish(queue.submit(Comparison.of([(tiny_run, SamplingRequest(3, seed, steps=4))])))
+    monkeypatch.setattr(generation, "loaded_model", _refuse)
+    known = [queue.submit(Comparison.of([(tiny_run, SamplingRequest(3, seed, steps=4))])) for seed in (1, 2, 3)]
+    finish(*known)
+    assert [job.status for job in known] == ["done", "failed", "done"]
+
+
 def test_of_many_steps_some_frames_are_kept(queue, finish, tiny_run, monkeypatch):
     monkeypatch.setattr(sample_module, "MAX_FRAMES", 4)
     request = SamplingRequest(1, steps=12, sampler="ddim")
