@@ -66,7 +66,7 @@ def generated(model: LoadedModel, request: SamplingRequest) -> Tensor:
 
 def questions(model: LoadedModel, classes: tuple[str, ...]) -> Iterator[tuple[str, str, dict[str, object]]]:
     """What to ask a model for: in words, the class that is expected, and the fields of a request."""
-    if model.config.network.unet == "class":
+    if model.config.network.takes == "class":
         for name in classes:
             yield name, name, {"label": name}
         return

@@ -7,14 +7,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from .choices import NORMS, WEIGHTINGS
 from .process import add_noise, check_prediction, per_image, prediction_target, x0_coefficients
 from .schedules import NoiseSchedule
 
-NORMS: dict[str, Callable[..., Tensor]] = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}
-WEIGHTINGS = ("uniform", "min_snr")
+
+def uniform_weights(snr: Tensor, c_out: Tensor, gamma: float) -> Tensor:
+    """Weigh the error of the output by 1 at every timestep."""
+    return torch.ones_like(snr)
+
+
+def min_snr_weights(snr: Tensor, c_out: Tensor, gamma: float) -> Tensor:
+    """Weigh the error of x0 by min(SNR, gamma) (Hang et al. 2023, equation 8).
+
+    An error e of the output is an error c_out·e of x0, so the weight of the squared x0 error carries over as c_out².
+    """
+    return snr.clamp(max=gamma) * c_out.square()
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,12 +62,10 @@ class DenoisingLoss:
 
     def weights(self, t: Tensor) -> Tensor:
         """(B,) float64, the factor of each image's error at its timestep."""
-        if self.weighting == "uniform":
-            return torch.ones(t.shape, dtype=torch.float64, device=t.device)
         alpha, sigma = self.schedule.at(t)
         _, c_out = x0_coefficients(self.prediction, alpha, sigma)
-        # An error e of the output is an error c_out·e of x0, so the weight of the squared x0 error carries over as c_out².
-        return (alpha / sigma).square().clamp(max=self.min_snr_gamma) * torch.as_tensor(c_out).square()
+        snr = (alpha / sigma).square()
+        return WEIGHTINGS[self.weighting](snr, torch.as_tensor(c_out), self.min_snr_gamma)
 
     def __call__(self, network: Callable[..., Tensor], x0: Tensor, noise: Tensor, t: Tensor, condition: Any = None) -> Tensor:
         """The weighted error of each image, (B,) float32.

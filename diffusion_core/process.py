@@ -13,9 +13,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .choices import PREDICTIONS
 from .schedules import NoiseSchedule
-
-PREDICTIONS = ("epsilon", "x0", "v", "flow")
 
 Level = float | Tensor  # alpha or sigma: a number, or one per image, shape (B,)
 

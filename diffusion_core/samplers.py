@@ -8,7 +8,7 @@ Every sampler has the same call, ``sampler(denoise, x, timesteps, schedule, cond
 * ``noise`` is a :class:`diffusion_core.noise.SeededNoise`, needed only where fresh noise is added.
 
 It yields one :class:`Step` before each update and a last one with the sample. To add a sampler, write such a generator and
-add one line to :data:`SAMPLERS`. Gradients are off while a sampler works and as they were in whoever consumes it.
+add one entry to ``choices.SAMPLERS``. Gradients are off while a sampler works and as they were in whoever consumes it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .choices import SAMPLERS as SAMPLERS
 from .noise import SeededNoise
 from .process import noise_from_x0
 from .schedules import NoiseSchedule
@@ -287,12 +288,3 @@ def ipndm(
         return straight_step(x, x0 - here.sigma / here.alpha * (slope - slopes[0]), here, there)
 
     return _integrate(Estimator(denoise, condition), x, noise_levels(schedule, timesteps), update)
-
-
-SAMPLERS: dict[str, Callable[..., Iterator[Step]]] = {
-    "ddpm": ddpm,
-    "ddim": ddim,
-    "heun": heun,
-    "dpmpp_2m": dpmpp_2m,
-    "ipndm": ipndm,
-}

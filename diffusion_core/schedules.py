@@ -7,11 +7,12 @@ A schedule is two tables. Timestep ``t`` runs from 0 (nearly clean) to T−1 (ne
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from .choices import SCHEDULES, SPACINGS
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,14 +137,6 @@ def flow(num_timesteps: int = 1000) -> NoiseSchedule:
     return NoiseSchedule("flow", 1 - time, time)
 
 
-SCHEDULES: dict[str, Callable[..., NoiseSchedule]] = {
-    "linear": linear,
-    "cosine": cosine,
-    "sigmoid": sigmoid,
-    "flow": flow,
-}
-
-
 def rescale_zero_terminal_snr(schedule: NoiseSchedule) -> NoiseSchedule:
     """Shift and stretch alpha so that the last timestep is pure noise (Lin et al. 2024, algorithm 1).
 
@@ -200,23 +193,23 @@ def make_schedule(
     return schedule if noise_shift == 1 else shift_noise(schedule, noise_shift)
 
 
-def _trailing(schedule: NoiseSchedule, steps: int) -> Tensor:
+def trailing(schedule: NoiseSchedule, steps: int) -> Tensor:
     """T−1, T−1−T/n, …: starts at the last timestep (Lin et al. 2024, table 2)."""
     size = schedule.num_timesteps
     return torch.round(size - torch.arange(steps, dtype=torch.float64) * size / steps) - 1
 
 
-def _leading(schedule: NoiseSchedule, steps: int) -> Tensor:
+def leading(schedule: NoiseSchedule, steps: int) -> Tensor:
     """…, 2⌊T/n⌋, ⌊T/n⌋, 0: ends at timestep 0 and starts short of the last one (Ho et al. 2020's and DDIM's own)."""
     return (torch.arange(steps, dtype=torch.float64) * (schedule.num_timesteps // steps)).flip(0)
 
 
-def _linspace(schedule: NoiseSchedule, steps: int) -> Tensor:
+def linspace(schedule: NoiseSchedule, steps: int) -> Tensor:
     """T−1 … 0, both ends included (Nichol & Dhariwal 2021, section 4)."""
     return torch.linspace(schedule.num_timesteps - 1, 0, steps, dtype=torch.float64).round()
 
 
-def _log_snr(schedule: NoiseSchedule, steps: int) -> Tensor:
+def log_snr(schedule: NoiseSchedule, steps: int) -> Tensor:
     """Equal steps in log-SNR between both ends, fractional timesteps (Lu et al. 2022, section 3.4).
 
     A schedule that ends in pure noise has no finite log-SNR there: its last timestep comes first, the others are equal
@@ -229,14 +222,6 @@ def _log_snr(schedule: NoiseSchedule, steps: int) -> Tensor:
         timesteps[-1] = 0
     timesteps[0] = schedule.num_timesteps - 1
     return timesteps
-
-
-SPACINGS: dict[str, Callable[[NoiseSchedule, int], Tensor]] = {
-    "trailing": _trailing,
-    "leading": _leading,
-    "linspace": _linspace,
-    "log_snr": _log_snr,
-}
 
 
 def sampling_timesteps(schedule: NoiseSchedule, steps: int, spacing: str = "trailing") -> Tensor:

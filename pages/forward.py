@@ -3,7 +3,8 @@
 import numpy as np
 import streamlit as st
 
-from pages.components import BOUND
+from diffusion_core.choices import SCHEDULES
+from pages.components import BOUND, about_choices
 from pages.components.live_figure import live_figure
 from pages.components.pictures import background, show_grid
 from pages.components.player import player
@@ -23,7 +24,7 @@ import torch  # noqa: E402  (not before there is an image)
 
 from diffusion_core.noise import SeededNoise  # noqa: E402
 from diffusion_core.process import add_noise  # noqa: E402
-from diffusion_core.schedules import SCHEDULES, make_schedule  # noqa: E402
+from diffusion_core.schedules import make_schedule  # noqa: E402
 from pipelines.common.images import as_input, montage, to_uint8  # noqa: E402
 
 schedules = {}
@@ -31,8 +32,9 @@ schedules = {}
 for letter, default, place in zip("AB", ("cosine", "linear"), places, strict=True):
     with place:
         name = st.selectbox(
-            f"Schedule {letter}", list(SCHEDULES), index=list(SCHEDULES).index(default), key=f"schedule_{letter}", **BOUND
-        )
+            f"Schedule {letter}", list(SCHEDULES), list(SCHEDULES).index(default), key=f"schedule_{letter}",
+            help=about_choices(SCHEDULES), **BOUND,
+        )  # fmt: skip
         terminal = st.toggle("Rescale to zero terminal SNR", key=f"zero_terminal_snr_{letter}", **BOUND)
     schedule = make_schedule(name, zero_terminal_snr=terminal)
     schedules[f"{letter}: {schedule.name}"] = schedule

@@ -32,7 +32,7 @@ with st.container(border=True):
         name = st.selectbox("Model", list(runs), key="model", **BOUND)
         config = runs[name].config
         rows = choose_rows(config.condition)
-        negative = choose_negative() if config.network.unet == "text" else {}
+        negative = choose_negative() if config.network.takes == "text" else {}
     with how_column:
         columns = choose_columns(name, same_conditions(name, runs))
         num_images = int(st.number_input("Images a cell", 1, 64, 4, key="images_a_cell", **BOUND))

@@ -1,32 +1,26 @@
-"""The networks. Each variant is one file built from ``blocks``; to add one, write it and add a line to :data:`NETWORKS`.
+"""The networks. Each variant is one file built from ``blocks``; to add one, write it and add an entry to :data:`NETWORKS`.
 
 Every network is called as ``network(x_t, t, condition=None)`` with x_t (B, C, H, W) and t (B,) or (1,), and returns one
 (B, C, H, W) float32 tensor. This package does not know ``diffusion_core``: what the output means is decided there.
+Importing it does not load torch, so that whoever asks which networks there are need not wait.
 """
 
 from __future__ import annotations
 
 import inspect
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
-from torch import nn
+from .choices import NETWORKS as NETWORKS
 
-from .attention import AttentionUNet
-from .autoencoder import Autoencoder
-from .baseline import BaselineUNet
-from .blocks import initialise
-from .conditional import ConditionalUNet
-from .discriminator import PatchDiscriminator
+if TYPE_CHECKING:
+    from torch import nn
 
-Network = TypeVar("Network", bound=nn.Module)
+    from .autoencoder import Autoencoder
+    from .baseline import BaselineUNet
+    from .discriminator import PatchDiscriminator
 
-NETWORKS: dict[str, type[BaselineUNet]] = {
-    "baseline": BaselineUNet,
-    "attention": AttentionUNet,
-    "class": ConditionalUNet,
-    "text": ConditionalUNet,
-}
+    Network = TypeVar("Network", bound=nn.Module)
 
 
 def build_network(name: str, *, seed: int | None = 0, **options: Any) -> BaselineUNet:
@@ -39,7 +33,7 @@ def build_network(name: str, *, seed: int | None = 0, **options: Any) -> Baselin
     """
     if name not in NETWORKS:
         raise ValueError(f"unknown network {name!r}: choose one of {', '.join(NETWORKS)}")
-    known = inspect.signature(NETWORKS[name]).parameters
+    known = inspect.signature(NETWORKS[name].load()).parameters
     for option in options.keys() - known.keys():
         raise ValueError(f"network {name!r} has no option {option}: it takes {', '.join(known)}")
     return _built(NETWORKS[name], seed, options)
@@ -47,6 +41,8 @@ def build_network(name: str, *, seed: int | None = 0, **options: Any) -> Baselin
 
 def build_autoencoder(*, seed: int | None = 0, **options: Any) -> Autoencoder:
     """An autoencoder on the CPU in float32, or without weights; see :func:`build_network`."""
+    from .autoencoder import Autoencoder
+
     network = _built(Autoencoder, seed, options)
     if seed is not None:
         network.latent_scale.fill_(1)
@@ -55,10 +51,16 @@ def build_autoencoder(*, seed: int | None = 0, **options: Any) -> Autoencoder:
 
 def build_discriminator(*, seed: int | None = 0, **options: Any) -> PatchDiscriminator:
     """A discriminator on the CPU in float32; see :func:`build_network`."""
+    from .discriminator import PatchDiscriminator
+
     return _built(PatchDiscriminator, seed, options)
 
 
-def _built(kind: type[Network], seed: int | None, options: dict[str, Any]) -> Network:
+def _built(kind: Callable[..., Network], seed: int | None, options: dict[str, Any]) -> Network:
+    import torch
+
+    from .blocks import initialise
+
     with torch.device("meta"):
         network = kind(**options)
     if seed is None:

@@ -107,7 +107,7 @@ def same_conditions(name: str, runs: Mapping[str, Run]) -> dict[str, Run]:
 
     def kind(run: Run) -> object:
         config = run.config
-        return config.network.unet, config.condition.classes, config.image_shape
+        return config.network.takes, config.condition.classes, config.image_shape
 
     return {name: runs[name]} | {other: run for other, run in runs.items() if kind(run) == kind(runs[name])}
 

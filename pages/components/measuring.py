@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 
 import streamlit as st
 
+from diffusion_core.choices import SAMPLERS
 from pages.components.training import describe_work
 from pipelines.common.command_line import describe
 from pipelines.evaluate import MOST
@@ -48,7 +49,6 @@ def _watch(job: EvaluationJob) -> None:
 
 @st.dialog("Measure", width="medium")
 def _ask(job: EvaluationJob, runs: Mapping[str, Run], missing: Collection[str]) -> None:
-    from diffusion_core.samplers import SAMPLERS
     from pipelines.sampling.request import SamplingRequest
 
     chosen = st.multiselect("Models", list(runs), list(missing or runs), key="measured", wrap=True)

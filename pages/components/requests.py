@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from pages.components import BOUND
+from diffusion_core.choices import SAMPLERS, SPACINGS
+from pages.components import BOUND, about_choices
 from pipelines.common.images import read_request
+from pipelines.common.settings import settings_from
 from pipelines.sampling.request import SamplingRequest
 from pipelines.storage.config import RunConfig
 
@@ -35,8 +37,8 @@ def choose_request(number: int, runs: Mapping[str, Run], num_images: int) -> tup
     config = readable_config(runs[name])
     sampler = choose_sampler(config, str(number))
     condition = choose_condition(config, str(number))
-    more = [", eta"] * (sampler["sampler"] == "ddim") + [", when to guide"] * config.network.conditional
-    with st.expander("Seed, spacing" + "".join(more)):
+    more = [*SAMPLERS[sampler["sampler"]].options, *["when to guide"] * config.network.conditional]
+    with st.expander(", ".join(["Seed, spacing", *more])):
         seed = choose_seed(str(number))
         noise = choose_noise(sampler["sampler"], str(number))
         if config.network.conditional:
@@ -69,11 +71,11 @@ def follow_model(key: str, usual: Any, choices: Collection[Any] | None = None) -
 
 def choose_sampler(config: RunConfig, suffix: str = "") -> dict[str, Any]:
     """Widgets for a sampler and its steps; fields of a request. The widgets' keys end in ``suffix``."""
-    from diffusion_core.samplers import SAMPLERS
-
     sampler_place, steps_place = st.columns([3, 2])
-    default = list(SAMPLERS).index(SamplingRequest.sampler)
-    sampler = sampler_place.selectbox("Sampler", list(SAMPLERS), index=default, key=f"sampler{suffix}", **BOUND)
+    sampler = sampler_place.selectbox(
+        "Sampler", list(SAMPLERS), list(SAMPLERS).index(SamplingRequest.sampler), key=f"sampler{suffix}",
+        help=about_choices(SAMPLERS), **BOUND,
+    )  # fmt: skip
     with steps_place:
         return {"sampler": sampler, "steps": choose_steps(config, suffix)}
 
@@ -92,14 +94,16 @@ def choose_seed(suffix: str = "") -> int:
 
 
 def choose_noise(sampler: str, suffix: str = "") -> dict[str, Any]:
-    """Widgets for the spacing and, for ddim, eta; fields of a request. The widgets' keys end in ``suffix``."""
-    from diffusion_core.schedules import SPACINGS
-
-    spacing = st.selectbox("Timestep spacing", list(SPACINGS), key=f"spacing{suffix}", **BOUND)
-    eta = 0.0
-    if sampler == "ddim":
-        eta = st.slider("eta: fresh noise at every step", 0.0, 1.0, 0.0, 0.05, key=f"eta{suffix}", **BOUND)
-    return {"spacing": spacing, "eta": eta}
+    """Widgets for the spacing and the sampler's own options; fields of a request. The widgets' keys end in ``suffix``."""
+    about = about_choices(SPACINGS)
+    spacing = st.selectbox("Timestep spacing", list(SPACINGS), key=f"spacing{suffix}", help=about, **BOUND)
+    return {"spacing": spacing} | {
+        name: st.slider(
+            f"{name}: {option.about}", option.low, option.high, option.default, (option.high - option.low) / 20,
+            key=f"{name}{suffix}", **BOUND,
+        )
+        for name, option in SAMPLERS[sampler].options.items()
+    }  # fmt: skip
 
 
 def choose_condition(config: RunConfig, suffix: str = "", in_turn: bool = True) -> dict[str, Any]:
@@ -113,7 +117,7 @@ def choose_condition(config: RunConfig, suffix: str = "", in_turn: bool = True) 
         return {}
     what, how_much = st.columns([3, 2])
     condition: dict[str, Any]
-    if config.network.unet == "class":
+    if config.network.takes == "class":
         classes = [EVERY_CLASS] * in_turn + list(config.condition.classes)
         label = what.selectbox("Class", classes, key=f"class{suffix}", **BOUND)
         condition = {"label": "all" if label == EVERY_CLASS else label}
@@ -176,7 +180,7 @@ def _load_request(runs: Mapping[str, Run], columns: int) -> None:
         st.session_state["request_problem"] = str(error)
         return
     prompt, negative = values.pop("prompt"), values.pop("negative_prompt")
-    if config.network.unet == "text":
+    if config.network.takes == "text":
         values |= {"prompt": prompt[image % len(prompt)] if prompt else "", "negative": negative or ""}
     st.session_state["model1"] = name
     st.session_state["images"] = min(count := values.pop("num_images"), MOST_IMAGES)
@@ -194,9 +198,11 @@ def _request_in(file: io.BytesIO, runs: Mapping[str, Run]) -> tuple[str, int, di
     """
     try:
         made = read_request(file) or {}
-        wanted, fingerprint, values = made["run"], made["fingerprint"], asdict(SamplingRequest(**made["request"]))
+        wanted, fingerprint, request = made["run"], made["fingerprint"], made["request"]
+        image = int(made.get("image", 0))
     except (OSError, SyntaxError, ValueError, KeyError, TypeError) as error:
         raise ValueError("This picture carries no request: choose a PNG that Noisescope made, not a copy of one.") from error
+    values = asdict(settings_from(SamplingRequest, request, "This picture's request"))
     if values["seed"] > MAX_SEED:
         raise ValueError(f"This picture's seed, {values['seed']}, is larger than a page takes: make it with pipelines.sample.")
     if not 0 <= values["guidance"] <= MAX_GUIDANCE:
@@ -209,8 +215,11 @@ def _request_in(file: io.BytesIO, runs: Mapping[str, Run]) -> tuple[str, int, di
     if wanted not in same_weights and not same_weights:
         raise ValueError(f"The run {wanted!r} that made this picture is not at hand with those weights ({fingerprint}).")
     name = wanted if wanted in same_weights else same_weights[0]
-    if values["label"] is None and runs[name].config.network.unet == "class":
+    if values["label"] is None and runs[name].config.network.takes == "class":
         raise ValueError(
             "This picture was made without a class, and a page always asks for one: make it with pipelines.sample."
         )
-    return name, made.get("image", 0), values
+    longest = runs[name].config.diffusion.timesteps
+    if values["steps"] > longest:
+        raise ValueError(f"This picture's {values['steps']} steps are more than {name} has, {longest}: choose another picture.")
+    return name, image, values

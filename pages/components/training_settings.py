@@ -11,6 +11,7 @@ from typing import Any, Literal
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from diffusion_core.choices import PREDICTIONS, SCHEDULES
 from pages.components import BOUND
 from pages.components.pictures import show_grid
 from pages.components.runs import autoencoders, given_as, models_to_start_from
@@ -18,14 +19,12 @@ from pipelines.common.command_line import describe
 from pipelines.common.images import Pixels
 from pipelines.datasets.image_sets import preview_images
 from pipelines.datasets.sources import PRESETS, locate, resolve
-from pipelines.storage.config import MAX_PATCH_SIZE, DataConfig, InitConfig, LatentConfig, LogConfig, RunConfig
+from pipelines.storage.config import DataConfig, InitConfig, LatentConfig, LogConfig, RunConfig
 from pipelines.storage.recipes import RECIPES, read_recipe
 from pipelines.storage.runs import Run, find_run
+from unets.choices import NETWORKS
 
 AUTOENCODER = "autoencoder"
-NETWORKS = ("baseline", "attention", "class", "text", AUTOENCODER)
-PREDICTIONS = ("flow", "v", "epsilon", "x0")
-SCHEDULES = ("flow", "cosine", "linear", "sigmoid")
 FALLS = ("cosine", "constant")
 PRECISIONS = ("auto", "bf16", "fp16", "no")
 FITS: dict[str, Literal["crop", "pad"] | None] = {"auto": None, "crop": "crop", "pad": "pad"}
@@ -257,7 +256,7 @@ def choose_training() -> Training:
         _show_preview(data)
     network_column, steps_column, batch_column, limit_column = st.columns(4)
     unet = _choose_one(
-        network_column, "Network", NETWORKS, _named_network(base), "unet",
+        network_column, "Network", (*NETWORKS, AUTOENCODER), _named_network(base), "unet",
         help="Baseline: convolutions only. Attention: self-attention too. Class, text: told what to show as well. "
         "Autoencoder: makes images small and back, for others to diffuse what is small.", disabled=taken,
     )  # fmt: skip
@@ -273,15 +272,15 @@ def choose_training() -> Training:
             "Channels of each level", ", ".join(map(str, base.network.channels)), key="channels", disabled=taken, **BOUND
         )
         patch_size = patch_column.number_input(
-            "Patch size", 1, MAX_PATCH_SIZE, base.network.patch_size, key="patch", **BOUND,
+            "Patch size", 1, 16, base.network.patch_size, key="patch", **BOUND,
             help="The network takes a square of this many pixels a side for one: with 2, images of 64×64 cost what 32×32 do.",
             disabled=taken or unet == AUTOENCODER,
         )  # fmt: skip
         prediction = _choose_one(
-            prediction_column, "Prediction", PREDICTIONS, base.diffusion.prediction, "prediction", disabled=taken
+            prediction_column, "Prediction", tuple(PREDICTIONS), base.diffusion.prediction, "prediction", disabled=taken
         )
         schedule = _choose_one(
-            schedule_column, "Noise schedule", SCHEDULES, base.diffusion.schedule, "schedule", disabled=taken
+            schedule_column, "Noise schedule", tuple(SCHEDULES), base.diffusion.schedule, "schedule", disabled=taken
         )
         seed = seed_column.number_input("Seed", 0, 2**31 - 1, base.seed, key="train_seed", **BOUND)
         rate_column, decay_column, warmup_column, precision_column = st.columns(4)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from functools import partial
 from typing import TypeVar
 
 import tyro
 
 from .reports import LOG, Outcome, Reporter, reporting
+from .settings import SettingsError
 
 Arguments = TypeVar("Arguments")
 
@@ -41,7 +44,7 @@ def run_command(
     )
     with reporting() as reporter:
         try:
-            code = main(parse() if default is None else parse(default=default(sys.argv[1:])))
+            code = main(_parsed(parse if default is None else partial(parse, default=default(sys.argv[1:]))))
         except KeyboardInterrupt:
             code = INTERRUPTED
         except Exception as error:
@@ -75,6 +78,26 @@ def refuse_several_processes(program: str) -> None:
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if processes > 1:
         raise ValueError(f"{program} works in one process, and {processes} were launched: start it with python -m {program}")
+
+
+def _parsed(parse: Callable[[], Arguments]) -> Arguments:
+    """Return what the parser makes of the command line.
+
+    Raises:
+        SettingsError: a setting cannot have its value; without this the parser would say so itself, in a box.
+    """
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            return parse()
+    except SystemExit as stop:
+        reason: BaseException | None = stop
+        while reason is not None and not isinstance(reason, SettingsError):
+            reason = reason.__context__
+        if reason is not None:
+            raise reason from None
+        print(said.getvalue(), file=sys.stderr, end="")
+        raise
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -93,7 +93,7 @@ def load_conditions(config: RunConfig, sets: Sequence[ImageSet]) -> tuple[Condit
     """
     tables = _tables(config)
     condition = config.condition
-    if config.network.unet == "class":
+    if config.network.takes == "class":
         column = label_column(tables[0], condition.label_column)
         classes = class_names(tables[0], column)
         labels = [_labels(table, column, part) for table, part in zip(tables, sets, strict=True)]

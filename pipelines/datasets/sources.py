@@ -4,37 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from ..storage.config import DataConfig
+from ..storage.presets import PRESETS, Preset
 from .classes import name_in_words, select_classes
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
-
 HELD_OUT_SPLITS = ("test", "validation", "valid", "val")
-
-
-@dataclass(frozen=True)
-class Preset:
-    """Where a named dataset lives on the hub, and how it is best prepared."""
-
-    hub_id: str
-    image_size: int
-    fit: Literal["crop", "pad"] = "crop"
-    flip: bool = True
-
-
-PRESETS = {
-    # A mirrored shoe points the other way than all others: flips would change what the data is.
-    "fashion_mnist": Preset("zalando-datasets/fashion_mnist", image_size=32, fit="pad", flip=False),
-    "oxford_flowers": Preset("nelorth/oxford-flowers", image_size=64),
-    "pokemon_captions": Preset("svjack/pokemon-blip-captions-en-zh", image_size=64),
-    "tiny_imagenet": Preset("zh-plus/tiny-imagenet", image_size=64),
-}
+UNKNOWN = Preset("", "", "")  # what is usual for a dataset that nothing is known of
 
 
 def resolve(config: DataConfig) -> DataConfig:
@@ -43,7 +25,7 @@ def resolve(config: DataConfig) -> DataConfig:
     They are those of a dataset whatever it is called: by its short name, its hub id, or a folder of that short name.
     """
     ids = {preset.hub_id: preset for preset in PRESETS.values()}
-    preset = ids.get(config.data) or PRESETS.get(Path(config.data).name, Preset(config.data, image_size=64))
+    preset = ids.get(config.data) or PRESETS.get(Path(config.data).name, UNKNOWN)
     return replace(
         config,
         image_size=config.image_size or preset.image_size,

@@ -88,7 +88,7 @@ def load_initial(network: nn.Module, config: RunConfig) -> None:
         weights.setdefault(AUGMENT, own[AUGMENT])  # it starts at zero
     else:
         weights.pop(AUGMENT, None)
-    if config.network.unet == "class":
+    if config.network.takes == "class":
         rows = {name: row for row, name in enumerate(theirs.condition.classes)}
         known = [rows.get(name, len(rows)) for name in config.condition.classes]
         weights[CLASS_EMBEDDING] = weights[CLASS_EMBEDDING][[*known, len(rows)]]
@@ -106,7 +106,7 @@ def _refuse_misfits(config: RunConfig, source: Run) -> None:
             f"{source.name} takes {theirs.state_shape[0] if theirs.state_shape else 0} channels, and the {what} of "
             f"{config.data.data} have {config.state_shape[0]}: choose data like its own"
         )
-    if config.network.unet == "text":
+    if config.network.takes == "text":
         own, other = config.condition, theirs.condition
         if (own.text_dim, own.encoder_digest or other.encoder_digest) != (other.text_dim, other.encoder_digest):
             raise ValueError(

@@ -24,9 +24,9 @@ def make_network(config: RunConfig, seed: int | None) -> BaselineUNet:
     options = config.network.options(config.state_shape[0])
     if config.data.augment:
         options["augment_dim"] = AUGMENT_DIM
-    if config.network.unet == "class":
+    if config.network.takes == "class":
         options["num_classes"] = len(config.condition.classes)
-    if config.network.unet == "text":
+    if config.network.takes == "text":
         options["text_dim"] = config.condition.text_dim
     return build_network(config.network.unet, seed=seed, **options)
 

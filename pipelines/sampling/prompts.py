@@ -32,7 +32,7 @@ def guided_denoiser(
     """
     network = model.config.network
     asked = {"label": request.label is not None, "prompt": bool(request.prompt)}
-    takes = {"class": "label", "text": "prompt"}.get(network.unet)
+    takes = {"class": "label", "text": "prompt", None: None}[network.takes]
     for name, given in (asked | {"negative prompt": request.negative_prompt is not None}).items():
         if given and takes != name.removeprefix("negative "):
             instead = f"it takes a {takes}" if takes else "it takes neither labels nor prompts"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+
+from diffusion_core.choices import SAMPLERS
 
 from ..common.images import Pixels, enlarge, gif_bytes, montage
 from ..common.indices import evenly_spaced
@@ -42,22 +44,15 @@ def sample(
         it is the same for all images, and ``origin.nfe`` tells it.
 
     Raises:
-        ValueError: before the first step, for an unknown sampler or spacing, or numbers out of range.
+        ValueError: before the first step, for more steps than the model's schedule has, or a condition that the model does
+            not take.
     """
-    from diffusion_core.samplers import SAMPLERS
-
     from .prompts import guided_denoiser
 
-    if request.sampler not in SAMPLERS:
-        raise ValueError(f"unknown sampler {request.sampler!r}: choose one of {', '.join(SAMPLERS)}")
-    if request.num_images < 1:
-        raise ValueError(f"num_images={request.num_images}: choose 1 or more")
-    if request.eta and request.sampler != "ddim":
-        raise ValueError(f"eta={request.eta} is for the ddim sampler: leave it at 0 with {request.sampler}")
     numbers = range(request.num_images) if images is None else images
     start = origin.start(model, request, numbers)
-    options: dict[str, Any] = {"eta": request.eta} if request.sampler == "ddim" else {}
-    sampler = SAMPLERS[request.sampler]
+    sampler: Callable[..., Iterator[Step]] = SAMPLERS[request.sampler]
+    options: dict[str, Any] = request.options
     denoise: Any
     denoise, condition = guided_denoiser(model, request, numbers, condition)
     if start.known is not None:

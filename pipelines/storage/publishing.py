@@ -47,8 +47,10 @@ def _use(config: RunConfig, name: str) -> str:
 
 def _asked(config: RunConfig) -> str:
     """What to show, for the example of a conditional model."""
+    if config.network.takes is None:
+        return ""
     asked = {"class": "--label all", "text": f"--prompt {shlex.quote((*config.condition.examples, 'something')[0])}"}
-    return f"{asked[config.network.unet]} --guidance 2 " if config.network.conditional else ""
+    return f"{asked[config.network.takes]} --guidance 2 "
 
 
 def _objective(config: RunConfig) -> str:

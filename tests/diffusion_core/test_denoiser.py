@@ -128,7 +128,7 @@ def test_epsilon_is_refused_on_a_schedule_that_ends_in_pure_noise(name, zero):
 
 
 def test_unknown_predictions_are_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"'noise'.*epsilon, x0, v, flow"):
+    with pytest.raises(ValueError, match=r"'noise'.*flow, v, epsilon, x0"):
         Denoiser(nn.Identity(), make_schedule("linear"), "noise")
 
 

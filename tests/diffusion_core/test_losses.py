@@ -147,7 +147,7 @@ def test_a_generator_keeps_the_global_random_state_as_it_was():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"prediction": "eps"}, r"'eps'.*epsilon, x0, v, flow"),
+        ({"prediction": "eps"}, r"'eps'.*flow, v, epsilon, x0"),
         ({"norm": "l2"}, r"'l2'.*mse, l1, huber"),
         ({"weighting": "snr"}, r"'snr'.*uniform, min_snr"),
         ({"min_snr_gamma": 0.0}, r"min_snr_gamma=0\.0.*positive"),

@@ -115,10 +115,10 @@ def test_noised_pixels_have_the_stated_mean_and_deviation(name, zero):
 
 @pytest.mark.parametrize("call", [check_prediction, lambda name: x0_coefficients(name, 1.0, 1.0)])
 def test_unknown_predictions_are_refused_with_the_known_ones(call):
-    with pytest.raises(ValueError, match=r"'eps'.*epsilon, x0, v, flow"):
+    with pytest.raises(ValueError, match=r"'eps'.*flow, v, epsilon, x0"):
         call("eps")
     x0, noise = images()
-    with pytest.raises(ValueError, match=r"'eps'.*epsilon, x0, v, flow"):
+    with pytest.raises(ValueError, match=r"'eps'.*flow, v, epsilon, x0"):
         prediction_target("eps", x0, noise, 1.0, 1.0)
 
 

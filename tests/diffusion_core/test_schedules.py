@@ -288,7 +288,7 @@ def test_impossible_steps_are_refused_with_the_possible_ones(steps, spacing):
 
 
 def test_unknown_names_are_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"'lineal'.*linear, cosine, sigmoid, flow"):
+    with pytest.raises(ValueError, match=r"'lineal'.*flow, cosine, linear, sigmoid"):
         make_schedule("lineal")
     with pytest.raises(ValueError, match=r"'tailing'.*trailing, leading, linspace, log_snr"):
         sampling_timesteps(make_schedule("linear"), 10, "tailing")

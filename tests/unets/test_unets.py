@@ -13,11 +13,11 @@ from unets.blocks import SelfAttention
 every_network = pytest.mark.parametrize("name", NETWORKS)
 SMALL = {"image_channels": 2, "channels": (8, 16, 24), "blocks_per_level": 2, "embedding_dim": 20}
 
-NEEDS = {"class": {"num_classes": 4}, "text": {"text_dim": 6}}  # what has no default
+TOLD = {"class": {"num_classes": 4}, "text": {"text_dim": 6}, None: {}}  # what has no default
 
 
 def build(name, **options):
-    return build_network(name, **NEEDS.get(name, {}), **options)
+    return build_network(name, **TOLD[NETWORKS[name].takes], **options)
 
 
 def normal(*shape, seed=0):

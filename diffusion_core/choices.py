@@ -1,0 +1,162 @@
+"""What there is to choose from: schedules, predictions, losses, samplers and timestep spacings.
+
+Importing this module does not load torch: the command line, the forms of the dashboard, the validation of settings and the
+tests are all made from these registries. To add a sampler, a schedule or a spacing, write the function and add one entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pkgutil import resolve_name
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Option:
+    """A number that one choice takes and others of its kind do not.
+
+    Attributes:
+        default: the value that stands for leaving it out.
+        low, high: the range, both ends included.
+        about: what it does, in a few words.
+    """
+
+    default: float
+    low: float
+    high: float
+    about: str
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """One of several ways, as people choose it.
+
+    Attributes:
+        title: its name in the literature.
+        about: one sentence that helps to choose.
+    """
+
+    title: str
+    about: str
+
+
+@dataclass(frozen=True, eq=False)
+class FunctionChoice(Choice):
+    """A function of the library; calling the choice calls the function.
+
+    Attributes:
+        target: the function, or where to import it from when it is first needed, as "module:name".
+    """
+
+    target: str | Callable[..., Any]
+
+    def load(self) -> Any:
+        """Return the function itself."""
+        return resolve_name(self.target) if isinstance(self.target, str) else self.target
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return self.load()(*arguments, **options)
+
+
+@dataclass(frozen=True, eq=False)
+class ScheduleChoice(FunctionChoice):
+    """A noise schedule, called as ``schedule(num_timesteps)``.
+
+    Attributes:
+        ends_in_noise: whether alpha is 0 at the last timestep.
+    """
+
+    ends_in_noise: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class PredictionChoice(Choice):
+    """What a network can be asked for; the formulas are those of :mod:`diffusion_core.process`.
+
+    Attributes:
+        needs_signal: whether it says nothing about x0 where alpha is 0.
+    """
+
+    needs_signal: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class SamplerChoice(FunctionChoice):
+    """A sampler, called as :mod:`diffusion_core.samplers` describes.
+
+    Attributes:
+        order: order of convergence to the solution of the probability-flow ODE; None for a sampler that adds fresh noise.
+        options: further keyword arguments, by name.
+    """
+
+    order: int | None = None
+    options: Mapping[str, Option] = field(default_factory=dict)
+
+
+SCHEDULES: dict[str, ScheduleChoice] = {
+    "flow": ScheduleChoice(
+        "Rectified flow", "Straight lines from image to noise.", "diffusion_core.schedules:flow", ends_in_noise=True
+    ),
+    "cosine": ScheduleChoice("Cosine", "The signal fades slowly at both ends.", "diffusion_core.schedules:cosine"),
+    "linear": ScheduleChoice(
+        "Linear (DDPM)", "Betas grow linearly; the image drowns early.", "diffusion_core.schedules:linear"
+    ),
+    "sigmoid": ScheduleChoice(
+        "Sigmoid", "The signal follows a logistic curve; suits large images.", "diffusion_core.schedules:sigmoid"
+    ),
+}
+
+PREDICTIONS: dict[str, PredictionChoice] = {
+    "flow": PredictionChoice("Flow", "The direction from image to noise, ε − x0."),
+    "v": PredictionChoice("v", "alpha·ε − sigma·x0: stable at every noise level."),
+    "epsilon": PredictionChoice("Noise (DDPM)", "The noise ε; not for schedules that end in pure noise.", needs_signal=True),
+    "x0": PredictionChoice("Clean image", "The image x0 itself."),
+}
+
+NORMS: dict[str, FunctionChoice] = {
+    "mse": FunctionChoice("Squared error", "What diffusion models are usually trained with.", "torch.nn.functional:mse_loss"),
+    "l1": FunctionChoice("Absolute error", "Weighs large errors less.", "torch.nn.functional:l1_loss"),
+    "huber": FunctionChoice("Huber", "Squared up to an error of 1, absolute beyond.", "torch.nn.functional:huber_loss"),
+}
+
+WEIGHTINGS: dict[str, FunctionChoice] = {
+    "uniform": FunctionChoice("Uniform", "Every timestep counts the same.", "diffusion_core.losses:uniform_weights"),
+    "min_snr": FunctionChoice(
+        "Min-SNR",
+        "Nearly clean timesteps count less: the x0 error weighs min(SNR, γ).",
+        "diffusion_core.losses:min_snr_weights",
+    ),
+}
+
+SAMPLERS: dict[str, SamplerChoice] = {
+    "dpmpp_2m": SamplerChoice(
+        "DPM-Solver++(2M)",
+        "Good samples in 10 to 20 steps, one network call each.",
+        "diffusion_core.samplers:dpmpp_2m",
+        order=2,
+    ),
+    "ddpm": SamplerChoice("DDPM", "Adds fresh noise at every step; wants many steps.", "diffusion_core.samplers:ddpm"),
+    "ddim": SamplerChoice(
+        "DDIM",
+        "First order, one network call a step; eta adds fresh noise.",
+        "diffusion_core.samplers:ddim",
+        order=1,
+        options={"eta": Option(0.0, 0.0, 1.0, "fresh noise at every step")},
+    ),
+    "heun": SamplerChoice("Heun", "Two network calls a step, accurate in few.", "diffusion_core.samplers:heun", order=2),
+    "ipndm": SamplerChoice(
+        "iPNDM-4", "Combines the last four slopes, one network call a step.", "diffusion_core.samplers:ipndm", order=2
+    ),
+}
+
+SPACINGS: dict[str, FunctionChoice] = {
+    "trailing": FunctionChoice(
+        "Trailing", "Starts at the last timestep, stops short of 0.", "diffusion_core.schedules:trailing"
+    ),
+    "leading": FunctionChoice("Leading", "Starts short of the last timestep, ends at 0.", "diffusion_core.schedules:leading"),
+    "linspace": FunctionChoice("Linspace", "From the last timestep to 0, both included.", "diffusion_core.schedules:linspace"),
+    "log_snr": FunctionChoice(
+        "Log-SNR", "Equal steps in log-SNR, at fractional timesteps.", "diffusion_core.schedules:log_snr"
+    ),
+}

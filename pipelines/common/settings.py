@@ -1,0 +1,187 @@
+"""Settings: fields of a dataclass that say which values they take, so that --help, forms and validation agree.
+
+A field is annotated with :class:`Between` or :func:`one_of`, or is a ``Literal``; its docstring is its help. For example
+``steps: Annotated[int, Between(1, 1000)]`` and ``sampler: Annotated[str, *one_of(SAMPLERS)]``.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import math
+import textwrap
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from numbers import Integral, Real
+from typing import Any, Literal, Protocol, TypeVar, get_args, get_origin, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from tyro.conf import arg
+
+Made = TypeVar("Made")
+
+
+class SettingsError(ValueError):
+    """Raised when a setting cannot have the value that it was given; one sentence."""
+
+
+def require(condition: bool, sentence: str) -> None:
+    """Raise :class:`SettingsError` unless ``condition`` holds."""
+    if not condition:
+        raise SettingsError(sentence)
+
+
+class Described(Protocol):
+    """An entry of a registry: its title, and one sentence about it."""
+
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def about(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Between:
+    """The numbers that a setting takes, or each of its numbers. Whole ones, where ``low`` is whole.
+
+    Attributes:
+        low, high: the range; ``high`` may be infinite, the number itself never is.
+        above, below: exclude ``low``, or ``high``.
+    """
+
+    low: float
+    high: float = math.inf
+    above: bool = False
+    below: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether only whole numbers are taken."""
+        return isinstance(self.low, int)
+
+    def takes(self, value: Any) -> bool:
+        """Return whether ``value`` is such a number."""
+        if not isinstance(value, Integral if self.whole else Real):
+            return False
+        number: Any = value  # compared as it is: a whole number may be too large for a float
+        high_enough = self.low < number if self.above else self.low <= number
+        return high_enough and (number < self.high if self.below or self.high == math.inf else number <= self.high)
+
+    def __str__(self) -> str:
+        kind = "a whole number" if self.whole else "a finite number" if self.high == math.inf else "a number"
+        if self.high == math.inf:
+            return f"{kind} above {self.low:g}" if self.above else f"{kind} of {self.low:g} or more"
+        lowest, highest = (f"{end:,}" if self.whole else f"{end:g}" for end in (self.low, self.high))
+        if self.above:
+            return f"{kind} above {lowest} and {'below' if self.below else 'at most'} {highest}"
+        return f"{kind} from {lowest} to {'less than ' * self.below}{highest}"
+
+
+@dataclass(frozen=True, eq=False)
+class OneOf:
+    """The names that a setting takes, or each of its names: the keys of a registry, or what a ``Literal`` lists."""
+
+    names: Collection[str]
+
+    def takes(self, value: Any) -> bool:
+        """Return whether ``value`` is such a name."""
+        return isinstance(value, str) and value in self.names
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(self.names)}"
+
+
+def one_of(registry: Mapping[str, Described]) -> Iterable[object]:
+    """Annotations of a field that names an entry of ``registry``, for the validation and for --help."""
+
+    # Made anew whenever the annotations are read: what is added to the registry is listed too.
+    return OneOf(registry), arg(metavar=f"{{{','.join(registry)}}}", help_behavior_hint=partial(_hint, registry))
+
+
+def some_of(registry: Mapping[str, Described]) -> object:
+    """Annotation of a field that may name an entry of ``registry``, for --help."""
+    return arg(help_behavior_hint=partial(_hint, registry))
+
+
+def _hint(registry: Mapping[str, Described], default: str) -> str:
+    """What --help says below the help of a field: the choices, a line each."""
+    return "\n" + "\n".join([*(f"{name}: {choice.about}" for name, choice in registry.items()), f"(default: {default})"])
+
+
+@cache
+def rules(settings: type) -> dict[str, Between | OneOf]:
+    """What the fields of ``settings`` take, by name; fields that say nothing about it are left out."""
+    found = {name: _rule(hint) for name, hint in get_type_hints(settings, include_extras=True).items()}
+    return {name: rule for name, rule in found.items() if rule is not None}
+
+
+def _rule(hint: Any) -> Between | OneOf | None:
+    if get_origin(hint) is Literal:
+        return OneOf(get_args(hint))
+    rule = next((mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Between | OneOf)), None)
+    return rule or next((rule for part in get_args(hint) if (rule := _rule(part))), None)
+
+
+class Settings:
+    """Base of the dataclasses of settings: their fields are checked when they are made, and JSON may have no other keys.
+
+    A field that is None is left open, and not checked.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises:
+            SettingsError: the first value that its field does not take.
+        """
+        kind: Any = type(self)
+        for name, rule in rules(kind).items():
+            value = getattr(self, name)
+            parts = value if isinstance(value, tuple) else (value,)
+            wrong = [part for part in parts if not rule.takes(part)]
+            if value is not None and wrong:
+                said = f"unknown {name} {wrong[0]!r}" if isinstance(rule, OneOf) else f"{name}={value!r}"
+                raise SettingsError(f"{said}: choose {rule}" + " for each" * isinstance(value, tuple))
+
+
+@cache
+def help_of(settings: type) -> dict[str, str]:
+    """The docstrings of the fields of ``settings``, by name."""
+    [definition] = ast.parse(textwrap.dedent(inspect.getsource(settings))).body
+    assert isinstance(definition, ast.ClassDef)
+    found = {}
+    for statement, following in zip(definition.body, definition.body[1:], strict=False):
+        if isinstance(statement, ast.AnnAssign) and isinstance(following, ast.Expr):
+            found[ast.unparse(statement.target)] = inspect.cleandoc(ast.literal_eval(following.value)).replace("\n", " ")
+    return found
+
+
+@cache
+def _adapter(settings: type) -> TypeAdapter[Any]:
+    return TypeAdapter(settings)
+
+
+def settings_from(settings: type[Made], document: str | bytes | Mapping[str, object], source: str) -> Made:
+    """Make a dataclass from JSON, or from what has been read of it.
+
+    Args:
+        source: where it comes from, for the sentence.
+
+    Raises:
+        ValueError: invalid JSON, an unknown key, a wrong type or an impossible value.
+    """
+    kind: Any = settings
+    adapter = _adapter(kind)
+    try:
+        made: Made
+        made = adapter.validate_json(document) if isinstance(document, str | bytes) else adapter.validate_python(document)
+        return made
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        said = first["ctx"]["error"] if first["type"] == "value_error" else first["msg"].lower()
+        raise ValueError(f"{source}: {where}: {said}") from error
