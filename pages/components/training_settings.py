@@ -6,82 +6,85 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from diffusion_core.choices import PREDICTIONS, SCHEDULES
-from pages.components import BOUND
+from pages.components import BOUND, about_choices
 from pages.components.pictures import show_grid
 from pages.components.runs import autoencoders, given_as, models_to_start_from
+from pages.components.setting import USUAL, Setting, configured, fill
 from pipelines.common.command_line import describe
 from pipelines.common.images import Pixels
 from pipelines.datasets.image_sets import preview_images
 from pipelines.datasets.sources import PRESETS, locate, resolve
-from pipelines.storage.config import DataConfig, InitConfig, LatentConfig, LogConfig, RunConfig
+from pipelines.storage.config import DataConfig, InitConfig, LatentConfig, LogConfig, NetworkConfig, RunConfig
 from pipelines.storage.recipes import RECIPES, read_recipe
 from pipelines.storage.runs import Run, find_run
 from unets.choices import NETWORKS
 
 AUTOENCODER = "autoencoder"
-FALLS = ("cosine", "constant")
-PRECISIONS = ("auto", "bf16", "fp16", "no")
-FITS: dict[str, Literal["crop", "pad"] | None] = {"auto": None, "crop": "crop", "pad": "pad"}
-FLIPS = {"auto": None, "on": True, "off": False}
+ABOUT_AUTOENCODER = "- **autoencoder**: Makes images small and back, for others to diffuse what is small."
 RANDOM_WEIGHTS = "random weights"  # instead of a run to start from
 PIXELS = "none: diffuse pixels"  # instead of an autoencoder whose latents are diffused
 PREVIEWED = 16
-USUAL = RunConfig()
+
+SIZE = Setting("data.image_size", "size", "Side in pixels")
+DATA = (
+    SIZE,
+    Setting("data.fit", "fit", "Fit"),
+    Setting("data.flip", "flip", "Mirror"),
+    Setting("data.only_classes", "only_classes", "Classes", more={"placeholder": "all"}),
+)
+BUDGET = (
+    Setting("optimizer.steps", "train_steps", "Steps", more={"step": 1000}),
+    Setting("optimizer.batch_size", "batch", "Batch size"),
+)
+PATCH = Setting("network.patch_size", "patch", "Patch size", taken=True)
+RANK = Setting("init.lora_rank", "rank", "LoRA rank")
+MORE = (  # row by row
+    (
+        Setting("network.channels", "channels", "Channels of each level", taken=True),
+        PATCH,
+        Setting("diffusion.prediction", "prediction", "Prediction", taken=True),
+        Setting("diffusion.schedule", "schedule", "Noise schedule", taken=True),
+        Setting("seed", "train_seed", "Seed"),
+    ),
+    (
+        Setting("optimizer.lr", "lr", "Learning rate", more={"step": 1e-4, "format": "%.1e"}),
+        Setting("optimizer.lr_schedule", "lr_schedule", "Learning rate falls"),
+        Setting("optimizer.warmup_steps", "warmup", "Warm-up steps"),
+        Setting("optimizer.precision", "precision", "Precision"),
+    ),
+    (
+        Setting("data.augment", "augment", "Augmentation", more={"step": 0.02}),
+        Setting("network.dropout", "dropout", "Dropout", more={"step": 0.05}),
+        Setting("diffusion.noise_shift", "shift", "Noise shift", taken=True, more={"step": 0.5}),
+    ),
+)
+SETTINGS = (*DATA, *BUDGET, *(setting for row in MORE for setting in row))
 
 
-def _named(choices: Mapping[str, object], value: object) -> str:
-    """The name of a value among the choices of a widget."""
-    return next(name for name, choice in choices.items() if choice == value)
-
-
-def _choose_data(usual: DataConfig) -> DataConfig:
+def _choose_data(usual: RunConfig) -> tuple[DataConfig, dict[Setting, Any]]:
     """Widgets that choose a dataset and its preparation; what is left open keeps the dataset's own default.
 
     Args:
         usual: what they show at first.
+
+    Returns:
+        The data as usual but for their name, and what the widgets of the preparation show.
     """
     names = list(PRESETS)
     typed = st.selectbox(
-        "Images: a short name, a hub id or a local folder",
-        names,
-        names.index(usual.data),
-        accept_new_options=True,
-        key="data",
-        on_change=_forget_classes,
-        **BOUND,
-    )
+        "Images: a short name, a hub id or a local folder", names, names.index(usual.data.data), accept_new_options=True,
+        key="data", on_change=_forget_classes, help=about_choices(PRESETS), **BOUND,
+    )  # fmt: skip
     name = os.path.expanduser(typed.strip())  # noqa: PTH111  (which leaves the home of nobody as it is)
-    own = resolve(DataConfig(data=name))
-    size_column, fit_column, flip_column, classes_column = st.columns(4)
-    size = size_column.number_input(
-        "Side in pixels", 4, 1024, usual.image_size, placeholder=str(own.image_size), key="size", **BOUND
-    )
-    fit = fit_column.selectbox(
-        "Fit", FITS, list(FITS.values()).index(usual.fit), key="fit", **BOUND,
-        help="Crop: cut the middle square. Pad: show all of the image inside a black frame. Auto: what suits the dataset.",
-    )  # fmt: skip
-    flip = flip_column.selectbox(
-        "Mirror", FLIPS, list(FLIPS.values()).index(usual.flip), key="flip", **BOUND,
-        help="Mirror half of the training images left-right. Auto: what suits the dataset.",
-    )  # fmt: skip
-    classes = classes_column.text_input(
-        "Classes", ", ".join(usual.only_classes), placeholder="all", key="only_classes", **BOUND,
-        help="Only the images of these classes, with commas between their names.",
-    )  # fmt: skip
-    return replace(
-        usual,
-        data=name,
-        image_size=int(size) if size else None,
-        fit=FITS[fit],
-        flip=FLIPS[flip],
-        only_classes=tuple(filter(None, map(str.strip, classes.split(",")))),
-    )
+    own = {SIZE: {"placeholder": str(resolve(DataConfig(data=name)).image_size)}}
+    places = st.columns(len(DATA))
+    shown = {each: each.draw(place, usual, **own.get(each, {})) for each, place in zip(DATA, places, strict=True)}
+    return replace(usual.data, data=name), shown
 
 
 def _forget_classes() -> None:
@@ -123,19 +126,6 @@ def _log_for(steps: int, usual: LogConfig) -> LogConfig:
         sample_every=min(usual.sample_every, max(1, steps // 10)),
         save_every=min(usual.save_every, max(1, steps // 10)),
     )
-
-
-def _choose_one(place: DeltaGenerator, label: str, options: tuple[str, ...], usual: str, key: str, **more: Any) -> str:
-    """A widget for one of some names, which shows the usual one at first."""
-    return place.selectbox(label, options, options.index(usual), key=key, **BOUND, **more)
-
-
-def _widths(text: str) -> tuple[int, ...]:
-    """The channels of each level from "64, 128, 128"."""
-    try:
-        return tuple(int(width) for width in text.split(","))
-    except ValueError as error:
-        raise ValueError(f"channels {text!r}: give whole numbers with commas between them, such as 64, 128, 128") from error
 
 
 def _named_network(config: RunConfig) -> str:
@@ -188,13 +178,8 @@ def _chosen() -> RunConfig:
 def _follow_start() -> None:
     """Fill the widgets of the model with what a run to start from says, or again with what the recipe says."""
     config = _chosen()
-    network, diffusion = config.network, config.diffusion
-    st.session_state.update(
-        size=config.data.image_size,
-        unet=_named_network(config), channels=", ".join(map(str, network.channels)), patch=network.patch_size,
-        latent=config.latent.latent or PIXELS,
-        prediction=diffusion.prediction, schedule=diffusion.schedule, shift=diffusion.noise_shift,
-    )  # fmt: skip
+    fill([SIZE, *(setting for setting in SETTINGS if setting.taken)], config)
+    st.session_state.update(unet=_named_network(config), latent=config.latent.latent or PIXELS)
 
 
 def _follow_latent() -> None:
@@ -210,14 +195,8 @@ def _follow_recipe() -> None:
     st.session_state["init_from"] = _settings_of(st.session_state["recipe"]).init.init_from or RANDOM_WEIGHTS
     _follow_start()
     config = _chosen()
-    data, optimizer = config.data, config.optimizer
-    st.session_state.update(
-        data=data.data, only_classes=", ".join(data.only_classes),
-        fit=_named(FITS, data.fit), flip=_named(FLIPS, data.flip), augment=data.augment,
-        dropout=config.network.dropout, train_seed=config.seed,
-        train_steps=optimizer.steps, batch=optimizer.batch_size, lr=optimizer.lr, lr_schedule=optimizer.lr_schedule,
-        warmup=optimizer.warmup_steps, precision=optimizer.precision,
-    )  # fmt: skip
+    fill(SETTINGS, config)
+    st.session_state["data"] = config.data.data
 
 
 @dataclass(frozen=True)
@@ -251,101 +230,56 @@ def choose_training() -> Training:
         )  # fmt: skip
         base = _base(recipe, start)
         taken = start is not None  # what a run to start from decides
-        data = _choose_data(base.data)
+        data, shown = _choose_data(base)
     with preview_column:
-        _show_preview(data)
-    network_column, steps_column, batch_column, limit_column = st.columns(4)
-    unet = _choose_one(
-        network_column, "Network", (*NETWORKS, AUTOENCODER), _named_network(base), "unet",
-        help="Baseline: convolutions only. Attention: self-attention too. Class, text: told what to show as well. "
-        "Autoencoder: makes images small and back, for others to diffuse what is small.", disabled=taken,
+        _show_preview(configured(replace(base, data=data), shown).data)
+    network_column, *columns, limit_column = st.columns(2 + len(BUDGET))
+    networks = (*NETWORKS, AUTOENCODER)
+    unet = network_column.selectbox(
+        "Network", networks, networks.index(_named_network(base)), key="unet", disabled=taken, **BOUND,
+        help=f"{about_choices(NETWORKS)}\n{ABOUT_AUTOENCODER}",
     )  # fmt: skip
-    steps = steps_column.number_input("Steps", 1, None, base.optimizer.steps, step=1000, key="train_steps", **BOUND)
-    batch_size = batch_column.number_input("Batch size", 1, None, base.optimizer.batch_size, key="batch", **BOUND)
+    shown |= {setting: setting.draw(place, base) for setting, place in zip(BUDGET, columns, strict=True)}
     limit = limit_column.number_input(
         "Time limit in minutes", 0.0, None, None, placeholder="none", step=10.0, key="limit", **BOUND,
         help="Saves and stops after this long; Resume goes on for as long again.",
     )  # fmt: skip
     with st.expander("More settings"):
-        channels_column, patch_column, prediction_column, schedule_column, seed_column = st.columns([2, 1, 1, 1, 1])
-        channels = channels_column.text_input(
-            "Channels of each level", ", ".join(map(str, base.network.channels)), key="channels", disabled=taken, **BOUND
-        )
-        patch_size = patch_column.number_input(
-            "Patch size", 1, 16, base.network.patch_size, key="patch", **BOUND,
-            help="The network takes a square of this many pixels a side for one: with 2, images of 64×64 cost what 32×32 do.",
-            disabled=taken or unet == AUTOENCODER,
-        )  # fmt: skip
-        prediction = _choose_one(
-            prediction_column, "Prediction", tuple(PREDICTIONS), base.diffusion.prediction, "prediction", disabled=taken
-        )
-        schedule = _choose_one(
-            schedule_column, "Noise schedule", tuple(SCHEDULES), base.diffusion.schedule, "schedule", disabled=taken
-        )
-        seed = seed_column.number_input("Seed", 0, 2**31 - 1, base.seed, key="train_seed", **BOUND)
-        rate_column, decay_column, warmup_column, precision_column = st.columns(4)
-        lr = rate_column.number_input(
-            "Learning rate", 0.0, None, base.optimizer.lr, step=1e-4, format="%.1e", key="lr", **BOUND
-        )
-        decay = _choose_one(decay_column, "Learning rate falls", FALLS, base.optimizer.lr_schedule, "lr_schedule")
-        warmup = warmup_column.number_input("Warm-up steps", 0, None, base.optimizer.warmup_steps, key="warmup", **BOUND)
-        precision = _choose_one(precision_column, "Precision", PRECISIONS, base.optimizer.precision, "precision")
-        augment_column, dropout_column, shift_column, latent_column = st.columns(4)
-        augment = augment_column.number_input(
-            "Augmentation", 0.0, 1.0, base.data.augment, step=0.02, key="augment", **BOUND,
-            help="Probability of each of several flips, turns, scalings and shifts, of which the network is told, so that "
-            "samples show none. 0.12 helps where there are few images.",
-        )  # fmt: skip
-        dropout = dropout_column.number_input(
-            "Dropout", 0.0, 0.9, base.network.dropout, step=0.05, key="dropout", **BOUND,
-            help="Share of the numbers inside the network dropped while training; against learning few images by heart.",
-        )  # fmt: skip
-        shift = shift_column.number_input(
-            "Noise shift", 0.1, 16.0, base.diffusion.noise_shift, step=0.5, key="shift", **BOUND,
-            help="Factor of the noise at every timestep; large images bear more: side/64, say.", disabled=taken,
-        )  # fmt: skip
-        latent, rank = None, 0
+        for row in MORE:
+            *places, last = st.columns([2, 1, 1, 1, 1] if len(row) > 4 else 4)
+            for setting, place in zip(row, [*places, last], strict=False):
+                unused = (setting.taken and taken) or (setting is PATCH and unet == AUTOENCODER)
+                shown[setting] = setting.draw(place, base, disabled=unused)
+        latent = None
         if taken:
-            rank = latent_column.number_input(
-                "LoRA rank", 0, None, 0, key="rank", **BOUND,
-                help="0 trains all weights; 4 to 32 train additions of that rank to the attention layers, and the classes.",
-            )  # fmt: skip
+            shown[RANK] = RANK.draw(last, base)
         else:
             latent = _choose_run(
-                latent_column, "Latents of", autoencoders(), base.latent.latent, PIXELS, "latent",
+                last, "Latents of", autoencoders(), base.latent.latent, PIXELS, "latent",
                 disabled=unet == AUTOENCODER, on_change=_follow_latent,
                 help="Diffuse what this autoencoder makes of the images: large ones cost less so. Train one with the network "
                 "autoencoder.",
             )  # fmt: skip
-    network = base.network if unet == _named_network(base) else USUAL.network  # another network has other levels of attention
-    config: RunConfig | None = None
     try:
-        config = replace(
-            base,
-            network=replace(
-                network,
-                unet="baseline" if unet == AUTOENCODER else unet,
-                channels=_widths(channels),
-                patch_size=1 if unet == AUTOENCODER else int(patch_size),
-                dropout=dropout,
-            ),
-            diffusion=replace(base.diffusion, schedule=schedule, prediction=prediction, noise_shift=shift),
-            data=replace(data, augment=augment),
-            optimizer=replace(
-                base.optimizer,
-                steps=int(steps),
-                batch_size=int(batch_size),
-                lr=lr,
-                lr_schedule=decay,  # type: ignore[arg-type]
-                warmup_steps=int(warmup),
-                precision=precision,  # type: ignore[arg-type]
-            ),
-            log=_log_for(int(steps), base.log),
-            seed=int(seed),
-            model="autoencoder" if unet == AUTOENCODER else "diffusion",
-            init=replace(base.init, lora_rank=int(rank)),
-            latent=LatentConfig(latent if unet != AUTOENCODER else None),
-        )
+        config = _config(base, shown, data, unet, latent)
     except ValueError as error:
         st.error(str(error))
+        config = None
     return Training(config, recipe, limit or None)
+
+
+def _config(base: RunConfig, shown: dict[Setting, Any], data: DataConfig, unet: str, latent: str | None) -> RunConfig:
+    """What the widgets say.
+
+    Raises:
+        ValueError: what cannot be trained.
+    """
+    same = unet == _named_network(base)  # another network has other levels of attention
+    autoencoder = unet == AUTOENCODER
+    if autoencoder:
+        shown = shown | {PATCH: PATCH.usual}
+        latent = None
+    network = base.network if same else NetworkConfig(unet=USUAL.network.unet if autoencoder else unet)
+    model = "autoencoder" if autoencoder else "diffusion"
+    config = configured(base, shown, network=network, data=data, model=model, latent=LatentConfig(latent))
+    return replace(config, log=_log_for(config.optimizer.steps, base.log))
