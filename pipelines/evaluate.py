@@ -13,12 +13,15 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional
 
+from diffusion_core.choices import SAMPLERS
+
 from .common.command_line import DONE, refuse_several_processes, run_command
 from .common.reports import report_progress
+from .common.settings import Between, Settings, one_of
 from .evaluation.results import Evaluation
 from .models.loading import load_model
 from .sampling.request import SamplingRequest
@@ -30,47 +33,40 @@ if TYPE_CHECKING:
     from .models.loading import LoadedModel
 
 MOST = 1000  # samples of each, unless more are asked for
-LEAST = {
-    "num_images": 10,
-    "reference_images": 10,
-    "held_out_images": 10,
-    "likelihood_images": 0,
-    "likelihood_steps": 2,
-    "batch_size": 1,
-}
+LEAST = 10  # samples of each
 
 
 @dataclass(frozen=True)
-class Evaluate:
+class Evaluate(Settings):
     """Measure how good trained models are."""
 
     runs: Positional[tuple[Path, ...]]
     """Run folders, .safetensors files, or names of runs at hand."""
-    samplers: tuple[str, ...] = ("dpmpp_2m",)
+    samplers: Annotated[tuple[str, ...], *one_of(SAMPLERS)] = ("dpmpp_2m",)
     """Samplers to try."""
-    steps: tuple[int, ...] = (20,)
+    steps: Annotated[tuple[int, ...], Between(1)] = (20,)
     """Numbers of steps to try with each."""
-    num_images: int | None = None
+    num_images: Annotated[int | None, Between(LEAST, 10_000_000)] = None
     """Samples of each; by default 1000, or as many as there are held-out images where those are fewer: with unlike numbers,
     samples and floor could not be compared."""
-    seed: int = 0
+    seed: Annotated[int, Between(0, 2**63 - 1)] = 0
     """Of the samples, and of the noise that held-out images get."""
-    guidance: tuple[float, ...] = (1.0, 2.0)
+    guidance: Annotated[tuple[float, ...], Between(0.0)] = (1.0, 2.0)
     """Scales to try with conditional models, which are asked for what the held-out images show: their classes, or their
     captions. 1 is the model as it is; with more, samples are more of what was asked for, and less as varied as real images."""
     features: Path | None = None
     """In whose features images are compared: a classifier's file (see pipelines.classifier), by default that of the data, or,
     for colour images without one, that of photographs; or ``inception``, as papers do for photographs."""
-    reference_images: int = 10_000
+    reference_images: Annotated[int, Between(10, 10_000_000)] = 10_000
     """Training images that samples are compared with."""
-    held_out_images: int = 1000
+    held_out_images: Annotated[int, Between(10, 10_000_000)] = 1000
     """Images for the loss by timestep and for the floor."""
-    likelihood_images: int = 32
+    likelihood_images: Annotated[int, Between(0, 10_000_000)] = 32
     """Held-out images whose likelihood is bounded; 0 leaves it out, and so do models of latents, whose bound says nothing of
     pixels."""
-    likelihood_steps: int | None = None
+    likelihood_steps: Annotated[int | None, Between(2, 100_000)] = None
     """Steps of the chain whose bound it is; all of the schedule by default."""
-    batch_size: int = 50
+    batch_size: Annotated[int, Between(1, 65_536)] = 50
     """Images computed at once."""
 
 
@@ -82,9 +78,6 @@ def main(arguments: Evaluate) -> int:
     refuse_several_processes("pipelines.evaluate")
     if not arguments.runs:
         raise ValueError("no run given: name one or more, such as checkpoints/fashion-attention")
-    for name, least in LEAST.items():
-        if (given := getattr(arguments, name)) is not None and given < least:
-            raise ValueError(f"{name}={given}: choose {least} or more")
     for path in arguments.runs:
         run = find_run(path)
         model = load_model(run)
@@ -117,7 +110,7 @@ def measurements(
         steps = arguments.likelihood_steps or model.schedule.num_timesteps
         asked = {"images": count, "steps": steps, "seed": seed}
         yield "likelihood", "likelihood", asked, partial(likelihood, model, real, count, steps, seed, arguments.batch_size)
-    num_images = arguments.num_images or max(LEAST["num_images"], min(MOST, held_out))
+    num_images = arguments.num_images or max(LEAST, min(MOST, held_out))
     compared = {"features": real.judge.name, "reference_images": len(real.rows)}
     if model.autoencoder is not None:
         count = min(num_images, held_out)

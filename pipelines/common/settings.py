@@ -143,9 +143,12 @@ class Settings:
             value = getattr(self, name)
             parts = value if isinstance(value, tuple) else (value,)
             wrong = [part for part in parts if not rule.takes(part)]
-            if value is not None and wrong:
-                said = f"unknown {name} {wrong[0]!r}" if isinstance(rule, OneOf) else f"{name}={value!r}"
-                raise SettingsError(f"{said}: choose {rule}" + " for each" * isinstance(value, tuple))
+            if value is None or not wrong:
+                continue
+            if isinstance(rule, OneOf):
+                kind_of_name = name.removesuffix("s") if isinstance(value, tuple) else name
+                raise SettingsError(f"unknown {kind_of_name} {wrong[0]!r}: choose {rule}")
+            raise SettingsError(f"{name}={value!r}: choose {rule}" + " for each" * isinstance(value, tuple))
 
 
 @cache

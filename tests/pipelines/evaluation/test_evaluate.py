@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 
 from pipelines.common.devices import hardware
-from pipelines.evaluate import LEAST
 from pipelines.evaluation.judges import judge_for
 from pipelines.evaluation.measurements import RealImages, figures, likelihood, measure_reconstructions
 from pipelines.evaluation.results import FIGURES, Evaluation, loss_draws, paired_losses, pareto_front, samples_table
@@ -265,7 +264,7 @@ def test_the_pareto_front():
 
 def test_there_are_as_many_samples_as_held_out_images_unless_said(command, judge, copied_run, monkeypatch):
     """The floor is measured with held-out images: of another number it would be another figure's."""
-    monkeypatch.setitem(LEAST, "num_images", 1)  # this run has held out four
+    monkeypatch.setattr("pipelines.evaluate.LEAST", 1)  # this run has held out four
     arguments = ("--features", judge, "--likelihood-images", 0, "--steps", 2)
     assert command("pipelines.evaluate", copied_run.path, *arguments).code == 0
     [result] = Evaluation(copied_run).of_kind("samples")

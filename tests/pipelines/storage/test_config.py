@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import math
+from dataclasses import is_dataclass, replace
+from typing import get_args, get_type_hints
 
 import pytest
 
+from pipelines.common.settings import Between, rules
+from pipelines.sampling.request import SamplingRequest
 from pipelines.storage.config import (
     FORMAT,
     DataConfig,
@@ -116,6 +120,16 @@ def test_a_wrong_key_or_type_is_named(path, value):
 
 
 IMPOSSIBLE = [
+    ("network", "unet", "basline"),
+    ("network", "channels", [64, 0]),
+    ("network", "channels", []),
+    ("network", "blocks_per_level", 10_000_000),
+    ("network", "attention_levels", [3]),
+    ("network", "dropout", 1.0),
+    ("diffusion", "schedule", "lineal"),
+    ("diffusion", "timesteps", 100_000_000),
+    ("diffusion", "noise_shift", 0.0),
+    ("diffusion", "prediction", "epsilon"),  # beside the flow schedule, which ends in pure noise
     ("optimizer", "steps", 0),
     ("optimizer", "steps", -5),
     ("optimizer", "batch_size", 0),
@@ -148,8 +162,49 @@ def test_an_impossible_value_is_named(section, key, value):
         config_from_json(_changed(path, value), "some/config.json")
     sentence = str(refusal.value)
     assert key in sentence
-    assert str(value) in sentence
+    shown = str(tuple(value)) if isinstance(value, list) else str(value)
+    assert shown in sentence
     assert "\n" not in sentence
+
+
+SECTIONS = [type(part) for part in vars(RunConfig()).values() if is_dataclass(part)]
+
+
+def is_number(hint):
+    """Whether an annotation is of a number, or of several."""
+    return hint in (int, float) or any(map(is_number, get_args(hint)))
+
+
+@pytest.mark.parametrize("kind", [RunConfig, *SECTIONS, SamplingRequest])
+def test_every_number_has_a_range(kind):
+    """Infinity and NaN lie in none."""
+    numbers = {name for name, hint in get_type_hints(kind).items() if is_number(hint)} - {"format", "eta"}
+    assert numbers
+    for name in numbers:
+        rule = rules(kind).get(name)
+        assert isinstance(rule, Between), name
+        assert not rule.takes(math.inf), name
+        assert not rule.takes(math.nan), name
+
+
+def test_a_number_is_as_it_is_written():
+    """Whole where whole numbers are asked for, and no word; the ends are in the range unless they are said not to be."""
+    whole, share, positive = Between(1, 8), Between(0.0, 1.0, below=True), Between(0.0, above=True)
+    assert [value for value in (0, 1, 1.0, 8, 9, "2", None, 10**400) if whole.takes(value)] == [1, 8]
+    assert [value for value in (-0.1, 0, 0.0, 0.99, 1.0, 1) if share.takes(value)] == [0, 0.0, 0.99]
+    assert [value for value in (0, 1e-300, 1e300, 10**400) if positive.takes(value)] == [1e-300, 1e300, 10**400]
+    assert [str(rule) for rule in (whole, share, positive)] == [
+        "a whole number from 1 to 8",
+        "a number from 0 to less than 1",
+        "a finite number above 0",
+    ]
+
+
+def test_attention_is_for_networks_that_have_it():
+    with pytest.raises(ValueError, match=r"attention_levels=\(1,\) is for networks with attention"):
+        NetworkConfig("baseline", attention_levels=(1,))
+    assert NetworkConfig("attention", attention_levels=(1,)).options(3)["attention_levels"] == (1,)
+    assert "attention_levels" not in NetworkConfig("baseline", attention_levels=()).options(3)
 
 
 @pytest.mark.parametrize("text", ["", "{", "null", "[]", "42", '"text"', "{]", '{"seed": 1,}', "\x00", "network: baseline"])
