@@ -147,7 +147,7 @@ def test_odd_prompts_are_prompts_too(text_run, prompt):
         ("class", {"label": "0", "guidance": 2.0, "negative_prompt": "x"}, "a negative prompt was given, and .* takes a label"),
         ("text", {"guidance": 3.0}, "needs something to guide by: give a prompt"),
         ("baseline", {"guidance": 3.0}, "choose a conditional model"),
-        ("class", {"label": "0", "guidance": -1.0}, "guidance scale -1"),
+        ("class", {"label": "0", "guidance": -1.0}, "guidance=-1.0: choose a finite number of 0 or more"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(class_run, text_run, tiny_run, kind, request_, sentence):

@@ -272,7 +272,7 @@ def test_there_are_as_many_samples_as_held_out_images_unless_said(command, judge
 
 
 def test_fewer_samples_than_held_out_images_have_a_floor_of_as_few(command, judge, train, image_folder, tmp_path, monkeypatch):
-    monkeypatch.setitem(LEAST, "num_images", 1)
+    monkeypatch.setattr("pipelines.evaluate.LEAST", 1)
     data = shutil.copytree(image_folder, tmp_path / "data")
     for path in list(data.rglob("*.png")):
         shutil.copyfile(path, path.with_stem(f"{path.stem}-again"))
