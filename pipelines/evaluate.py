@@ -46,7 +46,7 @@ class Evaluate(Settings):
     """Samplers to try."""
     steps: Annotated[tuple[int, ...], Between(1)] = (20,)
     """Numbers of steps to try with each."""
-    num_images: Annotated[int | None, Between(LEAST, 10_000_000)] = None
+    num_images: Annotated[int | None, Between(1, 10_000_000)] = None
     """Samples of each; by default 1000, or as many as there are held-out images where those are fewer: with unlike numbers,
     samples and floor could not be compared."""
     seed: Annotated[int, Between(0, 2**63 - 1)] = 0
@@ -78,6 +78,8 @@ def main(arguments: Evaluate) -> int:
     refuse_several_processes("pipelines.evaluate")
     if not arguments.runs:
         raise ValueError("no run given: name one or more, such as checkpoints/fashion-attention")
+    if arguments.num_images is not None and arguments.num_images < LEAST:
+        raise ValueError(f"num_images={arguments.num_images}: choose {LEAST} or more")
     for path in arguments.runs:
         run = find_run(path)
         model = load_model(run)
