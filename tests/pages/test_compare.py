@@ -217,6 +217,28 @@ def test_a_request_that_a_page_cannot_show_is_not_taken_for_another(model, reque
         _request_in(io.BytesIO(png_bytes(np.zeros((8, 8, 1), np.uint8), metadata)), {"it": run})
 
 
+@pytest.mark.parametrize(
+    ("written", "sentence"),
+    [
+        ({"request": {"sampler": "ddim", "eta": 1.5}}, "This picture's request: .*eta=1.5: choose a number from 0 to 1"),
+        ({"request": {"sampler": "euler"}}, "unknown sampler 'euler': choose one of"),
+        ({"request": {"steps": 10**9}}, "steps are more than it has, 1000"),
+        ({"request": {"steps": "many"}}, "This picture's request: steps: "),
+        ({"request": {"colour": "red"}}, "This picture's request: colour: "),
+        ({"request": [1, 2]}, "This picture's request: "),
+        ({"request": None}, "This picture's request: "),
+        ({"image": "first"}, "carries no request"),
+        ({"image": None}, "carries no request"),
+    ],
+)
+def test_a_request_that_nobody_could_have_made_is_refused_in_one_sentence(written, sentence):
+    run = Run("checkpoints/fashion-baseline")
+    metadata = metadata_of(run.name, run.fingerprint, SamplingRequest()) | written
+    with pytest.raises(ValueError, match=sentence) as refusal:
+        _request_in(io.BytesIO(png_bytes(np.zeros((8, 8, 1), np.uint8), metadata)), {"it": run})
+    assert "\n" not in str(refusal.value)
+
+
 def test_results_do_not_depend_on_the_page():
     app = generate(open_page(images=2, steps1=3, steps2=3))
     again = generate(open_page(images=2, steps1=3, steps2=3))
