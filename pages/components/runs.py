@@ -18,8 +18,9 @@ from pipelines.storage.runs import Run, find_run, find_runs
 RECONSTRUCTED = "held-out images, each followed by what comes back of it"  # what an autoencoder's grid shows
 # What a visitor sees first.
 HEADLINE = (
-    "flowers-attention",
-    "flowers-baseline",
+    "flowers-attention-64",
+    "flowers-baseline-64",
+    "flowers-class-64",
     "flowers-latent-text",
     "flowers-class",
     "flowers-text",

@@ -7,13 +7,16 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..common.indices import evenly_spaced
 from .config import LatentConfig, RunConfig, given_fields
 from .files import atomic, refuse_taken, write_text
 from .runs import METRICS, Run
 from .weights import read_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 KEPT_GRIDS = 8  # sample grids at most, evenly spread over training
 KEPT_BYTES = 2**19  # of all of them; the last one is kept whatever it weighs
@@ -130,8 +133,13 @@ def _kept_grids(grids: list[Path]) -> list[Path]:
     return grids[-1:]
 
 
+def _halved(tensor: Tensor) -> Tensor:
+    """Round to bfloat16, except what has been rounded to 16 bits already: rounding it again would lose more."""
+    return tensor if tensor.element_size() <= 2 else tensor.bfloat16()
+
+
 def publish(run: Run, out: Path, notes: str = "") -> Run:
-    """Copy a run without its resume state, its weights as bfloat16, and write its model card.
+    """Copy a run without its resume state, its weights in 16 bits each, and write its model card.
 
     Args:
         run: a run with weights and metrics.
@@ -146,7 +154,7 @@ def publish(run: Run, out: Path, notes: str = "") -> Run:
     config, weights = run.config, read_tensors(run.model_path)[0]
     card = model_card(run, published.name, sum(tensor.numel() for tensor in weights.values()))
     published.write_config(config)
-    published.write_model({name: tensor.bfloat16() for name, tensor in weights.items()}, config)
+    published.write_model({name: _halved(tensor) for name, tensor in weights.items()}, config)
     for source in [run.path / METRICS, *_kept_grids(list(run.samples().values()))]:
         with atomic(published.path / source.relative_to(run.path)) as temporary:
             shutil.copyfile(source, temporary)
