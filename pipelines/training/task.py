@@ -108,24 +108,21 @@ class Task(ABC, Generic[Batch]):
     Attributes:
         config: the completed configuration.
         accelerator: the loop's, once it has placed the task.
+        device: where the network and the data are from then on.
     """
+
+    accelerator: Accelerator
+    device: torch.device
 
     def __init__(self, config: RunConfig, data: TrainingData, network: nn.Module) -> None:
         self.config, self.data, self.network = config, data, network
         self.shuffle = Shuffle(len(data), config.seed)
 
-    accelerator: Accelerator
-
     def place(self, accelerator: Accelerator) -> None:
         """Move the network and the data to the loop's device."""
-        self.accelerator = accelerator
+        self.accelerator, self.device = accelerator, accelerator.device
         self.network = self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.data = self.data.to(self.device)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network and the data are."""
-        return self.accelerator.device
 
     @property
     def other_learners(self) -> dict[str, Learner]:

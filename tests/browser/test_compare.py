@@ -17,7 +17,8 @@ from pipelines.sampling.sample import metadata_of
 
 pytestmark = pytest.mark.browser
 
-SMALL = "images=6&steps1=6&steps2=6"  # a comparison that takes a second
+PAIR = "model1=flowers-attention&model2=flowers-baseline"
+SMALL = f"{PAIR}&images=6&steps1=6&steps2=6"  # a comparison that takes a second
 
 
 def generate(page):
@@ -38,14 +39,14 @@ def test_one_click_from_the_front_door_to_two_growing_strips(page, server):
     page.goto(server)
     page.get_by_role("button", name="Compare two models").click()
     expect(page.get_by_text("Denoising:")).to_be_visible()
-    widths = [strip_pixels(page, column).shape[1] for column in ("1: flowers-attention", "2: flowers-baseline")]
+    widths = [strip_pixels(page, column).shape[1] for column in ("1: flowers-attention-64", "2: flowers-baseline-64")]
     assert min(widths) > 60 * 32  # 60 columns, drawn before they are whole
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_text("Cancelled.")).to_be_visible()
 
 
 def test_compare_from_choice_to_download(page, server):
-    page.goto(f"{server}/compare?images=60&steps1=6&steps2=6")
+    page.goto(f"{server}/compare?{PAIR}&images=60&steps1=6&steps2=6")
     generate(page)
     finished(page)
     noisy = strip_pixels(page, "1: flowers-attention")

@@ -214,7 +214,7 @@ def test_the_address_reproduces_the_view(page, server):
     page.get_by_text("Loss / newest loss", exact=True).click()
     page.wait_for_url("**heat=Loss*")
     page.goto(page.url)
-    label = "Training loss, Validation loss, Learning rate of flowers-attention, flowers-baseline"
+    label = "Training loss, Validation loss, Learning rate of flowers-attention-64, flowers-baseline-64"
     expect(page.locator(CURVES)).to_have_attribute("aria-label", label)
     page.wait_for_function("() => document.querySelector('.live-figure')._fullLayout?.xaxis3.title.text.includes('minutes')")
     expect(page.get_by_role("figure", name="Loss / newest loss over training")).to_be_visible()

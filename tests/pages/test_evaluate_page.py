@@ -169,7 +169,7 @@ def test_seeds_and_samplers_are_told_apart(measured):
 
 def test_runs_of_unlike_data_are_not_drawn_beside_each_other():
     app = open_page()
-    assert app.multiselect(key="runs").value[:2] == ["flowers-attention", "flowers-baseline"]
+    assert app.multiselect(key="runs").value[:2] == ["flowers-attention-64", "flowers-baseline-64"]
     assert not [name for name in app.multiselect(key="runs").value if name.startswith("fashion")]
     app = open_page(runs=["flowers-attention", "fashion-class"])
     assert list(app.dataframe[0].value["Run"].unique()) == ["flowers-attention"]

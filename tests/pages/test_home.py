@@ -23,10 +23,11 @@ def test_the_shipped_models_are_shown_with_what_they_are(own_runs):
     assert not app.exception
     names = [text.value for text in app.markdown]
     first, second = [name for name in names if name.startswith("**f")][:2]
-    assert (first, second) == ("**flowers-attention**", "**flowers-baseline**")
+    assert (first, second) == ("**flowers-attention-64**", "**flowers-baseline-64**")
     assert "**fashion-attention**" in names
     described = [caption.value for caption in app.caption if "M parameters" in caption.value]
-    assert all("U-Net" in text and "32×32" in text and "validation loss" in text for text in described)
+    assert all("U-Net" in text and "validation loss" in text for text in described)
+    assert {size for text in described for size in ("32×32", "64×64", "128×128") if size in text} == {"32×32", "64×64", "128×128"}
 
 
 def test_one_button_starts_a_comparison(own_runs):
