@@ -3,9 +3,8 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = {"diffusion_core", "unets", "pipelines", "pages", "main_interface"}
@@ -13,7 +12,6 @@ FOLDERS = ("diffusion_core", "unets", "pipelines", "pages", "benchmarks")
 SOURCES = sorted(
     path for path in [*ROOT.glob("*.py"), *(path for name in FOLDERS for path in (ROOT / name).rglob("*.py"))] if path.is_file()
 )
-every_source = pytest.mark.parametrize("path", SOURCES, ids=[str(path.relative_to(ROOT)) for path in SOURCES])
 
 # Each package and which of ours it may import; relative imports stay inside a package.
 ALLOWED = {
@@ -47,6 +45,7 @@ GLOBAL_SEEDING = {
 HEAVY = {"torch", "torchvision", "transformers", "diffusers", "datasets", "accelerate", "sentence_transformers", "streamlit"}
 
 
+@cache
 def tree(path):
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
@@ -85,13 +84,13 @@ def test_the_packages_are_there():
     assert {"diffusion_core", "unets", "pipelines"} <= parts
 
 
-@every_source
-def test_imports_run_one_way(path):
-    relative = path.relative_to(ROOT)
-    assert relative_depth(path) <= len(relative.parts) - 1, "a relative import leaves its package"
-    allowed = ALLOWED.get(relative.parts[0])
-    if allowed is not None:
-        assert set(imported(path)) & OURS <= allowed
+def test_imports_run_one_way():
+    for path in SOURCES:
+        relative = path.relative_to(ROOT)
+        assert relative_depth(path) <= len(relative.parts) - 1, f"a relative import of {relative} leaves its package"
+        allowed = ALLOWED.get(relative.parts[0])
+        if allowed is not None:
+            assert set(imported(path)) & OURS <= allowed, relative
 
 
 def room_of(module):
@@ -108,15 +107,18 @@ def test_every_module_of_pipelines_is_a_command_or_lies_in_a_room():
     assert {path.name for path in (ROOT / "pipelines").iterdir() if (path / "__init__.py").is_file()} == set(ROOMS)
 
 
-@every_source
-def test_rooms_import_from_rooms_listed_before_them(path):
-    name, *inside = path.relative_to(ROOT).with_suffix("").parts
-    if name != "pipelines" or inside[0] not in ROOMS:
-        return
-    allowed = ROOMS[: ROOMS.index(inside[0]) + 1]
-    for module in modules_of_ours(path):
-        if module.startswith("pipelines.") and module != "pipelines.__version__":
-            assert room_of(module) in allowed, f"{module} lies above {inside[0]}"
+def test_rooms_import_from_rooms_listed_before_them():
+    seen = set()
+    for path in SOURCES:
+        name, *inside = path.relative_to(ROOT).with_suffix("").parts
+        if name != "pipelines" or inside[0] not in ROOMS:
+            continue
+        seen.add(inside[0])
+        allowed = ROOMS[: ROOMS.index(inside[0]) + 1]
+        for module in modules_of_ours(path):
+            if module.startswith("pipelines.") and module != "pipelines.__version__":
+                assert room_of(module) in allowed, f"{'/'.join(inside)} imports {module}, which lies above its room"
+    assert seen == set(ROOMS)
 
 
 def test_no_module_imports_itself_through_others():
@@ -130,25 +132,25 @@ def test_no_module_imports_itself_through_others():
     assert not imports, "these import each other"
 
 
-@every_source
-def test_the_mathematics_and_the_networks_need_torch_and_numpy_alone(path):
-    if path.relative_to(ROOT).parts[0] in ("diffusion_core", "unets"):
-        outside = set(imported(path)) - set(sys.stdlib_module_names) - {"torch", "numpy"} - OURS
-        assert not outside
+def test_the_mathematics_and_the_networks_need_torch_and_numpy_alone():
+    for path in SOURCES:
+        if path.relative_to(ROOT).parts[0] in ("diffusion_core", "unets"):
+            assert not set(imported(path)) - set(sys.stdlib_module_names) - {"torch", "numpy"} - OURS, path
 
 
-@every_source
-def test_only_the_pages_import_streamlit(path):
-    if path.relative_to(ROOT).parts[0] not in ("pages", "main_interface.py"):
-        assert "streamlit" not in set(imported(path))
+def test_only_the_pages_import_streamlit():
+    importing = {path.relative_to(ROOT).parts[0] for path in SOURCES if "streamlit" in set(imported(path))}
+    assert importing == {"pages", "main_interface.py"}
 
 
-@every_source
-def test_nothing_seeds_a_shared_generator(path):
-    if path.relative_to(ROOT).parts[0] == "benchmarks":
-        return  # scripts that own their process
-    calls = {ast.unparse(node.func) for node in ast.walk(tree(path)) if isinstance(node, ast.Call)}
-    assert not calls & GLOBAL_SEEDING
+def calls_in(path):
+    return [node for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]
+
+
+def test_nothing_seeds_a_shared_generator():
+    for path in SOURCES:
+        if path.relative_to(ROOT).parts[0] != "benchmarks":  # scripts that own their process
+            assert not {ast.unparse(node.func) for node in calls_in(path)} & GLOBAL_SEEDING, path
 
 
 def test_the_search_for_seeding_finds_it():
@@ -158,12 +160,12 @@ def test_the_search_for_seeding_finds_it():
     assert not {ast.unparse(n.func) for n in ast.walk(allowed) if isinstance(n, ast.Call)} & GLOBAL_SEEDING
 
 
-@every_source
-def test_nothing_is_unpickled(path):
+def test_nothing_is_unpickled():
     """Nor read by torch's loader, except with ``weights_only``, which builds tensors and runs nothing."""
-    calls = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]
-    names = {ast.unparse(node.func) for node in calls if "weights_only=True" not in map(ast.unparse, node.keywords)}
-    assert not names & {"torch.load", "pickle.load", "pickle.loads", "joblib.load", "eval", "exec"}
+    for path in SOURCES:
+        calls = (node for node in calls_in(path) if "weights_only=True" not in map(ast.unparse, node.keywords))
+        names = {ast.unparse(node.func) for node in calls}
+        assert not names & {"torch.load", "pickle.load", "pickle.loads", "joblib.load", "eval", "exec"}, path
 
 
 def loaded_by(statement):
@@ -179,35 +181,11 @@ def test_home_opens_before_tables_are_loaded():
     assert not loaded & (HEAVY - {"streamlit"} | {"pandas", "pyarrow"})
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "storage.config",
-        "runs",
-        "sample",
-        "train",
-        "evaluate",
-        "classifier",
-        "publish",
-        "jobs",
-        "import_diffusers",
-        "export_diffusers",
-    ],
-)
-def test_command_lines_load_before_the_heavy_libraries(module):
-    loaded = loaded_by(f"import pipelines.{module}")
+def test_command_lines_load_before_the_heavy_libraries():
+    modules = [f"pipelines.{path.stem}" for path in (ROOT / "pipelines").glob("*.py") if path.stem != "__init__"]
+    loaded = loaded_by(f"import {', '.join(modules)}, pipelines.storage.config")
     assert "pipelines" in loaded
-    heavy = {
-        "torch",
-        "torchvision",
-        "transformers",
-        "diffusers",
-        "datasets",
-        "accelerate",
-        "sentence_transformers",
-        "streamlit",
-    }
-    assert not loaded & heavy
+    assert not loaded & HEAVY
 
 
 def test_the_packages_load_no_more_than_torch():

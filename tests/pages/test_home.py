@@ -27,7 +27,11 @@ def test_the_shipped_models_are_shown_with_what_they_are(own_runs):
     assert "**fashion-attention**" in names
     described = [caption.value for caption in app.caption if "M parameters" in caption.value]
     assert all("U-Net" in text and "validation loss" in text for text in described)
-    assert {size for text in described for size in ("32×32", "64×64", "128×128") if size in text} == {"32×32", "64×64", "128×128"}
+    assert {size for text in described for size in ("32×32", "64×64", "128×128") if size in text} == {
+        "32×32",
+        "64×64",
+        "128×128",
+    }
 
 
 def test_one_button_starts_a_comparison(own_runs):
