@@ -37,6 +37,8 @@ def captured(network: nn.Module, x: Tensor) -> Callable[..., Any]:
         graph.replay()
         return output  # both samplers compute with it before the next call
 
+    # A graph knows the addresses of the weights, not the network: without it they would be freed, and other tensors read.
+    call.network = network  # type: ignore[attr-defined]
     return call
 
 
