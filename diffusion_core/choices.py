@@ -1,7 +1,7 @@
-"""What there is to choose from: schedules, predictions, losses, samplers and timestep spacings.
+"""Registries of the schedules, predictions, losses, samplers and timestep spacings.
 
-Importing this module does not load torch: the command line, the forms of the dashboard, the validation of settings and the
-tests are all made from these registries. To add a sampler, a schedule or a spacing, write the function and add one entry.
+The command line, the forms of the dashboard, the validation of settings and the tests are all built from these registries.
+Importing this module does not load torch. To add a sampler, a schedule or a spacing, write the function and add one entry.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Option:
-    """A number that one choice takes and others of its kind do not.
+    """A numerical option of one choice.
 
     Attributes:
-        default: the value that stands for leaving it out.
+        default: the value used when the option is omitted.
         low, high: the range, both ends included.
-        about: what it does, in a few words.
+        about: its effect, in a few words.
     """
 
     default: float
@@ -30,11 +30,11 @@ class Option:
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """One of several ways, as people choose it.
+    """One entry of a registry, as shown to users.
 
     Attributes:
-        title: its name in the literature.
-        about: one sentence that helps to choose.
+        title: the name used in the literature.
+        about: one sentence that helps users choose.
     """
 
     title: str
@@ -43,16 +43,16 @@ class Choice:
 
 @dataclass(frozen=True, eq=False)
 class FunctionChoice(Choice):
-    """A function of the library; calling the choice calls the function.
+    """A choice that stands for a function; calling the choice calls the function.
 
     Attributes:
-        target: the function, or where to import it from when it is first needed, as "module:name".
+        target: the function, or its import path "module:name", resolved on first use.
     """
 
     target: str | Callable[..., Any]
 
     def load(self) -> Any:
-        """Return the function itself."""
+        """Return the function."""
         return resolve_name(self.target) if isinstance(self.target, str) else self.target
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
@@ -72,10 +72,10 @@ class ScheduleChoice(FunctionChoice):
 
 @dataclass(frozen=True, eq=False)
 class PredictionChoice(Choice):
-    """What a network can be asked for; the formulas are those of :mod:`diffusion_core.process`.
+    """A quantity that a network predicts; :mod:`diffusion_core.process` has the formulas.
 
     Attributes:
-        needs_signal: whether it says nothing about x0 where alpha is 0.
+        needs_signal: whether the prediction does not determine x0 where alpha is 0.
     """
 
     needs_signal: bool = False
@@ -83,11 +83,11 @@ class PredictionChoice(Choice):
 
 @dataclass(frozen=True, eq=False)
 class SamplerChoice(FunctionChoice):
-    """A sampler, called as :mod:`diffusion_core.samplers` describes.
+    """A sampler with the call described in :mod:`diffusion_core.samplers`.
 
     Attributes:
-        order: order of convergence to the solution of the probability-flow ODE; None for a sampler that adds fresh noise.
-        options: further keyword arguments, by name.
+        order: order of convergence to the solution of the probability-flow ODE; None for samplers that add fresh noise.
+        options: additional keyword arguments, by name.
     """
 
     order: int | None = None
@@ -100,7 +100,7 @@ SCHEDULES: dict[str, ScheduleChoice] = {
     ),
     "cosine": ScheduleChoice("Cosine", "The signal fades slowly at both ends.", "diffusion_core.schedules:cosine"),
     "linear": ScheduleChoice(
-        "Linear (DDPM)", "Betas grow linearly; the image drowns early.", "diffusion_core.schedules:linear"
+        "Linear (DDPM)", "Betas grow linearly; the image disappears early.", "diffusion_core.schedules:linear"
     ),
     "sigmoid": ScheduleChoice(
         "Sigmoid", "The signal follows a logistic curve; suits large images.", "diffusion_core.schedules:sigmoid"
@@ -115,16 +115,16 @@ PREDICTIONS: dict[str, PredictionChoice] = {
 }
 
 NORMS: dict[str, FunctionChoice] = {
-    "mse": FunctionChoice("Squared error", "What diffusion models are usually trained with.", "torch.nn.functional:mse_loss"),
+    "mse": FunctionChoice("Squared error", "The usual loss of diffusion models.", "torch.nn.functional:mse_loss"),
     "l1": FunctionChoice("Absolute error", "Weighs large errors less.", "torch.nn.functional:l1_loss"),
     "huber": FunctionChoice("Huber", "Squared up to an error of 1, absolute beyond.", "torch.nn.functional:huber_loss"),
 }
 
 WEIGHTINGS: dict[str, FunctionChoice] = {
-    "uniform": FunctionChoice("Uniform", "Every timestep counts the same.", "diffusion_core.losses:uniform_weights"),
+    "uniform": FunctionChoice("Uniform", "All timesteps have equal weight.", "diffusion_core.losses:uniform_weights"),
     "min_snr": FunctionChoice(
         "Min-SNR",
-        "Nearly clean timesteps count less: the x0 error weighs min(SNR, γ).",
+        "Less weight for nearly clean timesteps: min(SNR, γ) on the x0 error.",
         "diffusion_core.losses:min_snr_weights",
     ),
 }
@@ -136,25 +136,29 @@ SAMPLERS: dict[str, SamplerChoice] = {
         "diffusion_core.samplers:dpmpp_2m",
         order=2,
     ),
-    "ddpm": SamplerChoice("DDPM", "Adds fresh noise at every step; wants many steps.", "diffusion_core.samplers:ddpm"),
+    "ddpm": SamplerChoice("DDPM", "Adds fresh noise at every step; needs many steps.", "diffusion_core.samplers:ddpm"),
     "ddim": SamplerChoice(
         "DDIM",
-        "First order, one network call a step; eta adds fresh noise.",
+        "First order, one network call per step; eta adds fresh noise.",
         "diffusion_core.samplers:ddim",
         order=1,
         options={"eta": Option(0.0, 0.0, 1.0, "fresh noise at every step")},
     ),
-    "heun": SamplerChoice("Heun", "Two network calls a step, accurate in few.", "diffusion_core.samplers:heun", order=2),
+    "heun": SamplerChoice(
+        "Heun", "Second order, two network calls per step; accurate in few steps.", "diffusion_core.samplers:heun", order=2
+    ),
     "ipndm": SamplerChoice(
-        "iPNDM-4", "Combines the last four slopes, one network call a step.", "diffusion_core.samplers:ipndm", order=2
+        "iPNDM-4", "Combines the last four slopes, one network call per step.", "diffusion_core.samplers:ipndm", order=2
     ),
 }
 
 SPACINGS: dict[str, FunctionChoice] = {
     "trailing": FunctionChoice(
-        "Trailing", "Starts at the last timestep, stops short of 0.", "diffusion_core.schedules:trailing"
+        "Trailing", "Starts at the last timestep and stops short of 0.", "diffusion_core.schedules:trailing"
     ),
-    "leading": FunctionChoice("Leading", "Starts short of the last timestep, ends at 0.", "diffusion_core.schedules:leading"),
+    "leading": FunctionChoice(
+        "Leading", "Starts short of the last timestep and ends at 0.", "diffusion_core.schedules:leading"
+    ),
     "linspace": FunctionChoice("Linspace", "From the last timestep to 0, both included.", "diffusion_core.schedules:linspace"),
     "log_snr": FunctionChoice(
         "Log-SNR", "Equal steps in log-SNR, at fractional timesteps.", "diffusion_core.schedules:log_snr"

@@ -1,4 +1,4 @@
-"""What an image should show: handed from whoever asks to the network, which alone interprets it."""
+"""The condition of an image, passed unchanged from the caller to the network, which alone interprets it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """Classes, or words, or both, or how they were augmented, for a batch of B images; immutable, so that it can be shared.
+    """Conditions of a batch of B images: classes, words, augmentation, or several of these; immutable, so safe to share.
 
     Attributes:
-        labels: (B,) int64, class numbers.
-        tokens: (B, L, D) float32, one embedding a word piece; an encoder pads all its prompts to one length L.
-        mask: (B, L) bool, True where ``tokens`` holds a word and not padding.
-        dropped: (B,) bool, True where the network shall use its null condition instead; nowhere by default.
-        augment: (B, A) float32, what was done to training images; None, and zeros, stand for nothing. Never dropped.
+        labels: (B,) int64 class numbers.
+        tokens: (B, L, D) float32, one embedding per token; an encoder pads all prompts to one length L.
+        mask: (B, L) bool, True where ``tokens`` holds a word, False for padding.
+        dropped: (B,) bool, True where the network uses its null condition instead; all False by default.
+        augment: (B, A) float32, the augmentation of training images; None or zeros mean none. Never dropped.
     """
 
     labels: Tensor | None = None
@@ -29,15 +29,15 @@ class Condition:
 
     def __post_init__(self) -> None:
         if (self.tokens is None) != (self.mask is None):
-            raise ValueError("tokens and their mask come together: give both or neither")
+            raise ValueError("tokens and mask belong together: give both or neither")
         first = next((part for part in (self.labels, self.tokens, self.augment) if part is not None), None)
         if first is None:
-            raise ValueError("an empty condition: give labels, or tokens with their mask (None stands for no condition at all)")
+            raise ValueError("empty condition: give labels, or tokens with their mask (use None for no condition)")
         if self.dropped is None:
             object.__setattr__(self, "dropped", torch.zeros(len(first), dtype=torch.bool, device=first.device))
         sizes = [len(part) for part in self._parts if part is not None]
         if len(set(sizes)) > 1:
-            raise ValueError(f"the parts of a condition have batch sizes {sizes}: they must be equal")
+            raise ValueError(f"the parts of a condition have batch sizes {sizes}, which must be equal")
 
     @property
     def _parts(self) -> tuple[Tensor | None, ...]:
@@ -48,31 +48,31 @@ class Condition:
         return len(self.dropped)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Condition:
-        """``function`` of every part."""
+        """Apply ``function`` to every tensor."""
         return Condition(*(None if part is None else function(part) for part in self._parts))
 
     def select(self, images: Tensor | slice) -> Condition:
-        """The conditions of some of the images, by number, in that order."""
+        """Return the conditions of the given images, in the given order."""
         return self.map(lambda part: part[images])
 
     def to(self, device: torch.device | str) -> Condition:
-        """The same on another device."""
+        """Return the condition on another device."""
         return self.map(lambda part: part.to(device))
 
     def drop(self, where: Tensor) -> Condition:
-        """The same, withheld from the images where ``where``, (B,) bool, is True."""
+        """Return the condition, also dropped where ``where``, (B,) bool, is True."""
         assert self.dropped is not None
         return replace(self, dropped=self.dropped | where)
 
     def null(self) -> Condition:
-        """The same, withheld from every image: what an unconditional estimate is asked for with."""
+        """Return the condition dropped for every image, for an unconditional estimate."""
         return self.drop(torch.ones_like(self.dropped))  # type: ignore[arg-type]
 
     def beside(self, other: Condition) -> Condition:
-        """One batch of this condition and ``other``, which must be of the same kind and length.
+        """Concatenate this condition with ``other``, which must be of the same kind and length, into one batch.
 
         Raises:
-            ValueError: one has labels or tokens and the other does not, or their tokens differ in length or width.
+            ValueError: only one of them has labels, tokens or augmentation, or their tokens differ in length or width.
         """
         pairs = list(zip(self._parts, other._parts, strict=True))
         if any((a is None) != (b is None) or (a is not None and a.shape[1:] != b.shape[1:]) for a, b in pairs):  # type: ignore[union-attr]
@@ -81,6 +81,6 @@ class Condition:
 
     @property
     def kind(self) -> str:
-        """What it consists of, in words."""
+        """A description of the parts, for error messages."""
         words = [] if self.tokens is None else ["tokens of shape {}×{}".format(*self.tokens.shape[1:])]
         return " and ".join((["labels"] if self.labels is not None else []) + words)

@@ -1,4 +1,4 @@
-"""From a network's output to an estimate of the clean image: the only place that knows the parameterisation."""
+"""The denoiser: it turns a network's output into an estimate of x0, and alone knows the parameterisation."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .schedules import NoiseSchedule
 
 
 class Denoiser(nn.Module):
-    """Network + schedule + parameterisation -> x0 estimate.
+    """Estimator of x0, made of a network, its schedule and its parameterisation.
 
     Args:
         network: called as ``network(x_t, t, condition)`` with t of shape (B,), or (1,) when all images share it.
-        schedule: the one the network was trained with.
-        prediction: what the network outputs, one of ``process.PREDICTIONS``.
-        data_range: the interval that x0 is clipped to; None for data without bounds (latents).
+        schedule: the schedule that the network was trained with.
+        prediction: the quantity that the network outputs, one of ``process.PREDICTIONS``.
+        data_range: the interval to which x0 is clipped; None for unbounded data (latents).
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Denoiser(nn.Module):
         return self.clip(self.unclipped(x_t, t, condition))
 
     def unclipped(self, x_t: Tensor, t: float | Tensor, condition: Any = None) -> Tensor:
-        """The estimate before it is clipped to the data range: what may be combined linearly."""
+        """Estimate x0 without clipping it to the data range, so that estimates can be combined linearly."""
         t = torch.as_tensor(t)
         output = self.network(x_t, t.reshape(-1).to(x_t.device, torch.float32, non_blocking=x_t.is_cuda), condition)
         levels = self.schedule.at(t)
@@ -48,5 +48,5 @@ class Denoiser(nn.Module):
         return x0_from_prediction(self.prediction, output.float(), x_t.float(), alpha, sigma)
 
     def clip(self, x0: Tensor) -> Tensor:
-        """x0 within the data range, where it has one."""
+        """Clip x0 to the data range, if there is one."""
         return x0 if self.data_range is None else x0.clamp(*self.data_range)

@@ -1,4 +1,4 @@
-"""Classifier-free guidance: a denoiser that wraps a denoiser."""
+"""Classifier-free guidance, as a wrapper around a denoiser."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from .denoiser import Denoiser
 
 
 class ClassifierFreeGuidance(nn.Module):
-    """Exaggerate what the condition changes: x0 = u + scale·(c − u) (Ho & Salimans 2022, equation 6).
+    """Classifier-free guidance: x0 = u + scale·(c − u) (Ho & Salimans 2022, equation 6).
 
-    c is the estimate with the condition and u the one without it, or with a negative one; both come from one network call
-    on twice the batch. Because x0 is affine in ε and in v, this is guidance of either. The estimates are combined before
-    they are clipped to the data range, then clipped once.
+    c is the estimate with the condition; u is the one without it, or with a negative condition. Both come from one network
+    call on a doubled batch. Because x0 is affine in ε and in v, guiding x0 is equivalent to guiding either. The unclipped
+    estimates are combined, and the result is clipped to the data range.
 
     Args:
-        denoiser: what to guide.
-        scale: 0 ignores the condition, 1 follows the model as it is (and costs a single evaluation), more exaggerates.
-        negative: what to lead away from, for the same batch or for one image; the null condition by default.
-        interval: guide only at timesteps in this part of the schedule, as shares of its length (0 is clean, 1 is noise);
-            elsewhere the scale is 1 (Kynkäänniemi et al. 2024).
-        rescale: how far to bring each image's standard deviation back to that of c, from 0 (not) to 1 (entirely)
-            (Lin et al. 2024, equations 15 and 16); guidance overexposes without it.
+        denoiser: the denoiser to guide.
+        scale: 0 ignores the condition; 1 uses the plain conditional estimate and costs a single evaluation; larger values
+            amplify the effect of the condition.
+        negative: the condition to guide away from, for the whole batch or for one image; the null condition by default.
+        interval: the part of the schedule in which to guide, as fractions of its length (0 is clean, 1 is noise); outside
+            it the scale is 1 (Kynkäänniemi et al. 2024).
+        rescale: how far to restore each image's standard deviation to that of c, from 0 (not at all) to 1 (fully)
+            (Lin et al. 2024, equations 15 and 16). Without it, strong guidance overexposes images.
     """
 
     def __init__(
@@ -38,23 +39,23 @@ class ClassifierFreeGuidance(nn.Module):
         if not 0 <= scale < float("inf"):
             raise ValueError(f"guidance scale {scale}: choose 0 or more; 1 follows the condition as it was learnt")
         if not 0 <= interval[0] <= interval[1] <= 1:
-            raise ValueError(f"guidance interval {interval}: choose two rising shares of the schedule between 0 and 1")
+            raise ValueError(f"guidance interval {interval}: choose two ascending fractions of the schedule between 0 and 1")
         if not 0 <= rescale <= 1:
             raise ValueError(f"guidance rescale {rescale}: choose a number from 0 (off) to 1")
         self.denoiser = denoiser
         self.scale, self.negative, self.interval, self.rescale = scale, negative, interval, rescale
 
     def scale_at(self, t: float) -> float:
-        """The scale at timestep ``t``: 1 outside the interval."""
+        """Return the scale at timestep ``t``; it is 1 outside the interval."""
         first, last = (share * (self.denoiser.schedule.num_timesteps - 1) for share in self.interval)
         return self.scale if first <= t <= last else 1.0
 
     def calls_at(self, t: float) -> int:
-        """Network evaluations, per image, of an estimate at timestep ``t``."""
+        """Return the network evaluations per image that an estimate at timestep ``t`` takes."""
         return 1 if self.scale_at(t) == 1 else 2
 
     def forward(self, x_t: Tensor, t: float, condition: Condition) -> Tensor:
-        """Estimate x0, (B, C, H, W) float32, from the state ``x_t`` at timestep ``t``, which all images share."""
+        """Estimate x0, (B, C, H, W) float32, from the state ``x_t`` at the shared timestep ``t``."""
         scale = self.scale_at(t)
         if scale == 1:
             return self.denoiser(x_t, t, condition)
@@ -67,6 +68,6 @@ class ClassifierFreeGuidance(nn.Module):
         guided = unconditional + scale * (conditional - unconditional)
         if self.rescale:
             before, after = (images.std(dim=(1, 2, 3), keepdim=True) for images in (conditional, guided))
-            ratio = torch.where(after > 1e-6, before / after, 1.0)  # a flat image has no contrast to bring back
+            ratio = torch.where(after > 1e-6, before / after, 1.0)  # a flat image has no contrast to restore
             guided = guided * (1 + self.rescale * (ratio - 1))
         return self.denoiser.clip(guided)

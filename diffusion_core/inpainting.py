@@ -1,4 +1,4 @@
-"""Inpainting with models that were not trained for it: part of the image is known, the rest is generated to fit."""
+"""Inpainting with models not trained for it: part of the image is known, and the rest is generated to match."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from .schedules import NoiseSchedule
 
 
 class KnownPixels(nn.Module):
-    """A denoiser that knows part of the image: there its estimate is what is known.
+    """A denoiser whose estimate is replaced by the known image under a mask.
 
-    Every sampler inpaints with it. One without fresh noise then carries the known part as what is known plus the noise it
-    started from, at every noise level exactly (Song et al. 2021b, appendix I.2, replaces the state for that).
+    Every sampler inpaints with it. In a sampler without fresh noise, the state of the known part is then exactly the known
+    image plus the initial noise at every noise level (Song et al. 2021b, appendix I.2, replaces the state to achieve this).
 
     Args:
-        denoise: what estimates the rest.
-        known: (B, C, H, W) or (1, C, H, W), the image in [−1, 1]; only the part under the mask is looked at.
+        denoise: the denoiser that estimates the rest.
+        known: (B, C, H, W) or (1, C, H, W), the image in [−1, 1]; only the part under the mask is used.
         mask: (B, 1, H, W) or (1, 1, H, W) in [0, 1], 1 where the image is known.
 
     Raises:
-        ValueError: a mask of another size than the image, or of other numbers.
+        ValueError: the mask differs in size from the image, or has values outside [0, 1].
     """
 
     def __init__(self, denoise: Denoise, known: Tensor, mask: Tensor) -> None:
@@ -34,15 +34,15 @@ class KnownPixels(nn.Module):
         if mask.shape[-2:] != known.shape[-2:] or mask.shape[1] != 1:
             raise ValueError(f"a mask of shape {tuple(mask.shape)} for images of shape {tuple(known.shape)}: sizes must agree")
         if not bool(((mask >= 0) & (mask <= 1)).all()):
-            raise ValueError("a mask has numbers from 0 (to be generated) to 1 (known)")
+            raise ValueError("mask values outside [0, 1]: choose numbers from 0 (to be generated) to 1 (known)")
         self.denoise, self.known, self.mask = denoise, known, mask
 
     def calls_at(self, t: float) -> int:
-        """Network evaluations, per image, of an estimate at timestep ``t``."""
+        """Return the network evaluations per image that an estimate at timestep ``t`` takes."""
         return calls_at(self.denoise, t)
 
     def forward(self, x_t: Tensor, t: float, condition: Any = None) -> Tensor:
-        """Estimate x0, (B, C, H, W)."""
+        """Estimate x0, (B, C, H, W), and put the known part in place."""
         estimate = self.denoise(x_t, t, condition)
         return torch.lerp(estimate, self.known.expand_as(estimate), self.mask)
 
@@ -58,23 +58,26 @@ def repaint(
     noise: SeededNoise,
     resamplings: int = 10,
 ) -> Iterator[Step]:
-    """RePaint (Lugmayr et al. 2022, algorithm 1): ancestral sampling that repeats each step, so that both parts agree.
+    """Inpaint with RePaint: ancestral sampling that repeats its steps (Lugmayr et al. 2022, algorithm 1).
 
-    A single pass decides the generated part before it has seen what the known one becomes. Here every step but the last is
-    taken, undone with fresh noise, and taken again, ``resamplings`` times in all.
+    A single pass fixes the generated part before it can adapt to the known one. Here every step but the last is taken, undone
+    with fresh noise, and taken again, ``resamplings`` times in all, which harmonises the two parts.
 
     Args:
-        denoise: what knows part of the image.
-        x, timesteps, schedule, condition, noise: as for every sampler; yields one step a timestep, as they do.
-        resamplings: how often each step is taken; 1 is ancestral sampling.
+        denoise: the denoiser that knows part of the image.
+        x, timesteps, schedule, condition, noise: as for every sampler.
+        resamplings: how often each step is taken; 1 is plain ancestral sampling.
+
+    Yields:
+        One step per timestep and the sample, as every sampler does.
 
     Raises:
-        ValueError: fewer resamplings than 1.
+        ValueError: ``resamplings`` is less than 1.
     """
     if resamplings < 1:
         raise ValueError(f"resamplings={resamplings}: choose 1 or more")
     estimate, levels = Estimator(denoise, condition), noise_levels(schedule, timesteps)
-    draws = iter(range(2 * resamplings * len(levels)))  # every fresh noise is another draw
+    draws = iter(range(2 * resamplings * len(levels)))  # a separate draw for every use of fresh noise
     for index, (here, there) in enumerate(pairwise(levels[:-1])):
         for turn in range(resamplings):
             x0 = estimate(x, here)

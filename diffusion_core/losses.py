@@ -1,4 +1,4 @@
-"""The training objective: draw a timestep, add noise, compare the network's output with what it should have been."""
+"""The training objective: draw a timestep, add noise, and compare the network's output with its target."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .schedules import NoiseSchedule
 
 
 def uniform_weights(snr: Tensor, c_out: Tensor, gamma: float) -> Tensor:
-    """Weigh the error of the output by 1 at every timestep."""
+    """Weight the error of the output by 1 at every timestep."""
     return torch.ones_like(snr)
 
 
 def min_snr_weights(snr: Tensor, c_out: Tensor, gamma: float) -> Tensor:
-    """Weigh the error of x0 by min(SNR, gamma) (Hang et al. 2023, equation 8).
+    """Weight the error of x0 by min(SNR, gamma) (Hang et al. 2023, equation 8).
 
-    An error e of the output is an error c_out·e of x0, so the weight of the squared x0 error carries over as c_out².
+    An error e of the output is an error c_out·e of x0, so a weight of the squared x0 error is multiplied by c_out².
     """
     return snr.clamp(max=gamma) * c_out.square()
 
@@ -33,11 +33,11 @@ class DenoisingLoss:
 
     Attributes:
         schedule: the forward process.
-        prediction: what the network outputs, one of ``process.PREDICTIONS``.
+        prediction: the quantity that the network outputs, one of ``process.PREDICTIONS``.
         norm: "mse", "l1" or "huber" (delta 1), averaged over each image.
-        weighting: "uniform", or "min_snr", which weighs the error of x0 by min(SNR, gamma) (Hang et al. 2023, equation 8):
+        weighting: "uniform", or "min_snr", which weights the error of x0 by min(SNR, gamma) (Hang et al. 2023, equation 8):
             min(SNR, γ)/SNR for epsilon, min(SNR, γ)/(SNR + 1) for v.
-        min_snr_gamma: that γ.
+        min_snr_gamma: γ of "min_snr".
     """
 
     schedule: NoiseSchedule
@@ -57,25 +57,25 @@ class DenoisingLoss:
         x0_coefficients(self.prediction, self.schedule.alpha, self.schedule.sigma)
 
     def sample_timesteps(self, batch_size: int, generator: torch.Generator | None = None) -> Tensor:
-        """(B,) int64 timesteps, uniform over the schedule, on the CPU like the schedule's tables."""
+        """Draw (B,) int64 timesteps uniformly over the schedule, on the CPU like its tables."""
         return torch.randint(self.schedule.num_timesteps, (batch_size,), generator=generator)
 
     def weights(self, t: Tensor) -> Tensor:
-        """(B,) float64, the factor of each image's error at its timestep."""
+        """Return the weight of each image's error at its timestep, (B,) float64."""
         alpha, sigma = self.schedule.at(t)
         _, c_out = x0_coefficients(self.prediction, alpha, sigma)
         snr = (alpha / sigma).square()
         return WEIGHTINGS[self.weighting](snr, torch.as_tensor(c_out), self.min_snr_gamma)
 
     def __call__(self, network: Callable[..., Tensor], x0: Tensor, noise: Tensor, t: Tensor, condition: Any = None) -> Tensor:
-        """The weighted error of each image, (B,) float32.
+        """Return the weighted error of each image, (B,) float32.
 
         Args:
             network: called as ``network(x_t, t, condition)``.
             x0: (B, C, H, W) clean images in [−1, 1].
             noise: (B, C, H, W) standard normal.
             t: (B,) timesteps.
-            condition: handed to the network as it is.
+            condition: passed to the network unchanged.
         """
         alpha, sigma = self.schedule.at(t)
         output = network(add_noise(self.schedule, x0, noise, t), t.to(x0.device, non_blocking=x0.is_cuda), condition)

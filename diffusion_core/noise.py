@@ -1,4 +1,4 @@
-"""Reproducible noise: one stream per image, and what lies between two of them."""
+"""Reproducible noise: one random stream per image, and interpolation between two of them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class SeededNoise:
-    """Standard normal noise that depends on the seed, the image and the draw, and on nothing else.
+    """Standard normal noise that depends only on the seed, the image number and the draw.
 
-    Image i of seed s gets the same noise whatever the batch it is in, the order, the chunking or the device: it is drawn
-    on the CPU from a stream of its own, keyed by (seed, image, draw).
+    Image i of seed s gets the same noise whatever the batch, the order, the chunking or the device: it is drawn on the CPU
+    from its own stream, keyed by (seed, image, draw).
 
     Attributes:
         seed: from 0 to 2³² − 1.
         image_shape: (C, H, W).
-        images: which images of that seed, one number (from 0 to 2³² − 1) a row.
+        images: image numbers, from 0 to 2³² − 1, one per row of the batch.
     """
 
     seed: int
@@ -28,44 +28,44 @@ class SeededNoise:
     images: Sequence[int]
 
     def __post_init__(self) -> None:
-        # Larger numbers would fill two words of the stream's key, and could then meet another image's key.
+        # Larger numbers would take two words of the stream's key, which could then equal another image's key.
         for name, number in [("seed", self.seed), *(("image number", image) for image in self.images)]:
             if not 0 <= number < 2**32:
                 raise ValueError(f"{name} {number}: choose a whole number from 0 to {2**32 - 1}")
 
     def _draw(self, draw: int, device: torch.device | str) -> Tensor:
-        # One generator an image: NumPy's seed sequence hashes the three numbers into independent streams.
+        # One generator per image: NumPy's seed sequence hashes the three numbers into independent streams.
         streams = (np.random.default_rng((self.seed, image, draw)) for image in self.images)
         rows = [stream.standard_normal(self.image_shape, dtype=np.float32) for stream in streams]
         return torch.from_numpy(np.stack(rows)).to(device)
 
     def initial(self, device: torch.device | str = "cpu") -> Tensor:
-        """(B, C, H, W) float32, the noise that sampling starts from."""
+        """Return the noise from which sampling starts, (B, C, H, W) float32."""
         return self._draw(0, device)
 
     def at_step(self, index: int, device: torch.device | str = "cpu") -> Tensor:
-        """(B, C, H, W) float32, the fresh noise that a stochastic sampler adds at its step ``index`` (from 0)."""
+        """Return the fresh noise of a stochastic sampler's step ``index`` (from 0), (B, C, H, W) float32."""
         return self._draw(index + 1, device)
 
 
 def slerp(first: Tensor, second: Tensor, weights: Sequence[float]) -> Tensor:
-    """Spherical linear interpolation, image by image: along the arc from one to the other (Shoemake 1985, section 3.3).
+    """Interpolate image by image along the arc from ``first`` to ``second`` (Shoemake 1985, section 3.3).
 
-    With Ω the angle between both images, seen as vectors: (sin((1 − w)·Ω)·first + sin(w·Ω)·second) / sin Ω.
+    With Ω the angle between the two images as vectors: (sin((1 − w)·Ω)·first + sin(w·Ω)·second) / sin Ω.
 
-    Noise of many pixels lies close to a sphere of radius sqrt(C·H·W), and two draws are nearly at right angles. The middle
-    of the straight line between them is shorter by sqrt(2), a state that no network was trained on; the arc stays on the
-    sphere (used so by Song et al. 2021, appendix D.5).
+    High-dimensional noise lies close to a sphere of radius sqrt(C·H·W), and two draws are nearly orthogonal. The midpoint of
+    the straight line between them is shorter by a factor of sqrt(2), a state that no network was trained on; the arc stays on
+    the sphere (as in Song et al. 2021, appendix D.5).
 
     Args:
         first, second: (B, C, H, W).
         weights: B numbers from 0, exactly ``first``, to 1, exactly ``second``.
 
     Returns:
-        (B, C, H, W) of the inputs' dtype. Images in the same or in opposite directions, between which there is no one
-        arc, are interpolated on the straight line.
+        (B, C, H, W) of the inputs' dtype. Images in the same or opposite directions have no unique arc between them and are
+        interpolated linearly.
     """
-    # In float64, where both ends come out exactly; on the CPU, because MPS has none.
+    # In float64, so that both ends are exact; on the CPU, because MPS has no float64.
     a, b = first.cpu().double().flatten(1), second.cpu().double().flatten(1)
     w = torch.as_tensor(weights, dtype=torch.float64)[:, None]
     angle = torch.nn.functional.cosine_similarity(a, b)[:, None].clamp(-1, 1).acos()
@@ -78,11 +78,11 @@ def slerp(first: Tensor, second: Tensor, weights: Sequence[float]) -> Tensor:
 
 @dataclass(frozen=True)
 class InterpolatedNoise:
-    """Noise on the way from one seed to another: every draw is the :func:`slerp` of both seeds' draws.
+    """Noise interpolated between two seeds: every draw is the :func:`slerp` of the two seeds' draws.
 
     Attributes:
-        first, second: of the same image shape and number of images.
-        weights: one an image, from 0 (the first seed's noise) to 1 (the second's).
+        first, second: noise of the same image shape and number of images.
+        weights: one per image, from 0 (the first seed's noise) to 1 (the second's).
     """
 
     first: SeededNoise
@@ -90,9 +90,9 @@ class InterpolatedNoise:
     weights: Sequence[float]
 
     def initial(self, device: torch.device | str = "cpu") -> Tensor:
-        """(B, C, H, W) float32, the noise that sampling starts from."""
+        """Return the noise from which sampling starts, (B, C, H, W) float32."""
         return slerp(self.first.initial(), self.second.initial(), self.weights).to(device)
 
     def at_step(self, index: int, device: torch.device | str = "cpu") -> Tensor:
-        """(B, C, H, W) float32, the fresh noise that a stochastic sampler adds at its step ``index`` (from 0)."""
+        """Return the fresh noise of a stochastic sampler's step ``index`` (from 0), (B, C, H, W) float32."""
         return slerp(self.first.at_step(index), self.second.at_step(index), self.weights).to(device)

@@ -1,11 +1,11 @@
-"""The forward process and the four things a network can be asked to predict.
+"""The forward process and the four quantities that a network can predict.
 
-With ``x_t = alpha·x0 + sigma·ε``, every prediction is a linear view of the same unknown. Each is described by two numbers
+With ``x_t = alpha·x0 + sigma·ε``, each prediction determines x0 linearly and is described by two coefficients
 (Karras et al. 2022, equation 7, without the input scaling)::
 
     x0 = c_skip·x_t + c_out·output
 
-and everything else (conversions, loss weights) follows from them.
+from which conversions and loss weights follow.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch import Tensor
 from .choices import PREDICTIONS
 from .schedules import NoiseSchedule
 
-Level = float | Tensor  # alpha or sigma: a number, or one per image, shape (B,)
+Level = float | Tensor  # alpha or sigma: one number, or one per image, (B,)
 
 
 def per_image(level: Level, like: Tensor) -> Level:
-    """Reshape one number per image, (B,), so that it multiplies (B, C, H, W); a single number passes through."""
+    """Reshape one number per image, (B,), to broadcast over (B, C, H, W); return a single number unchanged."""
     if isinstance(level, Tensor) and level.ndim == 1:
         return level.to(like.device, like.dtype, non_blocking=like.is_cuda).view(-1, *(1,) * (like.ndim - 1))
     return level
@@ -34,7 +34,7 @@ def check_prediction(prediction: str) -> str:
 
 
 def add_noise(schedule: NoiseSchedule, x0: Tensor, noise: Tensor, t: float | Tensor) -> Tensor:
-    """x_t = alpha[t]·x0 + sigma[t]·ε (Ho et al. 2020, equation 4).
+    """Return x_t = alpha[t]·x0 + sigma[t]·ε (Ho et al. 2020, equation 4).
 
     Args:
         x0, noise: (B, C, H, W).
@@ -45,13 +45,13 @@ def add_noise(schedule: NoiseSchedule, x0: Tensor, noise: Tensor, t: float | Ten
 
 
 def x0_coefficients(prediction: str, alpha: Level, sigma: Level) -> tuple[Level, Level]:
-    """(c_skip, c_out) such that x0 = c_skip·x_t + c_out·output, for any alpha and sigma.
+    """Return (c_skip, c_out) such that x0 = c_skip·x_t + c_out·output, for any alpha and sigma.
 
-    epsilon: Ho et al. 2020, equation 15; v: Salimans & Ho 2022, appendix D, here without assuming alpha² + sigma² = 1;
+    epsilon: Ho et al. 2020, equation 15; v: Salimans & Ho 2022, appendix D, without assuming alpha² + sigma² = 1;
     flow (ε − x0): Liu et al. 2022.
 
     Raises:
-        ValueError: epsilon where alpha is 0: pure noise says nothing about x0, whatever ε is.
+        ValueError: epsilon where alpha is 0, because ε does not determine x0 there.
     """
     check_prediction(prediction)
     if prediction == "epsilon":
@@ -70,12 +70,12 @@ def x0_coefficients(prediction: str, alpha: Level, sigma: Level) -> tuple[Level,
 
 
 def prediction_target(prediction: str, x0: Tensor, noise: Tensor, alpha: Level, sigma: Level) -> Tensor:
-    """What a perfect network would output: ε, x0, v = alpha·ε − sigma·x0, or the flow ε − x0.
+    """Return the training target: ε, x0, v = alpha·ε − sigma·x0, or the flow ε − x0.
 
     Args:
         prediction: one of :data:`PREDICTIONS`.
         x0, noise: (B, C, H, W).
-        alpha, sigma: numbers, or one per image, (B,).
+        alpha, sigma: single numbers, or one per image, (B,).
     """
     check_prediction(prediction)
     if prediction == "epsilon":
@@ -88,11 +88,11 @@ def prediction_target(prediction: str, x0: Tensor, noise: Tensor, alpha: Level, 
 
 
 def x0_from_prediction(prediction: str, output: Tensor, x_t: Tensor, alpha: Level, sigma: Level) -> Tensor:
-    """The clean image that the network's output stands for, (B, C, H, W); inverse of :func:`prediction_target`."""
+    """Convert the network's output to a clean image, (B, C, H, W); inverse of :func:`prediction_target`."""
     c_skip, c_out = x0_coefficients(prediction, alpha, sigma)
     return per_image(c_skip, x_t) * x_t + per_image(c_out, x_t) * output
 
 
 def noise_from_x0(x0: Tensor, x_t: Tensor, alpha: Level, sigma: Level) -> Tensor:
-    """The noise that, added to ``x0``, gives ``x_t``: ε = (x_t − alpha·x0)/sigma; sigma must not be 0."""
+    """Return the noise that leads from ``x0`` to ``x_t``, ε = (x_t − alpha·x0)/sigma; sigma must not be 0."""
     return (x_t - per_image(alpha, x_t) * x0) / per_image(sigma, x_t)

@@ -1,14 +1,14 @@
-"""Samplers: from noise to an image, one generator each.
+"""Samplers, which turn noise into images; each is a generator.
 
 Every sampler has the same call, ``sampler(denoise, x, timesteps, schedule, condition=None, *, noise=None)``:
 
 * ``denoise(x_t, t, condition)`` estimates x0, as :class:`diffusion_core.denoiser.Denoiser` does;
 * ``x`` is the state at the first timestep, (B, C, H, W) float32;
-* ``timesteps`` descend (see ``schedules.sampling_timesteps``); after the last one comes the clean image;
+* ``timesteps`` descend (see ``schedules.sampling_timesteps``); the clean image follows the last one;
 * ``noise`` is a :class:`diffusion_core.noise.SeededNoise`, needed only where fresh noise is added.
 
 It yields one :class:`Step` before each update and a last one with the sample. To add a sampler, write such a generator and
-add one entry to ``choices.SAMPLERS``. Gradients are off while a sampler works and as they were in whoever consumes it.
+add one entry to ``choices.SAMPLERS``. Gradients are off inside a sampler; its consumer keeps its own setting.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ Denoise = Callable[[Tensor, float, Any], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """Where a sampler stands.
+    """One step of a sampler.
 
     Attributes:
-        index: 0 … number of timesteps; the last one carries the sample.
+        index: from 0 to the number of timesteps; the last step holds the sample.
         timestep: the timestep of ``x``; 0 for the sample.
         x: (B, C, H, W) float32, the state.
-        x0: (B, C, H, W) float32, the estimate of the clean image made from it.
+        x0: (B, C, H, W) float32, the estimate of the clean image from ``x``.
         nfe: network evaluations so far, per image.
     """
 
@@ -51,7 +51,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Level:
-    """One row of the schedule as plain numbers."""
+    """The noise level at one timestep, as plain numbers."""
 
     timestep: float
     alpha: float
@@ -65,12 +65,12 @@ class Level:
         return math.inf if self.sigma == 0 else math.log(self.alpha / self.sigma)
 
 
-_PURE_NOISE = 1e-3  # alpha below which a state carries no image: zero-terminal-SNR schedules, and the end of cosine
+_PURE_NOISE = 1e-3  # below this alpha a state holds no image: with zero terminal SNR, and at the end of cosine
 _CLEAN = Level(timestep=0.0, alpha=1.0, sigma=0.0)
 
 
 def noise_levels(schedule: NoiseSchedule, timesteps: Tensor) -> list[Level]:
-    """The noise levels to visit, the clean image last; plain numbers, so that stepping never waits for a device."""
+    """Return the noise levels to visit, the clean image last; plain numbers, so that no step waits for a device."""
     times = torch.as_tensor(timesteps, device="cpu", dtype=torch.float64)
     if times.ndim != 1 or len(times) == 0:
         raise ValueError(f"timesteps of shape {tuple(times.shape)}: give a list of at least one timestep")
@@ -84,12 +84,12 @@ def noise_levels(schedule: NoiseSchedule, timesteps: Tensor) -> list[Level]:
 
 
 def calls_at(denoise: Denoise, t: float) -> int:
-    """Network evaluations, per image, of an estimate at timestep ``t``: one, unless the denoiser says otherwise."""
+    """Return the network evaluations per image of an estimate at ``t``: one, unless the denoiser defines ``calls_at``."""
     return denoise.calls_at(t) if hasattr(denoise, "calls_at") else 1
 
 
 class Estimator:
-    """The denoiser with its condition, counting the network evaluations it has cost."""
+    """A denoiser with its condition, which counts its network evaluations per image."""
 
     def __init__(self, denoise: Denoise, condition: Any) -> None:
         self.denoise, self.condition = denoise, condition
@@ -105,9 +105,9 @@ Update = Callable[[int, Tensor, Tensor, Level, Level], Tensor]  # (index, x, x0,
 
 @torch.no_grad()
 def _integrate(estimate: Estimator, x: Tensor, levels: list[Level], update: Update) -> Iterator[Step]:
-    """What all samplers share: estimate x0, show it, update; the last estimate is the sample.
+    """Run the loop shared by all samplers: estimate x0, yield it, update; the last estimate is the sample.
 
-    ``no_grad`` on a generator is left at every ``yield``, so whoever consumes the steps keeps their own setting.
+    ``no_grad`` on a generator is suspended at every ``yield``, so the consumer of the steps keeps its own setting.
     """
     for index, (here, there) in enumerate(pairwise(levels)):
         x0 = estimate(x, here)
@@ -118,16 +118,16 @@ def _integrate(estimate: Estimator, x: Tensor, levels: list[Level], update: Upda
 
 
 def straight_step(x: Tensor, x0: Tensor, here: Level, there: Level) -> Tensor:
-    """Follow the straight line of a constant x0 from one noise level to another (Song et al. 2021, equation 12, σ = 0).
+    """Move from one noise level to another with x0 held constant (Song et al. 2021, equation 12, σ = 0).
 
-    alpha'·x0 + sigma'·ε with ε = (x − alpha·x0)/sigma, written so that alpha = 0 needs no special case.
+    The result is alpha'·x0 + sigma'·ε with ε = (x − alpha·x0)/sigma, written so that alpha = 0 needs no special case.
     """
     ratio = there.sigma / here.sigma
     return ratio * x + (there.alpha - here.alpha * ratio) * x0
 
 
 def forward_kernel(there: Level, here: Level) -> tuple[float, float]:
-    """a and b of q(x_t | x_s) = N(a·x_s, b²) from the level ``there`` (s) to the noisier one ``here`` (t).
+    """Return a and b of q(x_t | x_s) = N(a·x_s, b²) from the level ``there`` (s) to the noisier ``here`` (t).
 
     a = alpha_t/alpha_s and b² = sigma_t² − a²·sigma_s²: Ho et al. 2020, equation 2, for any alpha and sigma.
     """
@@ -136,9 +136,9 @@ def forward_kernel(there: Level, here: Level) -> tuple[float, float]:
 
 
 def ancestral_step(x: Tensor, x0: Tensor, here: Level, there: Level, fresh: Tensor) -> Tensor:
-    """A draw from the posterior q(x_s | x_t, x0) (Ho et al. 2020, equations 6 and 7), with the noise ``fresh``.
+    """Draw from the posterior q(x_s | x_t, x0) with the noise ``fresh`` (Ho et al. 2020, equations 6 and 7).
 
-    With a and b of :func:`forward_kernel` it has mean (a·sigma_s²·x_t + alpha_s·b²·x0)/sigma_t² and variance
+    With a and b of :func:`forward_kernel`, the posterior has mean (a·sigma_s²·x_t + alpha_s·b²·x0)/sigma_t² and variance
     b²·sigma_s²/sigma_t².
     """
     ratio, added = forward_kernel(there, here)
@@ -161,7 +161,7 @@ def ddpm(
     *,
     noise: SeededNoise | None = None,
 ) -> Iterator[Step]:
-    """Ancestral sampling: draw from the posterior q(x_s | x_t, x0) (Ho et al. 2020, section 3.2)."""
+    """Sample ancestrally, drawing each state from the posterior q(x_s | x_t, x0) (Ho et al. 2020, section 3.2)."""
 
     def update(index: int, x: Tensor, x0: Tensor, here: Level, there: Level) -> Tensor:
         return ancestral_step(x, x0, here, there, _fresh_noise(noise, index, x))
@@ -179,10 +179,10 @@ def ddim(
     noise: SeededNoise | None = None,
     eta: float = 0.0,
 ) -> Iterator[Step]:
-    """Denoising diffusion implicit model (Song et al. 2021, equations 12 and 16); first order.
+    """Sample with a denoising diffusion implicit model (Song et al. 2021, equations 12 and 16); first order.
 
     Args:
-        eta: 0 is deterministic, 1 has the variance of the DDPM posterior. Above 0 it needs ``noise``.
+        eta: 0 is deterministic; 1 has the variance of the DDPM posterior. Values above 0 need ``noise``.
     """
     if not 0 <= eta <= 1:
         raise ValueError(f"eta={eta}: choose a number from 0 (deterministic) to 1 (as noisy as DDPM)")
@@ -208,11 +208,11 @@ def heun(
     *,
     noise: SeededNoise | None = None,
 ) -> Iterator[Step]:
-    """Heun's method on the probability-flow ODE (Karras et al. 2022, algorithm 1); second order, two calls a step.
+    """Solve the probability-flow ODE with Heun's method (Karras et al. 2022, algorithm 1); second order, two calls per step.
 
-    In y = x/alpha and s = sigma/alpha the ODE is dy/ds = ε. The step that leaves pure noise (alpha < 0.001, where s is
-    infinite or so large that the mean of two slopes says nothing) and the one that arrives at the clean image are
-    first-order ones; that costs no order of convergence.
+    In y = x/alpha and s = sigma/alpha the ODE is dy/ds = ε. Two steps are of first order, which does not reduce the order of
+    convergence: the one that leaves pure noise (alpha < 0.001, where s is infinite or so large that averaging two slopes is
+    meaningless), and the one that reaches the clean image.
     """
     estimate = Estimator(denoise, condition)
 
@@ -222,7 +222,7 @@ def heun(
             return euler
         slope = noise_from_x0(x0, x, here.alpha, here.sigma)
         slope_ahead = noise_from_x0(estimate(euler, there), euler, there.alpha, there.sigma)
-        # Half the change of slope, over the step's length alpha'·(s' − s), corrects Euler's end point.
+        # Half the change of slope, times the step length alpha'·(s' − s), corrects Euler's end point.
         length = there.sigma - there.alpha * here.sigma / here.alpha
         return euler + 0.5 * length * (slope_ahead - slope)
 
@@ -238,18 +238,18 @@ def dpmpp_2m(
     *,
     noise: SeededNoise | None = None,
 ) -> Iterator[Step]:
-    """DPM-Solver++(2M) (Lu et al. 2022b, algorithm 2); second order, one call a step.
+    """Sample with DPM-Solver++(2M) (Lu et al. 2022b, algorithm 2); second order, one call per step.
 
-    The previous x0 estimate extrapolates the present one to the middle of the step in λ = log(alpha/sigma); the first
-    step and the one that arrives at the clean image are first-order ones.
+    Together with the previous x0 estimate, the current one is extrapolated to the middle of the step in
+    λ = log(alpha/sigma). The first step and the one that reaches the clean image are of first order.
     """
-    previous: tuple[Tensor, float] | None = None  # the last x0 estimate, and the length in λ of the step it made
+    previous: tuple[Tensor, float] | None = None  # the last x0 estimate, and the length in λ of its step
 
     def update(index: int, x: Tensor, x0: Tensor, here: Level, there: Level) -> Tensor:
         nonlocal previous
         length = there.log_ratio - here.log_ratio
         target = x0
-        if previous is not None and previous[1] > 0:  # a schedule may have rows of equal levels
+        if previous is not None and previous[1] > 0:  # a schedule may repeat a noise level
             earlier, earlier_length = previous
             target = x0 + 0.5 * length / earlier_length * (x0 - earlier)
         previous = (x0, length)
@@ -271,20 +271,20 @@ def ipndm(
     *,
     noise: SeededNoise | None = None,
 ) -> Iterator[Step]:
-    """Improved pseudo numerical method, iPNDM-4 (Liu et al. 2022b; Zhang & Chen 2023, section 4.2); one call a step.
+    """Sample with iPNDM-4 (Liu et al. 2022b; Zhang & Chen 2023, section 4.2); one call per step.
 
-    Up to four slopes ε are combined with Adams–Bashforth weights, fewer at the start; then a step as in DDIM.
+    Each step combines the last four slopes ε, fewer at the start, with Adams–Bashforth weights, and then steps as DDIM does.
     """
     slopes: list[Tensor] = []
 
     def update(index: int, x: Tensor, x0: Tensor, here: Level, there: Level) -> Tensor:
         slopes.insert(0, noise_from_x0(x0, x, here.alpha, here.sigma))
         del slopes[4:]
-        if len(slopes) == 1:  # perhaps from pure noise, where alpha is 0
+        if len(slopes) == 1:  # alpha may be 0 here
             return straight_step(x, x0, here, there)
         weights = _ADAMS_BASHFORTH[len(slopes) - 1]
         slope = sum((w * s for w, s in zip(weights, slopes, strict=True)), torch.zeros_like(x))
-        # The history turns the slope, which moves the x0 that DDIM's step aims at.
+        # The combined slope corresponds to a different x0, towards which DDIM's step moves.
         return straight_step(x, x0 - here.sigma / here.alpha * (slope - slopes[0]), here, there)
 
     return _integrate(Estimator(denoise, condition), x, noise_levels(schedule, timesteps), update)

@@ -1,6 +1,6 @@
-"""Noise schedules (how much of the image is left at time t) and the timesteps a sampler visits.
+"""Noise schedules, and the timesteps that a sampler visits.
 
-A schedule is two tables. Timestep ``t`` runs from 0 (nearly clean) to T−1 (nearly pure noise), and the state there is
+A schedule is a pair of tables. Timestep ``t`` runs from 0 (nearly clean) to T−1 (nearly pure noise), and the state there is
 ``x_t = alpha[t]·x0 + sigma[t]·ε`` with ``ε ~ N(0, I)``.
 """
 
@@ -20,11 +20,11 @@ class NoiseSchedule:
     """A table of signal and noise levels.
 
     Attributes:
-        name: what figures and errors call it.
+        name: the name in figures and error messages.
         alpha: (T,) float64, the factor of the image, non-increasing, in [0, 1].
         sigma: (T,) float64, the standard deviation of the noise, non-decreasing, in (0, 1].
 
-    The tables live on the CPU whatever device the images are on: a scalar timestep then costs no synchronisation.
+    The tables stay on the CPU, whatever the device of the images, so that a scalar timestep needs no synchronisation.
     """
 
     name: str
@@ -40,35 +40,34 @@ class NoiseSchedule:
 
     @property
     def num_timesteps(self) -> int:
-        """T, the number of rows of the tables."""
+        """T, the length of the tables."""
         return len(self.alpha)
 
     @property
     def alphas_cumprod(self) -> Tensor:
-        """(T,) the share of the variance that is signal, alpha² (the ᾱ of DDPM when variance is preserved)."""
+        """(T,) signal power alpha² (ᾱ of DDPM for variance-preserving schedules)."""
         return self.alpha.square()
 
     @property
     def betas(self) -> Tensor:
-        """(T,) the share of signal variance lost at each step, 1 − ᾱ[t]/ᾱ[t−1] (Ho et al. 2020, section 2)."""
+        """(T,) fraction of the signal power lost at each step, 1 − ᾱ[t]/ᾱ[t−1] (Ho et al. 2020, section 2)."""
         kept = self.alphas_cumprod
         return 1 - kept / torch.cat([torch.ones_like(kept[:1]), kept[:-1]])
 
     @property
     def snr(self) -> Tensor:
-        """(T,) the signal-to-noise ratio alpha²/sigma² (Kingma et al. 2021, equation 2)."""
+        """(T,) signal-to-noise ratio alpha²/sigma² (Kingma et al. 2021, equation 2)."""
         return (self.alpha / self.sigma).square()
 
     @property
     def log_snr(self) -> Tensor:
-        """(T,) the natural logarithm of the signal-to-noise ratio; −inf where alpha is 0."""
+        """(T,) natural logarithm of the signal-to-noise ratio; −inf where alpha is 0."""
         return self.snr.log()
 
     def at(self, t: float | Tensor) -> tuple[Tensor, Tensor]:
-        """alpha and sigma at timesteps ``t`` in [0, T−1], linear between the rows where t is fractional.
+        """Return alpha and sigma at timesteps ``t`` in [0, T−1], interpolated linearly between rows.
 
-        Returns two float64 tensors of the shape of ``t`` (a scalar gives shape ()), on the device of ``t``
-        (as float32 where that device knows no float64).
+        Both are float64 tensors of the shape of ``t`` (() for a number) on its device; float32 on devices without float64.
         """
         t = torch.as_tensor(t)
         position = t.detach().to("cpu", torch.float64).clamp(0, self.num_timesteps - 1)
@@ -80,10 +79,10 @@ class NoiseSchedule:
         return alpha.to(t.device, dtype), sigma.to(t.device, dtype)
 
     def timesteps_at(self, log_snr: Tensor) -> Tensor:
-        """The timesteps at which the log-SNR is ``log_snr``, (N,): the inverse of :meth:`at`.
+        """Return the timesteps at which the log-SNR is ``log_snr``, (N,); the inverse of :meth:`at`.
 
-        Returns (N,) float64, fractional between the rows; the nearest row where no row has less, or more, noise. A row of
-        pure noise, whose log-SNR is −inf, is no such row.
+        The timesteps, (N,) float64, are fractional between rows. Values outside the table give its first or last row; a row of
+        pure noise, whose log-SNR is −inf, does not count.
         """
         rows = int(self.log_snr.isfinite().sum())
         if rows < 2:
@@ -102,21 +101,21 @@ def _from_alphas_cumprod(name: str, alphas_cumprod: Tensor) -> NoiseSchedule:
 
 
 def _time(num_timesteps: int, ends: int) -> Tensor:
-    """``num_timesteps + ends`` equally spaced times in [0, 1], float64."""
+    """Return ``num_timesteps + ends`` equally spaced times in [0, 1], float64."""
     if num_timesteps < 1:
         raise ValueError(f"num_timesteps={num_timesteps}: a schedule needs at least 1 timestep")
     return torch.linspace(0, 1, num_timesteps + ends, dtype=torch.float64)
 
 
 def linear(num_timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> NoiseSchedule:
-    """Betas that grow linearly (Ho et al. 2020, section 4); the ends are stated for T = 1000 and scale with 1000/T."""
+    """Return the schedule of linear betas (Ho et al. 2020, section 4); the ends hold for T = 1000 and scale with 1000/T."""
     time = _time(num_timesteps, 0)
     betas = (beta_start + (beta_end - beta_start) * time) * (1000 / num_timesteps)
     return _from_alphas_cumprod("linear", (1 - betas.clamp(max=0.999)).cumprod(0))
 
 
 def cosine(num_timesteps: int = 1000, offset: float = 0.008, max_beta: float = 0.999) -> NoiseSchedule:
-    """ᾱ(t) = cos²((t + s)/(1 + s)·π/2), betas clipped (Nichol & Dhariwal 2021, equation 17)."""
+    """Return the schedule ᾱ(t) = cos²((t + s)/(1 + s)·π/2) with clipped betas (Nichol & Dhariwal 2021, equation 17)."""
     level = ((_time(num_timesteps, 1) + offset) / (1 + offset) * math.pi / 2).cos().square()
     betas = (1 - level[1:] / level[:-1]).clamp(max=max_beta)
     return _from_alphas_cumprod("cosine", (1 - betas).cumprod(0))
@@ -125,14 +124,14 @@ def cosine(num_timesteps: int = 1000, offset: float = 0.008, max_beta: float = 0
 def sigmoid(
     num_timesteps: int = 1000, start: float = -3.0, end: float = 3.0, tau: float = 1.0, min_level: float = 1e-4
 ) -> NoiseSchedule:
-    """ᾱ(t) follows a logistic curve from ``start`` to ``end`` (Jabri et al. 2023, algorithm 1), kept above ``min_level``."""
+    """Return the schedule of a logistic ᾱ(t), at least ``min_level`` (Jabri et al. 2023, algorithm 1)."""
     low, high = (torch.tensor(edge / tau, dtype=torch.float64).sigmoid() for edge in (start, end))
     curve = ((_time(num_timesteps, 1)[1:] * (end - start) + start) / tau).sigmoid()
     return _from_alphas_cumprod("sigmoid", ((high - curve) / (high - low)).clamp(min=min_level))
 
 
 def flow(num_timesteps: int = 1000) -> NoiseSchedule:
-    """Straight lines from image to noise, alpha = 1 − t and sigma = t with t = 1/T … 1 (Liu et al. 2022, equation 1)."""
+    """Return the rectified-flow schedule: alpha = 1 − t, sigma = t with t = 1/T … 1 (Liu et al. 2022, equation 1)."""
     time = _time(num_timesteps, 1)[1:]
     return NoiseSchedule("flow", 1 - time, time)
 
@@ -140,8 +139,8 @@ def flow(num_timesteps: int = 1000) -> NoiseSchedule:
 def rescale_zero_terminal_snr(schedule: NoiseSchedule) -> NoiseSchedule:
     """Shift and stretch alpha so that the last timestep is pure noise (Lin et al. 2024, algorithm 1).
 
-    The first alpha stays; sigma follows as sqrt(1 − alpha²), so only variance-preserving schedules can be rescaled
-    (``flow`` ends in pure noise as it is, and comes back unchanged).
+    The first alpha is kept, and sigma = sqrt(1 − alpha²), so only variance-preserving schedules can be rescaled. A schedule
+    that already ends in pure noise, such as ``flow``, is returned unchanged.
     """
     first, last = schedule.alpha[0], schedule.alpha[-1]
     if last == 0:
@@ -155,14 +154,14 @@ def rescale_zero_terminal_snr(schedule: NoiseSchedule) -> NoiseSchedule:
 
 
 def shift_noise(schedule: NoiseSchedule, factor: float) -> NoiseSchedule:
-    """The schedule with sigma/alpha multiplied by ``factor`` at every timestep.
+    """Multiply sigma/alpha by ``factor`` at every timestep.
 
-    Neighbouring pixels of a larger image tell more of each other, so it takes more noise to hide the same: side/64, say
-    (Hoogeboom et al. 2023, equation 4; for ``flow`` Esser et al. 2024, equation 23). Where variance is preserved it stays
-    so, and where alpha + sigma = 1 that stays so.
+    Neighbouring pixels of larger images are more redundant, so more noise is needed to hide the same content; side/64 is a
+    common factor (Hoogeboom et al. 2023, equation 4; for ``flow`` Esser et al. 2024, equation 23). The result preserves
+    alpha² + sigma² = 1, or alpha + sigma = 1, whichever held before.
 
     Raises:
-        ValueError: a factor that is not a positive number, or a schedule of neither kind.
+        ValueError: the factor is not a positive number, or neither equation holds.
     """
     if not 0 < factor < math.inf:
         raise ValueError(f"noise_shift={factor}: choose a positive number; 1 leaves the schedule as it is")
@@ -180,11 +179,13 @@ def shift_noise(schedule: NoiseSchedule, factor: float) -> NoiseSchedule:
 def make_schedule(
     name: str, num_timesteps: int = 1000, zero_terminal_snr: bool = False, noise_shift: float = 1.0
 ) -> NoiseSchedule:
-    """The schedule called ``name`` in :data:`SCHEDULES`.
+    """Make the schedule called ``name`` in :data:`SCHEDULES`.
 
     Args:
-        zero_terminal_snr: rescale it to end in pure noise.
-        noise_shift: what sigma/alpha is multiplied by, see :func:`shift_noise`.
+        name: a key of :data:`SCHEDULES`.
+        num_timesteps: the length T.
+        zero_terminal_snr: rescale the schedule to end in pure noise.
+        noise_shift: factor of sigma/alpha, see :func:`shift_noise`.
     """
     if name not in SCHEDULES:
         raise ValueError(f"unknown schedule {name!r}: choose one of {', '.join(SCHEDULES)}")
@@ -194,25 +195,25 @@ def make_schedule(
 
 
 def trailing(schedule: NoiseSchedule, steps: int) -> Tensor:
-    """T−1, T−1−T/n, …: starts at the last timestep (Lin et al. 2024, table 2)."""
+    """Return T−1, T−1−T/n, …, starting at the last timestep (Lin et al. 2024, table 2)."""
     size = schedule.num_timesteps
     return torch.round(size - torch.arange(steps, dtype=torch.float64) * size / steps) - 1
 
 
 def leading(schedule: NoiseSchedule, steps: int) -> Tensor:
-    """…, 2⌊T/n⌋, ⌊T/n⌋, 0: ends at timestep 0 and starts short of the last one (Ho et al. 2020's and DDIM's own)."""
+    """Return …, 2⌊T/n⌋, ⌊T/n⌋, 0, starting short of the last timestep (as in Ho et al. 2020 and in DDIM)."""
     return (torch.arange(steps, dtype=torch.float64) * (schedule.num_timesteps // steps)).flip(0)
 
 
 def linspace(schedule: NoiseSchedule, steps: int) -> Tensor:
-    """T−1 … 0, both ends included (Nichol & Dhariwal 2021, section 4)."""
+    """Return n equally spaced timesteps from T−1 to 0, rounded (Nichol & Dhariwal 2021, section 4)."""
     return torch.linspace(schedule.num_timesteps - 1, 0, steps, dtype=torch.float64).round()
 
 
 def log_snr(schedule: NoiseSchedule, steps: int) -> Tensor:
-    """Equal steps in log-SNR between both ends, fractional timesteps (Lu et al. 2022, section 3.4).
+    """Return fractional timesteps at equal steps in log-SNR between both ends (Lu et al. 2022, section 3.4).
 
-    A schedule that ends in pure noise has no finite log-SNR there: its last timestep comes first, the others are equal
+    A schedule that ends in pure noise has no finite log-SNR there. Its last timestep comes first, and the others take equal
     steps over the rest.
     """
     finite = schedule.log_snr[schedule.log_snr.isfinite()]
@@ -225,13 +226,13 @@ def log_snr(schedule: NoiseSchedule, steps: int) -> Tensor:
 
 
 def sampling_timesteps(schedule: NoiseSchedule, steps: int, spacing: str = "trailing") -> Tensor:
-    """The timesteps a sampler visits, noisiest first.
+    """Return the timesteps that a sampler visits, noisiest first.
 
     Args:
-        schedule: its length T bounds ``steps``.
-        steps: 1 … T.
-        spacing: a key of :data:`SPACINGS`. One step always starts from the last timestep, except with "leading",
-            which by its definition visits timestep 0 alone.
+        schedule: the schedule, of length T.
+        steps: the number of timesteps, from 1 to T.
+        spacing: a key of :data:`SPACINGS`. A single step starts from the last timestep, except with "leading", which by
+            definition visits only timestep 0.
 
     Returns:
         (steps,) float64, descending; fractional only for "log_snr".

@@ -213,7 +213,7 @@ def test_conditions_of_different_kinds_share_no_batch(other):
     ("parts", "sentence"),
     [
         ({}, "empty condition"),
-        ({"tokens": torch.ones(2, 5, 3)}, "come together"),
+        ({"tokens": torch.ones(2, 5, 3)}, "belong together"),
         ({"labels": torch.zeros(2), "dropped": torch.zeros(3, dtype=torch.bool)}, "batch sizes"),
     ],
 )
