@@ -1,8 +1,8 @@
-"""The networks. Each variant is one file built from ``blocks``; to add one, write it and add an entry to :data:`NETWORKS`.
+"""The networks. Each is one file built from ``blocks``; to add one, write it and add an entry to :data:`NETWORKS`.
 
 Every network is called as ``network(x_t, t, condition=None)`` with x_t (B, C, H, W) and t (B,) or (1,), and returns one
-(B, C, H, W) float32 tensor. This package does not know ``diffusion_core``: what the output means is decided there.
-Importing it does not load torch, so that whoever asks which networks there are need not wait.
+(B, C, H, W) float32 tensor. This package is independent of ``diffusion_core``, which decides what the output means.
+Importing it does not load torch, so listing the networks is fast.
 """
 
 from __future__ import annotations
@@ -24,12 +24,16 @@ if TYPE_CHECKING:
 
 
 def build_network(name: str, *, seed: int | None = 0, **options: Any) -> BaselineUNet:
-    """The network called ``name`` in :data:`NETWORKS`, on the CPU in float32.
+    """Build the network called ``name`` in :data:`NETWORKS`, on the CPU in float32.
 
     Args:
-        seed: fixes the initial weights without touching the global random state; None leaves the network on the "meta"
-            device, without weights, for a loader to fill.
+        name: a key of :data:`NETWORKS`.
+        seed: seed of the initial weights, which leaves the global random state untouched. None leaves the network on the
+            "meta" device, without weights, for a loader to fill.
         options: keyword arguments of the network's class.
+
+    Raises:
+        ValueError: an unknown network or option.
     """
     if name not in NETWORKS:
         raise ValueError(f"unknown network {name!r}: choose one of {', '.join(NETWORKS)}")
@@ -40,7 +44,7 @@ def build_network(name: str, *, seed: int | None = 0, **options: Any) -> Baselin
 
 
 def build_autoencoder(*, seed: int | None = 0, **options: Any) -> Autoencoder:
-    """An autoencoder on the CPU in float32, or without weights; see :func:`build_network`."""
+    """Build an autoencoder on the CPU in float32, or without weights; see :func:`build_network`."""
     from .autoencoder import Autoencoder
 
     network = _built(Autoencoder, seed, options)
@@ -50,7 +54,7 @@ def build_autoencoder(*, seed: int | None = 0, **options: Any) -> Autoencoder:
 
 
 def build_discriminator(*, seed: int | None = 0, **options: Any) -> PatchDiscriminator:
-    """A discriminator on the CPU in float32; see :func:`build_network`."""
+    """Build a discriminator on the CPU in float32; see :func:`build_network`."""
     from .discriminator import PatchDiscriminator
 
     return _built(PatchDiscriminator, seed, options)

@@ -1,4 +1,4 @@
-"""The baseline with self-attention."""
+"""The attention U-Net: the baseline with self-attention."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from .blocks import SelfAttention
 
 
 class AttentionStage(Stage):
-    """A residual block, then self-attention over all its pixels."""
+    """A residual block, then self-attention over all pixels."""
 
     def __init__(self, channels: int, embedding_dim: int, dropout: float = 0.0) -> None:
         super().__init__(channels, embedding_dim, dropout)
         self.attention = SelfAttention(channels)
 
     def forward(self, x: Tensor, embedding: Tensor, condition: Any) -> Tensor:
-        return self.attention(super().forward(x, embedding, condition))
+        x = super().forward(x, embedding, condition)  # (B, channels, H, W)
+        return self.attention(x)  # (B, channels, H, W)
 
 
 class AttentionUNet(BaselineUNet):
     """:class:`BaselineUNet` with multi-head self-attention after the residual blocks of the chosen levels.
 
     Args:
-        attention_levels: which levels attend, 0 being the finest; the coarsest alone by default. The middle belongs to
-            the coarsest level. The cost grows with the fourth power of a level's side.
+        attention_levels: levels with attention, 0 being the finest; only the coarsest by default. The middle belongs to the
+            coarsest level. The cost grows with the fourth power of a level's side.
         image_channels, channels, blocks_per_level, embedding_dim, dropout, augment_dim, patch_size: as in
             :class:`BaselineUNet`.
     """

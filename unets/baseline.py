@@ -1,4 +1,4 @@
-"""The baseline: an encoder-decoder with skips and no attention."""
+"""The baseline U-Net: an encoder and a decoder with skip connections and no attention."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from .blocks import Downsample, GroupNorm, ResBlock, TimestepEmbedding, Upsample
 
 
 class Stage(nn.Module):
-    """One residual block; variants add what follows it."""
+    """One residual block; variants append further layers."""
 
     def __init__(self, channels: int, embedding_dim: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.block = ResBlock(channels, embedding_dim, dropout)
 
     def forward(self, x: Tensor, embedding: Tensor, condition: Any) -> Tensor:
-        return self.block(x, embedding)
+        return self.block(x, embedding)  # (B, channels, H, W)
 
 
 class BaselineUNet(nn.Module):
     """U-Net (Ronneberger et al. 2015) of residual blocks with a time embedding (Ho et al. 2020), without attention.
 
-    At every level the encoder has ``blocks_per_level`` stages, and the decoder has as many, each merged with the encoder
-    stage of the same depth through a 1×1 convolution; two stages lie in the middle.
+    At every level the encoder and the decoder have ``blocks_per_level`` stages each. A 1×1 convolution merges the input of
+    each decoder stage with the output of the encoder stage at the same depth. Two stages lie in the middle.
 
     Args:
         image_channels: channels of input and output.
         channels: width of each level, finest first; each further level halves the side.
-        blocks_per_level: stages of a level on each side.
+        blocks_per_level: stages per level, in the encoder and in the decoder.
         embedding_dim: width of the time embedding; 4·channels[0] by default.
-        dropout: share of the numbers inside residual blocks that are dropped while training.
-        augment_dim: how many numbers describe an image's augmentation, (B, augment_dim) in ``condition.augment``, added to
-            the time embedding (Karras et al. 2022, appendix F.2); 0 for a network that is not told.
-        patch_size: side of the square patches of the image that become one pixel of the finest level, so that large images
-            cost what small ones do (Hoogeboom et al. 2023, section 3.2; Dosovitskiy et al. 2021 for the idea); 1 for none.
+        dropout: fraction of the activations inside residual blocks that are dropped while training.
+        augment_dim: length of the vector that describes an image's augmentation, (B, augment_dim) in ``condition.augment``;
+            it is embedded and added to the time embedding (Karras et al. 2022, appendix F.2). 0 for none.
+        patch_size: side of the square image patches that become one pixel of the finest level, so that large images cost no
+            more than small ones (Hoogeboom et al. 2023, section 3.2; Dosovitskiy et al. 2021 for the idea); 1 for none.
 
     Attributes:
-        downsampling: by how much the side of the coarsest level is smaller than the image's, which must be a multiple of it.
+        downsampling: ratio of the image's side to that of the coarsest level; the image's sides must be multiples of it.
     """
 
     def __init__(
@@ -81,16 +81,16 @@ class BaselineUNet(nn.Module):
         self.head = zero_initialised(nn.Linear(channels[0], image_channels * patch_size**2))
 
     def make_stage(self, level: int, channels: int) -> Stage:
-        """One stage at ``level`` (0 is the finest), ``channels`` wide; what variants override."""
+        """Make one stage at ``level`` (0 is the finest), ``channels`` wide; variants override this method."""
         return Stage(channels, self.dim, self.dropout)
 
     def prepare(self, t: Tensor, condition: Any) -> tuple[Tensor, Any]:
-        """What every stage is given: an embedding, (B, dim) or (1, dim), and what variants add for their stages."""
+        """Return the inputs of every stage: an embedding, (B, dim) or (1, dim), and the condition that variants add."""
         return self.embed(t, condition), None
 
     def embed(self, t: Tensor, condition: Any) -> Tensor:
-        """(B, dim) or (1, dim) of the timesteps, and of the augmentation where the network is told one."""
-        embedding = self.embedding(t)
+        """Embed the timesteps, and the augmentation if the network takes one: (B, dim) or (1, dim)."""
+        embedding = self.embedding(t)  # (B, dim) or (1, dim)
         if self.augment is None or condition is None or condition.augment is None:
             return embedding
         return embedding + self.augment(condition.augment.to(embedding.dtype))
@@ -99,9 +99,9 @@ class BaselineUNet(nn.Module):
         return nn.ModuleList([self.make_stage(level, channels) for _ in range(blocks)])
 
     def forward(self, x_t: Tensor, t: Tensor, condition: Any = None) -> Tensor:
-        """x_t (B, image_channels, H, W) at timesteps t, (B,) or (1,) -> prediction, the same shape, float32."""
+        """Predict from x_t, (B, image_channels, H, W), at timesteps t, (B,) or (1,); the same shape, float32."""
         self._check(x_t)
-        # One conversion to the fast layout and precision at the door; every layer inside keeps it.
+        # Convert once to the fast layout and precision, which every layer inside keeps.
         patches = F.pixel_unshuffle(x_t.to(self.stem.weight.dtype), self.patch_size)  # (B, C·p², H/p, W/p)
         h = self.stem(patches.contiguous(memory_format=torch.channels_last))  # (B, channels[0], H/p, W/p)
         embedding, condition = self.prepare(t, condition)
@@ -111,16 +111,17 @@ class BaselineUNet(nn.Module):
             if level > 0:
                 h = self.downs[level - 1](h)  # (B, channels[level], H/(p·2^level), W/(p·2^level))
             for stage in stages:  # type: ignore[attr-defined]
-                h = stage(h, embedding, condition)
+                h = stage(h, embedding, condition)  # (B, channels[level], H/(p·2^level), W/(p·2^level))
                 skips.append(h)
         for stage in self.middle:
-            h = stage(h, embedding, condition)
+            h = stage(h, embedding, condition)  # (B, channels[-1], H/(p·2^last), W/(p·2^last))
         for level in reversed(range(len(self.decoder))):
             for merge, stage in zip(self.merges[level], self.decoder[level], strict=True):  # type: ignore[call-overload]
-                h = stage(merge(torch.cat([h, skips.pop()], dim=1)), embedding, condition)
+                h = merge(torch.cat([h, skips.pop()], dim=1))  # (B, 2·channels[level], …) -> (B, channels[level], …)
+                h = stage(h, embedding, condition)  # (B, channels[level], H/(p·2^level), W/(p·2^level))
             if level > 0:
-                h = self.ups[level - 1](h)
-        # In float32: a bfloat16 output, seen through sigma/alpha, would be visible in x0.
+                h = self.ups[level - 1](h)  # (B, channels[level − 1], H/(p·2^(level − 1)), W/(p·2^(level − 1)))
+        # In float32, because sigma/alpha amplifies rounding errors of the output until they are visible in x0.
         patches = read_out(F.silu(self.norm(h)), self.head)  # (B, C·p², H/p, W/p)
         return F.pixel_shuffle(patches, self.patch_size)  # (B, C, H, W)
 
@@ -137,6 +138,6 @@ class BaselineUNet(nn.Module):
             )
 
     def _shrinking(self) -> str:
-        """What makes its levels smaller than the image, in words."""
+        """Describe how the network shrinks the image."""
         halves = f"halves the side {len(self.downs)} times"
         return halves if self.patch_size == 1 else f"takes patches of {self.patch_size}×{self.patch_size} pixels and {halves}"

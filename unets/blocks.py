@@ -1,8 +1,7 @@
-"""The parts that every network is built from.
+"""The building blocks of every network.
 
-They are designed around what is fast beside channels-last bfloat16 convolutions: one group norm and one activation per
-residual block, wide groups and heads (narrow ones miss the vectorised kernels), and a time embedding that becomes part of
-a convolution's bias while sampling.
+Their design suits channels-last bfloat16 convolutions: one group norm and one activation per residual block, wide groups and
+heads (narrow ones miss the vectorised kernels), and a time embedding that is added to a convolution's bias while sampling.
 """
 
 from __future__ import annotations
@@ -16,20 +15,20 @@ from torch import Tensor, nn
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
-GROUP_WIDTH = 32  # channels of one normalisation group
-HEAD_WIDTH = 64  # channels of one attention head (Dhariwal & Nichol 2021, table 2)
-FEW_KEYS = 256  # up to which attention is trained with its probabilities written out on a CPU
+GROUP_WIDTH = 32  # channels per normalisation group
+HEAD_WIDTH = 64  # channels per attention head (Dhariwal & Nichol 2021, table 2)
+FEW_KEYS = 256  # on a CPU, attention over up to this many keys is trained with explicit probabilities
 
 
 def equal_parts(channels: int, width: int) -> int:
-    """Into how many equal parts, none narrower than ``width``, a layer can be split; 1 where there is no such split."""
+    """Return the largest number of equal parts of ``channels`` that are at least ``width`` wide; 1 if there is none."""
     return next(parts for parts in range(max(1, channels // width), 0, -1) if channels % parts == 0)
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group norm (Wu & He 2018) in the precision of its input, also under autocast, which would widen it to float32.
+    """Group norm (Wu & He 2018) in the precision of its input, even under autocast, which would convert it to float32.
 
-    The statistics are accumulated in float32 by the kernel itself.
+    The kernel itself accumulates the statistics in float32.
     """
 
     def __init__(self, channels: int) -> None:
@@ -37,13 +36,14 @@ class GroupNorm(nn.GroupNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
+            # (B, channels, H, W)
             return F.group_norm(x, self.num_groups, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
 
 
 class TimestepEmbedding(nn.Module):
-    """Sinusoids of the timestep, then two linear layers (Ho et al. 2020, appendix B; Vaswani et al. 2017, section 3.5).
+    """Sinusoidal embedding and two linear layers (Ho et al. 2020, appendix B; Vaswani et al. 2017, section 3.5).
 
-    (B,) timesteps -> (B, dim).
+    Embeds timesteps (B,) as (B, dim).
     """
 
     def __init__(self, dim: int, sinusoids: int = 128, max_period: float = 10_000.0) -> None:
@@ -54,49 +54,50 @@ class TimestepEmbedding(nn.Module):
 
     def forward(self, t: Tensor) -> Tensor:
         half = self.sinusoids // 2
-        exponents = torch.arange(half, device=t.device, dtype=torch.float32) / half
-        angles = t.float()[:, None] * torch.exp(-math.log(self.max_period) * exponents)
-        features = torch.cat([angles.cos(), angles.sin()], dim=1).to(self.hidden.weight.dtype)
-        return self.out(F.silu(self.hidden(features)))
+        exponents = torch.arange(half, device=t.device, dtype=torch.float32) / half  # (half,)
+        angles = t.float()[:, None] * torch.exp(-math.log(self.max_period) * exponents)  # (B, half)
+        features = torch.cat([angles.cos(), angles.sin()], dim=1).to(self.hidden.weight.dtype)  # (B, sinusoids)
+        return self.out(F.silu(self.hidden(features)))  # (B, dim)
 
 
 class Dropout(nn.Module):
-    """While training, zeros for a share of the numbers, and the others scaled up to make up for it (Srivastava et al. 2014).
+    """Dropout (Srivastava et al. 2014) with its own random generator.
 
-    Unlike torch's it draws from a generator of its own, which whoever trains sets, so that a resumed training draws alike.
+    While training, a fraction of the activations are set to zero and the others are scaled up to compensate. Unlike torch's
+    layer it draws from a generator that the training loop sets, so that a resumed run repeats the same draws.
 
     Args:
-        share: in [0, 1).
+        share: the fraction to drop, in [0, 1).
 
     Attributes:
-        generator: on the device of the images; None draws from the one that all share.
+        generator: a generator on the device of the images; None uses the global one.
     """
 
     def __init__(self, share: float) -> None:
         super().__init__()
         if not 0 <= share < 1:
-            raise ValueError(f"dropout={share}: choose a share from 0 to less than 1")
+            raise ValueError(f"dropout={share}: choose a fraction from 0 to less than 1")
         self.share = share
         self.generator: torch.Generator | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or not self.share:
             return x
-        kept = torch.rand(x.shape, generator=self.generator, device=x.device) >= self.share
+        kept = torch.rand(x.shape, generator=self.generator, device=x.device) >= self.share  # the shape of x
         return x * (kept / (1 - self.share)).to(x.dtype)
 
 
 class ResBlock(nn.Module):
-    """x + conv(dropout(silu(conv(norm(x)) + embedding))): a residual block with one norm and one activation.
+    """Residual block with one norm and one activation: x + conv(dropout(silu(conv(norm(x)) + embedding))).
 
     The order is that of a transformer's feed-forward block (He et al. 2016 for the residual form; Liu et al. 2022, ConvNeXt,
-    for one norm and one activation a block); the time enters as in DDPM (Ho et al. 2020, appendix B).
+    for one norm and one activation per block). The time enters as in DDPM (Ho et al. 2020, appendix B).
 
     Args:
-        channels: of input and output, (B, channels, H, W).
-        embedding_dim: of the time embedding, (B, embedding_dim), or (1, embedding_dim) when all images share a timestep; 0
-            for a block that is told no time.
-        dropout: share of the numbers before the last convolution that are dropped while training.
+        channels: channels of input and output, (B, channels, H, W).
+        embedding_dim: width of the time embedding, (B, embedding_dim), or (1, embedding_dim) when all images share a
+            timestep; 0 for a block without time.
+        dropout: fraction of the activations before the last convolution that are dropped while training.
     """
 
     def __init__(self, channels: int, embedding_dim: int = 0, dropout: float = 0.0) -> None:
@@ -108,52 +109,54 @@ class ResBlock(nn.Module):
         self.conv_out = zero_initialised(nn.Conv2d(channels, channels, 3, padding=1))
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
-        h = self.norm(x)
+        h = self.norm(x)  # (B, channels, H, W), like all below
         if self.embed is None:
             h = self.conv_in(h)
         else:
             shift = self.embed(embedding)  # (B, channels) or (1, channels)
             if shift.shape[0] == 1:
-                bias = (self.conv_in.bias + shift[0]).to(self.conv_in.weight.dtype)
+                bias = (self.conv_in.bias + shift[0]).to(self.conv_in.weight.dtype)  # (channels,)
                 h = F.conv2d(h, self.conv_in.weight, bias, padding=1)
             else:
                 h = add_per_image(self.conv_in(h), shift)
-        return x + self.conv_out(self.dropout(F.silu(h)))
+        return x + self.conv_out(self.dropout(F.silu(h)))  # (B, channels, H, W)
 
 
 def add_per_image(x: Tensor, shift: Tensor) -> Tensor:
-    """x (B, C, H, W) + shift (B, C) for every pixel.
+    """Add ``shift`` (B, C) to every pixel of ``x`` (B, C, H, W).
 
-    A plain broadcast is right too, but its gradient sums over pixels with a kernel that is 10 times slower than the
-    convolution beside it (channels-last bfloat16 on a CPU); as a rank-1 matrix product the sum is a matrix product too.
+    A plain broadcast gives the same result, but its gradient sums over pixels with a kernel 10 times slower than the
+    neighbouring convolution (channels-last bfloat16 on a CPU). Written as a rank-1 matrix product, the sum is one as well.
     """
     batch, channels, height, width = x.shape
     pixels = x.permute(0, 2, 3, 1).reshape(batch, height * width, channels)  # a view when x is channels-last
     ones = torch.ones((), dtype=x.dtype, device=x.device).expand(batch, height * width, 1)
-    pixels = torch.baddbmm(pixels, ones, shift.to(x.dtype)[:, None])
+    pixels = torch.baddbmm(pixels, ones, shift.to(x.dtype)[:, None])  # (B, H·W, C)
     return pixels.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None = None) -> Tensor:
-    """softmax(q·kᵀ/sqrt(d))·v (Vaswani et al. 2017, equation 1), (B, heads, N, d) as q is.
+    """Return softmax(q·kᵀ/sqrt(d))·v (Vaswani et al. 2017, equation 1), (B, heads, N, d).
 
-    Torch's fused kernel, except where its gradient is slow: in bfloat16 on a CPU, matrix products with the probabilities
-    written out train 3 to 5 times faster over 64 pixels, and about as fast over 256.
+    This uses torch's fused kernel, except where its gradient is slow: in bfloat16 on a CPU, matrix products with explicit
+    probabilities train 3 to 5 times faster over 64 pixels, and about as fast over 256.
 
     Args:
-        allowed: (B, 1, 1, L) bool, the keys that may be looked at; all by default.
+        q: (B, heads, N, d).
+        k, v: (B, heads, L, d).
+        allowed: (B, 1, 1, L) bool, True for the keys that may be attended to; all by default.
     """
     slow_gradient = q.requires_grad and q.device.type == "cpu" and q.dtype == torch.bfloat16
     if not slow_gradient or k.shape[-2] > FEW_KEYS:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)  # (B, heads, N, L)
     if allowed is not None:
         scores = scores.masked_fill(~allowed, -math.inf)
-    return scores.softmax(-1).to(v.dtype) @ v
+    return scores.softmax(-1).to(v.dtype) @ v  # (B, heads, N, d)
 
 
 class SelfAttention(nn.Module):
-    """x + attention(norm(x)) over all pixels, several heads (Vaswani et al. 2017; Ho et al. 2020 for its place in a U-Net)."""
+    """Multi-head self-attention over all pixels, x + attention(norm(x)) (Vaswani et al. 2017; Ho et al. 2020 in a U-Net)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -164,23 +167,23 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
-        pixels = self.norm(x).permute(0, 2, 3, 1).reshape(batch, height * width, channels)
+        pixels = self.norm(x).permute(0, 2, 3, 1).reshape(batch, height * width, channels)  # (B, H·W, channels)
         qkv = self.qkv(pixels).view(batch, height * width, 3, self.heads, channels // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, H·W, channels/heads)
-        attended = attend(q, k, v).transpose(1, 2).reshape(batch, height * width, channels)
+        attended = attend(q, k, v).transpose(1, 2).reshape(batch, height * width, channels)  # (B, H·W, channels)
         return x + self.out(attended).view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 class CrossAttention(nn.Module):
-    """x + attention(norm(x) → context): every pixel looks at the words (Rombach et al. 2022, section 3.3).
+    """Cross-attention from pixels to words, x + attention(norm(x) → context) (Rombach et al. 2022, section 3.3).
 
     Args:
-        channels: of x, (B, channels, H, W).
-        context_dim: of the context, (B, L, context_dim).
+        channels: channels of x, (B, channels, H, W).
+        context_dim: width of the context, (B, L, context_dim).
 
     Attributes:
-        maps: None, or a list to which every call appends its attention, (B, H, W, L) float32, the mean over heads; over
-            the words it sums to 1.
+        maps: None, or a list to which every call appends its attention weights, (B, H, W, L) float32, averaged over heads;
+            each pixel's weights sum to 1.
     """
 
     def __init__(self, channels: int, context_dim: int) -> None:
@@ -193,23 +196,23 @@ class CrossAttention(nn.Module):
         self.maps: list[Tensor] | None = None
 
     def forward(self, x: Tensor, context: Tensor, mask: Tensor) -> Tensor:
-        """mask (B, L) bool: which words may be looked at, one at least. B may be 1 where all images share the words."""
+        """Attend to the words where ``mask``, (B, L) bool, is True: at least one per row. B may be 1 if all share the words."""
         batch, channels, height, width = x.shape
-        pixels = self.norm(x).permute(0, 2, 3, 1).reshape(batch, height * width, channels)
-        q = self.query(pixels).view(batch, height * width, self.heads, -1).transpose(1, 2)
+        pixels = self.norm(x).permute(0, 2, 3, 1).reshape(batch, height * width, channels)  # (B, H·W, channels)
+        q = self.query(pixels).view(batch, height * width, self.heads, -1).transpose(1, 2)  # (B, heads, H·W, channels/heads)
         words = self.key_value(context).view(len(context), -1, 2, self.heads, channels // self.heads)
-        k, v = words.permute(2, 0, 3, 1, 4).expand(-1, batch, -1, -1, -1)
-        allowed = mask[:, None, None, :].expand(batch, -1, -1, -1)
+        k, v = words.permute(2, 0, 3, 1, 4).expand(-1, batch, -1, -1, -1)  # each (B, heads, L, channels/heads)
+        allowed = mask[:, None, None, :].expand(batch, -1, -1, -1)  # (B, 1, 1, L)
         if self.maps is not None:
-            scores = q.float() @ k.float().transpose(-1, -2) / math.sqrt(q.shape[-1])
-            weights = scores.masked_fill(~allowed, -math.inf).softmax(-1).mean(1)
+            scores = q.float() @ k.float().transpose(-1, -2) / math.sqrt(q.shape[-1])  # (B, heads, H·W, L)
+            weights = scores.masked_fill(~allowed, -math.inf).softmax(-1).mean(1)  # (B, H·W, L)
             self.maps.append(weights.view(batch, height, width, -1))
-        attended = attend(q, k, v, allowed).transpose(1, 2).reshape(batch, height * width, channels)
+        attended = attend(q, k, v, allowed).transpose(1, 2).reshape(batch, height * width, channels)  # (B, H·W, channels)
         return x + self.out(attended).view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 class FeedForward(nn.Module):
-    """x + W₂(a · gelu(b)) with (a, b) = W₁·norm(x) for every pixel: GEGLU (Shazeer 2020, equation 6)."""
+    """GEGLU feed-forward layer at every pixel, x + W₂(a · gelu(b)) with (a, b) = W₁·norm(x) (Shazeer 2020, equation 6)."""
 
     def __init__(self, channels: int, expansion: int = 4) -> None:
         super().__init__()
@@ -218,14 +221,15 @@ class FeedForward(nn.Module):
         self.out = zero_initialised(nn.Linear(expansion * channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        values, gates = self.gate(self.norm(x).permute(0, 2, 3, 1)).chunk(2, dim=-1)
-        return x + self.out(values * F.gelu(gates)).permute(0, 3, 1, 2)
+        pixels = self.norm(x).permute(0, 2, 3, 1)  # (B, H, W, channels)
+        values, gates = self.gate(pixels).chunk(2, dim=-1)  # each (B, H, W, expansion·channels)
+        return x + self.out(values * F.gelu(gates)).permute(0, 3, 1, 2)  # (B, channels, H, W)
 
 
 class SpatialTransformer(nn.Module):
-    """Self-attention over the pixels, cross-attention to the words, feed-forward (Rombach et al. 2022, appendix E.2.1).
+    """Self-attention over pixels, cross-attention to words, feed-forward layer (Rombach et al. 2022, appendix E.2.1).
 
-    Group norms stand where a language model has layer norms: over the channels of an image they are as good, and fast.
+    Group norms replace the layer norms of language models: on image channels they work as well and are fast.
     """
 
     def __init__(self, channels: int, context_dim: int) -> None:
@@ -235,43 +239,46 @@ class SpatialTransformer(nn.Module):
         self.feed_forward = FeedForward(channels)
 
     def forward(self, x: Tensor, context: Tensor, mask: Tensor) -> Tensor:
-        return self.feed_forward(self.cross_attention(self.self_attention(x), context, mask))
+        x = self.self_attention(x)  # (B, channels, H, W)
+        x = self.cross_attention(x, context, mask)  # (B, channels, H, W)
+        return self.feed_forward(x)  # (B, channels, H, W)
 
 
 class Downsample(nn.Conv2d):
-    """Half the side: each 2×2 patch becomes one pixel of ``out_channels``."""
+    """Halve the side: each 2×2 patch becomes one pixel of ``out_channels``."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, kernel_size=2, stride=2)
 
 
 class Upsample(nn.Conv2d):
-    """Twice the side: channels are mixed at the small size, where it is cheap, then pixels are repeated."""
+    """Double the side: mix the channels at the small size, where it is cheap, then repeat each pixel."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, kernel_size=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.interpolate(super().forward(x), scale_factor=2.0, mode="nearest")
+        x = super().forward(x)  # (B, out_channels, H, W)
+        return F.interpolate(x, scale_factor=2.0, mode="nearest")  # (B, out_channels, 2·H, 2·W)
 
 
 def read_out(x: Tensor, head: nn.Linear) -> Tensor:
-    """The last layer, for every pixel, in float32 whatever came before: (B, C, H, W) -> (B, head.out_features, H, W)."""
+    """Apply the last layer to every pixel in float32: (B, C, H, W) -> (B, head.out_features, H, W)."""
     with torch.autocast(x.device.type, enabled=False):
-        out = F.linear(x.permute(0, 2, 3, 1).float(), head.weight.float(), head.bias.float())
+        out = F.linear(x.permute(0, 2, 3, 1).float(), head.weight.float(), head.bias.float())  # (B, H, W, head.out_features)
     return out.permute(0, 3, 1, 2).contiguous()
 
 
 def zero_initialised(layer: Layer) -> Layer:
-    """Mark a layer to start at zero, so that its residual branch starts as the identity (Nichol & Dhariwal 2021)."""
+    """Mark a layer to start at zero, so that its residual block starts as the identity (Nichol & Dhariwal 2021)."""
     layer.starts_at_zero = True  # type: ignore[assignment]
     return layer
 
 
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
-    """Set every weight anew from ``generator`` alone: normal with standard deviation 1/sqrt(fan-in), biases 0.
+    """Initialise every weight from ``generator``: normal with standard deviation 1/sqrt(fan-in), and biases 0.
 
-    Norms start as the identity, layers marked by :func:`zero_initialised` at zero; embeddings are standard normal.
+    Norms start as the identity, layers marked by :func:`zero_initialised` at zero, and embeddings are standard normal.
     """
     for module in network.modules():
         if isinstance(module, nn.GroupNorm):

@@ -1,4 +1,4 @@
-"""Which networks there are. Importing this module does not load torch."""
+"""The registry of networks. Importing this module does not load torch."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class NetworkChoice:
-    """A network, as people choose it. Calling the choice makes the network.
+    """One entry of the registry, as shown to users. Calling the choice builds the network.
 
     Attributes:
-        title: what it is called.
-        about: one sentence that helps to choose.
-        target: its class, or where to import it from when it is first needed, as "module:name".
-        takes: what it can be told about an image, if anything. A network that takes a class has the option ``num_classes``,
-            one that takes text ``text_dim``.
-        attention: whether it has the option ``attention_levels``.
+        title: the network's name.
+        about: one sentence that helps users choose.
+        target: the network's class, or its import path "module:name", resolved on first use.
+        takes: the condition that the network takes, if any. A network that takes a class has the option ``num_classes``, one
+            that takes text ``text_dim``.
+        attention: whether the network has the option ``attention_levels``.
     """
 
     title: str
@@ -31,7 +31,7 @@ class NetworkChoice:
     attention: bool = False
 
     def load(self) -> Any:
-        """Return the class itself."""
+        """Return the class."""
         return resolve_name(self.target) if isinstance(self.target, str) else self.target
 
     def __call__(self, **options: Any) -> BaselineUNet:
@@ -42,12 +42,20 @@ class NetworkChoice:
 NETWORKS: dict[str, NetworkChoice] = {
     "baseline": NetworkChoice("Baseline U-Net", "Convolutions only.", "unets.baseline:BaselineUNet"),
     "attention": NetworkChoice(
-        "Attention U-Net", "Self-attention at the coarse levels too.", "unets.attention:AttentionUNet", attention=True
+        "Attention U-Net", "With self-attention at the coarse levels.", "unets.attention:AttentionUNet", attention=True
     ),
     "class": NetworkChoice(
-        "Class U-Net", "With attention, and told the class.", "unets.conditional:ConditionalUNet", "class", attention=True
+        "Class U-Net",
+        "With self-attention, conditional on a class.",
+        "unets.conditional:ConditionalUNet",
+        "class",
+        attention=True,
     ),
     "text": NetworkChoice(
-        "Text U-Net", "With attention to the words of a prompt.", "unets.conditional:ConditionalUNet", "text", attention=True
+        "Text U-Net",
+        "With self-attention and cross-attention to the words of a prompt.",
+        "unets.conditional:ConditionalUNet",
+        "text",
+        attention=True,
     ),
 }

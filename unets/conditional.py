@@ -1,4 +1,4 @@
-"""The attention network with classes and words."""
+"""The conditional U-Net: the attention U-Net with classes and prompts."""
 
 from __future__ import annotations
 
@@ -15,30 +15,31 @@ from .blocks import CrossAttention, SpatialTransformer
 
 
 class TransformerStage(Stage):
-    """A residual block, then a spatial transformer that looks at the words."""
+    """A residual block, then a spatial transformer that attends to the words."""
 
     def __init__(self, channels: int, embedding_dim: int, context_dim: int, dropout: float = 0.0) -> None:
         super().__init__(channels, embedding_dim, dropout)
         self.transformer = SpatialTransformer(channels, context_dim)
 
     def forward(self, x: Tensor, embedding: Tensor, condition: Any) -> Tensor:
-        return self.transformer(super().forward(x, embedding, condition), *condition)
+        x = super().forward(x, embedding, condition)  # (B, channels, H, W)
+        return self.transformer(x, *condition)  # (B, channels, H, W)
 
 
 class ConditionalUNet(AttentionUNet):
-    """:class:`AttentionUNet` that can be told a class, words, or both.
+    """:class:`AttentionUNet` conditional on a class, on words, or on both.
 
-    A class is a learned vector added to the time embedding (Dhariwal & Nichol 2021, section 4). Words are attended to by
-    spatial transformers, which take the place of self-attention (Rombach et al. 2022); their mean is added to the time
-    embedding too. What is withheld (``condition.dropped``, or no condition at all) is replaced by a learned null class
-    and a learned null word (Ho & Salimans 2022, section 3.2), which are weights like all others.
+    A class is a learned vector added to the time embedding (Dhariwal & Nichol 2021, section 4). Spatial transformers, in
+    place of self-attention, attend to the words (Rombach et al. 2022), whose mean is also added to the time embedding. Where
+    the condition is dropped (``condition.dropped``) or missing, a learned null class and a learned null word replace it
+    (Ho & Salimans 2022, section 3.2).
 
     ``condition`` has the attributes ``labels``, (B,); ``tokens``, (B, L, text_dim), with ``mask``, (B, L); ``dropped``, (B,);
     and ``augment``, (B, augment_dim), as :class:`diffusion_core.condition.Condition` has.
 
     Args:
-        num_classes: how many classes there are; 0 for a network without.
-        text_dim: width of the word embeddings; 0 for a network without.
+        num_classes: number of classes; 0 for a network without classes.
+        text_dim: width of the word embeddings; 0 for a network without words.
         image_channels, channels, blocks_per_level, embedding_dim, attention_levels, dropout, augment_dim, patch_size: as
             in :class:`AttentionUNet`.
     """
@@ -74,24 +75,24 @@ class ConditionalUNet(AttentionUNet):
         return super().make_stage(level, channels)
 
     def prepare(self, t: Tensor, condition: Any) -> tuple[Tensor, Any]:
-        embedding = self.embed(t, condition)
+        embedding = self.embed(t, condition)  # (B, dim) or (1, dim)
         if self.num_classes:
             embedding = embedding + self.class_embedding(self._labels(t, condition))
         if not self.text_dim:
             return embedding, None
-        context, mask = self._words(condition)
-        share = mask[..., None] / mask.sum(1)[:, None, None]
-        embedding = embedding + self.text_embedding((context * share.to(context.dtype)).sum(1))
-        return embedding, (context, mask)
+        context, mask = self._words(condition)  # (B, 1 + L, text_dim) and (B, 1 + L)
+        share = mask[..., None] / mask.sum(1)[:, None, None]  # (B, 1 + L, 1)
+        mean = (context * share.to(context.dtype)).sum(1)  # (B, text_dim)
+        return embedding + self.text_embedding(mean), (context, mask)  # (B, dim)
 
     def _labels(self, t: Tensor, condition: Any) -> Tensor:
-        """(B,) class numbers, or (1,) for all; the null class where there is none."""
+        """Return class numbers, (B,) or a shared (1,); the null class where there is no class."""
         if condition is None or condition.labels is None:
             return torch.full((1,), self.num_classes, device=t.device)
         return torch.where(condition.dropped, self.num_classes, condition.labels)
 
     def _words(self, condition: Any) -> tuple[Tensor, Tensor]:
-        """The null word and then the words, (B, 1 + L, text_dim), and which of them are seen: never both kinds."""
+        """Return the null word and the words, (B, 1 + L, text_dim), with a mask of either the null word or the words."""
         null = self.null_word.weight[None]
         if condition is None or condition.tokens is None:
             return null, torch.ones(1, 1, dtype=torch.bool, device=null.device)
@@ -102,10 +103,10 @@ class ConditionalUNet(AttentionUNet):
 
 @contextmanager
 def attention_maps(network: nn.Module) -> Iterator[list[Tensor]]:
-    """Records what the pixels look at: ``with attention_maps(network) as maps: network(x, t, condition)``.
+    """Record the cross-attention of a network: ``with attention_maps(network) as maps: network(x, t, condition)``.
 
-    ``maps`` gains one tensor a cross-attention, in the order they compute: (B, H, W, 1 + L) at that level's H × W, over
-    the null word and the L words; each pixel's numbers sum to 1.
+    Each cross-attention layer appends one tensor to ``maps``, in order of computation: (B, H, W, 1 + L) at that level's
+    H × W, over the null word and the L words. Each pixel's weights sum to 1.
     """
     layers = [module for module in network.modules() if isinstance(module, CrossAttention)]
     maps: list[Tensor] = []

@@ -1,4 +1,4 @@
-"""The discriminator: which patches of an image are real?"""
+"""The discriminator: it judges which patches of an image are real."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from .blocks import GroupNorm
 
 
 class PatchDiscriminator(nn.Module):
-    """Judges overlapping patches of an image, each by itself (Isola et al. 2017, section 3.2.2).
+    """Discriminator of overlapping image patches, each judged by itself (Isola et al. 2017, section 3.2.2).
 
     Args:
-        image_channels: of the images, (B, image_channels, H, W) in [−1, 1].
-        channels: width of each level; each halves the side. With three, a judged patch has 38×38 pixels.
+        image_channels: channels of the images, (B, image_channels, H, W) in [−1, 1].
+        channels: width of each level; each level halves the side. With three levels a patch has 38×38 pixels.
 
     Attributes:
-        smallest: side of the smallest images that it can judge.
+        smallest: side of the smallest images that can be judged.
     """
 
     def __init__(self, image_channels: int = 3, channels: Sequence[int] = (64, 128, 256)) -> None:
@@ -34,5 +34,6 @@ class PatchDiscriminator(nn.Module):
         self.head = nn.Conv2d(before, 1, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W), sides of ``smallest`` or more -> (B, 1, H / smallest, W / smallest): high where it looks real."""
-        return self.head(self.body(x))
+        """Score images (B, C, H, W), at least ``smallest`` wide and high, patch by patch; high scores mean real."""
+        h = self.body(x)  # (B, channels[-1], H / smallest, W / smallest)
+        return self.head(h)  # (B, 1, H / smallest, W / smallest)
