@@ -1,1 +1,1 @@
-"""What is claimed, measured: ``python -m benchmarks.sampling`` and so on; see README.md."""
+"""Scripts that measure what the project claims: ``python -m benchmarks.sampling`` and others; see README.md."""

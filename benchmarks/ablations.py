@@ -1,8 +1,8 @@
 """What helps with few images? ``python -m benchmarks.ablations --out runs/ablations``.
 
-Runs of one budget that differ in one setting each, judged alike: the error on held-out images at the same signal-to-noise
-ratios with the same noise, paired with the error of the first variant, and the Fréchet distance of samples from the same
-noise. What is trained already is not trained again, and an interrupted training goes on.
+Runs of equal budget differ in one setting each. They are compared by their error on held-out images at the same
+signal-to-noise ratios with the same noise, paired with the error of the first variant, and by the Fréchet distance of samples
+from the same noise. Finished runs are not trained again, and interrupted ones resume.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from pipelines.training.reading import open_training
 
 from .timing import machine, table
 
-LEVELS = 20  # of noise, spread as the timesteps of the cosine schedule are
-AT_ONCE = 100  # images
+LEVELS = 20  # noise levels, spread like the timesteps of the cosine schedule
+AT_ONCE = 100  # images per batch
 
 Change = Callable[[RunConfig], RunConfig]
 
 
 def of(part: str, **settings: object) -> Change:
-    """Other settings in one part of the configuration."""
+    """Return a change of settings in one part of the configuration."""
     return lambda config: replace(config, **{part: replace(getattr(config, part), **settings)})
 
 
@@ -62,22 +62,22 @@ VARIANTS: dict[str, Change] = {
 
 @dataclass(frozen=True)
 class Arguments:
-    """Train and measure v-prediction under the cosine schedule, and what differs from it in one setting."""
+    """Train and measure v-prediction with the cosine schedule, and variants that differ from it in one setting."""
 
     out: Path = Path("runs/ablations")
-    """The folder of their runs."""
+    """Folder of the runs."""
     data: str = "oxford_flowers"
     image_size: int = 32
     channels: tuple[int, ...] = (32, 64, 64)
     steps: int = 5000
     images: int = 400
-    """Samples, and held-out images at most."""
+    """Number of samples, and the largest number of held-out images."""
     variants: tuple[Literal[tuple(VARIANTS)], ...] = tuple(VARIANTS)
-    """Which of them, after the one that they are compared with; all take hours."""
+    """Variants to measure, the reference first; all of them take hours."""
 
 
 def configuration(arguments: Arguments, change: Change) -> RunConfig:
-    """What one variant trains."""
+    """Return the configuration of one variant."""
     return change(
         RunConfig(
             network=NetworkConfig(unet="baseline", channels=arguments.channels),
@@ -90,10 +90,10 @@ def configuration(arguments: Arguments, change: Change) -> RunConfig:
 
 
 def trained(run: Run, config: RunConfig) -> Run:
-    """The run, trained to its end.
+    """Train the run to its end and return it.
 
     Raises:
-        KeyboardInterrupt: it was stopped before, and has been saved.
+        KeyboardInterrupt: training was stopped early, and saved.
     """
     done = run.has_weights and run.newest_metrics().get("step") == config.optimizer.steps
     if not done and not open_training(run, config).fit():
@@ -102,7 +102,7 @@ def trained(run: Run, config: RunConfig) -> Run:
 
 
 def held_out_errors(model: LoadedModel, real: RealImages) -> NDArray[np.float64]:
-    """The error in v of each held-out image, over LEVELS levels of noise."""
+    """Return the error in v of each held-out image, averaged over LEVELS noise levels."""
     usual = make_schedule("cosine").log_snr
     timesteps = model.schedule.timesteps_at(usual[torch.linspace(0, len(usual) - 1, LEVELS + 2)[1:-1].round().long()]).float()
     x0 = real.as_input(real.held_out, range(len(real.held_out))).to(model.device)
@@ -115,7 +115,7 @@ def held_out_errors(model: LoadedModel, real: RealImages) -> NDArray[np.float64]
 
 
 def frechet_distance(model: LoadedModel, real: RealImages, count: int) -> Estimate:
-    """Of samples of 20 steps of DPM-Solver++(2M)."""
+    """Measure the Fréchet distance of samples from 20 steps of DPM-Solver++(2M)."""
     request = SamplingRequest(num_images=count)
     parts = [list(sample(model, request, rows.tolist()))[-1].x for rows in torch.arange(count).split(AT_ONCE)]
     features = real.judge.features(torch.cat(parts))
@@ -123,12 +123,12 @@ def frechet_distance(model: LoadedModel, real: RealImages, count: int) -> Estima
 
 
 def cell(figure: Estimate, digits: str) -> str:
-    """A figure with its interval."""
+    """Format a figure with its interval."""
     return f"{figure.value:{digits}} ({figure.low:{digits}} – {figure.high:{digits}})"
 
 
 def main(arguments: Arguments) -> None:
-    """Print Markdown, a line as soon as it is known."""
+    """Print Markdown, each line as soon as it is measured."""
     side, channels = arguments.image_size, ", ".join(map(str, arguments.channels))
     print(f"{machine()}\n\n{arguments.steps:,} steps of 64 images of {arguments.data}, {side}×{side}, channels {channels};")
     print(f"{arguments.images} samples.\n")

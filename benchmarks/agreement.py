@@ -1,7 +1,7 @@
-"""Do conditional models show what they are told? ``python -m benchmarks.agreement``.
+"""Do samples match their condition? ``python -m benchmarks.agreement``.
 
-A classifier that has never seen a generated image judges samples of class-conditional models (each class) and of
-text-conditional ones (a caption of each class, and prompts that are no caption at all).
+A classifier trained on real images alone judges samples of class-conditional models (every class) and of text-conditional
+ones (a caption of every class, and prompts that are not captions).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pipelines.storage.files import ROOT
 
 from .timing import machine, table
 
-# Prompts that training never showed, and the class of FashionMNIST that a person would expect.
+# Prompts that do not occur in training, and the FashionMNIST class that a person would expect.
 UNSEEN = {
     "boots": "Ankle boot",
     "a handbag": "Bag",
@@ -39,7 +39,7 @@ UNSEEN = {
     "a blouse": "Shirt",
 }
 TEMPLATE = "a photo of a {}"
-CHUNK = 50  # images of one network call
+CHUNK = 50  # images per network call
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,16 @@ class Arguments:
     """Judge samples of conditional models with a classifier."""
 
     models: tuple[str, ...] = ("checkpoints/fashion-class", "checkpoints/fashion-text")
-    """Runs that take classes or words."""
+    """Class- or text-conditional runs."""
     classifier: Path = ROOT / "classifiers" / "fashion-mnist.safetensors"
-    """What judges."""
+    """The classifier that judges."""
     per_class: int = 100
-    """Images of each class and prompt."""
+    """Images per class or prompt."""
     request: tyro.conf.OmitArgPrefixes[SamplingRequest] = field(default_factory=lambda: SamplingRequest(guidance=2.5))
 
 
 def generated(model: LoadedModel, request: SamplingRequest) -> Tensor:
-    """All samples of a request, (N, C, H, W) in [−1, 1]."""
+    """Generate all samples of a request, (N, C, H, W) in [−1, 1]."""
     parts = []
     for numbers in torch.arange(request.num_images).split(CHUNK):
         *_, last = sample(model, request, numbers.tolist())
@@ -65,7 +65,7 @@ def generated(model: LoadedModel, request: SamplingRequest) -> Tensor:
 
 
 def questions(model: LoadedModel, classes: tuple[str, ...]) -> Iterator[tuple[str, str, dict[str, object]]]:
-    """What to ask a model for: in words, the class that is expected, and the fields of a request."""
+    """Yield the conditions to sample: a description, the expected class, and the fields of a request."""
     if model.config.network.takes == "class":
         for name in classes:
             yield name, name, {"label": name}
@@ -78,14 +78,14 @@ def questions(model: LoadedModel, classes: tuple[str, ...]) -> Iterator[tuple[st
 
 
 def judged(model: LoadedModel, judge: LoadedClassifier, request: SamplingRequest) -> Iterator[tuple[str, str, Tensor]]:
-    """For each question: what was asked for, the class expected, and how many samples each class got."""
+    """Yield for each condition its description, the expected class, and the number of samples judged as each class."""
     for asked, name, fields in tqdm(list(questions(model, judge.classes)), desc=model.name, unit="question"):
         found = judge.classify(generated(model, replace(request, **fields)))  # type: ignore[arg-type]
         yield asked, name, torch.bincount(found, minlength=len(judge.classes))
 
 
 def main(arguments: Arguments) -> None:
-    """Print Markdown: a table a model."""
+    """Print Markdown: one table per model."""
     judge = load_classifier(arguments.classifier)
     count = arguments.per_class
     request = replace(arguments.request, num_images=count)

@@ -1,6 +1,6 @@
-"""What keeping freed memory saves: ``python -m benchmarks.allocator``.
+"""Time saved by keeping freed memory: ``python -m benchmarks.allocator``.
 
-The same work in processes of their own, turn by turn: with the C library's allocator as it is, and after
+The same work runs in separate processes, in turns: with the C library's default allocator settings, and after
 :func:`pipelines.common.devices.keep_freed_memory`.
 """
 
@@ -25,22 +25,22 @@ from unets import build_network
 
 from .timing import machine, ratio, table, with_quartiles
 
-CALLS = 6  # of which the fastest half counts
-Measured = dict[str, tuple[float, int]]  # what -> seconds and page faults of a call
+CALLS = 6  # the fastest half counts
+Measured = dict[str, tuple[float, int]]  # work -> seconds and page faults per call
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Time training steps and network calls with and without kept memory."""
+    """Time training steps and network calls with and without keeping freed memory."""
 
     repetitions: int = 5
     """Processes of each kind."""
     child: str = ""
-    """What a process does that measures: usual or keep; leave it out."""
+    """Internal: the setting that a child process measures, usual or keep."""
 
 
 def work() -> Iterator[tuple[str, Callable[[], object]]]:
-    """A training step, and network calls."""
+    """Yield a training step and network calls, each with its name."""
     device = torch.device("cpu")
     network = build_network("attention", seed=0, image_channels=3, channels=(64, 128, 128))
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -65,7 +65,7 @@ def _call(network: nn.Module, images: Tensor) -> Callable[[], object]:
 
 
 def measure() -> Measured:
-    """Seconds and page faults of each piece of work in this process."""
+    """Measure seconds and page faults of each piece of work in this process."""
     found = {}
     for what, run in work():
         run()
@@ -80,7 +80,7 @@ def measure() -> Measured:
 
 
 def main(arguments: Arguments) -> None:
-    """Print Markdown; in a child, JSON."""
+    """Print Markdown, or JSON in a child process."""
     if arguments.child:
         if arguments.child == "keep":
             keep_freed_memory()

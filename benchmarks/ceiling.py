@@ -1,4 +1,4 @@
-"""The ceiling: how fast this machine computes the 3×3 convolutions of our networks, and nothing else."""
+"""The ceiling: the speed at which this machine computes the 3×3 convolutions of our networks alone."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from .timing import Run, Times
 
 SHAPES = ((64, 32), (128, 16), (128, 8))  # (channels, side)
-FLOPS = {"cpu": 2e9}  # of one measurement, so that it is long enough to time
+FLOPS = {"cpu": 2e9}  # operations per measurement, enough to time it
 FLOPS_OF_AN_ACCELERATOR = 1e12
 
 
 @dataclass(frozen=True)
 class Convolution:
-    """A channels-last 3×3 convolution, repeated until it costs about as many FLOPS as the device needs to be timed."""
+    """A channels-last 3×3 convolution, repeated to about as many FLOPS as timing on the device needs."""
 
     channels: int
     side: int
@@ -28,7 +28,7 @@ class Convolution:
 
     @property
     def name(self) -> str:
-        """What it is, for people."""
+        """A description: precision, channels and side."""
         return f"{str(self.dtype).removeprefix('torch.')}, {self.channels} channels at {self.side}×{self.side}"
 
     @property
@@ -38,11 +38,11 @@ class Convolution:
 
     @property
     def calls(self) -> int:
-        """How many make up one measurement."""
+        """Number of convolutions in one measurement."""
         return max(1, round(FLOPS.get(self.device.type, FLOPS_OF_AN_ACCELERATOR) / self.flops_of_call))
 
     def prepare(self) -> Run:
-        """What to time."""
+        """Prepare the function to time."""
         layout = {"device": self.device, "dtype": self.dtype, "memory_format": torch.channels_last}
         x = torch.randn(self.batch, self.channels, self.side, self.side).to(**layout)
         weight = torch.randn(self.channels, self.channels, 3, 3).to(**layout)
@@ -55,12 +55,12 @@ class Convolution:
 
 
 def convolutions(batch: int, dtypes: Iterable[torch.dtype], device: torch.device) -> list[Convolution]:
-    """All shapes in all ``dtypes``."""
+    """Return all shapes in all ``dtypes``."""
     return [Convolution(*shape, batch, dtype, device) for dtype in dtypes for shape in SHAPES]
 
 
 def ceilings(times: dict[str, Times], measured: list[Convolution]) -> dict[torch.dtype, tuple[float, str]]:
-    """By precision: GFLOP/s of the fastest convolution, and which one that is."""
+    """Return for each precision the GFLOP/s and the name of the fastest convolution."""
     best: dict[torch.dtype, tuple[float, str]] = {}
     for each in measured:
         rate = each.calls * each.flops_of_call / float(np.median(times[each.name])) / 1e9

@@ -1,7 +1,7 @@
-"""The dashboard as its visitors feel it: ``python -m benchmarks.dashboard``, with a real server and a real Chromium.
+"""The speed of the dashboard for its visitors: ``python -m benchmarks.dashboard``, with a real server and a real Chromium.
 
-Measures how soon the first page can be used, how long page switches and comparisons take, what eight visitors at once see,
-and whether memory grows over a soak of many comparisons. Needs requirements-dev.txt and a Chromium.
+Measures the time until the first page is usable, the time of page switches and comparisons, the time for eight simultaneous
+visitors, and the growth of memory over many comparisons. Needs requirements-dev.txt and Chromium.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from benchmarks.timing import machine
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 600_000  # milliseconds until something counts as broken
+PATIENCE = 600_000  # milliseconds after which something counts as broken
 PAGES = {
     "Compare": "Compare",
     "Forward": "Forward",
@@ -36,7 +36,7 @@ PAGES = {
     "Train": "Train",
     "Home": "A microscope for diffusion models",
 }
-SMALL = "images=4&steps1=4&steps2=4"  # a comparison that takes a moment
+SMALL = "images=4&steps1=4&steps2=4"  # a short comparison
 
 
 @dataclass(frozen=True)
@@ -44,16 +44,16 @@ class Dashboard:
     """Measure the dashboard."""
 
     rounds: int = 3
-    """How often each time is measured; the median counts."""
+    """Measurements of each time; the median counts."""
     visitors: int = 8
-    """Visitors who generate at once."""
+    """Number of visitors who generate at the same time."""
     soak_minutes: float = 10.0
-    """How long one visitor generates again and again."""
+    """Minutes during which one visitor generates repeatedly."""
 
 
 @contextmanager
 def server() -> Iterator[tuple[str, psutil.Process, Path]]:
-    """A new dashboard: its address, its process and its log."""
+    """Start a dashboard; yield its address, its process and its log."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
@@ -72,7 +72,7 @@ def server() -> Iterator[tuple[str, psutil.Process, Path]]:
 
 
 def wait_until_up(address: str) -> None:
-    """Return as soon as the server answers."""
+    """Wait until the server answers."""
     while True:
         try:
             urllib.request.urlopen(f"{address}/_stcore/health", timeout=1)
@@ -82,14 +82,14 @@ def wait_until_up(address: str) -> None:
 
 
 def new_page(browser: Browser) -> Page:
-    """A visitor of their own."""
+    """Open a page in a new browser context: a new visitor."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     context.set_default_timeout(PATIENCE)
     return context.new_page()
 
 
 def seconds_until(action: Any, outcome: Any) -> float:
-    """Seconds from ``action()`` until ``outcome()`` returns."""
+    """Return the seconds from ``action()`` until ``outcome()`` returns."""
     start = time.perf_counter()
     action()
     outcome()
@@ -97,7 +97,7 @@ def seconds_until(action: Any, outcome: Any) -> float:
 
 
 def first_use(browser: Browser, path: str, button: str) -> float:
-    """Seconds from starting a server to a page whose button can be pressed."""
+    """Measure the seconds from starting a server to a page with a usable button."""
     start = time.perf_counter()
     with server() as (address, _, _):
         wait_until_up(address)
@@ -110,22 +110,22 @@ def first_use(browser: Browser, path: str, button: str) -> float:
 
 
 def generate(page: Page) -> None:
-    """Press the button."""
+    """Press the Generate button."""
     page.get_by_role("button", name="Generate").click()
 
 
 def finished(page: Page) -> None:
-    """Wait for the downloads, which come with the last step."""
+    """Wait for the downloads, which appear with the last step."""
     page.get_by_role("button", name="Denoising (GIF)").wait_for()
 
 
 def first_preview(page: Page) -> None:
-    """Wait for a picture of the first step."""
+    """Wait for the image of the first step."""
     page.get_by_text("noisy state x_t, t = 999").first.wait_for()
 
 
 def page_switches(page: Page, rounds: int) -> dict[str, list[float]]:
-    """Seconds from a click in the navigation to the heading of the page, once every page has been visited."""
+    """Measure the seconds from a click in the navigation to the page's heading, after every page has been visited once."""
     times: dict[str, list[float]] = {name: [] for name in PAGES}
     for number in range(rounds + 1):
         for name, heading in PAGES.items():
@@ -138,7 +138,7 @@ def page_switches(page: Page, rounds: int) -> dict[str, list[float]]:
 
 
 def comparisons(browser: Browser, address: str, rounds: int) -> dict[str, list[float]]:
-    """Seconds to the first preview, to the end, and to the same again, for the default comparison under new seeds."""
+    """Measure the seconds to the first preview, to the end, and to a repetition of the default comparison with new seeds."""
     times: dict[str, list[float]] = {"first preview": [], "finished": [], "the same again": []}
     for number in range(rounds):
         page = new_page(browser)
@@ -160,7 +160,7 @@ def comparisons(browser: Browser, address: str, rounds: int) -> dict[str, list[f
 
 
 def crowd(browser: Browser, address: str, visitors: int) -> float:
-    """Seconds until all of several visitors, who pressed the button at the same time, have their comparison."""
+    """Measure the seconds until all visitors, who press the button at the same time, have their comparison."""
     pages = [new_page(browser) for _ in range(visitors)]
     for number, page in enumerate(pages):
         page.goto(f"{address}/compare?images=16&steps1=10&steps2=10&seed1={2000 + number}&seed2={2000 + number}")
@@ -178,7 +178,7 @@ def crowd(browser: Browser, address: str, visitors: int) -> float:
 
 
 def soak(browser: Browser, address: str, process: psutil.Process, minutes: float) -> list[float]:
-    """The server's memory in MiB after each of many comparisons, every one with a new seed."""
+    """Return the server's memory in MiB after each of many comparisons with new seeds."""
     page = new_page(browser)
     page.goto(f"{address}/compare?{SMALL}")
     page.get_by_text("Seed, spacing").first.click()
@@ -199,7 +199,7 @@ def soak(browser: Browser, address: str, process: psutil.Process, minutes: float
 
 
 def median(values: list[float]) -> str:
-    """The median, and the range."""
+    """Format the median and the range."""
     return f"{np.median(values):.2f} ({min(values):.2f} – {max(values):.2f})"
 
 
@@ -207,7 +207,7 @@ def main(arguments: Dashboard) -> None:
     """Measure and print Markdown."""
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if chromium is None:
-        sys.exit("this benchmark drives a Chromium, and this machine has none: apt-get install chromium")
+        sys.exit("this benchmark needs Chromium, which is not installed: apt-get install chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         rows = {

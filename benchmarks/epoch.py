@@ -1,8 +1,8 @@
 """One epoch, reading the images included: ``python -m benchmarks.epoch``.
 
-A folder of PNG files, trained on once from a cold start: Noisescope's trainer, which decodes them all first and keeps them in
-memory; diffusers' unconditional example, which decodes and transforms each when it is its turn; denoising-diffusion-pytorch's
-own Trainer, which does so in worker processes. Networks of equal parameters and FLOPs, mixed bfloat16 for all.
+Each library trains once on a folder of PNG files from a cold start. Noisescope decodes all files first and keeps the images in
+memory; diffusers' unconditional example decodes and transforms each image when it is needed; denoising-diffusion-pytorch's
+Trainer does so in worker processes. All use networks of equal parameters and FLOPs in mixed bfloat16.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ class Arguments:
     network: str = "attention"
     images: int = 4096
     source_side: int = 64
-    """Pixels of the files, which all resize to 32."""
+    """Side of the files in pixels; all libraries resize them to 32."""
     batch: int = 64
     repetitions: int = 3
     """Interleaved rounds that count."""
 
 
 def write_images(folder: Path, arguments: Arguments) -> None:
-    """Coloured noise, smooth enough to be like photographs to a PNG decoder."""
+    """Write images of coloured noise, smooth enough to resemble photographs to a PNG decoder."""
     random = np.random.default_rng(0)
     for number in range(arguments.images):
         small = Image.fromarray(random.integers(0, 256, (8, 8, 3), np.uint8))
@@ -60,7 +60,7 @@ def write_images(folder: Path, arguments: Arguments) -> None:
 
 
 def ours(folder: Path, arguments: Arguments) -> None:
-    """An epoch of ``pipelines.train``, without its validations and sample grids."""
+    """Train an epoch with ``pipelines.train``, without validation and sample grids."""
     with tempfile.TemporaryDirectory() as out, contextlib.redirect_stdout(io.StringIO()):
         config = RunConfig(
             network=NetworkConfig(unet=arguments.network),
@@ -73,7 +73,7 @@ def ours(folder: Path, arguments: Arguments) -> None:
 
 
 def diffusers(peer: Peer, folder: Path, arguments: Arguments) -> None:
-    """An epoch of examples/unconditional_image_generation/train_unconditional.py, with its transforms and its loader."""
+    """Train an epoch as examples/unconditional_image_generation/train_unconditional.py, with its transforms and loader."""
     transforms = v2.Compose(
         [
             v2.Resize(IMAGE_SIDE, interpolation=v2.InterpolationMode.BILINEAR),
@@ -94,7 +94,7 @@ def diffusers(peer: Peer, folder: Path, arguments: Arguments) -> None:
 
 
 def denoising_diffusion_pytorch(peer: UnetPeer, folder: Path, arguments: Arguments) -> None:
-    """An epoch of denoising-diffusion-pytorch's Trainer, without its sample grids and FID."""
+    """Train an epoch with denoising-diffusion-pytorch's Trainer, without its sample grids and FID."""
     with tempfile.TemporaryDirectory() as out:
         UnetTrainer(
             GaussianDiffusion(peer.build(), image_size=IMAGE_SIDE, sampling_timesteps=20),

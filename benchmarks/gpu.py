@@ -1,13 +1,13 @@
 """The section "On a GPU" of README.md, as Markdown: ``python -m benchmarks.gpu``.
 
-Whole sampling loops of 20 steps of DPM-Solver++(2M), and whole training steps, next to those of diffusers' network of equal
-parameters and FLOPs, in one process and in turn, for images of 32×32 and, with patches of 2×2 pixels, of 64×64:
+Whole sampling loops of 20 steps of DPM-Solver++(2M) and whole training steps, compared with those of diffusers' network of
+equal parameters and FLOPs, in one process and in turns, for 32×32 images and, with patches of 2×2 pixels, for 64×64 images:
 
-* Noisescope as it is shipped: ``pipelines.sample`` on a loaded model, which draws its noise too, and the trainer's own step;
+* Noisescope as shipped: ``pipelines.sample`` on a loaded model, including the drawing of noise, and the training loop's step;
 * both networks call by call, captured as CUDA graphs, and compiled, with the same settings.
 
-It runs on the CPU too, where nothing is captured. A row that fails shows its error and the others go on; when the time is up,
-nothing more is compiled.
+It also runs on the CPU, where nothing is captured. A row that fails shows its error and the others continue, except after an
+illegal memory access, which ends the process. When the time is up, nothing more is compiled.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ from .variants import captured, compiled
 
 MIB = 2**20
 STEPS = 20
-HEADS = 32  # channels of diffusers' attention heads where it is captured or compiled
-COMPILING = 25  # seconds that it takes, about
+HEADS = 32  # channels per attention head of diffusers' network when captured or compiled
+COMPILING = 25  # approximate seconds of a compilation
 OURS = "Noisescope"
-Makers = dict[str, Callable[[], Run]]  # what -> prepare it
+Makers = dict[str, Callable[[], Run]]  # name -> function that prepares the run
 
 
 @dataclass(frozen=True)
@@ -60,17 +60,17 @@ class Arguments:
     """Images sampled at once."""
     training_batches: tuple[int, ...] = (64, 256)
     compiled_batches: tuple[int, ...] = (64, 1)
-    """Images sampled at once by what is compiled."""
+    """Images sampled at once by compiled networks."""
     repetitions: int = 7
     """Interleaved rounds that count."""
     seconds: float = 85
-    """Nothing is compiled that would not be ready by then."""
+    """Time limit: no compilation starts that would end after it."""
     device: str = field(default_factory=lambda: str(best_device()))
 
 
 @dataclass(frozen=True)
 class Subject:
-    """An untrained run of ours, and diffusers' network of its size, for images of one size."""
+    """An untrained run of ours and a diffusers network of its size, for images of one size."""
 
     folder: Path
     side: int
@@ -79,7 +79,7 @@ class Subject:
 
     @cached_property
     def config(self) -> RunConfig:
-        """As little as possible differs from diffusers' side."""
+        """A configuration as close as possible to that of diffusers."""
         pictures = write_pictures(self.folder / f"pictures-{self.side}", self.side)
         return RunConfig(
             network=self.network,
@@ -90,7 +90,7 @@ class Subject:
 
     @cached_property
     def run(self) -> RunFolder:
-        """With random weights."""
+        """A run with random weights."""
         run = RunFolder(self.folder / f"run-{self.side}")
         run.write_config(self.config)
         run.write_model(fill_zeros(make_network(self.config, seed=0)).state_dict(), self.config)
@@ -98,31 +98,31 @@ class Subject:
 
     @cached_property
     def peer(self) -> Peer:
-        """diffusers' network."""
+        """The network of diffusers."""
         return find_peer(make_network(self.config, seed=0), self.side)
 
     @property
     def sizes(self) -> str:
-        """Of both networks, in words."""
+        """A description of both networks' sizes."""
         return f"Noisescope: {Size.of(make_network(self.config, seed=0), 3, self.side)}. diffusers: {self.peer}."
 
     def ours(self, dtype: torch.dtype | None = None, device: torch.device | None = None) -> nn.Module:
-        """Our network as models are loaded."""
+        """Load our network as users do."""
         return load_model(self.run, device or self.device, dtype).denoiser.network
 
     def theirs(self, dtype: torch.dtype = torch.float32) -> nn.Module:
-        """diffusers' network, laid out as ours."""
+        """Build diffusers' network in the memory format of ours."""
         network = self.peer.build(HEADS if self.peer.options["add_attention"] else None)
         return network.to(self.device, dtype, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
 
     def noise(self, count: int) -> Tensor:
-        """(count, C, H, W) float32."""
+        """Draw noise, (count, C, H, W) float32."""
         return torch.randn(count, 3, self.side, self.side, device=self.device)
 
     # --- sampling
 
     def shipped(self, count: int) -> Run:
-        """Sampling as commands and pages do it."""
+        """Prepare sampling as commands and pages do it."""
         model = load_model(self.run, self.device)
         request = SamplingRequest(num_images=count, steps=STEPS)
 
@@ -133,7 +133,7 @@ class Subject:
         return run
 
     def sampling(self, count: int) -> Makers:
-        """Both sides, call by call and captured."""
+        """Return both sides, call by call and captured."""
         noise = self.noise(count)
         ours, theirs = (partial(loop, noise=noise, steps=STEPS, solver=FASTEST) for loop in (our_loop, their_loop))
         return {
@@ -146,7 +146,7 @@ class Subject:
         }
 
     def compiled_sampling(self, count: int) -> Makers:
-        """Both sides compiled, beside ours as it is shipped."""
+        """Return both sides compiled, and ours as shipped."""
         noise = self.noise(count)
         return {
             OURS: lambda: self.shipped(count),
@@ -155,7 +155,7 @@ class Subject:
         }
 
     def difference(self) -> float:
-        """How far float32 images of the device are from the CPU's, at most."""
+        """Return the largest difference between float32 images of the device and of the CPU."""
         noise = self.noise(4)
         made = our_loop(self.ours(torch.float32), noise, STEPS, FASTEST)()
         expected = our_loop(self.ours(torch.float32, torch.device("cpu")), noise.cpu(), STEPS, FASTEST)()
@@ -164,7 +164,7 @@ class Subject:
     # --- training
 
     def trainer_step(self, batch: int, precision: str, prepare: Callable[[nn.Module], object] | None = None) -> Run:
-        """The step of our trainer, its network prepared."""
+        """Prepare a step of our training loop, with its network changed by ``prepare``."""
         AcceleratorState._reset_state(reset_partial_state=True)
         GradientState._reset_state()
         config = replace(self.config, optimizer=OptimizerConfig(batch_size=batch, precision=precision))  # type: ignore[arg-type]
@@ -174,14 +174,14 @@ class Subject:
         return trainer.train_step
 
     def recipe_step(self, batch: int, dtype: torch.dtype, prepare: Callable[[nn.Module], nn.Module] | None = None) -> Run:
-        """The step of diffusers' recipe: as its example, or prepared in the layout and with the heads that suit it."""
+        """Prepare a step of diffusers' recipe: as in its example, or with the memory format and heads that suit it best."""
         network = self.peer.build().to(self.device)
         if prepare is not None:
             network = prepare(self.theirs().train().requires_grad_(True))
         return partial(DiffusersRecipe(network, dtype, DECAY).step, self.noise(batch).clamp(-1, 1))
 
     def training(self, batch: int) -> Makers:
-        """Both sides, call by call."""
+        """Return both sides, call by call."""
         return {
             OURS: lambda: self.trainer_step(batch, "auto"),
             "Noisescope, float32": lambda: self.trainer_step(batch, "no"),
@@ -190,7 +190,7 @@ class Subject:
         }
 
     def compiled_training(self, batch: int) -> Makers:
-        """Both sides compiled as ``pipelines.train --compile`` does it, beside ours as it is shipped."""
+        """Return both sides compiled as by ``pipelines.train --compile``, and ours as shipped."""
         plainly = partial(compiled, mode="default")
         return {
             OURS: lambda: self.trainer_step(batch, "auto"),
@@ -200,7 +200,7 @@ class Subject:
 
 
 def first_call(make: Callable[[], Run], device: torch.device) -> tuple[Run, str]:
-    """What to time, called once, and the MiB that it has taken at most, as CUDA counts them."""
+    """Prepare a run and call it once; return it with its peak memory in MiB, as counted by CUDA."""
     prepared: list[Run] = []
 
     def prepare() -> None:
@@ -217,12 +217,12 @@ def first_call(make: Callable[[], Run], device: torch.device) -> tuple[Run, str]
 
 
 def measure(makers: Makers, count: int, repetitions: int, device: torch.device) -> None:
-    """Print the rows of a table, with what went wrong in the row of what failed."""
+    """Print the rows of a table; a run that fails shows its error."""
     runs, memory, failed = {}, {}, {}
     for what, make in makers.items():
         try:
             runs[what], memory[what] = first_call(make, device)
-        except Exception as error:  # whatever another's network, a compiler or a graph cannot do
+        except Exception as error:  # another library, the compiler or a graph may fail in any way
             failed[what] = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}".replace("|", "/")
     times = interleaved(runs, repetitions)
     for what in makers:
@@ -231,20 +231,20 @@ def measure(makers: Makers, count: int, repetitions: int, device: torch.device) 
 
 
 def cells_of(what: str, times: dict[str, Times], count: int, memory: str) -> list[str]:
-    """One line of a table, after its name."""
+    """Format the cells of a row, without its name."""
     seconds = times[what]
     faster = f"{ratio(seconds, times[OURS]):.2f}×" if what != OURS and OURS in times else ""
     return [with_quartiles(1000 * seconds, 1), f"{count / float(np.median(seconds)):,.0f}", faster, memory]
 
 
 def start_table(title: str) -> None:
-    """Print a heading, and the head of a table."""
+    """Print a heading and the header of a table."""
     header = ("images, what", "ms (quartiles)", "images/s", "Noisescope is faster", "MiB")
     print(f"\n### {title}\n\n{table(header, [])}", flush=True)
 
 
 def until(end: float, makers: Makers) -> Makers:
-    """The same, but what would be compiled when the time is up is left out."""
+    """Return the same makers, except that those to compile are left out when the time is up."""
 
     def in_time(make: Callable[[], Run]) -> Run:
         if time.monotonic() + COMPILING > end:
@@ -255,7 +255,7 @@ def until(end: float, makers: Makers) -> Makers:
 
 
 def report(arguments: Arguments, folder: Path) -> None:
-    """Print all tables, those of what is compiled last."""
+    """Print all tables, those of compiled networks last."""
     end, device = time.monotonic() + arguments.seconds, torch.device(arguments.device)
     subjects = [
         Subject(folder, 32, NetworkConfig(unet="attention"), device),
@@ -283,7 +283,7 @@ def main(arguments: Arguments) -> None:
     torch.manual_seed(0)
     keep_freed_memory()
     print(f"## On a GPU\n\n{machine(torch.device(arguments.device))}", flush=True)
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):  # progress of the trainers
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):  # hides the progress of trainings
         report(arguments, Path(folder))
 
 

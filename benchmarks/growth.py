@@ -1,7 +1,7 @@
 """How cost grows: ``python -m benchmarks.growth``.
 
-Untrained models through the dashboard's own queue, 20 steps of DPM-Solver++(2M), while one thing grows at a time: images,
-their resolution, the network's channels, the number of models compared. And a training log: reading it, and drawing it.
+Untrained models run through the dashboard's queue with 20 steps of DPM-Solver++(2M), while one quantity grows at a time: the
+number of images, their resolution, the network's channels, the number of models. Then training logs are read and drawn.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ from pipelines.storage.runs import Run
 from .timing import Times, machine, table, with_quartiles
 
 MIB = 2**20
-BINS = 20  # numbers of a loss by timestep
+BINS = 20  # bins of a loss by timestep
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Measure how seconds and memory grow."""
+    """Measure how time and memory grow."""
 
     images: tuple[int, ...] = (1, 4, 16, 64, 256)
     resolutions: tuple[int, ...] = (16, 32, 64, 128)
     channels: tuple[int, ...] = (32, 64, 128)
-    """Of the first level; the others have twice as many."""
+    """Channels of the first level; the other levels have twice as many."""
     models: tuple[int, ...] = (1, 2, 3, 4)
     lines: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
-    """Of a log."""
+    """Numbers of lines of a log."""
     repetitions: int = 5
-    """The median counts."""
+    """Measurements of each case; the median counts."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One comparison to measure; what is not said is as by default."""
+    """One comparison to measure."""
 
     images: int = 16
     resolution: int = 32
@@ -59,7 +59,7 @@ class Case:
 
 
 def cases(arguments: Arguments) -> Iterator[tuple[str, Case]]:
-    """What grows, and the comparison at each of its values."""
+    """Yield the quantity that grows and the comparison at each of its values."""
     for count in arguments.images:
         yield "images", Case(images=count)
     for side in arguments.resolutions:
@@ -71,7 +71,7 @@ def cases(arguments: Arguments) -> Iterator[tuple[str, Case]]:
 
 
 def untrained(folder: Path, case: Case, number: int) -> Run:
-    """A run with initial weights, unlike those of any other number."""
+    """Create an untrained run; each number gives different weights."""
     config = RunConfig(
         network=NetworkConfig(unet="attention", channels=(case.channels, 2 * case.channels, 2 * case.channels)),
         data=DataConfig(data="none"),
@@ -85,7 +85,7 @@ def untrained(folder: Path, case: Case, number: int) -> Run:
 
 
 def measure(queue: GenerationQueue, runs: list[Run], case: Case, seeds: Iterable[int]) -> tuple[Times, int]:
-    """Seconds of the whole comparison under each seed but the first, and the bytes that its models hold."""
+    """Measure the seconds of the comparison for each seed but the first, and the bytes that its models hold."""
     seconds, peak = [], 0
     for seed in seeds:
         before = time.perf_counter()
@@ -100,7 +100,7 @@ def measure(queue: GenerationQueue, runs: list[Run], case: Case, seeds: Iterable
 
 
 def write_log(file: Path, lines: int) -> None:
-    """A log like those of long runs: every tenth line with a validation."""
+    """Write a log like those of long runs, with a validation in every tenth line."""
     random = np.random.default_rng(0)
     with file.open("w") as log:
         for i in range(1, lines + 1):
@@ -113,7 +113,7 @@ def write_log(file: Path, lines: int) -> None:
 
 
 def measure_log(file: Path, repetitions: int) -> tuple[Times, Times, int]:
-    """Seconds to read the log and to draw its curves, and the bytes of the table."""
+    """Measure the seconds to read the log and to draw its curves, and the bytes of its table."""
     reading, drawing = [], []
     for _ in range(repetitions):
         before = time.perf_counter()
@@ -132,7 +132,7 @@ def main(arguments: Arguments) -> None:
         folder, queue, rows = Path(name), GenerationQueue(), []
         for number, (what, case) in enumerate(tqdm(list(cases(arguments)), unit="case")):
             runs = [untrained(folder, case, own) for own in range(case.models)]
-            # No two comparisons share a seed, or an answer would come from the queue's memory.
+            # Every comparison needs its own seed, because the queue answers repeated requests from its cache.
             seeds = range(number * (1 + arguments.repetitions), (number + 1) * (1 + arguments.repetitions))
             seconds, peak = measure(queue, runs, case, seeds)
             rows.append((f"{what}: {getattr(case, what)}", with_quartiles(seconds), f"{peak / MIB:.0f}"))

@@ -1,7 +1,7 @@
-"""How well do pictures come back? ``python -m benchmarks.inversion``.
+"""Reconstruction after inversion: ``python -m benchmarks.inversion``.
 
-Held-out real images are traced back to the noise that DDIM makes them from, and made again from there; the peak
-signal-to-noise ratio between both, for the plain first-order inversion and for the refined one that the Edit page uses.
+Held-out images are inverted to the noise from which DDIM generates them, and sampled again from there. The peak
+signal-to-noise ratio between the two is measured for plain first-order inversion and for the refined one of the Edit page.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ REFINEMENTS = (0, 1, 2)
 
 @dataclass(frozen=True)
 class Arguments:
-    """Measure the round trip from pictures to noise and back."""
+    """Measure the round trip from images to noise and back."""
 
     models: tuple[str, ...] = ("checkpoints/fashion-baseline", "checkpoints/fashion-attention")
     images: int = 32
@@ -37,7 +37,7 @@ class Arguments:
 
 
 def round_trip(model: LoadedModel, x0: Tensor, steps: int, refinements: int) -> Tensor:
-    """(B,) PSNR in dB, on the CPU, of images that come back; both ways are told nothing."""
+    """Return the PSNR of reconstructions in dB, (B,) on the CPU; both directions are unconditional."""
     timesteps = sampling_timesteps(model.schedule, steps, "linspace")
     *_, noise = invert(model.denoiser, x0, timesteps, model.schedule, refinements=refinements)
     *_, back = ddim(model.denoiser, noise.x, timesteps, model.schedule)
@@ -45,7 +45,7 @@ def round_trip(model: LoadedModel, x0: Tensor, steps: int, refinements: int) -> 
 
 
 def rows(model: LoadedModel, x0: Tensor, steps: Sequence[int]) -> list[tuple[str, ...]]:
-    """A row for each number of steps."""
+    """Return a row for each number of steps."""
     return [
         (
             model.name,

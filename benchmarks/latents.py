@@ -1,7 +1,7 @@
 """Pixels or latents: ``python -m benchmarks.latents``.
 
-The same U-Net over pixels and over the latents of an autoencoder, all with their first weights, from a folder of pictures to
-samples: what a training step and an image cost in seconds and memory. What is learnt is not looked at.
+The same U-Net over pixels and over the latents of an autoencoder, both with initial weights, from a folder of images to
+samples: the time and memory of a training step and of an image. The quality of the images is not measured.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ PICTURES = 20
 
 @dataclass(frozen=True)
 class Arguments:
-    """Measure what diffusion of pixels and of latents costs."""
+    """Measure the cost of diffusion over pixels and over latents."""
 
     sides: tuple[int, ...] = (128, 256)
     batch: int = 4
     steps: int = 20
-    """Of DPM-Solver++(2M)."""
+    """Steps of DPM-Solver++(2M)."""
     repetitions: int = 5
 
 
 def write_pictures(folder: Path, side: int) -> Path:
-    """Coloured clouds."""
+    """Write images of coloured clouds and return their folder."""
     random = np.random.default_rng(0)
     folder.mkdir()
     for number in range(PICTURES):
@@ -53,7 +53,7 @@ def write_pictures(folder: Path, side: int) -> Path:
 
 
 def kinds(folder: Path, side: int, batch: int) -> dict[str, RunConfig]:
-    """The configurations to measure, the autoencoder first."""
+    """Return the configurations to measure, the autoencoder first."""
     common = RunConfig(
         data=DataConfig(data=str(write_pictures(folder / "pictures", side)), image_size=side),
         optimizer=OptimizerConfig(batch_size=batch),
@@ -67,7 +67,7 @@ def kinds(folder: Path, side: int, batch: int) -> dict[str, RunConfig]:
 
 
 def measure(folder: Path, side: int, arguments: Arguments) -> list[tuple[str, ...]]:
-    """The rows of a table for images of one size."""
+    """Measure the rows of a table for images of one size."""
     rows, making = [], {}
     training: dict[str, tuple[Times, int]] = {}
     request = SamplingRequest(num_images=1, steps=arguments.steps)
@@ -103,7 +103,7 @@ def main(arguments: Arguments) -> None:
     """Print Markdown: a table."""
     rows = []
     with tempfile.TemporaryDirectory() as name:
-        os.environ["NOISESCOPE_CACHE"] = str(Path(name) / "cache")  # nothing of this is worth keeping
+        os.environ["NOISESCOPE_CACHE"] = str(Path(name) / "cache")  # these latents are not worth keeping
         for side in arguments.sides:
             (folder := Path(name) / str(side)).mkdir()
             rows += measure(folder, side, arguments)

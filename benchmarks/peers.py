@@ -1,9 +1,9 @@
 """The networks to compare with: diffusers' ``UNet2DModel`` and denoising-diffusion-pytorch's ``Unet`` of our size and cost.
 
-Widths are searched, and of diffusers the blocks per level and the time-embedding width too. The number of levels, so the
-resolutions, is that of our network, and so are the levels of diffusers' that attend; where ours takes patches, diffusers' has
-finer levels in their place; denoising-diffusion-pytorch attends as
-it does by default, linearly at every level and fully at the innermost.
+The search covers widths and, for diffusers, also blocks per level and the width of the time embedding. The number of levels,
+and thus the resolutions, is that of our network, and so are the levels with attention in diffusers' network. Where ours takes
+patches, diffusers' has finer levels instead. denoising-diffusion-pytorch has its default attention, linear at every level and
+full at the innermost.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ logging.set_verbosity_error()  # it warns at every change of precision
 
 IMAGE_SIDE = 32
 WIDTHS = range(32, 193, 32)  # its group norm has 32 groups
-EXAMPLE_HEAD_WIDTH = 8  # attention_head_dim where its examples leave it alone
-UNET_WIDTHS = range(16, 97, 8)  # of denoising-diffusion-pytorch's first level
-HEAD_WIDTHS = (EXAMPLE_HEAD_WIDTH, 32, None)  # None is one head; all give the same parameters and FLOPs
+EXAMPLE_HEAD_WIDTH = 8  # the default attention_head_dim, which its examples keep
+UNET_WIDTHS = range(16, 97, 8)  # widths of the first level of denoising-diffusion-pytorch
+HEAD_WIDTHS = (EXAMPLE_HEAD_WIDTH, 32, None)  # None is one head; parameters and FLOPs are equal for all
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
 
 @dataclass(frozen=True)
 class Size:
-    """Number of weights, and floating-point operations of one image (a multiply-add is two)."""
+    """Number of parameters, and floating-point operations per image (a multiply-add is two)."""
 
     parameters: int
     flops: int
 
     @classmethod
     def of(cls, network: nn.Module, image_channels: int, side: int = IMAGE_SIDE) -> Size:
-        """The size of ``network`` for one square image."""
+        """Return the size of ``network`` for one square image."""
         device = next(network.parameters()).device
         image = torch.zeros(1, image_channels, side, side, device=device)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -56,13 +56,13 @@ class Size:
 
 @dataclass(frozen=True)
 class UnetPeer:
-    """The arguments of a denoising-diffusion-pytorch ``Unet`` and its size."""
+    """The arguments and the size of a denoising-diffusion-pytorch ``Unet``."""
 
     options: dict[str, Any]
     size: Size
 
     def build(self) -> Unet:
-        """The network in float32 with random weights."""
+        """Build the network in float32 with random weights."""
         from denoising_diffusion_pytorch import Unet
 
         return Unet(**self.options)
@@ -73,23 +73,23 @@ class UnetPeer:
 
 @dataclass(frozen=True)
 class Peer:
-    """The arguments of a ``UNet2DModel`` and its size."""
+    """The arguments and the size of a ``UNet2DModel``."""
 
     options: dict[str, Any]
     size: Size
 
     @property
     def head_widths(self) -> tuple[int | None, ...]:
-        """The head widths worth trying: one, of no effect, without attention."""
+        """Head widths worth trying; a single one, without effect, if there is no attention."""
         return HEAD_WIDTHS if self.options["add_attention"] else HEAD_WIDTHS[:1]
 
     def describe(self, layout: str, head_width: int | None) -> str:
-        """A memory format and a head width in words."""
+        """Describe a memory format and a head width."""
         heads = "one head" if head_width is None else f"heads of {head_width}"
         return f"{layout}, {heads}" if self.options["add_attention"] else layout
 
     def build(self, head_width: int | None = EXAMPLE_HEAD_WIDTH) -> UNet2DModel:
-        """The network in float32 with random weights; ``head_width`` None gives one head."""
+        """Build the network in float32 with random weights; ``head_width`` None gives one head."""
         return UNet2DModel(**self.options, attention_head_dim=head_width)
 
     def __str__(self) -> str:
@@ -102,17 +102,17 @@ class Peer:
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Number of weights."""
+    """Return the number of parameters."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def find_peer(network: BaselineUNet, side: int = IMAGE_SIDE) -> Peer:
-    """The ``UNet2DModel`` nearest to ``network`` in parameters and FLOPs, for images of that side."""
+    """Find the ``UNet2DModel`` nearest to ``network`` in parameters and FLOPs, for images with this side."""
     return Peer(*_nearest(network, side, UNet2DModel, _candidates(network, side)))
 
 
 def find_unet_peer(network: BaselineUNet) -> UnetPeer:
-    """The denoising-diffusion-pytorch ``Unet`` nearest to ``network`` in parameters and FLOPs."""
+    """Find the denoising-diffusion-pytorch ``Unet`` nearest to ``network`` in parameters and FLOPs."""
     from denoising_diffusion_pytorch import Unet
 
     multiples = combinations_with_replacement((1, 2, 3, 4), len(network.encoder))
@@ -127,15 +127,15 @@ def find_unet_peer(network: BaselineUNet) -> UnetPeer:
 def _nearest(
     network: BaselineUNet, side: int, build: Callable[..., nn.Module], candidates: Iterable[dict[str, Any]]
 ) -> tuple[dict[str, Any], Size]:
-    """The candidate whose parameters and FLOPs are nearest to those of ``network``: the larger deviation decides.
+    """Find the candidate nearest to ``network`` in parameters and FLOPs; the larger deviation decides.
 
     Raises:
-        ValueError: none has within a tenth of its parameters.
+        ValueError: no candidate comes within a tenth of its number of parameters.
     """
     target = Size.of(network, network.image_channels, side)
     near = []
     for options in candidates:
-        with torch.device("meta"):  # sizes need no weights
+        with torch.device("meta"):  # counting needs no weights
             candidate = build(**options)
         if abs(count_parameters(candidate) / target.parameters - 1) < 0.1:
             near.append((options, Size.of(candidate, network.image_channels, side)))
@@ -149,7 +149,7 @@ def _deviation(size: Size, target: Size) -> float:
 
 
 def _candidates(network: BaselineUNet, side: int) -> Iterator[dict[str, Any]]:
-    finer = network.downsampling.bit_length() - len(network.encoder)  # levels that patches stand for
+    finer = network.downsampling.bit_length() - len(network.encoder)  # levels that patches replace
     attends = [False] * finer + [level in getattr(network, "attention_levels", ()) for level in range(len(network.encoder))]
     levels = len(attends)
     shared = {
@@ -165,7 +165,7 @@ def _candidates(network: BaselineUNet, side: int) -> Iterator[dict[str, Any]]:
 
 
 def fill_zeros(network: nn.Module, std: float = 0.02) -> nn.Module:
-    """Give random weights to layers that start at zero, so that no measurement multiplies by nothing but zeros."""
+    """Give random weights to layers that start at zero, so that no measurement multiplies by zeros only."""
     with torch.no_grad():
         for parameter in network.parameters():
             if not parameter.any():

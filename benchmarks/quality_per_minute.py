@@ -1,9 +1,9 @@
 """Quality per minute: ``python -m benchmarks.quality_per_minute``, Fréchet distance over minutes of training.
 
-Noisescope's trainer and diffusers' unconditional recipe, on networks of equal parameters and FLOPs, see the same images for
-the same time on the same machine, turn by turn. diffusers has its best memory format and mixed bfloat16, and its images wait
-in memory, which its example would read from files. Both follow their own learning rates down over the whole budget, and both
-are sampled with 20 steps of DPM-Solver++(2M) from their averaged weights.
+Noisescope's training loop and diffusers' unconditional recipe train networks of equal parameters and FLOPs on the same images
+for the same time on the same machine, in turns. diffusers uses its best memory format and mixed bfloat16, with its images in
+memory, although its example reads them from files. Each follows its own learning-rate schedule over the whole budget. Both are
+sampled from averaged weights with 20 steps of DPM-Solver++(2M).
 """
 
 from __future__ import annotations
@@ -40,27 +40,27 @@ from .recipes import DiffusersRecipe
 from .timing import interleaved, machine, table
 
 OURS, THEIRS = "Noisescope", "diffusers' recipe, at its best"
-TURN = 20  # steps one trains before it is the other's turn
-TRIAL = 30  # steps that tell how fast each is
+TURN = 20  # steps per turn
+TRIAL = 30  # steps that measure the speed of each
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Train ours and diffusers' for the same time, and measure both on the way."""
+    """Train Noisescope and diffusers for the same time, and measure both at intervals."""
 
     data: str = "fashion_mnist"
     classifier: Path = ROOT / "classifiers" / "fashion-mnist.safetensors"
-    """In whose features images are compared."""
+    """The classifier in whose features images are compared."""
     network: str = "baseline"
     minutes: tuple[float, ...] = (1, 2, 4, 8)
-    """Training times after which samples are measured; the last one is the whole budget."""
+    """Training times after which samples are measured; the last is the whole budget."""
     batch: int = 64
     num_images: int = 500
-    """Samples of each measurement."""
+    """Samples per measurement."""
 
 
 class Ours:
-    """A run of the product's own trainer."""
+    """A run of Noisescope's training loop."""
 
     def __init__(self, folder: Path, arguments: Arguments, steps: int) -> None:
         self.run = Run(folder)
@@ -72,18 +72,18 @@ class Ours:
         self.trainer = open_training(self.run, config)
 
     def step(self) -> None:
-        """One optimiser step."""
+        """Take one optimiser step."""
         self.trainer.train_step()
 
     def samples(self, count: int) -> Tensor:
-        """(N, C, H, W) in [−1, 1]."""
+        """Generate samples, (N, C, H, W) in [−1, 1]."""
         self.trainer.save()
         *_, last = sample(load_model(self.run), SamplingRequest(num_images=count), range(count))
         return last.x
 
 
 class Theirs:
-    """diffusers' recipe, its images drawn from memory."""
+    """A training with diffusers' recipe on images in memory."""
 
     def __init__(self, images: Tensor, arguments: Arguments, layout: str, steps: int) -> None:
         peer = find_peer(build_network(arguments.network, image_channels=images.shape[1]))
@@ -93,21 +93,21 @@ class Theirs:
         self.order = self.images.new_empty(0, dtype=torch.long)
 
     def step(self) -> None:
-        """One optimiser step."""
+        """Take one optimiser step."""
         if len(self.order) < self.batch:
             self.order = torch.randperm(len(self.images), device=self.images.device)
         chosen, self.order = self.order[: self.batch], self.order[self.batch :]
         self.recipe.step((self.images[chosen].float() / 127.5 - 1).contiguous(memory_format=self.layout))
 
     def samples(self, count: int) -> Tensor:
-        """(N, C, H, W) in [−1, 1]."""
+        """Generate samples, (N, C, H, W) in [−1, 1]."""
         noise = SeededNoise(0, tuple(self.images.shape[1:]), range(count)).initial(self.images.device)
         parts = noise.contiguous(memory_format=self.layout).split(50)
         return torch.cat([self.recipe.sample(part, 20) for part in parts])
 
 
 def speeds(folder: Path, images: Tensor, arguments: Arguments) -> tuple[dict[str, float], str]:
-    """Steps a second of both, and the memory format that is diffusers' best."""
+    """Measure the steps per second of both, and find the best memory format of diffusers."""
     makers: dict[str, Callable[[], None]] = {OURS: Ours(folder / "trial", arguments, TRIAL).step}
     makers |= {layout: Theirs(images, arguments, layout, TRIAL).step for layout in LAYOUTS}
     times = interleaved(makers, TRIAL, warm_up=3)
@@ -117,7 +117,7 @@ def speeds(folder: Path, images: Tensor, arguments: Arguments) -> tuple[dict[str
 
 
 def main(arguments: Arguments) -> None:
-    """Print Markdown: a row for each training time."""
+    """Print Markdown: one row for each training time."""
     torch.manual_seed(0)
     classifier = load_classifier(arguments.classifier)
     judge = Judge(classifier.data, classifier.features, classifier)

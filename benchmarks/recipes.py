@@ -1,4 +1,4 @@
-"""How diffusers trains: the step of its unconditional example, with its settings, on any device."""
+"""The training step of diffusers' unconditional example, with its settings, on any device."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from torch import Tensor, nn
 
 
 def mixed(device: torch.device, dtype: torch.dtype) -> torch.autocast:
-    """Mixed precision in ``dtype`` as Accelerate sets it up; nothing for float32."""
+    """Return mixed precision in ``dtype`` as Accelerate sets it up; disabled for float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16)
 
 
 class DiffusersRecipe:
-    """A ``UNet2DModel`` being trained as ``examples/unconditional_image_generation`` does it.
+    """Training of a ``UNet2DModel`` as in ``examples/unconditional_image_generation``.
 
     Args:
-        network: on its device, in the memory format it is to have.
-        dtype: bfloat16 for mixed precision, else float32.
-        steps: over which the learning rate falls.
+        network: the network, already on its device and in its memory format.
+        dtype: bfloat16 for mixed precision, float32 otherwise.
+        steps: the number of steps over which the learning rate falls.
     """
 
     def __init__(self, network: nn.Module, dtype: torch.dtype, steps: int) -> None:
         self.network = network
-        self.precision = mixed(next(network.parameters()).device, dtype)  # may be entered again and again
+        self.precision = mixed(next(network.parameters()).device, dtype)  # may be entered repeatedly
         self.scheduler = DDPMScheduler(num_train_timesteps=1000)
         self.optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, betas=(0.95, 0.999), weight_decay=1e-6, eps=1e-8)
         self.learning_rate = get_cosine_schedule_with_warmup(self.optimizer, 500, steps)
         self.average = EMAModel(network.parameters(), decay=0.9999, use_ema_warmup=True, inv_gamma=1.0, power=0.75)
 
     def step(self, x0: Tensor) -> None:
-        """One optimiser step on images in [−1, 1]."""
+        """Take one optimiser step on images in [−1, 1]."""
         noise, t = torch.randn_like(x0), torch.randint(1000, (len(x0),), device=x0.device)
         with self.precision:
             output = self.network(self.scheduler.add_noise(x0, noise, t), t).sample
@@ -47,7 +47,7 @@ class DiffusersRecipe:
 
     @torch.no_grad()
     def sample(self, noise: Tensor, steps: int) -> Tensor:
-        """Images in [−1, 1] of the averaged weights, from DPM-Solver++(2M)."""
+        """Generate images in [−1, 1] from the averaged weights with DPM-Solver++(2M)."""
         solver = DPMSolverMultistepScheduler.from_config(self.scheduler.config)
         solver.set_timesteps(steps)
         parameters = list(self.network.parameters())

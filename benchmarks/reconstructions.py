@@ -1,8 +1,8 @@
-"""What autoencoders leave of photographs: ``python -m benchmarks.reconstructions RUN [MORE …] --sheet sheet.png``.
+"""Quality of autoencoders' reconstructions: ``python -m benchmarks.reconstructions RUN [MORE …] --sheet sheet.png``.
 
-Held-out images are encoded and decoded: PSNR and SSIM; the Fréchet distance from training images in features of a classifier at
-the images' full size, where textures show, beside the distance of the same photographs untouched (the floor); the PSNR after
-noise on the latents, which a diffusion model's samples have too; and what decoding costs.
+Held-out images are encoded and decoded. Measured are PSNR and SSIM; the Fréchet distance from training images in the features
+of a classifier at full image size, which shows textures, next to that of the original photographs (the floor); the PSNR after
+adding noise to the latents, as a diffusion model's samples have some too; and the time to decode.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from unets.autoencoder import LatentSpace
 
 from .timing import interleaved, machine, table, with_quartiles
 
-AT_ONCE = 16  # images whose activations are held together
-NOISE = 0.1  # standard deviations of a latent
+AT_ONCE = 16  # images per batch of activations
+NOISE = 0.1  # standard deviation of the noise, in units of that of the latents
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Measure what autoencoders of the same images leave of them."""
+    """Measure the reconstructions of autoencoders of the same images."""
 
     autoencoders: Positional[tuple[str, ...]]
-    """Run folders, or names of runs at hand; models of latents have an autoencoder, too."""
+    """Run folders or names of runs: autoencoders, or latent models, which contain one."""
     images: int = 400
-    """Held-out images, and four times as many training images, at most."""
+    """Largest number of held-out images; up to four times as many training images are used."""
     sheet: Path | None = None
-    """Write photographs, and below them what each autoencoder leaves of them, enlarged three times."""
+    """File for an image of photographs above their reconstructions by each autoencoder, enlarged three times."""
     shown: int = 6
     """Photographs on the sheet."""
     repetitions: int = 5
@@ -51,19 +51,19 @@ class Arguments:
 
 @torch.no_grad()
 def texture_features(network: Classifier, x: Tensor) -> np.ndarray:
-    """(N, C, H, W) -> (N, D): the mean of every channel of every level, at the images' own size."""
+    """Compute features (N, D) of images (N, C, H, W) at their own size: the mean of every channel of every level."""
     device = network.head.weight.device
     parts = (network.activations(part.to(device)) for part in x.split(AT_ONCE))
     return torch.cat([torch.cat([level.mean((2, 3)) for level in levels], 1).cpu() for levels in parts]).double().numpy()
 
 
 def psnr(back: Tensor, x: Tensor) -> float:
-    """In dB, the mean over images in [−1, 1]."""
+    """Return the PSNR in dB, averaged over images in [−1, 1]."""
     return (10 * (4 / (back - x).square().flatten(1).mean(1)).log10()).mean().item()
 
 
 def measure(autoencoder: LatentSpace, x: Tensor, network: Classifier, reference: Reference) -> tuple[Tensor, list[str]]:
-    """The reconstructions, and the cells of a row."""
+    """Return the reconstructions and the cells of a row."""
     z = encode(autoencoder, x)
     back = decode(autoencoder, z).cpu()
     noise = NOISE * torch.randn(z.shape, generator=torch.Generator().manual_seed(0)).to(z.device)

@@ -1,18 +1,18 @@
-"""Sampling beside diffusers and denoising-diffusion-pytorch: ``python -m benchmarks.sampling``.
+"""Sampling compared with diffusers and denoising-diffusion-pytorch: ``python -m benchmarks.sampling``.
 
-Milliseconds per image and network call of whole sampling loops on networks of equal parameters and FLOPs,
-everything eager, in one process and interleaved. With DPM-Solver++(2M):
+The result is the time per image and network call, in milliseconds, of whole sampling loops on networks of equal parameters and
+FLOPs. Nothing is compiled; all variants run in one process, interleaved. With DPM-Solver++(2M):
 
-* ours as it is shipped: the fastest precision of ``pipelines.common.devices``, channels-last;
+* ours as shipped: the fastest precision of ``pipelines.common.devices``, channels-last;
 * ours in float32;
 * diffusers as its examples run it: float32, contiguous, heads of 8 channels;
 * diffusers at its best: bfloat16 with the memory format and head width that win a trial in the same run.
 
-With DDIM, the fast sampler that denoising-diffusion-pytorch has, ours and diffusers' best again, and its own loop: in float32
-as it comes, and in mixed bfloat16 with the memory format that wins. Each is compared with ours of the same solver.
+With DDIM, the fast sampler of denoising-diffusion-pytorch: ours and diffusers' best again, and the library's own loop, in
+float32 as it comes and in mixed bfloat16 with the memory format that wins. Each is compared with ours of the same solver.
 
-Beside them, in the same rounds: the ceiling, which is the fastest of the networks' own 3×3 convolutions, and samplers
-around a network that costs nothing.
+The same rounds measure the ceiling, which is the fastest of the networks' 3×3 convolutions, and samplers around a network that
+costs nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from itertools import product
 from types import SimpleNamespace
 from typing import Any
 
-os.environ.setdefault("TQDM_DISABLE", "1")  # denoising-diffusion-pytorch would draw a bar inside what is timed
+os.environ.setdefault("TQDM_DISABLE", "1")  # denoising-diffusion-pytorch would draw a progress bar while being timed
 
 import numpy as np
 import torch
@@ -56,28 +56,28 @@ FASTEST, OTHER = SOLVERS
 
 @dataclass(frozen=True)
 class Arguments:
-    """Time sampling with our networks and with others' of equal size."""
+    """Time sampling with our networks and with those of other libraries of equal size."""
 
     networks: tuple[str, ...] = ("baseline", "attention")
     batches: tuple[int, ...] = (1, 16, 64)
     repetitions: int = 15
     """Interleaved rounds that count."""
     steps: int = 10
-    """Network calls of one sampling."""
+    """Network calls per sampling loop."""
     image_channels: int = 1
     device: str = field(default_factory=lambda: str(best_device()))
     quick: bool = False
-    """Two rounds of four steps at batch 1 and 16: to see that it runs, not to measure."""
+    """Two rounds of four steps at batch 1 and 16, to check that it runs, not to measure."""
 
 
 def our_network(name: str, device: torch.device, dtype: torch.dtype, **options: Any) -> nn.Module:
-    """The network as ``pipelines.models.loading.load_model`` prepares it."""
+    """Build the network as ``pipelines.models.loading.load_model`` prepares it."""
     network = fill_zeros(build_network(name, **options))
     return network.to(device=device, dtype=dtype, memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
 def our_loop(network: Callable[..., Tensor], noise: Tensor, steps: int, solver: str) -> Run:
-    """Our solver through a Denoiser."""
+    """Prepare our solver with a Denoiser."""
     denoiser = Denoiser(network, make_schedule("cosine", 1000), "v")
     timesteps = sampling_timesteps(denoiser.schedule, steps)
     sampler = SAMPLERS[SOLVERS[solver][0]]
@@ -90,7 +90,7 @@ def our_loop(network: Callable[..., Tensor], noise: Tensor, steps: int, solver: 
 
 
 def their_loop(network: Callable[..., SimpleNamespace], noise: Tensor, steps: int, solver: str) -> Run:
-    """The loop of a diffusers pipeline around its solver."""
+    """Prepare the loop of a diffusers pipeline around its solver."""
     scheduler = SOLVERS[solver][1](beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction")
 
     @torch.no_grad()
@@ -105,7 +105,7 @@ def their_loop(network: Callable[..., SimpleNamespace], noise: Tensor, steps: in
 
 
 def their_best(peer: Peer, noise: Tensor, steps: int) -> tuple[str, nn.Module, Tensor]:
-    """diffusers in bfloat16 with the memory format and head width that are fastest for this batch: their names, both ready."""
+    """Find diffusers' fastest memory format and head width in bfloat16; return their name, the network and the noise."""
     networks = {}
     for layout, head in product(LAYOUTS, peer.head_widths):
         network = peer.build(head).to(noise.device, torch.bfloat16, memory_format=LAYOUTS[layout]).eval()
@@ -115,7 +115,7 @@ def their_best(peer: Peer, noise: Tensor, steps: int) -> tuple[str, nn.Module, T
 
 
 def unet_loop(peer: UnetPeer, noise: Tensor, steps: int, dtype: torch.dtype, layout: str) -> Run:
-    """denoising-diffusion-pytorch's own loop, which draws its own noise."""
+    """Prepare denoising-diffusion-pytorch's loop, which draws its own noise."""
     from denoising_diffusion_pytorch import GaussianDiffusion
 
     network = peer.build().to(memory_format=LAYOUTS[layout])
@@ -129,14 +129,14 @@ def unet_loop(peer: UnetPeer, noise: Tensor, steps: int, dtype: torch.dtype, lay
 
 
 def unet_best(peer: UnetPeer, noise: Tensor, steps: int) -> tuple[str, Run]:
-    """denoising-diffusion-pytorch in mixed bfloat16 with the memory format that is fastest, and its name."""
+    """Find denoising-diffusion-pytorch's fastest memory format in mixed bfloat16; return its name and the loop."""
     loops = {layout: unet_loop(peer, noise, steps, torch.bfloat16, layout) for layout in LAYOUTS}
     best = fastest(loops)
     return best, loops[best]
 
 
 def samplers_alone(noise: Tensor, steps: int) -> dict[str, Run]:
-    """Both fastest loops around a network that costs nothing."""
+    """Return both loops of the fastest solver around a network that costs nothing."""
     output = torch.randn_like(noise)
     return {
         AROUND_OURS: our_loop(lambda x, t, condition: output, noise, steps, FASTEST),
@@ -146,11 +146,11 @@ def samplers_alone(noise: Tensor, steps: int) -> dict[str, Run]:
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the table.
+    """One row of the table.
 
     Attributes:
-        what: whose, and how.
-        size: of one image.
+        what: the library and its settings.
+        size: the size of the network.
     """
 
     solver: str
@@ -161,13 +161,13 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """Unlike any other's."""
+        """A unique name."""
         return f"{self.solver}, {self.what}"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is compared for one of our networks."""
+    """One of our networks and those it is compared with."""
 
     name: str
     size: Size
@@ -177,12 +177,12 @@ class Comparison:
 
     @classmethod
     def of(cls, name: str, image_channels: int) -> Comparison:
-        """Our network ``name`` and its peers."""
+        """Find the peers of our network ``name``."""
         network = build_network(name, image_channels=image_channels)
         return cls(name, Size.of(network, image_channels), find_peer(network), find_unet_peer(network), image_channels)
 
     def entries(self, noise: Tensor, steps: int) -> tuple[list[Entry], str]:
-        """All samplings of ``noise``, and what the others' best are."""
+        """Return all sampling loops for ``noise``, and a description of the other libraries' best settings."""
         choice, network, state = their_best(self.peer, noise, steps)
         layout, best_unet = unet_best(self.unet, noise, steps)
         compute = compute_dtype(noise.device)
@@ -206,7 +206,7 @@ class Comparison:
         return entries, f"diffusers is fastest with {choice}, denoising-diffusion-pytorch with {layout}"
 
     def measure(self, batch: int, steps: int, repetitions: int, device: torch.device) -> tuple[list[list[str]], list[str]]:
-        """The rows of the table for one batch size, and remarks."""
+        """Measure the rows of the table for one batch size, with remarks."""
         noise = torch.randn(batch, self.image_channels, IMAGE_SIDE, IMAGE_SIDE, device=device)
         entries, choices = self.entries(noise, steps)
         layers = convolutions(batch, sorted({entry.dtype for entry in entries}, key=str), device)
@@ -226,7 +226,7 @@ class Comparison:
         return rows, [remark for remark in remarks if remark]
 
     def row(self, entry: Entry, times: dict[str, Times], batch: int, steps: int, ceiling: float) -> list[str]:
-        """One line of the table."""
+        """Format one row of the table."""
         per_call = times[entry.name] / (batch * steps)
         rate = entry.size.flops / float(np.median(per_call)) / 1e9
         beside = times[f"{entry.solver}, {SHIPPED}"]
@@ -235,7 +235,7 @@ class Comparison:
 
 
 def report(name: str, arguments: Arguments) -> str:
-    """The measurement of one network as Markdown."""
+    """Measure one network and return Markdown."""
     comparison, device = Comparison.of(name, arguments.image_channels), torch.device(arguments.device)
     rows, remarks = [], []
     for batch in arguments.batches:
@@ -251,7 +251,7 @@ def main(arguments: Arguments) -> None:
     if arguments.quick:
         arguments = replace(arguments, batches=(1, 16), repetitions=2, steps=4)
     torch.manual_seed(0)
-    keep_freed_memory()  # as loading a model and training do; the peers profit too
+    keep_freed_memory()  # as loading a model and training do; the peers benefit too
     print(f"{machine(torch.device(arguments.device))}\n")
     for name in arguments.networks:
         print(report(name, arguments), flush=True)

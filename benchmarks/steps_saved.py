@@ -1,8 +1,8 @@
 """Steps saved: ``python -m benchmarks.steps_saved``, the fewest network calls with which each sampler is as good as DDPM.
 
-As good means: a Fréchet distance within the 95 % interval of the distance that 1000 steps of DDPM give, or below it, with as
-many samples of the same noise. What is measured stays in the run's evaluation.json, is shown on the Evaluate page, and is
-not measured again.
+A sampler is as good if its Fréchet distance lies within the 95 % interval of that of 1000 DDPM steps, or below it, with equally
+many samples from the same noise. Results are stored in the run's evaluation.json, shown on the Evaluate page and not measured
+again.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class Arguments:
     steps: tuple[int, ...] = (5, 8, 10, 15, 20, 30, 50)
     num_images: int = 500
     reference_steps: int = 1000
-    """Of DDPM."""
+    """Steps of DDPM."""
 
 
 def main(arguments: Arguments) -> None:
-    """Print Markdown: a table with a row for each sampler."""
+    """Print Markdown: a table with one row for each sampler."""
     shared = {"runs": (arguments.run,), "num_images": arguments.num_images, "likelihood_images": 0}
     evaluate(Evaluate(samplers=("ddpm",), steps=(arguments.reference_steps,), **shared))
     evaluate(Evaluate(samplers=tuple(SAMPLERS), steps=arguments.steps, **shared))

@@ -1,4 +1,4 @@
-"""Paired timing: every variant is measured in turn, again and again, so that a slow moment of the machine hits all alike."""
+"""Paired timing: all variants are measured in interleaved rounds, so that slow moments of the machine affect all alike."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ import torch
 from pipelines.common.devices import best_device, finish, hardware
 from pipelines.common.memory import TensorMemory
 
-WIDE = 0.1  # a spread (interquartile range over median) above this is worth a warning
+WIDE = 0.1  # a spread (interquartile range over median) above this gives a warning
 
-Run = Callable[[], object]  # what is timed
-Times = np.ndarray  # (repetitions,) seconds; the i-th of every variant were measured one after the other
+Run = Callable[[], object]  # the function to time
+Times = np.ndarray  # (repetitions,) seconds; the i-th entries of all variants come from the same round
 
 
 def interleaved(variants: dict[str, Run], repetitions: int, warm_up: int = 1) -> dict[str, Times]:
     """Time ``variants`` round-robin (A B C A B C …), after ``warm_up`` rounds that do not count.
 
-    The clock is read when the accelerator, if there is one, has done what it was asked for.
+    The clock is read after the accelerator, if there is one, has finished its work.
     """
     device = best_device()
     seconds: dict[str, list[float]] = {name: [] for name in variants}
@@ -39,13 +39,13 @@ def interleaved(variants: dict[str, Run], repetitions: int, warm_up: int = 1) ->
 
 
 def fastest(variants: dict[str, Run], repetitions: int = 3) -> str:
-    """The name of the variant with the smallest median, from a short interleaved trial."""
+    """Return the name of the variant with the smallest median in a short interleaved trial."""
     times = interleaved(variants, repetitions)
     return min(times, key=lambda name: float(np.median(times[name])))
 
 
 def peak_memory(run: Run, device: torch.device) -> int:
-    """Bytes that a call holds at most beside what was there before: as CUDA counts them, elsewhere those of tensors."""
+    """Return the peak bytes that a call adds to those held before, as counted by CUDA, or those of tensors elsewhere."""
     if device.type != "cuda":
         with TensorMemory() as memory:
             run()
@@ -57,41 +57,41 @@ def peak_memory(run: Run, device: torch.device) -> int:
 
 
 def ratio(slow: Times, fast: Times) -> float:
-    """How many times as fast ``fast`` is: the median of the ratios of paired measurements."""
+    """Return the speed-up of ``fast`` over ``slow``: the median of the paired ratios."""
     return float(np.median(slow / fast))
 
 
 def with_quartiles(values: np.ndarray, digits: int = 2) -> str:
-    """ "median (lower quartile – upper quartile)"."""
+    """Format "median (lower quartile – upper quartile)"."""
     low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
     return f"{median:.{digits}f} ({low:.{digits}f} – {high:.{digits}f})"
 
 
 def spread(times: Times) -> float:
-    """Interquartile range over median."""
+    """Return the interquartile range over the median."""
     low, median, high = np.quantile(times, (0.25, 0.5, 0.75))
     return float((high - low) / median)
 
 
 def spread_warning(times: dict[str, Times]) -> str:
-    """A sentence that names the variants whose spread is wide; empty if there is none."""
+    """Return a sentence that names the variants with a wide spread, or an empty string."""
     wide = [f"{name} {spread(values):.0%}" for name, values in times.items() if spread(values) > WIDE]
     return f"**Wide spread** (interquartile range over median): {', '.join(wide)}; measure on an idle machine." if wide else ""
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table, its first column aligned left and the others right."""
+    """Format a Markdown table with its first column left-aligned and the others right-aligned."""
     rule = ["---", *["--:"] * (len(header) - 1)]
     return "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *rows))
 
 
 def machine(device: torch.device | None = None) -> str:
-    """The device (the best one by default), versions, date and command: what a measurement means nothing without."""
+    """Describe the device (by default the best one), versions, date and command of a measurement."""
     device = device or best_device()
     about = hardware(device)
     if device.type == "cpu":
         kinds = {"AMX": torch.cpu._is_amx_tile_supported(), "AVX-512": torch.cpu._is_avx512_bf16_supported()}
         about += f", {os.cpu_count()} cores, bfloat16: {next((kind for kind, there in kinds.items() if there), 'emulated')}"
-    # The module was started as python -m package.name, which sys.argv does not tell.
+    # sys.argv does not show that the module was started with python -m.
     command = shlex.join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
     return f"{about} · torch {torch.__version__} · {datetime.now(UTC):%Y-%m-%d} · `{command}`"

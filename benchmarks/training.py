@@ -1,17 +1,17 @@
-"""Training beside diffusers and denoising-diffusion-pytorch: ``python -m benchmarks.training``.
+"""Training compared with diffusers and denoising-diffusion-pytorch: ``python -m benchmarks.training``.
 
-Images per second of whole optimiser steps on networks of equal parameters and FLOPs, everything eager, in one
-process and interleaved. A step draws timesteps and noise, noises the images, predicts, goes back, clips the gradients, lets
-AdamW move the weights and the moving average follow:
+The result is images per second of whole optimiser steps on networks of equal parameters and FLOPs. Nothing is compiled; all
+variants run in one process, interleaved. A step draws timesteps and noise, adds the noise, predicts, backpropagates, clips the
+gradients, and updates the weights with AdamW and the moving average:
 
-* ours as ``pipelines.training.diffusion`` does it: mixed bfloat16 where the hardware has it, channels-last, fused AdamW;
+* ours as ``pipelines.training.loop`` does it: mixed bfloat16 where the hardware has it, channels-last, fused AdamW;
 * ours in float32;
-* diffusers as its unconditional training example does it: float32, contiguous, heads of 8 channels, AdamW as it comes;
+* diffusers as its unconditional training example does it: float32, contiguous, heads of 8 channels, default AdamW;
 * diffusers at its best: the same in mixed bfloat16, with the memory format and head width that win a trial in the same run;
 * denoising-diffusion-pytorch as its Trainer does it by default, in float32;
 * denoising-diffusion-pytorch at its best: in mixed bfloat16, with the memory format that wins a trial in the same run.
 
-What reading images costs beside that is measured by ``benchmarks.epoch``.
+``benchmarks.epoch`` measures the additional cost of reading images.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ HEADER = ("what", "images/s (quartiles)", "ours is faster")
 
 @dataclass(frozen=True)
 class Arguments:
-    """Time training steps of our networks and of others' of equal size."""
+    """Time training steps of our networks and of those of other libraries of equal size."""
 
     networks: tuple[str, ...] = ("baseline", "attention")
     batch: int = 64
@@ -52,11 +52,11 @@ class Arguments:
     image_channels: int = 1
     device: str = field(default_factory=lambda: str(best_device()))
     quick: bool = False
-    """Two rounds at batch 16: to see that it runs, not to measure."""
+    """Two rounds at batch 16, to check that it runs, not to measure."""
 
 
 def our_step(network: nn.Module, x0: Tensor, dtype: torch.dtype) -> Run:
-    """What ``pipelines.training.diffusion.Trainer.train_step`` does after it has picked the images."""
+    """Prepare what ``pipelines.training.loop.TrainingLoop.train_step`` does after choosing the images."""
     config = OptimizerConfig()
     network = network.to(x0.device, memory_format=torch.channels_last)
     loss_of = DenoisingLoss(make_schedule("cosine", 1000))
@@ -79,7 +79,7 @@ def our_step(network: nn.Module, x0: Tensor, dtype: torch.dtype) -> Run:
 
 
 def their_best(peer: Peer, x0: Tensor) -> tuple[str, Run]:
-    """diffusers in mixed bfloat16 with the memory format and head width that are fastest, and their names."""
+    """Find diffusers' fastest memory format and head width in mixed bfloat16; return their name and the step."""
     steps = {}
     for layout, head in product(LAYOUTS, peer.head_widths):
         network = peer.build(head).to(x0.device, memory_format=LAYOUTS[layout])
@@ -90,7 +90,7 @@ def their_best(peer: Peer, x0: Tensor) -> tuple[str, Run]:
 
 
 def unet_step(peer: UnetPeer, x0: Tensor, dtype: torch.dtype, layout: str) -> Run:
-    """The step of denoising-diffusion-pytorch's Trainer, with its settings and its moving average."""
+    """Prepare a step of denoising-diffusion-pytorch's Trainer, with its settings and its moving average."""
     from denoising_diffusion_pytorch import GaussianDiffusion
     from ema_pytorch import EMA
 
@@ -113,14 +113,14 @@ def unet_step(peer: UnetPeer, x0: Tensor, dtype: torch.dtype, layout: str) -> Ru
 
 
 def unet_best(peer: UnetPeer, x0: Tensor) -> tuple[str, Run]:
-    """denoising-diffusion-pytorch in mixed bfloat16 with the memory format that is fastest, and its name."""
+    """Find denoising-diffusion-pytorch's fastest memory format in mixed bfloat16; return its name and the step."""
     steps = {layout: unet_step(peer, x0, torch.bfloat16, layout) for layout in LAYOUTS}
     best = fastest(steps)
     return best, steps[best]
 
 
 def report(name: str, arguments: Arguments) -> str:
-    """The measurement of one network as Markdown."""
+    """Measure one network and return Markdown."""
     channels = arguments.image_channels
     x0 = torch.rand(arguments.batch, channels, IMAGE_SIDE, IMAGE_SIDE, device=arguments.device) * 2 - 1
     ours = [fill_zeros(build_network(name, image_channels=channels)) for _ in range(2)]
@@ -153,7 +153,7 @@ def main(arguments: Arguments) -> None:
     if arguments.quick:
         arguments = replace(arguments, batch=16, repetitions=2)
     torch.manual_seed(0)
-    keep_freed_memory()  # as loading a model and training do; the peers profit too
+    keep_freed_memory()  # as loading a model and training do; the peers benefit too
     print(f"{machine(torch.device(arguments.device))}\n")
     for name in arguments.networks:
         print(report(name, arguments), flush=True)

@@ -1,4 +1,4 @@
-"""Other ways to run a network than call by call: captured as a CUDA graph, and compiled; the same for ours and for others'."""
+"""Networks captured as CUDA graphs, or compiled; the same for our networks and for those of other libraries."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-WARM_UP = 3  # calls before a capture: libraries choose their kernels then
+WARM_UP = 3  # calls before a capture, in which libraries choose their kernels
 
 
 @torch.no_grad()
 def captured(network: nn.Module, x: Tensor) -> Callable[..., Any]:
-    """The network captured on states of the shape of ``x``; replaying launches all its kernels at once.
+    """Capture the network on states of the shape of ``x``; a replay launches all its kernels at once.
 
     Raises:
-        ValueError: a device that has no graphs.
+        ValueError: the device has no CUDA graphs.
     """
     if x.device.type != "cuda":
         raise ValueError(f"a network on {x.device.type} cannot be captured: CUDA graphs need a CUDA device")
@@ -43,6 +43,6 @@ def captured(network: nn.Module, x: Tensor) -> Callable[..., Any]:
 
 
 def compiled(network: nn.Module, mode: str = "reduce-overhead") -> nn.Module:
-    """The network, compiled in place at its first call for each shape; by default as a CUDA graph too."""
+    """Compile the network in place, at its first call for each shape; by default also as a CUDA graph."""
     network.compile(mode=mode, dynamic=False)
     return network

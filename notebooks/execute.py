@@ -1,7 +1,7 @@
-"""Execute the notebooks and keep what they show: ``python -m notebooks.execute``, or ``python -m notebooks.execute 02 04``.
+"""Execute the notebooks and store their outputs: ``python -m notebooks.execute``, or ``python -m notebooks.execute 02 04``.
 
-With Chromium or Chrome at hand (named by BROWSER_PATH where it is not found), figures are kept as pictures too, so that they
-are seen where nothing can be executed.
+If Chromium or Chrome is installed (BROWSER_PATH names it if it is not found), figures are also stored as images, which show
+where scripts cannot run.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ class Arguments:
     """Execute notebooks in place."""
 
     names: Positional[tuple[str, ...]] = ()
-    """What their names begin with; all by default."""
+    """Beginnings of the notebooks' names; all notebooks by default."""
 
 
 def executed(path: Path, parameters: Mapping[str, Any] | None = None) -> NotebookNode:
-    """The notebook with what its cells give now; bars of progress are left out.
+    """Execute a notebook and return it with the outputs, without progress bars.
 
     Args:
-        parameters: values in place of those in its cell of parameters.
+        path: the notebook.
+        parameters: values that replace those of its parameters cell.
 
     Raises:
         CellExecutionError: a cell failed.
@@ -55,7 +56,7 @@ def executed(path: Path, parameters: Mapping[str, Any] | None = None) -> Noteboo
 
 
 def main(arguments: Arguments) -> None:
-    """Execute and write."""
+    """Execute the notebooks and write them back."""
     os.environ.setdefault("PLOTLY_RENDERER", RENDERER)
     for path in NOTEBOOKS:
         if path.name.startswith(arguments.names or ("",)):
