@@ -42,7 +42,7 @@ SMALL = {
 
 
 def draw_shape(number: int, side: int = 12) -> Image.Image:
-    """A coloured circle or square on a dark background; every number looks different."""
+    """Draw a coloured circle or square on a dark background; every number looks different."""
     image = Image.new("RGB", (side, side), (number, 10, 40))
     box = (1 + number % 3, 1 + number % 4, side - 2 - number % 2, side - 2 - number % 3)
     colour = (255 - 3 * number, 60 + 4 * number, 30 + 97 * number % 200)
@@ -52,7 +52,7 @@ def draw_shape(number: int, side: int = 12) -> Image.Image:
 
 
 def write_shapes(folder: Path, numbers: range) -> Path:
-    """Draw shapes into sub-folders of ``folder``, one for each kind, as ``datasets`` reads labelled pictures."""
+    """Draw shapes into sub-folders of ``folder``, one per class, the layout that ``datasets`` reads as labels."""
     for number in numbers:
         kind = folder / ("circles" if number % 2 else "squares")
         kind.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def small_settings(image_folder):
 
 @pytest.fixture(scope="session")
 def small_config(small_settings):
-    """Makes a RunConfig from leaf settings by name: ``small_config(steps=20, unet="attention")``."""
+    """Return a function that makes a RunConfig from leaf settings by name: ``small_config(steps=20, unet="attention")``."""
     from pipelines.storage.config import RunConfig
 
     def make(**changes):
@@ -92,7 +92,7 @@ def small_config(small_settings):
 
 @pytest.fixture(scope="session")
 def make_trainer(small_config):
-    """Makes what trains a run in this process, Accelerate's process-wide state forgotten first."""
+    """Return a function that prepares a training loop in this process, after resetting Accelerate's global state."""
 
     def make(out, config=None, trackers=(), **changes):
         from accelerate.state import AcceleratorState, GradientState
@@ -110,7 +110,7 @@ def make_trainer(small_config):
 
 @pytest.fixture(scope="session")
 def train(make_trainer):
-    """Trains in this process and returns the Run; an existing folder is resumed."""
+    """Return a function that trains in this process and returns the Run; an existing folder is resumed."""
 
     def run_it(out, config=None, **changes):
         trainer = make_trainer(out, config, **changes)
@@ -128,19 +128,19 @@ def tiny_run(train, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def class_run(train, tmp_path_factory):
-    """A class-conditional U-Net trained for a few steps on circles and squares. Shared, like the next one."""
+    """A class-conditional U-Net trained for a few steps on circles and squares; shared, like all runs below."""
     return train(tmp_path_factory.mktemp("runs") / "class", unet="class", steps=24)
 
 
 @pytest.fixture(scope="session")
 def text_run(train, tmp_path_factory):
-    """A text-conditional one, with MiniLM."""
+    """A text-conditional U-Net with MiniLM, trained for a few steps."""
     return train(tmp_path_factory.mktemp("runs") / "text", unet="text", steps=12)
 
 
 @pytest.fixture(scope="session")
 def clip_folder(tmp_path_factory):
-    """A small CLIP, which ``encoder`` may name."""
+    """The folder of a small CLIP, for the setting ``encoder``."""
     from small_clip import save_clip
 
     return save_clip(tmp_path_factory.mktemp("encoders") / "clip")
@@ -155,7 +155,7 @@ def autoencoder_run(train, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def latent_run(train, autoencoder_run, tmp_path_factory):
-    """A U-Net of its latents, told the class, trained for a few steps."""
+    """A class-conditional U-Net of that autoencoder's latents, trained for a few steps."""
     out = tmp_path_factory.mktemp("runs") / "latent"
     return train(out, unet="class", image_size=16, latent=str(autoencoder_run.path), steps=24)
 
@@ -174,7 +174,7 @@ def judge(image_folder, tmp_path_factory):
 
 @pytest.fixture
 def queue(tmp_path):
-    """A queue of trainings over an empty folder of runs; what is still at work in it at the end is killed."""
+    """A training queue over an empty folder of runs; processes still running at the end are killed."""
     import psutil
 
     from pipelines.storage.processes import read_record
@@ -191,7 +191,7 @@ def queue(tmp_path):
 
 @pytest.fixture(scope="session")
 def wait_for():
-    """Waits until a condition holds."""
+    """Return a function that waits until a condition holds."""
 
     def wait(condition, seconds=200.0):
         end = time.monotonic() + seconds

@@ -89,7 +89,7 @@ def test_leaving_the_page_and_coming_back_keeps_the_comparison(page, server):
 
 
 def test_a_finished_comparison_is_no_longer_looked_at(page, server):
-    """It ended between two looks: the looking went on, and no download could be pressed."""
+    """A regression: if the comparison ended between two polls, polling went on and no download could be pressed."""
     messages = []
     page.on("websocket", lambda socket: socket.on("framereceived", lambda _: messages.append(1)))
     page.goto(f"{server}/compare?{SMALL}&seed1=91&seed2=91")

@@ -274,7 +274,7 @@ def test_latents_are_shown_as_images_and_autoencoders_not_offered(latent_run, au
 
 
 def test_a_film_strip_of_large_images_is_not_larger():
-    """60 columns of 11 images of 128×128 were 30 MB, drawn anew at every look."""
+    """A regression: 60 columns of 11 images of 128×128 were 30 MB, sent again at every poll."""
     widths = {}
     for side in (64, 100, 128):
         strip = film_strip_png([np.zeros((5, side, side, 3), np.uint8)] * 3, ["t = 9"] * 3, grey=255)

@@ -40,7 +40,7 @@ def test_weights_are_counted_in_their_precision():
 
 
 def test_counting_does_not_load_the_compiler():
-    """It took seconds, which the first column of a comparison was charged with."""
+    """A regression: loading it took seconds, which counted as the first column's time."""
     code = (
         "import sys, torch; from pipelines.common.memory import TensorMemory\n"
         "with TensorMemory() as memory: torch.zeros(8) + 1\n"

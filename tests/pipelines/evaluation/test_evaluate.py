@@ -82,7 +82,7 @@ def test_guidance_is_tried_where_there_is_something_to_guide_by(evaluate, class_
 
 @pytest.mark.parametrize("kind", ["class", "text"])
 def test_classes_are_as_frequent_among_samples_as_among_held_out_images(class_run, text_run, judge, tmp_path, kind):
-    """With as many of each class, samples of unbalanced data were far from it however good the model."""
+    """A regression: with equally many samples per class, even a perfect model of unbalanced data was far from it."""
     config = {"class": class_run, "text": text_run}[kind].config
     folder = tmp_path / "data"
     shutil.copytree(config.data.data, folder / "train")

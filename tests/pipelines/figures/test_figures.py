@@ -227,7 +227,7 @@ def test_an_error_that_falls_with_its_order_is_told_as_such():
 
 
 def test_traces_keep_their_identity_whatever_runs_are_called():
-    """Plotly looks for CSS classes made of it: a run called "LoRA, rank 16", or "runs/mine", had no picture."""
+    """A regression: Plotly builds CSS selectors from the name, so "LoRA, rank 16" or "runs/mine" had no image."""
     table = pd.DataFrame({"step": [1, 2], "loss": [1.0, 0.5], "val_loss": [1.0, 0.5]})
     names = ("LoRA, rank 16", "runs/mine", "runs-mine", '1st: "quoted"')
     figure = training_curves(dict.fromkeys(names, table), ("loss", "val_loss"), smoothing=0.5)

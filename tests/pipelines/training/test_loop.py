@@ -555,7 +555,7 @@ def test_a_tracker_that_is_not_installed_is_named(command, flags, tmp_path, monk
 
 @pytest.mark.parametrize("source", ["flowers text", "models/flowers text", "models/flowers text.safetensors"])
 def test_a_run_that_starts_from_another_is_named_after_it(tmp_path, source):
-    """It was named after the default network, which it does not have."""
+    """A regression: it was named after the default network, although its network is the source's."""
     config = RunConfig(data=DataConfig("my drawings"), init=InitConfig(source))
     assert default_name(config, tmp_path) == "my-drawings-from-flowers-text"
     (tmp_path / "my-drawings-from-flowers-text").mkdir()

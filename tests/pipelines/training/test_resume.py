@@ -107,7 +107,7 @@ def test_a_signal_in_the_last_step_still_finishes_the_run(make_trainer, train, l
 
 
 def test_weights_without_a_state_are_not_trained_over(command, copied_run, logged):
-    """As of every published run: its log and its weights were gone a moment later."""
+    """A regression: resuming a run without a state, as published runs are, deleted its log and weights."""
     shutil.rmtree(copied_run.path / "state")
     log, weights = logged(copied_run.path), copied_run.fingerprint
     done = command("pipelines.train", "--resume", copied_run.path)
