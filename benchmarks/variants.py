@@ -37,7 +37,7 @@ def captured(network: nn.Module, x: Tensor) -> Callable[..., Any]:
         graph.replay()
         return output  # both samplers compute with it before the next call
 
-    # A graph knows the addresses of the weights, not the network: without it they would be freed, and other tensors read.
+    # The graph reads the weights by address. Without this reference they would be freed, and their memory reused.
     call.network = network  # type: ignore[attr-defined]
     return call
 
