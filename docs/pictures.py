@@ -12,7 +12,7 @@ from pipelines.sampling.sample import sample
 from pipelines.storage.files import ROOT
 
 DENOISING, WORDS = ROOT / "docs" / "denoising.png", ROOT / "docs" / "words.jpg"
-COLUMNS, ROWS, GAP, SCALE = 12, 8, 2, 4
+COLUMNS, ROWS, GAP, SCALE = 12, 6, 2, 2
 FLOWERS = ("sunflower", "rose", "passion flower", "californian poppy")
 IMAGES, GUIDANCE = 6, 2.0
 
@@ -20,7 +20,7 @@ IMAGES, GUIDANCE = 6, 2.0
 def denoising() -> None:
     """docs/denoising.png: from noise (top row) to samples (bottom row); what lies between the images is transparent."""
     request = SamplingRequest(num_images=COLUMNS)
-    steps = list(sample(load_model("flowers-attention"), request))
+    steps = list(sample(load_model("flowers-attention-64"), request))
     rows = np.concatenate([to_uint8(steps[index].x) for index in evenly_spaced(len(steps), ROWS)])
     sheet = montage(rows, COLUMNS, GAP)
     opaque = montage(np.full_like(rows[..., :1], 255), COLUMNS, GAP, background=0)
