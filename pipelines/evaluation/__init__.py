@@ -1,1 +1,1 @@
-"""How good a model is: what is measured, distances with intervals, judges, the results on disk."""
+"""Evaluation of models: measurements, distances with confidence intervals, judges and stored results."""

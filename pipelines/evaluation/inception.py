@@ -1,6 +1,6 @@
-"""The Inception network in whose features others measure: figures like the FID of papers, for images of any size.
+"""The Inception network, whose features give the FID reported in papers, for images of any size.
 
-Its structure is that of pytorch-fid, whose weights are those of the first FID; they are downloaded once, checked, and read
+The architecture is that of pytorch-fid, with the weights of the original FID. They are downloaded once, verified, and loaded
 as tensors only.
 """
 
@@ -19,9 +19,9 @@ from torchvision.models import inception_v3
 
 from ..common.devices import best_device
 
-SIDE = 299  # pixels of what the network takes
-AT_ONCE = 32  # images seen together
-DIGEST = "6726825d"  # the beginning of the SHA-256 of the weights, also part of their name
+SIDE = 299  # pixels; input size of the network
+AT_ONCE = 32  # batch size
+DIGEST = "6726825d"  # first digits of the weights' SHA-256, also part of their file name
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class Inception:
     network: nn.Module
 
     def features(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) in [−1, 1], grey or in colour -> (B, 2048) float32 on the CPU."""
+        """Return the features of grey or colour images: (B, C, H, W) in [−1, 1] -> (B, 2048) float32 on the CPU."""
         device = next(self.network.parameters()).device
         with torch.no_grad():
             return torch.cat([self.network(_fitted(part).to(device)).cpu() for part in images.split(AT_ONCE)])
@@ -47,15 +47,15 @@ def _fitted(images: Tensor) -> Tensor:
 
 
 def weights_path() -> Path:
-    """Where the weights are kept: torch's own folder of downloads."""
+    """Return the path of the weights, in torch's download folder."""
     return Path(torch.hub.get_dir()) / "checkpoints" / pytorch_fid.FID_WEIGHTS_URL.rsplit("/", 1)[-1]
 
 
 def load_inception(device: torch.device | str | None = None) -> Inception:
-    """The network with its weights, which are downloaded if they are not there yet (91 MB).
+    """Load the network; its weights are downloaded if necessary (91 MB).
 
     Raises:
-        ValueError: they can neither be found nor downloaded, or are not the right ones.
+        ValueError: the weights can neither be found nor downloaded, or the file is not the right one.
     """
     path = weights_path()
     if not path.is_file():
@@ -65,19 +65,19 @@ def load_inception(device: torch.device | str | None = None) -> Inception:
         except (URLError, OSError, RuntimeError) as error:
             raise ValueError(
                 f"the weights of Inception cannot be downloaded from {pytorch_fid.FID_WEIGHTS_URL} ({error}): put the file "
-                f"at {path}, or measure in the features of a classifier (see pipelines.classifier)"
+                f"at {path}, or use the features of a classifier (see pipelines.classifier)"
             ) from error
     network = _network()
     try:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except (RuntimeError, UnpicklingError, OSError) as error:
-        raise ValueError(f"{path} does not hold the weights of Inception: delete it, and they are downloaded again") from error
+        raise ValueError(f"{path} does not hold the weights of Inception: delete it to download them again") from error
     network.fc = nn.Identity()
     return Inception(network.to(device or best_device()).eval().requires_grad_(False))
 
 
 def _network() -> nn.Module:
-    """``pytorch_fid.inception.fid_inception_v3`` without weights, which it would unpickle."""
+    """Build ``pytorch_fid.inception.fid_inception_v3`` without weights, because that function unpickles them."""
     network = inception_v3(num_classes=1008, aux_logits=False, init_weights=False)
     network.Mixed_5b = pytorch_fid.FIDInceptionA(192, pool_features=32)
     network.Mixed_5c = pytorch_fid.FIDInceptionA(256, pool_features=64)

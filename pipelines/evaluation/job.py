@@ -1,4 +1,4 @@
-"""The evaluation that somebody started from a page: an ordinary ``pipelines.evaluate`` process that outlives the page."""
+"""The evaluation started from a page: an ordinary ``pipelines.evaluate`` process that outlives the page."""
 
 from __future__ import annotations
 
@@ -18,51 +18,51 @@ LOADING = Progress("Loading the model and the images")
 
 @dataclass(frozen=True)
 class EvaluationJob:
-    """At most one evaluation at a time, whichever page or server asks.
+    """The evaluation process shared by all pages and servers, at most one at a time.
 
     Args:
-        root: where its files are kept; the user's runs by default.
+        root: folder of its files; that of the user's runs by default.
     """
 
     root: Path = PRIVATE
 
     @property
     def running(self) -> bool:
-        """Whether it is at work."""
+        """Whether it is running."""
         return at_work(self.root / RECORD)
 
     @property
     def progress(self) -> Progress:
-        """What it is doing."""
+        """Its current progress."""
         return read_progress((self.root / RECORD).parent) or LOADING
 
     @property
     def error(self) -> str:
-        """Why the last one failed, in a sentence; empty where it did not, was stopped, or is at work."""
+        """One sentence on why the last evaluation failed; empty if it did not, was stopped, or is running."""
         ended = ending(self.root / RECORD)
         if ended is not None and ended.status == "interrupted":
-            return "its process ended without a word, as after a crash or a reboot; what had been measured is kept"
+            return "its process ended unexpectedly, as after a crash or a reboot; finished measurements are kept"
         return "" if ended is None else ended.error
 
     def start(self, runs: Sequence[Run], options: Sequence[str] = ()) -> None:
-        """Measure what is not known yet; returns at once.
+        """Start the missing measurements and return at once.
 
         Args:
-            runs: whose models.
+            runs: the runs to evaluate.
             options: of ``pipelines.evaluate``.
 
         Raises:
-            ValueError: nothing to measure, or another evaluation is at work.
+            ValueError: there is no run to evaluate, or another evaluation is running.
         """
         if not runs:
-            raise ValueError("no run chosen: choose one or more to measure")
+            raise ValueError("no run chosen: choose one or more to evaluate")
         self.root.mkdir(parents=True, exist_ok=True)
         with FileLock(self.root / LOCK, timeout=30):
             if self.running:
-                raise ValueError("another evaluation is at work: wait for it, or stop it first")
+                raise ValueError("another evaluation is running: wait for it, or stop it first")
             paths = [str(run.path.resolve()) for run in runs]
             launch("pipelines.evaluate", [*paths, *options], self.root / RECORD)
 
     def stop(self) -> None:
-        """End it; what has been measured is kept, and measuring goes on from there when it is started again."""
+        """Stop the evaluation; finished measurements are kept and not repeated when it is started again."""
         stop(self.root / RECORD)

@@ -1,4 +1,4 @@
-"""Who looks at generated images: the classifier of a run's data, another one, or Inception."""
+"""Judges: the feature networks that evaluate generated images, a classifier of the run's data, another one, or Inception."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from ..models.classifier import LoadedClassifier
     from ..models.loading import LoadedModel
 
-INCEPTION = "inception"  # in place of a classifier's file
-PHOTOGRAPHS = "tiny_imagenet"  # the data whose classifier looks at colour images that none of their own knows
+INCEPTION = "inception"  # instead of a classifier's file
+PHOTOGRAPHS = "tiny_imagenet"  # its classifier judges colour images whose dataset has no classifier of its own
 
 
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """Who looks at images.
+    """A feature network that evaluates images.
 
     Attributes:
-        name: of the features, for people.
+        name: display name of the features.
         see: (N, C, H, W) in [−1, 1] -> (N, D) features.
-        classifier: which knows the data's classes, where there is one.
+        classifier: a classifier of the dataset's classes, or None.
     """
 
     name: str
@@ -35,19 +35,20 @@ class Judge:
     classifier: LoadedClassifier | None
 
     def features(self, images: Tensor) -> Features:
-        """(N, C, H, W) in [−1, 1] -> (N, D)."""
+        """Return the features of images: (N, C, H, W) in [−1, 1] -> (N, D)."""
         return self.see(images).double().numpy()
 
 
 def judge_for(model: LoadedModel, features: Path | None = None) -> Judge:
-    """Who looks at a model's images.
+    """Return the judge of a model's images.
 
     Args:
-        features: in whose features it looks: a classifier's file, "inception", or by default the shipped classifier of the
-            data, else that of photographs.
+        model: the model to evaluate.
+        features: a classifier's file, or "inception"; by default the shipped classifier of the model's dataset, or else that of
+            photographs.
 
     Raises:
-        ValueError: there is nobody for such images.
+        ValueError: there is no judge for such images.
     """
     from ..models.classifier import load_classifier
 
@@ -65,7 +66,7 @@ def judge_for(model: LoadedModel, features: Path | None = None) -> Judge:
         data = model.config.data.data
         made = f"python -m pipelines.classifier classifiers/{Path(data).name}.safetensors --data {data}"
         raise ValueError(
-            f"no classifier knows {Path(data).name} images of {size} (C×H×W): make one with `{made}`, or give one, or "
+            f"no classifier takes {Path(data).name} images of {size} (C×H×W): train one with `{made}`, or give one, or "
             f"{INCEPTION}, with --features"
         )
     path, classifier = found
@@ -76,7 +77,7 @@ def judge_for(model: LoadedModel, features: Path | None = None) -> Judge:
 
 
 def shipped_classifier(data: str, image_shape: tuple[int, int, int]) -> tuple[Path, LoadedClassifier] | None:
-    """The shipped classifier of a dataset that sees most of images of that shape, and its file; None where none can."""
+    """Return the largest shipped classifier of a dataset that takes images of that shape, and its file, or None."""
     from ..models.classifier import load_classifier
 
     found = ((path, load_classifier(path)) for path in sorted(CLASSIFIERS.glob("*.safetensors")))
@@ -85,5 +86,5 @@ def shipped_classifier(data: str, image_shape: tuple[int, int, int]) -> tuple[Pa
 
 
 def knows(classifier: LoadedClassifier, model: LoadedModel) -> bool:
-    """Whether a classifier was trained on a model's data, and takes images of its size."""
+    """Return whether a classifier was trained on a model's dataset and takes images of its size."""
     return classifier.takes(model.image_shape) and classifier.data == Path(model.config.data.data).name

@@ -1,5 +1,5 @@
-"""What can be measured of a model: its loss by timestep, a bound on the likelihood, how real its samples are, and how real
-what its autoencoder leaves of images is."""
+"""Measurements of a model: its loss by noise level, a bound on the likelihood, how realistic its samples are, and how
+realistic the autoencoder's reconstructions are."""
 
 from __future__ import annotations
 
@@ -41,19 +41,23 @@ if TYPE_CHECKING:
     from ..storage.config import RunConfig
     from .judges import Judge
 
-CLOSEST = 0.05  # the share of held-out images that count as close to a training image
-PAIRS = 12  # samples shown beside their nearest training image
-AT_ONCE = 500  # images that the judge gets together
-ENOUGH = 1000  # training images for figures that look at all pairs
+CLOSEST = 0.05  # share of held-out images that defines what is close to a training image
+PAIRS = 12  # number of samples shown with their nearest training image
+AT_ONCE = 500  # batch size of the judge
+ENOUGH = 1000  # training images for figures that compare all pairs
 
 
 class RealImages:
-    """The images that a run was trained on and those held out, with what a judge sees in them.
+    """A run's training images and held-out images, with the features that a judge computes from them.
 
     Args:
         config: of the run.
-        reference_images: how many of the training images samples are compared with, at most.
-        held_out_images: how many held-out ones there are, at most.
+        judge: computes the features.
+        reference_images: maximum number of training images that samples are compared with.
+        held_out_images: maximum number of held-out images.
+
+    Raises:
+        ValueError: the data are not those of the run, or there are too few held-out images.
     """
 
     def __init__(self, config: RunConfig, judge: Judge, reference_images: int, held_out_images: int) -> None:
@@ -61,37 +65,37 @@ class RealImages:
         self.train, self.held_out = load_images(resolve(config.data), config.seed, held_out_images)
         refuse_other_images(config, self.train)
         if len(self.held_out) <= NEIGHBOURS:
-            raise ValueError(f"{len(self.held_out)} held-out images: to measure a model takes {NEIGHBOURS + 1} or more")
+            raise ValueError(f"{len(self.held_out)} held-out images: evaluation needs {NEIGHBOURS + 1} or more")
         self.rows = evenly_spaced(len(self.train), reference_images)
         self._config = config
 
     def as_input(self, images: ImageSet, rows: Iterable[int]) -> Tensor:
-        """Some of the images as networks take them, (B, C, H, W) in [−1, 1]."""
+        """Return images as network input, (B, C, H, W) in [−1, 1]."""
         return as_input(images.images[list(rows)])
 
     @cached_property
     def reference(self) -> Reference:
-        """Training images."""
+        """Features of the training images."""
         return Reference(self._seen(self.train, self.rows))
 
     @cached_property
     def held_out_features(self) -> Features:
-        """(N, D)."""
+        """Features of the held-out images, (N, D)."""
         return self._seen(self.held_out, np.arange(len(self.held_out)))
 
     @cached_property
     def newness(self) -> Features:
-        """(N,) how far held-out images are from their nearest training image."""
+        """Distance of each held-out image from its nearest training image, (N,)."""
         return nearest(self.held_out_features, self.reference.features)[1]
 
     def _seen(self, images: ImageSet, rows: NDArray[np.int64]) -> Features:
-        """What the judge sees in some of the images, a part of them at once."""
+        """Return the judge's features of some of the images, computed in batches."""
         parts = np.array_split(rows, -(-len(rows) // AT_ONCE))
         return np.concatenate([self.judge.features(self.as_input(images, part)) for part in parts])
 
     @cached_property
     def conditions(self) -> Conditions | None:
-        """What a conditional network is told about the held-out images."""
+        """Conditions of the held-out images; None for an unconditional network."""
         if not self._config.network.conditional:
             return None
         from ..datasets.conditions import load_conditions, refuse_other_classes
@@ -101,15 +105,15 @@ class RealImages:
         return conditions[1]
 
     def shown(self, samples: Sequence[int]) -> Condition | None:
-        """What samples with these numbers are to show: what one held-out image after the other shows.
+        """Return the conditions of samples with these numbers, which are those of the held-out images in order.
 
-        So classes are as frequent among samples as among real images. None for an unconditional network.
+        Classes are thus as frequent among samples as among real images. None for an unconditional network.
         """
         return None if self.conditions is None else self.conditions.of(torch.tensor(samples) % len(self.held_out))
 
     @cached_property
     def labels(self) -> Tensor | None:
-        """(N,) the classes of the held-out images, if the judge knows them."""
+        """Classes of the held-out images, (N,), as numbered by the judge's classifier; None without one."""
         from ..datasets.conditions import held_out_labels
 
         known = self.judge.classifier
@@ -118,7 +122,7 @@ class RealImages:
 
 @torch.no_grad()
 def errors_in_v(model: LoadedModel, x0: Tensor, noise: Tensor, t: Tensor, condition: Condition | None = None) -> Tensor:
-    """|x0 − x̂0|²·(1 + SNR) of each image, (B,) float64 on the CPU: the error in v of a schedule that keeps the variance.
+    """Return |x0 − x̂0|²·(1 + SNR) per image, (B,) float64 on the CPU: the error in v of a variance-preserving schedule.
 
     Args:
         x0, noise: (B, C, H, W).
@@ -130,10 +134,10 @@ def errors_in_v(model: LoadedModel, x0: Tensor, noise: Tensor, t: Tensor, condit
 
 
 def loss_by_noise_level(model: LoadedModel, real: RealImages, seed: int, batch_size: int) -> dict[str, Any]:
-    """The mean of |x0 − x̂0|²·(1 + SNR), the error in v, in equal ranges of the timesteps of a cosine schedule.
+    """Measure the mean of |x0 − x̂0|²·(1 + SNR), the error in v, in equal ranges of timesteps of a cosine schedule.
 
-    Whatever a network predicts, and under whatever schedule: it is asked at its own timesteps of the same signal-to-noise
-    ratios, so that models can be compared.
+    Models with different predictions and schedules can be compared, because each is evaluated at those of its own timesteps
+    that have the same signal-to-noise ratios.
     """
     levels, drawn = loss_draws(len(real.held_out), seed)
     log_snr = make_schedule("cosine").log_snr
@@ -155,13 +159,13 @@ def loss_by_noise_level(model: LoadedModel, real: RealImages, seed: int, batch_s
         "low": [part.low for part in parts],
         "high": [part.high for part in parts],
         "whole": asdict(Estimate.of_strata(values, bin_of, drawn)),
-        "errors": values.round(5).tolist(),  # one after the other: another model's of the same draws can be paired with them
+        "errors": values.round(5).tolist(),  # in order, to be paired with another model's errors on the same draws
     }
 
 
 def likelihood(model: LoadedModel, real: RealImages, count: int, steps: int, seed: int, batch_size: int) -> dict[str, Any]:
-    """The variational bound of held-out images in bits per dimension, its terms, and an interval over images."""
-    timesteps = sampling_timesteps(model.schedule, steps, "linspace")  # down to the least noisy one, where the decoder is
+    """Measure the variational bound of held-out images in bits per dimension: its terms, and an interval over images."""
+    timesteps = sampling_timesteps(model.schedule, steps, "linspace")  # down to timestep 0, where the decoder term is defined
     parts = torch.arange(count).split(batch_size)
     bits: list[list[Tensor]] = []
     with ProgressBar(f"{model.name}, likelihood", len(parts) * (steps + 1), "term", leave=False) as bar:
@@ -185,9 +189,9 @@ def likelihood(model: LoadedModel, real: RealImages, count: int, steps: int, see
 
 
 def measure_samples(model: LoadedModel, real: RealImages, request: SamplingRequest, batch_size: int) -> dict[str, Any]:
-    """Make the samples, and measure them beside as many held-out images; the memory is that of one image alone.
+    """Generate samples and measure them, together with as many held-out images; memory is measured with a single image.
 
-    Samples of a conditional network show what the held-out images show, in their order.
+    Samples of a conditional network have the conditions of the held-out images, in order.
     """
     images, seconds, calls = [], 0.0, 0
     chunks = torch.arange(request.num_images).split(batch_size)
@@ -219,9 +223,9 @@ def measure_samples(model: LoadedModel, real: RealImages, request: SamplingReque
 
 
 def measure_reconstructions(model: LoadedModel, real: RealImages, count: int, batch_size: int) -> dict[str, Any]:
-    """Held-out images after the autoencoder of a model of latents, measured as samples are.
+    """Measure the autoencoder's reconstructions of held-out images in the same way as samples.
 
-    What is lost there no diffusion of latents can bring back (Rombach et al. 2022, Table 8, reports it as R-FID).
+    No diffusion model of the latents can restore what the autoencoder loses (R-FID in Rombach et al. 2022, Table 8).
     """
     parts = torch.arange(count).split(batch_size)
     decoded = [model.decode(model.encode(real.as_input(real.held_out, part.tolist()))).cpu() for part in parts]
@@ -229,11 +233,12 @@ def measure_reconstructions(model: LoadedModel, real: RealImages, count: int, ba
 
 
 def figures(features: Features, real: RealImages, right: NDArray[np.float64] | None = None) -> dict[str, Any]:
-    """All figures of some images, with intervals.
+    """Compute all figures of a set of images, with intervals.
 
     Args:
         features: (N, D) of the images.
-        right: (N,) 1 where the classifier sees what was asked for.
+        real: the images to compare them with.
+        right: (N,) 1 where the classifier recognises the requested class; None if it cannot be judged.
     """
     count, reference = len(features), real.reference
     some = reference.thinned(max(ENOUGH, count))
@@ -251,7 +256,7 @@ def figures(features: Features, real: RealImages, right: NDArray[np.float64] | N
 
 
 def write_neighbours(model: LoadedModel, real: RealImages, samples: Tensor, features: Features) -> None:
-    """Beside the weights: the samples closest to training images, each above its nearest one."""
+    """Write an image beside the weights: the samples closest to training images, each above its nearest neighbour."""
     numbers, distances = nearest(features, real.reference.features)
     closest = distances.argsort()[:PAIRS]
     training = real.as_input(real.train, real.rows[numbers[closest]].tolist())

@@ -1,4 +1,4 @@
-"""What has been measured of a run: evaluation.json, and the tables that pages and reports show."""
+"""Results of a run's evaluation: evaluation.json, and the tables that pages and reports show."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from .distances import Estimate
 
 EVALUATION = "evaluation.json"
 NEIGHBOURS_PICTURE = "evaluation-neighbours.png"  # samples above their nearest training images
-LOSS_BINS = 20  # equal ranges of the timesteps, in which the loss is averaged
+LOSS_BINS = 20  # equal ranges of timesteps over which the loss is averaged
 FIGURES = {  # of samples
     "frechet_distance": "Fréchet distance",
     "kernel_distance": "Kernel distance",
     "precision": "Precision",
     "recall": "Recall",
-    "agreement": "Agreement with what was asked",
+    "agreement": "Agreement with the condition",
     "closer_than_held_out": "Closer to training images than 95 % of held-out ones",
 }
 
@@ -39,8 +39,8 @@ class Result:
 
     Attributes:
         kind: "loss", "likelihood", "samples", or "reconstruction" (held-out images after a latent model's autoencoder).
-        asked: what determines it, besides the weights; JSON values.
-        found: what came out; JSON values.
+        asked: the settings that determine it together with the weights, as JSON values.
+        found: the outcome, as JSON values.
     """
 
     kind: str
@@ -49,18 +49,18 @@ class Result:
 
 
 def file_beside(run: Run, name: str) -> Path:
-    """A file beside a run's weights; where these are not a run folder's it bears their name, too."""
+    """Return the path of a file beside a run's weights; beside a single weights file, its name is prefixed."""
     weights = run.model_path
     return weights.with_name(name if weights.name == MODEL else f"{weights.stem}-{name}")
 
 
 class Evaluation:
-    """The results of one run's weights, kept in its folder; a result is there as soon as it has been measured.
+    """The results of one run's weights, stored in its folder as soon as each has been measured.
 
     Args:
-        run: whose. Results of weights that have been replaced since are not read, and go with the next one written.
-        fingerprint: of the weights that are measured; by default of those that the run has now.
-        name: what people call it; the run's name by default.
+        run: the run. Results of weights replaced since are ignored, and removed when the next result is written.
+        fingerprint: of the weights to evaluate; by default of the run's current weights.
+        name: display name; the run's name by default.
     """
 
     def __init__(self, run: Run, fingerprint: str | None = None, name: str | None = None) -> None:
@@ -75,65 +75,69 @@ class Evaluation:
         except FileNotFoundError:
             return []
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{self.path} is damaged ({error}): delete it, and evaluate again") from error
+            raise ValueError(f"{self.path} is damaged ({error}): delete it and evaluate again") from error
 
     @property
     def fingerprint(self) -> str:
-        """Of the weights that are measured."""
+        """Fingerprint of the evaluated weights."""
         return self._fingerprint or self.run.fingerprint
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """Path of evaluation.json."""
         return file_beside(self.run, EVALUATION)
 
     def find(self, kind: str, asked: Mapping[str, Any]) -> Result | None:
-        """The result of the same measurement, if it has been made."""
+        """Return the result of a measurement with these settings, or None."""
         wanted = json.loads(json.dumps(asked))
         return next((result for result in self.results if result.kind == kind and result.asked == wanted), None)
 
     def add(self, kind: str, asked: Mapping[str, Any], found: Mapping[str, Any]) -> None:
-        """Keep a result, and write the file; what another process has written there meanwhile stays.
+        """Add a result and write the file, keeping results that other processes have written meanwhile.
 
         Raises:
-            ValueError: the run has other weights by now.
+            ValueError: the run's weights have been replaced since.
         """
         result = Result(kind, *(json.loads(json.dumps(part)) for part in (asked, found)))
         lock = hashlib.sha256(str(self.path.resolve()).encode()).hexdigest()[:16]
         with FileLock(Path(tempfile.gettempdir()) / f"noisescope-evaluation-{lock}", mode=0o666):
             if self.run.fingerprint != self.fingerprint:
-                raise ValueError(f"the weights of {self.name} have changed while they were measured: measure them again")
+                raise ValueError(f"the weights of {self.name} changed during the evaluation: evaluate them again")
             self.results = [*self._read(), result]
             stored = {"fingerprint": self.fingerprint, "results": [vars(result) for result in self.results]}
             write_text(self.path, json.dumps(stored, indent=1) + "\n")
 
     def of_kind(self, kind: str) -> list[Result]:
-        """All results of that kind, oldest first."""
+        """Return all results of that kind, oldest first."""
         return [result for result in self.results if result.kind == kind]
 
 
 def loss_draws(images: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """How noisy which held-out image is made for each of the errors that make the loss: all ranges get as many.
+    """Draw the noise level and the image number of each loss sample, with equally many in every range of timesteps.
+
+    Args:
+        images: number of held-out images.
+        seed: of the order of the noise levels.
 
     Returns:
-        Noise levels as shares of the schedule's length, in (0, 1), and the numbers of the images, (N,) each.
+        Noise levels as shares of the schedule's length, in (0, 1), and image numbers, (N,) each.
     """
     count = max(images, 20 * LOSS_BINS)
     return (np.random.default_rng(seed).permutation(count) + 0.5) / count, np.arange(count) % images
 
 
 def noise_bins(levels: NDArray[np.float64]) -> NDArray[np.int64]:
-    """(N,) the range of the loss that each of these noise levels is in."""
+    """Return the bin of the loss, 0 … LOSS_BINS − 1, that each of (N,) noise levels belongs to."""
     return (levels * LOSS_BINS).astype(np.int64)
 
 
 def samples_table(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
-    """What samples were found to be, a row a request; each figure with its interval and its real-against-real floor.
+    """Return the measurements of samples, one row per request, each with its interval and its real-against-real floor.
 
-    Columns: run, data, sampler, steps, guidance, network_calls, seconds (an image), machine (that took them), memory (MiB for
-    one image, NaN where it was not measured), images, seed, features, judge (whose these are, at whatever size it sees the
-    images); for each figure F of FIGURES F, F_low, F_high, F_floor (of real images) and F_decoded (of these after the
-    autoencoder of a model of latents); NaN where it does not apply.
+    Columns: run, data, sampler, steps, guidance, network_calls, seconds (per image), machine (on which they were measured),
+    memory (MiB for one image, NaN if not measured), images, seed, features, judge (the network they come from, without the
+    size of its input). For each key F of FIGURES: F, F_low, F_high, F_floor (of real images) and F_decoded (of real images
+    reconstructed by the autoencoder of a latent diffusion model); NaN where not applicable.
     """
     rows = []
     for evaluation in evaluations:
@@ -158,13 +162,13 @@ def samples_table(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
 
 
 def paired_losses(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
-    """How much the losses of runs differ on the same held-out images with as much of the same noise.
+    """Return paired differences between the losses of runs, on the same held-out images, noise and noise levels.
 
-    The images differ far more than the models do, which widens the interval of each loss but not that of a difference.
+    Images vary far more than models do, which widens the interval of each loss but not that of a paired difference.
 
     Returns:
-        A row for each run whose errors can be paired with those of the first one of its kind: columns Run, Beside, Loss, and
-        Difference with the half of its 95 % interval; empty where nothing can be paired.
+        A row for each run whose errors can be paired with those of an earlier run: columns Run, Compared with, Loss, and
+        Difference with half of its 95 % interval; empty if nothing can be paired.
     """
     firsts: dict[object, tuple[str, NDArray[np.float64]]] = {}
     rows = []
@@ -180,19 +184,19 @@ def paired_losses(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
             levels, drawn = loss_draws(results[-1].asked["images"], results[-1].asked["seed"])
             difference = Estimate.of_strata(errors - others, noise_bins(levels), drawn)
             told = f"{difference.value:+.5f} ± {difference.high - difference.value:.5f}"
-            rows.append({"Run": evaluation.name, "Beside": first, "Loss": f"{errors.mean():.4f}", "Difference": told})
+            rows.append({"Run": evaluation.name, "Compared with": first, "Loss": f"{errors.mean():.4f}", "Difference": told})
     return pd.DataFrame(rows)
 
 
 def pareto_front(table: pd.DataFrame, cost: str, figure: str) -> pd.DataFrame:
-    """The rows that no other row beats in both columns, where smaller is better; by rising cost."""
+    """Return the rows that no other row beats in both columns, where smaller is better, by increasing cost."""
     ordered = table.dropna(subset=[cost, figure]).sort_values([cost, figure])
     best = ordered[figure].cummin()
     return ordered[(ordered[figure] == best) & (best != best.shift())]
 
 
 def readable_table(table: pd.DataFrame) -> pd.DataFrame:
-    """The samples' table for people: one column a figure, with its interval, and its floor where there is one."""
+    """Format the table of samples for display: one column per figure, with its interval and any floors."""
     columns: dict[str, Any] = {
         "Run": table["run"],
         "Sampler": table["sampler"],
@@ -201,7 +205,7 @@ def readable_table(table: pd.DataFrame) -> pd.DataFrame:
         "Network calls": table["network_calls"],
         "Seconds": table["seconds"].map("{:.3g}".format),
     }
-    for name, title in (("seed", "Seed"), ("images", "Samples"), ("features", "Features"), ("machine", "Seconds of")):
+    for name, title in (("seed", "Seed"), ("images", "Samples"), ("features", "Features"), ("machine", "Measured on")):
         if table[name].nunique() > 1:
             columns[title] = table[name]
     if table["memory"].notna().any():
@@ -213,7 +217,7 @@ def readable_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _told(row: Mapping[Any, Any], name: str) -> str:
-    """A figure of a row of the samples' table, with what real images score."""
+    """Format one figure of a row of the table of samples, with its interval and the values of real images."""
     if pd.isna(row[name]):
         return ""
     measured = f"{row[name]:.3g} ({row[f'{name}_low']:.3g} – {row[f'{name}_high']:.3g})"

@@ -1,1 +1,1 @@
-"""Arrays and tables in, plotly figures and tables out. Nothing here samples, trains, reads datasets or imports streamlit."""
+"""Plotly figures and tables from arrays. Nothing here samples, trains, reads datasets or imports streamlit."""

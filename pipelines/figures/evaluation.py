@@ -1,4 +1,4 @@
-"""What has been measured of runs, as plotly figures."""
+"""Plotly figures of evaluation results."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from ..evaluation.results import FIGURES, Evaluation, pareto_front
 from .style import DASHES, color, style_figure
 
 SMALLER_IS_BETTER = ("frechet_distance", "kernel_distance", "closer_than_held_out")
-APART = 1.015  # times further right is each next series, so that its intervals are seen
-ROOM = 1.25  # times further right is the next number on an axis of costs, at least
-SYMBOLS = ("circle", "diamond", "square", "triangle-up")  # of what one run with one sampler was asked for otherwise
-COSTS = {"network_calls": "Network calls", "seconds": "Seconds", "memory": "MiB of memory"}  # of one image
-FLOORS = {  # columns of figures of real images: how they are drawn, what they are called, where that is written
-    "floor": ("dot", "real against real", "top left"),  # where few steps lie far above it
+APART = 1.015  # horizontal factor between series, so that their intervals do not hide each other
+ROOM = 1.25  # smallest ratio of neighbouring tick labels on a cost axis
+SYMBOLS = ("circle", "diamond", "square", "triangle-up")  # tell series of the same run and sampler apart
+COSTS = {"network_calls": "Network calls", "seconds": "Seconds", "memory": "MiB of memory"}  # per image
+FLOORS = {  # columns with figures of real images: line style, label and its position
+    "floor": ("dot", "real against real", "top left"),  # where samples of few steps lie far above it
     "decoded": ("dash", "real, after the autoencoder", "bottom right"),
 }
-INTERVALS = (  # what figures of samples show
-    "Bars and brackets: 95 %. Dotted: held-out images in place of samples, as many where there are as many."
+INTERVALS = (  # caption of figures of samples
+    "Bars and brackets: 95 % confidence intervals. Dotted: held-out images instead of samples, equally many if available."
 )
 TERMS = {"prior": "Prior", "steps": "Denoising steps", "decoder": "To 256 levels"}
 
 
 def quality_against_cost(table: pd.DataFrame, figure: str, cost: str) -> go.Figure:
-    """A figure of samples over what they cost, with intervals, the Pareto front and the real-against-real floor.
+    """Plot a figure of samples against their cost, with intervals, the Pareto front and the real-against-real floor.
 
-    Colours are those of the runs, or, of a single run, those of its samplers.
+    Colours distinguish runs, or the samplers of a single run.
 
     Args:
-        table: see :func:`pipelines.evaluation.results.samples_table`; of the same data and judge.
+        table: see :func:`pipelines.evaluation.results.samples_table`; of one dataset and judge.
         figure: a key of FIGURES.
         cost: a key of COSTS.
     """
@@ -46,7 +46,7 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str) -> go.Figu
     series = list(shown.groupby(["run", "sampler", "guidance", "images", "seed"], sort=False))
     for number, ((run, sampler, guidance, images, seed), part) in enumerate(series):
         points = part.sort_values(cost)
-        # As many network calls for all would hide one interval behind another.
+        # Series with equal numbers of network calls would hide each other's intervals.
         apart = APART ** (number - (len(series) - 1) / 2) if cost == "network_calls" else 1.0
         own = shown[shown["run"] == run]
         told = f", guidance {guidance:g}" if own["guidance"].nunique() > 1 else ""
@@ -69,11 +69,11 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str) -> go.Figu
     for floor, (dash, told, place) in FLOORS.items():
         values = sorted(set(shown[f"{figure}_{floor}"].dropna()), reverse=place.startswith("top"))
         for value in values:
-            text = told if value == values[0] else ""  # the outermost one says it for all
+            text = told if value == values[0] else ""  # only the outermost line is labelled
             line = {"dash": dash, "color": "#8A8A8A"}
             drawn.add_hline(y=value, line=line, annotation_text=text, annotation_position=place)
     ends = np.log10([shown[cost].min() / 1.5, shown[cost].max() * 1.5])
-    drawn.update_xaxes(title=f"{COSTS[cost]} an image", type="log", range=ends, dtick="D2", tickformat="~g")
+    drawn.update_xaxes(title=f"{COSTS[cost]} per image", type="log", range=ends, dtick="D2", tickformat="~g")
     if cost == "network_calls":
         drawn.update_xaxes(tickvals=_ticks(shown[cost]))
     drawn.update_yaxes(title=FIGURES[figure], rangemode="tozero")
@@ -82,7 +82,7 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str) -> go.Figu
 
 
 def _ticks(costs: pd.Series[float]) -> list[float]:
-    """The very numbers that were asked for, the most frequent first, as many as have room beside each other."""
+    """Return the costs to label, rising: as many of the measured ones as fit, with priority to the most frequent."""
     asked = Counter(costs)
     ticks: list[float] = []
     for value in sorted(asked, key=lambda cost: (-asked[cost], cost)):
@@ -92,10 +92,10 @@ def _ticks(costs: pd.Series[float]) -> list[float]:
 
 
 def loss_bands(losses: Mapping[str, Mapping[str, Any]]) -> go.Figure:
-    """Loss by level of noise on held-out images, each run with its 95 % band.
+    """Plot the loss on held-out images by noise level, one curve with a 95 % band per run.
 
     Args:
-        losses: what was found by the kind "loss", by name.
+        losses: results of kind "loss" (:attr:`Result.found`) by run name.
     """
     figure = go.Figure()
     for number, (name, found) in enumerate(losses.items()):
@@ -110,10 +110,10 @@ def loss_bands(losses: Mapping[str, Mapping[str, Any]]) -> go.Figure:
 
 
 def bound_terms(bounds: Mapping[str, Mapping[str, Any]]) -> go.Figure:
-    """The bound on the negative log-likelihood in bits per dimension, its three parts on top of each other.
+    """Plot the bound on the negative log-likelihood in bits per dimension as a stack of its three parts.
 
     Args:
-        bounds: what was found by the kind "likelihood", by name.
+        bounds: results of kind "likelihood" (:attr:`Result.found`) by run name.
     """
     figure = go.Figure()
     names = list(bounds)
@@ -130,5 +130,5 @@ def bound_terms(bounds: Mapping[str, Mapping[str, Any]]) -> go.Figure:
 
 
 def newest(evaluations: Sequence[Evaluation], kind: str) -> dict[str, dict[str, Any]]:
-    """What was last found by a kind of measurement, by the run's name; runs without one are left out."""
+    """Return each run's latest result of a kind, by name; runs without one are left out."""
     return {evaluation.name: evaluation.of_kind(kind)[-1].found for evaluation in evaluations if evaluation.of_kind(kind)}

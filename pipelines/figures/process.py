@@ -1,4 +1,4 @@
-"""The forward process as plotly figures: schedules and the values of pixels."""
+"""Plotly figures of the forward process: noise schedules and distributions of pixel values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .style import DASHES, LOG_AXIS, color, style_figure
 
 
 def schedule_curves(schedules: Mapping[str, Mapping[str, NDArray[np.float64]]], marked: int) -> go.Figure:
-    """What the schedules look like over the timesteps, one plot a quantity, two a row.
+    """Plot noise schedules over the timesteps, one plot per quantity, two per row.
 
     Args:
         schedules: by name, (T,) tables by quantity, the same quantities for all; beta has a logarithmic axis, and values
@@ -44,9 +44,9 @@ def schedule_curves(schedules: Mapping[str, Mapping[str, NDArray[np.float64]]], 
 
 
 def pixel_histograms(values: Mapping[str, NDArray[np.float32]]) -> go.Figure:
-    """The distribution of pixel values of every picture, each beside the density of N(0, 1).
+    """Plot histograms of the pixel values of each image with the density of N(0, 1).
 
-    The axes are the same whatever the values are, so that nothing jumps while they change: bars end at a density of 1.
+    The axes are fixed so that they do not jump while the values change; bars are cut off at a density of 1.
     """
     edges = np.linspace(-4, 4, 41)
     middles = (edges[:-1] + edges[1:]) / 2

@@ -1,4 +1,4 @@
-"""What has been measured of runs, as one self-contained HTML page."""
+"""Evaluation results as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .evaluation import INTERVALS, bound_terms, loss_bands, newest, quality_agai
 
 
 def report(evaluations: Sequence[Evaluation]) -> str:
-    """All results as one HTML page that needs nothing else."""
+    """Return all results as one self-contained HTML page."""
     table = samples_table(evaluations)
     parts = [f"<h1>{escape(', '.join(evaluation.name for evaluation in evaluations))}</h1>", f"<p>{INTERVALS}</p>"]
     figures: list[tuple[str, go.Figure]] = []
     tables: list[str] = []
     if len(table):
-        # Distances from different images, or in different features, say nothing beside each other.
+        # Distances to different images, or in different features, cannot be compared.
         for (data, judge), part in table.groupby(["data", "judge"], sort=False):
             told = f"{data}, {judge}" if table[table["data"] == data]["judge"].nunique() > 1 else str(data)
             measured = [name for name in FIGURES if part[name].notna().any()]
@@ -35,7 +35,7 @@ def report(evaluations: Sequence[Evaluation]) -> str:
         picture = file_beside(evaluation.run, NEIGHBOURS_PICTURE)
         if picture.is_file():
             data = base64.b64encode(picture.read_bytes()).decode()
-            about = escape(f"{evaluation.name}: the samples nearest to training images, above these")
+            about = escape(f"{evaluation.name}: the samples nearest to training images, above their nearest neighbours")
             parts.append(f"<h2>{about}</h2>")
             parts.append(f'<img style="width:100%;image-rendering:pixelated" src="data:image/png;base64,{data}" alt="{about}">')
     style = "body{font-family:sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem}table{font-size:.8rem}"

@@ -1,4 +1,4 @@
-"""Sampling as plotly figures: how far steps move, how far columns are apart, how samplers converge."""
+"""Plotly figures of sampling: step lengths, distances between generations, and convergence of samplers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .style import DASHES, color, style_figure
 
 
 def step_lengths(moved: Mapping[str, NDArray[np.float64]], marked: int | None = None) -> go.Figure:
-    """How far each sampling step moved, one line a quantity.
+    """Plot how far each sampling step moved, one line per quantity.
 
     Args:
-        moved: (S,) root mean square distances by name; the first step is the one that leaves the noise.
+        moved: (S,) root mean square distances by name, from noise to sample.
         marked: a number of steps taken, 0 … S, to mark.
     """
     figure = go.Figure()
@@ -34,16 +34,16 @@ def step_lengths(moved: Mapping[str, NDArray[np.float64]], marked: int | None = 
 
 
 def column_distances(tables: Mapping[str, pd.DataFrame], marked: float | None = None) -> go.Figure:
-    """MSE and SSIM of generations, each against the same other one, over the noise level.
+    """Plot MSE and SSIM of generations, each relative to the same reference, over the noise level.
 
     Args:
-        tables: columns log_snr (rising; −inf is pure noise, inf the sample), MSE and SSIM, by name.
+        tables: columns log_snr (increasing; −inf is pure noise, inf the sample), MSE and SSIM, by name.
         marked: a log-SNR to mark.
     """
     levels = np.unique(np.concatenate([table["log_snr"].to_numpy(np.float64) for table in tables.values()]))
     finite = levels[np.isfinite(levels)]
     low, high = (float(finite[0]), float(finite[-1])) if len(finite) else (0.0, 0.0)
-    room = max(1.0, 0.08 * (high - low))  # where the levels that are infinite are drawn
+    room = max(1.0, 0.08 * (high - low))  # distance at which infinite log-SNRs are drawn
 
     def position(log_snr: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.clip(log_snr, low - room, high + room)
@@ -76,16 +76,16 @@ def column_distances(tables: Mapping[str, pd.DataFrame], marked: float | None = 
 
 
 def convergence(errors: Mapping[str, Mapping[int, float]]) -> go.Figure:
-    """How far samplers end from the exact solution, over network calls; a straight line falls with its order.
+    """Plot the distance of samplers from the exact solution over network calls; the slope is the order of convergence.
 
     Args:
-        errors: by sampler, the root mean square error by number of network calls.
+        errors: root mean square error by number of network calls, by sampler.
     """
     figure = go.Figure()
     for number, (name, found) in enumerate(errors.items()):
         calls = sorted(found)
         line = {"color": color(number), "dash": DASHES[number % len(DASHES)]}
-        label, end = name, calls[-3:]  # before that the order does not show yet
+        label, end = name, calls[-3:]  # the order shows only in the last points
         if len(end) > 1:
             slope = np.polyfit(np.log(end), np.log([found[count] for count in end]), 1)[0]
             label += f": falls with calls^{slope:.1f}"

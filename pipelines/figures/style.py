@@ -1,4 +1,4 @@
-"""What the figures share: colours, dashes, axes and the thinning of long curves."""
+"""The common style of the figures: colours, dashes and axes, and the thinning of long curves."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-# Okabe & Ito's colours, told apart by colour-blind people too.
+# The palette of Okabe & Ito, which colour-blind people can distinguish.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A8A8A")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
-MAX_POINTS = 2000  # of one curve; a screen shows no more
-LOG_AXIS = {"type": "log", "tickformat": "~g", "nticks": 3}  # more labels would overlap between one and two powers of ten
+MAX_POINTS = 2000  # per curve, as many as a screen can show
+LOG_AXIS = {"type": "log", "tickformat": "~g", "nticks": 3}  # more labels would overlap on an axis of one or two decades
 LINEAR_AXIS = {"type": "linear", "tickformat": "~g", "nticks": 6}
 
 
 def color(index: int) -> str:
-    """The index-th colour, starting over after the last."""
+    """Return the colour with this index, cycling through COLORS."""
     return COLORS[index % len(COLORS)]
 
 
 def line_styles(runs: Sequence[str], groups: Mapping[str, str] | None = None) -> dict[str, dict[str, Any]]:
-    """A colour for each group, and dashes that tell the runs of a group apart.
+    """Return a line style for each run: a colour for each group, and dashes that distinguish the runs of a group.
 
     Args:
         runs: names, in the order of the legend.
-        groups: each run's group by name; every run is a group of its own by default.
+        groups: each run's group by name; by default every run is its own group.
     """
     groups = groups or {name: name for name in runs}
     order = list(dict.fromkeys(groups[name] for name in runs))
@@ -43,11 +43,11 @@ def line_styles(runs: Sequence[str], groups: Mapping[str, str] | None = None) ->
 
 
 def style_figure(figure: go.Figure, height: int, *zoom: object) -> go.Figure:
-    """The looks that all figures share; the legend grows upwards, away from the plot.
+    """Apply the common style to a figure and return it; the legend grows upwards, away from the plot.
 
     Args:
-        height: CSS pixels.
-        zoom: what the axes show; a zoom survives new data for as long as this stays the same.
+        height: in CSS pixels.
+        zoom: identifies what the axes show; the user's zoom survives new data while it stays the same.
     """
     figure.update_layout(
         height=height,
@@ -60,22 +60,22 @@ def style_figure(figure: go.Figure, height: int, *zoom: object) -> go.Figure:
 
 
 def titles_left(figure: go.Figure) -> None:
-    """Move the titles of subplots from the middle to the left edge."""
+    """Move the titles of subplots from the centre to the left edge."""
     figure.update_annotations(x=0, xanchor="left", font={"size": 14})
 
 
 def uid(*parts: str) -> str:
-    """What tells a trace from the others while its figure is replaced; Plotly makes names of CSS classes of it."""
+    """Return an identifier of a trace that stays the same when its figure is replaced, safe for Plotly's CSS class names."""
     return f"trace-{zlib.crc32(repr(parts).encode()):08x}"
 
 
 def decimate(count: int, at_most: int | None = None) -> NDArray[np.int64]:
-    """At most ``at_most`` (MAX_POINTS) of ``count`` indices, evenly spread, first and last included."""
+    """Return at most ``at_most`` (default MAX_POINTS) of ``count`` indices, evenly spaced, including the first and last."""
     return np.unique(np.linspace(0, count - 1, min(count, at_most or MAX_POINTS)).round().astype(np.int64))
 
 
 def envelope(values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """About MAX_POINTS indices of ``values`` in order, the extremes of equal stretches: no spike is lost."""
+    """Return about MAX_POINTS indices of ``values``: the extremes of equally long segments, so that no spike is lost."""
     count = len(values)
     if count <= MAX_POINTS:
         return np.arange(count)

@@ -1,4 +1,4 @@
-"""Training curves, losses by timestep, and what differs between runs, as plotly figures and tables."""
+"""Plotly figures and tables of training: curves, losses by timestep, and differences between the settings of runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from plotly.subplots import make_subplots
 
 from .style import LINEAR_AXIS, LOG_AXIS, decimate, envelope, line_styles, style_figure, titles_left, uid
 
-MAX_COLUMNS = 500  # of a heat map
+MAX_COLUMNS = 500  # per heat map
 AXES = {"step": "Training step", "images_seen": "Images seen", "seconds": "Training time in minutes"}
 QUANTITIES = {
     "loss": "Training loss",
@@ -24,38 +24,38 @@ QUANTITIES = {
     "lr": "Learning rate",
 }
 RECONSTRUCTION = ("psnr", "ssim")  # of held-out images, by an autoencoder
-NOISY = ("loss", "grad_norm")  # what differs from batch to batch; the others are drawn as they are
-LINEAR = ("lr", *RECONSTRUCTION)  # on a linear scale even where the others are logarithmic: it ends at 0
+NOISY = ("loss", "grad_norm")  # vary from batch to batch; only these are smoothed
+LINEAR = ("lr", *RECONSTRUCTION)  # always on a linear scale: the learning rate ends at 0
 
 
 def smooth(x: NDArray[np.float64], y: NDArray[np.float64], half_life: float) -> NDArray[np.float64]:
-    """Exponential moving average along ``x``: a point's influence halves every ``half_life`` units of x.
+    """Return the exponential moving average of y along x, in which a point's weight halves every ``half_life`` units of x.
 
-    The weight depends on distances in x, not on how many points there are, so it means the same on every axis and for
-    every logging interval; the start is corrected for what is not there yet (Kingma & Ba 2015, section 3). A half-life of
-    0 returns y. Points that are not finite are passed over.
+    The weights depend on distances in x rather than on the number of points, so the result does not depend on the logging
+    interval. The start is bias-corrected (Kingma & Ba 2015, section 3). A half-life of 0 returns y. Points that are not finite
+    are ignored.
     """
     if half_life <= 0 or len(y) == 0:
         return y
-    times = pd.to_datetime(((x - x[0]) / half_life * 1e9).astype(np.int64), unit="ns")  # a half-life is a second to pandas
+    times = pd.to_datetime(((x - x[0]) / half_life * 1e9).astype(np.int64), unit="ns")  # scaled to a half-life of 1 second
     values = pd.Series(np.where(np.isfinite(y), y, np.nan))
-    return values.ewm(halflife="1s", times=times).mean().to_numpy()  # type: ignore[arg-type]  # the stubs forget times
+    return values.ewm(halflife="1s", times=times).mean().to_numpy()  # type: ignore[arg-type]  # times is missing in the stubs
 
 
 def _numbers(table: pd.DataFrame, column: str) -> NDArray[np.float64]:
-    """A column as numbers, NaN where it has none."""
+    """Return a column as numbers, NaN where values are missing."""
     if column not in table:
         return np.full(len(table), np.nan)
     return pd.to_numeric(table[column], errors="coerce").to_numpy(np.float64)
 
 
 def _along(table: pd.DataFrame, axis: str) -> NDArray[np.float64]:
-    """Where the rows are on an axis of AXES."""
+    """Return the positions of the rows on an axis of AXES."""
     return _numbers(table, axis) / (60 if axis == "seconds" else 1)
 
 
 def _curve(table: pd.DataFrame, axis: str, quantity: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The points of a curve from left to right, those that are numbers."""
+    """Return the finite points of a curve from left to right."""
     x, y = _along(table, axis), _numbers(table, quantity)
     order = np.argsort(x, kind="stable")
     order = order[np.isfinite(x[order]) & np.isfinite(y[order])]
@@ -70,17 +70,17 @@ def training_curves(
     log: Collection[str] = (),
     groups: Mapping[str, str] | None = None,
 ) -> go.Figure:
-    """One plot a quantity above each other, one curve a run: the logged values faint behind, smoothed ones in front.
+    """Plot one panel per quantity, one above the other, and one curve per run: smoothed, with the logged values faint behind.
 
-    Zooming into one plot shows the same part of training in the others.
+    The panels share their x axis, so that zooming into one zooms all.
 
     Args:
         runs: metrics by run name.
         quantities: keys of QUANTITIES; only those of NOISY are smoothed.
         axis: a key of AXES.
-        smoothing: half-life as a share of the longest curve, 0 for none; the same for all, so that they stay comparable.
-            Smoothed first, then thinned out for drawing, so that the curve does not depend on how many points are drawn.
-        log: "x" and "y" for logarithmic axes; those of LINEAR have none.
+        smoothing: half-life as a share of the longest curve, 0 for none; the same for all curves, so that they are comparable.
+            Curves are smoothed before they are thinned for drawing, so that they do not depend on the number of points drawn.
+        log: "x" and "y" for logarithmic axes; quantities of LINEAR keep a linear y axis.
         groups: runs of the same group share a colour (:func:`line_styles`).
     """
     rows, gap = len(quantities), 52
@@ -95,7 +95,7 @@ def training_curves(
         subplot_titles=[QUANTITIES[quantity] for quantity in quantities],
     )
     styles = line_styles(list(runs), groups)
-    named: set[str] = set()  # in the legend
+    named: set[str] = set()  # runs already in the legend
     for row, quantity in enumerate(quantities, start=1):
         curves = {name: _curve(table, axis, quantity) for name, table in runs.items()}
         half_life = smoothing * max((x[-1] - x[0] for x, _ in curves.values() if len(x)), default=0.0)
@@ -143,7 +143,7 @@ def training_curves(
 def loss_by_timestep(
     runs: Mapping[str, Sequence[float]], num_timesteps: Mapping[str, int], groups: Mapping[str, str] | None = None
 ) -> go.Figure:
-    """The validation loss over the range of timesteps, one stepped line a run."""
+    """Plot the validation loss over timesteps, one step curve per run."""
     figure = go.Figure()
     styles = line_styles(list(runs), groups)
     for name, losses in runs.items():
@@ -158,7 +158,7 @@ def loss_by_timestep(
 
 
 def validations_by_timestep(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a run's metrics that carry a loss by timestep, as many numbers as the newest has."""
+    """Return the rows of a run's metrics with a loss by timestep in as many bins as the latest one."""
     if "loss_by_timestep" not in table:
         return table[:0]
     lengths = table["loss_by_timestep"].map(lambda losses: len(losses) if isinstance(losses, list | np.ndarray) else 0)
@@ -173,14 +173,14 @@ def loss_heat_maps(
     log: Collection[str] = (),
     relative: bool = False,
 ) -> go.Figure:
-    """The validation loss over training (across) and timesteps (up), one heat map a run, the same colours for all.
+    """Plot heat maps of the validation loss over training (x) and timesteps (y), one per run, with a common colour scale.
 
     Args:
         runs: metrics by run name, each with at least one row of :func:`validations_by_timestep`.
         num_timesteps: the length T of each run's schedule.
         axis: a key of AXES.
-        log: "x" for a logarithmic axis of training; the colours always follow the logarithm of the loss.
-        relative: divide by the newest loss of the same timesteps, so that what is still being learnt stands out.
+        log: "x" for a logarithmic x axis; the colour scale is always logarithmic.
+        relative: divide by the latest loss of the same timesteps, which shows where the loss is still decreasing.
     """
     height, gap = 170, 52
     what = "loss ÷ newest" if relative else "loss"
@@ -237,7 +237,7 @@ def loss_heat_maps(
 
 
 def settings_table(settings: Mapping[str, Mapping[str, Any]], only_differences: bool = True) -> pd.DataFrame:
-    """Settings, nested ones by dotted name such as optimizer.lr, in rows; whose they are in columns; everything as text."""
+    """Return a table of settings as text, one row per setting (dotted names such as optimizer.lr) and one column per run."""
     flat = pd.json_normalize([dict(values) for values in settings.values()])
     flat.index = pd.Index(settings)
     table = flat.T.map(_as_text)

@@ -1,4 +1,4 @@
-"""A small image classifier, in whose features samples are compared and which judges what conditional models make."""
+"""A small image classifier: its features serve to compare samples, its classes to evaluate conditional models."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from ..common.devices import best_device
 from ..storage.weights import read_tensors, write_tensors
 
 METADATA_KEY = "classifier"
-AT_ONCE = 512  # images judged together
+AT_ONCE = 512  # batch size
 
 
 class Classifier(nn.Module):
-    """Two 3×3 convolutions a level, the resolution halved between levels, and a mean over what is left.
+    """A convolutional network with two 3×3 convolutions per level, max pooling between levels and global average pooling.
 
     Args:
         image_channels: 1 or 3.
-        num_classes: how many classes it tells apart.
+        num_classes: number of classes.
         channels: of each level; the last is the number of features.
     """
 
@@ -44,7 +44,7 @@ class Classifier(nn.Module):
         self.head = nn.Linear(before, num_classes)
 
     def activations(self, x: Tensor) -> list[Tensor]:
-        """(B, C, H, W) in [−1, 1] -> what each level makes of it, (B, channels[i], H / 2**i, W / 2**i)."""
+        """Return the activations of each level: (B, C, H, W) in [−1, 1] -> (B, channels[i], H / 2**i, W / 2**i)."""
         levels = []
         for layer in self.body:
             levels += [x] if isinstance(layer, nn.MaxPool2d) else []
@@ -52,11 +52,11 @@ class Classifier(nn.Module):
         return [*levels, x]
 
     def features(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) in [−1, 1] -> (B, channels[-1])."""
+        """Return the features that the last layer classifies: (B, C, H, W) in [−1, 1] -> (B, channels[-1])."""
         return self.body(x).mean((2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) in [−1, 1] -> (B, num_classes) logits."""
+        """Return the logits: (B, C, H, W) in [−1, 1] -> (B, num_classes)."""
         return self.head(self.features(x))
 
 
@@ -66,10 +66,10 @@ class LoadedClassifier:
 
     Attributes:
         network: on its device, in evaluation mode, without gradients.
-        classes: their names, in the order of their numbers.
-        image_shape: (C, H, W) of the images it knows.
-        data: the name of the dataset that it knows.
-        accuracy: on the test images of its data.
+        classes: names, in the order of the class numbers.
+        image_shape: (C, H, W) of its training images.
+        data: name of the dataset it was trained on.
+        accuracy: on the test images of that dataset.
     """
 
     network: Classifier
@@ -79,29 +79,29 @@ class LoadedClassifier:
     accuracy: float
 
     def takes(self, image_shape: tuple[int, ...]) -> bool:
-        """Whether it takes images of that shape: its own, or larger ones, which it makes smaller."""
+        """Return whether it takes images of that shape: that of its training images, or larger, which it resizes."""
         channels, *size = self.image_shape
         return image_shape[0] == channels and all(given >= own for given, own in zip(image_shape[1:], size, strict=True))
 
     def classify(self, images: Tensor) -> Tensor:
-        """The class number of each image: (B, C, H, W) in [−1, 1] -> (B,) int64 on the CPU.
+        """Return the class number of each image: (B, C, H, W) in [−1, 1] -> (B,) int64 on the CPU.
 
         Raises:
-            ValueError: images that are smaller than those it knows, or have other channels.
+            ValueError: the images are smaller than the training images, or have another number of channels.
         """
         return self._over_parts(self.network, images).argmax(1)
 
     def features(self, images: Tensor) -> Tensor:
-        """What the last layer sees: (B, C, H, W) in [−1, 1] -> (B, D) float32 on the CPU.
+        """Return the features that the last layer classifies: (B, C, H, W) in [−1, 1] -> (B, D) float32 on the CPU.
 
         Raises:
-            ValueError: images that are smaller than those it knows, or have other channels.
+            ValueError: the images are smaller than the training images, or have another number of channels.
         """
         return self._over_parts(self.network.features, images)
 
     def _over_parts(self, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         if not self.takes(tuple(images.shape[1:])):
-            raise ValueError(f"images of shape {tuple(images.shape[1:])}: this classifier knows {self.image_shape}")
+            raise ValueError(f"images of shape {tuple(images.shape[1:])}: this classifier takes {self.image_shape} or larger")
         device, size = self.network.head.weight.device, self.image_shape[1:]
         with torch.no_grad():
             parts = (part.to(device).float() for part in images.split(AT_ONCE))
@@ -111,10 +111,10 @@ class LoadedClassifier:
 
 
 def load_classifier(path: str | Path, device: torch.device | str | None = None) -> LoadedClassifier:
-    """Read a classifier that :mod:`pipelines.classifier` has written.
+    """Load a classifier written by :mod:`pipelines.classifier`.
 
     Raises:
-        ValueError: there is no such file, or it holds something else.
+        ValueError: there is no such file, or it is not a classifier.
     """
     weights, metadata = read_tensors(Path(path))
     try:
@@ -124,19 +124,19 @@ def load_classifier(path: str | Path, device: torch.device | str | None = None) 
         data = Path(known["training"]["data"]["data"]).name
         about = tuple(known["classes"]), tuple(known["image_shape"]), data, float(known["accuracy"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{path} is not a classifier: make one with `python -m pipelines.classifier`") from error
+        raise ValueError(f"{path} is not a classifier: train one with `python -m pipelines.classifier`") from error
     network = network.to(device or best_device()).float().eval().requires_grad_(False)
     return LoadedClassifier(network, *about)
 
 
 def save_classifier(path: Path, classifier: LoadedClassifier, test_images: int, training: Mapping[str, Any]) -> None:
-    """Write a classifier, and what it knows, to a .safetensors file.
+    """Write a classifier and its metadata to a .safetensors file.
 
     Args:
         path: the file.
-        classifier: what to write.
-        test_images: how many images its accuracy was measured on.
-        training: how it was trained, as JSON values; ``training["data"]["data"]`` names its data.
+        classifier: the trained classifier.
+        test_images: number of images its accuracy was measured on.
+        training: settings of its training, as JSON values; ``training["data"]["data"]`` names its dataset.
     """
     known = {
         "channels": classifier.network.channels,

@@ -1,4 +1,4 @@
-"""Exporting a run's U-Net and schedule to diffusers, and the class that reads the export behind the call diffusers has."""
+"""Export of a run's U-Net and schedule to diffusers, and the model class that reads the export."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ WRITTEN = {ours: theirs for theirs, ours in PREDICTIONS.items()}
 
 
 class ExportedUNet(ModelMixin, ConfigMixin):
-    """A U-Net of a run as a model of diffusers: ``ExportedUNet.from_pretrained(FOLDER / "unet")`` reads an export.
+    """A run's U-Net as a diffusers model: ``ExportedUNet.from_pretrained(FOLDER / "unet")`` reads an export.
 
     Args:
-        sample_size, in_channels: of what it denoises, (B, in_channels, sample_size, sample_size).
-        run: the configuration of the run, as its config.json has it.
-        first_timestep: what its scheduler calls our timestep 0.
+        sample_size, in_channels: of the states it denoises, (B, in_channels, sample_size, sample_size).
+        run: the run's configuration, as in its config.json.
+        first_timestep: the scheduler's number for our timestep 0.
     """
 
     @register_to_config
@@ -48,13 +48,13 @@ class ExportedUNet(ModelMixin, ConfigMixin):
         encoder_attention_mask: Tensor | None = None,
         return_dict: bool = True,
     ) -> UNet2DOutput | tuple[Tensor]:
-        """What the network predicts of ``sample``, (B, C, H, W), in the words of diffusers.
+        """Return the network's prediction for ``sample``, (B, C, H, W); arguments are named as in diffusers.
 
         Args:
-            timestep: one for all, or (B,), as the scheduler counts them.
-            class_labels: (B,) class numbers, of a network that knows classes; none for its null class.
-            encoder_hidden_states, encoder_attention_mask: (B, L, D) and (B, L), for one that reads.
-            return_dict: whether the prediction comes as an UNet2DOutput, or in a tuple.
+            timestep: one for all, or (B,), in the scheduler's numbering.
+            class_labels: (B,) class numbers for a class-conditional network; None for the null class.
+            encoder_hidden_states, encoder_attention_mask: (B, L, D) and (B, L), for a text-conditional network.
+            return_dict: return a UNet2DOutput instead of a tuple.
         """
         t = torch.as_tensor(timestep, device=sample.device, dtype=torch.float32).reshape(-1) - self.first_timestep
         condition = None
@@ -71,13 +71,13 @@ def export_model(model: LoadedModel, folder: Path) -> None:
     """Write a model's network to ``folder/unet`` and its schedule to ``folder/scheduler``, as ``save_pretrained`` does.
 
     Raises:
-        ValueError: a network that came from diffusers, or a schedule or a prediction that diffusers does not know.
+        ValueError: the network was imported from diffusers, or diffusers has no such schedule or prediction.
     """
     if model.config.network.imported:
-        raise ValueError(f"{model.name} came from diffusers: use the folder that it was imported from")
+        raise ValueError(f"{model.name} was imported from diffusers: use the folder it was imported from")
     channels, side, _ = model.state_shape
     made = scheduler(model)
-    # In flow matching a timestep is 1000·sigma there, and our first one has a thousandth of the noise.
+    # diffusers' flow-matching timestep is 1000·sigma, and sigma is a thousandth at our timestep 0.
     unet = ExportedUNet(side, channels, asdict(model.config), int(model.config.diffusion.prediction == "flow"))
     unet.network.load_state_dict(model.denoiser.network.state_dict())
     unet.save_pretrained(folder / "unet")
@@ -85,20 +85,20 @@ def export_model(model: LoadedModel, folder: Path) -> None:
 
 
 def scheduler(model: LoadedModel) -> DDIMScheduler | FlowMatchEulerDiscreteScheduler:
-    """The model's noise schedule as diffusers has it.
+    """Return the model's noise schedule as a diffusers scheduler.
 
     Raises:
-        ValueError: a schedule or a prediction that diffusers does not know.
+        ValueError: diffusers has no such schedule or prediction.
     """
     schedule, prediction = model.schedule, model.config.diffusion.prediction
     straight = make_schedule("flow", schedule.num_timesteps)
     if prediction == "flow" and schedule.sigma.allclose(straight.sigma) and schedule.alpha.allclose(straight.alpha):
         return FlowMatchEulerDiscreteScheduler(num_train_timesteps=schedule.num_timesteps)
-    kept = schedule.alpha.square()  # of the variance, up to each timestep
+    kept = schedule.alpha.square()  # alphas_cumprod
     if prediction not in WRITTEN or not (kept + schedule.sigma.square()).allclose(kept.new_ones(()), atol=1e-6):
         raise ValueError(
-            f"{model.name} predicts {prediction} on the schedule {model.config.diffusion.schedule}: diffusers knows "
-            f"{', '.join(WRITTEN)} on schedules that keep the variance, alpha² + sigma² = 1, and flow on the schedule flow "
+            f"{model.name} predicts {prediction} on the schedule {model.config.diffusion.schedule}: diffusers supports "
+            f"{', '.join(WRITTEN)} on variance-preserving schedules, alpha² + sigma² = 1, and flow on the schedule flow "
             "without a noise shift"
         )
     before = kept.roll(1)

@@ -1,4 +1,4 @@
-"""Networks that diffusers trained, behind the calls that those here have."""
+"""Networks imported from diffusers, with the interface of our own."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from unets.autoencoder import DiagonalGaussian, LatentSpace
 
 
 class ImportedUNet(nn.Module):
-    """``diffusers.UNet2DModel``, without weights: on the "meta" device, for a loader to fill.
+    """A ``diffusers.UNet2DModel`` without weights, on the "meta" device, for a loader to fill.
 
     Args:
-        settings: of the model, as in the config.json that diffusers saves beside its weights.
+        settings: of the model, as in the config.json that diffusers saves with its weights.
 
     Raises:
-        ValueError: it is told something besides the timestep, or does not give back images of the shape it takes.
+        ValueError: the network is class-conditional, or its output has another number of channels than its input.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -27,27 +27,29 @@ class ImportedUNet(nn.Module):
 
         for name in ("class_embed_type", "num_class_embeds"):
             if settings.get(name) is not None:
-                raise ValueError(f"{name}={settings[name]}: networks of diffusers that are told a class are not read")
+                raise ValueError(f"{name}={settings[name]}: class-conditional networks of diffusers cannot be imported")
         taken, given = settings.get("in_channels", 3), settings.get("out_channels", 3)
         if taken != given:
-            raise ValueError(f"a network that makes {given} channels of {taken}: those that estimate a variance are not read")
+            raise ValueError(
+                f"a network with {taken} input and {given} output channels: networks that predict a variance cannot be imported"
+            )
         with torch.device("meta"):
             self.unet = UNet2DModel.from_config(dict(settings))
 
     def forward(self, x_t: Tensor, t: Tensor, condition: Any = None) -> Tensor:
-        """x_t (B, C, H, W) at timesteps t, (B,) or (1,) -> prediction, the same shape, float32."""
+        """Predict from x_t (B, C, H, W) at timesteps t, (B,) or (1,) -> (B, C, H, W) float32."""
         prediction: Tensor = self.unet(x_t.to(self.unet.dtype), t, return_dict=False)[0]
         return prediction.float()
 
 
 class ImportedAutoencoder(LatentSpace):
-    """``diffusers.AutoencoderKL``, without weights, as above. Its ``scaling_factor`` becomes a weight: ``latent_scale``.
+    """A ``diffusers.AutoencoderKL`` without weights, on the "meta" device; ``latent_scale`` holds its ``scaling_factor``.
 
     Args:
         settings: of the model, as in its config.json.
 
     Raises:
-        ValueError: it gives back other channels than it takes, or shifts its latents.
+        ValueError: its output has another number of channels than its input, or it shifts its latents.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -55,10 +57,10 @@ class ImportedAutoencoder(LatentSpace):
 
         taken, given = settings.get("in_channels", 3), settings.get("out_channels", 3)
         if taken != given:
-            raise ValueError(f"an autoencoder that makes {given} channels of {taken}: give one that brings its images back")
+            raise ValueError(f"an autoencoder with {taken} input and {given} output channels: give one with equal numbers")
         for name in ("shift_factor", "latents_mean", "latents_std"):
             if settings.get(name):
-                raise ValueError(f"{name}={settings[name]}: autoencoders that shift their latents are not read")
+                raise ValueError(f"{name}={settings[name]}: autoencoders that shift their latents cannot be imported")
         super().__init__(settings.get("latent_channels", 4), 2 ** (len(settings.get("block_out_channels", (64,))) - 1))
         with torch.device("meta"):
             self.vae = AutoencoderKL.from_config(dict(settings))

@@ -1,4 +1,4 @@
-"""Fine-tuning: training that starts from another run's weights, all of them or low-rank additions to them."""
+"""Fine-tuning: training from another run's weights, of all of them or of low-rank updates (LoRA)."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ if TYPE_CHECKING:
 
 AUGMENT = "augment.weight"
 CLASS_EMBEDDING = "class_embedding.weight"
-ADAPTED = (SelfAttention, CrossAttention, FeedForward)  # their linear layers get additions
+ADAPTED = (SelfAttention, CrossAttention, FeedForward)  # modules whose linear layers get low-rank updates
 
 
 def adopt(config: RunConfig) -> RunConfig:
-    """The configuration of a run that starts from another: its network, diffusion and text encoder are taken over, once.
+    """Complete the configuration of a run that starts from another one.
 
-    So is the size of its images, or of those that the autoencoder of a model of latents was trained on, where none is given.
+    The network, diffusion settings and text encoder are copied from that run when training first starts. If no image size is
+    given, it is that of the run's images or, for a latent diffusion model, of the images its autoencoder was trained on.
 
     Raises:
-        ValueError: there is no such run, it is no diffusion model, or one of these was chosen otherwise.
+        ValueError: there is no such run, it is not a diffusion model, or one of these settings was chosen differently.
     """
     if config.latent.latent is not None:
         config = _as_large_as_in(config, config.latent.latent)
@@ -40,11 +41,13 @@ def adopt(config: RunConfig) -> RunConfig:
     theirs = source.config
     if theirs.model != "diffusion":
         raise ValueError(
-            f"--init-from goes on from a diffusion model, and {source.name} is an autoencoder: to diffuse its latents, give "
-            f"--latent {config.init.init_from}"
+            f"--init-from needs a diffusion model, and {source.name} is an autoencoder: to train a diffusion model of its "
+            f"latents, give --latent {config.init.init_from}"
         )
     if theirs.network.imported:
-        raise ValueError(f"--init-from goes on from a network made here, and {source.name} was imported from diffusers")
+        raise ValueError(
+            f"{source.name} was imported from diffusers and cannot be fine-tuned: give --init-from a run trained here"
+        )
     usual = RunConfig()
     taken = [("network", field.name) for field in fields(NetworkConfig) if field.name != "dropout"]
     taken += [("diffusion", field.name) for field in fields(DiffusionConfig)]
@@ -64,19 +67,19 @@ def adopt(config: RunConfig) -> RunConfig:
 
 
 def _as_large_as_in(config: RunConfig, run: str) -> RunConfig:
-    """The same, with images as large as those of that run where no size is given."""
+    """Return the configuration with the image size of that run if it has none of its own."""
     if config.data.image_size is not None or (shape := find_run(run).config.image_shape) is None:
         return config
     return replace(config, data=replace(config.data, image_size=shape[1]))
 
 
 def load_initial(network: nn.Module, config: RunConfig) -> None:
-    """Put the weights of the run that ``config`` starts from into ``network``.
+    """Load the weights of the run that ``config`` starts from into ``network``.
 
-    Classes that both runs know by the same name keep their embedding; new ones start from the null class.
+    Classes with the same name in both runs keep their embedding; new ones start from that of the null class.
 
     Raises:
-        ValueError: the images have other channels, the captions are read by another encoder, or the run has changed since.
+        ValueError: the number of channels or the text encoder differs, or the run has changed since training started.
     """
     assert config.init.init_from is not None
     source = find_run(config.init.init_from)
@@ -85,7 +88,7 @@ def load_initial(network: nn.Module, config: RunConfig) -> None:
     weights, _ = split_weights(read_tensors(source.model_path)[0])
     own = network.state_dict()
     if AUGMENT in own:
-        weights.setdefault(AUGMENT, own[AUGMENT])  # it starts at zero
+        weights.setdefault(AUGMENT, own[AUGMENT])  # initially zero
     else:
         weights.pop(AUGMENT, None)
     if config.network.takes == "class":
@@ -99,35 +102,35 @@ def _refuse_misfits(config: RunConfig, source: Run) -> None:
     theirs = source.config
     assert config.state_shape is not None
     if source.fingerprint != config.init.init_fingerprint:
-        raise ValueError(f"the weights of {source.name} have changed since this run was begun: start a new one")
+        raise ValueError(f"the weights of {source.name} have changed since this run was started: start a new run")
     if theirs.state_shape is None or theirs.state_shape[0] != config.state_shape[0]:
         what = "images" if config.latent.latent is None else "latents"
         raise ValueError(
             f"{source.name} takes {theirs.state_shape[0] if theirs.state_shape else 0} channels, and the {what} of "
-            f"{config.data.data} have {config.state_shape[0]}: choose data like its own"
+            f"{config.data.data} have {config.state_shape[0]}: choose data with as many channels"
         )
     if config.network.takes == "text":
         own, other = config.condition, theirs.condition
         if (own.text_dim, own.encoder_digest or other.encoder_digest) != (other.text_dim, other.encoder_digest):
             raise ValueError(
-                f"the text encoder {own.encoder!r} makes vectors of {own.text_dim} numbers with weights "
-                f"{own.encoder_digest[:12]}; {source.name} was trained with {other.encoder!r}, which made {other.text_dim} "
-                f"with weights {other.encoder_digest[:12]}: put that one in its place"
+                f"{source.name} was trained with the text encoder {other.encoder!r} ({other.text_dim} dimensions, weights "
+                f"{other.encoder_digest[:12]}), and {own.encoder!r} has {own.text_dim} dimensions and the weights "
+                f"{own.encoder_digest[:12]}: use the former"
             )
 
 
 def add_low_rank(network: nn.Module, rank: int, seed: int) -> None:
-    """Freeze the network and add a trainable B·A to the linear layers of its attention, through peft.
+    """Freeze the network and add a trainable low-rank update B·A to the linear layers of its attention, with peft.
 
-    (Hu et al. 2022, section 4.1.) B starts at zero, so nothing changes at first. What tells the network of classes and of
-    augmentation goes on training as it is: other data bring other classes, and augmentation may be new.
+    See Hu et al. 2022, section 4.1. B starts at zero, so the network is unchanged at first. The embeddings of classes and of
+    augmentations remain trainable as they are, since other data have other classes and augmentation may be new.
 
     Args:
         rank: of A and B.
-        seed: of A.
+        seed: of the initial A.
 
     Raises:
-        ValueError: a network without attention.
+        ValueError: the network has no attention.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
@@ -139,7 +142,7 @@ def add_low_rank(network: nn.Module, rank: int, seed: int) -> None:
         if isinstance(part, nn.Linear)
     ]
     if not targets:
-        raise ValueError("--lora-rank adds to attention, and this network has none: train all of its weights (--lora-rank 0)")
+        raise ValueError("--lora-rank adapts attention layers, and this network has none: train all weights (--lora-rank 0)")
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=targets), network)
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in network.named_parameters():
@@ -150,7 +153,7 @@ def add_low_rank(network: nn.Module, rank: int, seed: int) -> None:
 
 
 def plain_weights(network: nn.Module) -> dict[str, Tensor]:
-    """The state dict of the network as it was built: low-rank additions are added in."""
+    """Return the network's state dict with all low-rank updates merged into the weights."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     merged = copy.deepcopy(network)

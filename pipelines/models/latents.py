@@ -1,7 +1,7 @@
-"""Latents: what makes them of images and images of them, and how a run of a diffusion model carries its autoencoder.
+"""Latents: encoding images, decoding latents, and storing the autoencoder with a latent diffusion model.
 
-The weights of a model of latents hold those of its autoencoder too, under names that begin with :data:`PREFIX`: the one file
-makes images, whatever becomes of the run that the autoencoder came from.
+The weights of a latent diffusion model include those of its autoencoder, under names that begin with :data:`PREFIX`. The one
+file is therefore enough to generate images, even if the autoencoder's own run is deleted.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from ..storage.weights import read_tensors
 from .networks import refuse_misfits
 
 PREFIX = "autoencoder."
-AT_ONCE = 16  # images that pass through the autoencoder together, fewer where they are large:
+AT_ONCE = 16  # batch size of the autoencoder, smaller for large images:
 PIXELS_AT_ONCE = AT_ONCE * 256**2
-TILE = 64  # side of the largest latents that are decoded in one piece
-OVERLAP = 16  # latents that neighbouring tiles share
-LATENT_RANGE = 3.0  # what is shown as white: latents have a standard deviation of 1
+TILE = 64  # side of the largest latents decoded in one piece
+OVERLAP = 16  # width in latents of the overlap of neighbouring tiles
+LATENT_RANGE = 3.0  # latent value shown as white; latents have a standard deviation of 1
 
 
 def make_autoencoder(network: NetworkConfig, image_channels: int, latent_channels: int, seed: int | None) -> LatentSpace:
-    """An autoencoder with initial weights from ``seed``, or without weights if that is None, as one of diffusers always is."""
+    """Return an autoencoder with initial weights from ``seed``, or without weights if it is None or comes from diffusers."""
     if network.imported:
         from .diffusers_networks import ImportedAutoencoder
 
@@ -51,9 +51,9 @@ def make_autoencoder(network: NetworkConfig, image_channels: int, latent_channel
 
 
 def autoencoder_of(config: RunConfig) -> LatentSpace | None:
-    """What a run's weights hold as its autoencoder, without weights; None where pixels are diffused.
+    """Return the autoencoder stored in a run's weights, itself without weights; None for a diffusion model of pixels.
 
-    An autoencoder's own run has one, too.
+    The run may also be that of an autoencoder.
     """
     assert config.image_shape is not None
     if config.model == "autoencoder":
@@ -64,7 +64,7 @@ def autoencoder_of(config: RunConfig) -> LatentSpace | None:
 
 
 def split_weights(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Split a diffusion model's weights into its network's and its autoencoder's (none, for a model of pixels)."""
+    """Split a diffusion model's weights into those of its network and of its autoencoder (none for a model of pixels)."""
     own = {name: tensor for name, tensor in weights.items() if not name.startswith(PREFIX)}
     others = {name.removeprefix(PREFIX): tensor for name, tensor in weights.items() if name.startswith(PREFIX)}
     return own, others
@@ -73,10 +73,12 @@ def split_weights(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dic
 def prepare_autoencoder(
     autoencoder: LatentSpace, network: NetworkConfig, device: torch.device, dtype: torch.dtype | None = None
 ) -> LatentSpace:
-    """Prepare an autoencoder for use: on a device, in its fastest precision by default, without gradients.
+    """Prepare an autoencoder for inference: move it to a device, set its precision and disable gradients.
 
     Args:
-        network: what it is made of; those of diffusers stay in float32, as their last layer has no precision of its own.
+        network: its architecture. An autoencoder from diffusers stays in float32 by default, since its last layer cannot have
+            a precision of its own.
+        dtype: precision; by default the fastest one of the device.
     """
     fastest = torch.float32 if network.imported else compute_dtype(device)
     autoencoder.to(device=device, dtype=dtype or fastest, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -84,17 +86,17 @@ def prepare_autoencoder(
 
 
 def read_autoencoder(run: Run) -> tuple[LatentSpace, NetworkConfig]:
-    """The autoencoder of its own run, or of a model of latents, on the CPU, and what it is made of.
+    """Read the autoencoder of an autoencoder's run or of a latent diffusion model, on the CPU, with its architecture.
 
     Raises:
-        ValueError: a model of pixels, which has none, or weights that do not fit.
+        ValueError: the run is a diffusion model of pixels, or the weights do not fit.
     """
     config = run.config
     network = config.network if config.model == "autoencoder" else config.latent.latent_network
     if network is None:
         raise ValueError(
-            f"{run.name} has no autoencoder, it is a diffusion model of pixels: name an autoencoder's run "
-            "(python -m pipelines.train --model autoencoder makes one), or a model of latents"
+            f"{run.name} has no autoencoder, it is a diffusion model of pixels: name the run of an autoencoder "
+            "(python -m pipelines.train --model autoencoder trains one) or of a latent diffusion model"
         )
     weights, _ = read_tensors(run.model_path)
     if config.model == "diffusion":
@@ -107,9 +109,9 @@ def read_autoencoder(run: Run) -> tuple[LatentSpace, NetworkConfig]:
 
 
 def in_parts(images: Tensor, factor: int = 1) -> tuple[Tensor, ...]:
-    """Images, or latents of images ``factor`` times as wide and high, that pass through an autoencoder together.
+    """Split images, or latents of images ``factor`` times as wide and high, into batches for an autoencoder.
 
-    As many as memory for sixteen images of 256×256 allows, and at most sixteen.
+    A batch holds at most sixteen images, and at most as many pixels as sixteen images of 256×256.
     """
     pixels = factor**2 * images.shape[2] * images.shape[3]
     return images.split(max(1, min(AT_ONCE, PIXELS_AT_ONCE // pixels)))
@@ -117,18 +119,18 @@ def in_parts(images: Tensor, factor: int = 1) -> tuple[Tensor, ...]:
 
 @torch.no_grad()
 def encode(autoencoder: LatentSpace, x: Tensor) -> Tensor:
-    """(N, C, H, W) images in [−1, 1] -> (N, latent channels, h, w) float32 on the autoencoder's device, a few at a time."""
+    """Encode (N, C, H, W) images in [−1, 1], in batches -> (N, latent channels, h, w) float32 on the autoencoder's device."""
     device = autoencoder.latent_scale.device
-    with torch.autocast(device.type, enabled=False):  # it has a precision of its own
+    with torch.autocast(device.type, enabled=False):  # the autoencoder sets its own precision
         return torch.cat([autoencoder.encode(part.to(device)) for part in in_parts(x)])
 
 
 def encode_cached(autoencoder: LatentSpace, images: Tensor, about: str) -> Tensor:
-    """The latents of a dataset, or those that an earlier call with the same autoencoder and images has kept.
+    """Encode a dataset, or read its latents from the cache if the same autoencoder has already encoded the same images.
 
     Args:
         images: (N, C, H, W) uint8.
-        about: what the bar of progress says.
+        about: label of the progress bar.
 
     Returns:
         (N, latent channels, h, w) float16 on the CPU.
@@ -145,8 +147,8 @@ def encode_cached(autoencoder: LatentSpace, images: Tensor, about: str) -> Tenso
 
 @torch.no_grad()
 def decode(autoencoder: LatentSpace, z: Tensor) -> Tensor:
-    """(N, latent channels, h, w) -> (N, C, H, W) in [−1, 1], float32: a few at a time, and large ones in tiles."""
-    with torch.autocast(z.device.type, enabled=False):  # it has a precision of its own
+    """Decode (N, latent channels, h, w) latents, in batches and large ones in tiles -> (N, C, H, W) float32 in [−1, 1]."""
+    with torch.autocast(z.device.type, enabled=False):  # the autoencoder sets its own precision
         return torch.cat([_decode_tiles(autoencoder, part) for part in in_parts(z, autoencoder.downsampling)]).clamp(-1, 1)
 
 
@@ -171,7 +173,7 @@ def _decode_tiles(autoencoder: LatentSpace, z: Tensor) -> Tensor:
 
 
 def _tiles(side: int) -> Iterator[slice]:
-    """Slices of at most TILE that cover a side, evenly spread, with OVERLAP or more in common."""
+    """Yield evenly spaced slices of length at most TILE that cover a side; neighbours overlap by OVERLAP or more."""
     count = max(1, math.ceil((side - OVERLAP) / (TILE - OVERLAP)))
     for number in range(count):
         start = round(number * max(0, side - TILE) / max(1, count - 1))
@@ -179,7 +181,7 @@ def _tiles(side: int) -> Iterator[slice]:
 
 
 def _fade(part: slice, side: int, factor: int, like: Tensor) -> Tensor:
-    """The weight of each pixel along a tile: it falls to (nearly) nothing where a neighbour takes over."""
+    """Return the weight of each pixel along a tile, which falls to nearly zero towards neighbouring tiles."""
     length = (part.stop - part.start) * factor
     ramp = (torch.arange(length, device=like.device, dtype=torch.float32) + 0.5) / (OVERLAP * factor)
     weight = torch.ones_like(ramp)
@@ -191,7 +193,7 @@ def _fade(part: slice, side: int, factor: int, like: Tensor) -> Tensor:
 
 
 def latent_pictures(z: Tensor, image_shape: tuple[int, int, int]) -> Pixels:
-    """(N, C, h, w) in [−1, 1] (clipped) -> (N, H, W, image channels) uint8: the channels side by side, as grey pictures."""
+    """Show latents, (N, C, h, w) clipped to [−1, 1], as grey images of their channels -> (N, H, W, image channels) uint8."""
     channels, *size = image_shape
     grey = to_uint8(z.flatten(0, 1)[:, None]).reshape(*z.shape, 1)
     sheets = torch.from_numpy(np.stack([montage(image, gap=0, background=128) for image in grey]))

@@ -1,4 +1,4 @@
-"""From a run's configuration and weights to a denoiser that is ready to sample. Importing this module does not load torch."""
+"""Loading of trained models for sampling. Importing this module does not load torch."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from diffusion_core.schedules import NoiseSchedule
     from unets.autoencoder import LatentSpace
 
-MODELS_KEPT = 4  # in memory, for the dashboard
+MODELS_KEPT = 4  # models kept in memory for the dashboard
 
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A trained model, ready to sample. Shared between sessions, so nobody may change it.
+    """A trained model, ready to sample. It is shared between sessions and must not be changed.
 
     Attributes:
-        run: where it came from.
-        config: what it is made of.
+        run: the run it was loaded from.
+        config: the run's configuration.
         denoiser: the x0 estimator, on its device, in evaluation mode, without gradients.
-        fingerprint: of the weights.
-        autoencoder: of a model of latents; None where pixels are diffused.
+        fingerprint: digest of the weights.
+        autoencoder: of a latent diffusion model; None for a model of pixels.
     """
 
     run: Run
@@ -53,18 +53,18 @@ class LoadedModel:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of the images it makes."""
+        """(C, H, W) of the images it generates."""
         assert self.config.image_shape is not None  # make_network has refused such a configuration
         return self.config.image_shape
 
     @property
     def state_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of what it noises and denoises: latents, or the images themselves."""
+        """(C, H, W) of the states it denoises: latents, or the images themselves."""
         assert self.config.state_shape is not None
         return self.config.state_shape
 
     def encode(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) images in [−1, 1] -> what is noised, on the model's device: their latents, or the images themselves."""
+        """Encode (B, C, H, W) images in [−1, 1] as latents on the model's device; a model of pixels leaves them unchanged."""
         if self.autoencoder is None:
             return x.to(self.device)
         from .latents import encode
@@ -72,7 +72,7 @@ class LoadedModel:
         return encode(self.autoencoder, x)
 
     def decode(self, x0: Tensor) -> Tensor:
-        """A clean state, or an estimate of one -> the images that it stands for, (B, C, H, W) in [−1, 1]."""
+        """Decode clean states, or estimates of them -> (B, C, H, W) images in [−1, 1]."""
         if self.autoencoder is None:
             return x0
         from .latents import decode
@@ -80,11 +80,11 @@ class LoadedModel:
         return decode(self.autoencoder, x0)
 
     def pictures(self, state: Tensor, white: float | None = None) -> Pixels:
-        """A state, noisy or not, for people, (B, H, W, C) uint8: latents as grey pictures of their channels.
+        """Render states, noisy or clean, for display -> (B, H, W, C) uint8; latents become grey images of their channels.
 
         Args:
-            white: the number that is shown as white, and its negative as black; 1 for pixels by default, three standard
-                deviations for latents.
+            white: the value shown as white, its negative being black; by default 1 for pixels and three standard deviations
+                for latents.
         """
         from .latents import LATENT_RANGE, latent_pictures
 
@@ -94,17 +94,17 @@ class LoadedModel:
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """Device of the weights."""
         return next(self.denoiser.parameters()).device
 
     @property
     def num_parameters(self) -> int:
-        """Number of weights, an autoencoder's included."""
+        """Number of parameters, including those of the autoencoder."""
         return sum(parameter.numel() for module in self.modules for parameter in module.parameters())
 
     @property
     def modules(self) -> list[torch.nn.Module]:
-        """All that holds weights."""
+        """Modules that hold weights: the denoiser and any autoencoder."""
         return [self.denoiser] if self.autoencoder is None else [self.denoiser, self.autoencoder]
 
 
@@ -114,14 +114,14 @@ def load_model(
     """Load a run's EMA weights.
 
     Args:
-        path: a run folder, a single model.safetensors, or the name of a run at hand.
+        path: a run folder, a single model.safetensors, or the name of a run.
         device: the best one by default.
-        dtype: precision of the network; by default the fastest that the device computes without visible loss. Its last
-            layer and everything after it are float32 whatever is chosen.
+        dtype: precision of the network; by default the fastest that the device computes without visible loss. The last layer
+            and everything after it are always float32.
 
     Raises:
-        ValueError: no such run, an autoencoder's, or weights that are truncated, in another format, not finite, or of another
-            network.
+        ValueError: there is no such run, it is an autoencoder's, or its weights are truncated, in another format, not finite,
+            or of another network.
     """
     import torch
 
@@ -135,7 +135,7 @@ def load_model(
     config = run.config
     if config.model == "autoencoder":
         raise ValueError(
-            f"{run.name} is an autoencoder, and makes no images by itself: train a model of its latents with "
+            f"{run.name} is an autoencoder and cannot generate images by itself: train a diffusion model of its latents with "
             f"`python -m pipelines.train --latent {run.path}`"
         )
     fingerprint = run.fingerprint
@@ -149,7 +149,7 @@ def load_model(
     network = empty_network(config)
     refuse_misfits(run.model_path, network, weights)
     network.load_state_dict(weights, assign=True)
-    # The last layer of diffusers' networks has no precision of its own, and a rounded output would be visible in x0.
+    # The last layer of diffusers' networks cannot have a precision of its own, and a rounded output would be visible in x0.
     fastest = torch.float32 if config.network.imported else compute_dtype(device)
     network.to(device=device, dtype=dtype or fastest, memory_format=torch.channels_last)  # type: ignore[call-overload]
     denoiser = make_denoiser(network, config).eval().requires_grad_(False)
@@ -158,5 +158,5 @@ def load_model(
 
 @lru_cache(maxsize=MODELS_KEPT)
 def loaded_model(run: Run, fingerprint: str) -> LoadedModel:
-    """Return the run's model, loaded once for each state of its weights."""
+    """Return the run's model, loaded once for each version of its weights."""
     return load_model(run)

@@ -1,4 +1,4 @@
-"""From a run's configuration to its network, its schedule, its objective and its denoiser."""
+"""A run's network, noise schedule, training objective and denoiser, built from its configuration."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ..storage.config import DiffusionConfig, RunConfig
 
 
 def make_network(config: RunConfig, seed: int | None) -> BaselineUNet:
-    """The run's network with initial weights from ``seed``, or without weights if that is None."""
+    """Return the run's network with initial weights from ``seed``, or without weights if it is None."""
     if config.state_shape is None:
-        raise ValueError("this configuration names no image_shape: it is written when training starts")
+        raise ValueError("this configuration has no image_shape: it is written when training starts")
     options = config.network.options(config.state_shape[0])
     if config.data.augment:
         options["augment_dim"] = AUGMENT_DIM
@@ -32,7 +32,7 @@ def make_network(config: RunConfig, seed: int | None) -> BaselineUNet:
 
 
 def empty_network(config: RunConfig) -> torch.nn.Module:
-    """The run's network without weights, for a loader to fill; ours, or one that diffusers trained."""
+    """Return the run's network without weights, for a loader to fill; it may be a network imported from diffusers."""
     if not config.network.imported:
         return make_network(config, seed=None)
     from .diffusers_networks import ImportedUNet
@@ -41,30 +41,30 @@ def empty_network(config: RunConfig) -> torch.nn.Module:
 
 
 def make_diffusion_schedule(config: DiffusionConfig) -> NoiseSchedule:
-    """The run's noise schedule."""
+    """Return the run's noise schedule."""
     return make_schedule(config.schedule, config.timesteps, config.zero_terminal_snr, config.noise_shift)
 
 
 def make_loss(config: DiffusionConfig) -> DenoisingLoss:
-    """The run's training objective."""
+    """Return the run's training objective."""
     schedule = make_diffusion_schedule(config)
     return DenoisingLoss(schedule, config.prediction, config.loss, config.weighting, config.min_snr_gamma)
 
 
 def make_denoiser(network: torch.nn.Module, config: RunConfig) -> Denoiser:
-    """The x0 estimator that the network stands for; pixels are kept within their range, and latents have none."""
+    """Return the x0 estimator of a network; estimates of pixels are clipped to their range, those of latents are not."""
     bounds = (-1.0, 1.0) if config.latent.latent_shape is None else None
     return Denoiser(network, make_diffusion_schedule(config.diffusion), config.diffusion.prediction, bounds)
 
 
 def refuse_misfits(path: Path, network: torch.nn.Module, weights: dict[str, Tensor]) -> None:
-    """Refuse weights that are not those of a network, or not finite.
+    """Raise an error if weights do not fit a network or are not finite.
 
     Args:
-        path: where they are, for the sentence.
+        path: the file they come from, for the message.
 
     Raises:
-        ValueError: what is wrong with them.
+        ValueError: a weight is missing, unexpected, of another shape or not finite.
     """
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}

@@ -1,1 +1,1 @@
-"""From a request to images: where sampling starts, conditions and guidance, sampling, trajectories, the queue."""
+"""Sampling: requests, starting points, conditions and guidance, generations, trajectories and their queue."""

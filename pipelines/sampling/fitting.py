@@ -1,6 +1,6 @@
-"""Pictures of any size, and masks of them, fitted to the images that a model was trained on.
+"""Uploaded pictures of any size and their masks, fitted to the size and channels of a model's images.
 
-A page asks again for the same few whenever anything on it changes, so they are kept, and not to be written to.
+Pages request the same few pictures whenever anything on them changes, so the results are cached, and read-only.
 """
 
 from __future__ import annotations
@@ -20,48 +20,48 @@ if TYPE_CHECKING:
 
     from ..models.loading import LoadedModel
 
-KEPT = 16  # files, as they came
+KEPT = 16  # uploaded files
 
 
 @lru_cache(KEPT)
 def picture_size(picture: bytes) -> tuple[int, int]:
-    """The width and the height of an image file, upright.
+    """Return the width and height of an image file, after applying its EXIF orientation.
 
     Raises:
-        ValueError: it is not a readable image.
+        ValueError: the file is not a readable image.
     """
     return open_image(picture).size
 
 
 def fit_picture(picture: bytes, config: RunConfig) -> Pixels:
-    """An image file -> (H, W, C) uint8, prepared as the run's training images were.
+    """Prepare an image file as the run's training images were -> (H, W, C) uint8.
 
     Raises:
-        ValueError: it is not a readable image, or the run has not started training.
+        ValueError: the file is not a readable image, or the run has not started training.
     """
     channels, size, fit = _images_of(config)
     return _fitted(picture, channels, size, fit, "white")
 
 
 def fit_mask(picture: bytes, mask: bytes, config: RunConfig) -> NDArray[np.bool_]:
-    """Fit a mask as :func:`fit_picture` fits its picture: (H, W), True where it is white; transparent parts count as black.
+    """Fit a mask as :func:`fit_picture` fits its picture -> (H, W), True where white; transparent parts count as black.
 
     Raises:
-        ValueError: one of them is not a readable image, their sizes differ, or nothing white is left.
+        ValueError: picture or mask is not a readable image, their sizes differ, or nothing white is left.
     """
     refuse_other_size(picture, mask)
     _, size, fit = _images_of(config)
     white: NDArray[np.bool_] = _fitted(mask, 1, size, fit, "black")[..., 0] > 127  # a pixel is one or the other
     if not white.any():
         raise ValueError(
-            f"nothing of the mask is white at {size}×{size} pixels: make white what is to be made anew, "
-            "not too thin, and in the part of the picture that is used"
+            f"the mask has no white area at {size}×{size} pixels: paint the area to inpaint white, not too thinly, "
+            "within the part of the picture that is used"
         )
     return white
 
 
 def refuse_other_size(picture: bytes, mask: bytes) -> None:
-    """Fail if a mask is not of the size of its picture, or one of them cannot be read."""
+    """Raise a ValueError if a mask and its picture differ in size, or one of them is not a readable image."""
     sizes = [picture_size(mask), picture_size(picture)]
     if sizes[0] != sizes[1]:
         told = ("×".join(map(str, size)) for size in sizes)
@@ -69,16 +69,16 @@ def refuse_other_size(picture: bytes, mask: bytes) -> None:
 
 
 def fit_to_model(model: LoadedModel, picture: bytes) -> Tensor:
-    """An image file -> (1, C, H, W) float32 in [−1, 1], see :func:`fit_picture`."""
+    """Prepare an image file as network input, (1, C, H, W) float32 in [−1, 1]; see :func:`fit_picture`."""
     import torch
 
     return as_input(torch.tensor(fit_picture(picture, model.config))[None].permute(0, 3, 1, 2))
 
 
 def _images_of(config: RunConfig) -> tuple[int, int, str]:
-    """The number of channels, the side, and the fit of a run's images."""
+    """Return the number of channels, the side length and the fit of a run's images."""
     if config.image_shape is None:
-        raise ValueError("this run has not started training: its images have no size yet")
+        raise ValueError("this run has not started training, so its image size is unknown: choose another run")
     channels, size, _ = config.image_shape
     return channels, size, config.data.fit or "crop"
 

@@ -1,4 +1,4 @@
-"""Generations for interactive use: images that grow step by step, side by side, as pictures of uint8."""
+"""Generations for interactive use: models compared side by side, with every step as uint8 images."""
 
 from __future__ import annotations
 
@@ -32,41 +32,41 @@ _END = object()
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One step of a generation, as pixels: (N, H, W, C) uint8 each."""
+    """One step of a generation; its images are (N, H, W, C) uint8."""
 
     index: int
     timestep: float
     log_snr: float
     """log(alpha²/sigma²) of ``x``: −inf for pure noise, inf for the sample."""
     x: Pixels
-    """The state; of a model of latents their channels as grey pictures, until the sample, which is an image."""
+    """The state; latents are shown as grey images of their channels, but the sample itself is decoded."""
     x0: Pixels
     """The estimate of the image."""
     nfe: int
     seconds: float
-    """Time spent on this generation so far, the waiting for others left out."""
+    """Computing time of this generation so far, without the time spent on others."""
 
 
 @dataclass(eq=False)
 class Generation:
-    """One model making images: what a column of a comparison shows. ``frames`` grows while it runs."""
+    """The images of one model and request, a column of a comparison. ``frames`` grows while they are computed."""
 
     run: Run
     request: SamplingRequest
     fingerprint: str
     config: RunConfig
-    """Of the run, as it was when the images were asked for."""
+    """The run's configuration at the time of the request."""
     frames: list[Frame] = field(default_factory=list)
     num_parameters: int = 0
     peak_memory: int = 0
-    """Bytes of the weights and, at its largest, of what one step holds besides; known at the end."""
+    """Bytes of the weights and of the largest other memory in use during a step; known at the end."""
     notes: list[str] = field(default_factory=list)
-    """What whoever asked should know, a sentence each: words of a prompt that did not fit, a strength too small."""
+    """Notices to the user, one sentence each, for example about words cut from a prompt or a strength that is too low."""
     origin: Origin = FROM_NOISE
     num_steps: int = 0
-    """Steps that are taken: those of the request, or fewer from a picture, which is known once it is computed."""
+    """Number of sampling steps: that of the request, or fewer from a picture, which is known once computing starts."""
     origin_nfe: int = 0
-    """Network evaluations, of one image, to come where sampling starts: once for all images from there."""
+    """Network evaluations to compute the starting point, once for all images."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -76,27 +76,27 @@ class Generation:
 
     @property
     def of_latents(self) -> bool:
-        """Whether its states are latents, shown as grey pictures of their channels."""
+        """Whether its states are latents, shown as grey images of their channels."""
         return self.config.latent.latent_shape is not None
 
     @property
     def kept_steps(self) -> list[int]:
-        """Which steps become frames."""
+        """Indices of the steps that become frames."""
         return kept_steps(self.num_steps)
 
     @property
     def steps_done(self) -> int:
-        """Steps whose outcome is on show."""
+        """Number of steps up to the last frame."""
         return self.frames[-1].index if self.frames else 0
 
     @property
     def nfe(self) -> int:
-        """Network evaluations so far, per image; those of ``origin_nfe`` are not among them."""
+        """Network evaluations so far, per image, without ``origin_nfe``."""
         return self.frames[-1].nfe if self.frames else 0
 
     @property
     def seconds(self) -> float:
-        """Seconds of computing so far."""
+        """Computing time so far."""
         return self.frames[-1].seconds if self.frames else 0.0
 
     @property
@@ -106,7 +106,7 @@ class Generation:
 
     @property
     def key(self) -> tuple[str, SamplingRequest, Origin]:
-        """What determines the images."""
+        """Everything that determines the images."""
         return self.fingerprint, self.request, self.origin
 
     @property
@@ -116,49 +116,50 @@ class Generation:
 
     @property
     def images_per_second(self) -> float:
-        """Images made per second of computing; 0 before the first step."""
+        """Images per second of computing; 0 before the first step."""
         return self.request.num_images / self.seconds if self.seconds else 0.0
 
 
 @dataclass(eq=False)
 class Comparison(Job):
-    """Generations that advance together, one step each in turn, so that all strips grow side by side."""
+    """Generations that advance together, one step each in turn, so that all columns grow at the same pace."""
 
     columns: list[Generation]
 
     @classmethod
     def of(cls, wishes: Sequence[Wish], wanted: Callable[[], bool] = lambda: True) -> Comparison:
-        """Return a comparison to submit.
+        """Return a comparison to submit to the queue.
 
         Args:
-            wishes: what to make, and where to start, from noise by default.
+            wishes: a run, a request and optionally an origin (noise by default) for each column.
+            wanted: see :class:`Job`.
 
         Raises:
-            ValueError: a run without weights.
+            ValueError: a run has no weights.
         """
         return cls([_new_generation(*wish) for wish in wishes], wanted=wanted)
 
     @property
     def steps_done(self) -> int:
-        """Steps of all columns whose outcome is on show."""
+        """Number of steps shown so far, summed over the columns."""
         return sum(column.steps_done for column in self.columns)
 
     @property
     def num_steps(self) -> int:
-        """Steps of all columns."""
+        """Number of steps, summed over the columns."""
         return sum(column.num_steps for column in self.columns)
 
     def recall(self, results: Results) -> bool:
-        """Take the columns that have been computed before; return whether that is all of them."""
+        """Fill in the columns that have been computed before; return whether all are complete."""
         for number, column in enumerate(self.columns):
             known: Generation | None = results.find(column.key)
-            if known is not None:  # the same weights may go by two names
+            if known is not None:  # two runs may have the same weights
                 self.columns[number] = replace(known, run=column.run, config=column.config)
         self._gather_notes()
         return all(column.finished for column in self.columns)
 
     def compute(self, results: Results) -> Iterator[None]:
-        """Let every column that is not finished take one step in turn."""
+        """Advance every unfinished column by one step in turn, until all are finished."""
         pending = [column for column in self.columns if not column.finished]
         growing = [_grow(column, self) for column in pending]
         while growing:
@@ -175,18 +176,18 @@ class Comparison(Job):
 def _new_generation(run: Run, request: SamplingRequest, origin: Origin = FROM_NOISE) -> Generation:
     config = run.config
     if config.image_shape is None:
-        raise ValueError(f"run {run.name!r} has not started training: its images have no size yet")
+        raise ValueError(f"run {run.name!r} has not started training, so its image size is unknown: choose another run")
     return Generation(run, request, run.fingerprint, config, origin=origin, num_steps=request.steps)
 
 
 def _grow(column: Generation, job: Job) -> Iterator[None]:
-    """Compute a generation, one step each time it is asked, keeping some as frames; in parts where memory is short."""
+    """Compute a generation step by step, keeping some steps as frames; in smaller batches if memory runs out."""
     from .prompts import cut_notes
 
     model = loaded_model(column.run, column.fingerprint)
     column.num_parameters = model.num_parameters
     column.notes = cut_notes(model.config.condition, column.request) + column.origin.notes(model, column.request)
-    column.fingerprint = model.fingerprint  # a run in training may have saved again since it was asked for
+    column.fingerprint = model.fingerprint  # a run in training may have saved new weights since the request
     yield from within_memory(model.device, column.request.num_images, partial(_advance, column, model, job))
 
 
@@ -207,7 +208,7 @@ def _advance(column: Generation, model: LoadedModel, job: Job, at_once: int) -> 
     kept = set(column.kept_steps) - {frame.index for frame in column.frames}
     memory = TensorMemory()
     for index in range(last + 1):
-        # All steps take the same memory. It is counted in the last one, and where the sample is made into an image.
+        # All steps take the same memory. It is measured in the last one, and while the sample is decoded.
         with memory if index >= last - 1 else nullcontext():
             before = time.perf_counter()
             with interruptible(model.denoiser.network, job):
@@ -215,7 +216,7 @@ def _advance(column: Generation, model: LoadedModel, job: Job, at_once: int) -> 
             finish(model.device)
             done = time.perf_counter()
             frame = _frame(parts, model, column.origin, last) if index in kept else None
-            # To make the sample into an image is part of the work; to do it with what leads there is for whoever watches.
+            # Decoding the sample counts as computing time; decoding the steps before it only serves the display.
             seconds += (time.perf_counter() if index == last else done) - before
         if index == last:
             column.peak_memory = sum(map(weight_bytes, model.modules)) + memory.peak
@@ -225,7 +226,7 @@ def _advance(column: Generation, model: LoadedModel, job: Job, at_once: int) -> 
 
 
 def _frame(parts: list[Step], model: LoadedModel, origin: Origin, last: int) -> Frame:
-    """The parts of one step as pixels; its seconds are left at 0."""
+    """Return one step, computed in parts, as a frame; its seconds are left at 0."""
     first = parts[0]
     x0 = np.concatenate([to_uint8(origin.images(model, part.x0)) for part in parts])
     x = x0 if first.index == last else np.concatenate([model.pictures(part.x) for part in parts])

@@ -1,4 +1,4 @@
-"""What a condition does to an estimate: how far it moves it, and which words each pixel looks at."""
+"""The influence of a condition on an estimate: by how much it changes each pixel, and which words each pixel attends to."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 
 def words_of(config: ConditionConfig, prompt: str) -> list[Word]:
-    """The words of a prompt as the model's text encoder reads them; of a blank one, which is none, it reads nothing."""
+    """Return the words of a prompt as the model's text encoder splits it; none for a blank prompt."""
     return trained_encoder(config).words(prompt) if prompt.strip() else []
 
 
 def influence(
     model: LoadedModel, condition: Condition, x_t: Tensor, t: float, words: Sequence[Word] = ()
 ) -> tuple[Pixels, NDArray[np.float16]]:
-    """Estimate x0 with the condition and without it, by one more network call on twice the batch, and watch it.
+    """Estimate x0 with and without the condition, and record cross-attention, in one network call on twice the batch.
 
     Args:
         condition: of the B images.
@@ -40,9 +40,9 @@ def influence(
         words: of the prompt that the images share.
 
     Returns:
-        (B, H, W, 1) uint8, the absolute difference of the estimates, averaged over channels: 255 is black from white.
-        (B, len(words), H, W), how much of each pixel's attention a word gets: the mean over heads and layers, whose maps
-        are enlarged to the image's size; the sum over all words is 1.
+        (B, H, W, 1) uint8, the absolute difference of the estimates, averaged over channels: 255 is black against white.
+        (B, len(words), H, W), the share of each pixel's attention on each word: the mean over heads and layers, with maps
+        enlarged to the image size; shares sum to 1 over all words.
     """
     batch = len(x_t)
     with attention_maps(model.denoiser.network) as maps, torch.no_grad():
@@ -55,7 +55,7 @@ def influence(
 
 
 def _by_word(layer: Tensor, words: Sequence[Word], size: tuple[int, int]) -> Tensor:
-    """(B, h, w, 1 + tokens) of one layer -> (B, words, H, W): the tokens of a word together, without the null word."""
+    """Sum a layer's attention over each word's tokens, without the null token: (B, h, w, 1 + tokens) -> (B, words, H, W)."""
     tokens = layer[..., 1:].permute(0, 3, 1, 2)
     shares = torch.stack([tokens[:, list(word.tokens)].sum(1) for word in words], dim=1)
     return F.interpolate(shares, size=size, mode="bilinear")

@@ -1,8 +1,8 @@
-"""Where sampling starts: from noise, from between two seeds, from a picture, from its inversion, or from between two pictures.
+"""Starting points of sampling: noise, noise interpolated between two seeds, a picture, its inversion, or two pictures.
 
-An :class:`Origin` says where: noise by itself, other places in its subclasses. It can be compared and hashed, so what was made
-from it can be found again; with a model and a request it makes the :class:`Start`. Pictures are the bytes of image files, of
-any kind and size.
+An :class:`Origin` describes a starting point for any model: noise itself, other ones in its subclasses. It can be compared and
+hashed, so that its samples can be cached. For a given model and request it computes the :class:`Start`. Pictures are the bytes
+of image files of any format and size.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from ..models.loading import LoadedModel
     from .request import SamplingRequest
 
-INVERSIONS_KEPT = 16  # of a model: a table starts all its rows from the same few
+INVERSIONS_KEPT = 16  # per model; all rows of a table start from the same few
 _inversions: WeakKeyDictionary[LoadedModel, dict[tuple[Any, ...], tuple[Tensor, int]]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """The part of an image that stays.
+    """The known part of an image, which inpainting keeps.
 
     Attributes:
-        image: (1, C, H, W), pixels in [−1, 1] or latents, as the model has them.
-        mask: (1, 1, H, W), 1 where the image stays and 0 elsewhere.
-        resamplings: how often each step is taken until both parts agree (RePaint); with 1 the request's sampler makes the rest.
+        image: (1, C, H, W), pixels in [−1, 1] or latents, as the model takes them.
+        mask: (1, 1, H, W), 1 where the image is kept and 0 elsewhere.
+        resamplings: how often each step is repeated to harmonise both parts (RePaint); with 1 the request's sampler is used.
     """
 
     image: Tensor
@@ -44,13 +44,13 @@ class Known:
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """Where sampling starts, and which way it goes from there.
+    """The state from which sampling starts, and the timesteps and noise that it uses.
 
     Attributes:
         x: (B, C, H, W) float32, the state at the first timestep.
         timesteps: descending.
-        noise: what a stochastic sampler adds on the way, for B images.
-        known: what stays as it is; nothing by default.
+        noise: fresh noise of stochastic samplers, for B images.
+        known: the part of the image to keep; None by default.
     """
 
     x: Tensor
@@ -61,15 +61,15 @@ class Start:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where sampling starts, whichever model is asked: from pure noise of the request's seed, or where a subclass says."""
+    """A starting point of sampling, for any model: pure noise of the request's seed here, other ones in subclasses."""
 
     @property
     def reach(self) -> float:
-        """The share of the schedule's length at which sampling starts."""
+        """Share of the schedule's length at which sampling starts."""
         return 1.0
 
     def timesteps(self, model: LoadedModel, request: SamplingRequest) -> Tensor:
-        """The timesteps to visit: those of the request within :attr:`reach`, and always the least noisy one; descending."""
+        """Return the request's timesteps within :attr:`reach`, descending; the least noisy one is always included."""
         from diffusion_core.schedules import sampling_timesteps
 
         timesteps = sampling_timesteps(model.schedule, request.steps, request.spacing)
@@ -78,21 +78,21 @@ class Origin:
         return timesteps[visited]
 
     def notes(self, model: LoadedModel, request: SamplingRequest) -> list[str]:
-        """What whoever asked should know, a sentence each: that steps this few begin further away than they asked for."""
+        """Return notices to the user, one sentence each: with so few steps, sampling may start noisier than requested."""
         begun = self.timesteps(model, request)[0].item() / model.schedule.num_timesteps
         if begun <= self.reach:
             return []
         steps = f"{request.steps} step{'' if request.steps == 1 else 's'}"
-        return [f"Strength {self.reach:g} is less than {steps} can take: they begin at {begun:.2g}. Take more steps."]
+        return [f"Strength {self.reach:g} is too low for {steps}: sampling starts at {begun:.2g}. Take more steps."]
 
     def start(self, model: LoadedModel, request: SamplingRequest, images: Sequence[int]) -> Start:
-        """The state to sample from.
+        """Compute the state from which to sample.
 
         Args:
-            images: which image numbers of the request.
+            images: image numbers of the request.
 
         Raises:
-            ValueError: something that the model cannot do.
+            ValueError: the model cannot start from there.
         """
         from diffusion_core.noise import SeededNoise
 
@@ -101,31 +101,31 @@ class Origin:
         return Start(noise.initial(model.device) * self.deviation(model, timesteps), timesteps, noise)
 
     def nfe(self, model: LoadedModel, request: SamplingRequest) -> int:
-        """The network evaluations, of one image, that it takes to come to the start: once, for however many images.
+        """Return the number of network evaluations that the starting point takes, once for any number of images.
 
-        They are counted when they are made: after :meth:`start` the answer is at hand, before it they are made for it.
+        They are counted while they are made: calling this before :meth:`start` computes the starting point.
         """
         return sum(nfe for _, nfe in self._inversions(model, request))
 
     def images(self, model: LoadedModel, x0: Tensor) -> Tensor:
-        """Samples from here, or estimates on the way -> the images that they stand for, (B, C, H, W) in [−1, 1]."""
+        """Convert samples from this origin, or estimates of them, to images, (B, C, H, W) in [−1, 1]."""
         return model.decode(x0)
 
     def _inversions(self, model: LoadedModel, request: SamplingRequest) -> list[tuple[Tensor, int]]:
-        """Of each picture that is traced back to noise, see :func:`_inverted`."""
+        """Return the inversion of each picture that is inverted; see :func:`_inverted`."""
         return []
 
     def deviation(self, model: LoadedModel, timesteps: Tensor) -> float:
-        """The standard deviation of states where sampling starts, of data with a variance of 1.
+        """Return the standard deviation of states at the first timestep, for data with a variance of 1.
 
-        It is 1 where the schedule preserves variance, and at every schedule's end; the leading spacing begins before.
+        It is 1 for variance-preserving schedules, and at the end of every schedule; leading spacing starts before the end.
         """
         alpha, sigma = model.schedule.at(timesteps[0])
         return float(alpha.square().add(sigma.square()).sqrt())
 
     @property
     def about(self) -> dict[str, Any]:
-        """What the metadata of images say of it: its settings, with a digest in the place of each picture."""
+        """Its settings for the metadata of images, with a digest in place of each picture."""
         settings = {field.name: getattr(self, field.name) for field in fields(self)}
         told = {name: _digest(value) if isinstance(value, bytes) else value for name, value in settings.items()}
         return {"kind": type(self).__name__} | told
@@ -140,12 +140,12 @@ FROM_NOISE = Origin()
 
 @dataclass(frozen=True)
 class BetweenSeeds(Origin):
-    """Between the noise of the request's seed and that of another one.
+    """Noise interpolated between the request's seed and another one.
 
     Attributes:
-        other_seed: which other one.
-        weights: of each image of the request, from 0, the request's seed, to 1, the other.
-        image: whose noise it is, in both seeds.
+        other_seed: the other seed.
+        weights: of each image of the request, from 0 (the request's seed) to 1 (the other one).
+        image: number of the image whose noise is used, for both seeds.
     """
 
     other_seed: int
@@ -167,15 +167,14 @@ class BetweenSeeds(Origin):
 
 @dataclass(frozen=True)
 class FromPicture(Origin):
-    """SDEdit (Meng et al. 2022, algorithm 1): a picture is noised to somewhere on the way, and denoised from there.
+    """SDEdit (Meng et al. 2022, algorithm 1): a picture is noised to an intermediate timestep and denoised from there.
 
-    With a mask it is inpainting: a part of the picture is made anew, and the rest stays.
+    With a mask it is inpainting: a part of the picture is regenerated, and the rest is kept.
 
     Attributes:
-        picture: fitted to the model's images.
-        strength: how much noise is added, from 0, where nearly the same picture comes back, to 1, where (nearly) nothing is
-            left of it.
-        mask: of the picture's size, white where it is made anew; black, or transparent, where it stays.
+        picture: image file, fitted to the model's images.
+        strength: how much noise is added, from 0 (nearly the same picture is returned) to 1 (almost nothing of it is left).
+        mask: image file of the same size, white in the area to inpaint; black or transparent parts are kept.
         resamplings: with a mask, see :class:`Known`.
     """
 
@@ -207,7 +206,7 @@ class FromPicture(Origin):
         start = Start(add_noise(model.schedule, x0, noise.initial(model.device), timesteps[0]), timesteps, noise)
         if self.mask is None:
             return start
-        # A latent is made anew where any of its pixels is.
+        # A latent is regenerated if any of its pixels is.
         anew = F.adaptive_max_pool2d(self._anew(model).float(), model.state_shape[1:])
         return replace(start, known=Known(x0, 1 - anew, self.resamplings))
 
@@ -215,11 +214,11 @@ class FromPicture(Origin):
         made = super().images(model, x0)
         if self.mask is None or model.autoencoder is None:
             return made
-        # What stays has been through the autoencoder, and a latent that is made anew may hold pixels that are to stay.
+        # The autoencoder has changed the pixels to keep, and some of them may belong to regenerated latents.
         return made.where(self._anew(model), fit_to_model(model, self.picture).to(made))
 
     def _anew(self, model: LoadedModel) -> Tensor:
-        """(1, 1, H, W) bool, where the picture is made anew."""
+        """Return the area to inpaint, (1, 1, H, W) bool."""
         import torch
 
         assert self.mask is not None
@@ -229,12 +228,14 @@ class FromPicture(Origin):
 
 @dataclass(frozen=True)
 class FromInversion(Origin):
-    """The noise that DDIM makes the picture from, where all images of the request start: told the same, it comes back.
+    """DDIM inversion: the noise from which DDIM generates the picture; with the same condition, the picture is returned.
+
+    All images of the request start from the same noise.
 
     Attributes:
-        picture: fitted to the model's images.
-        label, prompt: what the picture shows, for models that are told.
-        strength: how far it is inverted; with less, more of it stays when the model is told something else.
+        picture: image file, fitted to the model's images.
+        label, prompt: the picture's class or description, for conditional models.
+        strength: how far it is inverted; the lower, the more of the picture is kept under another condition.
     """
 
     picture: bytes
@@ -261,11 +262,11 @@ class FromInversion(Origin):
 
 @dataclass(frozen=True)
 class BetweenPictures(Origin):
-    """Between the noises that DDIM makes two pictures from (Song et al. 2021, section 5.3).
+    """Interpolation between the DDIM inversions of two pictures (Song et al. 2021, section 5.3).
 
     Attributes:
-        first, second: fitted to the model's images.
-        weights: of each image of the request, from 0, the first picture, to 1, the second.
+        first, second: image files, fitted to the model's images.
+        weights: of each image of the request, from 0 (the first picture) to 1 (the second).
     """
 
     first: bytes
@@ -289,17 +290,17 @@ class BetweenPictures(Origin):
 
 
 def _inverted(model: LoadedModel, request: SamplingRequest, picture: bytes, timesteps: Tensor) -> tuple[Tensor, int]:
-    """(1, C, H, W), the state at the first of the timesteps, and its network evaluations; kept for as long as the model is.
+    """Return a picture's state at the first of the timesteps, (1, C, H, W), and the number of network evaluations it took.
 
-    Of the request only what it says of the picture counts: guidance is left out.
+    It is cached for as long as the model is loaded. Only the request's class or prompt is used, without guidance.
     """
     kept = _inversions.setdefault(model, {})
     asked = (request.label, request.prompt, picture, tuple(timesteps.tolist()))
     if asked not in kept:
         kept[asked] = _invert(model, request, picture, timesteps)
-    kept[asked] = kept.pop(asked)  # the last one that was asked for
+    kept[asked] = kept.pop(asked)  # now the most recently used
     if len(kept) > INVERSIONS_KEPT:
-        del kept[next(iter(kept))]  # the one that was asked for longest ago
+        del kept[next(iter(kept))]  # the least recently used
     return kept[asked]
 
 
@@ -316,7 +317,7 @@ def _invert(model: LoadedModel, request: SamplingRequest, picture: bytes, timest
 
 def _refuse_strength(strength: float) -> None:
     if not 0 <= strength <= 1:
-        raise ValueError(f"strength={strength}: choose a number from 0 (keep the picture) to 1 (nothing of it is left)")
+        raise ValueError(f"strength={strength}: choose a number from 0 (keep the picture) to 1 (replace it)")
 
 
 def _refuse_weights(weights: Sequence[float], ends: str) -> None:

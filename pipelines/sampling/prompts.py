@@ -1,4 +1,4 @@
-"""What a request tells the network about each image it is to make: from a class or prompts to conditions and guidance."""
+"""Conditions and guidance of a sampling request, from its class or prompts."""
 
 from __future__ import annotations
 
@@ -25,10 +25,13 @@ if TYPE_CHECKING:
 def guided_denoiser(
     model: LoadedModel, request: SamplingRequest, images: Sequence[int], condition: Condition | None = None
 ) -> tuple[Denoiser | ClassifierFreeGuidance, Condition | None]:
-    """What estimates x0 for a request, and what the images with these numbers are to show: ``condition``, if it is given.
+    """Return the x0 estimator of a request, with guidance, and the condition of the images with these numbers.
+
+    Args:
+        condition: used instead of the request's class or prompts.
 
     Raises:
-        ValueError: a class or a prompt that the model does not take, or guidance without either.
+        ValueError: the model does not take the request's class or prompt, or guidance is used without either.
     """
     network = model.config.network
     asked = {"label": request.label is not None, "prompt": bool(request.prompt)}
@@ -36,11 +39,11 @@ def guided_denoiser(
     for name, given in (asked | {"negative prompt": request.negative_prompt is not None}).items():
         if given and takes != name.removeprefix("negative "):
             instead = f"it takes a {takes}" if takes else "it takes neither labels nor prompts"
-            raise ValueError(f"a {name} was given, and {model.name} is a network of kind {network.unet!r}: {instead}")
+            raise ValueError(f"a {name} was given, and {model.name} has a network of kind {network.unet!r}: {instead}")
     if condition is None and not any(asked.values()):
         if request.guidance != 1 or request.negative_prompt is not None:
             needed = f"give a {takes}" if takes else "choose a conditional model"
-            raise ValueError(f"guidance={request.guidance:g} needs something to guide by: {needed}, or leave it at 1")
+            raise ValueError(f"guidance={request.guidance:g} needs a condition: {needed}, or leave it at 1")
         return model.denoiser, None
     negative = None
     if condition is None:
@@ -58,17 +61,17 @@ def guided_denoiser(
 def condition_of(
     config: ConditionConfig, request: SamplingRequest, images: Sequence[int]
 ) -> tuple[Condition, Condition | None]:
-    """What a request asks for: the condition of the images with these numbers, and the one to lead away from, if any.
+    """Return the condition of the images with these numbers and that of the negative prompt, if there is one.
 
     Raises:
-        ValueError: a class that there is none of, or prompts that the encoder cannot have been trained with.
+        ValueError: there is no such class, or the text encoder is not the one the model was trained with.
     """
     if request.label == "all":
         return conditions_in_turn(config, images), None
     if request.label is not None:
         number = config.class_number(request.label)
         return Condition(labels=torch.full((len(images),), number)), None
-    trained_encoder(config)  # refuses another one
+    trained_encoder(config)  # raises an error if the installed encoder is another one
     prompts = [request.prompt[image % len(request.prompt)] for image in images]
     negative = None if request.negative_prompt is None else _of_prompts(config, [request.negative_prompt])
     return _of_prompts(config, prompts), negative
@@ -76,19 +79,19 @@ def condition_of(
 
 @lru_cache(maxsize=256)
 def _encoded(encoder: str, prompt: str) -> EncodedText:
-    """One prompt, (1, L, D): read by itself, so that no other prompt changes a bit of it, and only once."""
+    """Encode one prompt, (1, L, D); by itself, so that the result does not depend on other prompts, and only once."""
     return encoder_called(encoder).encode([prompt])
 
 
 def _of_prompts(config: ConditionConfig, prompts: Sequence[str]) -> Condition:
-    """One prompt an image; one without words is none, as in training."""
+    """Return the condition of one prompt per image; a blank prompt counts as none, as in training."""
     texts = [_encoded(config.encoder, prompt) for prompt in prompts]
     tokens, mask = (torch.cat([getattr(text, part) for text in texts]) for part in ("tokens", "mask"))
     return Condition(tokens=tokens, mask=mask, dropped=torch.tensor([not prompt.strip() for prompt in prompts]))
 
 
 def cut_notes(config: ConditionConfig, request: SamplingRequest) -> list[str]:
-    """A sentence for each prompt of a request that is too long for the encoder, naming the lost words."""
+    """Return a sentence for each prompt of a request that is too long for the encoder, naming the words cut off."""
     if not request.prompt:
         return []
     encoder = trained_encoder(config)
@@ -97,7 +100,7 @@ def cut_notes(config: ConditionConfig, request: SamplingRequest) -> list[str]:
 
 
 def conditions_in_turn(config: ConditionConfig, images: Sequence[int]) -> Condition:
-    """One condition after another, starting over after the last: every class, or every example caption."""
+    """Return conditions that cycle through the classes or the example captions, one for each image number."""
     if config.classes:
         return Condition(labels=torch.tensor(images) % len(config.classes))
     text = encode_cached(trained_encoder(config), list(config.examples))

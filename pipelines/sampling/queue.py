@@ -1,7 +1,8 @@
-"""The queue of what the dashboard computes: one job at a time, beside whoever watches.
+"""The dashboard's computation queue: one job at a time, in a background thread.
 
-A page submits a :class:`Job` and looks at it now and then; one worker thread computes, so that looking, switching views or
-leaving the page never disturbs it. Results are kept, keyed by what determines them: the same request again is there at once.
+A page submits a :class:`Job` and polls it. The worker thread computes independently of the pages, so that switching views or
+leaving a page does not disturb it. Results are cached under everything that determines them, so that a repeated request is
+answered at once.
 """
 
 from __future__ import annotations
@@ -25,34 +26,34 @@ if TYPE_CHECKING:
 
 Status = Literal["queued", "running", "done", "cancelled", "failed"]
 CACHE_BYTES = 256 * 2**20
-GRACE = 10.0  # seconds that nobody may be there before a job is given up: a reload, a tunnel
+GRACE = 10.0  # seconds without a viewer before a job is abandoned; enough for a reload or a brief loss of connection
 _END = object()
 
 
 class Result(Protocol):
-    """What a job has computed."""
+    """The result of a job."""
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it holds."""
+        """Size in bytes."""
 
 
 class Results:
-    """What jobs have computed, by what determines it; the longest unused goes when there is more than CACHE_BYTES of it."""
+    """A cache of job results; beyond CACHE_BYTES the least recently used are dropped."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kept: OrderedDict[Hashable, Result] = OrderedDict()
 
     def find(self, key: Hashable) -> Any:
-        """Return a result; None where there is none."""
+        """Return the result stored under a key, or None."""
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
             return self._kept.get(key)
 
     def keep(self, key: Hashable, result: Result) -> None:
-        """Let a result be found."""
+        """Store a result under a key."""
         with self._lock:
             self._kept[key] = result
             while sum(kept.nbytes for kept in self._kept.values()) > CACHE_BYTES and len(self._kept) > 1:
@@ -61,12 +62,12 @@ class Results:
 
 @dataclass(eq=False, kw_only=True)
 class Job(ABC):
-    """Work on the device that is done step by step.
+    """A computation on the device, done step by step.
 
     Attributes:
-        wanted: whether whoever asked for it is still there; soon after nobody is, it is cancelled.
-        error: one sentence, where it failed.
-        notes: what whoever asked should know, a sentence each: words of a prompt that did not fit, a strength too small.
+        wanted: returns whether the page that submitted the job is still open; if not for GRACE seconds, the job is cancelled.
+        error: one sentence if the job failed, else empty.
+        notes: notices to the user, one sentence each, for example about words cut from a prompt or a strength that is too low.
     """
 
     wanted: Callable[[], bool] = lambda: True
@@ -78,37 +79,37 @@ class Job(ABC):
 
     @abstractmethod
     def recall(self, results: Results) -> bool:
-        """Take what has been computed before; return whether that is all."""
+        """Fill in results that have been computed before; return whether nothing is left to compute."""
 
     @abstractmethod
     def compute(self, results: Results) -> Iterator[None]:
-        """Compute what is missing, one step each time it is asked, and keep it among the results."""
+        """Compute the missing results, yielding after each step, and add them to the cache."""
 
     @property
     @abstractmethod
     def steps_done(self) -> int:
-        """Steps whose outcome is there."""
+        """Number of steps done."""
 
     @property
     @abstractmethod
     def num_steps(self) -> int:
-        """Steps in all."""
+        """Total number of steps."""
 
     @property
     def active(self) -> bool:
-        """Whether it is waiting or being computed."""
+        """Whether the job is waiting or being computed."""
         return self.status in ("queued", "running")
 
     @property
     def given_up(self) -> bool:
-        """Whether it was cancelled, or whoever asked for it has been gone for a while."""
+        """Whether the job was cancelled, or the page that submitted it has been closed for GRACE seconds."""
         now = time.monotonic()
         if self.wanted():
             self._last_wanted = now
         return self._cancelled or now - self._last_wanted > GRACE
 
     def cancel(self) -> None:
-        """Stop after the network call that is being made; what there is stays."""
+        """Stop after the current network call; partial results are kept."""
         self._cancelled = True
         if self.status == "queued":
             self.status = "cancelled"
@@ -118,10 +119,10 @@ AnyJob = TypeVar("AnyJob", bound=Job)
 
 
 class GenerationQueue:
-    """Computes jobs one at a time, in the order they came, in a thread of its own.
+    """Computes jobs in a thread of its own, one at a time, first come, first served.
 
     Attributes:
-        results: what they have computed.
+        results: the cache of results.
     """
 
     def __init__(self) -> None:
@@ -134,7 +135,7 @@ class GenerationQueue:
         atexit.register(self.close)  # a thread inside a network call must not outlive the interpreter
 
     def close(self) -> None:
-        """Cancel everything and wait for the network call that is being made."""
+        """Cancel all jobs and wait for the current network call to end."""
         with self._changed:
             self._closed = True
             for job in self._waiting:
@@ -143,7 +144,7 @@ class GenerationQueue:
         self._worker.join(timeout=30)
 
     def submit(self, job: AnyJob) -> AnyJob:
-        """Queue a job and return it, or answer it from what has been computed before."""
+        """Queue a job and return it; if its results are cached, it is done at once."""
         if job.recall(self.results):
             job.status = "done"
             return job
@@ -153,7 +154,7 @@ class GenerationQueue:
         return job
 
     def position(self, job: Job) -> int:
-        """How many jobs are computed before this one; 0 if it is its turn."""
+        """Return how many jobs are ahead of this one; 0 if it is its turn."""
         with self._changed:
             ahead = [other for other in self._waiting if other.active]
             return ahead.index(job) if job in ahead else 0
@@ -172,7 +173,7 @@ class GenerationQueue:
                     job.status = "done"
                 except GivenUp:
                     job.status = "cancelled"
-                except Exception as error:  # whatever goes wrong is told to whoever watches; the queue goes on
+                except Exception as error:  # any error is shown to the user, and the queue goes on
                     job.error = describe(error)
                     job.status = "failed"
             with self._changed:
@@ -186,12 +187,12 @@ class GenerationQueue:
 
 
 class GivenUp(Exception):
-    """Raised before a network call of a job that nobody wants any more."""
+    """Raised before the next network call of an abandoned job."""
 
 
 @contextmanager
 def interruptible(network: Module, job: Job) -> Iterator[None]:
-    """Raise GivenUp before the next network call, also in the middle of a step of several, once the job is given up."""
+    """Raise GivenUp before the next network call, even within a step of several calls, once the job is given up."""
 
     def check(*_: object) -> None:
         if job.given_up:
@@ -205,13 +206,13 @@ def interruptible(network: Module, job: Job) -> Iterator[None]:
 
 
 def within_memory(device: torch.device, count: int, compute: Callable[[int], Iterator[None]]) -> Iterator[None]:
-    """Compute ``count`` images together, or fewer at once where memory runs out.
+    """Compute ``count`` images in one batch, or in smaller batches if memory runs out.
 
     Args:
-        compute: begins anew with so many images at once.
+        compute: computes all images from the start, with the given batch size.
 
     Raises:
-        ValueError: memory runs out for one image, too.
+        ValueError: memory runs out even for one image at a time.
     """
     at_once = max(1, count)
     while True:

@@ -1,4 +1,4 @@
-"""The way of an image through time: what a sampler passes through, from noise, from between two seeds, or from an image."""
+"""Trajectories: every state that a sampler passes through on the way to its samples."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ if TYPE_CHECKING:
 
     from ..models.loading import LoadedModel
 
-NOISE_RANGE = 3.0  # standard deviations of predicted noise from grey to white, and to black
-GAP = 2  # pixels between the pictures of a frame
+NOISE_RANGE = 3.0  # predicted noise shown as white, in standard deviations; its negative is black
+GAP = 2  # pixels between the images of a frame
 
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """Where B images have been; F frames, the last one is the sample.
+    """The trajectories of B images in F frames, the last of which is the sample.
 
     Attributes:
-        steps: (F,) which step of the sampler each frame is: all of them, or MAX_FRAMES evenly spread.
-        timesteps, alpha, sigma: (F,) the noise level; 0, 1 and 0 for the sample.
+        steps: (F,) step of the sampler that each frame shows: all steps, or MAX_FRAMES evenly spaced ones.
+        timesteps, alpha, sigma: (F,) noise level; 0, 1 and 0 for the sample.
         nfe: (F,) network evaluations so far, per image.
-        x, x0, noise: (F, B, H, W, C) uint8: the state, the estimate of the clean image made from it, and the noise that is
-            then predicted to be in the state (grey is 0, black and white are ±NOISE_RANGE; all grey in the sample). Of a model
-            of latents state and noise are grey pictures of their channels, and the sample is an image.
-        moved: (S, B) how far each of the S steps moved the state: the root mean square over all pixels (or latents) and
-            channels; pixels run from −1 to 1.
-        moved_x0: (S − 1, B) the same of the estimate; the last step makes none, it arrives there.
-        change: (F, B, H, W, 1) uint8, what the condition changes about the estimate, zero in the sample; None without
-            condition. Like ``attention`` it comes from :func:`~pipelines.sampling.influence.influence`, whose network calls
-            are not counted in ``nfe``.
-        attention: (F, B, len(words), H, W), the share of each pixel's attention that a word gets, zero in the sample.
-        words: of the prompt; empty where there is none.
-        of_latents: whether state and noise are latents, shown as grey pictures of their channels.
-        notes: what whoever asked should know, a sentence each.
+        x, x0, noise: (F, B, H, W, C) uint8: the state, the estimate of the clean image, and the noise in the state that this
+            estimate implies (grey is 0, black and white are ±NOISE_RANGE; all grey in the sample). For a latent diffusion
+            model, state and noise are grey images of the channels, and the sample is decoded.
+        moved: (S, B) distance by which each of the S steps moved the state: the root mean square over pixels (in [−1, 1]) or
+            latents, and channels.
+        moved_x0: (S − 1, B) the same for the estimate; the last step makes no new estimate.
+        change: (F, B, H, W, 1) uint8, by how much the condition changes the estimate, zero in the sample; None for an
+            unconditional sample. Like ``attention``, it comes from :func:`~pipelines.sampling.influence.influence`, whose
+            network calls are not counted in ``nfe``.
+        attention: (F, B, len(words), H, W), share of each pixel's attention on each word, zero in the sample.
+        words: of the prompt; empty if there is none.
+        of_latents: whether state and noise are latents, shown as grey images of their channels.
+        notes: notices to the user, one sentence each.
     """
 
     steps: NDArray[np.int64]
@@ -76,7 +76,7 @@ class Trajectory:
 
     @property
     def labels(self) -> list[str]:
-        """What each frame is called."""
+        """Label of each frame."""
         return [f"t = {timestep:.0f}" for timestep in self.timesteps[:-1]] + ["sample"]
 
     @property
@@ -86,7 +86,7 @@ class Trajectory:
             return 2 * np.log(self.alpha / self.sigma)
 
     def pictures(self, image: int = 0, background: int = 255) -> Pixels:
-        """(F, H, W', C): x, x0, noise and, where there is one, the change of one image side by side."""
+        """Return x, x0, noise and any change of one image side by side, (F, H, W', C)."""
         shown = [self.x[:, image], self.x0[:, image], self.noise[:, image]]
         if self.change is not None:
             shown.append(np.broadcast_to(self.change[:, image], shown[0].shape))
@@ -97,7 +97,7 @@ class Trajectory:
 def trajectory(
     model: LoadedModel, request: SamplingRequest, images: Sequence[int] | None = None, origin: Origin = FROM_NOISE
 ) -> Trajectory:
-    """Compute the trajectory of images; the arguments are those of :func:`pipelines.sampling.sample.sample`."""
+    """Compute the trajectories of images; see :func:`pipelines.sampling.sample.sample` for the arguments."""
     numbers = range(request.num_images) if images is None else images
     recorder = _Recorder(model, request, numbers, origin)
     for step in sample(model, request, numbers, origin):
@@ -106,7 +106,7 @@ def trajectory(
 
 
 class _Recorder:
-    """Makes a trajectory of the steps of sampling."""
+    """Builds a trajectory from the steps of a sampler."""
 
     def __init__(self, model: LoadedModel, request: SamplingRequest, numbers: Sequence[int], origin: Origin) -> None:
         from .influence import words_of
@@ -140,11 +140,11 @@ class _Recorder:
         self._before = step
 
     def trajectory(self) -> Trajectory:
-        """Return what has been recorded, from the first step to the sample."""
+        """Return the recorded trajectory, from the first step to the sample."""
         moved, moved_x0 = np.array(self._moves).swapaxes(0, 1)
         columns = [np.array(column) for column in zip(*self._frames, strict=True)] + [moved, moved_x0[:-1]]
         change = attention = None
-        if self._influences:  # there is none in the sample
+        if self._influences:  # the sample has none
             parts = zip(*self._influences, strict=True)
             change, attention = (np.stack([*part, np.zeros_like(part[0])]) for part in parts)
         words = tuple(word.text for word in self._words)
@@ -153,7 +153,7 @@ class _Recorder:
 
 
 def _join(parts: Sequence[Trajectory]) -> Trajectory:
-    """Return the trajectories of some images, and of others, as one."""
+    """Join the trajectories of different images into one."""
     per_image = ("x", "x0", "noise", "moved", "moved_x0", "change", "attention")
     arrays = {name: [getattr(part, name) for part in parts] for name in per_image}
     joined: dict[str, Any] = {name: np.concatenate(own, axis=1) for name, own in arrays.items() if own[0] is not None}
@@ -162,11 +162,11 @@ def _join(parts: Sequence[Trajectory]) -> Trajectory:
 
 @dataclass(eq=False)
 class TrajectoryJob(Job):
-    """The trajectory of some images, to be computed by the queue.
+    """The trajectories of some images, to be computed by the queue.
 
     Attributes:
-        images: which image numbers of the request.
-        way: the trajectory; None until it is whole.
+        images: image numbers of the request.
+        way: the trajectory; None until it is complete.
     """
 
     run: Run
@@ -183,12 +183,12 @@ class TrajectoryJob(Job):
 
     @property
     def steps_done(self) -> int:
-        """Steps taken, of all parts of the images."""
+        """Number of steps taken, summed over the batches of images."""
         return self._done
 
     @property
     def num_steps(self) -> int:
-        """Steps to take; those of the request, until the model says otherwise."""
+        """Number of steps to take; that of the request until the model is loaded."""
         return self._steps
 
     @property
@@ -196,18 +196,18 @@ class TrajectoryJob(Job):
         return self._fingerprint, self.request, self.images, self.origin
 
     def recall(self, results: Results) -> bool:
-        """Take the trajectory if it has been computed before; return whether it has."""
+        """Fill in the trajectory if it has been computed before; return whether it has."""
         self.way = results.find(self._key)
         if self.way is not None:
             self.notes = list(self.way.notes)
         return self.way is not None
 
     def compute(self, results: Results) -> Iterator[None]:
-        """Follow the images one step each time it is asked, fewer at once where memory is short."""
+        """Compute the trajectory step by step, in smaller batches if memory runs out."""
         from .prompts import cut_notes
 
         model = loaded_model(self.run, self._fingerprint)
-        self._fingerprint = model.fingerprint  # a run in training may have saved again since it was asked for
+        self._fingerprint = model.fingerprint  # a run in training may have saved new weights since the request
         self.notes = cut_notes(model.config.condition, self.request) + self.origin.notes(model, self.request)
         with interruptible(model.denoiser.network, self):
             yield from within_memory(model.device, len(self.images), partial(self._follow, model))
@@ -222,7 +222,7 @@ class TrajectoryJob(Job):
             recorder = _Recorder(model, self.request, part, self.origin)
             for step in sample(model, self.request, part, self.origin):
                 recorder.add(step)
-                self._done += step.index > 0  # what is yielded first is the start
+                self._done += step.index > 0  # the first state yielded is the starting point
                 yield
             ways.append(recorder.trajectory())
         self.way = replace(_join(ways), notes=tuple(self.notes))
@@ -234,12 +234,12 @@ def _level(model: LoadedModel, timestep: float) -> tuple[float, float]:
 
 
 def _noise(x: Tensor, x0: Tensor, alpha: float, sigma: float) -> Tensor:
-    """The noise in a state if ``x0`` is the clean image; none where the state is clean."""
+    """Return the noise in a state if ``x0`` is the clean image; zero if the state is clean."""
     from diffusion_core.process import noise_from_x0
 
     return noise_from_x0(x0, x, alpha, sigma) if sigma else x * 0
 
 
 def _distance(a: Tensor, b: Tensor) -> NDArray[np.float64]:
-    """(B,) root mean square difference of two batches."""
+    """Return the root mean square difference of two batches, (B,)."""
     return (a - b).square().flatten(1).mean(1).sqrt().cpu().double().numpy()

@@ -1,1 +1,1 @@
-"""From images to weights: the loop and what it trains, the moving average, the schedule, the queue of trainings."""
+"""Training: the loop and its tasks, the moving average of the weights, the learning-rate schedule and the training queue."""

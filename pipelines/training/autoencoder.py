@@ -1,4 +1,4 @@
-"""Training of autoencoders: images must come back from latents that are not far from standard normal."""
+"""Training of autoencoders: images are reconstructed from latents that stay close to a standard normal distribution."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ from .task import Task, TrainingData, as_network_input, completed
 
 
 class AutoencoderBatch(NamedTuple):
-    """Part of a batch: images (B, C, H, W) in [−1, 1], and the noise that their latents are drawn with."""
+    """Part of a batch: images (B, C, H, W) in [−1, 1], and the noise with which their latents are sampled."""
 
     x: Tensor
     noise: Tensor
 
 
 class AutoencoderTask(Task[AutoencoderBatch]):
-    """An autoencoder: images must come back from latents that are not far from standard normal.
+    """Training of an autoencoder: images are reconstructed from latents close to a standard normal distribution.
 
-    The loss is the mean squared error of a pixel, and a little of the divergence of the latents from the standard normal
-    distribution, in nats, as a share of a pixel too (Rombach et al. 2022, appendix G); if asked for, the distance of a
-    classifier's features and what a discriminator says.
+    The loss is the mean squared error per pixel plus, with a small weight, the Kullback–Leibler divergence of the latents from
+    the standard normal distribution in nats, also per pixel (Rombach et al. 2022, appendix G). A perceptual loss in a
+    classifier's features and an adversarial loss are optional.
 
     Args:
-        config: what the run is made of.
+        config: the run's configuration.
         data: the images.
 
     Raises:
-        ValueError: images of a size or with channels that one of the networks does not take.
+        ValueError: one of the networks does not take images of this size or with this number of channels.
     """
 
     network: Autoencoder
@@ -62,7 +62,7 @@ class AutoencoderTask(Task[AutoencoderBatch]):
             self.feature_network = read_feature_network(asked.feature_classifier, config.image_shape)
         if asked.adversarial_weight:
             self.adversary = Adversary(config)
-        self.pairs: list[tuple[Tensor, Tensor]] = []  # of the step: images and their reconstructions
+        self.pairs: list[tuple[Tensor, Tensor]] = []  # images and reconstructions of the current step
 
     def place(self, accelerator: Accelerator) -> None:
         super().place(accelerator)
@@ -105,7 +105,7 @@ class AutoencoderTask(Task[AutoencoderBatch]):
 
     @torch.no_grad()
     def evaluate(self, average: nn.Module) -> dict[str, Any]:
-        """How well held-out images come back from the means of their latents, and what these are like."""
+        """Measure how well held-out images are reconstructed from the means of their latents, and the latents' statistics."""
         assert isinstance(average, LatentSpace)
         errors, similarities, divergences, means = [], [], [], []
         judged: dict[str, list[Tensor]] = {"feature_distance": [], "discriminator_margin": []}
@@ -137,7 +137,7 @@ class AutoencoderTask(Task[AutoencoderBatch]):
 
     @torch.no_grad()
     def draw(self, network: nn.Module) -> Pixels:
-        """Held-out images, each followed by what comes back of it."""
+        """Return a grid of held-out images, each followed by its reconstruction."""
         assert isinstance(network, LatentSpace)
         pairs = (self.config.log.sample_images + 1) // 2
         held_out = self.data.held_out
@@ -148,7 +148,7 @@ class AutoencoderTask(Task[AutoencoderBatch]):
 
     @torch.no_grad()
     def weights(self, average: nn.Module) -> Mapping[str, Tensor]:
-        """The averaged weights, with the scale that gives the latents of held-out images variance 1."""
+        """Return the averaged weights, with the scale that gives the latents of held-out images variance 1."""
         assert isinstance(average, LatentSpace)
         with self.accelerator.autocast():
             means = [average.posterior(as_network_input(images)).mean.cpu() for images in in_parts(self.data.held_out)]

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Training of the image classifiers used for evaluation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..models.classifier import Classifier, LoadedClassifier
 from ..storage.config import ConditionConfig, DataConfig, NetworkConfig, OptimizerConfig, RunConfig
 from .plan import Shuffle, learning_rate, stream_seed
 
-SHIFT = 2  # pixels by which training images are moved at most
+SHIFT = 2  # largest random shift of training images, in pixels
 
 
 def train_classifier(
@@ -32,22 +32,22 @@ def train_classifier(
     lr: float = 3e-3,
     seed: int = 0,
 ) -> tuple[LoadedClassifier, int]:
-    """Train a classifier of a dataset's classes with AdamW, and measure it on the held-out images.
+    """Train a classifier of a dataset's classes with AdamW, and measure its accuracy on the held-out images.
 
     Args:
-        data: the images; a resolved configuration (see :func:`pipelines.datasets.sources.resolve`).
-        label_column: the column of classes; found by its type by default.
+        data: a resolved configuration of the dataset (see :func:`pipelines.datasets.sources.resolve`).
+        label_column: the column of classes; by default found by its type.
         channels: of each level.
-        epochs: how often every training image is seen.
-        batch_size: images of one step.
+        epochs: number of passes over the training images.
+        batch_size: images per step.
         lr: peak learning rate.
-        seed: fixes the initial weights and the order of the images.
+        seed: determines the initial weights and the order of the images.
 
     Returns:
         The classifier, and the number of held-out images that its accuracy was measured on.
 
     Raises:
-        ValueError: fewer than one epoch or image, or images without classes.
+        ValueError: ``epochs`` or ``batch_size`` is below 1, or the images have no classes.
     """
     if min(epochs, batch_size) < 1:
         raise ValueError(f"epochs={epochs}, batch_size={batch_size}: choose 1 or more")
@@ -83,16 +83,16 @@ def train_classifier(
 
 
 def _with_classes(images: ImageSet, conditions: Conditions) -> tuple[Tensor, Tensor]:
-    """Return the images that have a class, (N, C, H, W) uint8, and their classes, (N,)."""
+    """Return the images with a known class, (N, C, H, W) uint8, and their classes, (N,)."""
     assert conditions.labels is not None
     known = conditions.labels >= 0
     if not known.any():
-        raise ValueError("none of the held-out images has a class: nothing shows what a classifier of this data is worth")
+        raise ValueError("none of the held-out images has a class: accuracy needs labelled images, so label some of them")
     return images.images[known], conditions.labels[known]
 
 
 def shift_and_mirror(x: Tensor, flip: bool, generator: torch.Generator) -> Tensor:
-    """Shift the batch by up to SHIFT pixels, repeating its edges; mirror half of the images if ``flip``."""
+    """Shift the batch by up to SHIFT pixels, repeating edge pixels; mirror half of the images if ``flip``."""
     height, width = x.shape[-2:]
     top, left = torch.randint(0, 2 * SHIFT + 1, (2,), generator=generator).tolist()
     x = F.pad(x, (SHIFT,) * 4, mode="replicate")[..., top : top + height, left : left + width]

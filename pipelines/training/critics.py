@@ -1,4 +1,4 @@
-"""What an autoencoder's training looks at beside pixels: a classifier's features, and what a discriminator takes for real."""
+"""Perceptual and adversarial losses of autoencoders: feature distances of a classifier, and a patch discriminator."""
 
 from __future__ import annotations
 
@@ -18,36 +18,37 @@ from ..storage.files import CLASSIFIERS
 from ..storage.state import Learner
 from .plan import learning_rate
 
-BETAS = (0.5, 0.9)  # of the discriminator's AdamW: its target moves, so a long memory misleads it
-LR_SHARE = 0.5  # of the autoencoder's learning rate
-HIGHEST = 1e4  # adaptive weight
+BETAS = (0.5, 0.9)  # of the discriminator's AdamW; short averages, since its target moves
+LR_SHARE = 0.5  # the discriminator's learning rate, as a share of the autoencoder's
+HIGHEST = 1e4  # upper bound of the adaptive weight
 
 
 def read_feature_network(name: str, image_shape: tuple[int, int, int]) -> Classifier:
-    """A classifier whose features of such images can be compared.
+    """Load the classifier whose features the perceptual loss compares.
 
     Args:
-        name: of a shipped classifier, or its file.
+        name: of a shipped classifier, or the path of its file.
+        image_shape: (C, H, W) of the images.
 
     Raises:
-        ValueError: there is no such classifier, or it takes other images.
+        ValueError: there is no such classifier, or it does not take images of this shape.
     """
     path = Path(name) if name.endswith(".safetensors") else CLASSIFIERS / f"{name}.safetensors"
     classifier = load_classifier(path, "cpu")
     if not classifier.takes(image_shape):
         given, known = ("×".join(map(str, shape)) for shape in (image_shape, classifier.image_shape))
         raise ValueError(
-            f"feature_classifier={name} looks at images of {known} (C×H×W) or larger, and these are {given}: choose another "
+            f"feature_classifier={name} takes images of {known} (C×H×W) or larger, and these are {given}: choose another "
             "classifier, or feature_weight=0"
         )
     return classifier.network.to(memory_format=torch.channels_last)
 
 
 def feature_distance(network: Classifier, x: Tensor, y: Tensor) -> Tensor:
-    """How different two sets of images look to a classifier, (B, C, H, W) each -> (B,) in [0, 4].
+    """Return the perceptual distance of pairs of images in a classifier's features, (B, C, H, W) each -> (B,) in [0, 4].
 
-    The squared distance of the activations of a pixel, as vectors of length 1, averaged over pixels and levels (Zhang et al.
-    2018, equation 1, without learnt weights; Johnson et al. 2016 for the idea).
+    It is the squared distance between the activations of a pixel, normalised to unit length, averaged over pixels and levels
+    (Zhang et al. 2018, equation 1, without learnt weights; idea: Johnson et al. 2016).
     """
     levels = zip(network.activations(x), network.activations(y), strict=True)
     apart = [(F.normalize(a.float()) - F.normalize(b.float())).square().sum(1).mean((1, 2)) for a, b in levels]
@@ -55,16 +56,16 @@ def feature_distance(network: Classifier, x: Tensor, y: Tensor) -> Tensor:
 
 
 class Adversary:
-    """A patch discriminator in training, and what an autoencoder learns from it.
+    """A patch discriminator in training, and the adversarial loss of an autoencoder.
 
     Attributes:
-        network: the discriminator; ``model`` is the same as Accelerate wraps it.
+        network: the discriminator; ``model`` is the same network wrapped by Accelerate.
 
     Args:
         config: of the autoencoder's run.
 
     Raises:
-        ValueError: images that are too small.
+        ValueError: the images are too small.
     """
 
     accelerator: Accelerator
@@ -89,18 +90,17 @@ class Adversary:
 
     @property
     def learner(self) -> Learner:
-        """What a resume needs."""
+        """Network and optimiser, as saved for a resume."""
         return Learner(self.network, self.optimizer)
 
     def loss(self, back: Tensor, other_losses: Tensor, last: Tensor) -> Tensor:
-        """The autoencoder's share of the hinge loss: reconstructions should pass for real.
+        """Return the generator's part of the hinge loss, with the adaptive weight of Esser et al. 2021, equation 7.
 
-        It is weighted so that at the last layer its gradient is ``adversarial_weight`` times as long as that of all other
-        terms (Esser et al. 2021, equation 7).
+        The weight makes the norm of its gradient at the last layer ``adversarial_weight`` times that of all other terms.
 
         Args:
             back: (B, C, H, W) reconstructions.
-            other_losses: what they cost otherwise.
+            other_losses: sum of the other terms of the loss.
             last: weights of the decoder's last layer.
         """
         self.network.requires_grad_(False)
@@ -112,11 +112,11 @@ class Adversary:
         return self.config.autoencoder.adversarial_weight * weight * fooled
 
     def margin(self, x: Tensor, back: Tensor) -> Tensor:
-        """(B,) how much more real images look than their reconstructions: 0 where they are not told apart."""
+        """Return by how much images score above their reconstructions, (B,); 0 if the discriminator cannot distinguish them."""
         return (self.network(x) - self.network(back)).float().mean((1, 2, 3))
 
     def learn(self, pairs: Sequence[tuple[Tensor, Tensor]], step: int) -> None:
-        """One optimiser step of the hinge loss (Lim & Ye 2017) on the parts of a batch: images and their reconstructions."""
+        """Take one optimiser step of the hinge loss (Lim & Ye 2017) on a batch of images and reconstructions, in parts."""
         for group in self.optimizer.param_groups:
             group["lr"] = LR_SHARE * learning_rate(self.config.optimizer, step)
         for x, back in pairs:

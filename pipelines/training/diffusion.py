@@ -1,4 +1,4 @@
-"""Training of diffusion models: noise is added to images, and the network learns to take it away."""
+"""Training of diffusion models: noise is added to images, and the network learns to remove it."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from .plan import stream_seed
 from .task import Task, TrainingData, as_network_input, completed
 
 TIMESTEP_BINS = 20  # of the validation loss by timestep
-SAMPLE_GUIDANCE = 2.0  # of networks that are told something
-SAMPLE_STEPS = 20  # of DPM-Solver++(2M), for the grids made while training
+SAMPLE_GUIDANCE = 2.0  # guidance scale of sample grids, for conditional networks
+SAMPLE_STEPS = 20  # of DPM-Solver++(2M), for sample grids
 
 
 class DiffusionBatch(NamedTuple):
-    """Part of a batch: images (B, C, H, W) in [−1, 1], their noise, their timesteps, and what the network is told."""
+    """Part of a batch: images (B, C, H, W) in [−1, 1] or latents, noise, timesteps and condition."""
 
     x0: Tensor
     noise: Tensor
@@ -43,17 +43,17 @@ class DiffusionBatch(NamedTuple):
 
 
 class DiffusionTask(Task[DiffusionBatch]):
-    """A diffusion model: noise is added to images, or to their latents, and the network learns to take it away.
+    """Training of a diffusion model: noise is added to images or latents, and the network learns to remove it.
 
     Args:
-        config: what the run is made of.
+        config: the run's configuration.
         data: the images or latents.
-        network: what to train; by default the configuration's, with its first weights.
-        autoencoder: that made the latents, ready to decode; None where pixels are diffused.
-        autoencoder_weights: its weights by the names they have in the run's file.
+        network: the network to train; by default the configured one with initial weights.
+        autoencoder: encoded the latents and is ready to decode; None for a diffusion model of pixels.
+        autoencoder_weights: its weights, named as in the run's file.
 
     Raises:
-        ValueError: a network that does not take such images.
+        ValueError: the network does not take such images.
     """
 
     network: BaselineUNet
@@ -72,7 +72,7 @@ class DiffusionTask(Task[DiffusionBatch]):
         self.autoencoder, self.autoencoder_weights = autoencoder, autoencoder_weights or {}
         self.objective = make_loss(config.diffusion)
         self.dropouts = [module for module in self.network.modules() if isinstance(module, Dropout)]
-        with torch.no_grad():  # fails here, not in the first step, where the network does not take these images
+        with torch.no_grad():  # images that do not fit the network fail here rather than in the first step
             self.network(as_network_input(data.held_out[:1]), torch.zeros(1))
 
     def batches(self, step: int, parts: Iterable[slice], process: int = 0) -> Iterator[DiffusionBatch]:
@@ -84,7 +84,7 @@ class DiffusionTask(Task[DiffusionBatch]):
         mirrored = self.mirrored(on_cpu)
         noise = torch.randn(size, *self.state_shape, generator=on_device, device=self.device)
         changes = draw_augmentations(size, self.config.data.augment, on_cpu) if self.config.data.augment else None
-        # Masks are drawn for a process's own images: with one stream for all, the n-th image of each would get the same one.
+        # Dropout masks are drawn per process: with a common stream, the n-th images of all processes would share a mask.
         of_masks = stream_seed(self.config.seed, 3, step, process)
         masks = torch.Generator(self.device).manual_seed(of_masks)
         for module in self.dropouts:
@@ -116,26 +116,26 @@ class DiffusionTask(Task[DiffusionBatch]):
 
     @property
     def state_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of what is noised."""
+        """(C, H, W) of the images or latents that are noised."""
         assert self.config.state_shape is not None
         return self.config.state_shape
 
     @torch.no_grad()
     def validation_loss(self, average: nn.Module, withheld: bool = False) -> list[float]:
-        """Mean loss of the EMA weights on the held-out images in each of TIMESTEP_BINS equal ranges of timesteps.
+        """Return the mean loss of the EMA weights on held-out images in each of TIMESTEP_BINS equal ranges of timesteps.
 
         Images, timesteps and noise are the same at every call.
 
         Args:
-            withheld: leave the network without the images' conditions.
+            withheld: withhold the images' conditions from the network.
         """
-        # Few images are used several times, so that every bin is measured.
+        # A small number of images is repeated, so that every bin is measured.
         held_out = len(self.data.held_out)
         count = max(held_out, 4 * TIMESTEP_BINS)
         timesteps = self.objective.schedule.num_timesteps
         generator = torch.Generator().manual_seed(stream_seed(self.config.seed, 2))
         noise = torch.randn(count, *self.state_shape, generator=generator)
-        # Timesteps cover the schedule evenly, each bin by as many images as any other.
+        # Timesteps cover the schedule evenly, so that all bins hold equally many.
         t = ((torch.randperm(count, generator=generator) + 0.5) / count * timesteps).long()
         losses = []
         for part in torch.arange(count).split(256):

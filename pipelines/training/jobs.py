@@ -1,13 +1,13 @@
-"""Training runs that wait for each other and are trained one after the other.
+"""The training queue: runs are trained one after the other.
 
-Everything that is known about a run lies in its folder, so browsers and servers may come and go::
+The whole state of a run is in its folder, so that training does not depend on any browser or server::
 
-    state/job.json      what was asked for: its place in the queue, its time limit
+    state/job.json      the request: place in the queue and time limit
     state/process.json  the process that trains it, written by every ``pipelines.train``, however it was started
-    state/…             how far that process is, how it ended, and what it printed (see pipelines.common.reports)
+    state/…             that process's progress, outcome and output (see pipelines.common.reports)
 
-The worker is a process of its own. It starts when a run is queued and ends when nothing is left to train. Whoever changes
-the queue holds a lock meanwhile, so any number of servers may share one folder of runs.
+The worker is a separate process. It starts when a run is queued and ends when the queue is empty. Every change to the queue
+is made under a lock, so several servers can share one folder of runs.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from ..storage.runs import CONFIG, METRICS, PRIVATE, PROCESS, Run, find_runs
 
 JOB = "state/job.json"
 LOCK, WORKER = ".jobs.lock", ".worker/process.json"  # in the folder of the runs
-NAME = re.compile(r"(?!.*\.safetensors$)[^\W_][\w.-]{0,63}")  # a run called so would be taken for a file of weights
-RATE_LINES = 20  # lines of metrics.jsonl over which speed is measured
+NAME = re.compile(r"(?!.*\.safetensors$)[^\W_][\w.-]{0,63}")  # a name with that suffix would look like a weights file
+RATE_LINES = 20  # lines of metrics.jsonl over which speed is averaged
 Status = Literal["queued", "starting", "training", "stopping", "stopped", "finished", "failed", "interrupted"]
 ACTIVE: tuple[Status, ...] = ("starting", "training", "stopping", "queued")
 
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for.
+    """A request to train a run.
 
     Attributes:
-        queued: when, in nanoseconds since 1970, while it waits; else None.
+        queued: time of queuing, in nanoseconds since 1970; None if it is not waiting.
         time_limit: minutes of training, or None.
     """
 
@@ -56,14 +56,14 @@ class Request:
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """How far a run is, from the last lines of its metrics.jsonl.
+    """The progress of a run, from the last lines of its metrics.jsonl.
 
     Attributes:
-        steps: optimiser steps in all.
-        step: those done, 0 before the first line.
+        steps: total number of optimiser steps.
+        step: steps done, 0 before the first line.
         loss: the last training loss, or None.
-        images_per_second: over the last lines, or None before the first.
-        seconds_left: until the last step at that speed, counted from now.
+        images_per_second: averaged over the last lines, or None before the first.
+        seconds_left: remaining time at that speed, counted from now.
     """
 
     steps: int
@@ -75,13 +75,13 @@ class TrainingProgress:
 
 @dataclass(frozen=True)
 class Job:
-    """A run of the user's as it stands.
+    """The current state of one of the user's runs.
 
     Attributes:
-        position: 1 for the next to be trained; 0 when it is not queued.
-        progress: None where the run's configuration cannot be read.
-        doing: what its process is doing; None where there is none, or it has not said.
-        error: one sentence, where it failed.
+        position: place in the queue, 1 for the next to be trained; 0 if it is not queued.
+        progress: None if the run's configuration cannot be read.
+        doing: current activity of its process; None if there is no process or it has not reported yet.
+        error: one sentence if it failed, else empty.
     """
 
     run: Run
@@ -94,17 +94,17 @@ class Job:
 
     @property
     def active(self) -> bool:
-        """Whether it is being trained or waits for it."""
+        """Whether the run is queued or in training."""
         return self.status in ACTIVE
 
     @property
     def resumable(self) -> bool:
-        """Whether training can go on."""
+        """Whether training can be resumed."""
         return self.status in ("stopped", "failed", "interrupted") and self.run.can_go_on
 
 
 def _modified(path: Path) -> float:
-    """When a file was last written, 0 where there is none."""
+    """Return the modification time of a file, 0 if it does not exist."""
     try:
         return path.stat().st_mtime
     except OSError:
@@ -112,7 +112,7 @@ def _modified(path: Path) -> float:
 
 
 def progress(run: Run) -> TrainingProgress:
-    """How far a run is.
+    """Return the progress of a run.
 
     Raises:
         ValueError: its configuration cannot be read.
@@ -133,7 +133,7 @@ def progress(run: Run) -> TrainingProgress:
 
 
 def _state(run: Run, request: Request) -> tuple[Status, str]:
-    """What becomes of a run, and why if it failed; "stopped" may still turn out to be "finished"."""
+    """Return a run's status, and the error if it failed; the caller tells "finished" from "stopped"."""
     process = read_record(run.path / PROCESS)
     if process is not None and process.alive:
         if process.stopping:
@@ -147,17 +147,17 @@ def _state(run: Run, request: Request) -> tuple[Status, str]:
 
 @dataclass(frozen=True)
 class TrainingQueue:
-    """The runs in one folder, and the order in which they are trained.
+    """The training queue of one folder of runs.
 
     Args:
-        root: the folder of the runs; the user's own by default.
+        root: the folder; that of the user's own runs by default.
     """
 
     root: Path = PRIVATE
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """While nobody else, in whatever process, changes the queue."""
+        """Hold the lock of the queue, so that no other process changes it."""
         self.root.mkdir(parents=True, exist_ok=True)
         with FileLock(self.root / LOCK, timeout=30):
             yield
@@ -175,7 +175,7 @@ class TrainingQueue:
         write_text(run.path / JOB, json.dumps(asdict(request)) + "\n")
 
     def waiting(self) -> list[Run]:
-        """The queued runs, the next one first."""
+        """Return the queued runs in order."""
         asked = [(queued, run) for run in find_runs(self.root) if (queued := self._request(run).queued) is not None]
         return [run for _, run in sorted(asked, key=lambda pair: pair[0])]
 
@@ -183,7 +183,7 @@ class TrainingQueue:
         return any(at_work(run.path / PROCESS) for run in find_runs(self.root))
 
     def jobs(self) -> list[Job]:
-        """All runs: the one in training, the queued ones in order, then the others, the most recently touched first."""
+        """Return all runs: the one in training, the queued ones in order, then the others, most recently changed first."""
         queue = self.waiting()
         jobs = [self._job(run, queue.index(run) + 1 if run in queue else 0) for run in find_runs(self.root)]
         return sorted(jobs, key=lambda job: (not job.active, job.position, -_touched(job.run), job.run.name))
@@ -200,29 +200,31 @@ class TrainingQueue:
         if status == "stopped" and reached is not None and reached.step >= reached.steps:
             status = "finished"
         doing = read_progress((run.path / PROCESS).parent) if status in ("starting", "training", "stopping") else None
-        if reached is not None and doing is not None and status != "starting":  # the log has a line every so many steps
+        if reached is not None and doing is not None and status != "starting":  # more recent than the log's last line
             step = max(reached.step, round(doing.share * reached.steps))
             reached = replace(reached, step=step, seconds_left=doing.seconds_left)
         return Job(run, status, request, position, reached, doing, error)
 
     def create(self, name: str, config: RunConfig, time_limit: float | None = None) -> Run:
-        """Write a new run folder and queue it.
+        """Create a run folder and queue the run.
 
         Args:
-            time_limit: minutes after which it stops, or None.
+            name: of the run and its folder.
+            config: the run's configuration.
+            time_limit: minutes after which training stops, or None.
 
         Raises:
-            ValueError: a name that cannot be a folder's or is taken, an unknown dataset, or an impossible time limit.
+            ValueError: the name is invalid or taken, the dataset is unknown, or the time limit is not positive and finite.
         """
         if not NAME.fullmatch(name):
             raise ValueError(
                 f"{name!r} cannot be a run's name: use up to 64 letters, digits, dots, hyphens and underscores, "
-                "a letter or a digit first"
+                "beginning with a letter or a digit"
             )
         if time_limit is not None and not 0 < time_limit < math.inf:
             raise ValueError(f"time_limit={time_limit}: choose a number of minutes above 0, or none")
         if config.data.data not in PRESETS and Path(locate(config.data.data)).is_dir():
-            folder = Path(config.data.data).resolve()  # the worker has a working directory of its own
+            folder = Path(config.data.data).resolve()  # the worker has another working directory
             config = replace(config, data=replace(config.data, data=str(folder)))
         run = Run(self.root / name)
         with self._alone():
@@ -233,10 +235,10 @@ class TrainingQueue:
         return run
 
     def resume(self, name: str) -> None:
-        """Queue a run that stopped, failed or was interrupted.
+        """Queue a run that was stopped, failed or was interrupted.
 
         Raises:
-            ValueError: there is no such run, it is active, or the state to go on from is missing.
+            ValueError: there is no such run, it is active or finished, or its saved state is missing.
         """
         with self._alone():
             job = self._job(self._run(name))
@@ -256,18 +258,18 @@ class TrainingQueue:
 
     @property
     def error(self) -> str:
-        """Why the last worker broke off, in a sentence; empty where it did not, or one is at work."""
+        """One sentence on why the last worker failed; empty if it did not, or a worker is running."""
         ended = ending(self.root / WORKER)
         return "" if ended is None else ended.error
 
     def wake(self) -> None:
-        """Start the worker where runs are queued and nobody trains them, as after a reboot."""
+        """Start the worker if runs are queued and none is running, for example after a reboot."""
         if self.waiting() and not at_work(self.root / WORKER):
             with self._alone():
                 self._start_worker()
 
     def stop(self, name: str) -> None:
-        """Take a run out of the queue, or have its training saved and stopped; returns at once.
+        """Remove a run from the queue, or ask its training to save and stop; return at once.
 
         Raises:
             ValueError: there is no such run.
@@ -278,7 +280,7 @@ class TrainingQueue:
             stop(run.path / PROCESS)
 
     def delete(self, name: str) -> None:
-        """Remove a run's folder, weights and all.
+        """Delete a run's folder, including its weights.
 
         Raises:
             ValueError: there is no such run, or it is being trained.
@@ -286,14 +288,14 @@ class TrainingQueue:
         with self._alone():
             run = self._run(name)
             if at_work(run.path / PROCESS):
-                raise ValueError(f"run {name!r} is being trained: stop it before you delete it")
+                raise ValueError(f"run {name!r} is being trained: stop it before deleting it")
             run.delete()
 
     def work(self) -> None:
-        """Train what is queued, one run after the other, until nothing is left.
+        """Train the queued runs, one after the other, until the queue is empty.
 
         Raises:
-            ValueError: another worker is doing that.
+            ValueError: another worker is running.
         """
         with self._alone():
             claim(self.root / WORKER, f"the queue of {self.root}")
@@ -307,7 +309,7 @@ class TrainingQueue:
                 if not self._training():
                     training = self._launch(run)
             if training is None:
-                time.sleep(0.5)  # a run that was started by hand, or by a worker that was killed
+                time.sleep(0.5)  # wait for a run started by hand, or by a worker that was killed
             else:
                 training.wait()
 

@@ -1,4 +1,4 @@
-"""The training loop on Accelerate: steps, logs, pictures, and the states that make a resume exact."""
+"""The training loop, built on Accelerate: steps, logs, sample grids and saved states for an exact resume."""
 
 from __future__ import annotations
 
@@ -30,11 +30,10 @@ from .task import Task
 
 
 def make_accelerator(config: RunConfig, run: Run, trackers: Sequence[str]) -> Accelerator:
-    """An Accelerator with the run's precision and trackers.
+    """Return an Accelerator with the run's precision and trackers.
 
     Raises:
-        ValueError: a precision that this hardware lacks, a tracker that is not installed, or a batch that the processes
-            cannot share equally.
+        ValueError: the hardware lacks the precision, a tracker is not installed, or the batch cannot be divided equally.
     """
     for tracker in trackers:
         if importlib.util.find_spec(tracker) is None:
@@ -61,19 +60,19 @@ def make_accelerator(config: RunConfig, run: Run, trackers: Sequence[str]) -> Ac
 
 
 class TrainingLoop:
-    """One run being trained: the steps, the log, the pictures and the saved states of a task.
+    """Trains a task and writes its run: log, sample grids, saved states and weights.
 
     Args:
-        run: the folder to write; where it holds a saved state, training goes on from there.
-        task: what is learnt.
+        run: the folder to write; training resumes from its saved state, if there is one.
+        task: what to train.
         trackers: "wandb", "tensorboard".
-        accelerator: with the precision of the run; made when it is needed by default.
+        accelerator: with the run's precision; by default made on first use.
 
     Attributes:
         step: optimiser steps done.
-        seconds: spent on them.
+        seconds: training time so far.
         interrupted: whether SIGINT or SIGTERM ended :meth:`fit`.
-        model: the task's network as Accelerate wraps it; there, like ``ema`` and ``optimizer``, once the loop is prepared.
+        model: the task's network wrapped by Accelerate; like ``ema`` and ``optimizer``, available after :meth:`prepare`.
     """
 
     model: Any
@@ -89,17 +88,17 @@ class TrainingLoop:
         self.seconds = 0.0
         self.interrupted = False
         self._prepared = False
-        self._losses: list[Tensor] = []  # of the steps since the last logged line, on the device
+        self._losses: list[Tensor] = []  # of the steps since the last line of the log, on the device
         self._grad_norms: list[Tensor] = []
 
     def prepare(self) -> None:
-        """Make ready to train: claim the folder, move the task to the device, go on from a saved state, write config.json.
+        """Prepare to train: claim the folder, move the task to the device, restore any saved state and write config.json.
 
-        :meth:`fit` does it where it has not been done.
+        :meth:`fit` calls it if necessary.
 
         Raises:
-            ValueError: another process trains this run, the folder holds weights without a state to go on from, or the
-                state is damaged or of another network.
+            ValueError: another process is training this run, the folder holds weights but no saved state, or the state is
+                damaged or belongs to another network.
         """
         self.run.refuse_without_state()
         keep_freed_memory()
@@ -126,7 +125,7 @@ class TrainingLoop:
             if task.data.skipped:
                 write_text(self.run.path / SKIPPED, "".join(f"{problem}\n" for problem in task.data.skipped))
             else:
-                (self.run.path / SKIPPED).unlink(missing_ok=True)  # they have been put right since
+                (self.run.path / SKIPPED).unlink(missing_ok=True)  # the images have been repaired since
         if self.trackers:
             wandb = {"wandb": {"dir": self.run.path}}
             self.accelerator.init_trackers("noisescope", config={"run": self.run.name}, init_kwargs=wandb)
@@ -134,24 +133,24 @@ class TrainingLoop:
 
     @property
     def accelerator(self) -> Accelerator:
-        """The processes, their devices and their precision."""
+        """Accelerate's processes, devices and precision."""
         if self._accelerator is None:
             self._accelerator = make_accelerator(self.config, self.run, self.trackers)
         return self._accelerator
 
     @property
     def config(self) -> RunConfig:
-        """What the run is made of."""
+        """The run's configuration."""
         return self.task.config
 
     @property
     def network(self) -> nn.Module:
-        """What is trained."""
+        """The network in training."""
         return self.task.network
 
     @property
     def learners(self) -> dict[str, Learner]:
-        """The networks that a resume needs with their optimisers, by the prefix of their tensors in the saved state."""
+        """Networks and optimisers in the saved state, by the prefix of their tensors."""
         return {"": Learner(self.network, self.optimizer), **self.task.other_learners}
 
     @property
@@ -161,26 +160,26 @@ class TrainingLoop:
 
     @property
     def images_seen(self) -> int:
-        """Training images so far, repetitions counted."""
+        """Number of training images seen so far, including repetitions."""
         return self.step * self.config.optimizer.batch_size
 
     def parts(self) -> Iterator[slice]:
-        """The rows of the current batch that each part of this process's share takes."""
+        """Yield the rows of the current batch in each part of this process's share."""
         count = self.config.optimizer.accumulation
         size = self.config.optimizer.batch_size // (self.accelerator.num_processes * count)
         first = self.accelerator.process_index * count
         yield from (slice(part * size, (part + 1) * size) for part in range(first, first + count))
 
     def weights(self) -> Mapping[str, Tensor]:
-        """The averaged weights as they are published."""
+        """Return the averaged weights to publish."""
         return self.task.weights(self.ema.network)
 
     def batches(self) -> Iterator[Any]:
-        """This process's share of the current batch, in ``accumulation`` parts."""
+        """Yield this process's share of the current batch in ``accumulation`` parts."""
         return self.task.batches(self.step, self.parts(), self.accelerator.process_index)
 
     def train_step(self) -> None:
-        """One optimiser step and one step of the moving average."""
+        """Take one optimiser step and update the moving average."""
         optimizer = self.config.optimizer
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(optimizer, self.step)
@@ -201,10 +200,10 @@ class TrainingLoop:
         self._grad_norms.append(torch.as_tensor(grad_norm, device=self.task.device).detach())
 
     def _collect(self) -> tuple[list[float], list[float]]:
-        """Losses and gradient norms since the last logged line, the same in all processes.
+        """Return the losses and gradient norms since the last line of the log, averaged over processes.
 
         Raises:
-            ValueError: one of the losses is not finite.
+            ValueError: a loss is not finite.
         """
         if not self._losses:
             return [], []
@@ -216,7 +215,7 @@ class TrainingLoop:
         return numbers, torch.stack(self._grad_norms).float().tolist()
 
     def _refuse_broken_weights(self) -> None:
-        """A loss is measured before its step: the step itself may have broken the weights."""
+        """Raise an error if a weight is not finite: the last step may have broken them after its loss was computed."""
         networks = [*(learner.network for learner in self.learners.values()), self.ema.network]
         tensors = [parameter for network in networks for parameter in network.parameters()]
         if not bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all()):
@@ -230,7 +229,7 @@ class TrainingLoop:
             kept = f"nothing had been saved yet in {self.run.path}"
         return ValueError(
             f"{what}: training stopped, {kept}; "
-            f"start again with a smaller --lr (it was {self.config.optimizer.lr:g}) or --precision no"
+            f"start again with a smaller --lr (it was {self.config.optimizer.lr:g}) or with --precision no"
         )
 
     def log(self, evaluate: bool) -> None:
@@ -253,11 +252,11 @@ class TrainingLoop:
             self.accelerator.log(numbers, step=self.step)
 
     def write_samples(self) -> None:
-        """Write grids of the EMA weights and of the raw ones."""
+        """Write sample grids of the EMA weights and of the raw weights."""
         for suffix, network in (("", self.ema.network), ("-raw", self.network)):
             was_training = network.training
             with self.accelerator.autocast():
-                grid = self.task.draw(network.eval())  # samples know no dropout
+                grid = self.task.draw(network.eval())  # no dropout while sampling
             network.train(was_training)
             with atomic(self.run.path / SAMPLES / f"step-{self.step:08d}{suffix}.png") as temporary:
                 temporary.write_bytes(png_bytes(grid, {"run": self.run.name, "step": self.step, "seed": 0}))
@@ -270,7 +269,7 @@ class TrainingLoop:
             (self.run.path / PROCESS).unlink(missing_ok=True)
 
     def save(self) -> None:
-        """Save the state, then the weights. A kill at any moment leaves the previous files whole."""
+        """Save the state, then the weights. If the process is killed meanwhile, the previous files remain intact."""
         losses, grad_norms = self._collect()
         if not self.is_main:
             return
@@ -287,7 +286,7 @@ class TrainingLoop:
         self.run.write_model(self.weights(), self.config)
 
     def _restore(self) -> None:
-        """Go back to the last saved state, if there is one, and forget what was logged after it."""
+        """Restore the last saved state, if there is one, and discard the log after it."""
         for leftover in self.run.path.rglob("*.tmp-*") if self.is_main else ():
             leftover.unlink()
         state = self.run.path / STATE
@@ -298,13 +297,13 @@ class TrainingLoop:
             self._grad_norms = [torch.tensor(norm, device=self.task.device) for norm in progress["grad_norms"]]
             if self.accelerator.scaler is not None and progress["scaler"]:
                 self.accelerator.scaler.load_state_dict(progress["scaler"])
-            if self.is_main:  # a kill may have come between the state and the weights
+            if self.is_main:  # the process may have been killed after saving the state and before the weights
                 self.run.write_model(self.weights(), self.config)
         if self.is_main:
             self.run.truncate_metrics(self.step)
 
     def _compile(self) -> None:
-        """Compile the network for batches of this shape; where that fails, say so and leave it as it is."""
+        """Compile the network for batches of this shape; if that fails, print why and train it uncompiled."""
         report_progress("compiling the network")
         eager, started = self.model, time.monotonic()
         self.model = torch.compile(eager, dynamic=False)
@@ -312,19 +311,19 @@ class TrainingLoop:
             for batch in self.batches():
                 self.accelerator.backward(self.task.loss(self.model, batch, self.step))
             said = f"compiled the network in {time.monotonic() - started:.0f} seconds"
-        except Exception as error:  # the compiler raises many kinds
+        except Exception as error:  # the compiler raises many kinds of errors
             self.model = eager
-            said = f"the network could not be compiled and trains as it is: {describe(error)[:300]}"
+            said = f"the network could not be compiled and is trained without compilation: {describe(error)[:300]}"
         self.optimizer.zero_grad()
         if self.is_main:
             print(said, flush=True)
 
     def fit(self, time_limit: float | None = None, compiled: bool = False) -> bool:
-        """Train until the configured number of steps, or until interrupted or out of time; save at the end.
+        """Train for the configured number of steps, or until interrupted or out of time; save at the end.
 
         Args:
             time_limit: minutes, or None.
-            compiled: compile the network first. Its losses are those of the network as it is but for rounding.
+            compiled: compile the network first. The losses are the same up to rounding.
 
         Returns:
             Whether all steps are done.
@@ -371,7 +370,7 @@ class TrainingLoop:
         return self.step >= total
 
     def _any(self, flag: bool) -> bool:
-        """Whether any process says so; all must leave the loop at the same step."""
+        """Return whether the flag is set in any process; all must leave the loop at the same step."""
         if self.accelerator.num_processes == 1:
             return flag
         return bool(self.accelerator.reduce(torch.tensor(float(flag), device=self.task.device), "sum").item())
@@ -379,7 +378,7 @@ class TrainingLoop:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """The signals SIGINT and SIGTERM received meanwhile; a second one ends the process as usual."""
+    """Record SIGINT and SIGTERM in the list yielded; a second signal ends the process as usual."""
     caught: list[int] = []
     previous: dict[int, Any] = {}
 

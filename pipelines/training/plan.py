@@ -1,4 +1,4 @@
-"""What happens at which step of a training, as functions of the seed and the step alone: that is what makes a resume exact."""
+"""Seeds, shuffling and learning rate as functions of the seed and the step alone, which makes a resume exact."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..storage.config import OptimizerConfig
 
 
 def stream_seed(*key: int) -> int:
-    """A 64-bit seed from a key such as (seed, step)."""
+    """Return a 64-bit seed derived from a key such as (seed, step)."""
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
 
 
 class Shuffle:
-    """An endless sequence of image numbers: every epoch is a permutation that only (seed, epoch) decides."""
+    """An endless sequence of image numbers: each epoch is a permutation that depends on (seed, epoch) alone."""
 
     def __init__(self, size: int, seed: int) -> None:
         self.size, self.seed = size, seed
@@ -30,13 +30,13 @@ class Shuffle:
         return self._epochs[epoch]
 
     def batch(self, start: int, count: int) -> Tensor:
-        """Image numbers ``start`` … ``start + count − 1`` of the sequence, (count,) int64."""
+        """Return elements ``start`` … ``start + count − 1`` of the sequence, (count,) int64."""
         positions = range(start, start + count)
         return torch.tensor([self._epoch(i // self.size)[i % self.size] for i in positions])
 
 
 def learning_rate(config: OptimizerConfig, step: int) -> float:
-    """The learning rate of optimiser step ``step`` (from 0): linear warm-up, then a cosine to 0, or constant."""
+    """Return the learning rate at step ``step``, counted from 0: linear warm-up, then constant or a cosine decay to 0."""
     if step < config.warmup_steps:
         return config.lr * (step + 1) / config.warmup_steps
     if config.lr_schedule == "constant":

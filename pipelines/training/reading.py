@@ -1,4 +1,4 @@
-"""From a configuration to a training that can begin: the data are read, conditions and latents made, and a task set up."""
+"""Preparation of training from a configuration: read images and conditions, encode latents, set up the task and the loop."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from .task import Task, TrainingData, completed
 
 
 def open_training(run: Run, config: RunConfig, trackers: Sequence[str] = ()) -> TrainingLoop:
-    """Read the data that a configuration names, and prepare to train (see :meth:`TrainingLoop.prepare`).
+    """Read the configured data and return a training loop that is ready to train (see :meth:`TrainingLoop.prepare`).
 
     Args:
-        run: the folder to write; where it holds a saved state, training goes on from there.
-        config: what to train. Open settings are filled in and the whole is written to the folder.
+        run: the folder to write; training resumes from its saved state, if there is one.
+        config: what to train. Settings left open are filled in, and the result is written to the folder.
         trackers: "wandb", "tensorboard".
 
     Raises:
-        ValueError: something that was asked for cannot be done.
+        ValueError: the configuration cannot be trained; the message says why.
     """
     run.refuse_without_state()
     accelerator = make_accelerator(config, run, trackers)
@@ -45,15 +45,15 @@ def open_training(run: Run, config: RunConfig, trackers: Sequence[str] = ()) -> 
 
 
 def read_task(run: Run, config: RunConfig) -> Task[Any]:
-    """Read the data that a configuration names, and set up what is learnt from them.
+    """Read the configured data and set up the training task.
 
     Args:
-        run: where it will be trained. Once that has begun, its own weights hold the autoencoder of a model of latents, and
-            its state those of the run that it started from.
+        run: the run to train. When it is resumed, the autoencoder of a latent diffusion model is read from its own weights, and
+            its saved state replaces the weights of the run that it started from.
         config: what to train.
 
     Raises:
-        ValueError: data, an encoder, an autoencoder or a run to start from that cannot be had, or do not fit.
+        ValueError: the data, the text encoder, the autoencoder or the run to start from is missing or does not fit.
     """
     config = adopt(config)
     config = replace(config, data=resolve(config.data))
@@ -86,7 +86,7 @@ def read_task(run: Run, config: RunConfig) -> Task[Any]:
 
 
 def _read_conditions(config: RunConfig, train: ImageSet, held_out: ImageSet) -> tuple[RunConfig, list[Conditions]]:
-    """Return the configuration with the classes or the encoder filled in, and what the network is told about each set."""
+    """Return the configuration with classes or text encoder filled in, and the conditions of each set of images."""
     state = process_state()
     with state.main_process_first():
         condition, known = load_conditions(config, (train, held_out))
@@ -94,25 +94,25 @@ def _read_conditions(config: RunConfig, train: ImageSet, held_out: ImageSet) -> 
     what = "class" if condition.classes else "caption"
     for kind, part, images in zip(("training", "held-out"), known, (train, held_out), strict=True):
         if state.is_main_process and part.unknown:
-            print(f"{part.unknown} of {len(images)} {kind} images have no {what}: it counts as withheld from them")
+            print(f"{part.unknown} of {len(images)} {kind} images have no {what}: they are used without a condition")
     return replace(config, condition=condition), known
 
 
 def _encode(run: Run, config: RunConfig, data: TrainingData) -> tuple[RunConfig, TrainingData, LatentSpace, dict[str, Tensor]]:
-    """Encode the images, and return the configuration with the latent settings to record, the latents, and the autoencoder.
+    """Encode the images and return the configuration with the latent settings to record, the latents and the autoencoder.
 
-    The autoencoder comes back ready to decode, and its weights by the names they have in the run's file.
+    The autoencoder is ready to decode; its weights are also returned, named as in the run's file.
     """
     assert config.latent.latent is not None
-    begun = config.latent.latent_shape is not None and run.has_weights  # then its weights hold the autoencoder
+    begun = config.latent.latent_shape is not None and run.has_weights  # then they include the autoencoder
     source = run if begun else find_run(config.latent.latent)
-    fingerprint = source.fingerprint  # before they are read: it may be in training
+    fingerprint = source.fingerprint  # taken before reading the weights, since that run may be in training
     autoencoder, network = read_autoencoder(source)
     channels, given = (source.config.image_shape or (0,))[0], data.images.shape[1]
     if channels != given:
         raise ValueError(
-            f"the autoencoder of {source.name} takes images of {channels} channel{'' if channels == 1 else 's'}, and those "
-            f"of {config.data.data} have {given}: choose data like its own"
+            f"the autoencoder of {source.name} takes images with {channels} channel{'' if channels == 1 else 's'}, and those "
+            f"of {config.data.data} have {given}: choose data with as many channels"
         )
     weights = {PREFIX + name: tensor.clone() for name, tensor in autoencoder.state_dict().items()}
     autoencoder = prepare_autoencoder(autoencoder, network, process_state().device)

@@ -1,4 +1,4 @@
-"""What a training loop is handed: data, and a task that says what is learnt from them."""
+"""Training data, and the interface of the tasks that a training loop runs."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from ..storage.state import Learner
 from .plan import Shuffle
 
 Batch = TypeVar("Batch")
-LIBRARIES = ("torch", "torchvision", "accelerate", "datasets", "numpy")  # whose versions a run records
+LIBRARIES = ("torch", "torchvision", "accelerate", "datasets", "numpy")  # their versions are recorded in each run
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """The images to learn from and those held out, or their latents, in memory.
+    """Training images and held-out images, or their latents, in memory.
 
     Attributes:
-        images, held_out: (N, C, H, W) and (M, C, H, W): uint8 pixels, or floating-point numbers as the network takes them
-            (pixels in [−1, 1], or latents).
+        images, held_out: (N, C, H, W) and (M, C, H, W): uint8 pixels, or floating-point network inputs (pixels in [−1, 1], or
+            latents).
         mirrored: latents of the mirrored training images, because a mirrored latent is not the latent of a mirrored image;
             None for pixels.
-        conditions, held_out_conditions: what a conditional network is told about them.
-        skipped: one sentence for each image that could not be used.
+        conditions, held_out_conditions: of the images, for a conditional network.
+        skipped: one sentence for each image that could not be read.
     """
 
     images: Tensor
@@ -49,17 +49,17 @@ class TrainingData:
     def from_images(
         cls, images: Tensor | Iterable[Any], labels: Tensor | None = None, seed: int = 0, held_out_images: int | None = None
     ) -> TrainingData:
-        """Make training data of your own images; a tenth of them is held out.
+        """Make training data from your own images; a tenth of them is held out.
 
         Args:
             images: (N, C, H, W), uint8 pixels or floats in [−1, 1]; or a DataLoader, or any other iterable, of batches of
                 such images or of (images, labels) pairs, which is read once and kept in memory.
             labels: (N,) class numbers, for a class-conditional network.
-            seed: fixes which images are held out.
-            held_out_images: how many are held out at most; by default those of :class:`DataConfig`.
+            seed: determines which images are held out.
+            held_out_images: maximum number of held-out images; by default that of :class:`DataConfig`.
 
         Raises:
-            ValueError: fewer than two images.
+            ValueError: there are fewer than two images.
         """
         if not isinstance(images, Tensor):
             batches = [batch if isinstance(batch, list | tuple) else (batch,) for batch in images]
@@ -73,18 +73,18 @@ class TrainingData:
         return len(self.images)
 
     def to(self, device: torch.device) -> TrainingData:
-        """The same on another device."""
+        """Return the data on another device."""
         moved = {name: getattr(self, name) for name in ("images", "held_out", "mirrored", "conditions", "held_out_conditions")}
         return replace(self, **{name: part.to(device) for name, part in moved.items() if part is not None})
 
 
 def as_network_input(images: Tensor) -> Tensor:
-    """Images of :class:`TrainingData` -> float32 as the network takes them: pixels in [−1, 1], or latents."""
+    """Convert images of :class:`TrainingData` to float32 network input: pixels in [−1, 1], or latents."""
     return as_input(images) if images.dtype == torch.uint8 else images.float()
 
 
 def completed(config: RunConfig, image_shape: Sequence[int], training_images: int) -> RunConfig:
-    """Return the configuration with what a run records: its images' shape and number, and the versions of the libraries."""
+    """Return the configuration with the values that a run records: shape and number of images, and library versions."""
     channels, height, width = image_shape
     versions = {"noisescope": __version__} | {name: version(name) for name in LIBRARIES}
     return replace(
@@ -96,19 +96,19 @@ def completed(config: RunConfig, image_shape: Sequence[int], training_images: in
 
 
 class Task(ABC, Generic[Batch]):
-    """What is learnt: a network, its batches, its loss, how it is evaluated, and the pictures that show it.
+    """A training task: a network, its batches, its loss, its evaluation and its sample grids.
 
-    A task knows nothing of files, processes or the time: a :class:`~pipelines.training.loop.TrainingLoop` asks it.
+    A task is independent of files, processes and time limits, which the :class:`~pipelines.training.loop.TrainingLoop` handles.
 
     Args:
-        config: what the run is made of. Recorded settings that are still open are filled in from the data.
+        config: the run's configuration. Recorded values that are still missing are filled in from the data.
         data: the images.
-        network: what is trained, with its first weights.
+        network: the network to train, with initial weights.
 
     Attributes:
         config: the completed configuration.
-        accelerator: the loop's, once it has placed the task.
-        device: where the network and the data are from then on.
+        accelerator: that of the loop, available after :meth:`place`.
+        device: device of the network and the data, available after :meth:`place`.
     """
 
     accelerator: Accelerator
@@ -126,51 +126,53 @@ class Task(ABC, Generic[Batch]):
 
     @property
     def other_learners(self) -> dict[str, Learner]:
-        """What is trained beside the network, by the prefix of its tensors in the saved state; nothing by default."""
+        """Other networks in training, by the prefix of their tensors in the saved state; none by default."""
         return {}
 
     @abstractmethod
     def batches(self, step: int, parts: Iterable[slice], process: int = 0) -> Iterator[Batch]:
-        """Yield parts of the batch of a step, a function of (seed, step) alone.
+        """Yield parts of a step's batch, which depends on (seed, step) alone.
 
-        The whole batch is drawn everywhere and cut, so that its randomness does not depend on how it is split.
+        Every process draws the whole batch and takes its parts, so that random numbers do not depend on the split.
 
         Args:
             step: counted from 0.
-            parts: the rows of the batch that each part takes.
-            process: which of several processes asks; only dropout's masks depend on it.
+            parts: the rows of the batch in each part.
+            process: index of the calling process; only dropout masks depend on it.
         """
 
     @abstractmethod
     def loss(self, network: nn.Module, batch: Batch, step: int) -> Tensor:
-        """The mean loss of a part of a step's batch, which the optimiser makes smaller.
+        """Return the mean loss of a part of a step's batch, which the optimiser minimises.
 
         Args:
-            network: :attr:`network`, perhaps wrapped for several processes or compiled.
+            network: :attr:`network`, possibly compiled or wrapped for several processes.
+            batch: the part.
+            step: counted from 0.
         """
 
     def end_step(self, step: int) -> None:
-        """Called when the optimiser has taken the step: the turn of :attr:`other_learners`."""
+        """Train :attr:`other_learners`; called after the optimiser step of the network."""
 
     @abstractmethod
     def evaluate(self, average: nn.Module) -> dict[str, Any]:
-        """What a line of the log says of the averaged weights on the held-out images: ``val_loss``, and more."""
+        """Evaluate the averaged weights on the held-out images; return ``val_loss`` and other values to log."""
 
     @abstractmethod
     def draw(self, network: nn.Module) -> Pixels:
-        """A grid of pictures that shows what a network has learnt, from the same seeds at every call."""
+        """Return a grid of images that shows what a network has learnt, from the same seeds at every call."""
 
     def weights(self, average: nn.Module) -> Mapping[str, Tensor]:
-        """The averaged weights as they are published."""
+        """Return the averaged weights to publish."""
         return average.state_dict()
 
     def mirrored(self, generator: torch.Generator) -> Tensor:
-        """(batch_size,) bool: which images of a batch are mirrored."""
+        """Draw which images of a batch are mirrored, (batch_size,) bool."""
         size = self.config.optimizer.batch_size
         return torch.rand(size, generator=generator) < 0.5 if self.config.data.flip else torch.zeros(size, dtype=torch.bool)
 
     def training_images(self, index: Tensor, mirrored: Tensor) -> Tensor:
-        """Some training images as the network takes them, (B, C, H, W), those that are ``mirrored`` so."""
+        """Return training images as network input, (B, C, H, W), mirrored where ``mirrored`` is True."""
         rows = send(index, self.device)
         images = self.data.images[rows]
         if self.config.data.flip:
@@ -179,5 +181,5 @@ class Task(ABC, Generic[Batch]):
         return as_network_input(images)
 
     def held_out_images(self, index: Tensor) -> Tensor:
-        """Some held-out images as the network takes them, (B, C, H, W)."""
+        """Return held-out images as network input, (B, C, H, W)."""
         return as_network_input(self.data.held_out[send(index, self.device)])

@@ -24,6 +24,6 @@ def test_start_an_evaluation_and_learn_why_it_failed(page, tiny_run, tmp_path):
         expect(page.get_by_text(re.compile("Measuring ·"))).to_be_visible()
         other = page.context.new_page()  # somebody else sees it too
         other.goto(f"{address}/evaluate?runs=mine")
-        expect(other.get_by_text("The last evaluation failed: no classifier knows shapes images")).to_be_visible()
-        expect(page.get_by_text("The last evaluation failed: no classifier knows shapes images")).to_be_visible()
+        expect(other.get_by_text("The last evaluation failed: no classifier takes shapes images")).to_be_visible()
+        expect(page.get_by_text("The last evaluation failed: no classifier takes shapes images")).to_be_visible()
         expect(page.get_by_role("button", name=re.compile("Measure"))).to_be_visible()

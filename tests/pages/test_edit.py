@@ -134,7 +134,7 @@ def test_a_mask_that_does_not_fit_is_left_out_and_said(wide):
     generate(app)
     wrong = {
         "small.png": (png_bytes(np.ones((8, 8, 1), np.uint8)), "a mask of 8×8 pixels for a picture of 90×30: give one of the"),
-        "black.png": (png_bytes(np.zeros((30, 90, 1), np.uint8)), "nothing of the mask is white at 8×8 pixels"),
+        "black.png": (png_bytes(np.zeros((30, 90, 1), np.uint8)), "the mask has no white area at 8×8 pixels"),
         "text.png": (b"a text", "not a readable image"),
     }
     for name, (content, reason) in wrong.items():

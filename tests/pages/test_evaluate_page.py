@@ -65,14 +65,14 @@ def test_what_is_measured_is_shown_and_what_is_not_is_told(measured):
 def test_seconds_of_different_machines_are_told_and_have_no_front(measured):
     app = open_page(cost="Seconds")
     assert not any("different machines" in caption.value for caption in app.caption)
-    assert "Seconds of" not in app.dataframe[0].value
+    assert "Measured on" not in app.dataframe[0].value
     table = samples_table([measured])
     assert "Pareto front" in {curve.name for curve in quality_against_cost(table, "frechet_distance", "seconds").data}
     [first, *_] = measured.of_kind("samples")
     measured.add("samples", first.asked | {"reference_images": 39}, first.found | {"machine": "another one"})
     app = open_page(cost="Seconds")
     assert any("different machines" in caption.value for caption in app.caption)
-    assert set(app.dataframe[0].value["Seconds of"]) == {"not recorded", "another one"}
+    assert set(app.dataframe[0].value["Measured on"]) == {"not recorded", "another one"}
     table = samples_table([measured])
     assert "Pareto front" not in {curve.name for curve in quality_against_cost(table, "frechet_distance", "seconds").data}
     assert "Pareto front" in {curve.name for curve in quality_against_cost(table, "frechet_distance", "network_calls").data}
@@ -97,7 +97,7 @@ def test_a_failed_evaluation_is_explained(measured, wait_for, tmp_path):
     job = EvaluationJob(tmp_path)
     job.start([measured.run])
     wait_for(lambda: not job.running)
-    assert "no classifier knows shapes images" in open_page().error[0].value
+    assert "no classifier takes shapes images" in open_page().error[0].value
 
 
 def test_an_evaluation_at_work_is_shown_to_all(measured, wait_for, tmp_path):

@@ -145,7 +145,7 @@ def test_odd_prompts_are_prompts_too(text_run, prompt):
         ("text", {"label": "0"}, "a label was given, and .* 'text': it takes a prompt"),
         ("baseline", {"label": "0"}, "takes neither labels nor prompts"),
         ("class", {"label": "0", "guidance": 2.0, "negative_prompt": "x"}, "a negative prompt was given, and .* takes a label"),
-        ("text", {"guidance": 3.0}, "needs something to guide by: give a prompt"),
+        ("text", {"guidance": 3.0}, "needs a condition: give a prompt"),
         ("baseline", {"guidance": 3.0}, "choose a conditional model"),
         ("class", {"label": "0", "guidance": -1.0}, "guidance=-1.0: choose a finite number of 0 or more"),
     ],

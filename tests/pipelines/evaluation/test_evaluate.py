@@ -135,7 +135,7 @@ def test_results_belong_to_the_weights_that_were_measured(copied_run):
     network = load_model(copied_run, dtype=torch.float32).denoiser.network
     weights = {name: tensor * 1.01 for name, tensor in network.state_dict().items()}
     copied_run.write_model(weights, copied_run.config)
-    with pytest.raises(ValueError, match="have changed while they were measured"):
+    with pytest.raises(ValueError, match="changed during the evaluation"):
         evaluation.add("loss", {"seed": 1}, {})
     assert Evaluation(copied_run).results == []
 
@@ -198,7 +198,7 @@ def test_to_measure_takes_some_held_out_images(command, train, judge, tmp_path):
         Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / "few" / f"{number}.png")
     run = train(tmp_path / "run", data=str(tmp_path / "few"), steps=1)
     done = command("pipelines.evaluate", run.path, "--features", judge, *QUICK)
-    assert "2 held-out images: to measure a model takes 4 or more" in done.refused_in_one_sentence()
+    assert "2 held-out images: evaluation needs 4 or more" in done.refused_in_one_sentence()
 
 
 def test_a_damaged_file_is_told(copied_run):
@@ -212,7 +212,7 @@ def test_a_damaged_file_is_told(copied_run):
     [
         ((), "no run given"),
         (("nowhere",), "no run at"),
-        (("RUN",), "no classifier knows shapes images of 3×8×8"),
+        (("RUN",), "no classifier takes shapes images of 3×8×8"),
         (("RUN", "--num-images", 1), "num_images=1"),
         (("RUN", "--features", "JUDGE", "--samplers", "nope"), "unknown sampler 'nope'"),
         (("RUN", "--features", "JUDGE", "--steps", 5000), "5000"),
@@ -233,9 +233,11 @@ def test_losses_are_paired_where_images_and_noise_are_the_same(evaluate, train, 
         evaluate(run.path, "--steps", 2)
     runs = [Evaluation(run) for run in (copied_run, longer, cosine, other)]
     row, of_cosine = paired_losses(runs).to_dict("records")
-    assert (row["Run"], row["Beside"]) == ("longer", "copied")
+    assert (row["Run"], row["Compared with"]) == ("longer", "copied")
     assert copied_run.config.diffusion.schedule != "cosine"
-    assert (of_cosine["Run"], of_cosine["Beside"]) == ("cosine", "copied"), "under another schedule, at the same noise levels"
+    assert (of_cosine["Run"], of_cosine["Compared with"]) == ("cosine", "copied"), (
+        "under another schedule, at the same noise levels"
+    )
     first, second = (one.of_kind("loss")[0].found for one in runs[:2])
     difference, half = map(float, row["Difference"].split(" ± "))
     assert difference == pytest.approx(second["whole"]["value"] - first["whole"]["value"], abs=1e-4)
@@ -328,5 +330,5 @@ def test_a_classifier_makes_larger_images_smaller_and_refuses_others(judge):
     torch.testing.assert_close(classifier.features(larger), classifier.features(images), atol=0.3, rtol=0.3)
     for shape in ((3, 7, 8), (1, 8, 8)):
         assert not classifier.takes(shape)
-        with pytest.raises(ValueError, match="this classifier knows"):
+        with pytest.raises(ValueError, match="this classifier takes"):
             classifier.features(torch.zeros(1, *shape))

@@ -22,7 +22,7 @@ def job(tmp_path):
 def test_it_measures_in_a_process_of_its_own_and_one_at_a_time(job, copied_run, judge, wait_for):
     job.start([copied_run], ["--features", str(judge), "--steps", "4", *QUICK])
     assert job.running
-    with pytest.raises(ValueError, match="another evaluation is at work"):
+    with pytest.raises(ValueError, match="another evaluation is running"):
         EvaluationJob(job.root).start([copied_run])
     wait_for(lambda: not job.running)
     assert job.error == ""
@@ -46,7 +46,7 @@ def test_what_was_measured_before_it_was_stopped_is_kept(job, copied_run, judge,
 def test_a_failure_is_one_sentence(job, copied_run, wait_for):
     job.start([copied_run])
     wait_for(lambda: not job.running)
-    assert "no classifier knows shapes images" in job.error
+    assert "no classifier takes shapes images" in job.error
 
 
 def test_nothing_to_measure_is_refused(job):
@@ -61,4 +61,4 @@ def test_one_that_was_killed_is_told_from_one_that_was_stopped(job, copied_run, 
     assert job.progress.what == "Loading the model and the images"
     psutil.Process(read_record(job.root / RECORD).pid).kill()
     wait_for(lambda: not job.running)
-    assert "ended without a word" in job.error
+    assert "ended unexpectedly" in job.error

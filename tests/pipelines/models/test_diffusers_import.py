@@ -92,8 +92,11 @@ def test_the_scheduler_says_how_it_was_trained(imported, settings):
 @pytest.mark.parametrize(
     ("scheduler", "sentence"),
     [
-        (DDPMScheduler(num_train_timesteps=500), r"linear from 0\.0001 to 0\.02: of 500 timesteps"),
-        (FlowMatchEulerDiscreteScheduler(), "FlowMatchEulerDiscreteScheduler is not known here: say how the model was trained"),
+        (DDPMScheduler(num_train_timesteps=500), r"linear from 0\.0001 to 0\.02 cannot be imported: with 500 timesteps"),
+        (
+            FlowMatchEulerDiscreteScheduler(),
+            "FlowMatchEulerDiscreteScheduler cannot be imported: state how the model was trained",
+        ),
     ],
 )
 def test_a_schedule_that_is_not_ours_is_refused(imported, scheduler, sentence):
@@ -207,17 +210,17 @@ def _edited(name, **changes):
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        (_no_safetensors, "only safetensors are read, never pickles"),
+        (_no_safetensors, "from safetensors only, never from pickles"),
         (_edited("unet/config.json", _class_name="UNet2DConditionModel"), "holds UNet2DConditionModel"),
         (_edited("unet/config.json", sample_size=None), "sample_size=None"),
         (_edited("unet/config.json", num_class_embeds=10), "num_class_embeds=10"),
-        (_edited("unet/config.json", out_channels=6), "makes 6 channels of 3"),
+        (_edited("unet/config.json", out_channels=6), "3 input and 6 output channels"),
         (_edited("unet/config.json", block_out_channels=[32, 64]), "do not fit the network"),
         (_edited("scheduler/scheduler_config.json", beta_schedule="scaled_linear"), "the schedule scaled_linear"),
         (_edited("scheduler/scheduler_config.json", beta_end=0.5), "the schedule linear from 0.0001 to 0.5"),
         (_edited("scheduler/scheduler_config.json", prediction_type="flow"), "prediction_type 'flow'"),
         (lambda folder: (folder / "unet" / "config.json").write_text("{"), "is not JSON"),
-        (shutil.rmtree, "give a folder that save_pretrained of diffusers wrote"),
+        (shutil.rmtree, "give a folder written by diffusers' save_pretrained"),
     ],
 )
 def test_what_cannot_be_imported_is_refused_and_nothing_is_written(command, unet, tmp_path, damage, sentence):
@@ -280,7 +283,7 @@ def test_the_latents_of_an_imported_autoencoder_are_diffused(imported_autoencode
 def test_an_autoencoder_that_shifts_its_latents_is_refused(command, vae, tmp_path):
     vae.save_pretrained(tmp_path / "vae")
     refused = {"shift_factor=0.1": {"shift_factor": 0.1}, "latents_mean=": {"latents_mean": [0.1] * 4}}
-    for sentence, change in (refused | {"makes 1 channels of 3": {"out_channels": 1}}).items():
+    for sentence, change in (refused | {"3 input and 1 output channels": {"out_channels": 1}}).items():
         _edited("config.json", **change)(tmp_path / "vae")
         told = command("pipelines.import_diffusers", tmp_path / "vae", "--out", tmp_path / "run").refused_in_one_sentence()
         assert sentence in told

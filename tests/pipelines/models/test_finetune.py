@@ -130,7 +130,7 @@ def test_settings_are_taken_over(small_config, class_run):
         ({"init_from": "CLASS", "unet": "text"}, "takes over unet=class from class: leave out --unet text"),
         ({"init_from": "CLASS", "prediction": "v"}, "takes over prediction=flow"),
         ({"init_from": "nowhere"}, "no run at 'nowhere'"),
-        ({"init_from": "BASELINE", "lora_rank": 2}, "adds to attention"),
+        ({"init_from": "BASELINE", "lora_rank": 2}, "adapts attention"),
         ({"init_from": "CLASS", "data": "GREY"}, "takes 3 channels, and the images of .* have 1"),
     ],
 )

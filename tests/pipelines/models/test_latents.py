@@ -161,8 +161,8 @@ def test_images_of_other_channels_are_refused_in_a_sentence(command, flags, auto
     given = flags(data=str(tmp_path), image_size=16, held_out_images=4)
     outcome = command("pipelines.train", *given, "--latent", autoencoder_run.path, "--out", tmp_path / "run")
     assert outcome.code != 0
-    assert "takes images of 3 channels, and those of" in outcome.error
-    assert "have 1: choose data like its own" in outcome.error
+    assert "takes images with 3 channels, and those of" in outcome.error
+    assert "have 1: choose data with as many channels" in outcome.error
 
 
 def test_fine_tuning_takes_no_other_autoencoder(command, flags, latent_run, autoencoder_run, tmp_path):

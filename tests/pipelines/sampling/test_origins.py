@@ -156,7 +156,7 @@ def test_an_inversion_is_kept_no_longer_than_its_model(tiny_run, picture):
 def test_a_strength_that_so_few_steps_cannot_take_is_told(model, picture, steps, strength, begun):
     notes = FromPicture(picture, strength).notes(model, SamplingRequest(steps=steps))
     assert len(notes) == (begun is not None)
-    assert all(f"they begin at {begun}." in note for note in notes)
+    assert all(f"sampling starts at {begun}." in note for note in notes)
     assert not FROM_NOISE.notes(model, SamplingRequest(steps=steps))
 
 
@@ -194,7 +194,7 @@ def test_a_mask_must_fit_and_leave_something_to_make(model, picture):
     outside = np.zeros((30, 50, 1), np.uint8)
     outside[:, :8] = 255  # the model sees the middle only
     for mask in (black, png_bytes(outside)):
-        with pytest.raises(ValueError, match="nothing of the mask is white at 8×8 pixels"):
+        with pytest.raises(ValueError, match="the mask has no white area at 8×8 pixels"):
             FromPicture(picture, 1.0, mask).start(model, REQUEST, [0])
     with pytest.raises(ValueError, match="a mask of 8×8 pixels for a picture of 50×30: give one of the same size"):
         FromPicture(picture, 1.0, small)

@@ -53,7 +53,7 @@ def test_it_learns_from_the_images_that_have_a_class(command, tmp_path):
 
 
 def test_images_of_another_shape_are_refused(trained):
-    with pytest.raises(ValueError, match=r"\(1, 8, 8\): this classifier knows \(3, 8, 8\)"):
+    with pytest.raises(ValueError, match=r"\(1, 8, 8\): this classifier takes \(3, 8, 8\)"):
         load_classifier(trained[0]).classify(torch.zeros(1, 1, 8, 8))
 
 
