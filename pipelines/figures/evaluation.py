@@ -25,7 +25,7 @@ FLOORS = {  # columns with figures of real images: line style, label and its pos
 INTERVALS = (  # caption of figures of samples
     "Bars and brackets: 95 % confidence intervals. Dotted: held-out images instead of samples, equally many if available."
 )
-TERMS = {"prior": "Prior", "steps": "Denoising steps", "decoder": "To 256 levels"}
+TERMS = {"prior": "Prior", "steps": "Denoising steps", "decoder": "Decoder"}
 
 
 def quality_against_cost(table: pd.DataFrame, figure: str, cost: str) -> go.Figure:

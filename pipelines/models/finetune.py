@@ -67,7 +67,7 @@ def adopt(config: RunConfig) -> RunConfig:
 
 
 def _as_large_as_in(config: RunConfig, run: str) -> RunConfig:
-    """Return the configuration with the image size of that run if it has none of its own."""
+    """Return the configuration, with the image size of that run if it has no other."""
     if config.data.image_size is not None or (shape := find_run(run).config.image_shape) is None:
         return config
     return replace(config, data=replace(config.data, image_size=shape[1]))

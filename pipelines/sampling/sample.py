@@ -1,4 +1,4 @@
-"""Sampling: from a request to the steps of a sampler, and what its pictures record."""
+"""Sampling of a request step by step, and the metadata and GIFs of its images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..models.loading import LoadedModel
 from .request import SamplingRequest
 
-MAX_FRAMES = 101  # kept of one generation or trajectory, however many steps it takes
+MAX_FRAMES = 101  # frames kept of one generation or trajectory, however many steps it takes
 
 
 def sample(
@@ -32,20 +32,20 @@ def sample(
     """Generate images, yielding every step.
 
     Args:
-        model: see :func:`load_model`.
+        model: the model; see :func:`load_model`.
         request: what to generate.
-        images: which image numbers of the request; all of them by default. The subset looks the same as in the whole.
-        origin: where to start; :mod:`pipelines.sampling.origins` has other ways than from noise.
-        condition: what each of these images is to show, in place of the request's class or prompts.
+        images: image numbers of the request, by default all. An image does not depend on which others are generated with it.
+        origin: the starting point, by default noise; see :mod:`pipelines.sampling.origins`.
+        condition: of these images, instead of the request's class or prompts.
 
     Yields:
         Steps with x and x0 of shape (len(images), *model.state_shape), float32 on the model's device; in the last one both are
-        the sample. ``origin.images`` makes the images of it, in [−1, 1]. What coming to a start costs is not in their ``nfe``:
-        it is the same for all images, and ``origin.nfe`` tells it.
+        the sample, which ``origin.images`` converts to images in [−1, 1]. Their ``nfe`` leaves out the network evaluations that
+        compute the starting point once for all images; see ``origin.nfe``.
 
     Raises:
-        ValueError: before the first step, for more steps than the model's schedule has, or a condition that the model does
-            not take.
+        ValueError: before the first step, if there are more steps than in the model's schedule, or the model does not take the
+            condition.
     """
     from .prompts import guided_denoiser
 
@@ -65,18 +65,18 @@ def sample(
 
 
 def kept_steps(num_steps: int) -> list[int]:
-    """Return which steps of a sampler become frames: all of them, or MAX_FRAMES evenly spaced, first and last included."""
+    """Return the steps of a sampler to keep as frames: all, or MAX_FRAMES evenly spaced ones including the first and last."""
     return evenly_spaced(num_steps + 1, MAX_FRAMES).tolist()
 
 
 def metadata_of(run: str, fingerprint: str, request: SamplingRequest, origin: Origin = FROM_NOISE) -> dict[str, Any]:
-    """What goes into every PNG: enough to make the same image again, where no other picture went into it."""
+    """Return the metadata of a PNG, from which the same image can be generated again unless it started from a picture."""
     metadata = {"run": run, "fingerprint": fingerprint, "request": asdict(request)}
     return metadata if origin == FROM_NOISE else metadata | {"origin": origin.about}
 
 
 def denoising_gif(frames: Sequence[Pixels]) -> bytes:
-    """A GIF of montages of (N, H, W, C) frames, the last one held for a moment."""
+    """Return a GIF of montages of (N, H, W, C) frames, the last of which is shown longer."""
     factor = max(1, 64 // frames[0].shape[1])
     pictures = [enlarge(montage(frame), factor) for frame in frames]
     return gif_bytes(pictures, [120] * (len(pictures) - 1) + [1500])
