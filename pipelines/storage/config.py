@@ -1,6 +1,6 @@
-"""What a run is made of, as frozen dataclasses that become JSON and come back unchanged.
+"""Configuration of a run, as frozen dataclasses that JSON stores and restores unchanged.
 
-The same dataclasses are the command line of ``pipelines.train``: a field is a flag, its docstring the help text.
+The same dataclasses define the command line of ``pipelines.train``: a field is a flag, and its docstring is the help text.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from unets.choices import NETWORKS
 from ..common.settings import Between, Settings, one_of, require, settings_from, some_of
 from .presets import PRESETS
 
-FORMAT = 1  # of config.json; a file without one is of format 1
-IMPORTED = "diffusers"  # the unet of a network that diffusers trained
+FORMAT = 1  # of config.json; a file that does not state its format has format 1
+IMPORTED = "diffusers"  # ``unet`` of a network trained by diffusers
 MOST_LEVELS = 8
 
 
 def find_class(names: Sequence[str], wanted: str) -> int | None:
-    """The number of a class by its name or one of the synonyms that its name lists between commas, in any case."""
+    """Return the number of a class, given its name or one of its synonyms separated by commas, in any case."""
     wanted = wanted.strip().casefold()
     folded = [name.casefold() for name in names]
     synonyms = (number for number, name in enumerate(folded) if wanted in re.split(r"\s*,\s*", name))
@@ -39,18 +39,18 @@ class NetworkConfig(Settings):
     unet: Annotated[str, *one_of(NETWORKS)] = "baseline"
     """Kind of network."""
     channels: Annotated[tuple[int, ...], Between(1, 4096)] = (64, 128, 128)
-    """Width of each level, finest first; each further level halves the side."""
+    """Number of channels at each level, finest first; each further level halves the side."""
     blocks_per_level: Annotated[int, Between(1, 32)] = 1
-    """Residual blocks of each level, on the way down and on the way up."""
+    """Residual blocks per level, on the way down and on the way up."""
     attention_levels: Annotated[tuple[int, ...] | None, Between(0, MOST_LEVELS - 1)] = None
-    """Levels with self-attention, 0 being the finest; the coarsest alone by default. Only for networks with attention."""
+    """Levels with self-attention, 0 being the finest; only the coarsest by default. For networks with attention only."""
     dropout: Annotated[float, Between(0.0, 1.0, below=True)] = 0.0
-    """Share of the numbers inside residual blocks that are dropped while training; helps against overfitting few images."""
+    """Dropout probability in residual blocks; reduces overfitting when there are few images."""
     patch_size: Annotated[int, Between(1, 16)] = 1
-    """Side of the square of pixels that the network takes for one: with 2, images of 64×64 cost what 32×32 do. Not for
+    """Side of the square patches that the network processes as one pixel: with 2, a 64×64 image costs as much as 32×32. Not for
     autoencoders."""
     settings: Annotated[dict[str, Any], Suppress] = field(default_factory=dict)
-    """Of an imported network, whose unet is "diffusers", as diffusers names them."""
+    """Settings of an imported network (``unet`` "diffusers"), under their names in diffusers."""
 
     def __post_init__(self) -> None:
         if not self.imported:
@@ -70,26 +70,26 @@ class NetworkConfig(Settings):
 
     @property
     def takes(self) -> Literal["class", "text"] | None:
-        """What the network is told about an image, if anything."""
+        """Type of the network's condition; None if it is unconditional."""
         return None if self.imported else NETWORKS[self.unet].takes
 
     @property
     def conditional(self) -> bool:
-        """Whether the network is told what to show."""
+        """Whether the network is conditional."""
         return self.takes is not None
 
     @property
     def imported(self) -> bool:
-        """Whether it is one that diffusers trained."""
+        """Whether the network was trained by diffusers."""
         return self.unet == IMPORTED and bool(self.settings)
 
     @property
     def title(self) -> str:
-        """What the network is called."""
+        """Name of the network for display."""
         return "Diffusers U-Net" if self.imported else NETWORKS[self.unet].title
 
     def options(self, image_channels: int) -> dict[str, Any]:
-        """Keyword arguments of the network's class."""
+        """Return the keyword arguments of the network's class."""
         options: dict[str, Any] = {
             "image_channels": image_channels,
             "channels": self.channels,
@@ -104,7 +104,7 @@ class NetworkConfig(Settings):
 
 @dataclass(frozen=True)
 class DiffusionConfig(Settings):
-    """The forward process and the objective; the defaults are what did best where it was tried (benchmarks/README.md)."""
+    """The forward process and the objective; the defaults did best in our experiments (benchmarks/README.md)."""
 
     schedule: Annotated[str, *one_of(SCHEDULES)] = "flow"
     """Noise schedule."""
@@ -113,15 +113,15 @@ class DiffusionConfig(Settings):
     zero_terminal_snr: bool = False
     """Rescale the schedule so that its last timestep is pure noise."""
     prediction: Annotated[str, *one_of(PREDICTIONS)] = "flow"
-    """What the network outputs."""
+    """Quantity that the network predicts."""
     loss: Annotated[str, *one_of(NORMS)] = "mse"
-    """How the output is compared with what it should have been."""
+    """Loss between prediction and target."""
     weighting: Annotated[str, *one_of(WEIGHTINGS)] = "uniform"
-    """How much each timestep counts."""
+    """Weight of each timestep in the loss."""
     min_snr_gamma: Annotated[float, Between(0.0, above=True)] = 5.0
-    """The γ of min-SNR weighting."""
+    """γ of min-SNR weighting."""
     noise_shift: Annotated[float, Between(0.0, above=True)] = 1.0
-    """Multiply sigma/alpha by this; large images bear more noise (side/64, say)."""
+    """Factor of sigma/alpha; large images need more noise (side/64, say)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -140,39 +140,39 @@ class DataConfig(Settings):
     data: Annotated[str, some_of(PRESETS)] = "fashion_mnist"
     """A short name, a hub id, or a local folder."""
     image_size: Annotated[int | None, Between(4, 1024)] = None
-    """Side in pixels; that of the run that this one starts from or whose latents it diffuses, else the dataset's own default
-    where it has one, else 64."""
+    """Side in pixels. By default that of the run to start from or of the latents to diffuse, else the dataset's own default,
+    else 64."""
     fit: Literal["crop", "pad"] | None = None
-    """crop: resize the shorter side and cut the middle; pad: surround smaller images with black. Crop by default."""
+    """crop: resize the shorter side and cut out the middle; pad: surround smaller images with black. Crop by default."""
     flip: bool | None = None
-    """Mirror half of the training images left-right. On by default, except where that changes what is seen."""
+    """Mirror half of the training images left-right. On by default, except for datasets that it would change."""
     image_column: str | None = None
-    """Name of the image column; found by its type by default."""
+    """Name of the image column; detected by its type by default."""
     train_split: str = "train"
     """Split to train on."""
     held_out_images: Annotated[int, Between(1, 1_000_000)] = 1024
-    """How many images of the test or validation split (or, without one, of the training split) measure the validation loss."""
+    """Images of the test or validation split (or, without one, of the training split) for the validation loss."""
     augment: Annotated[float, Between(0.0, 1.0)] = 0.0
-    """Probability of each of several flips, scalings, rotations and shifts of a training image. The network is told which
-    happened, so that samples show none. Helps with few images (0.12 in Karras et al. 2022)."""
+    """Probability of each flip, scaling, rotation, stretch and shift of a training image. The network is conditioned on them,
+    so that samples show none. Helps with few images (0.12 in Karras et al. 2022)."""
     only_classes: tuple[str, ...] = ()
-    """Names of the classes whose images are used; all by default."""
+    """Names of the classes to use; all by default."""
 
 
 @dataclass(frozen=True)
 class ConditionConfig(Settings):
-    """What the network is told about each image; for networks that take a class or text."""
+    """Conditions of the images, for class- and text-conditional networks."""
 
     condition_dropout: Annotated[float, Between(0.0, 1.0, below=True)] = 0.1
-    """Share of the training images whose condition is withheld, so that the network learns to do without it too."""
+    """Fraction of training images whose condition is dropped, so that the network learns unconditional denoising too."""
     label_column: str | None = None
-    """Name of the column of classes; found by its type by default."""
+    """Name of the column of classes; detected by its type by default."""
     text_column: str | None = None
-    """Name of the column of captions. By default captions are made from the classes; without classes it is found."""
+    """Name of the column of captions. By default captions are made from classes; without classes the column is detected."""
     templates: tuple[str, ...] = ()
-    """Captions to make from the name of a class, which takes the place of {}; suited to the dataset by default."""
+    """Caption templates in which {} stands for the class name; chosen to suit the dataset by default."""
     encoder: str = "minilm"
-    """What reads the captions: minilm, or the hub id or folder of a CLIP or sentence-transformers model."""
+    """Text encoder: minilm, or the hub id or folder of a CLIP or sentence-transformers model."""
     classes: Annotated[tuple[str, ...], Suppress] = ()
     """Names of the classes, read from the data when training starts."""
     text_dim: Annotated[int, Between(0, 65_536), Suppress] = 0
@@ -180,13 +180,13 @@ class ConditionConfig(Settings):
     encoder_digest: Annotated[str, Suppress] = ""
     """SHA-256 of the encoder's weights, recorded when training starts."""
     examples: Annotated[tuple[str, ...], Suppress] = ()
-    """Captions to show samples of, chosen from the data when training starts."""
+    """Captions for sample grids, chosen from the data when training starts."""
 
     def class_number(self, label: str) -> int:
-        """The number of a class given by its name (see :func:`find_class`) or its number.
+        """Return the number of a class, given its name (see :func:`find_class`) or its number.
 
         Raises:
-            ValueError: there is no such class; the sentence lists those there are.
+            ValueError: there is no such class; the message lists those there are.
         """
         named = find_class(self.classes, label)
         if named is not None:
@@ -199,30 +199,30 @@ class ConditionConfig(Settings):
 
 @dataclass(frozen=True)
 class OptimizerConfig(Settings):
-    """How the weights are found."""
+    """Optimisation."""
 
     steps: Annotated[int, Between(1, 10**9)] = 10_000
     """Optimiser steps."""
     batch_size: Annotated[int, Between(1, 65_536)] = 64
-    """Images of one optimiser step, over all processes and accumulated batches."""
+    """Images per optimiser step, over all processes and accumulated parts."""
     accumulation: Annotated[int, Between(1, 65_536)] = 1
     """Split each step's batch into this many parts to save memory; the result is the same without dropout and discriminator."""
     lr: Annotated[float, Between(0.0, above=True)] = 1e-3
     """Peak learning rate of AdamW."""
     lr_schedule: Literal["cosine", "constant"] = "cosine"
-    """After the warm-up: down to 0 along a cosine, or constant."""
+    """Learning rate after the warm-up: cosine decay to 0, or constant."""
     warmup_steps: Annotated[int, Between(0, 10**9)] = 200
     """Steps over which the learning rate grows linearly from 0."""
     weight_decay: Annotated[float, Between(0.0)] = 0.01
     """Decoupled weight decay."""
     betas: Annotated[tuple[float, float], Between(0.0, 1.0, below=True)] = (0.9, 0.99)
-    """AdamW's averaging constants."""
+    """Averaging constants of AdamW."""
     max_grad_norm: Annotated[float, Between(0.0, above=True)] = 1.0
-    """Gradients are scaled down to this norm."""
+    """Maximum norm of the gradient; larger gradients are scaled down."""
     ema_half_life: Annotated[int, Between(1, 10**12)] = 100_000
-    """Images after which a weight's share in the exponential moving average has halved."""
+    """Half-life of the exponential moving average of the weights, in images."""
     ema_ramp_up: Annotated[float, Between(0.0, above=True)] = 0.05
-    """The half-life is at most this share of the images seen, so that early averages follow quickly."""
+    """Maximum half-life as a fraction of the images seen so far, so that early averages follow quickly."""
     precision: Literal["auto", "bf16", "fp16", "no"] = "auto"
     """Mixed precision: bf16 where the hardware has it (auto), fp16 with gradient scaling (GPUs only), or none."""
 
@@ -236,32 +236,32 @@ class OptimizerConfig(Settings):
 
 @dataclass(frozen=True)
 class LogConfig(Settings):
-    """What is written while training, counted in optimiser steps."""
+    """Logging during training, at intervals in optimiser steps."""
 
     log_every: Annotated[int, Between(1, 10**9)] = 50
-    """Append a line to metrics.jsonl."""
+    """Steps between lines of metrics.jsonl."""
     eval_every: Annotated[int, Between(1, 10**9)] = 500
-    """Measure the loss on held-out images."""
+    """Steps between measurements of the validation loss."""
     sample_every: Annotated[int, Between(1, 10**9)] = 1000
-    """Write sample grids from fixed seeds."""
+    """Steps between sample grids, which always use the same seeds."""
     save_every: Annotated[int, Between(1, 10**9)] = 500
-    """Save the weights and the state for an exact resume."""
+    """Steps between saves of the weights and of the state for an exact resume."""
     sample_images: Annotated[int, Between(1, 1024)] = 36
-    """Images in a sample grid."""
+    """Images per sample grid."""
 
 
 @dataclass(frozen=True)
 class InitConfig(Settings):
-    """What training starts from."""
+    """Initial weights."""
 
     init_from: str | None = None
-    """Start from the weights of this run (a folder, or the name of a run at hand), not from random ones. Its network, diffusion
-    and text encoder are taken over."""
+    """Start from the weights of this run (a folder, or the name of a run in checkpoints/ or runs/) instead of random ones. Its
+    network, diffusion settings and text encoder are used as well."""
     lora_rank: Annotated[int, Between(0, 4096)] = 0
-    """With --init-from: train additions of this rank to the attention layers (LoRA), and what tells of classes and of
-    augmentation; nothing else. 0 trains all weights."""
+    """With --init-from: train only additions of this rank to the attention layers (LoRA), and the embeddings of classes and
+    augmentation. 0 trains all weights."""
     init_fingerprint: Annotated[str, Suppress] = ""
-    """Of those weights, recorded when training starts."""
+    """Fingerprint of those weights, recorded when training starts."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -270,40 +270,40 @@ class InitConfig(Settings):
 
 @dataclass(frozen=True)
 class AutoencoderConfig(Settings):
-    """An autoencoder, for --model autoencoder; its levels are those of the network."""
+    """The autoencoder, for --model autoencoder; its levels are those of the network."""
 
     latent_channels: Annotated[int, Between(1, 1024)] = 4
     """Channels of the latents."""
     kl_weight: Annotated[float, Between(0.0)] = 1e-6
-    """Weight of the latents' divergence from the standard normal distribution beside the squared error of a pixel."""
+    """Weight of the latents' KL divergence from the standard normal distribution, relative to the squared pixel error."""
     feature_weight: Annotated[float, Between(0.0)] = 0.0
-    """Weight of the distance between a classifier's features of an image and of its reconstruction: sharper textures."""
+    """Weight of the distance between a classifier's features of image and reconstruction; makes textures sharper."""
     feature_classifier: str = "tiny-imagenet"
-    """The classifier whose features are compared: the name of a shipped one, or a .safetensors file."""
+    """Classifier whose features are compared: the name of a shipped one, or a .safetensors file."""
     adversarial_weight: Annotated[float, Between(0.0)] = 0.0
-    """Weight of a discriminator that learns to tell reconstructions from images, relative to all other terms."""
+    """Weight of a discriminator that learns to tell reconstructions from images, relative to all other loss terms."""
     adversarial_start: Annotated[int, Between(0, 10**9)] = 0
-    """Step at which the discriminator joins in; later is steadier, because reconstructions are good by then."""
+    """Step at which the discriminator starts; later is more stable, because reconstructions are good by then."""
 
 
 @dataclass(frozen=True)
 class LatentConfig(Settings):
-    """The latents that are diffused in place of pixels."""
+    """Latents that are diffused instead of pixels."""
 
     latent: str | None = None
-    """Diffuse the latents of this autoencoder (a run folder, or the name of a run at hand), or of the model of latents there.
-    Its weights become part of the run."""
+    """Diffuse the latents of this autoencoder (a run folder, or the name of a run in checkpoints/ or runs/), or of this latent
+    model's autoencoder. Its weights become part of the run."""
     latent_shape: Annotated[tuple[int, int, int] | None, Between(1, 4096), Suppress] = None
     """(C, H, W) of the latents, recorded when training starts."""
     latent_network: Annotated[NetworkConfig | None, Suppress] = None
-    """What the autoencoder is made of, recorded when training starts."""
+    """Network of the autoencoder, recorded when training starts."""
     latent_fingerprint: Annotated[str, Suppress] = ""
-    """Of the run that its weights came from, recorded when training starts."""
+    """Fingerprint of the autoencoder's run, recorded when training starts."""
 
 
 @dataclass(frozen=True)
 class RunConfig(Settings):
-    """Everything that determines a run, and the library versions that made it."""
+    """Everything that determines a run, with the library versions it was trained with."""
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
@@ -313,22 +313,22 @@ class RunConfig(Settings):
     log: LogConfig = field(default_factory=LogConfig)
     init: InitConfig = field(default_factory=InitConfig)
     seed: Annotated[int, Between(0, 2**63 - 1)] = 0
-    """Fixes the initial weights, the order of the images, their noise and the samples."""
+    """Seed of the initial weights, the order of the images, their noise and the samples."""
     image_shape: Annotated[tuple[int, int, int] | None, Between(1, 4096), Suppress] = None
     """(C, H, W) of the images, read from the data when training starts."""
     versions: Annotated[dict[str, str], Suppress] = field(default_factory=dict)
     """Library versions, recorded when training starts."""
     model: Literal["diffusion", "autoencoder"] = "diffusion"
-    """What is trained: a diffusion model, or an autoencoder, whose latents another run can diffuse (--latent)."""
+    """Model to train: diffusion, or an autoencoder whose latents another run can diffuse (--latent)."""
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     latent: LatentConfig = field(default_factory=LatentConfig)
     training_images: Annotated[int | None, Between(0, 10**12), Suppress] = None
-    """How many there are, recorded when training starts."""
+    """Number of training images, recorded when training starts."""
     format: Annotated[int, Suppress] = FORMAT
-    """Format of config.json. It rises when an older Noisescope would misread the file; older formats stay readable."""
+    """Format of config.json. It increases when an older Noisescope would misread the file; older formats stay readable."""
 
     def __post_init__(self) -> None:
-        require(self.format == FORMAT, f"format={self.format}: there are the formats 1 to {FORMAT}")
+        require(self.format == FORMAT, f"format={self.format}: known formats are 1 to {FORMAT}")
         super().__post_init__()
         own = {
             "--latent": self.latent.latent,
@@ -340,17 +340,17 @@ class RunConfig(Settings):
             require(not given or self.model == "diffusion", f"{flag} is for diffusion models, not for an autoencoder")
         require(
             not (self.latent.latent and self.data.augment),
-            "--augment changes pixels, and with --latent the images are encoded once, before training: leave one of them out",
+            "--augment changes pixels, but with --latent the images are encoded once, before training: leave out one of them",
         )
 
     @property
     def state_shape(self) -> tuple[int, int, int] | None:
-        """(C, H, W) of what is noised and denoised: latents where there are any, else images."""
+        """(C, H, W) of what is noised and denoised: latents if there are any, else images."""
         return self.latent.latent_shape or self.image_shape
 
     @property
     def kind(self) -> str:
-        """What is trained, in words."""
+        """Name of the type of model for display."""
         if self.model == "autoencoder":
             return "Autoencoder"
         network = self.network.title
@@ -359,28 +359,28 @@ class RunConfig(Settings):
 
 
 def given_fields(section: Any) -> list[str]:
-    """Return the names of the fields of a section that are flags; training records the others, or an import does."""
+    """Return the names of the fields of a section that are flags; the others are recorded by training or by an import."""
     hints = get_type_hints(type(section), include_extras=True)
     return [part.name for part in fields(section) if Suppress not in getattr(hints[part.name], "__metadata__", ())]
 
 
 @dataclass(frozen=True)
 class _Written:
-    """The format of a configuration, read before its other keys, which a newer one may have more of."""
+    """Format of a configuration, read before the other keys, because a newer format may have more of them."""
 
     format: int = 1
 
 
 def config_to_json(config: RunConfig) -> str:
-    """Indented JSON; :func:`config_from_json` gives the same configuration back."""
+    """Convert to indented JSON, from which :func:`config_from_json` restores the same configuration."""
     return json.dumps(asdict(config), indent=2, ensure_ascii=False)
 
 
 def config_from_json(text: str | bytes, source: str = "config.json") -> RunConfig:
-    """Read a configuration.
+    """Read a configuration from JSON.
 
     Raises:
-        ValueError: invalid JSON, an unknown key, a wrong type, an impossible value or a newer format; one sentence that names
+        ValueError: invalid JSON, an unknown key, a wrong type, an impossible value or a newer format; the message names
             ``source``.
     """
     written = settings_from(_Written, text, source).format
