@@ -1,6 +1,6 @@
-"""Everything that runs. The commands lie on top (``python -m pipelines.train``); what they call lies in rooms.
+"""The commands (``python -m pipelines.train``) and the packages that implement them.
 
-Each room imports from itself and from those listed before it: common, storage, datasets, models, sampling, training,
+Each package imports only from itself and from those listed before it: common, storage, datasets, models, sampling, training,
 evaluation, figures. Nothing here imports Streamlit.
 """
 

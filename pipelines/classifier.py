@@ -1,4 +1,4 @@
-"""Train the classifier in whose features samples are compared:
+"""Train a classifier whose features are used to compare images:
 ``python -m pipelines.classifier classifiers/fashion-mnist.safetensors --data fashion_mnist``.
 """
 
@@ -17,7 +17,7 @@ from .storage.config import DataConfig
 
 @dataclass(frozen=True)
 class TrainClassifier:
-    """Train a classifier of a dataset's classes and measure it on the test images."""
+    """Train a classifier on a dataset's classes and measure its accuracy on the test images."""
 
     out: Positional[Path]
     """The .safetensors file to write."""
@@ -27,20 +27,20 @@ class TrainClassifier:
     channels: tuple[int, ...] = (32, 64, 128)
     """Channels of each level."""
     epochs: int = 10
-    """How often every training image is seen."""
+    """Passes over the training images."""
     batch_size: int = 128
-    """Images of one step."""
+    """Images per step."""
     lr: float = 3e-3
     """Peak learning rate of AdamW."""
     seed: int = 0
-    """Fixes the initial weights and the order of the images."""
+    """Seed of the initial weights and of the order of the images."""
 
 
 def main(arguments: TrainClassifier) -> int:
-    """Train, measure, write; the exit code."""
+    """Train, measure and write the classifier; return the exit code."""
     refuse_several_processes("pipelines.classifier")
     if arguments.out.suffix != ".safetensors":
-        raise ValueError(f"{arguments.out} is not the name of a .safetensors file: give one")
+        raise ValueError(f"out={arguments.out}: give a file name that ends in .safetensors")
     from .models.classifier import save_classifier
     from .training.classifier import train_classifier
 
@@ -48,7 +48,7 @@ def main(arguments: TrainClassifier) -> int:
     settings = {field.name: getattr(arguments, field.name) for field in fields(arguments) if field.name != "out"}
     classifier, test_images = train_classifier(**settings)
     save_classifier(arguments.out, classifier, test_images, asdict(arguments))
-    print(f"{arguments.out}: {classifier.accuracy:.2%} of {test_images} test images recognised")
+    print(f"{arguments.out}: {classifier.accuracy:.2%} accuracy on {test_images} test images")
     return DONE
 
 

@@ -1,8 +1,8 @@
-"""Measurement: ``python -m pipelines.evaluate checkpoints/NAME [MORE …]``.
+"""Evaluate runs: ``python -m pipelines.evaluate checkpoints/NAME [MORE …]``.
 
-How well a run explains held-out images (loss by timestep, a bound on their likelihood), and how far its samples are from
-real images in the feature space of a classifier that knows them, each figure with its interval and with what real images
-against real images give. Results go to the run's evaluation.json one by one: what is there is not measured again.
+Measures how well a run explains held-out images (loss by timestep, a bound on their likelihood) and how far its samples are
+from real images in a classifier's feature space. Each figure comes with its interval and with the floor: the same figure for
+real images against real images. Results are added to the run's evaluation.json one by one and are not measured again.
 """
 
 from __future__ import annotations
@@ -32,46 +32,46 @@ if TYPE_CHECKING:
     from .evaluation.measurements import RealImages
     from .models.loading import LoadedModel
 
-MOST = 1000  # samples of each, unless more are asked for
-LEAST = 10  # samples of each
+MOST = 1000  # samples per setting, unless more are requested
+LEAST = 10  # samples per setting, at least
 
 
 @dataclass(frozen=True)
 class Evaluate(Settings):
-    """Measure how good trained models are."""
+    """Measure the quality of trained models."""
 
     runs: Positional[tuple[Path, ...]]
-    """Run folders, .safetensors files, or names of runs at hand."""
+    """Run folders, .safetensors files, or names of runs in checkpoints/ or runs/."""
     samplers: Annotated[tuple[str, ...], *one_of(SAMPLERS)] = ("dpmpp_2m",)
     """Samplers to try."""
     steps: Annotated[tuple[int, ...], Between(1)] = (20,)
-    """Numbers of steps to try with each."""
+    """Numbers of steps to try with each sampler."""
     num_images: Annotated[int | None, Between(1, 10_000_000)] = None
-    """Samples of each; by default 1000, or as many as there are held-out images where those are fewer: with unlike numbers,
-    samples and floor could not be compared."""
+    """Samples per setting; by default 1000, or the number of held-out images if that is smaller, because samples and floor are
+    comparable only for equal numbers."""
     seed: Annotated[int, Between(0, 2**63 - 1)] = 0
-    """Of the samples, and of the noise that held-out images get."""
+    """Seed of the samples and of the noise added to held-out images."""
     guidance: Annotated[tuple[float, ...], Between(0.0)] = (1.0, 2.0)
-    """Scales to try with conditional models, which are asked for what the held-out images show: their classes, or their
-    captions. 1 is the model as it is; with more, samples are more of what was asked for, and less as varied as real images."""
+    """Guidance scales to try with conditional models, whose conditions are the classes or captions of the held-out images.
+    1 is no guidance; larger scales give samples that match their conditions better but vary less than real images."""
     features: Path | None = None
-    """In whose features images are compared: a classifier's file (see pipelines.classifier), by default that of the data, or,
-    for colour images without one, that of photographs; or ``inception``, as papers do for photographs."""
+    """Classifier whose features are compared: a file (see pipelines.classifier), or ``inception``, as papers use for
+    photographs. By default the data's own classifier or, for colour images without one, the classifier of photographs."""
     reference_images: Annotated[int, Between(10, 10_000_000)] = 10_000
-    """Training images that samples are compared with."""
+    """Training images to compare samples with."""
     held_out_images: Annotated[int, Between(10, 10_000_000)] = 1000
-    """Images for the loss by timestep and for the floor."""
+    """Held-out images for the loss by timestep and for the floor."""
     likelihood_images: Annotated[int, Between(0, 10_000_000)] = 32
-    """Held-out images whose likelihood is bounded; 0 leaves it out, and so do models of latents, whose bound says nothing of
-    pixels."""
+    """Held-out images whose likelihood is bounded; 0 skips the bound. Latent models always skip it, because it would say
+    nothing about pixels."""
     likelihood_steps: Annotated[int | None, Between(2, 100_000)] = None
-    """Steps of the chain whose bound it is; all of the schedule by default."""
+    """Steps of the chain whose bound is computed; all steps of the schedule by default."""
     batch_size: Annotated[int, Between(1, 65_536)] = 50
-    """Images computed at once."""
+    """Images per batch."""
 
 
 def main(arguments: Evaluate) -> int:
-    """Measure what has not been measured yet; the exit code."""
+    """Measure what has not been measured yet; return the exit code."""
     from .evaluation.judges import judge_for
     from .evaluation.measurements import RealImages
 
@@ -89,7 +89,7 @@ def main(arguments: Evaluate) -> int:
         for what, kind, asked, measure in measurements(model, real, arguments):
             told = f"{run.name}: {what}"
             if evaluation.find(kind, asked):
-                print(f"{told}: known already")
+                print(f"{told}: already measured")
                 continue
             report_progress(told)
             evaluation.add(kind, asked, measure())
@@ -101,13 +101,13 @@ def main(arguments: Evaluate) -> int:
 def measurements(
     model: LoadedModel, real: RealImages, arguments: Evaluate
 ) -> Iterator[tuple[str, str, dict[str, Any], Callable[[], dict[str, Any]]]]:
-    """All that is asked for: in words, its kind, what determines it, and a function that measures it."""
+    """Yield each requested measurement: its description, its kind, the settings that determine it, and a function to run it."""
     from .evaluation.measurements import likelihood, loss_by_noise_level, measure_reconstructions, measure_samples
 
     seed, held_out = arguments.seed, len(real.held_out)
     asked: dict[str, Any] = {"images": held_out, "seed": seed}
     yield "loss", "loss", asked, partial(loss_by_noise_level, model, real, seed, arguments.batch_size)
-    if arguments.likelihood_images and model.autoencoder is None:  # the bound is one of pixels
+    if arguments.likelihood_images and model.autoencoder is None:  # the bound is about pixels
         count = min(arguments.likelihood_images, held_out)
         steps = arguments.likelihood_steps or model.schedule.num_timesteps
         asked = {"images": count, "steps": steps, "seed": seed}
@@ -122,7 +122,7 @@ def measurements(
     scales = arguments.guidance if conditional else (1.0,)
     for sampler, number, scale in product(arguments.samplers, arguments.steps, scales):
         request = SamplingRequest(num_images, seed, sampler, number, guidance=scale)
-        sample(model, request, [0], condition=real.shown([0]))  # refuses what cannot be done
+        sample(model, request, [0], condition=real.shown([0]))  # an impossible request fails here
         asked = {"request": asdict(request)} | compared
         what = f"{number} steps of {sampler}"
         if conditional:
@@ -132,7 +132,7 @@ def measurements(
 
 
 def summary(kind: str, found: dict[str, Any]) -> str:
-    """A result in one line."""
+    """Summarise a result in one line."""
 
     def shown(estimate: dict[str, float], digits: int = 4) -> str:
         return f"{estimate['value']:.{digits}g} ({estimate['low']:.{digits}g} – {estimate['high']:.{digits}g})"

@@ -1,6 +1,6 @@
-"""Export: ``python -m pipelines.export_diffusers RUN --out FOLDER``, a run's U-Net for diffusers.
+"""Export a run's U-Net to diffusers: ``python -m pipelines.export_diffusers RUN --out FOLDER``.
 
-FOLDER gets ``unet`` and ``scheduler``, as ``save_pretrained`` of diffusers writes them, and no code::
+Writes ``FOLDER/unet`` and ``FOLDER/scheduler`` in the format of diffusers' ``save_pretrained``, without any code::
 
     from diffusers import DDIMPipeline, DDIMScheduler
     from pipelines.models.diffusers_export import ExportedUNet
@@ -8,7 +8,7 @@ FOLDER gets ``unet`` and ``scheduler``, as ``save_pretrained`` of diffusers writ
     unet = ExportedUNet.from_pretrained("FOLDER/unet")
     images = DDIMPipeline(unet, DDIMScheduler.from_pretrained("FOLDER/scheduler"))(num_inference_steps=20)
 
-The scheduler of a run that predicts the flow is diffusers' FlowMatchEulerDiscreteScheduler.
+A flow-prediction run gets diffusers' FlowMatchEulerDiscreteScheduler.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from .storage.files import refuse_taken
 
 @dataclass(frozen=True)
 class Export:
-    """Write a run's U-Net for diffusers."""
+    """Export a run's U-Net to diffusers."""
 
     run: Positional[Path]
-    """A run folder, a .safetensors file, or the name of a run at hand."""
+    """A run folder, a .safetensors file, or the name of a run in checkpoints/ or runs/."""
     out: Path
     """The folder to write."""
 
 
 def main(arguments: Export) -> int:
-    """Write unet and scheduler; the exit code."""
+    """Write unet and scheduler; return the exit code."""
     import torch
 
     from .models.diffusers_export import export_model
@@ -43,7 +43,7 @@ def main(arguments: Export) -> int:
     refuse_taken(arguments.out)
     model = load_model(arguments.run, "cpu", torch.float32)
     export_model(model, arguments.out)
-    about = "" if model.autoencoder is None else "; what it denoises are latents, and their autoencoder stays in the run"
+    about = "" if model.autoencoder is None else "; the U-Net denoises latents, and their autoencoder is not exported"
     print(f"{arguments.out}: unet and scheduler{about}")
     return DONE
 

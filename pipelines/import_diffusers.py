@@ -1,8 +1,8 @@
-"""Import: ``python -m pipelines.import_diffusers FOLDER --out runs/NAME``, a model of diffusers as a run.
+"""Import a diffusers model as a run: ``python -m pipelines.import_diffusers FOLDER --out runs/NAME``.
 
-FOLDER is what ``save_pretrained`` wrote: of a ``UNet2DModel``, or of a ``DDPMPipeline`` or ``DDIMPipeline``, whose scheduler
-then says how it was trained, or of an ``AutoencoderKL``, whose latents can then be diffused. The weights are copied, and
-computed in float32, as diffusers does.
+FOLDER was written by ``save_pretrained`` and holds one of three things: a ``UNet2DModel``; a ``DDPMPipeline`` or
+``DDIMPipeline``, whose scheduler says how the network was trained; or an ``AutoencoderKL``, whose latents can then be
+diffused. The weights are copied, and the run computes in float32, as diffusers does.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from .common.command_line import DONE, run_command
 
 @dataclass(frozen=True)
 class Import:
-    """Make a run of a model that diffusers saved."""
+    """Import a model saved by diffusers as a run."""
 
     folder: Positional[Path]
-    """What save_pretrained wrote: of a UNet2DModel, of a pipeline with one, or of an AutoencoderKL."""
+    """Folder written by save_pretrained for a UNet2DModel, a pipeline with one, or an AutoencoderKL."""
     out: Path
     """The run folder to write."""
     schedule: str | None = None
-    """linear, cosine, sigmoid or flow; needed where no scheduler was saved beside the model."""
+    """Noise schedule: linear, cosine, sigmoid or flow. Required if no scheduler was saved with the model."""
     prediction: str | None = None
-    """What the network outputs, epsilon, x0, v or flow; needed where no scheduler was saved beside the model."""
+    """Output of the network: epsilon, x0, v or flow. Required if no scheduler was saved with the model."""
     data: str = "unknown"
-    """What it was trained on, if you have it: a short name, a hub id or a folder. pipelines.evaluate compares with it."""
+    """Dataset that the model was trained on, if you have it: a short name, a hub id or a folder. pipelines.evaluate uses it."""
 
 
 def main(arguments: Import) -> int:
-    """Write the run; the exit code."""
+    """Write the run; return the exit code."""
     from .models.diffusers_import import import_model
 
     run = import_model(arguments.folder, arguments.out, arguments.schedule, arguments.prediction, arguments.data)

@@ -1,4 +1,4 @@
-"""Train what is queued in a folder of runs, one run after the other: ``python -m pipelines.jobs runs``."""
+"""Train the queued runs of a folder one after the other: ``python -m pipelines.jobs runs``."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .training.jobs import TrainingQueue
 
 @dataclass(frozen=True)
 class Work:
-    """Train the queued runs of a folder, one after the other; the Train page starts this by itself."""
+    """Train the queued runs of a folder one after the other; the Train page starts this command itself."""
 
     root: Positional[Path] = PRIVATE
-    """The folder of the runs."""
+    """Folder of the runs."""
 
 
 def main(arguments: Work) -> int:
-    """Work until the queue is empty; the exit code."""
+    """Work until the queue is empty; return the exit code."""
     TrainingQueue(arguments.root).work()
     return DONE
 

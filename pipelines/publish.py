@@ -1,7 +1,7 @@
 """Publish a run: ``python -m pipelines.publish runs/NAME checkpoints/NAME``.
 
-Copies what others need (weights as bfloat16, configuration, metrics, some sample grids) and writes a model card from what
-the run recorded. The state for resuming stays behind.
+Copies what others need (bfloat16 weights, configuration, metrics, a few sample grids) and writes a model card from the run's
+records. The state for resuming is left out.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class Publish:
     out: Positional[Path]
     """The folder to write."""
     notes: Path | None = None
-    """A Markdown file to append to the card: the data's licence, what the model is bad at."""
+    """A Markdown file to append to the card: the data's licence, the model's limitations."""
 
 
 def main(arguments: Publish) -> int:
-    """Copy, convert, describe; the exit code."""
+    """Copy, convert and describe the run; return the exit code."""
     notes = arguments.notes.read_text(encoding="utf-8") if arguments.notes else ""
     published = publish(Run(arguments.run), arguments.out, notes)
     size, grids = published.model_path.stat().st_size / 2**20, len(published.samples())

@@ -1,4 +1,4 @@
-"""The published names of :mod:`pipelines.storage.runs`: ``from pipelines.runs import Run, find_runs``."""
+"""Public names of :mod:`pipelines.storage.runs`: ``from pipelines.runs import Run, find_runs``."""
 
 from .storage.runs import Run, find_run, find_runs
 

@@ -1,7 +1,8 @@
-"""Generation: ``python -m pipelines.sample checkpoints/NAME --num-images 60 --seed 0 --out DIR``.
+"""Generate images: ``python -m pipelines.sample checkpoints/NAME --num-images 60 --seed 0 --out DIR``.
 
-Writes DIR/images/00000.png …, DIR/grid.png (rows = timesteps, columns = images) and DIR/denoising.gif. Image i of a seed is
-the same whatever the number of images or processes: each has its own noise, and chunks are cut by image number.
+Writes DIR/images/00000.png …, DIR/grid.png (rows = timesteps, columns = images) and DIR/denoising.gif. For a given
+seed, image i is the same whatever the number of images or processes: each image has its own noise, and batches are formed by
+image number.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from .sampling.request import SamplingRequest
 from .sampling.sample import denoising_gif, metadata_of, sample
 from .storage.files import atomic
 
-SHOWN_IMAGES = 64  # columns of grid.png and images of denoising.gif, however many are generated
-SHOWN_ROWS = 21  # rows of grid.png
+SHOWN_IMAGES = 64  # at most: columns of grid.png, images of denoising.gif
+SHOWN_ROWS = 21  # at most: rows of grid.png
 
 
 @dataclass(frozen=True)
@@ -33,37 +34,37 @@ class Sample:
     """Generate images with a trained model."""
 
     run: Positional[Path]
-    """A run folder, a .safetensors file, or the name of a run at hand."""
+    """A run folder, a .safetensors file, or the name of a run in checkpoints/ or runs/."""
     request: OmitArgPrefixes[SamplingRequest] = field(default_factory=SamplingRequest)
     out: Path = Path("samples")
     """The folder to write."""
     batch_size: int = 16
-    """Images computed at once; more are made in chunks, so memory does not grow with their number."""
+    """Images per batch; more are generated in several batches, so that memory does not grow with their number."""
     init_image: Path | None = None
-    """Start from this picture instead of noise (image to image), fitted to the model's size."""
+    """Start from this image, fitted to the model's size, instead of from noise (image to image)."""
     strength: float | None = None
-    """With --init-image: how much noise to add first, from 0 (keep the picture) to 1 (nothing of it is left). 0.6 by default; 1
-    with a mask."""
+    """With --init-image: amount of noise to add first, from 0 (keep the image) to 1 (pure noise). 0.6 by default; 1 with a
+    mask."""
     mask: Path | None = None
-    """With --init-image: a picture of its size, white where it is made anew (inpainting); the rest stays."""
+    """With --init-image: a mask of the same size, white where the image is inpainted; the rest is kept."""
     resamplings: int = 1
-    """With --mask: take each step this often until both parts agree (RePaint, with ddpm's steps); 1 leaves the rest to the
+    """With --mask: number of times each step is repeated to harmonise both parts (RePaint, with ddpm steps); 1 uses the chosen
     sampler."""
 
 
 def main(arguments: Sample) -> int:
-    """Generate and write; the exit code."""
+    """Generate and write the images; return the exit code."""
     if arguments.batch_size < 1:
         raise ValueError(f"batch_size={arguments.batch_size}: choose 1 or more")
     from tqdm import tqdm
 
     from .common.devices import process_state
 
-    state = process_state()  # under `accelerate launch`, every process takes every n-th chunk
+    state = process_state()  # under `accelerate launch`, each of n processes takes every n-th batch
     model = load_model(arguments.run, device=state.device)
     request = replace(arguments.request, prompt=tuple(_prompts(arguments.request.prompt)))
     origin = _origin(arguments)
-    sample(model, request, [0], origin)  # refuses what cannot be done before anything is written
+    sample(model, request, [0], origin)  # an impossible request fails before anything is written
     _refuse_mixture(arguments.out / "images", request.num_images)
     metadata = metadata_of(model.name, model.fingerprint, request, origin)
     for note in origin.notes(model, request) if state.is_main_process else ():
@@ -89,7 +90,7 @@ def main(arguments: Sample) -> int:
     if state.num_processes > 1:
         from accelerate.utils import gather_object
 
-        # Chunks went out in turn, so they come back in turn.
+        # Batches were dealt out in turn, so they are collected in turn.
         parts = gather_object([frames])
         frames = {
             index: [part[index][turn] for turn in range(len(starts)) for part in parts if turn < len(part.get(index, []))]
@@ -102,26 +103,26 @@ def main(arguments: Sample) -> int:
 
 
 def _refuse_mixture(folder: Path, num_images: int) -> None:
-    """Fail where images of a larger request would stay beside the new ones, and pass for theirs."""
+    """Raise ValueError if images of a larger request would remain, as if they belonged to the new ones."""
     others = sum(path.stem.isdecimal() and int(path.stem) >= num_images for path in folder.glob("*.png"))
     if others:
         raise ValueError(
-            f"{folder} holds images of a request for more than {num_images}, and {others} of them would stay beside the new "
+            f"{folder} holds images of a request for more than {num_images}, and {others} of them would remain beside the new "
             "ones: remove them, or choose another folder with --out"
         )
 
 
 def _origin(arguments: Sample) -> Origin:
-    """Where the images start.
+    """Return what sampling starts from: noise, or an image.
 
     Raises:
-        ValueError: settings of what is not given.
+        ValueError: a setting for an image or a mask that is not given.
     """
     strength, mask = arguments.strength, arguments.mask
     if arguments.init_image is None and (mask is not None or strength is not None):
-        raise ValueError("--mask and --strength are about a picture to start from: give it with --init-image")
+        raise ValueError("--mask and --strength need an image to start from: give it with --init-image")
     if mask is None and arguments.resamplings != 1:
-        raise ValueError("--resamplings is about the part that is made anew: give it with --mask")
+        raise ValueError("--resamplings needs an area to inpaint: give it with --mask")
     if arguments.init_image is None:
         return FROM_NOISE
     if strength is None:
@@ -131,12 +132,12 @@ def _origin(arguments: Sample) -> Origin:
 
 
 def _prompts(given: Sequence[str]) -> Iterator[str]:
-    """The prompts themselves, and those in files."""
+    """Yield the prompts, reading those in .txt files line by line."""
     for prompt in given:
         if prompt.endswith(".txt"):
             lines = [line for line in Path(prompt).read_text(encoding="utf-8").splitlines() if line.strip()]
             if not lines:
-                raise ValueError(f"no prompt in {prompt}: write one a line")
+                raise ValueError(f"no prompts in {prompt}: write one per line")
             yield from lines
         else:
             yield prompt

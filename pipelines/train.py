@@ -1,8 +1,8 @@
-"""The training pipeline: ``python -m pipelines.train --data fashion_mnist --unet attention --out runs/my-run``.
+"""Train a model: ``python -m pipelines.train --data fashion_mnist --unet attention --out runs/my-run``.
 
-Everything random is a function of (seed, step): which images, their mirroring, their timesteps, their noise. So a run that
-is stopped, or killed, and resumed logs the same losses as one that never stopped, and the number of processes or
-accumulated parts a batch is split into does not change what is learnt (but for dropout, whose masks each part draws itself).
+All randomness (the choice of images, their mirroring, timesteps and noise) is a function of (seed, step). A run that is
+stopped or killed and then resumed therefore logs the same losses as one that never stopped. Nor does the number of processes
+or accumulated parts that share a batch change what is learnt, except for dropout, whose masks each part draws itself.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from tyro.conf import OmitArgPrefixes
 
@@ -22,31 +22,28 @@ from .storage.config import RunConfig
 from .storage.recipes import read_recipe
 from .storage.runs import CONFIG, PRIVATE, Run
 
-if TYPE_CHECKING:
-    pass
-
 
 @dataclass(frozen=True)
 class Train:
-    """Train a diffusion model, or an autoencoder for one, and write it as a run folder."""
+    """Train a diffusion model, or an autoencoder for one, and write a run folder."""
 
     config: OmitArgPrefixes[RunConfig] = field(default_factory=RunConfig)
     out: Path | None = None
-    """The run folder to write; runs/<data>-<unet>, or runs/<recipe>, and the like by default."""
+    """Run folder to write; by default in runs/, named after the recipe, or after the data and the network."""
     resume: Path | None = None
-    """Continue this run exactly where its last saved state left it. Its settings come from the run itself."""
+    """Continue this run exactly from its last saved state. All settings come from the run itself."""
     time_limit: float | None = None
-    """Stop after this many minutes, saving first; resume to go on."""
+    """Save and stop after this many minutes; --resume continues."""
     compile: bool = False
-    """Compile the network first (torch.compile), which takes a minute or so and makes every step faster on a GPU."""
+    """Compile the network first (torch.compile); this takes about a minute and makes every step faster on a GPU."""
     tracker: tuple[Literal["wandb", "tensorboard"], ...] = ()
     """Also log to Weights & Biases or TensorBoard."""
     recipe: str | None = None
-    """Take the settings from this recipe (see pipelines/storage/recipes); those given beside it replace its own."""
+    """Take the settings from this recipe (see pipelines/storage/recipes); other flags override them."""
 
 
 def from_recipe(words: Sequence[str]) -> Train:
-    """The settings that hold where a command line says nothing else: those of the recipe that it names, if any."""
+    """Return the defaults for a command line: the settings of the recipe that it names, if any."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--recipe")
     recipe = parser.parse_known_args(words)[0].recipe
@@ -54,14 +51,14 @@ def from_recipe(words: Sequence[str]) -> Train:
 
 
 def _plain(name: str) -> str:
-    """The name in letters that every folder may have, as long as one may be."""
+    """Return at most 64 characters of ``name``, without those that are unsafe in folder names."""
     return re.sub(r"[^\w.-]+", "-", name).strip(".-_")[:64]
 
 
 def default_name(config: RunConfig, root: Path, recipe: str | None = None) -> str:
-    """What a run is called when nobody says: its recipe, or its data and kind; numbered where ``root`` has one of that name.
+    """Return the default name of a run: its recipe, or its data and kind, numbered if ``root`` has a run of that name.
 
-    A run that starts from another is named after its data and that one.
+    A run that starts from another is named after its data and that run.
     """
     kind = "autoencoder" if config.model == "autoencoder" else config.network.unet
     if config.latent.latent is not None:
@@ -75,10 +72,10 @@ def default_name(config: RunConfig, root: Path, recipe: str | None = None) -> st
 
 
 def choose_run(arguments: Train) -> tuple[Run, RunConfig]:
-    """The folder to write and the configuration to follow.
+    """Return the run to write and its configuration.
 
     Raises:
-        ValueError: the folder is taken, there is nothing to resume, or a resumed run was given settings.
+        ValueError: the folder is taken, there is nothing to resume, or settings are given for a resumed run.
     """
     if arguments.resume is not None:
         if arguments.config != RunConfig() or arguments.out is not None:
@@ -92,14 +89,14 @@ def choose_run(arguments: Train) -> tuple[Run, RunConfig]:
     if out is None:
         out = PRIVATE / default_name(config, PRIVATE, arguments.recipe)
     if out.suffix == ".safetensors":
-        raise ValueError(f"{out} is a run's folder, and would be taken for a file of weights: choose another --out")
+        raise ValueError(f"{out} would be taken for a weights file, not a run folder: choose an --out without .safetensors")
     if out.exists() and (not out.is_dir() or any(".tmp-" not in child.name for child in out.iterdir())):
         raise ValueError(f"{out} already exists: choose another --out, or continue it with --resume {out}")
     return Run(out), config
 
 
 def main(arguments: Train) -> int:
-    """Train or resume; the exit code."""
+    """Train or resume; return the exit code."""
     run, config = choose_run(arguments)
     from .training.reading import open_training
 

@@ -1,1 +1,1 @@
-"""What every room may use: images as arrays, devices and their lock, memory, the command line, reports, picture metrics."""
+"""Shared tools: images as arrays, devices and their lock, memory, the command line, settings, reports, image metrics."""

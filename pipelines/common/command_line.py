@@ -1,4 +1,4 @@
-"""What the commands share: parsing without loading torch, and one calm sentence instead of a traceback."""
+"""Shared behaviour of the commands: parsing without loading torch, and one sentence instead of a traceback."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def run_command(
 ) -> int:
     """Parse the command line into ``arguments`` (a dataclass), run ``main`` and return its exit code.
 
-    ValueError and OSError mean that what was asked cannot be done: their sentence goes to stderr and the code is 2. So it is
-    when memory runs out. However the command ends, the outcome is reported to whoever watches it.
+    ValueError and OSError mean that the request cannot be carried out: the message goes to stderr and the exit code is 2. The
+    same holds if memory runs out. However the command ends, its outcome is reported (see :mod:`pipelines.common.reports`).
 
     Args:
-        default: from the words of the command line, what holds where they say nothing else.
+        default: returns the default settings, given the words of the command line.
     """
     parse = partial(
         tyro.cli,
@@ -59,7 +59,7 @@ def run_command(
 
 
 def refusal(error: Exception) -> str | None:
-    """Return the sentence for an error that means that what was asked cannot be done; None for a mistake of ours."""
+    """Return the message for an error that means that the request cannot be carried out; None for a bug."""
     if isinstance(error, (ValueError, OSError)):
         return describe(error)
     if isinstance(error, (RuntimeError, MemoryError)) and out_of_memory(error):
@@ -68,23 +68,23 @@ def refusal(error: Exception) -> str | None:
 
 
 def unexpected(error: Exception, reporter: Reporter) -> str:
-    """Return the sentence for a mistake of ours, and where its traceback is if it goes to a log."""
-    sentence = f"it broke off with an unexpected error ({type(error).__name__}: {describe(error)})"
+    """Return the message for a bug, and where its traceback is if it goes to a log."""
+    sentence = f"it stopped with an unexpected error ({type(error).__name__}: {describe(error)})"
     return f"{sentence}; see {reporter.folder / LOG}" if reporter.folder and reporter.launched else sentence
 
 
 def refuse_several_processes(program: str) -> None:
-    """Fail where a launcher such as ``accelerate launch`` has started a command several times: all would do the same work."""
+    """Raise ValueError if ``accelerate launch``, say, started the command in several processes: all would do the same work."""
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if processes > 1:
-        raise ValueError(f"{program} works in one process, and {processes} were launched: start it with python -m {program}")
+        raise ValueError(f"{program} runs in one process, but {processes} were launched: start it with python -m {program}")
 
 
 def _parsed(parse: Callable[[], Arguments]) -> Arguments:
-    """Return what the parser makes of the command line.
+    """Parse the command line.
 
     Raises:
-        SettingsError: a setting cannot have its value; without this the parser would say so itself, in a box.
+        SettingsError: a setting has an invalid value; the parser would report it itself, in a box of several lines.
     """
     said = io.StringIO()
     try:
@@ -101,7 +101,7 @@ def _parsed(parse: Callable[[], Arguments]) -> Arguments:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether an error says that memory ran out, of whatever device."""
+    """Return whether an error means that memory ran out, on any device."""
     if isinstance(error, MemoryError):
         return True
     from accelerate.utils.memory import should_reduce_batch_size
@@ -110,10 +110,10 @@ def out_of_memory(error: Exception) -> bool:
 
 
 def describe(error: BaseException) -> str:
-    """One sentence about ``error``, for a person."""
+    """Describe ``error`` in one sentence."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         where = f" while writing {error.filename}" if error.filename else ""
-        return f"the disk is full{where}: what was saved before is intact; free some space and go on"
+        return f"the disk is full{where}: what was saved before is intact; free some space and continue"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror.lower()}: {error.filename}" if error.filename else error.strerror.lower()
     return " ".join(str(error).split()) or type(error).__name__

@@ -1,6 +1,6 @@
-"""The lock of the device. Importing this module does not load torch."""
+"""Lock of the compute device. Importing this module does not load torch."""
 
 import threading
 
 DEVICE = threading.Lock()
-"""Held by whoever computes, for one step of its work: networks that compute side by side slow each other down."""
+"""Held for one step of computation at a time, because networks that compute concurrently slow each other down."""

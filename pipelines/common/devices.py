@@ -1,4 +1,4 @@
-"""What the hardware is and what it is good at."""
+"""Devices: which there are, what they are called, and their fastest precision."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ import torch
 if TYPE_CHECKING:
     from accelerate import PartialState
 
-# Parameters of glibc's mallopt (malloc.h), and the largest value it takes.
+# Parameters of glibc's mallopt (malloc.h), and the largest value it accepts.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 NEVER = 2**31 - 1
 
 
 def finish(device: torch.device) -> None:
-    """Wait until an accelerator has done what it was asked for: it computes while Python goes on."""
+    """Wait until an accelerator has done its queued work, which it computes while Python goes on."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
 
 
 def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Copy a tensor to ``device``, to a CUDA GPU without waiting until the work that is queued there is done."""
+    """Copy a tensor to ``device``; a copy to a CUDA GPU does not wait for the work queued there."""
     return tensor.to(device, non_blocking=device.type == "cuda")
 
 
 def best_device() -> torch.device:
-    """The accelerator if there is one, else the CPU."""
+    """Return the accelerator if there is one, else the CPU."""
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return accelerator or torch.device("cpu")
 
 
 def process_state() -> PartialState:
-    """Return which of the processes launched together this one is, and its device; the first call joins it to the others.
+    """Return this process's rank among those launched together, and its device; the first call joins it to the others.
 
-    Accelerate joins processes on the CPU only where it is told to use the CPU: otherwise each would take itself for the
-    only one, and all would write the same files.
+    Accelerate joins CPU processes only if it is told to use the CPU. Otherwise each would take itself for the only one, and all
+    would write the same files.
     """
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
@@ -48,14 +48,14 @@ def process_state() -> PartialState:
 
 
 def hardware(device: torch.device) -> str:
-    """What computes on a device, in words: seconds that it was measured to take mean nothing without."""
+    """Return the name of a device's hardware, without which measured times mean nothing."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{processor()}, {torch.get_num_threads()} threads" if device.type == "cpu" else f"{processor()}, {device.type}"
 
 
 def processor() -> str:
-    """The processor's name, as far as it says one."""
+    """Return the processor's name, or its architecture if it has none."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -63,7 +63,7 @@ def processor() -> str:
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is computed by the hardware itself, so that it is faster than float32."""
+    """Return whether the hardware computes bfloat16 natively, so that it is faster than float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
@@ -73,22 +73,22 @@ def has_fast_bfloat16(device: torch.device) -> bool:
 
 
 def compute_dtype(device: torch.device) -> torch.dtype:
-    """The fastest precision that sampling can use without visible loss."""
+    """Return the fastest precision for sampling without visible loss."""
     return torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """Mixed precision where :func:`compute_dtype` is not float32; elsewhere nothing, of which torch would warn."""
+    """Return a mixed-precision context, disabled if :func:`compute_dtype` is float32, because torch would warn."""
     dtype = compute_dtype(device)
     return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
 
 
 @cache
 def keep_freed_memory() -> None:
-    """Let this process keep the memory of freed tensors for the next ones.
+    """Let this process keep the memory of freed tensors for later ones.
 
-    By default glibc gives large blocks back to the system as soon as they are free, and those of the next layer must be
-    mapped in again page by page. Where the C library is another, nothing happens.
+    By default glibc returns large blocks to the system as soon as they are free, and the next layer's blocks must be mapped in
+    again page by page. Other C libraries are left as they are.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

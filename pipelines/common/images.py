@@ -1,4 +1,4 @@
-"""Pictures as arrays: uint8 conversion, montages, PNG with metadata, GIF, MP4. No torch needed."""
+"""Images as arrays: uint8 conversion, montages, PNG with metadata, GIF, MP4. No torch needed."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ REQUEST_KEY = "noisescope"  # the PNG text chunk that carries the request
 
 
 def as_input(images: Tensor) -> Tensor:
-    """uint8 images of any shape as networks take them: float32 in [−1, 1]."""
+    """Convert uint8 images of any shape to network inputs: float32 in [−1, 1]."""
     return images.float() / 127.5 - 1
 
 
 def to_uint8(x: Tensor) -> Pixels:
-    """(B, C, H, W) in [−1, 1] (clipped) -> (B, H, W, C) uint8."""
+    """Convert (B, C, H, W) in [−1, 1] (clipped) to (B, H, W, C) uint8."""
     scaled = ((x.detach().float() + 1) * 127.5).round().clamp(0, 255)
     return scaled.byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
 def montage(images: Pixels, columns: int | None = None, gap: int = 2, background: int = 255) -> Pixels:
-    """(N, H, W, C) -> one image, row by row, ``columns`` wide (about square by default)."""
+    """Arrange (N, H, W, C) images row by row in one image of ``columns`` columns (about square by default)."""
     count, height, width, channels = images.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
@@ -46,16 +46,16 @@ def montage(images: Pixels, columns: int | None = None, gap: int = 2, background
 
 
 def split_montage(sheet: Pixels, height: int, width: int, count: int, gap: int = 2) -> Pixels:
-    """What :func:`montage` put together: (count, height, width, C).
+    """Split what :func:`montage` arranged into its images: (count, height, width, C).
 
     Raises:
-        ValueError: the sheet holds fewer images of that size.
+        ValueError: the montage holds fewer images of that size.
     """
     columns = (sheet.shape[1] - gap) // (width + gap)
     rows = (sheet.shape[0] - gap) // (height + gap)
     if count > columns * rows:
         size = f"{sheet.shape[1]}×{sheet.shape[0]}"
-        raise ValueError(f"a sheet of {size} pixels does not hold {count} images of {width}×{height}")
+        raise ValueError(f"a montage of {size} pixels does not hold {count} images of {width}×{height}")
     whole = sheet[gap : gap + rows * (height + gap), gap : gap + columns * (width + gap)]
     cells = whole.reshape(rows, height + gap, columns, width + gap, -1).swapaxes(1, 2)
     return cells.reshape(rows * columns, height + gap, width + gap, -1)[:count, :height, :width]
@@ -67,7 +67,7 @@ def enlarge(image: Pixels, factor: int) -> Pixels:
 
 
 def shrink(images: Pixels, factor: int) -> Pixels:
-    """The mean of every ``factor`` × ``factor`` pixels, fewer at the edges: (N, H, W, C) -> (N, ⌈H/factor⌉, ⌈W/factor⌉, C)."""
+    """Average every ``factor`` × ``factor`` pixels, fewer at the edges: (N, H, W, C) -> (N, ⌈H/factor⌉, ⌈W/factor⌉, C)."""
     if factor == 1:
         return images
     smaller = np.stack([np.asarray(as_pil(image).reduce(factor)) for image in images])
@@ -76,7 +76,7 @@ def shrink(images: Pixels, factor: int) -> Pixels:
 
 @cache
 def _heat_colours() -> Pixels:
-    """(256, 3), from dark to bright, told apart by colour-blind people too."""
+    """Return a colour map from dark to bright that suits colour-blind viewers too: (256, 3)."""
     from plotly.colors import sample_colorscale, unlabel_rgb
 
     shades = sample_colorscale("Inferno", np.linspace(0, 1, 256))
@@ -84,25 +84,25 @@ def _heat_colours() -> Pixels:
 
 
 def heat(values: Pixels) -> Pixels:
-    """(…, 1) uint8 as colours, (…, 3): 0 is black, 255 nearly white."""
+    """Map (…, 1) uint8 values to colours, (…, 3): 0 is black, 255 nearly white."""
     return _heat_colours()[values[..., 0]]
 
 
 def as_pil(image: Pixels) -> Image.Image:
-    """(H, W, C) uint8 -> a PIL image, grey for one channel."""
+    """Convert (H, W, C) uint8 to a PIL image, grey for one channel."""
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
 def place_on_canvas(picture: Pixels, share: float, across: float, down: float) -> tuple[Pixels, Pixels]:
-    """A picture made smaller on a canvas of its old size, and the mask of what is left to make (outpainting).
+    """Shrink an image onto a canvas of its old size, and mask the rest of the canvas (for outpainting).
 
     Args:
         picture: (H, W, C) uint8.
-        share: of the canvas's side that the picture gets, in (0, 1].
-        across, down: where it lies, from 0 (left, top) to 1 (right, bottom).
+        share: fraction of the canvas's side that the image covers, in (0, 1].
+        across, down: position of the image, from 0 (left, top) to 1 (right, bottom).
 
     Returns:
-        (H, W, C) uint8, grey around the picture, and (H, W, 1) uint8, white there.
+        The (H, W, C) uint8 canvas, grey around the image, and the (H, W, 1) uint8 mask, white there.
     """
     height, width, channels = picture.shape
     sides = max(1, round(share * width)), max(1, round(share * height))
@@ -115,7 +115,7 @@ def place_on_canvas(picture: Pixels, share: float, across: float, down: float) -
 
 
 def png_bytes(image: Pixels, request: dict[str, Any] | None = None, compression: int = 6) -> bytes:
-    """A PNG file, with ``request`` as JSON in its metadata; ``compression`` from 1 (quick) to 9 (small)."""
+    """Encode a PNG file with ``request`` as JSON in its metadata; ``compression`` is from 1 (fast) to 9 (small)."""
     text = PngInfo()
     if request is not None:
         text.add_itxt(REQUEST_KEY, json.dumps(request, ensure_ascii=False))
@@ -125,14 +125,14 @@ def png_bytes(image: Pixels, request: dict[str, Any] | None = None, compression:
 
 
 def read_request(source: str | Path | io.BytesIO) -> dict[str, Any] | None:
-    """The request in a PNG's metadata, or None if it carries none."""
+    """Return the request in a PNG's metadata, or None if there is none."""
     with Image.open(source) as image:
         text = getattr(image, "text", {}).get(REQUEST_KEY)
     return json.loads(text) if text else None
 
 
 def gif_bytes(frames: Iterable[Pixels], milliseconds: int | Sequence[int] = 120) -> bytes:
-    """An endlessly looping GIF of (H, W, C) frames."""
+    """Encode (H, W, C) frames as an endlessly looping GIF."""
     pictures = [as_pil(frame) for frame in frames]
     buffer = io.BytesIO()
     pictures[0].save(buffer, "GIF", save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0)
@@ -140,10 +140,10 @@ def gif_bytes(frames: Iterable[Pixels], milliseconds: int | Sequence[int] = 120)
 
 
 def mp4_bytes(frames: Iterable[Pixels], frames_per_second: int = 8) -> bytes:
-    """An MP4 video (H.264, yuv420p: what every player takes) of (H, W, C) frames.
+    """Encode (H, W, C) frames as an MP4 video (H.264, yuv420p, which every player supports).
 
-    Colour is stored for blocks of 2 × 2 pixels, so enlarge small images by an even factor first. An odd height or width
-    gains a row or column like its last one.
+    Colour is stored for blocks of 2×2 pixels, so enlarge small images by an even factor first. If the height or width is odd,
+    the last row or column is repeated.
     """
     import av
 
@@ -163,7 +163,7 @@ def mp4_bytes(frames: Iterable[Pixels], frames_per_second: int = 8) -> bytes:
 
 
 def film_strip(rows: Sequence[Pixels], labels: Sequence[str], gap: int = 2, background: int = 255) -> Pixels:
-    """Rows of (N, H, W, C) images, one image a column, each row labelled at its left edge: one (H', W', C) picture."""
+    """Arrange rows of (N, H, W, C) images in one (H', W', C) image, each row labelled at its left edge."""
     count, height, _, channels = rows[0].shape
     sheet = montage(np.concatenate(rows), columns=count, gap=gap, background=background)
     font = ImageFont.load_default(size=min(12, max(8, height // 2)))
@@ -178,7 +178,7 @@ def film_strip(rows: Sequence[Pixels], labels: Sequence[str], gap: int = 2, back
 
 
 def add_titles(picture: Pixels, titles: Sequence[str], size: int = 14) -> Pixels:
-    """A picture under a line of titles, each in the middle of its equal share of the width: (H + 2·size, W, C)."""
+    """Put a line of titles above an image, each centred in an equal share of the width: (H + 2·size, W, C)."""
     width, channels = picture.shape[1:]
     line = Image.new("L", (width, 2 * size), 255)
     draw, font = ImageDraw.Draw(line), ImageFont.load_default(size=size)

@@ -1,4 +1,4 @@
-"""How much memory tensors take, on any device: counted, not read from the process, so that it is the same every time."""
+"""Memory of tensors on any device, counted instead of read from the process, so that it is the same every time."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch.utils._pytree import tree_leaves
 
 
 class TensorMemory(TorchDispatchMode):
-    """Counts the bytes of all tensors that are made inside ``with TensorMemory() as memory:``.
+    """Counts the bytes of all tensors created inside ``with TensorMemory() as memory:``.
 
-    What a library allocates inside one operation (a convolution's workspace) is not a tensor and is not seen.
+    Memory that a library allocates inside one operation, such as a convolution's workspace, is not a tensor and not counted.
 
     Attributes:
-        peak: bytes alive at once, at most.
+        peak: largest number of bytes alive at once.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class TensorMemory(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Of torch's: to skip its compiler, which nobody uses here, would load it first. That takes seconds."""
+        """Return False: to skip its compiler, which is not used here, torch would load it first, and that takes seconds."""
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -51,5 +51,5 @@ class TensorMemory(TorchDispatchMode):
 
 
 def weight_bytes(module: nn.Module) -> int:
-    """Bytes of a module's parameters and buffers."""
+    """Return the bytes of a module's parameters and buffers."""
     return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))

@@ -1,4 +1,4 @@
-"""How far apart pictures are: difference maps, mean squared error and structural similarity."""
+"""Image metrics: difference maps, mean squared error and structural similarity."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from numpy.typing import NDArray
 
 from .images import Pixels
 
-WINDOW = 11  # pixels, of SSIM
+WINDOW = 11  # side of the SSIM window in pixels
 
 
 def difference_map(images: Pixels, reference: Pixels) -> Pixels:
-    """The absolute difference of (N, H, W, C) images, averaged over channels: (N, H, W, 1) uint8."""
+    """Return the absolute difference of (N, H, W, C) images, averaged over channels: (N, H, W, 1) uint8."""
     return np.abs(images.astype(np.int16) - reference).mean(axis=-1, keepdims=True).round().astype(np.uint8)
 
 
 def mean_squared_error(images: Pixels, reference: Pixels) -> float:
-    """Mean over all pixels, on the scale where black is 0 and white is 1."""
+    """Return the mean squared error over all pixels, with black at 0 and white at 1."""
     difference: NDArray[np.float64] = (images.astype(np.float64) - reference) / 255
     return float(np.square(difference).mean())
 
 
 def structural_similarity(images: Pixels, reference: Pixels) -> float:
-    """SSIM, 1 for equal pictures; the mean over images and channels (Wang et al. 2004, equation 13, with its constants).
+    """Return the mean SSIM over images and channels, 1 for equal images (Wang et al. 2004, equation 13, with its constants).
 
-    Gaussian windows of 11×11 pixels and standard deviation 1.5; only windows that lie inside the image count.
+    The windows are Gaussian, of 11×11 pixels and standard deviation 1.5; only windows inside the image count.
 
     Raises:
-        ValueError: images smaller than the window.
+        ValueError: the images are smaller than the window.
     """
     if min(images.shape[1:3]) < WINDOW:
-        raise ValueError(f"images of {images.shape[1]}×{images.shape[2]} pixels: SSIM needs {WINDOW}×{WINDOW} at least")
+        raise ValueError(f"images of {images.shape[1]}×{images.shape[2]} pixels: SSIM needs at least {WINDOW}×{WINDOW}")
     import torch
     import torch.nn.functional as F
 

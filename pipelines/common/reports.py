@@ -1,7 +1,7 @@
-"""What a process tells whoever watches it: how far it is and how it ended, in two small files of a folder.
+"""Reports of a process: its progress and its outcome, in two small files of a folder.
 
-A command that was launched from a page finds the folder in its environment; training by hand reports beside the record of its
-process. :func:`pipelines.common.command_line.run_command` reports the outcome. A process that nobody watches writes nothing.
+A command launched from a page finds the folder in its environment; training started by hand reports beside its process
+record. :func:`pipelines.common.command_line.run_command` reports the outcome. A process without a folder reports nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-FOLDER = "NOISESCOPE_REPORTS"  # the environment's name for the folder
+FOLDER = "NOISESCOPE_REPORTS"  # environment variable that names the folder
 PROGRESS, OUTCOME, LOG = "progress.json", "outcome.json", "log.txt"
 INTERVAL = 0.5  # seconds between reports of the same work
 Record = TypeVar("Record")
@@ -28,12 +28,12 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a process is.
+    """Progress of a process.
 
     Attributes:
-        what: the work that it is doing.
-        share: done of this work, in [0, 1].
-        seconds_left: of this work; None where that is not known.
+        what: its current work.
+        share: fraction of this work that is done, in [0, 1].
+        seconds_left: estimated time left for this work; None if unknown.
     """
 
     what: str
@@ -43,11 +43,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a process ended.
+    """Outcome of a process.
 
     Attributes:
-        status: "interrupted" where it could not report an outcome: it was killed, or the machine went down.
-        error: one sentence, where it failed.
+        status: "interrupted" if it could not report an outcome, because it was killed or the machine went down.
+        error: one sentence if it failed.
     """
 
     status: Literal["finished", "stopped", "failed", "interrupted"]
@@ -58,8 +58,8 @@ class Reporter:
     """Writes the reports of this process.
 
     Attributes:
-        folder: where to; None while nobody watches.
-        launched: whether a page started it, so that what it prints is in the folder too.
+        folder: where to write them; None to write nothing.
+        launched: whether a page started the process, so that its output is in the folder too.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -68,21 +68,21 @@ class Reporter:
         self._what, self._due = "", 0.0
 
     def progress(self, progress: Progress) -> None:
-        """Report progress; of the same work at most once in INTERVAL."""
+        """Report progress, at most once per INTERVAL for the same work."""
         now = time.monotonic()
         if progress.what != self._what or now >= self._due:
             self._what, self._due = progress.what, now + INTERVAL
             self._write(PROGRESS, progress)
 
     def outcome(self, outcome: Outcome) -> None:
-        """Report how this process ends."""
+        """Report the outcome of this process."""
         self._write(OUTCOME, outcome)
 
     def _write(self, name: str, record: Progress | Outcome) -> None:
         if self.folder is None:
             return
         temporary = self.folder / f"{name}.tmp-{os.getpid()}"
-        with suppress(OSError):  # a full disk ends no work here; and what is out of date soon need not be flushed to it
+        with suppress(OSError):  # a full disk must not stop the work; short-lived reports need no flush
             temporary.write_text(json.dumps(asdict(record)), encoding="utf-8")
             temporary.replace(self.folder / name)
 
@@ -92,8 +92,8 @@ _REPORTER: ContextVar[Reporter | None] = ContextVar("reporter", default=None)
 
 @contextmanager
 def reporting() -> Iterator[Reporter]:
-    """Let what runs inside report to the folder that the environment names, if any, or to where :func:`report_in` says."""
-    folder = os.environ.pop(FOLDER, None)  # processes that this one starts are not meant
+    """Let the block report to the folder named by the environment, if any, or by :func:`report_in`."""
+    folder = os.environ.pop(FOLDER, None)  # not for processes that this one starts
     reporter = Reporter(Path(folder) if folder else None)
     token = _REPORTER.set(reporter)
     try:
@@ -103,14 +103,14 @@ def reporting() -> Iterator[Reporter]:
 
 
 def report_in(folder: Path) -> None:
-    """Report in ``folder`` from now on, where what an earlier process reported is forgotten."""
+    """Report in ``folder`` from now on, after removing an earlier process's reports there."""
     forget_reports(folder)
     if reporter := _REPORTER.get():
         reporter.folder = folder
 
 
 def report_progress(what: str, share: float = 0.0, seconds_left: float | None = None) -> None:
-    """Report how far this process is (see :class:`Progress`)."""
+    """Report the progress of this process (see :class:`Progress`)."""
     if reporter := _REPORTER.get():
         reporter.progress(Progress(what, share, seconds_left))
 
@@ -122,12 +122,12 @@ def forget_reports(folder: Path) -> None:
 
 
 def read_progress(folder: Path) -> Progress | None:
-    """Return what a process has last reported in a folder; None if nothing, or nothing that can be read."""
+    """Return the progress last reported in a folder; None if there is none, or it cannot be read."""
     return read_typed(folder / PROGRESS, Progress)
 
 
 def read_outcome(folder: Path) -> Outcome | None:
-    """Return the outcome reported in a folder; None if there is none, or none that can be read."""
+    """Return the outcome reported in a folder; None if there is none, or it cannot be read."""
     return read_typed(folder / OUTCOME, Outcome)
 
 
@@ -137,7 +137,7 @@ def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
 
 
 def read_typed(path: Path, kind: type[Record]) -> Record | None:
-    """Read a JSON file into a dataclass; None where the file is missing, damaged, or of a version that wrote something else."""
+    """Read a JSON file into a dataclass; return None if it is missing, damaged, or another version's."""
     try:
         record: Record = _adapter(kind).validate_json(path.read_bytes())  # type: ignore[arg-type]  # a type is hashable
         return record
@@ -146,14 +146,14 @@ def read_typed(path: Path, kind: type[Record]) -> Record | None:
 
 
 class ProgressBar:
-    """A bar in the terminal and, for whoever watches this process, a report; to be used in ``with``.
+    """Progress bar in the terminal that also reports progress; used in a ``with`` statement.
 
     Args:
         what: the work.
-        total: its units.
-        unit: their name.
-        done: units that were done before.
-        options: for tqdm.
+        total: number of units.
+        unit: name of a unit.
+        done: units done before.
+        options: passed to tqdm.
     """
 
     def __init__(self, what: str, total: int, unit: str, *, done: int = 0, **options: Any) -> None:
@@ -170,19 +170,19 @@ class ProgressBar:
         self._bar.__exit__(*error)
 
     def update(self, count: int = 1) -> None:
-        """So many units more are done."""
+        """Count ``count`` more units as done."""
         self._bar.update(count)
         self._done = min(self._done + count, self._total)
         pace = (time.monotonic() - self._began) / (self._done - self._first)
         report_progress(self._what, self._done / self._total, pace * (self._total - self._done))
 
     def note(self, **values: object) -> None:
-        """Show values behind the bar."""
+        """Show values after the bar."""
         self._bar.set_postfix(values, refresh=False)
 
 
 def tracked(items: Sequence[Item], what: str, unit: str) -> Iterator[Item]:
-    """Yield the items, with a progress bar that goes when they are done."""
+    """Yield the items with a progress bar that disappears at the end."""
     with ProgressBar(what, len(items), unit, leave=False) as bar:
         for item in items:
             yield item

@@ -1,6 +1,6 @@
-"""Settings: fields of a dataclass that say which values they take, so that --help, forms and validation agree.
+"""Settings: dataclass fields that declare their allowed values, so that --help, forms and validation agree.
 
-A field is annotated with :class:`Between` or :func:`one_of`, or is a ``Literal``; its docstring is its help. For example
+A field is annotated with :class:`Between` or :func:`one_of`, or is a ``Literal``; its docstring is its help text. For example
 ``steps: Annotated[int, Between(1, 1000)]`` and ``sampler: Annotated[str, *one_of(SAMPLERS)]``.
 """
 
@@ -23,7 +23,7 @@ Made = TypeVar("Made")
 
 
 class SettingsError(ValueError):
-    """Raised when a setting cannot have the value that it was given; one sentence."""
+    """Raised when a setting has an invalid value; the message is one sentence."""
 
 
 def require(condition: bool, sentence: str) -> None:
@@ -33,7 +33,7 @@ def require(condition: bool, sentence: str) -> None:
 
 
 class Described(Protocol):
-    """An entry of a registry: its title, and one sentence about it."""
+    """Registry entry with a title and a description of one sentence."""
 
     @property
     def title(self) -> str: ...
@@ -44,10 +44,10 @@ class Described(Protocol):
 
 @dataclass(frozen=True)
 class Between:
-    """The numbers that a setting takes, or each of its numbers. Whole ones, where ``low`` is whole.
+    """Range of a number, or of each number of a tuple. Only whole numbers are allowed if ``low`` is an int.
 
     Attributes:
-        low, high: the range; ``high`` may be infinite, the number itself never is.
+        low, high: the bounds; ``high`` may be infinite, but the number must be finite.
         above, below: exclude ``low``, or ``high``.
     """
 
@@ -58,14 +58,14 @@ class Between:
 
     @property
     def whole(self) -> bool:
-        """Whether only whole numbers are taken."""
+        """Whether only whole numbers are allowed."""
         return isinstance(self.low, int)
 
     def takes(self, value: Any) -> bool:
-        """Return whether ``value`` is such a number."""
+        """Return whether ``value`` is a number in the range."""
         if not isinstance(value, Integral if self.whole else Real):
             return False
-        number: Any = value  # compared as it is: a whole number may be too large for a float
+        number: Any = value  # compared without conversion: an int may be too large for a float
         high_enough = self.low < number if self.above else self.low <= number
         return high_enough and (number < self.high if self.below or self.high == math.inf else number <= self.high)
 
@@ -81,12 +81,12 @@ class Between:
 
 @dataclass(frozen=True, eq=False)
 class OneOf:
-    """The names that a setting takes, or each of its names: the keys of a registry, or what a ``Literal`` lists."""
+    """Names allowed for a setting, or for each item of a tuple: the keys of a registry, or the values of a ``Literal``."""
 
     names: Collection[str]
 
     def takes(self, value: Any) -> bool:
-        """Return whether ``value`` is such a name."""
+        """Return whether ``value`` is one of the names."""
         return isinstance(value, str) and value in self.names
 
     def __str__(self) -> str:
@@ -94,25 +94,25 @@ class OneOf:
 
 
 def one_of(registry: Mapping[str, Described]) -> Iterable[object]:
-    """Annotations of a field that names an entry of ``registry``, for the validation and for --help."""
+    """Return annotations for a field that names an entry of ``registry``, for validation and --help."""
 
-    # Made anew whenever the annotations are read: what is added to the registry is listed too.
+    # Evaluated whenever the annotations are read, so that entries added to the registry later are listed too.
     return OneOf(registry), arg(metavar=f"{{{','.join(registry)}}}", help_behavior_hint=partial(_hint, registry))
 
 
 def some_of(registry: Mapping[str, Described]) -> object:
-    """Annotation of a field that may name an entry of ``registry``, for --help."""
+    """Return an annotation for a field that may name an entry of ``registry``, for --help."""
     return arg(help_behavior_hint=partial(_hint, registry))
 
 
 def _hint(registry: Mapping[str, Described], default: str) -> str:
-    """What --help says below the help of a field: the choices, a line each."""
+    """Return the list of choices that --help shows below a field's help, one per line."""
     return "\n" + "\n".join([*(f"{name}: {choice.about}" for name, choice in registry.items()), f"(default: {default})"])
 
 
 @cache
 def rules(settings: type) -> dict[str, Between | OneOf]:
-    """What the fields of ``settings`` take, by name; fields that say nothing about it are left out."""
+    """Return the allowed values of the fields of ``settings``, by name; fields that declare none are left out."""
     found = {name: _rule(hint) for name, hint in get_type_hints(settings, include_extras=True).items()}
     return {name: rule for name, rule in found.items() if rule is not None}
 
@@ -125,9 +125,9 @@ def _rule(hint: Any) -> Between | OneOf | None:
 
 
 class Settings:
-    """Base of the dataclasses of settings: their fields are checked when they are made, and JSON may have no other keys.
+    """Base of settings dataclasses: fields are checked on construction, and JSON must not have other keys.
 
-    A field that is None is left open, and not checked.
+    A field that is None is left open and not checked.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -136,7 +136,7 @@ class Settings:
         """Check every field.
 
         Raises:
-            SettingsError: the first value that its field does not take.
+            SettingsError: a field has an invalid value; the message is about the first one.
         """
         kind: Any = type(self)
         for name, rule in rules(kind).items():
@@ -153,7 +153,7 @@ class Settings:
 
 @cache
 def help_of(settings: type) -> dict[str, str]:
-    """The docstrings of the fields of ``settings``, by name."""
+    """Return the docstrings of the fields of ``settings``, by name."""
     [definition] = ast.parse(textwrap.dedent(inspect.getsource(settings))).body
     assert isinstance(definition, ast.ClassDef)
     found = {}
@@ -169,10 +169,10 @@ def _adapter(settings: type) -> TypeAdapter[Any]:
 
 
 def settings_from(settings: type[Made], document: str | bytes | Mapping[str, object], source: str) -> Made:
-    """Make a dataclass from JSON, or from what has been read of it.
+    """Create a dataclass from JSON text, or from a mapping parsed from JSON.
 
     Args:
-        source: where it comes from, for the sentence.
+        source: where the document comes from, for the error message.
 
     Raises:
         ValueError: invalid JSON, an unknown key, a wrong type or an impossible value.

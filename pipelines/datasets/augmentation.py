@@ -1,7 +1,7 @@
-"""Augmentation that does not leak: training images are moved and turned, and the network is told how.
+"""Non-leaking augmentation: training images are transformed, and the network is conditioned on the transformation.
 
-The transformations and their strengths are those of EDM (Karras et al. 2022, appendix F.2 and table 6). When it samples,
-the network is told that nothing was done.
+The transformations and their strengths are those of EDM (Karras et al. 2022, appendix F.2 and table 6). Samples are drawn with
+the condition that nothing was transformed.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from torch import Tensor
 from ..common.devices import send
 
 AUGMENT_DIM = 9  # numbers that describe an augmentation
-SCALE, STRETCH, SHIFT = 0.2, 0.2, 0.125  # standard deviations: powers of two, powers of two, sides
+SCALE, STRETCH, SHIFT = 0.2, 0.2, 0.125  # standard deviations, in powers of two, powers of two, and image sides
 
 
 def draw_augmentations(count: int, probability: float, generator: torch.Generator) -> Tensor:
-    """What to do to each image, (count, AUGMENT_DIM) float32, zeros for nothing.
+    """Draw an augmentation for each image: (count, AUGMENT_DIM) float32, zeros for none.
 
     Columns: mirrored left-right, mirrored up-down, scale, cos − 1 and sin of the rotation, stretch along two axes, shift
-    right, shift down. Each of the six kinds happens with ``probability``, the mirrorings then to half of the images.
+    right, shift down. Each of the six kinds occurs with ``probability``; the two mirrorings are then applied to half of the
+    images.
     """
     happens = (torch.rand(count, 6, generator=generator) < probability).float()
     mirrored = (torch.rand(count, 2, generator=generator) < 0.5).float() * happens[:, :2]
@@ -34,7 +35,7 @@ def draw_augmentations(count: int, probability: float, generator: torch.Generato
 
 
 def augment(images: Tensor, changes: Tensor) -> Tensor:
-    """The images after ``changes``; what comes in from outside is their mirror image.
+    """Apply ``changes`` to images; areas from outside an image are filled with its reflection.
 
     Args:
         images: (B, C, H, W).
@@ -47,7 +48,7 @@ def augment(images: Tensor, changes: Tensor) -> Tensor:
 
 
 def sampling_matrices(changes: Tensor) -> Tensor:
-    """(B, AUGMENT_DIM) -> (B, 3, 3): where in the image, from −1 to 1, each place of the augmented one comes from."""
+    """Return the maps from augmented to original coordinates, both from −1 to 1: (B, AUGMENT_DIM) -> (B, 3, 3)."""
     left_right, up_down, scale, cos, sin, stretch_cos, stretch_sin, right, down = changes.unbind(1)
     size = torch.exp2(SCALE * scale)
     zoom = _affine(1 / size, 1 / size)
@@ -62,7 +63,7 @@ def sampling_matrices(changes: Tensor) -> Tensor:
 
 
 def _affine(x: Tensor, y: Tensor, right: Tensor | None = None, down: Tensor | None = None) -> Tensor:
-    """(B, 3, 3): x and y scaled, then moved."""
+    """Return matrices that scale and then shift x and y: (B, 3, 3)."""
     none, one = torch.zeros_like(x), torch.ones_like(x)
     right, down = (none if move is None else move for move in (right, down))
     return torch.stack(
@@ -71,7 +72,7 @@ def _affine(x: Tensor, y: Tensor, right: Tensor | None = None, down: Tensor | No
 
 
 def _rotation(cos: Tensor, sin: Tensor) -> Tensor:
-    """(B, 3, 3)."""
+    """Return rotation matrices: (B, 3, 3)."""
     none, one = torch.zeros_like(cos), torch.ones_like(cos)
     rows = [torch.stack([cos, -sin, none], 1), torch.stack([sin, cos, none], 1), torch.stack([none, none, one], 1)]
     return torch.stack(rows, 1)

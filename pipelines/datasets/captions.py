@@ -1,4 +1,4 @@
-"""Captions for training on words: a dataset's own text column, or its class names in sentence templates."""
+"""Captions for training on text: a dataset's own text column, or its class names in sentence templates."""
 
 from __future__ import annotations
 
@@ -33,29 +33,29 @@ DATASET_TEMPLATES = {
         "{}",
     ),
 }
-"""Templates of the datasets that :data:`TEMPLATES` do not fit."""
+"""Templates for datasets that :data:`TEMPLATES` do not suit."""
 
-# The column to read where a dataset has several of text: what a person would take for the English caption.
+# Preferred text columns where a dataset has several: usual names of English captions.
 TEXT_COLUMNS = ("en_text", "text", "caption", "en_caption", "text_en", "caption_en", "prompt", "description")
 
-# What people call a class whose name nobody says.
+# Common words for class names that are not used in speech.
 SPOKEN = {"trouser": "pair of trousers"}
 
-# Names that "an" goes before: not "european", "ewe", "one-piece", "unicorn" or "used car", but "hourglass", 8, 11 and 18.
+# Names that take "an": not "european", "ewe", "one-piece", "unicorn" or "used car", but "hourglass", 8, 11 and 18.
 _VOWEL_SOUND = re.compile(r"[ai]|e(?!u|we)|o(?!ne\b)|u(?!ni|s[ae])|hour|honest|heir|8|1[18]\b")
 _SLOT = re.compile(r"(\b[Aa]n?\s+)?\{\}")
 
 
 def templates_for(data: str) -> tuple[str, ...]:
-    """The templates that suit a dataset, by its short name, hub id or folder."""
+    """Return the templates that suit a dataset, given its short name, hub id or folder."""
     return DATASET_TEMPLATES.get(Path(data).name.replace("-", "_"), TEMPLATES)
 
 
 def check_templates(templates: Sequence[str]) -> None:
-    """Check that there are templates, and that each has a place for the class name.
+    """Check that there are templates and that each has a place for the class name.
 
     Raises:
-        ValueError: one sentence that names the first bad template.
+        ValueError: there are none, or one has no such place.
     """
     if not templates:
         raise ValueError("no caption templates given: give at least one, such as 'a photo of a {}'")
@@ -65,9 +65,9 @@ def check_templates(templates: Sequence[str]) -> None:
 
 
 def readable_name(class_name: str) -> str:
-    """A class name as prose in lower case: "T - shirt / top" -> "t-shirt or top", "golden_retriever" -> "golden retriever".
+    """Return a class name as lower-case prose: "T - shirt / top" -> "t-shirt or top", "golden_retriever" -> "golden retriever".
 
-    Of synonyms between commas ("tench, Tinca tinca") the first is taken.
+    Of synonyms separated by commas ("tench, Tinca tinca"), the first is used.
     """
     name = class_name.split(",")[0].replace("_", " ").lower()
     name = re.sub(r"\s*/\s*", " or ", name)
@@ -77,13 +77,13 @@ def readable_name(class_name: str) -> str:
 
 
 def captions_for(class_names: Iterable[str], templates: Sequence[str] = TEMPLATES) -> list[list[str]]:
-    """Every class's captions: its name, as prose, in each template, "a" or "an" before it as the name demands.
+    """Return the captions of each class: its name as prose in each template, with "a" or "an" as the name requires.
 
     Returns:
-        One list per class, in the order of ``class_names``; equal captions of a class are given once.
+        One list per class, in the order of ``class_names``, without duplicates.
 
     Raises:
-        ValueError: a template has no "{}", or there is none.
+        ValueError: there are no templates, or one has no "{}".
     """
     check_templates(templates)
     names = [readable_name(name) for name in class_names]
@@ -91,7 +91,7 @@ def captions_for(class_names: Iterable[str], templates: Sequence[str] = TEMPLATE
 
 
 def _fill(template: str, name: str) -> str:
-    """The name in the template's places, after the article that it demands."""
+    """Insert the name into the template, with the article that it requires."""
 
     def place(slot: re.Match[str]) -> str:
         if slot[1] is None:
@@ -102,10 +102,10 @@ def _fill(template: str, name: str) -> str:
 
 
 def text_column(dataset: Dataset, name: str | None = None) -> str:
-    """The column that holds captions: ``name``, the only one of text, or the one named as English captions are.
+    """Return the column of captions: ``name``, the only text column, or the one with a usual name of English captions.
 
     Raises:
-        ValueError: there is no such column, or no way to tell which; the sentence lists the columns of text.
+        ValueError: there is no such column, or the choice is ambiguous; the message lists the text columns.
     """
     import datasets
 
@@ -119,22 +119,22 @@ def text_column(dataset: Dataset, name: str | None = None) -> str:
 
 
 def label_column(dataset: Dataset, name: str | None = None) -> str:
-    """The column that holds class labels: ``name``, the only one of that type, or the one called "label".
+    """Return the column of class labels: ``name``, the only one of that type, or the one called "label".
 
     Raises:
-        ValueError: there is no such column, or no way to tell which; the sentence lists the columns of labels.
+        ValueError: there is no such column, or the choice is ambiguous; the message lists the label columns.
     """
     labels = label_columns(dataset)
     return _choose(dataset, "label", labels, ["label"] if "label" in labels else labels, name)
 
 
 def has_labels(dataset: Dataset) -> bool:
-    """Whether there is a column of class labels."""
+    """Return whether there is a column of class labels."""
     return bool(label_columns(dataset))
 
 
 def class_names(dataset: Dataset, column: str | None = None) -> list[str]:
-    """The names of the classes, in the order of their numbers.
+    """Return the names of the classes, in the order of their numbers.
 
     Args:
         dataset: a dataset with a column of labels.

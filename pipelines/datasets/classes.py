@@ -1,4 +1,4 @@
-"""Classes by their names: WordNet's numbers put into words, and datasets of only some classes."""
+"""Class names: WordNet ids in words, and datasets restricted to some classes."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _WORDNET_NUMBER = re.compile(r"n\d{8}")
 
 
 def label_columns(dataset: Dataset) -> list[str]:
-    """The columns of class labels."""
+    """Return the names of the columns of class labels."""
     import datasets
 
     return [column for column, feature in dataset.features.items() if isinstance(feature, datasets.ClassLabel)]
 
 
 def labels_in(dataset: Dataset, column: str) -> NDArray[np.int64]:
-    """(N,) the number of each row's class; −1 where it has none."""
+    """Return the class number of each row, (N,); −1 where it has no class."""
     return np.array([-1 if label is None else label for label in dataset[column][:]], dtype=np.int64)
 
 
 def name_in_words(dataset: Dataset) -> Dataset:
-    """The same dataset, its classes named in words where copies of ImageNet only give WordNet's numbers.
+    """Name the classes in words if a dataset, as copies of ImageNet do, only gives their WordNet ids.
 
-    "n01443537" becomes "goldfish, Carassius auratus"; two classes of the same name (a crane, a crane) keep their numbers too.
+    "n01443537" becomes "goldfish, Carassius auratus"; classes that share a name (crane: a bird, a machine) keep their ids too.
     """
     for column in label_columns(dataset):
         names = dataset.features[column].names
@@ -56,13 +56,13 @@ def _words_of_wordnet() -> dict[str, str]:
 
 
 def select_classes(dataset: Dataset, wanted: Sequence[str]) -> Dataset:
-    """The rows of some classes, which are then the only ones, in the order and under the names that are given.
+    """Select the rows of some classes, which become the only classes, in the given order and under the given names.
 
     Args:
-        wanted: as :func:`find_class` takes them.
+        wanted: names or synonyms (see :func:`find_class`).
 
     Raises:
-        ValueError: two of them are the same class, or no column of labels knows all of them; the sentence lists the classes
+        ValueError: two of them are the same class, or no column of labels has all of them; the message lists the classes
             there are.
     """
     problem = "no column of classes in this dataset"
@@ -73,17 +73,17 @@ def select_classes(dataset: Dataset, wanted: Sequence[str]) -> Dataset:
         if len(found) == len(wanted):
             if len(set(found)) < len(found):
                 raise ValueError(f"two of these are the same class: {', '.join(wanted)}")
-            renumbered = np.full(len(names) + 1, -1)  # the last one is for rows without a class, −1
+            renumbered = np.full(len(names) + 1, -1)  # the last entry is for rows without a class, −1
             renumbered[found] = np.arange(len(found))
             labels = renumbered[labels_in(dataset, column)]
             return _relabelled(dataset, column, labels, wanted).select(np.flatnonzero(labels >= 0))
         unknown = ", ".join(repr(name) for name, number in zip(wanted, numbers, strict=True) if number is None)
-        problem = f"no class {unknown} in this dataset: choose with --only-classes among {', '.join(names)}"
+        problem = f"no class {unknown} in this dataset: choose --only-classes from {', '.join(names)}"
     raise ValueError(problem)
 
 
 def _relabelled(dataset: Dataset, column: str, labels: NDArray[np.int64], names: Sequence[str]) -> Dataset:
-    """Other labels in a column. Nothing is copied: a cast would write all images to the disk again."""
+    """Replace the labels of a column. Nothing is copied, whereas a cast would write all images to disk again."""
     import datasets
 
     feature = datasets.ClassLabel(names=list(names))

@@ -1,4 +1,4 @@
-"""What the network is told about each image it learns from: classes and captions, from the data to batches of conditions."""
+"""Classes and captions of training images, from the dataset to batches of conditions."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from .text_encoders import TextEncoder, encode_cached, make_encoder
 if TYPE_CHECKING:
     from datasets import Dataset
 
-encoder_called = lru_cache(maxsize=2)(make_encoder)  # loading one takes longer than most prompts
-EXAMPLES = 64  # captions kept to show samples of
+encoder_called = lru_cache(maxsize=2)(make_encoder)  # loading takes longer than encoding most prompts
+EXAMPLES = 64  # captions kept for sample grids
 NO_CAPTION = ""
 
 
 @dataclass(frozen=True, eq=False)
 class Conditions:
-    """What is known of N images: their classes, or their captions. From images without, the condition is always withheld.
+    """Classes or captions of N images. An image without one is always unconditional.
 
     Attributes:
-        labels: (N,) int64 class numbers, −1 where an image has none; None for a network that reads captions.
-        captions: (N, K) int64, the rows of ``tokens`` that describe each image, in K ways; −1 where it has no caption.
-        tokens, mask: (U, L, D) and (U, L), every different caption as an encoder gives it.
+        labels: (N,) int64 class numbers, −1 where an image has none; None for a text-conditional network.
+        captions: (N, K) int64, the rows of ``tokens`` with the K captions of each image; −1 where it has none.
+        tokens, mask: (U, L, D) and (U, L), the encodings of the U distinct captions.
     """
 
     labels: Tensor | None = None
@@ -47,23 +47,23 @@ class Conditions:
     mask: Tensor | None = None
 
     def to(self, device: torch.device) -> Conditions:
-        """The same on another device."""
+        """Copy the conditions to another device."""
         parts = (self.labels, self.captions, self.tokens, self.mask)
         return Conditions(*(None if part is None else part.to(device) for part in parts))
 
     @property
     def unknown(self) -> int:
-        """How many images have no class, or no caption."""
+        """Number of images without a class, or without a caption."""
         known = self.labels if self.captions is None else self.captions[:, 0]
         assert known is not None
         return int((known < 0).sum())
 
     def of(self, images: Tensor, choice: Tensor | None = None) -> Condition:
-        """The condition of some images.
+        """Return the condition of some images.
 
         Args:
             images: (B,) image numbers.
-            choice: (B,) in [0, 1): which of an image's captions; the first by default.
+            choice: (B,) in [0, 1), chooses among an image's captions; the first by default.
         """
         if self.labels is not None:
             labels = self.labels[send(images, self.labels.device)]
@@ -78,18 +78,18 @@ class Conditions:
 
 
 def load_conditions(config: RunConfig, sets: Sequence[ImageSet]) -> tuple[ConditionConfig, list[Conditions]]:
-    """What a conditional network is told about the images of the training set and the held-out one.
+    """Load the conditions of the training images and of the held-out ones for a conditional network.
 
     Args:
-        config: with the data's settings filled in.
-        sets: the training images and the held-out ones, as :func:`pipelines.datasets.image_sets.load_images` gives them.
+        config: a configuration with resolved data settings.
+        sets: the training images and the held-out ones, as returned by :func:`pipelines.datasets.image_sets.load_images`.
 
     Returns:
-        The configuration with what has been read from the data filled in, and one :class:`Conditions` a set.
+        The configuration completed from the data, and one :class:`Conditions` per set.
 
     Raises:
-        ValueError: the dataset has no classes (or captions), or the encoder cannot be had or is not the one that the run
-            has learnt with.
+        ValueError: the dataset has no classes (or captions), or the encoder is not available or not the one that the run was
+            trained with.
     """
     tables = _tables(config)
     condition = config.condition
@@ -121,21 +121,21 @@ def load_conditions(config: RunConfig, sets: Sequence[ImageSet]) -> tuple[Condit
 
 
 def refuse_other_classes(config: RunConfig, found: ConditionConfig) -> None:
-    """Fail where the data have other classes than the run has learnt: each would be taken for another.
+    """Raise ValueError if the data's classes are not those that the run has learnt, because numbers would change meaning.
 
     Args:
-        found: what :func:`load_conditions` has read from the data.
+        found: the configuration returned by :func:`load_conditions`.
     """
     learnt = config.condition.classes
     if learnt and learnt != found.classes:
         raise ValueError(
-            f"{config.data.data} has {len(found.classes)} classes that are not the {len(learnt)} which this run has learnt: "
-            "put the images back as they were, or begin a new run with --init-from"
+            f"the {len(found.classes)} classes of {config.data.data} are not the {len(learnt)} that this run has learnt: "
+            "restore the data, or start a new run with --init-from"
         )
 
 
 def held_out_labels(config: RunConfig, held_out: ImageSet, classes: Sequence[str]) -> Tensor | None:
-    """The classes of held-out images, (N,) int64; None where one has none, or the data has others than ``classes``."""
+    """Return the classes of held-out images, (N,) int64; None if one has none, or if the data's are not ``classes``."""
     _, table = _tables(config)
     if not has_labels(table):
         return None
@@ -145,7 +145,7 @@ def held_out_labels(config: RunConfig, held_out: ImageSet, classes: Sequence[str
 
 
 def _tables(config: RunConfig) -> tuple[Dataset, Dataset]:
-    """Where the training images and the held-out ones come from."""
+    """Return the splits of the training images and of the held-out ones."""
     splits = open_dataset(config.data.data, config.data.only_classes)
     train_name, held_out_name = split_names(splits, config.data)
     return splits[train_name], splits[held_out_name or train_name]
@@ -156,7 +156,7 @@ def _labels(table: Dataset, column: str, images: ImageSet) -> Tensor:
 
 
 def _captions(table: Dataset, condition: ConditionConfig, data: str, rows: NDArray[np.int64]) -> list[list[str]]:
-    """The captions of each of ``rows``, equally many ways for all: from the classes, where no column of text is named."""
+    """Return the captions of each row, equally many for all; made from the classes unless a text column is named."""
     if condition.text_column is None and has_labels(table):
         column = label_column(table, condition.label_column)
         templates = condition.templates or templates_for(data)
@@ -164,7 +164,7 @@ def _captions(table: Dataset, condition: ConditionConfig, data: str, rows: NDArr
             [captions[way % len(captions)] for way in range(len(templates))]
             for captions in captions_for(class_names(table, column), templates)
         ]
-        by_class.append([NO_CAPTION] * len(templates))  # the last one is for rows without a class, −1
+        by_class.append([NO_CAPTION] * len(templates))  # the last entry is for rows without a class, −1
         return [by_class[label] for label in labels_in(table, column)[rows]]
     texts = table[text_column(table, condition.text_column)]
     said = (texts[row] or NO_CAPTION for row in rows.tolist())
@@ -172,17 +172,17 @@ def _captions(table: Dataset, condition: ConditionConfig, data: str, rows: NDArr
 
 
 def trained_encoder(config: ConditionConfig) -> TextEncoder:
-    """The text encoder that a model was trained with.
+    """Return the text encoder that a model was trained with.
 
     Raises:
-        ValueError: it cannot be had, or what goes by its name is another one.
+        ValueError: it is not available, or its name now refers to another encoder.
     """
     encoder = encoder_called(config.encoder)
     same = not config.encoder_digest or encoder.weights_digest == config.encoder_digest
     if encoder.width != config.text_dim or not same:
         raise ValueError(
-            f"the text encoder {encoder.name!r} makes vectors of {encoder.width} numbers with weights "
-            f"{encoder.weights_digest[:12]}; this model was trained with {config.encoder!r}, which made {config.text_dim} with "
-            f"weights {config.encoder_digest[:12] or 'unknown'}: put that one in its place"
+            f"the text encoder {encoder.name!r} has width {encoder.width} and weights {encoder.weights_digest[:12]}, but this "
+            f"model was trained with {config.encoder!r} of width {config.text_dim} and weights "
+            f"{config.encoder_digest[:12] or 'unknown'}: restore that encoder"
         )
     return encoder

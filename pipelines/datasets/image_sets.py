@@ -1,4 +1,4 @@
-"""The images to train on and those held out, decoded once and kept in memory as uint8, (N, C, H, W)."""
+"""Training and held-out images, decoded once and kept in memory as uint8, (N, C, H, W)."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class ImageSet:
 
     Attributes:
         images: (N, C, H, W) uint8, C = 1 if all are grey, else 3.
-        rows: (N,) the row of its split that each image comes from.
-        skipped: one sentence for each file that could not be used.
+        rows: (N,) row of each image in its split.
+        skipped: one sentence for each unusable file.
     """
 
     images: torch.Tensor
@@ -49,11 +49,11 @@ def read_images(dataset: Dataset, config: DataConfig, chosen: NDArray[np.int64] 
     """Decode, fit and stack the images of one split.
 
     Args:
-        config: a resolved one (see :func:`resolve`).
-        chosen: their rows; all by default.
+        config: a resolved configuration (see :func:`resolve`).
+        chosen: rows to read; all by default.
 
     Raises:
-        ValueError: not one image can be used.
+        ValueError: no image can be used.
     """
     import datasets
     import torch
@@ -81,12 +81,12 @@ def read_images(dataset: Dataset, config: DataConfig, chosen: NDArray[np.int64] 
 
 
 def preview_images(config: DataConfig, count: int = 16) -> Pixels:
-    """A few training images as the network will see them, from all over the split: (N, H, W, C) uint8, N ≤ ``count``.
+    """Return training images as the network sees them, evenly spaced in the split: (N, H, W, C) uint8, N ≤ ``count``.
 
-    Where training mirrors half of the images, every second one is mirrored here.
+    If training mirrors half of the images, every second one is mirrored here.
 
     Args:
-        config: a resolved one (see :func:`resolve`).
+        config: a resolved configuration (see :func:`resolve`).
     """
     splits = open_dataset(config.data, config.only_classes)
     split = splits[split_names(splits, config)[0]]
@@ -97,9 +97,9 @@ def preview_images(config: DataConfig, count: int = 16) -> Pixels:
 
 
 def _held_out_rows(split: Dataset, count: int) -> NDArray[np.int64]:
-    """The first ``count`` rows; of a split that goes class by class, as folders of classes do, evenly spaced ones, mixed.
+    """Return the first ``count`` rows or, if the split is sorted by class as folders are, evenly spaced ones in random order.
 
-    Whoever takes the first few of these gets a fair sample too.
+    The first few of these are therefore a fair sample too.
     """
     labels = (labels_in(split, column) for column in label_columns(split))
     by_class = any(0 < np.count_nonzero(np.diff(own)) == len(np.unique(own)) - 1 for own in labels)
@@ -108,15 +108,15 @@ def _held_out_rows(split: Dataset, count: int) -> NDArray[np.int64]:
 
 
 def load_images(config: DataConfig, seed: int = 0, measured: int | None = None) -> tuple[ImageSet, ImageSet]:
-    """The training images and the held-out ones, which never overlap.
+    """Load the training images and the held-out ones, which never overlap.
 
-    Held out are ``held_out_images`` of the test or validation split; a dataset without one gives up a random tenth of its
-    training images, at most that many.
+    ``held_out_images`` images of the test or validation split are held out. Without such a split, a random tenth of the
+    training images is held out, but at most that many.
 
     Args:
-        config: a resolved one (see :func:`resolve`).
-        seed: fixes which training images are held out, where that is needed.
-        measured: give so many held-out images instead, but none that are there for training.
+        config: a resolved configuration (see :func:`resolve`).
+        seed: determines which training images are held out, if any.
+        measured: number of held-out images to return instead, without taking any from training.
     """
     splits = open_dataset(config.data, config.only_classes)
     train_name, held_out_name = split_names(splits, config)
@@ -133,10 +133,10 @@ def load_images(config: DataConfig, seed: int = 0, measured: int | None = None) 
 
 
 def held_out_split(count: int, most: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Split image numbers into those to train on, in order, and those to hold out: a random tenth, at most ``most``.
+    """Split image numbers into those to train on, in order, and those to hold out: a random tenth, but at most ``most``.
 
     Raises:
-        ValueError: fewer than two images.
+        ValueError: there are fewer than two images.
     """
     import torch
 
@@ -148,11 +148,11 @@ def held_out_split(count: int, most: int, seed: int) -> tuple[torch.Tensor, torc
 
 
 def refuse_other_images(config: RunConfig, train: ImageSet) -> None:
-    """Fail where a run was trained on another number of images: others are held out then, and it may have seen them."""
+    """Raise ValueError if the number of training images has changed: a run may have seen images that are now held out."""
     if config.training_images not in (None, len(train)):
         raise ValueError(
-            f"{config.data.data} has {len(train)} readable training images, and had {config.training_images} when this run "
-            "began: put them back as they were, or begin a new run with --init-from"
+            f"{config.data.data} has {len(train)} readable training images, but had {config.training_images} when this run "
+            "started: restore them, or start a new run with --init-from"
         )
 
 

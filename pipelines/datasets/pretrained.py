@@ -1,4 +1,4 @@
-"""Where the files of a pretrained text encoder are: on this machine first, on the Hugging Face hub last.
+"""Locate the files of a pretrained text encoder: first on this machine, last on the Hugging Face hub.
 
 Importing this module loads neither torch nor the hub's client.
 """
@@ -22,11 +22,11 @@ CHOICES = f"{MINILM}, or a CLIP or sentence-transformers model by its hub id (ow
 SETTINGS = ("*.json", "*.txt", "*.model")
 WEIGHTS = "*.safetensors"
 
-_PATIENCE = 5.0  # seconds that the hub has to answer
+_PATIENCE = 5.0  # seconds to wait for an answer from the hub
 
 
 def kind_of(folder: Path) -> Literal["clip", "sentence-transformers"] | None:
-    """Which kind of text encoder ``folder`` holds; None if neither."""
+    """Return the kind of text encoder in ``folder``; None if it is neither."""
     if (folder / "modules.json").is_file():
         return "sentence-transformers"
     try:
@@ -38,13 +38,13 @@ def kind_of(folder: Path) -> Literal["clip", "sentence-transformers"] | None:
 
 
 def find_encoder(name: str) -> Path:
-    """The folder of a model: a local one, the hub's local cache, the offline package (MiniLM only), else downloaded.
+    """Return a model's folder: a local one, the hub's local cache, the offline package (MiniLM only), or a download.
 
     Args:
         name: "minilm", a hub id, or a local folder.
 
     Raises:
-        ValueError: there is no such model, or it cannot be had here; one sentence that says what is allowed.
+        ValueError: there is no such model, or it is not available here; the message says what is allowed.
     """
     if name not in ("", MINILM) and Path(name).is_dir():
         return Path(name)
@@ -64,7 +64,7 @@ def find_encoder(name: str) -> Path:
             problem = f", {error}"
     try:
         return _download(hub_id)
-    except Exception as error:  # the hub's client raises many kinds
+    except Exception as error:  # the hub's client raises many kinds of errors
         raise ValueError(
             f"text encoder {name!r} is not in the hub's cache on this machine{problem}, and fetching {hub_id} failed "
             f"({first_line(error)}): {remedy}"
@@ -72,13 +72,13 @@ def find_encoder(name: str) -> Path:
 
 
 def _cached_snapshot(hub_id: str) -> Path | None:
-    """What an earlier download left, if it is enough to load a model."""
+    """Return the folder of an earlier download, if it is enough to load a model."""
     from huggingface_hub import snapshot_download
 
     try:
         # Another program may have fetched fewer files than the patterns of a download here would ask for.
         folder = Path(snapshot_download(hub_id, local_files_only=True, allow_patterns="config.json"))
-    except Exception:  # absent, or a name that the hub does not allow: the download will say so
+    except Exception:  # missing, or an invalid hub id: the download will say so
         return None
     complete = kind_of(folder) and any(folder.rglob(WEIGHTS)) and any(folder.rglob("tokenizer_config.json"))
     return folder if complete else None
@@ -87,15 +87,15 @@ def _cached_snapshot(hub_id: str) -> Path | None:
 def _download(hub_id: str) -> Path:
     from huggingface_hub import HfApi, snapshot_download
 
-    HfApi().model_info(hub_id, timeout=_PATIENCE)  # snapshot_download itself would wait for ever for a silent hub
+    HfApi().model_info(hub_id, timeout=_PATIENCE)  # snapshot_download itself would wait forever for a silent hub
     folder = Path(snapshot_download(hub_id, allow_patterns=list(SETTINGS)))
-    if kind_of(folder) is not None:  # of another kind of model the weights, maybe many gigabytes, are not even fetched
+    if kind_of(folder) is not None:  # never fetch the weights of another kind of model, which may have many gigabytes
         snapshot_download(hub_id, allow_patterns=[*SETTINGS, WEIGHTS])
     return folder
 
 
 def _packaged_minilm() -> Path:
-    """The model folder inside the offline package, which is read as data and never imported."""
+    """Return the model folder in the offline package, which is read as data and never imported."""
     spec = importlib.util.find_spec(MINILM_PACKAGE.partition("==")[0].replace("-", "_"))
     if spec is None or not spec.submodule_search_locations:
         raise ValueError(f"the package {MINILM_PACKAGE} is not installed")
@@ -110,27 +110,27 @@ def _packaged_minilm() -> Path:
 
 
 def refuse_pickles(name: str, folder: Path) -> None:
-    """Raise ValueError if any weights of ``folder`` are there as a pickle only."""
+    """Raise ValueError if ``folder`` has any weights only as a pickle."""
     for pickled in folder.rglob("pytorch_model*.bin"):
         if not any(pickled.parent.glob(WEIGHTS)):
             raise ValueError(
-                f"text encoder {name!r} keeps weights as a pickle ({pickled.name}), and Noisescope never unpickles: "
+                f"text encoder {name!r} stores weights as a pickle ({pickled.name}), and Noisescope never unpickles: "
                 "save it with save_pretrained, which writes safetensors"
             )
 
 
 def sha256(path: Path) -> str:
-    """The digest of a file, as hexadecimal digits."""
+    """Return the SHA-256 of a file in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def first_line(error: Exception) -> str:
-    """What a library's error says, short enough to be part of a sentence."""
+    """Return the first line of an error's message, short enough to be part of a sentence."""
     lines = str(error).strip().removeprefix("Got: ").splitlines() or [type(error).__name__]
     return shorten(lines[0], 200).rstrip(".: ")
 
 
 def shorten(text: str, length: int) -> str:
-    """``text``, or its beginning with an ellipsis if it has more than ``length`` characters."""
+    """Return ``text``, shortened with an ellipsis if it has more than ``length`` characters."""
     return text if len(text) <= length else f"{text[: length - 1]}…"

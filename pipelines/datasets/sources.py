@@ -1,4 +1,4 @@
-"""Where a dataset comes from: a short name, a hub id, or a local folder, opened with Hugging Face ``datasets``."""
+"""Dataset sources: a short name, a hub id or a local folder, opened with Hugging Face ``datasets``."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
 HELD_OUT_SPLITS = ("test", "validation", "valid", "val")
-UNKNOWN = Preset("", "", "")  # what is usual for a dataset that nothing is known of
+UNKNOWN = Preset("", "", "")  # defaults for an unknown dataset
 
 
 def resolve(config: DataConfig) -> DataConfig:
-    """The same configuration with the dataset's own defaults in place of what was left open.
+    """Return the configuration with the dataset's own defaults for the settings that were left open.
 
-    They are those of a dataset whatever it is called: by its short name, its hub id, or a folder of that short name.
+    The dataset is recognised by its short name, its hub id, or a folder with its short name.
     """
     ids = {preset.hub_id: preset for preset in PRESETS.values()}
     preset = ids.get(config.data) or PRESETS.get(Path(config.data).name, UNKNOWN)
@@ -35,7 +35,7 @@ def resolve(config: DataConfig) -> DataConfig:
 
 
 def locate(name: str) -> str:
-    """Where a dataset is read from: a folder of this machine, or a hub id.
+    """Return where to read a dataset: a local folder or a hub id.
 
     Args:
         name: a short name ($NOISESCOPE_DATA/<name> where that folder exists, else the hub), a local folder, or a hub id.
@@ -54,11 +54,11 @@ def locate(name: str) -> str:
 
 
 def open_dataset(name: str, only_classes: Sequence[str] = ()) -> DatasetDict:
-    """All splits of a dataset (see :func:`locate`), images not decoded yet.
+    """Open all splits of a dataset without decoding its images.
 
     Args:
         name: see :func:`locate`.
-        only_classes: leave out all other classes, see :func:`pipelines.datasets.classes.select_classes`; keep all by default.
+        only_classes: classes to keep (see :func:`pipelines.datasets.classes.select_classes`); all by default.
 
     Raises:
         ValueError: there is no such dataset, nothing in it can be read, or it has no such classes.
@@ -69,20 +69,20 @@ def open_dataset(name: str, only_classes: Sequence[str] = ()) -> DatasetDict:
     datasets.disable_progress_bars()
     try:
         loaded = datasets.load_dataset(source)
-    except Exception as error:  # the library raises many kinds, some its own, some the hub's
+    except Exception as error:  # the library raises many kinds of errors, its own and the hub's
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"dataset {name!r} could not be loaded from {source}: {reason}") from error
     for split, table in list(loaded.items()):
         loaded[split] = name_in_words(table)
         if only_classes:
             loaded[split] = select_classes(loaded[split], only_classes)
-            if not len(loaded[split]):  # a test split may keep its classes to itself
+            if not len(loaded[split]):  # the labels of a test split may be secret
                 del loaded[split]
     return loaded
 
 
 def image_column(dataset: Dataset, name: str | None = None) -> str:
-    """The column that holds images: ``name``, or the only one of that type."""
+    """Return the column of images: ``name``, or the only one of that type."""
     import datasets
 
     columns = [key for key, feature in dataset.features.items() if isinstance(feature, datasets.Image)]
@@ -93,7 +93,7 @@ def image_column(dataset: Dataset, name: str | None = None) -> str:
 
 
 def split_names(dataset: DatasetDict, config: DataConfig) -> tuple[str, str | None]:
-    """The split to train on, and the one held out for measuring, if the dataset has one."""
+    """Return the split to train on and the held-out split, None if the dataset has none."""
     if config.train_split not in dataset:
         raise ValueError(f"no split {config.train_split!r} in {config.data}: choose one of {', '.join(dataset)}")
     held_out = next((name for name in HELD_OUT_SPLITS if name in dataset and name != config.train_split), None)

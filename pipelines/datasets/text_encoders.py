@@ -1,6 +1,6 @@
-"""Frozen text encoders behind one protocol: CLIP's text half, and sentence-transformers models.
+"""Frozen text encoders behind one protocol: CLIP's text models and sentence-transformers models.
 
-An encoder turns prompts into a vector per token, for cross-attention, and one pooled vector per prompt. Only safetensors
+An encoder turns prompts into one vector per token, for cross-attention, and one pooled vector per prompt. Only safetensors
 are read. Importing this module does not load torch or transformers.
 """
 
@@ -36,82 +36,82 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-START_MARK, END_MARK = "‹start›", "‹end›"  # what the tokens before and after a text are called
-_CHUNK = 64  # texts that go through the network together
-_NAMED = 40  # words that a warning about a cut prompt spells out
-_WARNINGS = 5  # prompts of one call that get a warning of their own
+START_MARK, END_MARK = "‹start›", "‹end›"  # names of the tokens before and after a text
+_CHUNK = 64  # texts encoded at once
+_NAMED = 40  # at most: words listed in a warning about a truncated prompt
+_WARNINGS = 5  # prompts per call that get their own warning
 
 
 @dataclass(frozen=True, eq=False)
 class EncodedText:
-    """What an encoder makes of B texts, all padded to its L tokens of width D; on the CPU."""
+    """Encodings of B texts, all padded to L tokens of width D; on the CPU."""
 
     tokens: Tensor
-    """(B, L, D) float32: the last hidden state of every token; what stands at padding is arbitrary."""
+    """(B, L, D) float32: the last hidden state of every token; arbitrary at padding."""
     mask: Tensor
     """(B, L) bool: True at tokens of the text, False at padding."""
     pooled: Tensor
     """(B, D) float32: one vector for the whole text."""
 
     def __getitem__(self, rows: Sequence[int] | Tensor) -> EncodedText:
-        """The texts at ``rows``, in that order."""
+        """Return the texts at ``rows``, in that order."""
         return EncodedText(self.tokens[rows], self.mask[rows], self.pooled[rows])
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word of a text, and the tokens that it was cut into."""
+    """A word of a text and the tokens that represent it."""
 
     text: str
     tokens: tuple[int, ...]
-    """Their places, from 0 to L − 1, in what :meth:`TextEncoder.encode` returns."""
+    """Their positions, from 0 to L − 1, in the output of :meth:`TextEncoder.encode`."""
 
 
 class TextEncoder(Protocol):
-    """Turns texts into vectors: frozen, deterministic, and one text's vectors do not depend on the others'."""
+    """Frozen, deterministic encoder of texts; a text's vectors do not depend on the other texts."""
 
     @property
     def name(self) -> str:
-        """What a run's config records: give it to :func:`make_encoder` to have the encoder back."""
+        """Name recorded in a run's config; :func:`make_encoder` loads the same encoder from it."""
 
     @property
     def width(self) -> int:
-        """D, the length of a vector."""
+        """Length D of a vector."""
 
     @property
     def length(self) -> int:
-        """L, the tokens that every text is padded or cut to, those that mark its start and end included."""
+        """Number L of tokens to which every text is padded or truncated, including the marks of its start and end."""
 
     @property
     def fingerprint(self) -> str:
-        """Hexadecimal digits that change whenever the encoder would give other vectors."""
+        """Hexadecimal digits that change whenever the encoder's output would change."""
 
     @property
     def weights_digest(self) -> str:
-        """SHA-256 of the weights alone: the same wherever a copy of the model came from."""
+        """SHA-256 of the weights alone, the same for every copy of the model."""
 
     def encode(self, texts: list[str]) -> EncodedText:
-        """Encode B texts; one that is longer than L is cut, with a warning that names the lost words."""
+        """Encode B texts; a text of more than L tokens is truncated, with a warning that lists the lost words."""
 
     def lost_words(self, text: str) -> list[str]:
-        """The words at the end of ``text`` that do not fit."""
+        """Return the words at the end of ``text`` that do not fit."""
 
     def cut_note(self, text: str) -> str:
-        """A sentence that names the words of ``text`` that do not fit; empty if all do."""
+        """Return a sentence that lists the words of ``text`` that do not fit; empty if all do."""
 
     def words(self, text: str) -> list[Word]:
-        """The words of ``text`` that fit, with the marks before and after them; together they are all tokens in the mask."""
+        """Return the words of ``text`` that fit, with the marks around them; together they cover all tokens in the mask."""
 
 
 def make_encoder(name: str, device: str | torch.device = "cpu") -> TextEncoder:
-    """The encoder of that name.
+    """Load a text encoder.
 
     Args:
         name: "minilm" (all-MiniLM-L6-v2), or the hub id or local folder of a CLIP or sentence-transformers model.
-        device: where it computes; the vectors come back to the CPU.
+        device: where it computes; its output returns to the CPU.
 
     Raises:
-        ValueError: there is no such encoder, or it cannot be had here; one sentence that says what is allowed.
+        ValueError: there is no such encoder, or it is not available here; the message says what is allowed.
     """
     kind = kind_of(find_encoder(name))
     if kind is None:
@@ -120,7 +120,7 @@ def make_encoder(name: str, device: str | torch.device = "cpu") -> TextEncoder:
 
 
 class _PretrainedEncoder(ABC):
-    """What both encoders share: a tokenizer that pads to one length, and a frozen network."""
+    """Base of both encoders: a tokenizer that pads to one length, and a frozen network."""
 
     name: str
     width: int
@@ -140,13 +140,13 @@ class _PretrainedEncoder(ABC):
         try:
             self._load(self._folder)
             tokens, pooled = self._forward(self._tokenize([""]))
-        except Exception as error:  # the libraries raise many kinds
+        except Exception as error:  # the libraries raise many kinds of errors
             raise ValueError(f"text encoder {name!r} could not be loaded from {self._folder}: {first_line(error)}") from error
         self.width = tokens.shape[-1]
         if pooled.shape[-1] != self.width:
             raise ValueError(
-                f"text encoder {name!r} makes tokens {self.width} wide but pooled vectors {pooled.shape[-1]} wide: "
-                "choose one that makes both of one width, such as minilm"
+                f"text encoder {name!r} has tokens of width {self.width} but pooled vectors of width {pooled.shape[-1]}: "
+                "choose an encoder with equal widths, such as minilm"
             )
 
     @abstractmethod
@@ -155,7 +155,7 @@ class _PretrainedEncoder(ABC):
 
     @abstractmethod
     def _forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Tokenized texts -> last hidden state (B, L, D), pooled (B, D)."""
+        """Map tokenized texts to the last hidden state (B, L, D) and the pooled vectors (B, D)."""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -167,19 +167,19 @@ class _PretrainedEncoder(ABC):
 
     @cached_property
     def weights_digest(self) -> str:
-        """SHA-256 of the weights' files."""
+        """SHA-256 of the weight files."""
         files = sorted(sha256(path) for path in self._folder.rglob(WEIGHTS))
         return files[0] if len(files) == 1 else hashlib.sha256("".join(files).encode()).hexdigest()
 
     def _tokenize(self, texts: list[str]) -> Any:
         # A lone surrogate (a broken byte on the command line) has no UTF-8 form, which is what tokenizers read.
         texts = [text.encode("utf-8", "replace").decode() for text in texts]
-        # Always these settings: the tokenizer keeps them in itself, so changing them would disturb another thread.
+        # The settings never change: the tokenizer stores them, so that a change would disturb other threads.
         batch = self._tokenizer(texts, padding="max_length", truncation=True, max_length=self.length, return_tensors="pt")
         return batch.to(self._device)
 
     def encode(self, texts: list[str]) -> EncodedText:
-        """Encode B texts; one that is longer than L is cut, with a warning that names the lost words."""
+        """Encode B texts; a text of more than L tokens is truncated, with a warning that lists the lost words."""
         import torch
 
         encoded = EncodedText(
@@ -200,16 +200,16 @@ class _PretrainedEncoder(ABC):
         return encoded
 
     def lost_words(self, text: str) -> list[str]:
-        """The words at the end of ``text`` that do not fit."""
+        """Return the words at the end of ``text`` that do not fit."""
         return _lost_words(text, self._tokenize([text]).encodings[0])
 
     def cut_note(self, text: str) -> str:
-        """A sentence that names the words of ``text`` that do not fit; empty if all do."""
+        """Return a sentence that lists the words of ``text`` that do not fit; empty if all do."""
         words = self.lost_words(text)
         return self._note(text, words) if words else ""
 
     def words(self, text: str) -> list[Word]:
-        """The words of ``text`` that fit, with the marks before and after them; together they are all tokens in the mask."""
+        """Return the words of ``text`` that fit, with the marks around them; together they cover all tokens in the mask."""
         encoding = self._tokenize([text]).encodings[0]
         spans = [match.span() for match in re.finditer(r"\S+", text)]
         places: dict[str | int, list[int]] = {START_MARK: []}
@@ -241,17 +241,17 @@ class _PretrainedEncoder(ABC):
 
 
 class CLIPTextEncoder(_PretrainedEncoder):
-    """The text half of a CLIP model (Radford et al. 2021), through transformers.
+    """The text model of CLIP (Radford et al. 2021), through transformers.
 
-    tokens are the last hidden state after the final layer norm; pooled is that of the end-of-text token; L is the
+    The tokens are the last hidden state after the final layer norm, and pooled is that of the end-of-text token. L is the
     model's own length, 77 for OpenAI's.
 
     Args:
-        name: hub id or local folder of a CLIP model or of its text half.
+        name: hub id or local folder of a CLIP model or of its text model.
         device: where it computes.
 
     Raises:
-        ValueError: there is no such model, or it cannot be had here.
+        ValueError: there is no such model, or it is not available here.
     """
 
     _kind = "clip"
@@ -278,16 +278,16 @@ class CLIPTextEncoder(_PretrainedEncoder):
 class SentenceTransformerEncoder(_PretrainedEncoder):
     """A sentence-transformers model (Reimers and Gurevych 2019).
 
-    tokens are the last hidden state of each word piece; pooled is the sentence embedding, which for all-MiniLM-L6-v2 is
-    their mean at length 1. L is 32: captions and most prompts have fewer than 30 pieces (about 24 words), and each piece
-    costs every cross-attention time and memory.
+    The tokens are the last hidden state of each word piece, and pooled is the sentence embedding, which for all-MiniLM-L6-v2
+    is their mean, normalised to length 1. L is 32: captions and most prompts have fewer than 30 pieces (about 24 words), and
+    each piece costs time and memory in every cross-attention.
 
     Args:
         name: "minilm" for all-MiniLM-L6-v2 (D = 384), or a hub id or local folder.
         device: where it computes.
 
     Raises:
-        ValueError: there is no such model, or it cannot be had here.
+        ValueError: there is no such model, or it is not available here.
     """
 
     _kind = "sentence-transformers"
@@ -312,15 +312,15 @@ class SentenceTransformerEncoder(_PretrainedEncoder):
 
 
 def encode_cached(encoder: TextEncoder, texts: list[str], folder: str | Path | None = None) -> EncodedText:
-    """Encode the captions of a dataset, or read back what an earlier call with the same encoder and captions wrote.
+    """Encode the captions of a dataset, or load what an earlier call with the same encoder and captions cached.
 
-    Each different text is encoded once.
-    The result has a row for every text, so give a large dataset's distinct captions and index into them.
+    Each distinct text is encoded once. The result has a row for every text, so pass only the distinct captions of a large
+    dataset and index into them.
 
     Args:
         encoder: see :func:`make_encoder`.
         texts: B captions.
-        folder: where the files are, see :func:`pipelines.storage.cache.kept`.
+        folder: see :func:`pipelines.storage.cache.cached_tensors`.
     """
     distinct = sorted(set(texts))
     key = hashlib.sha256(json.dumps([encoder.fingerprint, distinct]).encode()).hexdigest()
@@ -330,7 +330,7 @@ def encode_cached(encoder: TextEncoder, texts: list[str], folder: str | Path | N
 
 
 def _be_quiet() -> None:
-    """No progress bars and load reports of transformers: a failure is raised anyway."""
+    """Disable the progress bars and load reports of transformers; failures are raised anyway."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -338,7 +338,7 @@ def _be_quiet() -> None:
 
 
 def _lost_words(text: str, tokens: Any) -> list[str]:
-    """The words of which something was cut, by a tokenizers.Encoding that knows where its tokens were in the text."""
+    """Return the words that were truncated or lost, given a tokenizers.Encoding with the tokens' places in the text."""
     if not tokens.overflowing:
         return []
     rest = tokens.overflowing[0]

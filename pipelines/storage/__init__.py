@@ -1,1 +1,1 @@
-"""What lies on disk: configurations, run folders, weights, logs, resume states, processes, caches, recipes."""
+"""Data on disk: configurations, run folders, weights, logs, resume states, processes, caches, recipes."""

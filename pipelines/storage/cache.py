@@ -1,4 +1,4 @@
-"""Tensors that take long to make, kept on disk between runs: $NOISESCOPE_CACHE, or ~/.cache/noisescope."""
+"""Disk cache of tensors that are slow to compute: $NOISESCOPE_CACHE, or ~/.cache/noisescope."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 def cached_tensors(
     kind: str, key: str, make: Callable[[], Mapping[str, Tensor]], folder: str | Path | None = None
 ) -> Mapping[str, Tensor]:
-    """Return the tensors that an earlier call with the same key cached, or make and cache them now.
+    """Return the tensors cached under ``key``, or make and cache them.
 
-    A damaged file is made anew; a folder that cannot be written costs a warning.
+    A damaged file is replaced; a folder that cannot be written causes a warning.
 
     Args:
-        kind: what the tensors are, the name of a sub-folder.
-        key: of all that they depend on, hexadecimal digits.
-        folder: where the files are, instead of that.
+        kind: kind of tensors, the name of a subfolder of the cache.
+        key: digest of everything that the tensors depend on, in hexadecimal digits.
+        make: computes the tensors.
+        folder: folder of the files, instead of the cache's subfolder.
     """
     folder = Path(folder or Path(os.environ.get("NOISESCOPE_CACHE", "~/.cache/noisescope")).expanduser() / kind)
     path = folder / f"{key}.safetensors"
@@ -36,7 +37,7 @@ def cached_tensors(
     try:
         write_tensors(path, made, {"sha256": digest(made)})
     except OSError as error:
-        warnings.warn(f"{kind} could not be kept in {folder} ({error.strerror})", stacklevel=3)
+        warnings.warn(f"{kind} could not be cached in {folder} ({error.strerror})", stacklevel=3)
     return made
 
 
@@ -44,12 +45,12 @@ def _read(path: Path) -> dict[str, Tensor] | None:
     try:
         tensors, metadata = read_tensors(path)
         return tensors if metadata["sha256"] == digest(tensors) else None
-    except (ValueError, KeyError, OSError):  # absent, torn, or another program's
+    except (ValueError, KeyError, OSError):  # missing, damaged, or another program's
         return None
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of the names, shapes, kinds and numbers of tensors on the CPU, in hexadecimal digits."""
+    """Return the SHA-256 of the names, shapes, dtypes and values of CPU tensors, in hexadecimal digits."""
     import torch
 
     found = hashlib.sha256()

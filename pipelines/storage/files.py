@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and the project's folder."""
+"""Writing files whole or not at all, and the project's folder."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]  # the project's folder
-CLASSIFIERS = ROOT / "classifiers"  # the shipped ones
+CLASSIFIERS = ROOT / "classifiers"  # shipped classifiers
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` to write into; it takes its place, flushed to disk, if the block succeeds."""
+    """Yield a temporary file beside ``path``; if the block succeeds, it is flushed to disk and replaces ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
@@ -23,14 +23,14 @@ def atomic(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a failed write does not say where
+        error.filename = error.filename or str(path)  # a failed write does not name its file
         raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def refuse_taken(folder: Path) -> None:
-    """Fail where a folder that is to be written is there already, with something in it."""
+    """Raise ValueError if a folder to be written exists and is not empty."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} already exists: choose another folder with --out, or remove it first")
 
@@ -42,7 +42,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def tail(path: Path, most: int = 2**16) -> bytes:
-    """The last ``most`` bytes of a file, from the start of a line; empty where there is none."""
+    """Return the last ``most`` bytes of a file, from the start of a line; empty if there is no file."""
     try:
         with path.open("rb") as file:
             start = max(0, file.seek(0, os.SEEK_END) - most)

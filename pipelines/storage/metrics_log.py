@@ -1,4 +1,4 @@
-"""Reading metrics.jsonl, also while it grows."""
+"""Reading metrics.jsonl, even while it grows."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-PIECE = 1 << 24  # bytes read at a time, about; parsing takes a few times the memory of the text
+PIECE = 1 << 24  # approximate bytes read at a time; parsing takes a few times the memory of the text
 
 
 class MetricsLog:
-    """A file of one JSON object a line; :meth:`read` parses only what was appended since the last time.
+    """A file with one JSON object per line; :meth:`read` parses only what was appended since the last call.
 
-    A resume cuts the log back and writes it anew: where the last line that was read is no longer in its place, the whole file
-    is read again. Several threads may read.
+    A resumed run truncates the log and writes it again: if the last line read is no longer in its place, the whole file is read
+    again. Several threads may read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -30,10 +30,10 @@ class MetricsLog:
         self._rows, self._last_line, self._end = pd.DataFrame(), b"", 0
 
     def read(self) -> pd.DataFrame:
-        """One row per line so far; torn or foreign lines are skipped.
+        """Return one row per line so far, skipping torn or foreign lines.
 
         Raises:
-            OSError: the file is gone or cannot be read.
+            OSError: the file is missing or cannot be read.
         """
         import pandas as pd
 
@@ -54,24 +54,24 @@ class MetricsLog:
 
 
 def _whole_lines(text: bytes) -> bytes:
-    """``text`` up to its last line end: what follows may still be being written."""
+    """Return ``text`` up to its last line end; what follows may be incomplete."""
     return text[: text.rfind(b"\n") + 1]
 
 
 def parse_lines(text: bytes) -> pd.DataFrame:
-    """One row per JSON object; lines that are none are skipped."""
+    """Return one row per JSON object, skipping other lines."""
     import pandas as pd
     import pyarrow as pa
     from pyarrow import json as arrow_json
 
     try:
-        return arrow_json.read_json(io.BytesIO(text)).to_pandas().dropna(how="all")  # a line "null" is a row of nothing
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # a line that is no JSON object, or a NaN
+        return arrow_json.read_json(io.BytesIO(text)).to_pandas().dropna(how="all")  # a line "null" becomes an empty row
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # a line that is not a JSON object, or a NaN
         return pd.DataFrame(list(readable_lines(text)))
 
 
 def readable_lines(text: bytes) -> Iterator[dict[str, Any]]:
-    """The lines of ``text`` that are JSON objects."""
+    """Yield the lines of ``text`` that are JSON objects."""
     for line in text.splitlines():
         try:
             row = json.loads(line)

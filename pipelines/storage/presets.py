@@ -1,4 +1,4 @@
-"""Datasets that have a short name."""
+"""Datasets with a short name."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Preset:
-    """Where a named dataset lives on the hub, and how it is best prepared.
+    """Named dataset: where it is on the hub, and how to prepare it.
 
     Attributes:
         title: its usual name.
-        about: one sentence that helps to choose.
+        about: one sentence to help choose it.
         hub_id: owner/name on the Hugging Face hub.
         image_size, fit, flip: see :class:`pipelines.storage.config.DataConfig`.
     """
@@ -26,18 +26,20 @@ class Preset:
 
 
 PRESETS: dict[str, Preset] = {
-    # A mirrored shoe points the other way than all others: flips would change what the data is.
+    # All shoes point the same way: flips would change what the data shows.
     "fashion_mnist": Preset(
         "Fashion-MNIST",
-        "Small grey pictures of clothes, 10 classes; the quickest to learn.",
+        "Small grey images of clothes in 10 classes; the fastest to learn.",
         "zalando-datasets/fashion_mnist",
         image_size=32,
         fit="pad",
         flip=False,
     ),
-    "oxford_flowers": Preset("Oxford Flowers", "Photographs of flowers, by species.", "nelorth/oxford-flowers"),
+    "oxford_flowers": Preset("Oxford Flowers", "Photographs of flowers, labelled by species.", "nelorth/oxford-flowers"),
     "pokemon_captions": Preset(
-        "Pokémon captions", "Drawings, each with a caption; few of them.", "svjack/pokemon-blip-captions-en-zh"
+        "Pokémon captions", "A small set of drawings with captions.", "svjack/pokemon-blip-captions-en-zh"
     ),
-    "tiny_imagenet": Preset("Tiny ImageNet", "Photographs of animals and things, 64×64, by class.", "zh-plus/tiny-imagenet"),
+    "tiny_imagenet": Preset(
+        "Tiny ImageNet", "64×64 photographs of animals and objects, labelled by class.", "zh-plus/tiny-imagenet"
+    ),
 }

@@ -1,4 +1,4 @@
-"""Processes that outlive whoever started them, each known by a small file that is never mistaken for another one's."""
+"""Processes that outlive their parent, each identified by a small file that is never mistaken for another process's."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ import psutil
 from ..common.reports import FOLDER, LOG, Outcome, forget_reports, read_outcome, read_typed, report_in
 from .files import ROOT, write_text
 
-BAR_EVERY = 60.0  # seconds; a progress bar in a log is worth a line a minute
-SAME_START = 1.5  # seconds; the time of boot is known to a second only, and no process number comes back that soon
+BAR_EVERY = 60.0  # seconds between lines of a progress bar in a log
+SAME_START = 1.5  # seconds; the boot time is only known to a second, and no process id is reused that soon
 
 
 def _started(process: psutil.Process) -> float:
-    """When a process started, the same whenever it is asked.
+    """Return when a process started, always the same for one process.
 
-    Linux counts from boot; its wall-clock time of boot moves when the clock is corrected, as after a pause of the machine.
+    Linux counts from boot; its wall-clock boot time moves when the clock is corrected, as after the machine was suspended.
     """
     return process.create_time() - (psutil.boot_time() if psutil.LINUX else 0.0)
 
 
 @dataclass(frozen=True)
 class ProcessRecord:
-    """A process that is, or was, at work.
+    """A process that is or was running.
 
     Attributes:
-        pid: its number.
-        started: when it started, in seconds; tells it from a later process of the same number.
+        pid: its process id.
+        started: its start time in seconds, which tells it from a later process with the same id.
         stopping: whether it was asked to stop.
     """
 
@@ -44,7 +44,7 @@ class ProcessRecord:
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """Whether it is still running."""
         try:
             process = psutil.Process(self.pid)
             return abs(_started(process) - self.started) < SAME_START and process.status() != psutil.STATUS_ZOMBIE
@@ -53,7 +53,7 @@ class ProcessRecord:
 
 
 def write_record(path: Path, pid: int | None = None) -> None:
-    """Record in ``path`` that the process ``pid`` (this one by default) is at work."""
+    """Record the process ``pid`` (this one by default) in ``path``."""
     process = psutil.Process(pid)
     _write(path, ProcessRecord(process.pid, _started(process)))
 
@@ -63,12 +63,12 @@ def _write(path: Path, record: ProcessRecord) -> None:
 
 
 def read_record(path: Path) -> ProcessRecord | None:
-    """The process recorded in ``path``, alive or not; None where there is no whole record."""
+    """Return the process recorded in ``path``, alive or not; None if there is no complete record."""
     return read_typed(path, ProcessRecord)
 
 
 def at_work(path: Path) -> bool:
-    """Whether the process recorded in ``path`` is alive."""
+    """Return whether the process recorded in ``path`` is alive."""
     record = read_record(path)
     return record is not None and record.alive
 
@@ -77,14 +77,14 @@ def claim(path: Path, work: str) -> None:
     """Record this process in ``path``; a command reports beside it from now on.
 
     Args:
-        work: what it is going to do, for the error's sentence.
+        work: what it is about to do, for the error message.
 
     Raises:
         ValueError: another process that is still alive is recorded there.
     """
     other = read_record(path)
     if other is not None and other.pid != os.getpid() and other.alive:
-        raise ValueError(f"{work} is being done by process {other.pid} already: wait for it, or stop it first")
+        raise ValueError(f"process {other.pid} is already busy with {work}: wait for it, or stop it first")
     write_record(path)
     report_in(path.parent)
 
@@ -94,7 +94,7 @@ def stop(path: Path) -> None:
     record = read_record(path)
     if record is not None and record.alive and not record.stopping:
         _write(path, replace(record, stopping=True))
-        with suppress(psutil.NoSuchProcess):  # it has just ended by itself
+        with suppress(psutil.NoSuchProcess):  # it has just ended
             psutil.Process(record.pid).terminate()
 
 
@@ -102,13 +102,13 @@ def launch(module: str, arguments: Sequence[str], record: Path) -> subprocess.Po
     """Start ``python -m module arguments…`` and record it; it outlives this process and its terminal.
 
     Args:
-        record: the file by which it is known; what it prints and reports goes into the same folder.
+        record: the file that identifies it; its output and reports go into the same folder.
     """
     folder = record.parent
     folder.mkdir(parents=True, exist_ok=True)
     forget_reports(folder)
     environment = os.environ | {FOLDER: str(folder.resolve()), "TQDM_MININTERVAL": str(BAR_EVERY)}
-    environment.pop("OMP_WAIT_POLICY", None)  # the dashboard's own (main_interface.py); training would be a tenth slower
+    environment.pop("OMP_WAIT_POLICY", None)  # set for the dashboard (main_interface.py); it would slow training by a tenth
     with (folder / LOG).open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
@@ -124,7 +124,7 @@ def launch(module: str, arguments: Sequence[str], record: Path) -> subprocess.Po
 
 
 def ending(record: Path) -> Outcome | None:
-    """Return how the process recorded in ``record`` ended, as it reported beside it; None for one alive, or none at all."""
+    """Return the outcome that the process recorded in ``record`` reported; None if it is alive or there is none."""
     process = read_record(record)
     if process is not None and process.alive:
         return None

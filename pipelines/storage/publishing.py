@@ -1,4 +1,4 @@
-"""Publishing a run: what others need of it, and a model card written from what it recorded."""
+"""Publishing a run: the files that others need, and a model card written from the run's records."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from .weights import read_tensors
 if TYPE_CHECKING:
     from torch import Tensor
 
-KEPT_GRIDS = 8  # sample grids at most, evenly spread over training
-KEPT_BYTES = 2**19  # of all of them; the last one is kept whatever it weighs
+KEPT_GRIDS = 8  # at most: sample grids, evenly spaced over training
+KEPT_BYTES = 2**19  # at most: all grids together; the last one is always kept
 
 
 def training_command(config: RunConfig, name: str) -> str:
-    """The command that trains such a run; settings at their defaults are left out."""
+    """Return the command that trains such a run; settings at their defaults are left out."""
     if config.init.init_from is not None:
-        config = replace(config, latent=LatentConfig())  # taken over, and not to be given beside it
+        config = replace(config, latent=LatentConfig())  # comes with --init-from, and must not be given as well
     said = ("data", "unet") if config.model == "diffusion" else ("data",)
     return " ".join(["python -m pipelines.train", *_flags(config, RunConfig(), said), f"--out runs/{name}"])
 
 
 def _flags(config: Any, default: Any, said: tuple[str, ...]) -> Iterator[str]:
-    """Those that differ from the default, and those to be ``said`` in any case."""
+    """Yield the flags of the settings that differ from their defaults or are in ``said``."""
     for name in given_fields(config):
         value, usual = getattr(config, name), getattr(default, name)
         if hasattr(value, "__dataclass_fields__"):
@@ -42,14 +42,14 @@ def _flags(config: Any, default: Any, said: tuple[str, ...]) -> Iterator[str]:
 
 
 def _use(config: RunConfig, name: str) -> str:
-    """The command that uses a published model."""
+    """Return the command that uses a published model."""
     if config.model == "autoencoder":
         return f"python -m pipelines.train --data {shlex.quote(config.data.data)} --latent checkpoints/{name}"
     return f"python -m pipelines.sample checkpoints/{name} {_asked(config)}--num-images 60 --out samples"
 
 
 def _asked(config: RunConfig) -> str:
-    """What to show, for the example of a conditional model."""
+    """Return the flags for an example condition of a conditional model."""
     if config.network.takes is None:
         return ""
     asked = {"class": "--label all", "text": f"--prompt {shlex.quote((*config.condition.examples, 'something')[0])}"}
@@ -57,12 +57,12 @@ def _asked(config: RunConfig) -> str:
 
 
 def _objective(config: RunConfig) -> str:
-    """What the weights were found by."""
+    """Describe the training objective."""
     if config.model == "autoencoder":
         asked = config.autoencoder
-        terms = [f"squared error of a pixel and {asked.kl_weight:g} times the divergence"]
+        terms = [f"squared pixel error and {asked.kl_weight:g} times the KL divergence"]
         if asked.feature_weight:
-            terms.append(f"{asked.feature_weight:g} times the distance of the {asked.feature_classifier} classifier's features")
+            terms.append(f"{asked.feature_weight:g} times the feature distance of the {asked.feature_classifier} classifier")
         if asked.adversarial_weight:
             terms.append(f"a patch discriminator of weight {asked.adversarial_weight:g} from step {asked.adversarial_start:,}")
         return f"{asked.latent_channels} latent channels, {', '.join(terms)}"
@@ -74,14 +74,14 @@ def _objective(config: RunConfig) -> str:
 
 
 def model_card(run: Run, name: str, parameters: int) -> str:
-    """Markdown: what the model is, how it was made, and how good it is, from the run's own records.
+    """Write a model card in Markdown from the run's records: what the model is, how it was trained and how good it is.
 
     Args:
-        name: that it is published under.
-        parameters: how many numbers its weights are.
+        name: the name under which it is published.
+        parameters: its number of parameters.
 
     Raises:
-        ValueError: the run has recorded nothing.
+        ValueError: the run has no metrics.
     """
     config, metrics = run.config, run.metrics()
     if metrics.empty:
@@ -118,14 +118,14 @@ def model_card(run: Run, name: str, parameters: int) -> str:
         newest = validated.iloc[-1]
         lines.append(f"- validation loss {newest['val_loss']:.4f} (EMA weights, held-out images)")
         if config.model == "autoencoder":
-            similar = f" and an SSIM of {newest['ssim']:.3f}" if "ssim" in newest else ""  # small images have none
-            lines.append(f"- these come back with a PSNR of {newest['psnr']:.1f} dB{similar}")
+            similar = f" and an SSIM of {newest['ssim']:.3f}" if "ssim" in newest else ""  # not for small images
+            lines.append(f"- their reconstructions have a PSNR of {newest['psnr']:.1f} dB{similar}")
     lines.append("- " + ", ".join(f"{library} {version}" for library, version in config.versions.items()))
     return "\n".join(lines) + "\n"
 
 
 def _kept_grids(grids: list[Path]) -> list[Path]:
-    """Return as many as may be kept, evenly spaced, the last among them."""
+    """Return as many grids as may be kept, evenly spaced, including the last."""
     for count in range(KEPT_GRIDS, 1, -1):
         kept = [grids[i] for i in evenly_spaced(len(grids), count)]
         if sum(path.stat().st_size for path in kept) <= KEPT_BYTES:
@@ -134,12 +134,12 @@ def _kept_grids(grids: list[Path]) -> list[Path]:
 
 
 def _halved(tensor: Tensor) -> Tensor:
-    """Round to bfloat16, except what has been rounded to 16 bits already: rounding it again would lose more."""
+    """Round to bfloat16 unless the tensor has 16 bits already: rounding again would lose more."""
     return tensor if tensor.element_size() <= 2 else tensor.bfloat16()
 
 
 def publish(run: Run, out: Path, notes: str = "") -> Run:
-    """Copy a run without its resume state, its weights in 16 bits each, and write its model card.
+    """Copy a run without its resume state, with its weights in 16 bits, and write its model card.
 
     Args:
         run: a run with weights and metrics.
@@ -147,7 +147,7 @@ def publish(run: Run, out: Path, notes: str = "") -> Run:
         notes: Markdown to append to the card.
 
     Raises:
-        ValueError: ``out`` holds something already, or the run has recorded nothing.
+        ValueError: ``out`` exists and is not empty, or the run has no metrics.
     """
     refuse_taken(out)
     published = Run(out)

@@ -1,12 +1,10 @@
-"""A run is a folder; this module reads, writes and lists them.
+"""Read, write and list runs. A run is a folder::
 
-::
-
-    config.json         what it is made of (pipelines.storage.config.RunConfig)
-    model.safetensors   EMA weights; the header carries config.json too, so this file alone rebuilds the model
-    metrics.jsonl       one JSON object a line, appended while training
+    config.json         its configuration (pipelines.storage.config.RunConfig)
+    model.safetensors   EMA weights; the header also contains config.json, so that this file alone rebuilds the model
+    metrics.jsonl       one JSON object per line, appended during training
     samples/            step-00001000.png (EMA weights) and step-00001000-raw.png, always from the same seeds
-    state/              what an exact resume needs; never published
+    state/              the state for an exact resume; never published
 
 Files are written whole or not at all. Nothing is ever unpickled. Importing this module does not load torch.
 """
@@ -37,9 +35,9 @@ PUBLISHED = ROOT / "checkpoints"
 PRIVATE = Path(os.environ.get("NOISESCOPE_RUNS", ROOT / "runs")).expanduser()
 CONFIG, MODEL, METRICS, SAMPLES = "config.json", "model.safetensors", "metrics.jsonl", "samples"
 STATE = "state/state.safetensors"
-NEWEST = 2**20  # bytes of a log that hold the newest of all that is logged
-PROCESS = "state/process.json"  # who is training it, while somebody is
-SKIPPED = "state/skipped.txt"  # images that could not be used, a line each
+NEWEST = 2**20  # bytes at the end of a log that contain the newest value of every quantity
+PROCESS = "state/process.json"  # the process that trains the run, if any
+SKIPPED = "state/skipped.txt"  # unusable images, one per line
 
 
 @lru_cache(maxsize=256)
@@ -55,9 +53,9 @@ def _metrics_log(file: Path) -> MetricsLog:
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder, or a single model.safetensors of one.
+    """A run folder, or its model.safetensors alone.
 
-    It holds no open files: every property reads what is on disk now, so a live run can be followed.
+    It holds no open files: every property reads what is on disk now, so that a live run can be followed.
     """
 
     path: Path
@@ -67,12 +65,12 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The folder's name (for a single file, the file's)."""
+        """Name of the folder, or of the single file."""
         return self.path.stem if self.path.suffix == ".safetensors" else self.path.resolve().name
 
     @property
     def model_path(self) -> Path:
-        """Where its weights are, or will be."""
+        """Path of the weights, which may not exist yet."""
         return self.path if self.path.suffix == ".safetensors" else self.path / MODEL
 
     @property
@@ -82,23 +80,23 @@ class Run:
 
     @property
     def can_go_on(self) -> bool:
-        """Whether training can go on here; a copy without its state would start again over its own weights and log."""
+        """Whether training can continue; a copy without its state would start again and overwrite its own weights and log."""
         return (self.path / STATE).is_file() or not self.has_weights
 
     def refuse_without_state(self) -> None:
-        """Fail where training cannot go on (see :attr:`can_go_on`)."""
+        """Raise ValueError if training cannot continue (see :attr:`can_go_on`)."""
         if not self.can_go_on:
             raise ValueError(
-                f"run {self.name!r} has weights but no {STATE} to go on from: train a new run "
-                f"(--init-from {self.path} begins with its weights)"
+                f"run {self.name!r} has weights but no {STATE} to continue from: train a new run "
+                f"(--init-from {self.path} starts from its weights)"
             )
 
     @property
     def config(self) -> RunConfig:
-        """What the run is made of: config.json, or the copy in the weights' header.
+        """Configuration of the run, from config.json or from the copy in the weights' header.
 
         Raises:
-            ValueError: neither is there, or it cannot be read.
+            ValueError: neither exists, or it cannot be read.
         """
         file = self.path / CONFIG
         if file.is_file():
@@ -108,14 +106,12 @@ class Run:
         with open_tensors(self.model_path, "numpy") as weights:
             metadata = weights.metadata() or {}
         if "config" not in metadata:
-            raise ValueError(
-                f"{self.model_path} carries no Noisescope configuration in its header: it is another program's file"
-            )
+            raise ValueError(f"{self.model_path} has no Noisescope configuration in its header: it is another program's file")
         return config_from_json(metadata["config"], str(self.model_path))
 
     @property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that change whenever the weights do (SHA-256 of the file)."""
+        """First 16 hexadecimal digits of the SHA-256 of the weights file."""
         if not self.has_weights:
             raise ValueError(f"run {self.name!r} has no weights yet: they appear at its first save")
         status = self.model_path.stat()
@@ -123,31 +119,31 @@ class Run:
 
     @property
     def num_parameters(self) -> int:
-        """Number of weights, read from the file's header alone."""
+        """Number of parameters, read from the file's header alone."""
         with open_tensors(self.model_path, "numpy") as weights:
             return sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
 
     def metrics(self) -> pd.DataFrame:
-        """One row per logged line; empty for a run without a log. Torn or foreign lines are skipped."""
+        """Return one row per logged line, skipping torn or foreign lines; empty for a run without a log."""
         import pandas as pd
 
         file = self.path / METRICS
         return _metrics_log(file).read() if file.is_file() else pd.DataFrame()
 
     def newest_metrics(self) -> dict[str, Any]:
-        """The newest of each quantity that has been logged lately, from the end of the log alone; read at once."""
+        """Return the newest value of each quantity logged recently; fast, because only the end of the log is read."""
         newest: dict[str, Any] = {}
         for row in readable_lines(tail(self.path / METRICS, NEWEST)):
             newest |= row
         return newest
 
     def skipped(self) -> list[str]:
-        """One sentence for each image that its training could not use."""
+        """Return one sentence for each image that training could not use."""
         file = self.path / SKIPPED
         return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
 
     def samples(self) -> dict[int, Path]:
-        """Sample grids of the EMA weights by training step, oldest first."""
+        """Return the sample grids of the EMA weights by training step, oldest first."""
         grids = {}
         for file in sorted((self.path / SAMPLES).glob("step-*.png")):
             step = file.stem.removeprefix("step-")
@@ -160,7 +156,7 @@ class Run:
         write_text(self.path / CONFIG, config_to_json(config) + "\n")
 
     def write_model(self, weights: Mapping[str, Tensor], config: RunConfig) -> None:
-        """Write model.safetensors, the configuration in its header."""
+        """Write model.safetensors with the configuration in its header."""
         write_tensors(self.model_path, weights, {"config": config_to_json(config)})
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
@@ -170,7 +166,7 @@ class Run:
             file.flush()
 
     def truncate_metrics(self, last_step: int) -> None:
-        """Drop what was logged after ``last_step``, and torn lines: the resumed run writes it anew."""
+        """Drop torn lines and those after ``last_step``, which the resumed run will write again."""
         file = self.path / METRICS
         if file.is_file():
             rows = readable_lines(file.read_bytes())
@@ -178,14 +174,15 @@ class Run:
             write_text(file, "".join(json.dumps(row) + "\n" for row in kept))
 
     def delete(self) -> None:
-        """Remove the folder and all in it."""
+        """Delete the folder and everything in it."""
         shutil.rmtree(self.path)
 
 
 def find_runs(*roots: str | Path) -> list[Run]:
-    """All runs directly under ``roots`` (the published ones, then the user's own, by default), by name within each root.
+    """Return all runs directly under ``roots``, sorted by name within each root.
 
-    A folder counts as a run when it has a config.json or a model.safetensors; roots that do not exist are empty.
+    The default roots are those of the published runs and of the user's own. A folder counts as a run if it has a config.json or
+    a model.safetensors; roots that do not exist are skipped.
     """
     runs = []
     for root in map(Path, roots or (PUBLISHED, PRIVATE)):
@@ -196,14 +193,14 @@ def find_runs(*roots: str | Path) -> list[Run]:
 
 
 def find_run(path: str | Path) -> Run:
-    """The run at ``path``: a folder, a .safetensors file, or the bare name of a published or own run.
+    """Return the run at ``path``: a folder, a .safetensors file, or the bare name of a published run or of the user's own.
 
     Raises:
-        ValueError: there is none; the sentence lists the runs at hand.
+        ValueError: there is no such run; the message lists those there are.
     """
     for candidate in (Path(path), PUBLISHED / path, PRIVATE / path):
         run = Run(candidate)
         if candidate.is_file() or (candidate / CONFIG).is_file() or (candidate / MODEL).is_file():
             return run
     known = ", ".join(str(run.path.relative_to(ROOT) if run.path.is_relative_to(ROOT) else run.path) for run in find_runs())
-    raise ValueError(f"no run at {str(path)!r}: give a run folder or a .safetensors file (at hand: {known or 'none yet'})")
+    raise ValueError(f"no run at {str(path)!r}: give a run folder or a .safetensors file (runs: {known or 'none yet'})")

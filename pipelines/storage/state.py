@@ -1,4 +1,4 @@
-"""What an exact resume needs, as one file: tensors in safetensors, the few numbers beside them as JSON in its header."""
+"""State for an exact resume, in one safetensors file: tensors, and progress as JSON in the header."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from torch import Tensor, nn
 
 from .weights import read_tensors, write_tensors
 
-SLOTS = ("step", "exp_avg", "exp_avg_sq")  # of AdamW, for each parameter
+SLOTS = ("step", "exp_avg", "exp_avg_sq")  # AdamW's state of each parameter
 
 
 class Learner(NamedTuple):
-    """A network that is trained, and its optimiser."""
+    """A network in training and its optimiser."""
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
 
 
 def save_state(path: Path, learners: Mapping[str, Learner], average: nn.Module, progress: dict[str, Any]) -> None:
-    """Write weights, optimisers' slots, a moving average and ``progress`` (JSON), whole or not at all.
+    """Write weights, optimiser states, a moving average and ``progress`` (JSON), whole or not at all.
 
     Args:
-        learners: by the prefix of their tensors' names.
+        learners: networks and optimisers, by the prefix of their tensors' names.
         average: the moving average of the main network's weights.
     """
     tensors = {f"ema.{name}": tensor for name, tensor in average.state_dict().items()}
@@ -39,15 +39,15 @@ def save_state(path: Path, learners: Mapping[str, Learner], average: nn.Module, 
 
 
 def read_progress(path: Path) -> dict[str, Any]:
-    """The numbers of a saved state."""
+    """Return the progress recorded in a saved state."""
     return json.loads(read_tensors(path)[1]["progress"])
 
 
 def load_state(path: Path, learners: Mapping[str, Learner], average: nn.Module) -> dict[str, Any]:
-    """Put a saved state back in place and return its numbers; the arguments are those of :func:`save_state`.
+    """Restore a saved state and return its progress; the arguments are those of :func:`save_state`.
 
     Raises:
-        ValueError: the file is damaged, another program's, or of another network.
+        ValueError: the file is damaged, or from another program or network.
     """
     tensors, metadata = read_tensors(path)
     try:
@@ -69,7 +69,7 @@ def _load_slots(learner: Learner, prefix: str, tensors: Mapping[str, Tensor]) ->
     for name, parameter in network.named_parameters():
         if f"{prefix}step.{name}" in tensors:
             step, *averages = (tensors[f"{prefix}{slot}.{name}"] for slot in SLOTS)
-            if optimizer.param_groups[0].get("fused"):  # it counts where it works
+            if optimizer.param_groups[0].get("fused"):  # a fused optimiser counts on the device
                 step = step.to(parameter.device)
             layout = torch.channels_last if parameter.ndim == 4 else torch.contiguous_format
             averages = [value.to(parameter.device).contiguous(memory_format=layout) for value in averages]

@@ -23,10 +23,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and the metadata of a safetensors file.
+    """Return the tensors and the metadata of a safetensors file.
 
     Raises:
-        ValueError: there is no such file, or it is not a whole safetensors file.
+        ValueError: there is no such file, or it is not a valid safetensors file.
     """
     with open_tensors(path, "pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
@@ -34,18 +34,18 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 @contextmanager
 def open_tensors(path: Path, framework: str) -> Iterator[Any]:
-    """Open a safetensors file, for its tensors as ``framework`` has them ("pt" or "numpy") and its metadata.
+    """Open a safetensors file to read its metadata, and its tensors as arrays of ``framework`` ("pt" or "numpy").
 
     Raises:
-        ValueError: there is no such file, or it is not a whole safetensors file.
+        ValueError: there is no such file, or it is not a valid safetensors file.
     """
     if not path.is_file():
-        raise ValueError(f"no weights at {path}: give a run folder with a model.safetensors, or such a file")
+        raise ValueError(f"no weights at {path}: give a run folder with a model.safetensors, or a .safetensors file")
     try:
         file = safe_open(path, framework=framework)
     except (SafetensorError, OSError) as error:
         raise ValueError(
-            f"{path} is not a whole safetensors file ({error}): it may be truncated or in another format; "
+            f"{path} is not a valid safetensors file ({error}): it may be truncated or in another format; "
             "Noisescope reads safetensors only and never unpickles"
         ) from error
     with file:

@@ -34,4 +34,4 @@ def test_the_command_measures_a_run(lively_text_run, judge, capsys):
     assert math.isfinite(results["samples"]["figures"]["frechet_distance"]["value"])
     capsys.readouterr()
     assert main(arguments) == 0
-    assert capsys.readouterr().out.count("known already") == 4
+    assert capsys.readouterr().out.count("already measured") == 4

@@ -128,4 +128,4 @@ def test_two_processes_write_the_very_same_samples(together, command, tiny_run, 
 def test_what_works_in_one_process_says_so(command, monkeypatch, program, arguments):
     monkeypatch.setenv("WORLD_SIZE", "2")
     sentence = command(program, *arguments).refused_in_one_sentence()
-    assert sentence == f"{program} works in one process, and 2 were launched: start it with python -m {program}"
+    assert sentence == f"{program} runs in one process, but 2 were launched: start it with python -m {program}"

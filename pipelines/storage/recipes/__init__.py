@@ -1,10 +1,9 @@
-"""Configurations that are worth training: ``python -m pipelines.train --recipe flowers-attention``.
+"""Recommended training configurations: ``python -m pipelines.train --recipe flowers-attention``.
 
-Each is a JSON file of this folder that says only what differs from the defaults of :class:`pipelines.storage.config.RunConfig`.
-Those whose name ends in -64, images of 64×64 pixels, or in -sharp, of 128×128, want a GPU; for the others two CPU cores are
-enough. Some of their networks are narrower than the default, so that all that are shipped weigh little; a flower model has as
-many parameters with words as without. Those that name v-prediction made what is shipped, before flow had proved better
-(benchmarks/README.md).
+Each is a JSON file in this folder with the differences from the defaults of :class:`pipelines.storage.config.RunConfig`.
+Recipes whose names end in -64 (images of 64×64 pixels) or -sharp (128×128) need a GPU; two CPU cores are enough for the others.
+Some networks are narrower than the default, to keep the shipped models small; a flower model has as many parameters with text
+as without. The recipes with v-prediction made the shipped models, before flow proved better (benchmarks/README.md).
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ RECIPES = {path.stem: path for path in sorted(Path(__file__).parent.glob("*.json
 
 
 def read_recipe(name: str) -> RunConfig:
-    """The configuration of that name.
+    """Return the configuration of the recipe ``name``.
 
     Raises:
-        ValueError: there is none; the sentence lists those there are.
+        ValueError: there is no such recipe; the message lists those there are.
     """
     if name not in RECIPES:
         raise ValueError(f"unknown recipe {name!r}: choose one of {', '.join(RECIPES)}")

@@ -73,5 +73,5 @@ def test_differences_do_not_depend_on_the_order():
 
 
 def test_images_smaller_than_the_window_are_refused():
-    with pytest.raises(ValueError, match="images of 8×8 pixels: SSIM needs 11×11"):
+    with pytest.raises(ValueError, match="images of 8×8 pixels: SSIM needs at least 11×11"):
         structural_similarity(pictures(0, (1, 8, 8, 1)), pictures(1, (1, 8, 8, 1)))

@@ -77,7 +77,7 @@ def test_some_classes_become_the_only_ones_in_the_order_asked_for():
     [
         (
             ["goldfish", "rose"],
-            "no class 'rose' in this dataset: choose with --only-classes among goldfish, Carassius auratus, crane",
+            "no class 'rose' in this dataset: choose --only-classes from goldfish, Carassius auratus, crane",
         ),
         (["red panda", "lesser panda"], "two of these are the same class: red panda, lesser panda"),
     ],

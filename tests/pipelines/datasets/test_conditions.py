@@ -159,7 +159,7 @@ def test_what_cannot_be_asked_is_refused(class_run, text_run, tiny_run, kind, re
 @pytest.mark.parametrize(
     ("recorded", "sentence"),
     [
-        ({"text_dim": 512}, r"'minilm' makes vectors of 384 numbers.*trained with 'minilm', which made 512"),
+        ({"text_dim": 512}, r"'minilm' has width 384 .*trained with 'minilm' of width 512"),
         (
             {"encoder": "sentence-transformers/all-MiniLM-L6-v2", "encoder_digest": "f" * 64},
             r"'minilm' .*53aa51.* with 'sente.*fff",
@@ -175,7 +175,7 @@ def test_another_encoder_is_refused_with_both_names(text_run, recorded, sentence
 
 def test_nor_does_a_run_go_on_with_another_encoder(text_run):
     config = replace(text_run.config, condition=replace(text_run.config.condition, encoder_digest="f" * 64))
-    with pytest.raises(ValueError, match="put that one in its place"):
+    with pytest.raises(ValueError, match="restore that encoder"):
         open_training(text_run, config)
 
 

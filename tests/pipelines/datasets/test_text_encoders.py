@@ -450,8 +450,8 @@ def test_pooled_vectors_of_another_width_are_refused(tmp_path):
     encoder = make_encoder(str(save_sentence_transformer(tmp_path / "same", pooled_width=16)))
     assert (encoder.width, encoder.length) == (16, 8)
     sentence = _refusal(str(save_sentence_transformer(tmp_path / "other", pooled_width=5)))
-    assert "16 wide" in sentence
-    assert "5 wide" in sentence
+    assert "tokens of width 16" in sentence
+    assert "vectors of width 5" in sentence
 
 
 # --- captions on disk
@@ -544,7 +544,7 @@ def test_the_folder_follows_the_environment(clip, tmp_path, monkeypatch):
 
 def test_a_folder_that_cannot_be_written_costs_a_warning(clip, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.warns(UserWarning, match="could not be kept"):
+    with pytest.warns(UserWarning, match="could not be cached"):
         encoded = encode_cached(clip, PROMPTS, tmp_path / "file")
     assert encoded.tokens.shape == (4, 12, 16)
 

@@ -43,7 +43,7 @@ def test_everything_is_measured_once_and_kept(evaluate, copied_run):
     evaluation = Evaluation(copied_run)
     assert [result.kind for result in evaluation.results] == ["loss", "likelihood", "samples", "samples"]
     again = evaluate(copied_run.path, "--steps", 2, 4, 3, "--likelihood-steps", 20).output
-    assert again.count("known already") == 4
+    assert again.count("already measured") == 4
     assert len(Evaluation(copied_run).results) == 5
     assert Image.open(copied_run.path / "evaluation-neighbours.png").size[0] > 8 * 12
 
@@ -183,13 +183,13 @@ def test_other_images_than_a_run_was_trained_on_are_refused(evaluate, command, t
     evaluate(run.path, "--steps", 1)
     asked = ("pipelines.evaluate", run.path, "--features", judge, *QUICK)
     Image.new("RGB", (12, 12)).save(folder / "circles" / "more.png")
-    assert "37 readable training images, and had 36" in command(*asked).refused_in_one_sentence()
+    assert "37 readable training images, but had 36" in command(*asked).refused_in_one_sentence()
     resumed = command("pipelines.train", "--resume", run.path)
-    assert "37 readable training images, and had 36" in resumed.refused_in_one_sentence()
+    assert "37 readable training images, but had 36" in resumed.refused_in_one_sentence()
     (folder / "circles" / "more.png").unlink()
     (folder / "circles").rename(folder / "rounds")
     Evaluation(run).path.unlink()
-    assert "not the 2 which this run has learnt" in command(*asked).refused_in_one_sentence()
+    assert "not the 2 that this run has learnt" in command(*asked).refused_in_one_sentence()
 
 
 def test_to_measure_takes_some_held_out_images(command, train, judge, tmp_path):

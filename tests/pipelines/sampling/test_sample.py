@@ -165,7 +165,7 @@ def test_the_command_writes_images_grid_and_gif(command, tiny_run, model, reques
     assert np.array_equal(_images(out), to_uint8(steps[-1].x))
     labels = [f"t = {step.timestep:.0f}" for step in steps[:-1]] + ["sample"]
     fewer = command("pipelines.sample", tiny_run.path, "--num-images", 3, "--steps", 2, "--out", out)
-    assert "2 of them would stay beside the new ones" in fewer.refused_in_one_sentence()
+    assert "2 of them would remain beside the new ones" in fewer.refused_in_one_sentence()
     assert np.array_equal(_images(out), to_uint8(steps[-1].x))
     with Image.open(out / "grid.png") as grid:
         assert np.array_equal(np.asarray(grid), film_strip([to_uint8(step.x) for step in steps], labels))
@@ -304,7 +304,7 @@ def test_prompts_come_from_a_file_and_an_empty_one_is_refused(command, text_run,
         tmp_path / "out",
     )
     file.write_text("\n  \n")
-    assert f"no prompt in {file}" in command(*arguments).refused_in_one_sentence()
+    assert f"no prompts in {file}" in command(*arguments).refused_in_one_sentence()
     file.write_text("a circle\n\na square\n")
     assert command(*arguments).code == 0
     assert read_request(tmp_path / "out" / "images" / "00000.png")["request"]["prompt"] == ["a circle", "a square"]

@@ -49,7 +49,7 @@ def test_it_learns_from_the_images_that_have_a_class(command, tmp_path):
         "--channels", 8, 16, "--batch-size", 16,
     )  # fmt: skip
     assert done.code == 0, done.error
-    assert "100.00% of 20 test images" in done.output
+    assert "100.00% accuracy on 20 test images" in done.output
 
 
 def test_images_of_another_shape_are_refused(trained):

@@ -89,7 +89,7 @@ def test_a_torn_record_is_none(tmp_path, text):
 
 def test_what_another_process_does_cannot_be_claimed(tmp_path, sleeper):
     write_record(tmp_path / "record", sleeper.pid)
-    with pytest.raises(ValueError, match=f"sleeping is being done by process {sleeper.pid} already"):
+    with pytest.raises(ValueError, match=f"process {sleeper.pid} is already busy with sleeping"):
         claim(tmp_path / "record", "sleeping")
     stop(tmp_path / "record")
     assert sleeper.wait(30) == -signal.SIGTERM
@@ -113,7 +113,7 @@ def test_a_run_is_not_called_as_a_file_of_weights_is(queue, small_config, tmp_pa
     with pytest.raises(ValueError, match=r"mine\.safetensors"):
         queue.create("mine.safetensors", small_config())
     out = tmp_path / "mine.safetensors"
-    assert "would be taken for a file of weights" in command("pipelines.train", "--out", out).refused_in_one_sentence()
+    assert "would be taken for a weights file" in command("pipelines.train", "--out", out).refused_in_one_sentence()
 
 
 def test_what_cannot_be_trained_is_refused_before_anything_is_written(queue, small_config):
@@ -158,7 +158,7 @@ def test_a_finished_run_and_a_copy_without_its_state_cannot_be_resumed(queue, ti
     (run.path / STATE).unlink()
     assert status_of(queue, "done") == "stopped"
     assert not job_of(queue, "done").resumable
-    with pytest.raises(ValueError, match=r"no state/state\.safetensors to go on from"):
+    with pytest.raises(ValueError, match=r"no state/state\.safetensors to continue from"):
         queue.resume("done")
     assert not (queue.root / WORKER).exists()
 
@@ -289,7 +289,7 @@ def test_a_second_training_of_a_run_is_refused_however_it_is_started(queue, smal
     by_hand = start("-m", "pipelines.train", "--resume", run.path)
     wait_for(lambda: status_of(queue, "run") == "training")  # nobody asked the queue, and it knows
     sentence = shell("-m", "pipelines.train", "--resume", run.path).refused_in_one_sentence()
-    assert f"being done by process {by_hand.pid}" in sentence
+    assert f"process {by_hand.pid} is already busy" in sentence
     with pytest.raises(ValueError, match="is being trained"):
         queue.delete("run")
     queue.create("next", small_config(steps=2))

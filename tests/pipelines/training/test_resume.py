@@ -112,7 +112,7 @@ def test_weights_without_a_state_are_not_trained_over(command, copied_run, logge
     log, weights = logged(copied_run.path), copied_run.fingerprint
     done = command("pipelines.train", "--resume", copied_run.path)
     assert done.code == 2
-    assert "has weights but no state/state.safetensors to go on from" in done.error
+    assert "has weights but no state/state.safetensors to continue from" in done.error
     assert (logged(copied_run.path), copied_run.fingerprint) == (log, weights)
 
 
