@@ -360,10 +360,10 @@ def test_a_recipe_fills_in_its_settings_and_its_name(open_page):
 
 
 def test_a_link_to_a_recipe_fills_it_in_but_for_what_it_says_itself(open_page):
-    app = open_page(recipe="flowers-text-64", batch=7)
+    app, recipe = open_page(recipe="flowers-text-64", batch=7), read_recipe("flowers-text-64")
     assert app.selectbox(key="unet").value == "text"
-    assert app.text_input(key="channels").value == "64, 128, 128, 128"
-    assert app.number_input(key="train_steps").value == read_recipe("flowers-text-64").optimizer.steps
+    assert app.text_input(key="channels").value == ", ".join(map(str, recipe.network.channels))
+    assert app.number_input(key="train_steps").value == recipe.optimizer.steps
     assert app.number_input(key="batch").value == 7
 
 
