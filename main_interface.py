@@ -1,12 +1,12 @@
-"""Noisescope's front door: ``streamlit run main_interface.py``."""
+"""The dashboard's entry point: ``streamlit run main_interface.py``."""
 
 import os
 from pathlib import Path
 
 import streamlit as st
 
-# The networks share the processor with the browser that watches them: a thread of theirs that waits for another one sleeps,
-# where it would keep a core busy. OpenMP reads this when torch is loaded, which is later.
+# The networks often share the processor with the user's browser, so idle OpenMP threads sleep rather than spin. OpenMP reads
+# this variable when torch is loaded, which happens later.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 st.set_page_config(page_title="Noisescope", page_icon=":material/grain:", layout="wide")

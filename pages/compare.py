@@ -1,4 +1,4 @@
-"""Compare: two to four columns from the same noise, step by step, side by side."""
+"""Compare: two to four columns of samples from the same noise, side by side, step by step."""
 
 import streamlit as st
 
@@ -25,14 +25,14 @@ from pipelines.figures.sampling import column_distances
 from pipelines.sampling.alignment import shared_log_snrs
 
 st.title("Compare", anchor=False)
-st.markdown("Columns start from the **same noise** and differ in what you choose: the model, the sampler, its steps.")
+st.markdown("Columns with the same seed start from the **same noise**. Vary the model, the sampler or the number of steps.")
 
 runs = models_by_name()
 stop_without_runs(runs)
 
 with st.container(horizontal=True):
     count = st.segmented_control("Columns", [2, 3, 4], default=2, required=True, key="columns", **BOUND)
-    num_images = st.number_input("Images a column", 1, MOST_IMAGES, 60, key="images", width=160, **BOUND)
+    num_images = st.number_input("Images per column", 1, MOST_IMAGES, 60, key="images", width=160, **BOUND)
 chosen = []
 for number, place in enumerate(st.columns(count, border=True), start=1):
     with place:
@@ -53,7 +53,7 @@ titles = [f"{number}: {name}" for number, name in enumerate(names, start=1)]
 
 
 def draw() -> None:
-    """The comparison as it stands."""
+    """Draw the current state of the comparison."""
     levels = shared_log_snrs(comparison.columns)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         view = st.segmented_control(
@@ -70,21 +70,21 @@ def draw() -> None:
         with place:
             draw_column(title, column, view, frame, frames[0] if compared else None)
             if difference and column is not first and not compared:
-                st.caption("No difference shown: the first column has another number or size of images, or other latents.")
+                st.caption("No difference: this column's images differ from the first's in number, size or latent space.")
             draw_film_strip(title, column, view)
-    st.caption("Film strips. Rows: timesteps, from noise to sample. Columns: images, the same noise for every model.")
+    st.caption("Film strips. Rows: timesteps, from noise to sample. Columns: images, from the same noise for every model.")
     if comparison.status == "done":
         show_numbers(view, levels, level)
 
 
 def show_numbers(view: str, levels: list[float], level: float | None) -> None:
-    """What differs between the columns, how far apart they are at every noise level, and the downloads."""
+    """Show the settings that differ, the distances between the columns at every noise level, and the downloads."""
     left, right = st.columns(2)
     with left:
-        st.subheader("What differs", anchor=False)
+        st.subheader("Settings that differ", anchor=False)
         table = what_differs(names, comparison)
         if table.empty:
-            st.caption("Nothing: all columns are the same.")
+            st.caption("None: all columns are the same.")
         else:
             st.dataframe(table, width="stretch")
     with right:
@@ -93,9 +93,9 @@ def show_numbers(view: str, levels: list[float], level: float | None) -> None:
         if tables:
             labels = {titles[number - 1]: table for number, table in tables.items()}
             live_figure(column_distances(labels, marked=level), "distances", "MSE and SSIM at every noise level")
-            st.caption(f"{VIEWS[view]}: MSE (0 is equal) and SSIM (1 is equal) of all images at the same noise level.")
+            st.caption(f"{VIEWS[view]}: MSE (0: identical) and SSIM (1: identical) of all images at equal noise levels.")
         else:
-            st.caption("No numbers: the columns have images of different number or size, or other latents.")
+            st.caption("Not available: the columns' images differ in number, size or latent space.")
     offer_downloads(
         "noisescope-comparison",
         archive=lambda: comparison_zip(names, comparison),

@@ -1,4 +1,4 @@
-"""Edit: from a picture to another, by varying, painting, widening, blending or rewording it."""
+"""Edit: vary, inpaint, outpaint or interpolate pictures, or change the condition they were made for."""
 
 import streamlit as st
 
@@ -18,24 +18,22 @@ from pages.components.runs import models_by_name, stop_without_runs
 from pipelines.sampling.request import SamplingRequest
 
 st.title("Edit", anchor=False)
-st.markdown(
-    "Start from **a picture**, and let a model change it. What it cannot know, it makes up from what it was trained on."
-)
+st.markdown("Start from **a picture** and let a model change it. What the model adds resembles the images it was trained on.")
 
 runs = models_by_name()
 stop_without_runs(runs)
 name = st.selectbox("Model", list(runs), key="model", **BOUND)
 config = readable_config(runs[name])
 ways = [kind for kind, way in WAYS.items() if config.network.conditional or not way.conditional]
-kind = st.segmented_control("What to do", ways, default=ways[0], required=True, key="edit", **BOUND)
+kind = st.segmented_control("Edit", ways, default=ways[0], required=True, key="edit", **BOUND)
 way = WAYS[kind]
 st.caption(way.about)
 
 with st.container(border=True):
     try:
         edit = way.ask(config)
-    except ValueError as error:  # a mask that is no picture, a run without images
-        st.error(f"This cannot be used: {error}")
+    except ValueError as error:  # an unreadable mask, or a run without images
+        st.error(f"This picture cannot be edited: {error}")
         st.stop()
     common = dict(edit.common)
     with st.expander("Sampler, seed" if way.free else "Steps"):
@@ -48,7 +46,7 @@ with st.container(border=True):
                 common |= choose_noise(common["sampler"])
         else:
             common["steps"] = choose_steps(config, "_traced", TRACED_STEPS)
-            st.caption("With DDIM, the sampler that can be traced back.")
+            st.caption("The sampler is DDIM, which can be inverted.")
         if any("guidance" in fields for fields in (common, *(row for _, row in edit.rows))):
             common |= choose_when_to_guide()
 

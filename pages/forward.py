@@ -1,4 +1,4 @@
-"""Forward: what noise does to an image, timestep by timestep, under any two schedules."""
+"""Forward: the forward process on an image, timestep by timestep, under any two noise schedules."""
 
 import numpy as np
 import streamlit as st
@@ -12,15 +12,15 @@ from pages.components.sources import choose_image
 from pipelines.datasets.decoding import fit_image, open_image, to_8_bit
 from pipelines.figures.process import pixel_histograms, schedule_curves
 
-LEAST_PIXELS, MOST_PIXELS = 8, 128  # a side: the noise of a pixel should be visible
-STRIDE = 20  # timesteps from one frame of the player to the next, and five frames from one picture of the strip to the next
+LEAST_PIXELS, MOST_PIXELS = 8, 128  # side length: the noise of single pixels should be visible
+STRIDE = 20  # timesteps between frames of the player; the strip shows every fifth frame
 
 st.title("Forward", anchor=False)
 st.markdown(r"The forward process mixes an image with noise: $x_t = \alpha_t\,x_0 + \sigma_t\,\varepsilon$.")
 
-picture = choose_image()  # an image file, or the page has stopped with a sentence
+picture = choose_image()  # bytes of an image file; stops the page if there is none
 
-import torch  # noqa: E402  (not before there is an image)
+import torch  # noqa: E402  (not needed before an image is chosen)
 
 from diffusion_core.noise import SeededNoise  # noqa: E402
 from diffusion_core.process import add_noise  # noqa: E402
@@ -38,7 +38,7 @@ for letter, default, place in zip("AB", ("cosine", "linear"), places, strict=Tru
         terminal = st.toggle("Rescale to zero terminal SNR", key=f"zero_terminal_snr_{letter}", **BOUND)
     schedule = make_schedule(name, zero_terminal_snr=terminal)
     schedules[f"{letter}: {schedule.name}"] = schedule
-seed = seed_place.number_input("Seed of the noise", 0, 2**31 - 1, 0, key="noise_seed", **BOUND)
+seed = seed_place.number_input("Noise seed", 0, 2**31 - 1, 0, key="noise_seed", **BOUND)
 last = schedule.num_timesteps - 1
 
 image = to_8_bit(open_image(picture))
@@ -62,35 +62,33 @@ tables = {
     }
     for name, schedule in schedules.items()
 }
-wanted = st.query_params.get("t", st.session_state.get("t", ""))  # of a link, or before another page was looked at
+wanted = st.query_params.get("t", st.session_state.get("t", ""))  # from a link, or from before the page was left
 start = int(np.abs(times - (int(wanted[:9]) if wanted.isdecimal() else last // 2)).argmin())
 
 
 @st.fragment
 def show() -> None:
-    """The player, and what follows the timestep that it shows."""
+    """Show the player, and the figures for the timestep that it shows."""
     left, right = st.columns(2, gap="medium")
     with left:
         labels = [f"t = {time}" for time in times]
         index = player(frames, labels, "forward", alt="The image under both schedules", captions=list(states), start=start)
         t = int(times[index])
-        st.query_params["t"] = st.session_state["t"] = str(t)  # a link shows the same timestep
-        st.caption("Same image, same noise, two schedules: press play and watch which one drowns the image first.")
+        st.query_params["t"] = st.session_state["t"] = str(t)  # so that a link shows the same timestep
+        st.caption("The same image and noise under two schedules: press play to see which one destroys the image first.")
         pixels = {name: x_t[index].numpy().ravel() for name, x_t in states.items()}
-        live_figure(
-            pixel_histograms(pixels), "histograms", f"Histograms of the pixels at t = {t} beside the density of N(0, 1)"
-        )
+        live_figure(pixel_histograms(pixels), "histograms", f"Pixel histograms at t = {t} with the density of N(0, 1)")
         st.caption(
-            "The pixels of x_t become standard Gaussian noise: the bars fill the grey curve. Bars are cut off at density 1."
+            "The pixel distribution of x_t approaches the standard normal density (grey). Bars are cut off at density 1."
         )
     with right:
         live_figure(
             schedule_curves(tables, t), "schedules", f"alpha, sigma, log-SNR and beta of {', '.join(tables)}, t = {t} marked"
         )
         st.caption(
-            "The dots mark t. log-SNR = log(alpha²/sigma²): equal log-SNR, equally noisy; where alpha is 0 it has no value. "
-            "beta = 1 − alpha²[t]/alpha²[t−1] is the share of the signal's variance lost in one step. Where variance is "
-            "preserved the noise gains as much (not so for flow)."
+            "Dots mark t. log-SNR = log(alpha²/sigma²): equal values mean equally noisy images; it is −∞ where alpha is 0. "
+            "beta = 1 − alpha²[t]/alpha²[t−1] is the share of the signal's variance that one step removes. "
+            "Variance-preserving schedules add as much noise variance (flow does not)."
         )
 
 
@@ -99,7 +97,7 @@ show()
 st.subheader("From image to noise", anchor=False)
 show_grid(
     np.concatenate([to_uint8(x_t[::5]) for x_t in states.values()]),
-    f"The image at {len(times[::5])} timesteps from 0 to {last}, one row a schedule",
+    f"The image at {len(times[::5])} timesteps from 0 to {last}, one row per schedule",
     columns=len(times[::5]),
 )
 st.caption(f"Rows: {', '.join(states)}. Left to right: t = {', '.join(map(str, times[::5]))}.")

@@ -1,4 +1,4 @@
-"""Generate: from classes or words to images, a row each, with and without guidance, or by several models."""
+"""Generate: a table of samples for classes or prompts, with and without guidance, or by several models."""
 
 from dataclasses import replace
 
@@ -19,11 +19,11 @@ from pages.components.runs import conditional_models
 from pipelines.sampling.request import SamplingRequest
 
 st.title("Generate", anchor=False)
-st.markdown("Say **what to show**, and see what guidance makes of it: every cell starts from the same noise.")
+st.markdown("Choose **classes or prompts** and see what guidance changes: every cell starts from the same noise.")
 
 runs = conditional_models()
 if not runs:
-    st.info("No model at hand takes classes or words yet: train one on the Train page, with the network **class** or **text**.")
+    st.info("No conditional model yet: train one on the Train page with the network **class** or **text**.")
     st.stop()
 
 with st.container(border=True):
@@ -35,8 +35,8 @@ with st.container(border=True):
         negative = choose_negative() if config.network.takes == "text" else {}
     with how_column:
         columns = choose_columns(name, same_conditions(name, runs))
-        num_images = int(st.number_input("Images a cell", 1, 64, 4, key="images_a_cell", **BOUND))
-    with st.expander("Sampler, seed, when to guide"):
+        num_images = int(st.number_input("Images per cell", 1, 64, 4, key="images_a_cell", **BOUND))
+    with st.expander("Sampler, seed, guidance interval"):
         sampler_column, noise_column, guidance_column = st.columns(3, gap="medium")
         with sampler_column:
             sampler = choose_sampler(config)
@@ -50,7 +50,7 @@ problem = too_many(len(rows), len(columns), num_images)
 if st.button("Generate", type="primary", icon=":material/play_arrow:", disabled=bool(problem)):
     common = SamplingRequest(num_images, seed, **sampler, **noise, **when, **negative)
     cells = [(runs[model], replace(common, **row, **column)) for _, row in rows for _, model, column in columns]
-    about = f"Every cell: the same {num_images} noises, of seed {seed}"
+    about = f"Every cell starts from the same noise, seed {seed}"
     start("table", cells, ConditionTable([row for row, _ in rows], [column for column, *_ in columns], about))
 if problem:
     st.warning(problem)

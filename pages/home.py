@@ -1,4 +1,4 @@
-"""Home: what this is, the models at hand, and one button that starts a comparison."""
+"""Home: what Noisescope is, the available models, and a button that starts a comparison."""
 
 import streamlit as st
 
@@ -19,20 +19,20 @@ with words:
         st.switch_page("pages/compare.py")
     with st.container(horizontal=True):
         st.page_link("pages/forward.py", label="How noise is added", icon=":material/blur_on:")
-        st.page_link("pages/reverse.py", label="How an image appears", icon=":material/movie:")
-        st.page_link("pages/train.py", label="Train your own", icon=":material/model_training:")
+        st.page_link("pages/reverse.py", label="How an image emerges", icon=":material/movie:")
+        st.page_link("pages/train.py", label="Train your own model", icon=":material/model_training:")
 with picture:
     st.image(
         ROOT / "docs" / "denoising.png",
         width="stretch",
-        alt="Twelve columns of pictures; from top to bottom noise turns into flowers",
-        caption="Top row: pure noise. Each row further down a network has taken some of it away. Bottom row: its pictures.",
+        alt="Twelve columns of images; from top to bottom, noise turns into flowers",
+        caption="Top row: pure noise. In each row below, a network has removed more of it. Bottom row: the finished samples.",
     )
 
-st.subheader("Models at hand", anchor=False)
+st.subheader("Models", anchor=False)
 runs = models_by_name()
 if not runs:
-    st.info("No trained models yet: start one on the Train page.")
+    st.info("No trained models yet: train one on the Train page.")
 for start in range(0, len(runs), CARDS):
     names = list(runs)[start : start + CARDS]
     for name, place in zip(names, st.columns(CARDS), strict=False):
@@ -47,4 +47,4 @@ for start in range(0, len(runs), CARDS):
                 show_sample_grid(samples, f"Samples of {name}")
             st.markdown(f"**{name}**")
             st.caption(description)
-            st.page_link("pages/training_curves.py", label="How it learnt", query_params={"runs": name})
+            st.page_link("pages/training_curves.py", label="Training history", query_params={"runs": name})

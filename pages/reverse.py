@@ -1,4 +1,4 @@
-"""Reverse: one image through time, from noise, from between two seeds, or from an image."""
+"""Reverse: the trajectory of one image, from noise, from between two seeds, or from an image."""
 
 import numpy as np
 import streamlit as st
@@ -29,7 +29,7 @@ SECONDS_BETWEEN_LOOKS = 0.3
 WEIGHTS = tuple(float(weight) for weight in np.linspace(0, 1, 9))
 
 st.title("Reverse", anchor=False)
-st.markdown("The reverse process turns noise into an image, step by step. **Follow one image** on its way.")
+st.markdown("The reverse process turns noise into an image, step by step. **Follow one image** from noise to sample.")
 
 runs = models_by_name()
 stop_without_runs(runs)
@@ -41,7 +41,7 @@ picture = None
 if kind == IMAGE:
     choice_column, picture_column = st.columns([5, 1])
     with choice_column:
-        file = choose_image()  # or the page has stopped with a sentence
+        file = choose_image()  # stops the page if there is none
     try:
         picture = fit_picture(file, config)
     except ValueError as error:
@@ -57,12 +57,12 @@ with st.container(border=True):
         sampler = choose_sampler(config)
     with seed_column:
         seed = choose_seed()
-    number = int(number_column.number_input("Image of the seed", 0, MAX_SEED, 0, key="number", **BOUND))
+    number = int(number_column.number_input("Image number", 0, MAX_SEED, 0, key="number", **BOUND))
     other_seed, strength = 1, 0.5
     if kind == SEEDS:
         other_seed = int(st.number_input("Second seed", 0, MAX_SEED, other_seed, key="other_seed", **BOUND))
     if kind == IMAGE:
-        about = "Strength: how much noise to add first"
+        about = "Strength: how much noise is added first"
         strength = st.slider(about, 0.0, 1.0, strength, 0.05, key="strength", **BOUND)
     with st.expander("More settings"):
         noise = choose_noise(sampler["sampler"])
@@ -94,7 +94,7 @@ title, job = st.session_state["reverse"]
 
 
 def draw() -> None:
-    """The trajectory as it stands; drawn again while it is computed, and while the player plays."""
+    """Draw the trajectory so far; called again while it is computed and while the player plays."""
     if job.active:
         draw_progress(job)
     draw_notes(job, "Press Denoise to start again.")
@@ -104,7 +104,7 @@ def draw() -> None:
     if job.way.x.shape[1] > 1:
         show_grid(job.way.x[-1], f"Samples between two seeds, at {len(WEIGHTS)} weights", columns=len(WEIGHTS))
         weight = st.select_slider("Weight of the second seed", WEIGHTS, 0.5, key="weight", **BOUND)
-        st.caption("The samples from the first seed to the second, left to right. Below: the one of this weight on its way.")
+        st.caption("Samples from the first seed (left) to the second (right). Below: the trajectory of the chosen weight.")
         image = WEIGHTS.index(weight)
     show_trajectory(job.way, image, title)
 

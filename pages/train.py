@@ -1,4 +1,4 @@
-"""Train: choose images, a network and a budget; start, watch, stop, go on."""
+"""Train: choose a dataset, a network and a budget; start, watch, stop and resume runs."""
 
 import streamlit as st
 
@@ -10,12 +10,12 @@ from pipelines.storage.config import RunConfig
 from pipelines.train import default_name
 from pipelines.training.jobs import TrainingQueue
 
-SHOWN_JOBS = 5  # older runs wait in an expander
+SHOWN_JOBS = 5  # older runs are in an expander
 
 st.title("Train", anchor=False)
 st.markdown(
-    "Train a model of your own, from scratch or from another one. A run goes on when you close this page and when the "
-    "dashboard stops; several runs wait for each other."
+    "Train a model of your own, from scratch or from another model. Training continues when you close this page or stop the "
+    "dashboard; several runs train one after another."
 )
 queue = TrainingQueue()
 
@@ -32,7 +32,7 @@ with st.container(border=True):
             queue.create(name, training.config, training.time_limit)
             st.session_state["run"] = name
             st.toast(f"{name} is in the queue.", icon=":material/schedule:")
-            st.rerun()  # the name is taken now: offer the next one
+            st.rerun()  # the name is taken now: suggest the next one
         except (ValueError, OSError) as error:
             st.error(describe(error))
 
@@ -41,15 +41,15 @@ st.subheader("Your runs", anchor=False)
 
 @st.fragment(run_every=2.0)
 def show_runs() -> None:
-    """The runs as they stand on disk, whoever started them."""
+    """Show the runs on disk, including those started elsewhere."""
     if error := st.session_state.pop("job_error", None):
         st.error(error)
     if error := queue.error:
-        st.error(f"The queue broke off, and starts again: {error}")
+        st.error(f"The training queue stopped unexpectedly and restarts: {error}")
     queue.wake()
     jobs = {job.run.path.name: job for job in queue.jobs()}
     if not jobs:
-        st.info("None yet: what you start above appears here, with its loss and its samples.")
+        st.info("No runs yet: those that you start above appear here, with their loss and samples.")
         return
     shown = max(SHOWN_JOBS, sum(job.active for job in jobs.values()))
     for job in list(jobs.values())[:shown]:
@@ -60,7 +60,7 @@ def show_runs() -> None:
                 show_job(queue, job)
     if st.session_state.get("run") not in jobs:
         st.session_state.pop("run", None)
-    watched = st.selectbox("Watch", list(jobs), key="run", width=320, **BOUND)
+    watched = st.selectbox("Run to watch", list(jobs), key="run", width=320, **BOUND)
     try:
         show_training(jobs[watched])
     except (ValueError, OSError) as error:

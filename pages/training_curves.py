@@ -1,4 +1,4 @@
-"""Training curves: any runs over each other, live."""
+"""Training curves: the logs of any runs in the same charts, live."""
 
 from dataclasses import asdict
 
@@ -21,17 +21,17 @@ from pipelines.figures.training import (
 
 ALONG = {"step": "Steps", "images_seen": "Images", "seconds": "Time"}
 SCALES = {"x": "x-axis", "y": "y-axis"}
-HEAT = {"loss": "Loss", "relative": "Loss / newest loss"}
+HEAT = {"loss": "Loss", "relative": "Loss / latest loss"}
 EVERY_RUN = "run"
 
 st.title("Training curves", anchor=False)
-st.markdown("How the runs learnt: loss over training, loss by timestep, and samples on the way.")
+st.markdown("How the runs trained: loss over training, loss by timestep, and samples.")
 
 runs = runs_by_name()
 stop_without_runs(runs)
 names_column, live_column = st.columns([6, 1], vertical_alignment="bottom")
 names = names_column.multiselect("Runs", list(runs), default=list(runs)[:2], key="runs", **BOUND)
-live = live_column.toggle("Follow live", key="live", help="Read the logs again every two seconds.", **BOUND)
+live = live_column.toggle("Follow live", key="live", help="Reload the logs every two seconds.", **BOUND)
 if not names:
     st.info("Choose at least one run.")
     st.stop()
@@ -51,11 +51,11 @@ reconstructs = any(config.model == "autoencoder" for config in configs.values())
 offered = [quantity for quantity in QUANTITIES if reconstructs or quantity not in RECONSTRUCTION]
 with st.container(horizontal=True, gap="medium"):
     quantities = st.pills(
-        "Show", offered, selection_mode="multi", default=offered, format_func=QUANTITIES.__getitem__,
+        "Curves", offered, selection_mode="multi", default=offered, format_func=QUANTITIES.__getitem__,
         key="quantities", width="content", wrap=True, **BOUND,
     )  # fmt: skip
     axis = st.segmented_control(
-        "Along", list(AXES), default="step", required=True, format_func=ALONG.__getitem__, key="axis", width="content", **BOUND
+        "x-axis", list(AXES), default="step", required=True, format_func=ALONG.__getitem__, key="axis", width="content", **BOUND
     )
     log = st.pills(
         "Log scale",
@@ -77,12 +77,12 @@ groups = None if group == EVERY_RUN else differences.loc[group].to_dict()
 
 @st.fragment(run_every=2.0 if live else None)
 def show() -> None:
-    """Curves, samples and loss by timestep of the chosen runs as they are on disk now."""
-    problems = st.container()  # a place of its own: what comes later must not move the figures
+    """Show the curves, samples and loss by timestep of the chosen runs, as they are on disk now."""
+    problems = st.container()  # its own container: a later warning must not recreate the figures
     tables = {}
     for name in configs:
         try:
-            _ = runs[name].config  # says so where the run has been deleted
+            _ = runs[name].config  # raises if the run has been deleted
             tables[name] = runs[name].metrics()
         except (ValueError, OSError) as error:
             problems.warning(f"{name} cannot be read: {error}")
@@ -94,9 +94,9 @@ def show() -> None:
         if quantities:
             figure = training_curves(tables, quantities, axis, smoothing / 100, log, groups)
             live_figure(figure, "curves", f"{', '.join(QUANTITIES[key] for key in quantities)} of {', '.join(tables)}")
-            st.caption("Faint: as logged. Strong: smoothed. Drag to zoom into all, double-click to go back.")
+            st.caption("Faint: logged values. Strong: smoothed. Drag to zoom all charts; double-click to reset.")
             if len(objectives) > 1:
-                st.info("These runs minimise different losses: whose is smaller says nothing. Evaluate measures all alike.")
+                st.info("These runs minimise different losses, which are not comparable. Evaluate measures all runs alike.")
         else:
             st.info("Choose at least one curve to show.")
     with right:
@@ -106,29 +106,29 @@ def show() -> None:
     validated = {name: table for name, table in tables.items() if len(validations_by_timestep(table))}
     st.subheader("Loss by timestep", anchor=False)
     if not validated:
-        st.info("Nothing measured by timestep yet. (Autoencoders know no timesteps.)" if reconstructs else "No validation yet.")
+        st.info("No loss by timestep yet (autoencoders have none)." if reconstructs else "No validation yet.")
         return
     lengths = {name: configs[name].diffusion.timesteps for name in validated}
     left, right = st.columns([3, 2], gap="medium")
     with left:
         color = st.segmented_control(
-            "Colour", list(HEAT), default="loss", required=True, format_func=HEAT.__getitem__, key="heat", **BOUND
+            "Colour scale", list(HEAT), default="loss", required=True, format_func=HEAT.__getitem__, key="heat", **BOUND
         )
         figure = loss_heat_maps(validated, lengths, axis, log, relative=color == "relative")
         live_figure(figure, "heat_map", f"{HEAT[color]} over training and timestep of {', '.join(validated)}")
     with right:
         latest = {name: validations_by_timestep(table)["loss_by_timestep"].iloc[-1] for name, table in validated.items()}
-        live_figure(loss_by_timestep(latest, lengths, groups), "by_timestep", f"Newest loss by timestep of {', '.join(latest)}")
-        st.caption("The newest validation: held-out images, EMA weights, the same noise every time.")
+        live_figure(loss_by_timestep(latest, lengths, groups), "by_timestep", f"Latest loss by timestep of {', '.join(latest)}")
+        st.caption("The latest validation: held-out images, EMA weights, the same noise every time.")
 
 
 show()
 
 st.subheader("Settings that differ", anchor=False)
 if len(configs) < 2:
-    st.caption("Choose two runs or more to see what sets them apart.")
+    st.caption("Choose at least two runs to compare their settings.")
 elif differences.empty:
-    st.caption("None: the chosen runs have the same settings and the same library versions.")
+    st.caption("None: the chosen runs have the same settings and library versions.")
 else:
     st.table(differences)
 with st.expander("All settings"):

@@ -1,4 +1,4 @@
-"""What pages share."""
+"""Components shared by the pages."""
 
 from collections.abc import Mapping
 from typing import Literal, TypedDict
@@ -8,22 +8,22 @@ from streamlit.runtime.pages_manager import PagesManager
 
 from pipelines.common.settings import Described
 
-# Until st.navigation has run once, a server takes a folder called "pages" for the older kind of multipage app and runs the
-# page of a link by itself, without main_interface.py. Importing this package, which every page does, puts that right.
+# Until st.navigation has run once, a server treats a folder called "pages" as the older kind of multipage app and runs the
+# page of a link alone, without main_interface.py. Importing this package, which every page does, corrects this.
 if PagesManager.uses_pages_directory:
     PagesManager.uses_pages_directory = False
     st.rerun()
 
 
 class Bound(TypedDict):
-    """Keyword arguments of a widget whose value lives in the URL."""
+    """Keyword arguments of a widget whose value is stored in the URL."""
 
     bind: Literal["query-params"]
 
 
-BOUND: Bound = {"bind": "query-params"}  # for every input of a page: a link reproduces it, and leaving it loses nothing
+BOUND: Bound = {"bind": "query-params"}  # for every input: links reproduce a page, and leaving it loses nothing
 
 
 def about_choices(registry: Mapping[str, Described]) -> str:
-    """What a registry says about its choices, as the help of the widget that offers them."""
+    """Return the help text of a widget that offers the choices of a registry."""
     return "\n".join(f"- **{name}**: {choice.title}. {choice.about}" for name, choice in registry.items())

@@ -1,4 +1,4 @@
-"""Tables of conditions: what to show down the rows, and what to vary across the columns."""
+"""Tables of samples: one condition per row, and one guidance scale, model or origin per column."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ if TYPE_CHECKING:
 
 SCALES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
 USUAL_SCALES = (1.0, 2.0, 4.0, 8.0)
-STANDARD, SCALED, MODELS, GUIDED = "Standard and guided", "Guidance scales", "Models", "Guided only"
+STANDARD, SCALED, MODELS, GUIDED = "Without and with guidance", "Guidance scales", "Models", "Guided only"
 MOST_IMAGES = 400
 MOST_ACROSS = 16  # images in a row of the whole table
-LONGEST_NAME = 120  # letters of a prompt that stand beside its row
+LONGEST_NAME = 120  # characters of a prompt shown beside its row
 
 
 @dataclass(frozen=True)
 class ConditionTable:
-    """What the cells of a table stand for; cell (i, j) is column i · len(columns) + j of its comparison.
+    """Meaning of the cells of a table; cell (i, j) is column i · len(columns) + j of its comparison.
 
     Attributes:
-        rows: what is shown, a class or a prompt each.
-        columns: what is varied; one without a name if nothing is.
-        about: what all cells have in common, in words.
+        rows: the condition of each row, a class or a prompt.
+        columns: the varied setting of each column; a single empty name if nothing is varied.
+        about: what all cells have in common, for the caption.
     """
 
     rows: list[str]
@@ -59,12 +59,12 @@ class ConditionTable:
 
     @property
     def names(self) -> list[str]:
-        """A name for each cell."""
+        """Names of the cells, row by row."""
         return [", ".join(filter(None, (row, column))) for row in self.rows for column in self.columns]
 
 
 def choose_rows(condition: ConditionConfig) -> list[tuple[str, dict[str, Any]]]:
-    """Widgets for what to show: the name of each row, and the fields of a request that ask for it."""
+    """Draw widgets for the conditions; return the name of each row and its fields of a request."""
     if condition.classes:
         classes = list(condition.classes)
         follow_model("classes", classes[:10], classes)
@@ -73,22 +73,24 @@ def choose_rows(condition: ConditionConfig) -> list[tuple[str, dict[str, Any]]]:
     examples = condition.examples
     some = [examples[i] for i in np.linspace(0, len(examples) - 1, min(4, len(examples))).round().astype(int)]
     follow_model("prompts", "\n".join(some))
-    text = st.text_area("Prompts, one a line", "\n".join(some), key="prompts", height=122, **BOUND)
+    text = st.text_area("Prompts, one per line", "\n".join(some), key="prompts", height=122, **BOUND)
     prompts = [line.strip() for line in text.splitlines() if line.strip()] or [""]
-    return [(_short(prompt) or "no words", {"prompt": (prompt,)}) for prompt in dict.fromkeys(prompts)]
+    return [(_short(prompt) or "empty prompt", {"prompt": (prompt,)}) for prompt in dict.fromkeys(prompts)]
 
 
 def choose_columns(name: str, runs: Mapping[str, Run]) -> list[tuple[str, str, dict[str, Any]]]:
-    """Widgets for what to vary: what each column is called, its model, and fields of its requests.
+    """Draw widgets for what to vary; return the name, the model and the request fields of each column.
 
     Args:
-        name: of the model.
-        runs: those that take the same conditions and make images of the same size, itself included.
+        name: name of the model.
+        runs: runs with the same conditions and image size, itself included.
     """
     kinds = [STANDARD, SCALED, MODELS, GUIDED] if len(runs) > 1 else [STANDARD, SCALED, GUIDED]
-    kind = st.pills("Side by side", kinds, default=STANDARD, required=True, wrap=True, key="vary", **BOUND)
+    kind = st.pills("Compare", kinds, default=STANDARD, required=True, wrap=True, key="vary", **BOUND)
     if kind == SCALED:
-        scales = st.multiselect("Guidance", SCALES, USUAL_SCALES, format_func="{:g}".format, wrap=True, key="scales", **BOUND)
+        scales = st.multiselect(
+            "Guidance scales", SCALES, USUAL_SCALES, format_func="{:g}".format, wrap=True, key="scales", **BOUND
+        )
         return [(f"guidance {scale:g}", name, {"guidance": scale}) for scale in sorted(scales)]
     models = [name]
     if kind == MODELS:
@@ -96,14 +98,14 @@ def choose_columns(name: str, runs: Mapping[str, Run]) -> list[tuple[str, str, d
     guidance = choose_guidance()
     if kind == STANDARD:
         return [
-            ("guidance 1: the model as it is", name, {"guidance": 1.0}),
+            ("no guidance (scale 1)", name, {"guidance": 1.0}),
             (f"guidance {guidance:g}", name, {"guidance": guidance}),
         ]
     return [(model if kind == MODELS else "", model, {"guidance": guidance}) for model in models]
 
 
 def same_conditions(name: str, runs: Mapping[str, Run]) -> dict[str, Run]:
-    """The runs that take the same conditions as the named one and make images of the same size, itself first."""
+    """Return the runs with the same conditions and image size as the named one, itself first."""
 
     def kind(run: Run) -> object:
         config = run.config
@@ -113,24 +115,26 @@ def same_conditions(name: str, runs: Mapping[str, Run]) -> dict[str, Run]:
 
 
 def too_many(rows: int, columns: int, num_images: int) -> str:
-    """Why a table cannot be made, in a sentence; empty if it can."""
+    """Return why a table of this size cannot be generated, in a sentence; empty if it can."""
     total = rows * columns * num_images
     if not total:
         return f"Nothing is chosen for the {'columns' if rows else 'rows'} of the table: choose at least one value."
     if total > MOST_IMAGES:
-        return f"That would be {total} images: choose fewer rows, columns or images a cell, at most {MOST_IMAGES} in all."
+        return (
+            f"This would generate {total} images: choose fewer rows, columns or images per cell, at most {MOST_IMAGES} in all."
+        )
     return ""
 
 
 def show_table(key: str) -> None:
-    """The table that was started under a key (see :func:`pages.components.generation.start`), growing; or what to do first."""
+    """Show the growing table that was started under a key (see :func:`pages.components.generation.start`), or how to start."""
     if key not in st.session_state:
         st.info("Press **Generate** to start.", icon=":material/arrow_upward:")
         return
     table, comparison = st.session_state[key]
 
     def draw() -> None:
-        """The table as it stands."""
+        """Draw the current state of the table."""
         levels = shared_log_snrs(comparison.columns)
         view = st.segmented_control(
             "Show", list(VIEWS), default="x", required=True, format_func=VIEWS.__getitem__, key="view", **BOUND
@@ -149,36 +153,36 @@ def show_table(key: str) -> None:
 
 
 def draw_table(table: ConditionTable, comparison: Comparison, view: str, level: float | None) -> None:
-    """The pictures of all cells at a noise level; the newest ones for None."""
+    """Draw the samples of all cells at a noise level, or the newest ones for None."""
     count = comparison.columns[0].request.num_images
-    lines = math.ceil(count * len(table.columns) / MOST_ACROSS)  # of images in a cell
+    lines = math.ceil(count * len(table.columns) / MOST_ACROSS)  # rows of images in a cell
     across = math.ceil(count / lines)
     pictures = [_cell(column, view, level, across) for column in comparison.columns]
     width = len(table.columns)
     rows = [(name, pictures[start * width : (start + 1) * width]) for start, name in enumerate(table.rows)]
     picture_table(table.columns, rows, "Generated images", widest=7 * across)
-    shown = [(frame_of(column, level), column) for column in comparison.columns]  # not all start at the same noise level
+    shown = [(frame_of(column, level), column) for column in comparison.columns]  # columns may start at different levels
     labels = dict.fromkeys(frame_label(frame, column) for frame, column in shown if frame)
     when = ", ".join(labels) or "waiting for the first step"
-    parts = ["Rows: what was asked for. "] * any(table.rows) + ["Columns: what varies. "] * any(table.columns)
+    parts = ["Rows: conditions. "] * any(table.rows) + ["Columns: settings. "] * any(table.columns)
     st.caption(f"{''.join(parts)}{table.about}; {when}.")
 
 
 def table_cost(comparison: Comparison) -> str:
-    """What all cells have cost so far, in one line."""
+    """Return the cost of all cells so far, in one line."""
     images = sum(column.request.num_images for column in comparison.columns)
     seconds = sum(column.seconds for column in comparison.columns)
     calls = sum(column.nfe * column.request.num_images for column in comparison.columns)
-    once: dict[Origin, int] = {}  # what starts at the same place comes there together
+    once: dict[Origin, int] = {}  # cells that share an origin compute it once
     for column in comparison.columns:
         once[column.origin] = max(column.origin_nfe, once.get(column.origin, 0))
     calls += sum(once.values())
     made = f"{images} image{'' if images == 1 else 's'}"
-    return f"{made} · {calls / images:.0f} network calls an image · {seconds:.1f} s of computing"
+    return f"{made} · {calls / images:.0f} network calls per image · {seconds:.1f} s of computation"
 
 
 def table_gif(table: ConditionTable, comparison: Comparison, view: str, levels: list[float]) -> bytes:
-    """The whole table through time, its rows labelled, the end held for a moment."""
+    """Return a GIF of the whole table during denoising, with labelled rows and a pause on the last frame."""
     width = len(table.columns)
     pictures = []
     for level in levels:

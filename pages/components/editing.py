@@ -1,4 +1,4 @@
-"""Ways to edit a picture: the widgets of each, and what they ask for."""
+"""Ways to edit a picture: the widgets of each, and the requests that they make."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from pipelines.sampling.fitting import fit_mask, fit_picture, picture_size
 from pipelines.sampling.origins import BetweenPictures, FromInversion, FromPicture, Origin
 from pipelines.storage.config import RunConfig
 
-SHOWN = 280  # CSS pixels of a picture that is to be edited
+SHOWN = 280  # CSS width of the picture to edit
 STRENGTHS = tuple(round(0.1 * number, 1) for number in range(1, 11))
 PASSES = (1, 2, 5, 10, 20)
-# What traces a picture back to its noise, and makes it again from there.
+# The sampler that inverts a picture to its noise and denoises it from there.
 TRACEABLE = {"sampler": "ddim", "spacing": "linspace"}
-TRACED_STEPS = 50  # bring a picture back with a signal-to-noise ratio of about 40 dB, 20 with 27 (benchmarks.inversion)
+TRACED_STEPS = 50  # reconstruct a picture at a PSNR of about 40 dB, 20 steps at 27 dB (benchmarks.inversion)
 
 
 @dataclass(frozen=True)
 class Edit:
-    """What is asked for: one cell for every row and column.
+    """A requested edit, with one cell per row and column.
 
     Attributes:
-        rows: what each is called, and fields of its request.
-        columns: what each is called, and where it starts.
-        common: fields of all requests.
-        about: what all cells have in common, in words.
-        problem: why it cannot be made yet, in a sentence; empty if it can.
+        rows: name and request fields of each row.
+        columns: name and origin of each column.
+        common: request fields of all cells.
+        about: what all cells have in common, for the caption.
+        problem: what is missing before it can be generated, in a sentence; empty if nothing is.
     """
 
     rows: list[tuple[str, dict[str, Any]]]
@@ -48,7 +48,7 @@ class Edit:
 
 
 def _choose_picture(config: RunConfig, label: str = "Picture", suffix: str = "") -> Pixels:
-    """Widgets for a picture, (H, W, C) uint8, as the model's training images were prepared."""
+    """Draw widgets for a picture; return it prepared like the model's training images, (H, W, C) uint8."""
     return fit_picture(choose_image(label, suffix), config)
 
 
@@ -64,7 +64,7 @@ def _row(condition: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _count() -> dict[str, Any]:
-    return {"num_images": int(st.number_input("Images a cell", 1, 64, 4, key="images_a_cell", **BOUND))}
+    return {"num_images": int(st.number_input("Images per cell", 1, 64, 4, key="images_a_cell", **BOUND))}
 
 
 def _vary(config: RunConfig) -> Edit:
@@ -74,16 +74,16 @@ def _vary(config: RunConfig) -> Edit:
     with picture_place:
         show_image(picture, alt="The picture to vary", width=SHOWN)
     with settings_place:
-        about = "How much noise is added first: with little, nearly the same picture comes back; at 1 nothing of it is left."
+        about = "How much noise is added first: little noise keeps the picture almost unchanged; at 1 nothing of it is left."
         strengths = _strengths("strengths", (0.3, 0.5, 0.7), about)
         condition = choose_condition(config, in_turn=False)
         count = _count()
     columns: list[tuple[str, Origin]] = [(f"strength {s:g}", FromPicture(png_bytes(picture), s)) for s in strengths]
-    return Edit(_row(condition), columns, count, "Every cell: the same noises are added to the picture")
+    return Edit(_row(condition), columns, count, "The same noise is added to the picture in every cell")
 
 
 def _passes() -> list[int]:
-    about = "RePaint takes every step several times, until both parts agree; one pass leaves the rest to the sampler."
+    about = "RePaint repeats every step so that the inpainted area fits its surroundings; one pass takes each step once."
     return sorted(
         st.multiselect("Passes", PASSES, (1, 10), format_func=_passes_name, key="passes", help=about, wrap=True, **BOUND)
     )
@@ -107,18 +107,18 @@ def _paint(config: RunConfig) -> Edit:
         canvas_place = st.container()
         with st.popover("Mask from a file", icon=":material/upload:"):
             width, height = picture_size(whole)
-            about = f"A picture of {width}×{height} pixels, as the one that is edited, white where it is made anew"
+            about = f"A mask of {width}×{height} pixels, the size of the picture, white in the area to inpaint"
             file = st.file_uploader(about, type=FILE_TYPES, key="mask_file")
         if file is not None:
             try:
                 given = fit_mask(whole, file.getvalue(), config)
-            except ValueError as error:  # of another picture, perhaps: the page goes on without it
-                st.warning(f"{file.name} is left out: {error}")
+            except ValueError as error:  # a mask of another picture, perhaps: continue without it
+                st.warning(f"{file.name} is ignored: {error}")
     with canvas_place:
         painted = painter(picture, "mask", alt="The picture to paint on", begin=given)
     with settings_place:
         passes = _passes()
-        about = "How far the new part may be from the old: 1 forgets what was there."
+        about = "How far the inpainted area may depart from the original: 1 ignores what was there."
         strength = st.slider("Strength", 0.0, 1.0, 1.0, 0.05, key="paint_strength", help=about, **BOUND)
         condition = choose_condition(config, in_turn=False)
         count = _count()
@@ -127,8 +127,8 @@ def _paint(config: RunConfig) -> Edit:
         _row(condition),
         _repainted(picture, mask, passes, strength),
         count,
-        "Every cell: the same noises in the part that is made anew",
-        "" if painted.any() else "Paint over the part of the picture that is to be made anew.",
+        "Every cell starts from the same noise in the inpainted area",
+        "" if painted.any() else "Paint over the area to inpaint.",
     )
 
 
@@ -137,16 +137,18 @@ def _widen(config: RunConfig) -> Edit:
     with choice_place:
         picture = _choose_picture(config)
         share = st.slider("Size on the canvas", 0.2, 0.95, 0.65, 0.05, key="share", **BOUND)
-        across = st.slider("Place, left to right", 0.0, 1.0, 0.5, 0.05, key="across", **BOUND)
-        down = st.slider("Place, top to bottom", 0.0, 1.0, 0.5, 0.05, key="down", **BOUND)
+        across = st.slider("Position, left to right", 0.0, 1.0, 0.5, 0.05, key="across", **BOUND)
+        down = st.slider("Position, top to bottom", 0.0, 1.0, 0.5, 0.05, key="down", **BOUND)
     with settings_place:
         passes = _passes()
         condition = choose_condition(config, in_turn=False)
         count = _count()
     canvas, mask = place_on_canvas(picture, share, across, down)
     with picture_place:
-        show_image(canvas, alt="The picture on its canvas, grey where it is made", width=SHOWN)
-    return Edit(_row(condition), _repainted(canvas, mask, passes), count, "Every cell: the same noises around the picture")
+        show_image(canvas, alt="The picture on its canvas, grey in the area to outpaint", width=SHOWN)
+    return Edit(
+        _row(condition), _repainted(canvas, mask, passes), count, "Every cell starts from the same noise around the picture"
+    )
 
 
 def _blend(config: RunConfig) -> Edit:
@@ -154,9 +156,9 @@ def _blend(config: RunConfig) -> Edit:
     for place, label, suffix in zip(st.columns(2, gap="large"), ("From", "To"), ("", "2"), strict=True):
         with place:
             picture = _choose_picture(config, label, suffix)
-            show_image(picture, alt=f"The picture {label.lower()} which the way leads", width=SHOWN // 2)
+            show_image(picture, alt=f"The picture to interpolate {label.lower()}", width=SHOWN // 2)
             pictures.append(png_bytes(picture))
-    count = int(st.number_input("Pictures, both ends among them", 3, 33, 9, key="between", width=280, **BOUND))
+    count = int(st.number_input("Images, including both ends", 3, 33, 9, key="between", width=280, **BOUND))
     first, second = pictures
     between = BetweenPictures(first, second, tuple(np.linspace(0, 1, count).tolist()))
     return Edit([("", {})], [("", between)], {"num_images": count} | TRACEABLE, "From the first picture to the second")
@@ -168,23 +170,23 @@ def _reword(config: RunConfig) -> Edit:
         picture = _choose_picture(config)
         shows: dict[str, str]
         if config.condition.classes:
-            shows = {"label": st.selectbox("What it shows", config.condition.classes, key="shows_class", **BOUND)}
+            shows = {"label": st.selectbox("Current class", config.condition.classes, key="shows_class", **BOUND)}
         else:
             default = usual_prompt(config)
             follow_model("shows", default)
-            shows = {"prompt": st.text_input("What it shows", default, key="shows", **BOUND)}
+            shows = {"prompt": st.text_input("Current prompt", default, key="shows", **BOUND)}
     with picture_place:
-        show_image(picture, alt="The picture to reword", width=SHOWN)
+        show_image(picture, alt="The picture to edit", width=SHOWN)
     with settings_place:
-        st.markdown("**What it shall show**")
+        st.markdown("**New classes**" if config.condition.classes else "**New prompts**")
         rows = choose_rows(config.condition)
-        about = "How far the picture is traced back to noise: with less, more of it stays."
+        about = "How far the picture is inverted towards noise: a lower strength keeps more of it."
         strengths = _strengths("strengths_traced", (0.7, 0.9, 1.0), about)
         common = {"num_images": 1, "guidance": choose_guidance()} | TRACEABLE
     columns: list[tuple[str, Origin]] = [
         (f"strength {s:g}", FromInversion(png_bytes(picture), strength=s, **shows)) for s in strengths
     ]
-    return Edit(rows, columns, common, "Every cell starts from the noise that the picture comes from")
+    return Edit(rows, columns, common, "Every cell starts from the inverted noise of the picture")
 
 
 @dataclass(frozen=True)
@@ -193,8 +195,8 @@ class Way:
 
     Attributes:
         about: what it does, in a sentence.
-        ask: its widgets.
-        conditional: whether the model must take classes or words.
+        ask: draws its widgets and returns the edit.
+        conditional: whether it needs a class- or text-conditional model.
         free: whether it works with every sampler.
     """
 
@@ -205,17 +207,16 @@ class Way:
 
 
 WAYS: Mapping[str, Way] = {
-    "Vary": Way("Noise is added to the picture and taken away again: the more, the freer the variation.", _vary),
-    "Paint anew": Way("What you paint over is made anew, to fit what stays.", _paint),
-    "Widen": Way("The picture gets smaller, and the model makes what lies around it.", _widen),
-    "Blend two": Way(
-        "Both pictures are traced back to the noise they come from; what lies between the noises becomes what lies between "
-        "the pictures.",
+    "Vary": Way("Add noise to the picture and remove it again: more noise gives freer variations.", _vary),
+    "Inpaint": Way("Paint over an area, which the model replaces to fit the rest of the picture.", _paint),
+    "Outpaint": Way("Shrink the picture on its canvas and let the model fill in the surroundings.", _widen),
+    "Interpolate": Way(
+        "Invert both pictures to noise with DDIM, interpolate between the two noises, and denoise the results.",
         _blend,
         free=False,
     ),
-    "Reword": Way(
-        "The picture is traced back to its noise and made again from there, told that it shows something else.",
+    "Change condition": Way(
+        "Invert the picture to noise with DDIM, and denoise it with another class or prompt.",
         _reword,
         conditional=True,
         free=False,

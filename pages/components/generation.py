@@ -39,18 +39,18 @@ from pipelines.sampling.sample import metadata_of
 STRIP_ROWS = 11
 VIEWS = {"x": "Noisy state x_t", "x0": "Estimate of x0"}
 UNFIT_FOR_FILES = re.compile(r"[^\w.-]+")
-QUICK_WIDTH = 730  # pixels that a grid has at most while it changes
-LOOKS = 0.15, 1.0  # seconds between looks at a growing comparison, at least and at most
+QUICK_WIDTH = 730  # maximum width of a grid in pixels while it changes
+LOOKS = 0.15, 1.0  # minimum and maximum seconds between polls of a growing comparison
 
 
 @st.cache_resource
 def generation_queue() -> GenerationQueue:
-    """The server's one queue: sessions take turns on the device."""
+    """Return the server's single queue, in which sessions take turns on the device."""
     return GenerationQueue()
 
 
 def somebody_there() -> Callable[[], bool]:
-    """A function, for any thread, that tells whether this visitor's browser is still connected."""
+    """Return a thread-safe function that says whether this session's browser is still connected."""
     context = get_script_run_ctx()
     if context is None:
         return lambda: True
@@ -58,7 +58,7 @@ def somebody_there() -> Callable[[], bool]:
 
 
 def pixels(frame: Frame, view: str) -> Pixels:
-    """The frame's images in the chosen view, (N, H, W, C)."""
+    """Return the frame's images in the chosen view, (N, H, W, C)."""
     return frame.x if view == "x" else frame.x0
 
 
@@ -68,9 +68,9 @@ def start(key: str, wishes: Sequence[Wish], about: Any) -> None:
 
 
 def submit(key: str, make: Callable[[], Job], about: Any) -> None:
-    """Submit a job in place of the one that this session made before under the same key.
+    """Submit a job that replaces this session's earlier job under the same key.
 
-    ``st.session_state[key]`` becomes (about, job), or is left out, with a sentence, where it cannot be made.
+    ``st.session_state[key]`` becomes (about, job). If the job cannot be created, it is deleted and the error is shown.
     """
     if key in st.session_state:
         st.session_state.pop(key)[1].cancel()  # a new request replaces the old one
@@ -79,81 +79,81 @@ def submit(key: str, make: Callable[[], Job], about: Any) -> None:
         job.wanted = somebody_there()
         st.session_state[key] = (about, generation_queue().submit(job))
     except (ValueError, OSError) as error:
-        st.error(f"This cannot be made: {error}")
+        st.error(f"This cannot be generated: {error}")
 
 
 def pace(comparison: Comparison) -> float:
-    """Seconds between looks at a growing comparison: about as long as it takes every column to grow by one frame.
+    """Return the seconds between polls of a growing comparison: about as long as every column takes to grow by one frame.
 
-    Every look makes the browser go over the whole page, which takes a good part of a small processor from the networks.
+    Every poll makes the browser update the whole page, which takes much of a small processor away from the networks.
     """
     growing = [column for column in comparison.columns if not column.finished]
-    seconds = sum(column.seconds / max(1, len(column.frames) - 1) for column in growing)  # the first frame, noise, takes none
+    seconds = sum(column.seconds / max(1, len(column.frames) - 1) for column in growing)  # the first frame, noise, is free
     least, most = LOOKS
     return min(max(seconds, least), most)
 
 
 def show_growing(job: Job, draw: Callable[[], None], pace: Callable[[Any], float] = pace) -> None:
-    """Draw a job as it stands, again and again while it grows; nothing is computed here."""
+    """Draw a job repeatedly while it grows; nothing is computed here."""
     growing, seconds = job.active, pace(job)
 
     @st.fragment(run_every=seconds if growing else None)
     def show() -> None:
         if growing and (not job.active or pace(job) > 2 * seconds):
-            st.rerun()  # the whole page once more, which then stops looking, or looks less often
+            st.rerun()  # rerun the whole page, which then polls less often or not at all
         draw()
 
     show()
 
 
 def follow(comparison: Comparison, levels: list[float]) -> float | None:
-    """Progress and a way to cancel while a comparison grows, and what came in its way; then a slider over noise levels.
+    """Show progress and a Cancel button while a comparison grows, then a slider over noise levels, and its notes below.
 
     Returns:
-        The chosen log-SNR; None while it grows, for the newest frames.
+        The chosen log-SNR, or None (the newest frames) while the comparison grows.
     """
     level = None
     if comparison.active:
         draw_progress(comparison)
     elif len(levels) > 1:
-        about = "Noise level (log-SNR): from noise to sample"
+        about = "Noise level (log-SNR), from noise to sample"
         level = st.select_slider(about, levels, levels[-1], level_label, key=f"level-{id(comparison)}")
-    draw_notes(comparison, "What had been computed is shown; press Generate to start again.")
+    draw_notes(comparison, "The frames computed so far are shown; press Generate to start again.")
     return level
 
 
 def frame_of(column: Generation, level: float | None) -> Frame | None:
-    """The frame to show at a noise level, or the newest for None; None before the first."""
+    """Return the frame at a noise level, or the newest for None; None before the first frame."""
     if not column.frames:
         return None
     return column.frames[-1] if level is None else frame_at(column.frames, level)
 
 
 def blank(count: int, shape: tuple[int, int, int]) -> Pixels:
-    """Grey images, (N, H, W, C), that hold the place of ``count`` of a shape, (C, H, W), that are still to come."""
+    """Return ``count`` grey placeholder images, (N, H, W, C), for images of a shape (C, H, W)."""
     channels, height, width = shape
     return np.full((count, height, width, channels), 128, np.uint8)
 
 
 def draw_progress(job: Job) -> None:
-    """A bar that says what is being done, or waited for, and a way to cancel."""
+    """Show a progress bar with the current activity or queue position, and a Cancel button."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if job.status == "queued":
             position = generation_queue().position(job)
-            st.progress(0.0, f"Waiting: {position} before you" if position else "Starting: loading the models")
+            st.progress(0.0, f"Waiting: {position} ahead of you" if position else "Starting: loading the models")
         else:
             st.progress(job.steps_done / job.num_steps, f"Denoising: {job.steps_done} of {job.num_steps} steps")
         st.button("Cancel", on_click=job.cancel, icon=":material/stop:")
 
 
 def draw_notes(job: Job, cancelled: str) -> None:
-    """What came in a job's way, and what is to be known of its result.
+    """Show a job's error or cancellation, and the notes on its result.
 
     Args:
-        cancelled: what to do where it was cancelled.
+        cancelled: what to do after a cancellation.
     """
     if job.status == "failed":
-        st.error(f"This could not be made: {job.error}")
+        st.error(f"Generation failed: {job.error}")
     elif job.status == "cancelled":
         st.warning(f"Cancelled. {cancelled}")
     for note in job.notes:
@@ -161,17 +161,17 @@ def draw_notes(job: Job, cancelled: str) -> None:
 
 
 def frame_label(frame: Frame, column: Generation) -> str:
-    """What a row of the film strip, or a grid, is called."""
+    """Return the label of a frame in a film strip or below a grid."""
     return "sample" if frame.index == column.num_steps else f"t = {frame.timestep:.0f}"
 
 
 def level_label(log_snr: float) -> str:
-    """A noise level in words."""
+    """Return the label of a noise level."""
     return ("sample" if log_snr > 0 else "pure noise") if math.isinf(log_snr) else f"{log_snr:.1f}"
 
 
 def what_differs(names: list[str], comparison: Comparison) -> pd.DataFrame:
-    """The settings that are not the same in all columns, one row a setting; those of the models' making too."""
+    """Return the settings that differ between columns, one row per setting, training settings of the models included."""
     settings = {
         f"Column {number}": {"model": name} | asdict(column.request) | {"run": asdict(column.config)}
         for number, (name, column) in enumerate(zip(names, comparison.columns, strict=True), start=1)
@@ -180,7 +180,7 @@ def what_differs(names: list[str], comparison: Comparison) -> pd.DataFrame:
 
 
 def cost(column: Generation) -> str:
-    """What a generation has cost so far, in one line."""
+    """Return the cost of a generation so far, in one line."""
     parts = [
         f"{column.num_parameters / 1e6:.2f} M parameters" if column.num_parameters else "loading",
         f"{column.nfe} network call{'' if column.nfe == 1 else 's'}",
@@ -192,11 +192,11 @@ def cost(column: Generation) -> str:
 
 
 def draw_column(title: str, column: Generation, view: str, shown: Frame | None, reference: Frame | None) -> None:
-    """One model: what it costs, and all its images at one step.
+    """Draw one column: its cost, and all its images at one step.
 
     Args:
-        shown: the frame to show; None while there is none.
-        reference: of the first column, to show the difference from; None to show the images themselves.
+        shown: the frame to show, or None before the first.
+        reference: the first column's frame, to show the difference from it; None to show the images themselves.
     """
     st.subheader(title, anchor=False)
     st.caption(cost(column))
@@ -212,12 +212,12 @@ def draw_column(title: str, column: Generation, view: str, shown: Frame | None, 
     if column.of_latents and view == "x" and shown.index < column.num_steps:
         what += " (latents: their channels side by side)"
     if reference is not None:
-        what = f"difference from the first column, {what} (dark: equal, bright: up to black against white)"
-    st.caption(f"{count} images of seed {column.request.seed}, {grid_columns(count)} a row: {what}, {when}")
+        what = f"difference from the first column, {what} (dark: equal, brightest: black against white)"
+    st.caption(f"{count} images of seed {column.request.seed}, {grid_columns(count)} per row: {what}, {when}")
 
 
 def draw_film_strip(title: str, column: Generation, view: str) -> None:
-    """Rows = timesteps, columns = images; grows with the generation."""
+    """Draw a film strip, rows = timesteps and columns = images, which grows with the generation."""
     kept = evenly_spaced(len(column.kept_steps), STRIP_ROWS)
     frames = list(column.frames)
     rows = tuple(frames[row] if row < len(frames) else None for row in kept)
@@ -226,7 +226,7 @@ def draw_film_strip(title: str, column: Generation, view: str) -> None:
     show_film_strip(strip, f"Film strip of {title}", column.image_shape[2])
 
 
-# The newest pictures of a few sessions: a poll that finds nothing new encodes nothing.
+# Caches of the newest pictures of a few sessions, so that a poll without news encodes nothing.
 @lru_cache(maxsize=16)
 def _grid_png(shown: Frame, view: str, reference: Frame | None, grey: int, width: int) -> bytes:
     images = pixels(shown, view)
@@ -244,27 +244,27 @@ def _strip_png(
 
 
 def comparable(one: Generation, other: Generation, view: str) -> bool:
-    """Whether two generations make as many images of the same shape, and in this view show them by the same numbers.
+    """Return whether two generations have equally many images of the same shape in the same space for this view.
 
-    States are pixels, or the latents of one autoencoder or another.
+    States may be pixels or the latents of different autoencoders.
     """
     alike = (one.image_shape, one.request.num_images) == (other.image_shape, other.request.num_images)
     return alike and (view == "x0" or one.config.latent.latent_fingerprint == other.config.latent.latent_fingerprint)
 
 
 def _distance(shown: Frame, reference: Frame, view: str) -> tuple[float, float]:
-    """MSE and SSIM (NaN for images too small for it) between two frames in a view."""
+    """Return the MSE and SSIM between two frames in a view; SSIM is NaN for images too small for its window."""
     images, others = pixels(shown, view), pixels(reference, view)
     small = min(images.shape[1:3]) < 11
     return mean_squared_error(images, others), math.nan if small else structural_similarity(images, others)
 
 
-@lru_cache(maxsize=4)  # of few comparisons: what is remembered keeps all their pictures in memory
+@lru_cache(maxsize=4)  # few, because cached comparisons keep all their pictures in memory
 def distances(comparison: Comparison, view: str) -> dict[int, pd.DataFrame]:
-    """By column number (from 1): its distance from the first column at every noise level (columns log_snr, MSE, SSIM).
+    """Return each column's distances from the first at every noise level (log_snr, MSE, SSIM), by column number from 1.
 
     Args:
-        comparison: one that grows no more.
+        comparison: one that has ended.
     """
     first, *others = comparison.columns
     levels = shared_log_snrs(comparison.columns)
@@ -279,7 +279,7 @@ def distances(comparison: Comparison, view: str) -> dict[int, pd.DataFrame]:
 
 
 def offer_downloads(stem: str, *, archive: Callable[[], bytes], animation: Callable[[], bytes]) -> None:
-    """Buttons that make a ZIP of all images and a GIF of their denoising, once pressed; the files are called ``stem``."""
+    """Show buttons that create a ZIP of all images and a GIF of their denoising when pressed; the files are named ``stem``."""
     downloads = st.container(horizontal=True)
     for label, make, suffix, mime, icon in (
         ("All images (ZIP)", archive, "zip", "application/zip", ":material/folder_zip:"),
@@ -289,7 +289,7 @@ def offer_downloads(stem: str, *, archive: Callable[[], bytes], animation: Calla
 
 
 def comparison_zip(names: list[str], comparison: Comparison) -> bytes:
-    """All samples as PNGs with their request inside, a grid for each column, and request.json."""
+    """Return a ZIP of all samples as PNGs that contain their request, a grid for each column, and request.json."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         requests = {}
@@ -306,7 +306,7 @@ def comparison_zip(names: list[str], comparison: Comparison) -> bytes:
 
 
 def comparison_gif(comparison: Comparison, view: str, levels: list[float]) -> bytes:
-    """The denoising of all columns side by side at equal noise levels, the end held for a moment."""
+    """Return a GIF of all columns side by side at equal noise levels, with a pause on the last frame."""
     pictures = []
     for level in levels:
         sheets = []

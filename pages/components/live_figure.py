@@ -1,8 +1,8 @@
 """Plotly figures that are updated in place.
 
-``st.plotly_chart`` builds a chart anew whenever its data change: it blinks, and zoom, hidden curves and the hover label are
-lost. Here the browser keeps one chart and hands new data to ``Plotly.react``, which keeps what a person did to the chart for
-as long as the figure's ``layout.uirevision`` stays the same.
+``st.plotly_chart`` rebuilds a chart whenever its data change: it flickers and loses its zoom, hidden curves and hover label.
+Here the browser keeps one chart and passes new data to ``Plotly.react``, which preserves the user's changes as long as the
+figure's ``layout.uirevision`` stays the same.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from streamlit.components.v1 import declare_component
 
 from pages.components import frontend
 
-# Registered for its side effect alone: Streamlit now serves the plotly.min.js that comes with the plotly package.
+# Registered only for its side effect: Streamlit then serves the plotly.min.js of the plotly package.
 _FILES = declare_component("plotly", path=str(Path(plotly.__file__).parent / "package_data"))
 _component = frontend.component("live_figure", isolate_styles=False)
 
@@ -25,7 +25,7 @@ def live_figure(figure: go.Figure, key: str, alt: str) -> None:
     """Draw a figure, or update the one drawn before under the same ``key`` in place.
 
     Args:
-        figure: its ``layout.height`` is the height in CSS pixels; its width is the place's.
+        figure: its ``layout.height`` is the height in CSS pixels; it fills the width of its container.
         key: must stay the same from run to run.
         alt: what the figure shows, for screen readers.
     """

@@ -1,4 +1,4 @@
-"""Starting an evaluation from a page, and watching it."""
+"""Starting an evaluation from a page, and showing its progress."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from pipelines.evaluate import MOST
 from pipelines.evaluation.job import EvaluationJob
 from pipelines.storage.runs import Run
 
-STEPS = (5, 10, 20, 50, 100)  # to choose from
+STEPS = (5, 10, 20, 50, 100)  # the choices
 USUAL_STEPS = 20
 
 
 def show_measuring(runs: Mapping[str, Run], missing: Collection[str]) -> None:
-    """What is being measured, or a button that starts it.
+    """Show the progress of the running evaluation, or a button that starts one.
 
     Args:
-        runs: those on the page, by name.
-        missing: which of them have not been measured yet.
+        runs: the chosen runs, by name.
+        missing: names of those without results.
     """
     job = EvaluationJob()
     if job.running:
@@ -32,37 +32,39 @@ def show_measuring(runs: Mapping[str, Run], missing: Collection[str]) -> None:
     if error := job.error:
         st.error(f"The last evaluation failed: {error}")
     if missing:
-        st.info(f"Not measured yet: {', '.join(missing)}.")
-    if st.button("Measure…", type="primary" if missing else "secondary", icon=":material/straighten:", disabled=not runs):
+        st.info(f"Not evaluated yet: {', '.join(missing)}.")
+    if st.button("Evaluate…", type="primary" if missing else "secondary", icon=":material/straighten:", disabled=not runs):
         _ask(job, runs, missing)
 
 
 @st.fragment(run_every=1.0)
 def _watch(job: EvaluationJob) -> None:
     if not job.running:
-        st.rerun()  # the results are there: the whole page shows them
+        st.rerun()  # the results are complete: redraw the whole page
     progress = job.progress
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
-        st.progress(progress.share, f"Measuring · {describe_work(progress)}")
-        st.button("Stop", key="stop", icon=":material/stop:", on_click=job.stop, help="What is measured already is kept.")
+        st.progress(progress.share, f"Evaluating · {describe_work(progress)}")
+        st.button("Stop", key="stop", icon=":material/stop:", on_click=job.stop, help="Results so far are kept.")
 
 
-@st.dialog("Measure", width="medium")
+@st.dialog("Evaluate", width="medium")
 def _ask(job: EvaluationJob, runs: Mapping[str, Run], missing: Collection[str]) -> None:
     from pipelines.sampling.request import SamplingRequest
 
     chosen = st.multiselect("Models", list(runs), list(missing or runs), key="measured", wrap=True)
     samplers = st.multiselect("Samplers", list(SAMPLERS), [SamplingRequest.sampler], key="measured_samplers", wrap=True)
-    steps = st.multiselect("Steps", STEPS, [USUAL_STEPS], key="measured_steps", help="Each with every sampler.", wrap=True)
+    steps = st.multiselect(
+        "Steps", STEPS, [USUAL_STEPS], key="measured_steps", help="Every sampler is run with every number of steps.", wrap=True
+    )
     images = st.number_input(
-        "Samples of each", 10, 50_000, None, step=100, key="measured_images",
-        placeholder=f"as many as are held out, up to {MOST}",
-        help="More samples, narrower intervals. Compare only what was measured with equally many.",
+        "Samples per measurement", 10, 50_000, None, step=100, key="measured_images",
+        placeholder=f"as many as held-out images, up to {MOST}",
+        help="More samples give narrower intervals. Compare only results from equally many samples.",
     )  # fmt: skip
     options = ["--samplers", *samplers, "--steps", *map(str, sorted(steps)), *(["--num-images", str(images)] if images else [])]
     st.caption(
-        "Loss by noise level, a bound on the likelihood, and the quality of the samples beside the images that the model was "
-        "trained on, which must be at hand. What is known already is not measured again. In a terminal:"
+        "Measures the loss by noise level, a bound on the likelihood, and sample quality against the training images, which "
+        "must be available. Existing results are reused. The same command in a terminal:"
     )
     st.code(shlex.join(["python", "-m", "pipelines.evaluate", *chosen, *options]), language="bash", wrap_lines=True)
     if st.button("Start", type="primary", key="measure", disabled=not (chosen and samplers and steps)):

@@ -1,4 +1,4 @@
-"""A brush: a picture on which a person paints the part that is to be made anew."""
+"""A painter: a picture on which the user paints a mask."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ _component = frontend.component("painter", "controls.css")
 def painter(
     picture: Pixels, key: str, *, alt: str, begin: NDArray[np.bool_] | None = None, max_width: int = 384
 ) -> NDArray[np.bool_]:
-    """A picture to paint on; which of its pixels are painted, (H, W).
+    """Show a picture to paint on and return the painted mask, (H, W).
 
-    Every picture keeps what was painted on it, from each beginning. The page reruns after every stroke.
+    Every pair of picture and initial mask keeps what was painted on it. The page reruns after every stroke.
 
     Args:
         picture: (H, W, C) uint8.
-        key: of the component.
-        alt: what the picture is, for screen readers.
-        begin: (H, W), what is painted already; nothing by default.
-        max_width: CSS pixels.
+        key: key of the component.
+        alt: description of the picture for screen readers.
+        begin: initial mask, (H, W); empty by default.
+        max_width: maximum width in CSS pixels.
     """
     height, width, _ = picture.shape
     if begin is None:
         begin = np.zeros((height, width), bool)
     digest = digest_of(np.dstack([picture, begin]))
     untouched = "".join(map(str, begin.ravel().astype(int)))
-    masks = st.session_state.setdefault(f"{key} painted", {})  # a component's own state goes when the page is left
+    masks = st.session_state.setdefault(f"{key} painted", {})  # a component's own state is lost when the page is left
     mask = masks.get(digest, untouched)
     state = _component(
         key=key,
@@ -47,7 +47,7 @@ def painter(
         },
         on_painted_change=lambda: None,
     )
-    painted = state.painted or {}  # what the browser last said, perhaps about another picture
+    painted = state.painted or {}  # the last report of the browser, perhaps about another picture
     if painted.get("picture") == digest:
         mask = painted["mask"]
     masks[digest] = mask

@@ -1,4 +1,4 @@
-"""A table of pictures: what its rows and columns stand for is written as text, beside and above them."""
+"""A table of pictures with text labels for its rows and columns."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from pipelines.common.images import Pixels
 
 
 def picture_table(columns: Sequence[str], rows: Sequence[tuple[str, Sequence[Pixels]]], alt: str, widest: float = 16.0) -> None:
-    """Pictures in rows and columns, enlarged by the browser with nearest neighbour.
+    """Show pictures in rows and columns, enlarged by the browser with nearest neighbour.
 
     Args:
-        columns: what the columns are called; empty names for none.
-        rows: what each row is called (empty names for none), and its pictures, (H, W, C) of one size, one for each column.
-        alt: what the table shows, for screen readers.
-        widest: rem that a column has at most.
+        columns: names of the columns; empty strings for no header.
+        rows: name (may be empty) and pictures of each row, one picture per column, (H, W, C), all of one size.
+        alt: description of the table for screen readers.
+        widest: maximum width of a column in rem.
 
     Raises:
-        ValueError: a row has another number of pictures than there are columns.
+        ValueError: the number of pictures in a row differs from the number of columns.
     """
     for name, pictures in rows:
         if len(pictures) != len(columns):
-            raise ValueError(f"row {name!r} has {len(pictures)} pictures for {len(columns)} columns: give one for each")
+            raise ValueError(f"row {name!r} has {len(pictures)} pictures for {len(columns)} columns: give one per column")
     named = any(name for name, _ in rows)
     parts = [f"<style>{frontend.text('picture_table.css')}</style>"]
     parts.append(f'<div class="picture-table{"" if named else " unnamed"}" role="table" aria-label="{escape(alt)}" ')
@@ -48,7 +48,7 @@ def picture_table(columns: Sequence[str], rows: Sequence[tuple[str, Sequence[Pix
 def _image(picture: Pixels, alt: str) -> str:
     height, width, _ = picture.shape
     source = _data_uri(picture.tobytes(), picture.shape)
-    size = f"width:100%;aspect-ratio:{width}/{height}"  # its place is kept before it has been read
+    size = f"width:100%;aspect-ratio:{width}/{height}"  # reserves its space before it is decoded
     return f'<img src="{source}" alt="{escape(alt)}" style="{size}" decoding="sync">'
 
 

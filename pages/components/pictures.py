@@ -1,4 +1,4 @@
-"""Pixels on a page: enlarged with nearest neighbour, described for screen readers, never jumping in size."""
+"""Images on a page: enlarged with nearest neighbour, described for screen readers, stable in size."""
 
 from __future__ import annotations
 
@@ -13,56 +13,56 @@ from PIL import Image
 
 from pipelines.common.images import Pixels, enlarge, film_strip, montage, png_bytes, shrink
 
-QUICK = 1  # compression of pictures that are looked at once: half the time, the same size for noise
-SHOWN_WIDTH = 1460  # pixels that an enlarged picture has at most; Streamlit would blur a wider one down to this
-STRIP_SIDE = 64  # pixels that an image is wide in a film strip at most: 60 × 11 of 128 would be 30 MB at every look
+QUICK = 1  # PNG compression level of pictures shown once: half the time, and noise compresses no worse
+SHOWN_WIDTH = 1460  # maximum width of an enlarged picture in pixels; Streamlit would shrink and blur wider ones
+STRIP_SIDE = 64  # maximum image width in a film strip: 60 × 11 images of 128×128 would be 30 MB per poll
 
 
 def background() -> int:
-    """The grey between images that goes with the theme: white, or nearly black."""
+    """Return the grey level between images for the theme: white, or nearly black."""
     return 16 if st.context.theme.type == "dark" else 255
 
 
 def grid_columns(count: int) -> int:
-    """Columns of a montage that is somewhat wider than high: 60 images are 10 × 6."""
+    """Return the number of columns of a montage slightly wider than high: 10 for 60 images."""
     return max(1, round((count * 5 / 3) ** 0.5))
 
 
 def grid_png(images: Pixels, grey: int, width: int, columns: int | None = None) -> bytes:
-    """A montage of (N, H, W, C) images, :func:`grid_columns` a row by default, enlarged to at most ``width`` pixels."""
+    """Return a montage of (N, H, W, C) images as PNG, enlarged to at most ``width`` pixels; :func:`grid_columns` by default."""
     sheet = montage(images, columns or grid_columns(len(images)), background=grey)
     return png_bytes(enlarge(sheet, max(1, width // sheet.shape[1])), compression=QUICK)
 
 
 def data_uri(image: Pixels) -> str:
-    """An (H, W, C) image as an address that holds it."""
+    """Return an (H, W, C) image as a data URI."""
     return f"data:image/png;base64,{base64.b64encode(png_bytes(image, compression=QUICK)).decode()}"
 
 
 def digest_of(pixels: Pixels) -> str:
-    """16 hexadecimal digits that change whenever the pixels or their shape do."""
+    """Return 16 hexadecimal digits that identify the pixels and their shape."""
     return hashlib.sha256(pixels.tobytes() + str(pixels.shape).encode()).hexdigest()[:16]
 
 
 def show_png(png: bytes, alt: str) -> None:
-    """A picture across the place's width."""
-    st.image(png, width="stretch", alt=alt, output_format="PNG")  # it would become a JPEG otherwise
+    """Show a picture across the width of its container."""
+    st.image(png, width="stretch", alt=alt, output_format="PNG")  # Streamlit would convert it to JPEG otherwise
 
 
 def show_file(file: Path, alt: str) -> None:
-    """A picture of few pixels across the place's width."""
+    """Show a small picture, enlarged, across the width of its container."""
     with Image.open(file) as image:
         pixels = np.atleast_3d(np.asarray(image))
     show_png(png_bytes(enlarge(pixels, max(1, SHOWN_WIDTH // pixels.shape[1])), compression=QUICK), alt)
 
 
 def show_grid(images: Pixels, alt: str, columns: int | None = None) -> None:
-    """A montage of (N, H, W, C) images across the place's width."""
+    """Show a montage of (N, H, W, C) images across the width of its container."""
     show_png(grid_png(images, background(), SHOWN_WIDTH, columns), alt)
 
 
 def show_image(image: Pixels, alt: str, width: int) -> None:
-    """One (H, W, C) image, ``width`` CSS pixels wide."""
+    """Show one (H, W, C) image, ``width`` CSS pixels wide."""
     st.image(
         png_bytes(enlarge(image, max(1, -(-2 * width // image.shape[1]))), compression=QUICK),
         width=width,
@@ -72,13 +72,13 @@ def show_image(image: Pixels, alt: str, width: int) -> None:
 
 
 def film_strip_png(rows: Sequence[Pixels], labels: Sequence[str], grey: int) -> bytes:
-    """Rows = timesteps, columns = images, at one picture pixel an image pixel; those wider than STRIP_SIDE are smaller."""
+    """Return a film strip, rows = timesteps and columns = images, at original size; images wider than STRIP_SIDE are shrunk."""
     factor = -(-rows[0].shape[2] // STRIP_SIDE)
     return png_bytes(film_strip([shrink(row, factor) for row in rows], labels, gap=1, background=grey), compression=QUICK)
 
 
 def show_film_strip(png: bytes, alt: str, image_width: int) -> None:
-    """A film strip at one screen pixel an image pixel or more; what is wider than its place scrolls sideways."""
+    """Show a film strip at one or more CSS pixels per image pixel; a strip wider than its container scrolls sideways."""
     width = int.from_bytes(png[16:20], "big")  # a PNG's header begins with its width
     with st.container(key=f"film-strip-{alt}"):  # the key becomes a CSS class
         st.image(png, width=width * max(1, 40 // image_width), alt=alt, output_format="PNG")

@@ -1,4 +1,4 @@
-"""A player: a sequence of pictures to play, loop and scrub, all in the browser once it has been sent."""
+"""A player: a sequence of pictures to play, loop and scrub, which runs entirely in the browser."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ def player(
     frames_per_second: float = 8.0,
     max_width: int = 720,
 ) -> int:
-    """Show pictures one after another; which of them is on show.
+    """Show a sequence of pictures and return the index of the current one.
 
-    All frames are sent once, so playing and scrubbing never wait for the server. The page, or the fragment that this is
-    called in, reruns with the new frame when the player stops or is scrubbed, and at most four times a second in between.
+    All frames are sent once, so playing and scrubbing never wait for the server. The page or fragment that calls this function
+    reruns with the new frame when the player stops or is scrubbed, and at most four times a second in between.
 
     Args:
-        frames: (H, W, C) uint8 each, all of one size; the browser enlarges them with nearest neighbour.
-        labels: what each frame is called.
-        key: of the component; other frames under the same key begin at ``start`` again.
-        alt: what the pictures show, for screen readers.
-        captions: of the equally wide parts that every frame has side by side, below them.
-        start: the frame shown first, counted from the end if negative.
-        frames_per_second: how fast it plays (at most 2 for people who prefer reduced motion).
-        max_width: CSS pixels.
+        frames: pictures of equal size, (H, W, C) uint8 each; the browser enlarges them with nearest neighbour.
+        labels: one label per frame.
+        key: key of the component; new frames under the same key begin at ``start`` again.
+        alt: description of the pictures for screen readers.
+        captions: captions below the equally wide parts of every frame.
+        start: index of the first frame shown, counted from the end if negative.
+        frames_per_second: speed of playing (at most 2 for people who prefer reduced motion).
+        max_width: maximum width in CSS pixels.
 
     Raises:
-        ValueError: no frames, or not as many labels.
+        ValueError: there are no frames, or the number of labels differs.
     """
     if len(frames) == 0 or len(frames) != len(labels):
         raise ValueError(f"{len(frames)} frames and {len(labels)} labels: give one label for each of at least one frame")
@@ -70,11 +70,11 @@ def player(
         },
         on_shown_change=lambda: None,
     )
-    shown = state.shown or {}  # what the browser last said, perhaps about frames that have been replaced since
+    shown = state.shown or {}  # the last report of the browser, perhaps about frames replaced since
     return min(int(shown["frame"]), len(frames) - 1) if shown.get("sequence") == sequence else start
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def _sheet(sequence: str, columns: int, _frames: Pixels) -> str:
-    """All frames on one picture, as a data URI; cached by the digest of its pixels."""
+    """Return a sprite sheet of all frames as a data URI; cached by the digest of the pixels."""
     return data_uri(montage(_frames, columns, gap=GAP))

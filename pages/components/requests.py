@@ -1,4 +1,4 @@
-"""Widgets that say what to generate."""
+"""Widgets for sampling requests."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 
 MAX_SEED = 2**31 - 1
 MAX_GUIDANCE = 20.0
-MOST_IMAGES = 100  # of a column
+MOST_IMAGES = 100  # per column
 EVERY_CLASS = "every class in turn"
 
 
 def choose_request(number: int, runs: Mapping[str, Run], num_images: int) -> tuple[str, SamplingRequest]:
-    """Widgets for one column of a comparison; its model's name and what it shall make.
+    """Draw widgets for one column of a comparison; return its model's name and its request.
 
     Args:
-        number: of the column, from 1; the widgets' keys end in it.
+        number: number of the column, from 1; suffix of the widgets' keys.
     """
     names = list(runs)
     name = st.selectbox("Model", names, index=(number - 1) % len(names), key=f"model{number}", **BOUND)
     config = readable_config(runs[name])
     sampler = choose_sampler(config, str(number))
     condition = choose_condition(config, str(number))
-    more = [*SAMPLERS[sampler["sampler"]].options, *["when to guide"] * config.network.conditional]
+    more = [*SAMPLERS[sampler["sampler"]].options, *["guidance interval"] * config.network.conditional]
     with st.expander(", ".join(["Seed, spacing", *more])):
         seed = choose_seed(str(number))
         noise = choose_noise(sampler["sampler"], str(number))
@@ -47,7 +47,7 @@ def choose_request(number: int, runs: Mapping[str, Run], num_images: int) -> tup
 
 
 def readable_config(run: Run) -> RunConfig:
-    """The run's configuration; if it cannot be read that is said, and a usual one stands in: what is asked will fail alike."""
+    """Return the run's configuration; if it cannot be read, show the error and return the default configuration."""
     try:
         return run.config
     except (ValueError, OSError) as error:
@@ -56,9 +56,9 @@ def readable_config(run: Run) -> RunConfig:
 
 
 def follow_model(key: str, usual: Any, choices: Collection[Any] | None = None) -> None:
-    """Before an input is made: let it show what is usual for the model, if it shows what was usual for the one before.
+    """Before drawing an input: set it to the model's default if it still shows the default of the previous model.
 
-    It does too if it shows what is not among the model's ``choices``. Streamlit by itself would keep or empty it.
+    It is also set if its value is not among the model's ``choices``, which Streamlit alone would keep or clear.
     """
     remembered = f"usual {key}"
     shown = st.session_state.get(key)
@@ -70,7 +70,7 @@ def follow_model(key: str, usual: Any, choices: Collection[Any] | None = None) -
 
 
 def choose_sampler(config: RunConfig, suffix: str = "") -> dict[str, Any]:
-    """Widgets for a sampler and its steps; fields of a request. The widgets' keys end in ``suffix``."""
+    """Draw widgets for the sampler and its steps, with keys that end in ``suffix``; return fields of a request."""
     sampler_place, steps_place = st.columns([3, 2])
     sampler = sampler_place.selectbox(
         "Sampler", list(SAMPLERS), list(SAMPLERS).index(SamplingRequest.sampler), key=f"sampler{suffix}",
@@ -81,20 +81,20 @@ def choose_sampler(config: RunConfig, suffix: str = "") -> dict[str, Any]:
 
 
 def choose_steps(config: RunConfig, suffix: str = "", usual: int = SamplingRequest.steps) -> int:
-    """A widget for the number of steps, ``usual`` at first. Its key ends in ``suffix``."""
+    """Draw a widget for the number of steps, initially ``usual``, with a key that ends in ``suffix``; return the number."""
     longest = config.diffusion.timesteps
     usual = min(usual, longest)
     return int(st.number_input("Steps", 1, longest, usual, key=f"steps{suffix}", help=f"1 to {longest}", **BOUND))
 
 
 def choose_seed(suffix: str = "") -> int:
-    """A widget for the seed."""
-    about = "The same seed: the same noise."
+    """Draw a widget for the seed and return it."""
+    about = "The same seed gives the same noise."
     return int(st.number_input("Seed", 0, MAX_SEED, 0, key=f"seed{suffix}", help=about, **BOUND))
 
 
 def choose_noise(sampler: str, suffix: str = "") -> dict[str, Any]:
-    """Widgets for the spacing and the sampler's own options; fields of a request. The widgets' keys end in ``suffix``."""
+    """Draw widgets for the spacing and the sampler's options, with keys that end in ``suffix``; return fields of a request."""
     about = about_choices(SPACINGS)
     spacing = st.selectbox("Timestep spacing", list(SPACINGS), key=f"spacing{suffix}", help=about, **BOUND)
     return {"spacing": spacing} | {
@@ -107,11 +107,11 @@ def choose_noise(sampler: str, suffix: str = "") -> dict[str, Any]:
 
 
 def choose_condition(config: RunConfig, suffix: str = "", in_turn: bool = True) -> dict[str, Any]:
-    """Widgets for what a conditional model is told; fields of a request.
+    """Draw widgets for the condition and its guidance; return fields of a request, none for an unconditional model.
 
     Args:
-        suffix: what the widgets' keys end in.
-        in_turn: offer all classes in turn, too.
+        suffix: suffix of the widgets' keys.
+        in_turn: whether to offer every class in turn.
     """
     if not config.network.conditional:
         return {}
@@ -131,34 +131,36 @@ def choose_condition(config: RunConfig, suffix: str = "", in_turn: bool = True) 
 
 
 def usual_prompt(config: RunConfig) -> str:
-    """What a model that reads is asked for at first."""
+    """Return the initial prompt for a text-conditional model."""
     return config.condition.examples[0] if config.condition.examples else ""
 
 
 def choose_negative(suffix: str = "") -> dict[str, Any]:
-    """A widget for what to lead away from; the field of a request, if anything is written."""
-    negative = st.text_input("Negative prompt", "", key=f"negative{suffix}", placeholder="nothing", **BOUND)
+    """Draw a widget for the negative prompt; return the field of a request, if any."""
+    negative = st.text_input("Negative prompt", "", key=f"negative{suffix}", placeholder="none", **BOUND)
     return {"negative_prompt": negative} if negative else {}
 
 
 def choose_guidance(suffix: str = "") -> float:
-    """A widget for the guidance scale."""
-    about = "How much to exaggerate the condition. 1 follows the model as it is."
+    """Draw a widget for the guidance scale and return it."""
+    about = "Guidance scale: how strongly to follow the condition. 1 is the conditional model without guidance."
     return float(st.number_input("Guidance", 0.0, MAX_GUIDANCE, 2.0, 0.5, key=f"guidance{suffix}", help=about, **BOUND))
 
 
 def choose_when_to_guide(suffix: str = "") -> dict[str, Any]:
-    """Widgets for the guidance interval and rescaling; fields of a request."""
-    about = "Shares of the schedule's length: 0 is clean, 1 is noise. Elsewhere the guidance is 1."
-    interval = st.slider("Guide between", 0.0, 1.0, (0.0, 1.0), 0.05, key=f"guidance_interval{suffix}", help=about, **BOUND)
-    about = "How far to bring the contrast of guided images back to that of unguided ones."
-    rescale = st.slider("Rescale contrast", 0.0, 1.0, 0.0, 0.05, key=f"guidance_rescale{suffix}", help=about, **BOUND)
+    """Draw widgets for the guidance interval and rescaling; return fields of a request."""
+    about = "Guided timesteps, as shares of the schedule: 0 is clean, 1 is noise. Outside the interval the scale is 1."
+    interval = st.slider("Guidance interval", 0.0, 1.0, (0.0, 1.0), 0.05, key=f"guidance_interval{suffix}", help=about, **BOUND)
+    about = "How much of the contrast added by guidance to remove: 1 restores the contrast of unguided images."
+    rescale = st.slider("Guidance rescale", 0.0, 1.0, 0.0, 0.05, key=f"guidance_rescale{suffix}", help=about, **BOUND)
     return {"guidance_interval": interval, "guidance_rescale": rescale}
 
 
 def offer_png(runs: Mapping[str, Run], columns: int) -> None:
-    """An upload that reads a picture's request back into the widgets: its model in the first column, its settings in all."""
-    with st.popover("From a picture", icon=":material/image_search:", help="Load the request of a PNG that Noisescope made."):
+    """Draw an upload that loads a picture's request: its model into the first column, its settings into all columns."""
+    with st.popover(
+        "Load from PNG", icon=":material/image_search:", help="Load the settings stored in a PNG made by Noisescope."
+    ):
         st.file_uploader(
             "A PNG made by Noisescope", type="png", key="request_png", on_change=_load_request, args=(runs, columns)
         )
@@ -185,41 +187,43 @@ def _load_request(runs: Mapping[str, Run], columns: int) -> None:
     st.session_state["model1"] = name
     st.session_state["images"] = min(count := values.pop("num_images"), MOST_IMAGES)
     if count > MOST_IMAGES:
-        st.session_state["request_problem"] = f"Of its {count} images this page makes the first {MOST_IMAGES}."
+        st.session_state["request_problem"] = f"This page generates only the first {MOST_IMAGES} of its {count} images."
     for number in range(1, columns + 1):
         st.session_state.update({f"{key}{number}": value for key, value in values.items()})
 
 
 def _request_in(file: io.BytesIO, runs: Mapping[str, Run]) -> tuple[str, int, dict[str, Any]]:
-    """The run at hand that made a picture, which image of its request it is (0 for all of them), and the request.
+    """Return the name of the run that made a picture, the picture's number in its request (0 for a grid), and the request.
 
     Raises:
-        ValueError: it is no picture of ours, or its run is not at hand.
+        ValueError: Noisescope did not make the picture, its run is missing, or a page cannot express its request.
     """
     try:
         made = read_request(file) or {}
         wanted, fingerprint, request = made["run"], made["fingerprint"], made["request"]
         image = int(made.get("image", 0))
     except (OSError, SyntaxError, ValueError, KeyError, TypeError) as error:
-        raise ValueError("This picture carries no request: choose a PNG that Noisescope made, not a copy of one.") from error
+        raise ValueError(
+            "This picture contains no request: choose an original PNG made by Noisescope, not a converted copy."
+        ) from error
     values = asdict(settings_from(SamplingRequest, request, "This picture's request"))
     if values["seed"] > MAX_SEED:
-        raise ValueError(f"This picture's seed, {values['seed']}, is larger than a page takes: make it with pipelines.sample.")
+        raise ValueError(f"This picture's seed, {values['seed']}, is larger than a page allows: use pipelines.sample.")
     if not 0 <= values["guidance"] <= MAX_GUIDANCE:
         raise ValueError(
-            f"This picture's guidance, {values['guidance']:g}, is larger than a page takes: make it with pipelines.sample."
+            f"This picture's guidance, {values['guidance']:g}, is larger than a page allows: use pipelines.sample."
         )
     if "origin" in made:
-        raise ValueError("This picture was made from another one, which it does not carry: make it again on the Edit page.")
+        raise ValueError("This picture was made from another one, which it does not contain: repeat the edit on the Edit page.")
     same_weights = [name for name, run in runs.items() if run.has_weights and run.fingerprint == fingerprint]
     if wanted not in same_weights and not same_weights:
-        raise ValueError(f"The run {wanted!r} that made this picture is not at hand with those weights ({fingerprint}).")
+        raise ValueError(f"The run {wanted!r} that made this picture is not available with the same weights ({fingerprint}).")
     name = wanted if wanted in same_weights else same_weights[0]
     if values["label"] is None and runs[name].config.network.takes == "class":
-        raise ValueError(
-            "This picture was made without a class, and a page always asks for one: make it with pipelines.sample."
-        )
+        raise ValueError("This picture was made without a class, but a page always sets one: use pipelines.sample.")
     longest = runs[name].config.diffusion.timesteps
     if values["steps"] > longest:
-        raise ValueError(f"This picture's {values['steps']} steps are more than {name} has, {longest}: choose another picture.")
+        raise ValueError(
+            f"This picture's {values['steps']} steps exceed the {longest} timesteps of {name}: choose another picture."
+        )
     return name, image, values

@@ -1,4 +1,4 @@
-"""Choosing runs, and showing what they are."""
+"""Choosing and describing runs."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pipelines.common.images import Pixels, split_montage
 from pipelines.storage.config import RunConfig
 from pipelines.storage.runs import Run, find_run, find_runs
 
-RECONSTRUCTED = "held-out images, each followed by what comes back of it"  # what an autoencoder's grid shows
-# What a visitor sees first.
+RECONSTRUCTED = "held-out images, each followed by its reconstruction"  # the content of an autoencoder's grid
+# The runs listed first.
 HEADLINE = (
     "flowers-attention-64",
     "flowers-baseline-64",
@@ -30,7 +30,7 @@ HEADLINE = (
 
 
 def runs_by_name() -> dict[str, Run]:
-    """The runs at hand by name; a user's run that shares its name with a published one is called runs/<name>."""
+    """Return all runs by name; a user's run that shares its name with a published one is listed as runs/<name>."""
     runs: dict[str, Run] = {}
     for run in find_runs():
         runs[run.name if run.name not in runs else f"{run.path.parent.name}/{run.name}"] = run
@@ -38,28 +38,28 @@ def runs_by_name() -> dict[str, Run]:
 
 
 def models_by_name() -> dict[str, Run]:
-    """The runs that make images, by name: those with weights, autoencoders left out. One that cannot be read is in."""
-    # Whoever shows one that cannot be read says what is wrong with it.
+    """Return the diffusion models with weights by name, including runs whose configuration cannot be read."""
+    # An unreadable run is listed so that the page that shows it can say what is wrong.
     return _runs_with_weights(lambda config: config.model == "diffusion", unreadable=True)
 
 
 def conditional_models() -> dict[str, Run]:
-    """Those that take classes or words, by name."""
+    """Return the class- and text-conditional models by name."""
     return _runs_with_weights(lambda config: config.model == "diffusion" and config.network.conditional)
 
 
 def autoencoders() -> dict[str, Run]:
-    """The autoencoders, by name."""
+    """Return the autoencoders by name."""
     return _runs_with_weights(lambda config: config.model == "autoencoder")
 
 
 def models_to_start_from() -> dict[str, Run]:
-    """Those that a training can go on from with other images, by name: the models of networks of ours."""
+    """Return the models that can be fine-tuned, by name: those whose network was not imported."""
     return _runs_with_weights(lambda config: config.model == "diffusion" and not config.network.imported)
 
 
 def given_as(run: Run) -> str:
-    """What a configuration calls a run: its name, or its folder where another run goes by that name."""
+    """Return a configuration's reference to a run: its name, or its folder if the name finds another run."""
     return run.name if find_run(run.name).path == run.path else str(run.path)
 
 
@@ -74,20 +74,20 @@ def _runs_with_weights(wanted: Callable[[RunConfig], bool], unreadable: bool = F
 
 
 def stop_without_runs(runs: dict[str, Run]) -> None:
-    """End the page with what to do when there is no run to show."""
+    """Stop the page with a hint if there are no runs."""
     if not runs:
         st.info("No runs yet. Train one: `python -m pipelines.train --data fashion_mnist --unet attention`")
         st.stop()
 
 
 def newest_samples(run: Run) -> Pixels | None:
-    """The images of the newest sample grid, (N, H, W, C); None before the first."""
+    """Return the images of the newest sample grid, (N, H, W, C); None before the first."""
     grids = list(run.samples().values())
     return grid_images(run, grids[-1]) if grids else None
 
 
 def grid_images(run: Run, grid: Path) -> Pixels:
-    """The images of one of a run's sample grids, (N, H, W, C).
+    """Return the images of one of a run's sample grids, (N, H, W, C).
 
     Raises:
         ValueError, OSError: the configuration or the picture cannot be read.
@@ -105,19 +105,19 @@ def _images_in(file: Path, modified: int, height: int, width: int, count: int) -
 
 
 def about_samples(config: RunConfig) -> str:
-    """What the pictures are that a run wrote while it was trained."""
+    """Return what the sample grids of a run show, for a caption."""
     if config.model == "autoencoder":
         return RECONSTRUCTED
     return "EMA weights, the same noise at every step"
 
 
 def show_sample_grid(images: Pixels, alt: str) -> None:
-    """The images of a sample grid, about as many in a row as in a column."""
+    """Show the images of a sample grid as a square montage."""
     show_grid(images, alt, columns=math.ceil(math.sqrt(len(images))))
 
 
 def describe_run(run: Run) -> str:
-    """What a run is, in a line: its network, its data, how long it has learnt and how well.
+    """Return a one-line description of a run: its network, data, images seen and validation loss.
 
     Raises:
         ValueError, OSError: its configuration or weights cannot be read.

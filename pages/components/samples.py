@@ -1,4 +1,4 @@
-"""The sample grids that runs wrote while they were trained."""
+"""The sample grids that runs saved during training."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pages.components import BOUND
 from pages.components.runs import RECONSTRUCTED, grid_images, show_sample_grid
 from pipelines.storage.runs import Run
 
-NEWEST = "newest"  # the stop of the slider that follows a live run
+NEWEST = "newest"  # the position of the slider that follows a live run
 
 
 def show_samples(chosen: dict[str, Run]) -> None:
-    """A slider over training, and the grids of every run at its newest step up to there."""
+    """Show a slider over training steps and, for every run, its newest grids up to the chosen step."""
     grids = {name: run.samples() for name, run in chosen.items()}
     steps = sorted({step for samples in grids.values() for step in samples})
     if not steps:
@@ -22,7 +22,7 @@ def show_samples(chosen: dict[str, Run]) -> None:
     wanted = NEWEST
     if len(stops) > 1:
         wanted = st.select_slider("Training step", stops, value=NEWEST, key="grid_step", **BOUND)
-    rows = []  # of labelled files of runs: a run's two grids side by side, or, where there are no raw ones, two runs
+    rows = []  # of (label, run, file): a run's EMA and raw grids side by side, or two runs if none has raw grids
     for name, samples in grids.items():
         reached = [step for step in samples if wanted == NEWEST or step <= int(wanted)]
         if reached:
@@ -41,4 +41,4 @@ def show_samples(chosen: dict[str, Run]) -> None:
                     st.caption(f"{label}: {RECONSTRUCTED}" if run.config.model == "autoencoder" else label)
                 except (ValueError, OSError) as error:
                     st.warning(f"The samples of {label} cannot be read: {error}")
-    st.caption("Denoising starts from the same noise in every run and at every step. EMA weights where nothing else is said.")
+    st.caption("Samples start from the same noise in every run and at every step; EMA weights unless marked as raw.")

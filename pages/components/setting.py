@@ -1,4 +1,4 @@
-"""Widgets for single fields of a configuration, made from what the field says about itself."""
+"""Widgets for single fields of a configuration, built from the declaration of each field."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from pipelines.common.settings import Between, OneOf, help_of, rules
 from pipelines.storage.config import RunConfig
 
 USUAL = RunConfig()
-AUTO = "auto"  # what a list calls None
+AUTO = "auto"  # the option for None
 SWITCH = {"on": True, "off": False}
-LARGEST = 2**31 - 1  # whole number of a widget
+LARGEST = 2**31 - 1  # largest whole number of a widget
 
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """A widget for a field of the configuration of a run. Its type, range, choices and help are the field's own.
+    """A widget for a field of a run's configuration, with the field's own type, range, choices and help.
 
     Attributes:
-        path: "section.field", or the field alone where it lies in no section.
-        key: of the widget, and in links.
-        label: above the widget.
-        taken: whether a run to start from decides it.
+        path: "section.field", or just the field of the run itself.
+        key: key of the widget, also in links.
+        label: label of the widget.
+        taken: whether fine-tuning takes it from the starting run.
         more: further keyword arguments of the widget.
     """
 
@@ -41,31 +41,31 @@ class Setting:
 
     @cached_property
     def section(self) -> str:
-        """The name of the section; empty for a field of the run itself."""
+        """Name of the section; empty for a field of the run itself."""
         return self.path.rpartition(".")[0]
 
     @cached_property
     def name(self) -> str:
-        """The name of the field."""
+        """Name of the field."""
         return self.path.rpartition(".")[2]
 
     @cached_property
     def kind(self) -> type:
-        """The dataclass that the field belongs to."""
+        """Dataclass of the field."""
         return type(getattr(USUAL, self.section) if self.section else USUAL)
 
     @cached_property
     def rule(self) -> Between | OneOf | None:
-        """What the field takes."""
+        """Allowed values of the field."""
         return rules(self.kind).get(self.name)
 
     @cached_property
     def usual(self) -> Any:
-        """The field's default."""
+        """Default of the field."""
         return attrgetter(self.path)(USUAL)
 
     def shown(self, config: RunConfig) -> Any:
-        """Return what the widget shows for ``config``."""
+        """Return the value of the widget for ``config``."""
         value = attrgetter(self.path)(config)
         if isinstance(value, tuple):
             return ", ".join(map(str, value))
@@ -74,10 +74,10 @@ class Setting:
         return {None: AUTO, True: "on", False: "off"}.get(value, value)
 
     def meant(self, shown: Any) -> Any:
-        """Return the value of the field for what the widget shows.
+        """Return the value of the field for a value of the widget.
 
         Raises:
-            ValueError: words for whole numbers.
+            ValueError: a part of a list of numbers is not a whole number.
         """
         if isinstance(self.usual, tuple):
             parts = tuple(filter(None, map(str.strip, shown.split(","))))
@@ -92,7 +92,7 @@ class Setting:
         raise ValueError(f"{self.name} {part!r}: give whole numbers with commas between them, such as 64, 128, 128")
 
     def draw(self, place: DeltaGenerator, base: RunConfig, **more: Any) -> Any:
-        """Draw the widget, which shows what ``base`` says at first; return what it shows."""
+        """Draw the widget, initially with the value in ``base``, and return its value."""
         about = help_of(self.kind)[self.name]
         more = {"key": self.key, "help": about, **BOUND, **self.more, **more}
         if isinstance(self.usual, tuple):
@@ -110,19 +110,19 @@ class Setting:
 
 
 def fill(settings: Iterable[Setting], config: RunConfig) -> None:
-    """Let the widgets show what ``config`` says."""
+    """Set the widgets to the values in ``config``."""
     st.session_state.update({setting.key: setting.shown(config) for setting in settings})
 
 
 def configured(base: RunConfig, shown: Mapping[Setting, Any], **changes: Any) -> RunConfig:
-    """Return ``base`` with what the widgets show.
+    """Return ``base`` with the values of the widgets.
 
     Args:
-        shown: what each widget shows.
-        changes: fields of the run itself. All is checked together, for some values are possible only beside others.
+        shown: value of each widget.
+        changes: fields of the run itself. All values are checked together, because some depend on others.
 
     Raises:
-        ValueError: what cannot be.
+        ValueError: the configuration is invalid.
     """
     sections: dict[str, dict[str, Any]] = {}
     for setting, value in shown.items():

@@ -1,4 +1,4 @@
-"""Where a page gets a picture from: a model's samples, a dataset, or an upload."""
+"""Choosing a picture: from a model's samples, a dataset, or an upload."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ FILE_TYPES = ["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"]
 
 
 def choose_image(label: str = "Image", suffix: str = "") -> bytes:
-    """Widgets that choose one picture: a readable image file. Stops the page with a sentence where there is none yet.
+    """Draw widgets for one picture; return a readable image file, or stop the page with a message if there is none.
 
     Args:
-        label: what the choice is called.
-        suffix: what the widgets' keys end in.
+        label: label of the choice.
+        suffix: suffix of the widgets' keys.
     """
     kinds = {GENERATED: _generated, DATASET: _from_dataset, UPLOAD: _uploaded}
     kind = st.segmented_control(label, list(kinds), default=GENERATED, required=True, key=f"source{suffix}", **BOUND)
     try:
         picture = kinds[kind](suffix)
         if picture is not None:
-            picture_size(picture)  # it can be read
+            picture_size(picture)  # raises if it cannot be read
     except (ValueError, OSError) as error:
-        st.error(f"No image from here: {error}")
+        st.error(f"This image cannot be used: {error}")
         st.stop()
     if picture is None:
         st.stop()
@@ -39,16 +39,16 @@ def choose_image(label: str = "Image", suffix: str = "") -> bytes:
 
 
 def _generated(suffix: str) -> bytes | None:
-    """One image of a run's newest sample grid, which is on disk: no network is run for it."""
+    """Return one image of a run's newest sample grid on disk; no network is run."""
     runs = {name: run for name, run in models_by_name().items() if run.samples()}
     if not runs:
-        st.info("No run with sample grids yet: choose a dataset or upload an image.")
+        st.info("No run has sample grids yet: choose a dataset or upload an image.")
         return None
     run_column, number_column = st.columns([3, 1])
     samples = newest_samples(runs[run_column.selectbox("Run", list(runs), key=f"source_run{suffix}", **BOUND)])
     assert samples is not None
     last = len(samples) - 1
-    first = min(int(suffix or 1) - 1, last)  # a second picture is another one
+    first = min(int(suffix or 1) - 1, last)  # so that a second picture differs from the first
     number = number_column.number_input("Image", 0, last, first, key=f"source_number{suffix}", **BOUND)
     return png_bytes(samples[int(number)])
 
@@ -56,7 +56,7 @@ def _generated(suffix: str) -> bytes | None:
 def _from_dataset(suffix: str) -> bytes:
     name_column, number_column = st.columns([3, 1])
     name = name_column.selectbox(
-        "Dataset: a short name, a hub id or a local folder",
+        "Dataset: a short name, a Hugging Face id or a local folder",
         list(PRESETS),
         accept_new_options=True,
         key=f"dataset{suffix}",
@@ -75,7 +75,7 @@ def _dataset_image(name: str, number: int) -> bytes:
     column = image_column(split)
     cell = split.cast_column(column, datasets.Image(decode=False))[number % len(split)][column] or {}
     if not (cell.get("bytes") or cell.get("path")):
-        raise ValueError(f"no image in row {number % len(split)} of this dataset: choose another one")
+        raise ValueError(f"no image in row {number % len(split)} of this dataset: choose another row")
     return cell.get("bytes") or Path(cell["path"]).read_bytes()
 
 

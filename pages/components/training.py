@@ -1,4 +1,4 @@
-"""Rows that show how trainings go, and what comes out of them."""
+"""Rows that show the progress of training runs, and the loss and samples of one run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LOOKS: dict[Status, tuple[Literal["blue", "gray", "green", "orange", "red", "vio
 
 
 def duration(seconds: float) -> str:
-    """A length of time for a person: 45 s, 12 min, 3 h 20 min."""
+    """Format a duration: 45 s, 12 min, 3 h 20 min."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -35,24 +35,24 @@ def duration(seconds: float) -> str:
 
 
 def describe_work(doing: Progress) -> str:
-    """What a process is doing and how long it still takes, in one line."""
+    """Return a process's activity and remaining time, in one line."""
     return doing.what if doing.seconds_left is None else f"{doing.what}: {duration(doing.seconds_left)} left"
 
 
 def describe_progress(job: Job) -> str:
-    """Steps, speed and the time that is left, in one line."""
+    """Return a run's steps, speed and remaining time, in one line."""
     reached = job.progress
     if reached is None:
         return "unreadable"
     parts = [f"Step {reached.step:,} of {reached.steps:,}"]
     if job.status == "starting":
-        parts.append(describe_work(job.doing) if job.doing else "loading, then the first steps")
+        parts.append(describe_work(job.doing) if job.doing else "loading")
     elif job.status == "training" and reached.images_per_second and reached.seconds_left is not None:
         parts += [f"{reached.images_per_second:,.0f} images/s", f"{duration(reached.seconds_left)} left"]
     elif reached.loss is not None:
         parts.append(f"loss {reached.loss:.4f}")
     if job.active and job.request.time_limit:
-        parts.append(f"limit {job.request.time_limit:g} min")
+        parts.append(f"time limit {job.request.time_limit:g} min")
     return " · ".join(parts)
 
 
@@ -64,7 +64,7 @@ def _attempt(action: Callable[[str], None], name: str) -> None:
 
 
 def show_job(queue: TrainingQueue, job: Job) -> None:
-    """One run: its name, its state, how far it is, and what can be done with it."""
+    """Show one run: its name, status and progress, and buttons for the possible actions."""
     name = job.run.path.name
     colour, icon = LOOKS[job.status]
     with st.container(border=True, key=f"job-{name}"):
@@ -80,7 +80,7 @@ def show_job(queue: TrainingQueue, job: Job) -> None:
                 label, icon = ("Cancel", ":material/close:") if job.status == "queued" else ("Stop", ":material/stop:")
                 st.button(
                     label, key=f"stop-{name}", icon=icon, on_click=_attempt, args=(queue.stop, name),
-                    disabled=job.status == "stopping", help="Resume goes on exactly from here, at any time.",
+                    disabled=job.status == "stopping", help="Resume continues exactly from here at any time.",
                 )  # fmt: skip
             elif job.resumable:
                 st.button(
@@ -89,29 +89,29 @@ def show_job(queue: TrainingQueue, job: Job) -> None:
             if job.status in ("queued", "stopped", "finished", "failed", "interrupted"):
                 with st.popover("Delete", icon=":material/delete:", key=f"ask-{name}"):
                     st.markdown(f"Delete **{name}** with its weights and samples? This cannot be undone.")
-                    st.button("Delete for good", key=f"delete-{name}", on_click=_attempt, args=(queue.delete, name))
+                    st.button("Delete permanently", key=f"delete-{name}", on_click=_attempt, args=(queue.delete, name))
         if job.error:
             st.error(job.error)
         elif job.status == "interrupted":
-            st.warning("Its process ended without a word, as after a crash or a reboot. Resume goes on from the last save.")
+            st.warning("Its process ended unexpectedly, as in a crash or a reboot. Resume continues from the last checkpoint.")
 
 
 def show_training(job: Job) -> None:
-    """The loss so far and the newest sample grid, and which images could not be used."""
+    """Show the loss so far, the newest sample grid and any images that could not be read."""
     name = job.run.path.name
     if skipped := job.run.skipped():
         count = f"{len(skipped)} images" if len(skipped) > 1 else "1 image"
-        with st.expander(f"{count} could not be read and had to be left out", icon=":material/broken_image:"):
+        with st.expander(f"Skipped {count} that could not be read", icon=":material/broken_image:"):
             st.code("\n".join(skipped), language=None, wrap_lines=True)
     left, right = st.columns([3, 2], gap="medium")
     with left:
         curves = training_curves({name: job.run.metrics()}, ("loss", "val_loss"), smoothing=0.005, log=("y",))
         live_figure(curves, "loss", f"Training and validation loss of {name}")
-        st.caption("Faint: as logged. Strong: smoothed. More on the page Training curves.")
+        st.caption("Faint: logged values. Strong: smoothed. The Training curves page shows more.")
     with right:
         samples = job.run.samples()
         if not samples:
-            st.info(f"The first sample grid comes at step {job.run.config.log.sample_every:,}.")
+            st.info(f"The first samples appear at step {job.run.config.log.sample_every:,}.")
             return
         step, file = list(samples.items())[-1]
         show_sample_grid(grid_images(job.run, file), f"Samples of {name} at step {step}")

@@ -1,4 +1,4 @@
-"""Choosing what to train: widgets that make a configuration."""
+"""Widgets that build the configuration of a training run."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from pipelines.storage.runs import Run, find_run
 from unets.choices import NETWORKS
 
 AUTOENCODER = "autoencoder"
-ABOUT_AUTOENCODER = "- **autoencoder**: Makes images small and back, for others to diffuse what is small."
-RANDOM_WEIGHTS = "random weights"  # instead of a run to start from
-PIXELS = "none: diffuse pixels"  # instead of an autoencoder whose latents are diffused
+ABOUT_AUTOENCODER = "- **autoencoder**: Compresses images to latents, on which other networks can be trained."
+RANDOM_WEIGHTS = "random weights"  # no starting run
+PIXELS = "none (pixels)"  # no autoencoder
 PREVIEWED = 16
 
-SIZE = Setting("data.image_size", "size", "Side in pixels")
+SIZE = Setting("data.image_size", "size", "Image size")
 DATA = (
     SIZE,
     Setting("data.fit", "fit", "Fit"),
-    Setting("data.flip", "flip", "Mirror"),
+    Setting("data.flip", "flip", "Horizontal flip"),
     Setting("data.only_classes", "only_classes", "Classes", more={"placeholder": "all"}),
 )
 BUDGET = (
@@ -45,7 +45,7 @@ PATCH = Setting("network.patch_size", "patch", "Patch size", taken=True)
 RANK = Setting("init.lora_rank", "rank", "LoRA rank")
 MORE = (  # row by row
     (
-        Setting("network.channels", "channels", "Channels of each level", taken=True),
+        Setting("network.channels", "channels", "Channels per level", taken=True),
         PATCH,
         Setting("diffusion.prediction", "prediction", "Prediction", taken=True),
         Setting("diffusion.schedule", "schedule", "Noise schedule", taken=True),
@@ -53,7 +53,7 @@ MORE = (  # row by row
     ),
     (
         Setting("optimizer.lr", "lr", "Learning rate", more={"step": 1e-4, "format": "%.1e"}),
-        Setting("optimizer.lr_schedule", "lr_schedule", "Learning rate falls"),
+        Setting("optimizer.lr_schedule", "lr_schedule", "Learning rate schedule"),
         Setting("optimizer.warmup_steps", "warmup", "Warm-up steps"),
         Setting("optimizer.precision", "precision", "Precision"),
     ),
@@ -67,20 +67,20 @@ SETTINGS = (*DATA, *BUDGET, *(setting for row in MORE for setting in row))
 
 
 def _choose_data(usual: RunConfig) -> tuple[DataConfig, dict[Setting, Any]]:
-    """Widgets that choose a dataset and its preparation; what is left open keeps the dataset's own default.
+    """Draw widgets for a dataset and its preparation; settings left open take the dataset's defaults.
 
     Args:
-        usual: what they show at first.
+        usual: configuration with the initial values.
 
     Returns:
-        The data as usual but for their name, and what the widgets of the preparation show.
+        The usual data section with the chosen name, and the values of the preparation widgets.
     """
     names = list(PRESETS)
     typed = st.selectbox(
-        "Images: a short name, a hub id or a local folder", names, names.index(usual.data.data), accept_new_options=True,
-        key="data", on_change=_forget_classes, help=about_choices(PRESETS), **BOUND,
+        "Dataset: a short name, a Hugging Face id or a local folder", names, names.index(usual.data.data), key="data",
+        accept_new_options=True, on_change=_forget_classes, help=about_choices(PRESETS), **BOUND,
     )  # fmt: skip
-    name = os.path.expanduser(typed.strip())  # noqa: PTH111  (which leaves the home of nobody as it is)
+    name = os.path.expanduser(typed.strip())  # noqa: PTH111  (Path.expanduser raises for an unknown user)
     own = {SIZE: {"placeholder": str(resolve(DataConfig(data=name)).image_size)}}
     places = st.columns(len(DATA))
     shown = {each: each.draw(place, usual, **own.get(each, {})) for each, place in zip(DATA, places, strict=True)}
@@ -88,7 +88,7 @@ def _choose_data(usual: RunConfig) -> tuple[DataConfig, dict[Setting, Any]]:
 
 
 def _forget_classes() -> None:
-    """Other images have other classes."""
+    """Clear the chosen classes, which belong to the previous dataset."""
     st.session_state["only_classes"] = ""
 
 
@@ -98,27 +98,27 @@ def _preview(config: DataConfig) -> Pixels:
 
 
 def _show_preview(config: DataConfig) -> None:
-    """Sixteen training images as the network will see them; those on the hub are fetched only when asked for."""
+    """Show sixteen training images as the network will see them; images on the Hub are downloaded only on request."""
     prepared = resolve(config)
     try:
         source = locate(config.data)
         if not Path(source).is_dir():
             fetch = st.toggle("Preview 16 images", key="fetch", **BOUND)
             if not fetch:
-                st.caption(f"`{source}` lies on the Hugging Face hub. The preview, or the training, downloads it once.")
+                st.caption(f"`{source}` is on the Hugging Face Hub. The preview or the training downloads it once.")
                 return
         images = _preview(prepared)
     except (ValueError, OSError) as error:
-        st.error(f"No images from here: {describe(error)}")
+        st.error(f"These images cannot be loaded: {describe(error)}")
         return
     show_grid(images, f"{len(images)} training images of {config.data}", columns=8)
     fitted = "cropped" if prepared.fit == "crop" else "padded"
-    mirrored = "every second one mirrored" if prepared.flip else "none mirrored"
+    mirrored = "every second one flipped" if prepared.flip else "not flipped"
     st.caption(f"{len(images)} training images, {prepared.image_size}×{prepared.image_size} pixels, {fitted}, {mirrored}.")
 
 
 def _log_for(steps: int, usual: LogConfig) -> LogConfig:
-    """The usual intervals, or shorter ones where few steps would leave nothing to watch."""
+    """Return the usual intervals, shortened for runs of few steps."""
     return replace(
         usual,
         log_every=min(usual.log_every, max(1, steps // 500)),
@@ -129,19 +129,19 @@ def _log_for(steps: int, usual: LogConfig) -> LogConfig:
 
 
 def _named_network(config: RunConfig) -> str:
-    """Which of NETWORKS a configuration trains."""
+    """Return the name of the network that a configuration trains."""
     return AUTOENCODER if config.model == "autoencoder" else config.network.unet
 
 
 def _base(recipe: str | None, start: str | None) -> RunConfig:
-    """What the widgets show at first: a recipe's settings, and over them what is taken from the run to start from."""
+    """Return the initial values of the widgets: a recipe's settings, overridden by those taken from the starting run."""
     config = replace(_settings_of(recipe), init=InitConfig(start))
     if start is None:
         return config
     try:
         source = find_run(start).config
     except (ValueError, OSError):
-        return config  # it is a recipe's, and not at hand: the training says so
+        return config  # a recipe's starting run is not available: training reports it
     return replace(
         config,
         model="diffusion",
@@ -159,9 +159,9 @@ def _settings_of(recipe: str | None) -> RunConfig:
 def _choose_run(
     place: DeltaGenerator, label: str, runs: Mapping[str, Run], usual: str | None, none: str, key: str, **more: Any
 ) -> str | None:
-    """A widget for one of these runs or none, as a configuration calls it; the usual one is offered even if not at hand.
+    """Draw a widget for one of these runs or none; return its reference. The usual run is offered even if unavailable.
 
-    None is an option of its own, with a name: Streamlit lets nobody empty a widget that was not empty at first.
+    None is a named option, because Streamlit does not let a user clear a widget that was not empty at first.
     """
     usual = usual or none
     options = list(dict.fromkeys([none, *map(given_as, runs.values()), usual]))
@@ -170,20 +170,20 @@ def _choose_run(
 
 
 def _chosen() -> RunConfig:
-    """Of the recipe and the run to start from that have just been chosen."""
+    """Return the configuration for the chosen recipe and starting run."""
     start = st.session_state["init_from"]
     return _base(st.session_state["recipe"], None if start == RANDOM_WEIGHTS else start)
 
 
 def _follow_start() -> None:
-    """Fill the widgets of the model with what a run to start from says, or again with what the recipe says."""
+    """Set the model's widgets to the settings of the starting run, or back to those of the recipe."""
     config = _chosen()
     fill([SIZE, *(setting for setting in SETTINGS if setting.taken)], config)
     st.session_state.update(unet=_named_network(config), latent=config.latent.latent or PIXELS)
 
 
 def _follow_latent() -> None:
-    """Ask for images as large as those that the chosen autoencoder knows."""
+    """Set the image size to that of the chosen autoencoder."""
     base = _chosen()
     chosen = st.session_state["latent"]
     shape = None if chosen in (PIXELS, base.latent.latent) else find_run(chosen).config.image_shape
@@ -191,7 +191,7 @@ def _follow_latent() -> None:
 
 
 def _follow_recipe() -> None:
-    """Fill all widgets with what the chosen recipe says; what it leaves open becomes as usual."""
+    """Set all widgets to the chosen recipe, with defaults for what it leaves open."""
     st.session_state["init_from"] = _settings_of(st.session_state["recipe"]).init.init_from or RANDOM_WEIGHTS
     _follow_start()
     config = _chosen()
@@ -201,12 +201,12 @@ def _follow_recipe() -> None:
 
 @dataclass(frozen=True)
 class Training:
-    """What is to be trained.
+    """A requested training run.
 
     Attributes:
-        config: None where the widgets say what cannot be trained.
-        recipe: the name of the recipe that it began with.
-        time_limit: minutes.
+        config: configuration, or None if the widgets' values are invalid.
+        recipe: name of the recipe that filled the widgets, if any.
+        time_limit: limit in minutes, if any.
     """
 
     config: RunConfig | None
@@ -215,21 +215,21 @@ class Training:
 
 
 def choose_training() -> Training:
-    """Widgets for the images, the network and the budget; what cannot be trained gets a sentence."""
+    """Draw widgets for the dataset, the network and the budget; show an error if their values are invalid."""
     data_column, preview_column = st.columns(2, gap="medium")
     with data_column:
         recipe_column, start_column = st.columns(2)
         recipe = recipe_column.selectbox(
-            "Recipe", list(RECIPES), index=None, placeholder="your own settings", key="recipe", on_change=_follow_recipe,
-            help="Fills in settings that suit one of the datasets. Change what you like; -64 wants a GPU.", **BOUND,
+            "Recipe", list(RECIPES), index=None, placeholder="custom settings", key="recipe", on_change=_follow_recipe,
+            help="Fills in settings that suit a dataset; all can be changed. Recipes ending in -64 need a GPU.", **BOUND,
         )  # fmt: skip
         start = _choose_run(
             start_column, "Start from", models_to_start_from(), _settings_of(recipe).init.init_from, RANDOM_WEIGHTS,
             "init_from", on_change=_follow_start,
-            help="Fine-tuning: go on from this model's weights with other images. Its network and noise are taken over.",
+            help="Fine-tuning: continue from this model's weights on other images, with its network and noise schedule.",
         )  # fmt: skip
         base = _base(recipe, start)
-        taken = start is not None  # what a run to start from decides
+        taken = start is not None  # whether a starting run fixes the model
         data, shown = _choose_data(base)
     with preview_column:
         _show_preview(configured(replace(base, data=data), shown).data)
@@ -242,7 +242,7 @@ def choose_training() -> Training:
     shown |= {setting: setting.draw(place, base) for setting, place in zip(BUDGET, columns, strict=True)}
     limit = limit_column.number_input(
         "Time limit in minutes", 0.0, None, None, placeholder="none", step=10.0, key="limit", **BOUND,
-        help="Saves and stops after this long; Resume goes on for as long again.",
+        help="Saves and stops after this time; Resume continues for the same time again.",
     )  # fmt: skip
     with st.expander("More settings"):
         for row in MORE:
@@ -255,10 +255,10 @@ def choose_training() -> Training:
             shown[RANK] = RANK.draw(last, base)
         else:
             latent = _choose_run(
-                last, "Latents of", autoencoders(), base.latent.latent, PIXELS, "latent",
+                last, "Latents from", autoencoders(), base.latent.latent, PIXELS, "latent",
                 disabled=unet == AUTOENCODER, on_change=_follow_latent,
-                help="Diffuse what this autoencoder makes of the images: large ones cost less so. Train one with the network "
-                "autoencoder.",
+                help="Train on the latents of this autoencoder, which makes large images cheaper. To train an autoencoder, "
+                "choose it as the network.",
             )  # fmt: skip
     try:
         config = _config(base, shown, data, unet, latent)
@@ -269,12 +269,12 @@ def choose_training() -> Training:
 
 
 def _config(base: RunConfig, shown: dict[Setting, Any], data: DataConfig, unet: str, latent: str | None) -> RunConfig:
-    """What the widgets say.
+    """Return the configuration for the values of the widgets.
 
     Raises:
-        ValueError: what cannot be trained.
+        ValueError: the values are invalid.
     """
-    same = unet == _named_network(base)  # another network has other levels of attention
+    same = unet == _named_network(base)  # another network has attention at other levels
     autoencoder = unet == AUTOENCODER
     if autoencoder:
         shown = shown | {PATCH: PATCH.usual}

@@ -1,4 +1,4 @@
-"""Showing a trajectory: the player, and beside it the numbers and distances of the frame that it shows."""
+"""Showing a trajectory: the player, and beside it the noise level and step lengths of the frame that it shows."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from pipelines.common.indices import evenly_spaced
 from pipelines.figures.sampling import step_lengths
 from pipelines.sampling.trajectory import NOISE_RANGE, Trajectory
 
-CAPTIONS = ("State x_t", "Estimate of x0", "Predicted noise", "Changed by the condition")
-MAPS = 6  # timesteps whose attention is shown
-IMAGE_SHARE = 0.35  # of the estimate that shines through a map of attention
+CAPTIONS = ("State x_t", "Estimate of x0", "Predicted noise", "Effect of the condition")
+MAPS = 6  # number of timesteps whose attention is shown
+IMAGE_SHARE = 0.35  # weight of the x0 estimate under an attention map
 FRAMES_PER_SECOND = 8
-EXPORT_SIDE = 192  # pixels that an image has at least in a GIF or MP4
+EXPORT_SIDE = 192  # minimum side of an image in a GIF or MP4, in pixels
 
 
 def show_trajectory(way: Trajectory, image: int, title: str) -> None:
-    """One image of a trajectory; call it in a fragment, which then follows the player."""
+    """Show one image of a trajectory. Call it in a fragment, which then follows the player."""
     st.subheader(title, anchor=False)
     captions = CAPTIONS[: 3 if way.change is None else 4]
     player_column, numbers_column = st.columns([4, 3], gap="large")
@@ -39,31 +39,31 @@ def show_trajectory(way: Trajectory, image: int, title: str) -> None:
             frames_per_second=FRAMES_PER_SECOND,
         )
         st.caption(
-            ("State and noise are latents: their channels, side by side. " if way.of_latents else "")
-            + f"Values outside the range of images are clipped to black and white. Predicted noise: black and white are "
-            f"∓{NOISE_RANGE:.0f} standard deviations; nothing is left to predict in the sample."
-            + ("" if way.change is None else " Last: the estimate with the condition minus the one without, dark where equal.")
+            ("State and noise are latents, shown as channels side by side. " if way.of_latents else "")
+            + "Values outside the image range are clipped to black and white. Predicted noise: black and white are "
+            f"∓{NOISE_RANGE:.0f} standard deviations; the sample has none left."
+            + ("" if way.change is None else " Effect of the condition: x0 with it minus x0 without it, dark where equal.")
         )
         show_downloads(way, image, captions)
     with numbers_column:
         show_numbers(way, frame)
         moved = {"state x_t": way.moved[:, image], "estimate of x0": way.moved_x0[:, image]}
         chart = step_lengths(moved, marked=int(way.steps[frame]))
-        live_figure(chart, "moved", "How far each step moved the state and the estimate of x0")
+        live_figure(chart, "moved", "Length of each step of the state and of the estimate of x0")
         st.caption(
-            "How far each step moved: root mean square over all {}. The dotted line: now.".format(
-                "latents, whose standard deviation is 1" if way.of_latents else "pixels, which run from −1 to 1"
+            "Length of each step: root mean square over all {}. Dotted line: the frame shown.".format(
+                "latents, which have standard deviation 1" if way.of_latents else "pixels, which range from −1 to 1"
             )
         )
     show_attention(way, image)
 
 
 def show_attention(way: Trajectory, image: int) -> None:
-    """Where each word is looked at, over the estimate of x0, at some timesteps from noise to the sample."""
+    """Show cross-attention maps of every word over the x0 estimate, at some timesteps from noise to sample."""
     if way.attention is None or not way.words:
         return
-    st.subheader("Where each word is looked at", anchor=False)
-    frames = evenly_spaced(len(way.steps) - 1, MAPS)  # the sample is looked at no more
+    st.subheader("Cross-attention maps", anchor=False)
+    frames = evenly_spaced(len(way.steps) - 1, MAPS)  # the last frame, the sample, has no attention
     attention = way.attention[frames, image].astype(float)
     brightest = float(attention.max())
     maps = heat((attention[..., None] * (255 / brightest)).round().astype(np.uint8))  # (frames, words, H, W, 3)
@@ -73,14 +73,14 @@ def show_attention(way: Trajectory, image: int) -> None:
     rows = [(way.labels[frame], list(row)) for frame, row in zip(frames, pictures, strict=True)]
     picture_table(columns, rows, "Cross-attention of every word at some timesteps", widest=7)
     st.caption(
-        "Rows: timesteps. Columns: words, with their share of all attention; the two marks are what the encoder puts around "
-        f"a text. Bright: a pixel gives the word up to {brightest:.0%} of its attention (mean over heads and layers), over the "
-        "estimate of x0 as it stood."
+        "Rows: timesteps. Columns: words with their share of all attention, between the text encoder's start and end tokens. "
+        f"Brightest: a pixel gives the word {brightest:.0%} of its attention (mean over heads and layers). Underneath: the "
+        "estimate of x0."
     )
 
 
 def show_numbers(way: Trajectory, frame: int) -> None:
-    """The noise level of a frame, and what it has cost so far."""
+    """Show the noise level of a frame and the network calls up to it."""
     log_snr = way.log_snr[frame]
     numbers = {
         "Timestep": f"{way.timesteps[frame]:.0f}",
@@ -98,7 +98,7 @@ def show_numbers(way: Trajectory, frame: int) -> None:
 
 
 def show_downloads(way: Trajectory, image: int, captions: Sequence[str]) -> None:
-    """What is played, as files; ``captions`` stand over the pictures of a frame."""
+    """Show download buttons for the played frames, with ``captions`` above their pictures."""
 
     def frames() -> list[Pixels]:
         pictures = way.pictures(image)

@@ -168,10 +168,10 @@ def test_a_downloaded_picture_brings_its_request_back(page, server, tmp_path):
     with zipfile.ZipFile(download.value.path()) as archive:
         archive.extract("1-fashion-baseline/00003.png", tmp_path)
     page.goto(f"{server}/compare")
-    page.get_by_role("button", name="From a picture").click()
+    page.get_by_role("button", name="Load from PNG").click()
     page.locator("input[type=file]").set_input_files(tmp_path / "1-fashion-baseline" / "00003.png")
     expect(page.get_by_role("spinbutton", name="Steps").first).to_have_value("7")
-    expect(page.get_by_role("spinbutton", name="Images a column")).to_have_value("5")
+    expect(page.get_by_role("spinbutton", name="Images per column")).to_have_value("5")
     assert "seed1=41" in page.url
     assert "model1=fashion-baseline" in page.url
 
@@ -182,13 +182,13 @@ EDITED = png_bytes(np.zeros((8, 8, 1), np.uint8), metadata_of("any", "any", Samp
 
 @pytest.mark.parametrize(
     ("picture", "sentence"),
-    [(PLAIN, "This picture carries no request"), (EDITED, "This picture was made from another one")],
+    [(PLAIN, "This picture contains no request"), (EDITED, "This picture was made from another one")],
     ids=["plain", "edited"],
 )
 def test_any_other_picture_gets_one_sentence(page, server, tmp_path, picture, sentence):
     (tmp_path / "picture.png").write_bytes(picture)
     page.goto(f"{server}/compare")
-    page.get_by_role("button", name="From a picture").click()
+    page.get_by_role("button", name="Load from PNG").click()
     page.locator("input[type=file]").set_input_files(tmp_path / "picture.png")
     expect(page.get_by_text(sentence)).to_be_visible()
 

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.browser
 
 # What is there to be seen when a page is whole, by the page's address; pages whose own tests take such pictures are not here.
 LANDMARKS = {
-    "": "Models at hand",
+    "": "Models",
     f"compare?{SMALL}": "Generate",
     "forward": "From image to noise",
     "generate": "Generate",
@@ -27,7 +27,7 @@ def test_a_link_opened_on_a_new_server_gets_the_whole_dashboard(page, tmp_path):
         expect(page.get_by_role("button", name="Generate")).to_be_visible()
         expect(page.get_by_role("link", name="Training curves")).to_be_visible()
         expect(page.get_by_test_id("stSidebar")).to_have_count(0)
-        expect(page.get_by_role("spinbutton", name="Images a column")).to_have_value("7")
+        expect(page.get_by_role("spinbutton", name="Images per column")).to_have_value("7")
 
 
 @SCREENS

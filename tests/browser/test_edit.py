@@ -9,7 +9,7 @@ from .conftest import ARTIFACTS, PATIENCE, screen
 
 pytestmark = pytest.mark.browser
 
-PAINT = "model=fashion-baseline&edit=Paint anew&steps=4&images_a_cell=1&passes=one pass"
+PAINT = "model=fashion-baseline&edit=Inpaint&steps=4&images_a_cell=1&passes=one pass"
 
 
 def open_painter(page, server):
@@ -38,7 +38,7 @@ def drag(page, canvas, start, end):
 def test_a_stroke_of_the_brush_is_made_anew_and_can_be_undone(page, server):
     canvas = open_painter(page, server)
     drag(page, canvas, (0.2, 0.5), (0.8, 0.5))
-    painted = page.get_by_text(re.compile(r"\d+ % is made anew"))
+    painted = page.get_by_text(re.compile(r"\d+ % masked"))
     expect(painted).to_be_visible()
     first = painted.text_content()
     drag(page, canvas, (0.5, 0.1), (0.5, 0.9))
@@ -53,7 +53,7 @@ def test_a_stroke_of_the_brush_is_made_anew_and_can_be_undone(page, server):
     expect(page.get_by_role("button", name="All images (ZIP)")).to_be_visible()
     expect(page.get_by_role("table", name="Generated images").get_by_role("img")).to_have_count(1)
     page.get_by_role("link", name="Home").click()
-    expect(page.get_by_text("Models at hand", exact=True)).to_be_visible()
+    expect(page.get_by_text("Models", exact=True)).to_be_visible()
     page.get_by_role("link", name="Edit").click()
     expect(painted).to_have_text(first)  # leaving the page loses nothing
     page.get_by_role("button", name="Clear", exact=True).click()
@@ -75,7 +75,7 @@ def test_a_finger_paints_and_does_not_scroll(browser, server):
         point = {"x": x, "y": y + share * 0.06 * box["height"]}
         touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [point]})
     touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-    expect(page.get_by_text(re.compile(r"\d+ % is made anew"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"\d+ % masked"))).to_be_visible()
     assert canvas.bounding_box()["y"] == pytest.approx(box["y"], abs=1)
     context.close()
 
@@ -86,7 +86,7 @@ def test_the_keyboard_paints(page, server):
     expect(undo).to_be_disabled()
     canvas.focus()
     canvas.press(" ")
-    painted = page.get_by_text(re.compile(r"\d+ % is made anew"))
+    painted = page.get_by_text(re.compile(r"\d+ % masked"))
     expect(painted).to_be_visible()
     expect(generate).to_be_enabled()
     first = painted.text_content()

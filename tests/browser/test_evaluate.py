@@ -16,14 +16,14 @@ def test_start_an_evaluation_and_learn_why_it_failed(page, tiny_run, tmp_path):
     shutil.copytree(tiny_run.path, tmp_path / "runs" / "mine")
     with dashboard(tmp_path / "server.log", NOISESCOPE_RUNS=str(tmp_path / "runs")) as address:
         page.goto(f"{address}/evaluate?runs=mine")
-        expect(page.get_by_text("Not measured yet: mine.")).to_be_visible()
-        page.get_by_role("button", name=re.compile("Measure")).click()
+        expect(page.get_by_text("Not evaluated yet: mine.")).to_be_visible()
+        page.get_by_role("button", name=re.compile("Evaluate")).click()
         dialog = page.get_by_role("dialog")
         expect(dialog.get_by_text("python -m pipelines.evaluate mine")).to_be_visible()
         dialog.get_by_role("button", name="Start").click()
-        expect(page.get_by_text(re.compile("Measuring ·"))).to_be_visible()
+        expect(page.get_by_text(re.compile("Evaluating ·"))).to_be_visible()
         other = page.context.new_page()  # somebody else sees it too
         other.goto(f"{address}/evaluate?runs=mine")
         expect(other.get_by_text("The last evaluation failed: no classifier takes shapes images")).to_be_visible()
         expect(page.get_by_text("The last evaluation failed: no classifier takes shapes images")).to_be_visible()
-        expect(page.get_by_role("button", name=re.compile("Measure"))).to_be_visible()
+        expect(page.get_by_role("button", name=re.compile("Evaluate"))).to_be_visible()

@@ -19,7 +19,7 @@ def visit(page, server, query=""):
 def shown(page, t):
     """The player, the histograms and the curves all show timestep ``t``."""
     expect(page.get_by_role("img", name=f"The image under both schedules: t = {t}", exact=True)).to_be_visible()
-    expect(page.get_by_role("figure", name=f"Histograms of the pixels at t = {t} beside")).to_be_visible()
+    expect(page.get_by_role("figure", name=f"Pixel histograms at t = {t} with")).to_be_visible()
     expect(
         page.get_by_role("figure", name=re.compile(f"^alpha, sigma, log-SNR and beta of .*, t = {t} marked$"))
     ).to_be_visible()
@@ -79,7 +79,7 @@ def test_another_schedule_and_another_page_keep_the_timestep(page, server):
     expect(page.get_by_role("figure", name="B: sigmoid, zero terminal SNR, t = 320")).to_be_visible()
     shown(page, 320)
     page.get_by_role("link", name="Home").click()
-    page.get_by_text("How it learnt").first.wait_for()
+    page.get_by_text("Training history").first.wait_for()
     page.get_by_role("link", name="Forward").click()
     shown(page, 320)
 

@@ -54,7 +54,7 @@ def test_a_new_prompt_replaces_the_old_one_and_the_address_keeps_it(page, server
     page.goto(f"{server}/generate?model=text&steps=200&images_a_cell=16&vary=Guidance scales")
     page.get_by_role("button", name="Generate", exact=True).click()
     expect(page.get_by_role("button", name="Cancel")).to_be_visible()
-    prompts = page.get_by_role("textbox", name="Prompts, one a line")
+    prompts = page.get_by_role("textbox", name="Prompts, one per line")
     prompts.fill("a circle\na green square")
     prompts.press("Control+Enter")
     page.get_by_role("button", name="Generate", exact=True).click()
@@ -63,7 +63,7 @@ def test_a_new_prompt_replaces_the_old_one_and_the_address_keeps_it(page, server
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_text("Cancelled.")).to_be_visible()
     page.reload()
-    expect(page.get_by_role("textbox", name="Prompts, one a line")).to_have_value("a circle\na green square")
+    expect(page.get_by_role("textbox", name="Prompts, one per line")).to_have_value("a circle\na green square")
 
 
 @SCREENS

@@ -33,7 +33,7 @@ def test_start_watch_stop_survive_resume_and_delete(browser, page, queue, image_
     with dashboard(log, NOISESCOPE_RUNS=str(queue.root)) as address:
         open_train(page, address, f"data={image_folder}&{TINY}&train_steps=12000")
         expect(page.get_by_role("img", name="16 training images")).to_be_visible()
-        expect(page.get_by_text("start above appears here")).to_be_visible()
+        expect(page.get_by_text("start above appear here")).to_be_visible()
         page.get_by_role("textbox", name="Name").fill("../../etc")
         page.get_by_role("button", name="Start training").click()
         expect(page.get_by_text("cannot be a run's name")).to_be_visible()
@@ -45,7 +45,7 @@ def test_start_watch_stop_survive_resume_and_delete(browser, page, queue, image_
         page.get_by_label("Steps", exact=True).fill("300")
         page.get_by_role("button", name="Start training").click()
         expect(row(page, "next").get_by_text("queued, number 1")).to_be_visible()
-        watch = page.get_by_role("combobox", name=re.compile("Watch"))
+        watch = page.get_by_role("combobox", name=re.compile("Run to watch"))
         watch.scroll_into_view_if_needed()
         page.wait_for_timeout(1000)  # scrolling closes a list of options
         watch.click()
@@ -75,7 +75,7 @@ def test_start_watch_stop_survive_resume_and_delete(browser, page, queue, image_
         expect(row(page, "next").get_by_text("finished")).to_be_visible()
         expect(row(page, "next").get_by_text("Step 300 of 300")).to_be_visible()
         row(page, "mine").get_by_role("button", name="Delete").click()
-        confirm = page.get_by_role("button", name="Delete for good")
+        confirm = page.get_by_role("button", name="Delete permanently")
         expect(confirm).to_be_visible()
         page.wait_for_timeout(5000)  # the rows are drawn anew meanwhile
         expect(confirm).to_be_visible()

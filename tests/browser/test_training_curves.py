@@ -211,13 +211,13 @@ def test_the_address_reproduces_the_view(page, server):
     visit(page, server)
     page.get_by_text("Time", exact=True).click()
     page.get_by_text("Gradient norm", exact=True).first.click()
-    page.get_by_text("Loss / newest loss", exact=True).click()
+    page.get_by_text("Loss / latest loss", exact=True).click()
     page.wait_for_url("**heat=Loss*")
     page.goto(page.url)
     label = "Training loss, Validation loss, Learning rate of flowers-attention-64, flowers-baseline-64"
     expect(page.locator(CURVES)).to_have_attribute("aria-label", label)
     page.wait_for_function("() => document.querySelector('.live-figure')._fullLayout?.xaxis3.title.text.includes('minutes')")
-    expect(page.get_by_role("figure", name="Loss / newest loss over training")).to_be_visible()
+    expect(page.get_by_role("figure", name="Loss / latest loss over training")).to_be_visible()
 
 
 @pytest.mark.parametrize(

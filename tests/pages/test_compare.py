@@ -126,7 +126,7 @@ def test_a_run_deleted_while_the_page_is_open_gets_one_sentence(own_run):
     next(button for button in app.button if button.label == "Generate").click().run()
     assert not app.exception
     # The page falls back on what is left, or says why it cannot be.
-    assert app.selectbox(key="model1").value != "mine" or "cannot be made" in app.error[0].value
+    assert app.selectbox(key="model1").value != "mine" or "cannot be generated" in app.error[0].value
 
 
 def test_weights_that_are_not_finite_get_one_sentence(own_run):
@@ -205,8 +205,8 @@ def test_a_picture_carries_its_own_prompt():
 @pytest.mark.parametrize(
     ("model", "request_", "sentence"),
     [
-        ("fashion-text", {"seed": 2**31}, "seed, 2147483648, is larger than a page takes"),
-        ("fashion-text", {"prompt": "a bag", "guidance": 30.0}, "guidance, 30, is larger than a page takes"),
+        ("fashion-text", {"seed": 2**31}, "seed, 2147483648, is larger than a page allows"),
+        ("fashion-text", {"prompt": "a bag", "guidance": 30.0}, "guidance, 30, is larger than a page allows"),
         ("fashion-class", {}, "made without a class"),
     ],
 )
@@ -222,13 +222,13 @@ def test_a_request_that_a_page_cannot_show_is_not_taken_for_another(model, reque
     [
         ({"request": {"sampler": "ddim", "eta": 1.5}}, "This picture's request: .*eta=1.5: choose a number from 0 to 1"),
         ({"request": {"sampler": "euler"}}, "unknown sampler 'euler': choose one of"),
-        ({"request": {"steps": 10**9}}, "steps are more than it has, 1000"),
+        ({"request": {"steps": 10**9}}, "steps exceed the 1000 timesteps of it"),
         ({"request": {"steps": "many"}}, "This picture's request: steps: "),
         ({"request": {"colour": "red"}}, "This picture's request: colour: "),
         ({"request": [1, 2]}, "This picture's request: "),
         ({"request": None}, "This picture's request: "),
-        ({"image": "first"}, "carries no request"),
-        ({"image": None}, "carries no request"),
+        ({"image": "first"}, "contains no request"),
+        ({"image": None}, "contains no request"),
     ],
 )
 def test_a_request_that_nobody_could_have_made_is_refused_in_one_sentence(written, sentence):

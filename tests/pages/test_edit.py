@@ -72,7 +72,7 @@ def test_a_picture_is_varied_by_several_strengths():
 
 
 def test_what_is_painted_is_made_anew_and_the_rest_stays():
-    app = open_page(model="tiny", edit="Paint anew", passes=["one pass", "RePaint, 2 passes"], images_a_cell=2, steps=4)
+    app = open_page(model="tiny", edit="Inpaint", passes=["one pass", "RePaint, 2 passes"], images_a_cell=2, steps=4)
     [button] = [button for button in app.button if button.label == "Generate"]
     assert button.disabled
     assert "Paint over" in app.info[0].value
@@ -90,7 +90,7 @@ def test_what_is_painted_is_made_anew_and_the_rest_stays():
 
 def test_a_widened_picture_stands_small_among_what_is_made():
     app = generate(
-        open_page(model="tiny", edit="Widen", share=0.5, across=0.0, down=1.0, passes=["one pass"], images_a_cell=1, steps=4)
+        open_page(model="tiny", edit="Outpaint", share=0.5, across=0.0, down=1.0, passes=["one pass"], images_a_cell=1, steps=4)
     )
     _, [column] = finished(app)
     canvas, made = pixels(column.origin.picture), column.frames[-1].x[0]
@@ -112,7 +112,7 @@ def wide():
 def test_an_upload_and_its_mask_go_the_way_of_the_command_line(wide, fit, train, tmp_path):
     picture, mask = wide
     run = train(tmp_path / "fitted", fit=fit, steps=1)
-    app = open_page(model="fitted", edit="Paint anew", source="An upload", passes=["one pass"], images_a_cell=1, steps=2)
+    app = open_page(model="fitted", edit="Inpaint", source="An upload", passes=["one pass"], images_a_cell=1, steps=2)
     app.file_uploader(key="upload").upload("wide.png", picture).run()
     app.file_uploader(key="mask_file").upload("mask.png", mask).run()
     _, [column] = finished(generate(app))
@@ -128,7 +128,7 @@ def test_an_upload_and_its_mask_go_the_way_of_the_command_line(wide, fit, train,
 def test_a_mask_that_does_not_fit_is_left_out_and_said(wide):
     """And all else stays: the canvas, what was made before, the button."""
     picture, mask = wide
-    app = open_page(model="tiny", edit="Paint anew", source="An upload", passes=["one pass"], images_a_cell=1, steps=2)
+    app = open_page(model="tiny", edit="Inpaint", source="An upload", passes=["one pass"], images_a_cell=1, steps=2)
     app.file_uploader(key="upload").upload("wide.png", picture).run()
     app.file_uploader(key="mask_file").upload("mask.png", mask).run()
     generate(app)
@@ -139,7 +139,7 @@ def test_a_mask_that_does_not_fit_is_left_out_and_said(wide):
     }
     for name, (content, reason) in wrong.items():
         app.file_uploader(key="mask_file").upload(name, content).run()
-        assert app.warning[0].value.startswith(f"{name} is left out: {reason}")
+        assert app.warning[0].value.startswith(f"{name} is ignored: {reason}")
         assert "Paint over" in app.info[0].value
         assert any(caption.value.startswith("1 image · ") for caption in app.caption)
 
@@ -170,14 +170,14 @@ def test_a_picture_of_a_dataset_is_edited_as_it_is(image_folder, tmp_path, monke
 
 def test_two_pictures_are_blended():
     address = {"source_number": 0, "source_number2": 3, "between": 5, "steps_traced": 20}
-    app = generate(open_page(model="tiny", edit="Blend two", **address))
+    app = generate(open_page(model="tiny", edit="Interpolate", **address))
     _, [column] = finished(app)
     assert isinstance(column.origin, BetweenPictures)
     made = column.frames[-1].x.astype(int)
     assert len(made) == 5
     once = column.origin.nfe(load_model(column.run), column.request)
     assert once > column.request.steps
-    assert f"5 images · {column.request.steps + once / 5:.0f} network calls an image" in " ".join(
+    assert f"5 images · {column.request.steps + once / 5:.0f} network calls per image" in " ".join(
         told.value for told in app.caption
     )
     for end, picture in ((0, column.origin.first), (-1, column.origin.second)):
@@ -188,7 +188,12 @@ def test_two_pictures_are_blended():
 def test_a_picture_is_reworded_by_class_and_by_prompt():
     app = generate(
         open_page(
-            model="class", edit="Reword", shows_class="squares", strengths_traced=["0.5", "1"], steps_traced=3, guidance=3
+            model="class",
+            edit="Change condition",
+            shows_class="squares",
+            strengths_traced=["0.5", "1"],
+            steps_traced=3,
+            guidance=3,
         )
     )
     table, columns = finished(app)
@@ -198,7 +203,9 @@ def test_a_picture_is_reworded_by_class_and_by_prompt():
     }
     assert [column.request.label for column in columns] == ["circles"] * 2 + ["squares"] * 2
     app = generate(
-        open_page(model="text", edit="Reword", shows="a circle", prompts="a square", strengths_traced=["1"], steps_traced=3)
+        open_page(
+            model="text", edit="Change condition", shows="a circle", prompts="a square", strengths_traced=["1"], steps_traced=3
+        )
     )
     _, [column] = finished(app)
     assert column.origin == FromInversion(column.origin.picture, prompt="a circle")
@@ -211,13 +218,13 @@ def test_an_inversion_is_charged_once_to_all_rows_also_to_those_that_have_not_be
     near, far = FromInversion(b"", strength=0.5), FromInversion(b"")
     begun = ((near, 6), (far, 10), (near, 0), (far, 0))
     columns = [SimpleNamespace(**made, origin=origin, origin_nfe=nfe) for origin, nfe in begun]
-    assert table_cost(SimpleNamespace(columns=columns)) == "4 images · 7 network calls an image · 4.0 s of computing"
+    assert table_cost(SimpleNamespace(columns=columns)) == "4 images · 7 network calls per image · 4.0 s of computation"
 
 
 def test_ways_begin_with_strengths_of_their_own_and_pictures_that_differ():
-    app = open_page(model="class", edit="Reword", strengths=["0.3"])
+    app = open_page(model="class", edit="Change condition", strengths=["0.3"])
     assert app.multiselect(key="strengths_traced").value == [0.7, 0.9, 1.0]
-    app = open_page(model="tiny", edit="Blend two")
+    app = open_page(model="tiny", edit="Interpolate")
     assert app.number_input(key="source_number").value != app.number_input(key="source_number2").value
 
 
@@ -239,8 +246,8 @@ def test_only_a_model_that_is_told_something_rewords():
     def ways(app):
         return next(control for control in app.button_group if control.key == "edit").options
 
-    assert "Reword" in ways(open_page(model="class"))
-    assert "Reword" not in ways(open_page(model="tiny"))
+    assert "Change condition" in ways(open_page(model="class"))
+    assert "Change condition" not in ways(open_page(model="tiny"))
 
 
 def test_the_files_say_where_they_come_from():
@@ -262,7 +269,7 @@ def test_too_much_at_once_is_said():
 def test_the_first_visit_says_what_to_do_and_any_order_of_ways_works():
     app = open_page()
     assert "Press **Generate**" in app.info[-1].value
-    for way in ("Widen", "Blend two", "Paint anew", "Vary"):
+    for way in ("Outpaint", "Interpolate", "Inpaint", "Vary"):
         next(control for control in app.button_group if control.key == "edit").set_value(way).run()
         assert not app.exception
 

@@ -49,7 +49,7 @@ def measured(tiny_run, tmp_path, monkeypatch):
 
 def test_what_is_measured_is_shown_and_what_is_not_is_told(measured):
     app = open_page()
-    assert app.info[0].value == "Not measured yet: two."
+    assert app.info[0].value == "Not evaluated yet: two."
     assert [part.value for part in app.subheader] == ["Quality against cost", "Loss by noise level", "Likelihood"]
     table = app.dataframe[0].value
     assert list(table["Fréchet distance"]) == [
@@ -80,7 +80,7 @@ def test_seconds_of_different_machines_are_told_and_have_no_front(measured):
 
 def measuring(app):
     """The page with the dialog open."""
-    next(button for button in app.button if button.label == "Measure…").click().run()
+    next(button for button in app.button if button.label == "Evaluate…").click().run()
     assert not app.exception
     return app
 
@@ -103,7 +103,7 @@ def test_a_failed_evaluation_is_explained(measured, wait_for, tmp_path):
 def test_an_evaluation_at_work_is_shown_to_all(measured, wait_for, tmp_path):
     EvaluationJob(tmp_path).start([measured.run])
     app = open_page()
-    assert not [button for button in app.button if button.label == "Measure…"]
+    assert not [button for button in app.button if button.label == "Evaluate…"]
     app.button(key="stop").click().run()
     wait_for(lambda: not EvaluationJob(tmp_path).running)
     assert not app.exception
@@ -115,7 +115,7 @@ def test_nothing_measured(tmp_path, tiny_run, monkeypatch):
     monkeypatch.setattr("pages.components.measuring.EvaluationJob", partial(EvaluationJob, tmp_path))
     shutil.copytree(tiny_run.path, tmp_path / "one")
     app = open_page()
-    assert app.info[0].value == "Not measured yet: one."
+    assert app.info[0].value == "Not evaluated yet: one."
     assert not app.subheader
 
 

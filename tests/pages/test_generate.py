@@ -52,7 +52,7 @@ def test_every_class_with_and_without_guidance():
     assert all(np.array_equal(noise[0], other) for other in noise), "the same noise everywhere"
     assert comparison.status == "done"
     assert html(app).count("<img") == 4
-    assert any("8 images · 4 network calls an image" in caption.value for caption in app.caption)
+    assert any("8 images · 4 network calls per image" in caption.value for caption in app.caption)
 
 
 def test_prompts_by_guidance_scales_and_what_to_lead_away_from():
@@ -142,7 +142,7 @@ def test_downloads():
     table, comparison = app.session_state["table"]
     with zipfile.ZipFile(io.BytesIO(comparison_zip(table.names, comparison))) as archive:
         names = archive.namelist()
-        assert "1-circles-guidance-1-the-model-as-it-is/00001.png" in names
+        assert "1-circles-no-guidance-scale-1/00001.png" in names
         requests = json.loads(archive.read("request.json"))
         for number, cell in enumerate(cells(app)):
             folder = list(requests)[number]

@@ -118,7 +118,7 @@ def test_a_class_and_what_it_changes(class_run, monkeypatch):
 def test_words_and_where_they_are_looked_at(text_run, monkeypatch):
     monkeypatch.setattr("pipelines.storage.runs.PRIVATE", text_run.path.parent)
     app = denoise(open_page(model="text", steps=3, prompt="a circle", guidance=1.0))
-    assert app.subheader[-1].value == "Where each word is looked at"
+    assert app.subheader[-1].value == "Cross-attention maps"
     table = "".join(element.proto.body for element in app.get("html"))
     assert table.count("<img") == 3 * 4  # timesteps by words and the two marks
     assert "circle" in table

@@ -65,7 +65,9 @@ def test_another_model_shows_its_own_classes_and_prompts():
     assert not app.warning
 
 
-@pytest.mark.parametrize(("page", "address", "key"), [("reverse", {}, "prompt"), ("edit", {"edit": "Reword"}, "shows")])
+@pytest.mark.parametrize(
+    ("page", "address", "key"), [("reverse", {}, "prompt"), ("edit", {"edit": "Change condition"}, "shows")]
+)
 def test_so_do_other_pages(page, address, key):
     app = open_app(page, model="flowers-text", **address)
     before = app.text_input(key=key).value
@@ -75,7 +77,7 @@ def test_so_do_other_pages(page, address, key):
 
 
 def test_a_class_is_no_prompt():
-    app = open_app("edit", model="fashion-class", edit="Reword")
+    app = open_app("edit", model="fashion-class", edit="Change condition")
     assert app.selectbox(key="shows_class").value == "T-shirt/top"
     app.selectbox(key="shows_class").select("Bag").run()
     app.selectbox(key="model").select("fashion-text").run()

@@ -52,7 +52,7 @@ def test_the_first_visit_says_what_to_do(open_page):
     app = open_page()
     assert "start above" in app.info[0].value
     assert app.text_input(key="name").placeholder == "oxford_flowers-baseline"
-    assert any("16 training images, 64×64 pixels, cropped, every second one mirrored" in text.value for text in app.caption)
+    assert any("16 training images, 64×64 pixels, cropped, every second one flipped" in text.value for text in app.caption)
     assert not app.error
 
 
@@ -76,7 +76,7 @@ def test_every_choice_of_a_list_exists(open_page):
 
 def test_the_preparation_follows_the_choice(open_page):
     app = open_page(size=16, fit="pad", flip="off")
-    assert any("16×16 pixels, padded, none mirrored" in text.value for text in app.caption)
+    assert any("16×16 pixels, padded, not flipped" in text.value for text in app.caption)
     fashion = open_page(data="fashion_mnist")  # on the hub: nothing is fetched unasked
     assert fashion.number_input(key="size").placeholder == "32"
     assert any("zalando-datasets/fashion_mnist" in text.value for text in fashion.caption)
@@ -127,21 +127,21 @@ def test_start_stop_resume_and_delete(open_page, queue, wait_for):
     assert app.selectbox(key="run").value == "oxford_flowers-attention"
     assert app.text_input(key="name").placeholder == "oxford_flowers-attention-2"
     assert "Resume" not in labels(app)
-    assert "Delete for good" not in labels(app) or "Cancel" in labels(app)  # which is there while it is queued
+    assert "Delete permanently" not in labels(app) or "Cancel" in labels(app)  # which is there while it is queued
     wait_for(lambda: queue.jobs()[0].status == "training")
     app.run()
-    assert "Delete for good" not in labels(app)
+    assert "Delete permanently" not in labels(app)
     press(app, "Stop")
     wait_for(lambda: not queue.jobs()[0].active)
     app.run()
     assert queue.jobs()[0].status == "stopped"
-    assert {"Resume", "Delete for good"} <= labels(app)
+    assert {"Resume", "Delete permanently"} <= labels(app)
     press(app, "Resume")
     wait_for(lambda: queue.jobs()[0].status == "training")
     queue.stop("oxford_flowers-attention")
     wait_for(lambda: not queue.jobs()[0].active)
     app.run()
-    press(app, "Delete for good")
+    press(app, "Delete permanently")
     assert "start above" in app.info[0].value
     assert not run.path.exists()
 
@@ -291,7 +291,7 @@ def test_every_state_is_shown_and_a_run_that_vanishes_is_said(open_page, queue, 
     app = open_page()
     assert {"the disk is full"} < {error.value for error in app.error}
     assert any("config.json" in error.value for error in app.error)
-    assert any("Resume goes on from the last save" in warning.value for warning in app.warning)
+    assert any("Resume continues from the last checkpoint" in warning.value for warning in app.warning)
     app.selectbox(key="run").select("done").run()
     assert not app.exception
     assert any("Samples at step 24" in text.value for text in app.caption)
@@ -317,13 +317,13 @@ def test_a_press_that_comes_too_late_is_refused_in_one_sentence(open_page, queue
     app = press(app, "Resume")
     assert "is finished: there is nothing to resume" in app.error[0].value
     shutil.rmtree(run.path)
-    app = press(app, "Delete for good")
+    app = press(app, "Delete permanently")
     assert "no run called 'mine'" in app.error[0].value
     assert not (queue.root / WORKER).exists()
     assert (tiny_run.path / STATE).exists()
 
 
-@pytest.mark.parametrize(("count", "said"), [(1, "1 image could not be read"), (3, "3 images could not be read")])
+@pytest.mark.parametrize(("count", "said"), [(1, "Skipped 1 image that"), (3, "Skipped 3 images that")])
 def test_pictures_that_could_not_be_used_are_counted_and_named(open_page, queue, train, image_folder, tmp_path, count, said):
     shutil.copytree(image_folder, tmp_path / "photos")
     torn = sorted((tmp_path / "photos").rglob("*.png"))[:count]

@@ -1,4 +1,4 @@
-"""What runs in the browser: the scripts, styles and markup beside this file, and how pages use them."""
+"""The browser side of the components: scripts, styles and markup in this folder, and their registration."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ FOLDER = Path(__file__).parent
 
 @cache
 def text(name: str) -> str:
-    """Return what a file of this folder says."""
+    """Return the text of a file in this folder."""
     return (FOLDER / name).read_text(encoding="utf-8")
 
 
 def script(name: str) -> str:
-    """Return a JavaScript module that carries the modules it imports.
+    """Return a JavaScript module with the modules it imports embedded.
 
-    Streamlit hands a component's script to the browser as text, from where ``"./mount.js"`` would lead nowhere. The text of
-    the imported module, as a data URI, takes the place of its name.
+    Streamlit passes a component's script to the browser as text, where a relative import such as ``"./mount.js"`` cannot be
+    resolved. The name is therefore replaced by a data URI with the text of the imported module.
     """
     return re.sub(r'(?<=from )"\./(.+)"', lambda found: f'"{_module_uri(found[1])}"', text(name))
 
@@ -36,9 +36,9 @@ def component(name: str, *styles: str, isolate_styles: bool = True) -> Component
     """Register the component of ``name``.html, .js and .css.
 
     Args:
-        name: of its three files.
-        styles: further files that come before its own style.
-        isolate_styles: whether its style applies to itself alone, and the page's not to it.
+        name: name of its three files.
+        styles: further style sheets, placed before its own.
+        isolate_styles: whether to isolate its styles and those of the page from each other.
     """
     css = "".join(map(text, [*styles, f"{name}.css"]))
     return st.components.v2.component(

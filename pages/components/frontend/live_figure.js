@@ -2,23 +2,23 @@ import { mount } from "./mount.js"
 import { load } from "./plotly.js"
 
 /**
- * What live_figure.py sends.
+ * The data from live_figure.py.
  * @typedef {object} Chart
- * @property {string} figure Plotly's own JSON
+ * @property {string} figure Plotly's JSON
  * @property {string} alt what the figure shows
- * @property {string} plotly address of plotly.min.js
+ * @property {string} plotly URL of plotly.min.js
  */
 
 const OPTIONS = {
   displaylogo: false,
-  showSendToCloud: false, // nothing leaves this machine
+  showSendToCloud: false, // no data leave this machine
   responsive: true,
   modeBarButtonsToRemove: ["sendChartToCloud", "select2d", "lasso2d", "autoScale2d"],
 }
 
 /**
- * Makes a template of the page's colours and font: whatever the figure says itself comes first.
- * @param {Element} place where Streamlit's own variables of style are known
+ * Builds a template from the page's colours and font; the figure's own settings take precedence.
+ * @param {Element} place an element with Streamlit's style variables
  * @returns {object} Plotly's `layout.template`
  */
 function template(place) {
@@ -44,7 +44,7 @@ function template(place) {
 }
 
 class LiveFigure {
-  /** @type {any} the library, once the chart is drawn */
+  /** @type {any} the library, once the chart has been drawn */
   plotly
 
   /** @param {ParentNode} root holds live_figure.html */
@@ -53,11 +53,11 @@ class LiveFigure {
     this.resizing = new ResizeObserver(() => this.resize())
   }
 
-  /** @param {Chart} chart what the page shows now */
+  /** @param {Chart} chart the current chart */
   update(chart) {
     const { data, layout } = JSON.parse(chart.figure)
     this.place.setAttribute("aria-label", chart.alt)
-    this.place.style.height = `${layout.height}px` // the place is kept while Plotly loads
+    this.place.style.height = `${layout.height}px` // reserves the space while Plotly loads
     load(chart.plotly).then(
       (plotly) => this.draw(plotly, data, layout),
       () => {
@@ -69,14 +69,14 @@ class LiveFigure {
   /**
    * @param {any} plotly the library
    * @param {object[]} data Plotly's traces
-   * @param {Record<string, unknown>} layout Plotly's
+   * @param {Record<string, unknown>} layout Plotly's layout
    */
   draw(plotly, data, layout) {
-    if (!this.place.isConnected) return // the page was left meanwhile
+    if (!this.place.isConnected) return // the page has been left meanwhile
     layout.template = template(this.place)
     const finger = matchMedia("(pointer: coarse)").matches
-    if (finger) layout.dragmode = false // it scrolls the page
-    plotly.react(this.place, data, layout, { ...OPTIONS, displayModeBar: finger ? false : "hover" }) // it would hide the legend
+    if (finger) layout.dragmode = false // a finger scrolls the page, and the mode bar would hide the legend
+    plotly.react(this.place, data, layout, { ...OPTIONS, displayModeBar: finger ? false : "hover" })
     this.plotly = plotly
     this.resizing.observe(this.place)
   }

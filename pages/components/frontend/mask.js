@@ -1,8 +1,8 @@
 const KEPT = 50 // strokes that can be undone
 
-/** @typedef {[number, number]} Point x and y in a picture's pixels, from its upper left corner */
+/** @typedef {[number, number]} Point x and y in pixels from the picture's upper left corner */
 
-/** Which pixels of a picture are painted, and how they were before the last strokes. */
+/** A painted mask with its undo history. */
 export class Mask {
   /** @type {Uint8Array[]} */
   history = []
@@ -10,7 +10,7 @@ export class Mask {
   /**
    * @param {number} width in pixels
    * @param {number} height in pixels
-   * @param {string} pixels "1" for each that is painted, "0" for the others, row by row
+   * @param {string} pixels "1" for each painted pixel, "0" for the others, row by row
    */
   constructor(width, height, pixels) {
     this.width = width
@@ -31,7 +31,7 @@ export class Mask {
     return this.pixels.reduce((sum, value) => sum + value, 0) / this.pixels.length
   }
 
-  /** Begins what one undo takes back. */
+  /** Saves the state to which the next undo returns. */
   remember() {
     this.history = [...this.history.slice(1 - KEPT), this.pixels.slice()]
   }
@@ -61,10 +61,10 @@ export class Mask {
   }
 
   /**
-   * Finds the pixels whose middle the brush covers; at least the one that it is over.
-   * @param {Point} middle of the brush
+   * Finds the pixels whose centres the brush covers, and at least the one below its own centre.
+   * @param {Point} middle centre of the brush
    * @param {number} diameter of the brush, in pixels
-   * @returns {number[]} their places, row by row
+   * @returns {number[]} their indices, row by row
    */
   under([x, y], diameter) {
     const radius = diameter / 2
@@ -77,9 +77,9 @@ export class Mask {
 }
 
 /**
- * @param {number} place along a side
- * @param {number} length of that side, in pixels
- * @returns {number} the pixel there, or the nearest
+ * @param {number} place coordinate along a side
+ * @param {number} length length of that side, in pixels
+ * @returns {number} the index of the nearest pixel
  */
 function clip(place, length) {
   return Math.min(Math.max(Math.floor(place), 0), length - 1)

@@ -1,25 +1,25 @@
 /**
- * Tells the server a value of the component's state; the page reruns with it.
+ * Sends the server a value of the component's state, with which the page reruns.
  * @callback Tell
- * @param {string} name of the state
- * @param {unknown} value anything that JSON holds
+ * @param {string} name name of the state
+ * @param {unknown} value any JSON value
  * @returns {void}
  */
 
 /**
- * What a component is: built once in its place, then fed by every rerun.
- * @template Data what the Python beside it sends
+ * A component, built once and updated by every rerun.
+ * @template Data data from the Python side
  * @typedef {object} Component
- * @property {(data: Data, tell: Tell) => void} update shows what a rerun brings
- * @property {() => void} close lets go of everything, when the page is left
+ * @property {(data: Data, tell: Tell) => void} update shows the data of a rerun
+ * @property {() => void} close releases all resources when the page is left
  */
 
 /**
- * Makes the function that Streamlit calls at every rerun, with the same element. The component in it is built at the first
- * call only, so that what a person did there stays.
+ * Returns the function that Streamlit calls with the same element at every rerun. The component is built only at the first
+ * call, so that the user's changes persist.
  * @template Data
- * @param {new (root: ParentNode) => Component<Data>} Kind of component; `root` holds its HTML
- * @returns {(rerun: { parentElement: ParentNode, data: Data, setStateValue: Tell }) => () => void} what a module exports
+ * @param {new (root: ParentNode) => Component<Data>} Kind class of the component; `root` contains its HTML
+ * @returns {(rerun: { parentElement: ParentNode, data: Data, setStateValue: Tell }) => () => void} the module's default export
  */
 export function mount(Kind) {
   /** @type {WeakMap<ParentNode, Component<Data>>} */

@@ -6,28 +6,28 @@ import { setSlider } from "./slider.js"
 /** @typedef {import("./mask.js").Point} Point */
 
 /**
- * What painter.py sends.
+ * The data from painter.py.
  * @typedef {object} Canvas
- * @property {string} picture changes whenever the picture or what is painted on it at first does
+ * @property {string} picture identifies the picture and its initial mask
  * @property {string} source the picture, as a data URI
- * @property {string} mask "1" for each pixel that is painted, "0" for the others, row by row
- * @property {number} width of the picture, in pixels
- * @property {number} height of the picture, in pixels
- * @property {string} alt what the picture is
- * @property {number} maxWidth CSS pixels
+ * @property {string} mask "1" for each painted pixel, "0" for the others, row by row
+ * @property {number} width width of the picture, in pixels
+ * @property {number} height height of the picture, in pixels
+ * @property {string} alt description of the picture
+ * @property {number} maxWidth maximum width in CSS pixels
  */
 
 /**
- * What painter.py is told, as the state `painted`.
+ * The state `painted` that painter.py reads.
  * @typedef {object} Painted
- * @property {string} picture that was painted on
+ * @property {string} picture the picture that was painted on
  * @property {string} mask as above
  */
 
-const PAINT = [255, 0, 160] // red, green and blue; it stands out from the pictures, in both themes
-const PAINTED = 0.65 // share of the paint in a painted pixel's colour
-const HOVERED = 0.35 // and in that of a pixel under the brush
-const KEYS = "Arrow keys move the brush, with Shift by its own width; the space bar paints; Ctrl+Z undoes."
+const PAINT = [255, 0, 160] // red, green and blue; stands out from pictures in both themes
+const PAINTED = 0.65 // opacity of the paint on painted pixels
+const HOVERED = 0.35 // and on pixels under the brush
+const KEYS = "Arrow keys move the brush, with Shift by its own width; Space paints; Ctrl+Z undoes."
 /** @type {Record<string, Point>} */
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }
 
@@ -38,10 +38,10 @@ class Painter {
   image
   /** @type {Mask | undefined} */
   mask
-  /** @type {Point | null} where the brush is, if anywhere */
+  /** @type {Point | null} position of the brush, if it is over the picture */
   cursor = null
 
-  /** @param {ParentNode} root holds painter.html */
+  /** @param {ParentNode} root contains painter.html */
   constructor(root) {
     const part = (selector) => root.querySelector(selector)
     this.whole = part(".painter")
@@ -85,7 +85,7 @@ class Painter {
     return this.erase.ariaPressed === "true"
   }
 
-  /** @returns {Point} the middle of the picture */
+  /** @returns {Point} the centre of the picture */
   get middle() {
     return [this.data.width / 2, this.data.height / 2]
   }
@@ -95,8 +95,8 @@ class Painter {
   }
 
   /**
-   * @param {Canvas} data what the page shows now
-   * @param {import("./mount.js").Tell} tell the server
+   * @param {Canvas} data the current data
+   * @param {import("./mount.js").Tell} tell reports to the server
    */
   update(data, tell) {
     const another = data.picture !== this.data?.picture
@@ -122,7 +122,7 @@ class Painter {
   }
 
   draw() {
-    if (!this.image) return // it is being decoded; the picture before stays so long
+    if (!this.image) return // still being decoded; the previous picture stays until then
     const context = this.picture.context()
     context.drawImage(this.image, 0, 0)
     const pixels = context.getImageData(0, 0, this.data.width, this.data.height)
@@ -135,7 +135,7 @@ class Painter {
   describe() {
     const { share } = this.mask
     const percent = Math.round(100 * share) || "<1"
-    this.count.textContent = share ? `${percent} % is made anew` : "Paint over what is to be made anew."
+    this.count.textContent = share ? `${percent} % masked` : "Paint over the area to inpaint."
     this.undo.disabled = !this.mask.undoable
     this.clear.disabled = !share
   }
@@ -144,20 +144,20 @@ class Painter {
     this.tell("painted", { picture: this.data.picture, mask: this.mask.text })
   }
 
-  /** @param {() => void} edit of the mask, whole in itself */
+  /** @param {() => void} edit a complete change of the mask */
   change(edit) {
     edit()
     this.draw()
     this.report()
   }
 
-  /** @param {Point | null} cursor where the brush is from now on, if anywhere */
+  /** @param {Point | null} cursor new position of the brush, or null if it has left */
   moveTo(cursor) {
     this.cursor = cursor
     this.draw()
   }
 
-  /** @param {Point} to the place up to which a stroke goes from where the brush is */
+  /** @param {Point} to the end of a stroke from the current position of the brush */
   stroke(to) {
     this.mask.line(this.cursor ?? to, to, this.diameter, this.erasing ? 0 : 1)
     this.moveTo(to)
@@ -165,7 +165,7 @@ class Painter {
 
   /**
    * @param {PointerEvent} event on the canvas
-   * @returns {Point} the place in the picture
+   * @returns {Point} its position in the picture
    */
   placeOf(event) {
     const box = this.canvas.getBoundingClientRect()
@@ -173,7 +173,7 @@ class Painter {
     return [((event.clientX - box.left) / box.width) * width, ((event.clientY - box.top) / box.height) * height]
   }
 
-  /** @param {PointerEvent} event that begins a stroke */
+  /** @param {PointerEvent} event the start of a stroke */
   touch(event) {
     if (event.button) return
     this.canvas.setPointerCapture(event.pointerId)
@@ -182,13 +182,13 @@ class Painter {
     this.stroke(this.placeOf(event))
   }
 
-  /** @param {PointerEvent} event that continues a stroke, or merely passes over the picture */
+  /** @param {PointerEvent} event a continued stroke, or a movement over the picture */
   drag(event) {
     if (this.canvas.hasPointerCapture(event.pointerId)) this.stroke(this.placeOf(event))
     else this.moveTo(this.placeOf(event))
   }
 
-  /** Shows the brush to a person who has come by the keyboard; a pointer shows it where it is. */
+  /** Shows the brush after keyboard focus; a pointer shows it at its own position. */
   showBrush() {
     if (this.canvas.matches(":focus-visible")) this.moveTo(this.cursor ?? this.middle)
   }
@@ -211,16 +211,16 @@ class Painter {
   }
 
   /**
-   * @param {Point} from where
+   * @param {Point} from start
    * @param {Point} direction left or right, up or down
-   * @param {number} far how far, in pixels
-   * @returns {Point} that place, or the nearest in the picture
+   * @param {number} far distance in pixels
+   * @returns {Point} the end, or the nearest point in the picture
    */
   beyond([x, y], [right, down], far) {
     return [within(x + far * right, this.data.width), within(y + far * down, this.data.height)]
   }
 
-  /** @param {Point} place to paint with one touch of the brush */
+  /** @param {Point} place centre of a single dab of the brush */
   dab(place) {
     this.mask.remember()
     this.cursor = null
@@ -233,19 +233,19 @@ class Painter {
 }
 
 /**
- * Mixes paint into a pixel's colour.
- * @param {Uint8ClampedArray} colours red, green, blue and opacity of all pixels
- * @param {number} pixel which of them
- * @param {number} share of the paint, 0 to 1
+ * Blends paint into a pixel's colour.
+ * @param {Uint8ClampedArray} colours RGBA values of all pixels
+ * @param {number} pixel index of the pixel
+ * @param {number} share opacity of the paint, 0 to 1
  */
 function tint(colours, pixel, share) {
   for (const [channel, value] of PAINT.entries()) colours[4 * pixel + channel] += share * (value - colours[4 * pixel + channel])
 }
 
 /**
- * @param {number} place along a side
- * @param {number} length of that side, in pixels
- * @returns {number} the place, or the middle of the nearest pixel if it is outside
+ * @param {number} place coordinate along a side
+ * @param {number} length length of that side, in pixels
+ * @returns {number} the coordinate, or the centre of the nearest pixel if it is outside
  */
 function within(place, length) {
   return Math.min(Math.max(place, 0.5), length - 0.5)

@@ -4,33 +4,33 @@ import { SharpCanvas } from "./sharp_canvas.js"
 import { setSlider } from "./slider.js"
 
 /**
- * What player.py sends.
+ * The data from player.py.
  * @typedef {object} Film
- * @property {string} sequence changes whenever the frames do
- * @property {string} sheet all frames in rows on one image, as a data URI
- * @property {number} gap pixels around every frame on the sheet
- * @property {number} columns frames in a row of the sheet
- * @property {number} width of a frame, in pixels
- * @property {number} height of a frame, in pixels
- * @property {string[]} labels one for each frame
- * @property {string[]} captions of the equally wide parts of every frame
- * @property {string} alt what the frames show
- * @property {number} start the frame shown first
- * @property {number} framesPerSecond how fast it plays
- * @property {number} maxWidth CSS pixels
+ * @property {string} sequence identifies the frames
+ * @property {string} sheet sprite sheet of all frames, as a data URI
+ * @property {number} gap pixels between the frames on the sheet
+ * @property {number} columns frames per row of the sheet
+ * @property {number} width width of a frame, in pixels
+ * @property {number} height height of a frame, in pixels
+ * @property {string[]} labels one label per frame
+ * @property {string[]} captions captions of the equally wide parts of every frame
+ * @property {string} alt description of the frames
+ * @property {number} start index of the first frame shown
+ * @property {number} framesPerSecond speed of playing
+ * @property {number} maxWidth maximum width in CSS pixels
  */
 
 /**
- * What player.py is told, as the state `shown`.
+ * The state `shown` that player.py reads.
  * @typedef {object} Shown
- * @property {string} sequence the frames that are on show
- * @property {number} frame which of them
+ * @property {string} sequence identifies the frames
+ * @property {number} frame index of the current frame
  */
 
 const PLAY = "M8 5v14l11-7z"
 const PAUSE = "M6 5h4v14H6zm8 0h4v14h-4z"
-const HOLD = 1000 // milliseconds that a looping player rests on its last frame
-const CALM = 2 // frames a second at most, for people who prefer reduced motion
+const HOLD = 1000 // milliseconds for which a looping player rests on its last frame
+const CALM = 2 // maximum frames per second for people who prefer reduced motion
 /** @type {Record<string, number>} */
 const STEPS = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, Home: -Infinity, End: Infinity }
 
@@ -43,7 +43,7 @@ class Player {
   timer
   index = 0
 
-  /** @param {ParentNode} root holds player.html */
+  /** @param {ParentNode} root contains player.html */
   constructor(root) {
     const part = (selector) => root.querySelector(selector)
     this.whole = part(".player")
@@ -84,8 +84,8 @@ class Player {
   }
 
   /**
-   * @param {Film} film what the page shows now
-   * @param {import("./mount.js").Tell} tell the server
+   * @param {Film} film the current frames
+   * @param {import("./mount.js").Tell} tell reports to the server
    */
   update(film, tell) {
     const another = film.sequence !== this.film?.sequence
@@ -103,7 +103,7 @@ class Player {
   begin() {
     const { start, sheet } = this.film
     this.sheet = undefined
-    this.report.told = start // the server has chosen it
+    this.report.told = start // the server chose it
     this.show(start)
     this.setPlaying(false)
     this.picture.load(sheet, (image) => {
@@ -125,14 +125,14 @@ class Player {
   }
 
   draw() {
-    if (!this.sheet) return // it is being decoded; the picture before stays so long
+    if (!this.sheet) return // still being decoded; the previous picture stays until then
     const { gap, columns, width, height } = this.film
     const left = gap + (this.index % columns) * (width + gap)
     const top = gap + Math.floor(this.index / columns) * (height + gap)
     this.picture.context().drawImage(this.sheet, left, top, width, height, 0, 0, width, height)
   }
 
-  /** @param {boolean} on whether it plays from now on */
+  /** @param {boolean} on whether to play */
   setPlaying(on) {
     clearTimeout(this.timer)
     this.timer = undefined
@@ -155,19 +155,19 @@ class Player {
     else this.wait()
   }
 
-  /** @param {number} frame on show from now on; the server hears of it */
+  /** @param {number} frame the frame to show and report to the server */
   moveTo(frame) {
     this.show(frame)
     this.report.soon()
   }
 
-  /** @param {number} frame that a person wants to see, held there; beyond an end it is that end */
+  /** @param {number} frame the frame to pause at, limited to the first and last */
   scrub(frame) {
     if (this.playing) this.setPlaying(false)
     this.moveTo(Math.min(Math.max(frame, 0), this.last))
   }
 
-  /** Plays or pauses; the keyboard's arrows and space bar work from here on. */
+  /** Plays or pauses, and focuses the slider so that the arrow keys and the space bar work. */
   touch() {
     this.setPlaying(!this.playing)
     this.slider.focus({ preventScroll: true })
@@ -192,8 +192,8 @@ class Player {
 }
 
 /**
- * @param {string} text of a caption
- * @returns {HTMLElement} that holds it
+ * @param {string} text text of a caption
+ * @returns {HTMLElement} its element
  */
 function caption(text) {
   const element = document.createElement("span")

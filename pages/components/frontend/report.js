@@ -1,6 +1,6 @@
-const TELL_EVERY = 250 // milliseconds between reports while the frame keeps changing
+const TELL_EVERY = 250 // milliseconds between reports while the frame changes continuously
 
-/** Tells the server which frame is on show, now and then while it keeps changing. */
+/** Reports the current frame to the server, at a limited rate while it changes continuously. */
 export class Report {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   pending
@@ -8,8 +8,8 @@ export class Report {
   toldAt = -Infinity
 
   /**
-   * @param {() => number} frame that is on show
-   * @param {(frame: number) => void} tell the server
+   * @param {() => number} frame returns the current frame
+   * @param {(frame: number) => void} tell reports a frame to the server
    */
   constructor(frame, tell) {
     this.frame = frame
@@ -24,7 +24,7 @@ export class Report {
     this.after(0)
   }
 
-  /** @param {number} milliseconds to wait; what else is pending is dropped */
+  /** @param {number} milliseconds delay of the report, which replaces a pending one */
   after(milliseconds) {
     clearTimeout(this.pending)
     this.pending = setTimeout(() => this.send(), milliseconds)

@@ -1,29 +1,29 @@
 /**
  * The size of a picture.
  * @typedef {object} Size
- * @property {number} width in pixels of its own
- * @property {number} height in pixels of its own
- * @property {number} maxWidth CSS pixels that it may take
+ * @property {number} width in pixels of the picture
+ * @property {number} height in pixels of the picture
+ * @property {number} maxWidth maximum width in CSS pixels
  */
 
 /**
- * Returns the CSS pixels for an image: a whole number of the screen's pixels for every one of its own, if there is room.
- * @param {number} room CSS pixels
- * @param {number} width of the image, in pixels of its own
- * @returns {number} CSS pixels
+ * Returns the CSS width of an image: a whole number of screen pixels per image pixel, if there is room.
+ * @param {number} room available width in CSS pixels
+ * @param {number} width width of the image, in pixels
+ * @returns {number} width in CSS pixels
  */
 function sharpWidth(room, width) {
   const factor = Math.floor((room * devicePixelRatio) / width)
   return factor >= 1 ? (factor * width) / devicePixelRatio : room
 }
 
-/** A canvas of few pixels, enlarged so that every one of them is equally large and sharp, however wide the page is. */
+/** A small canvas, enlarged so that all its pixels are equally large and sharp at any page width. */
 export class SharpCanvas {
   /** @type {Size} */
   size = { width: 1, height: 1, maxWidth: 0 }
   wanted = ""
 
-  /** @param {ParentNode} root holds a `.room`, which becomes as wide as the `canvas` in it */
+  /** @param {ParentNode} root contains a `.room`, which becomes as wide as the `canvas` in it */
   constructor(root) {
     this.canvas = root.querySelector("canvas")
     this.room = root.querySelector(".room")
@@ -32,8 +32,8 @@ export class SharpCanvas {
   }
 
   /**
-   * Takes the place for pictures of a size, and keeps it sharp from now on.
-   * @param {Size} size of what is going to be drawn
+   * Reserves the space for pictures of a size and keeps it sharp when the page is resized.
+   * @param {Size} size size of the pictures to draw
    */
   fit(size) {
     this.size = size
@@ -50,8 +50,8 @@ export class SharpCanvas {
 
   /**
    * Decodes an image.
-   * @param {string} source its address
-   * @param {(image: HTMLImageElement) => void} use it, unless another has been asked for meanwhile
+   * @param {string} source its URL
+   * @param {(image: HTMLImageElement) => void} use called with the image, unless another one has been requested meanwhile
    */
   load(source, use) {
     this.wanted = source
@@ -63,8 +63,8 @@ export class SharpCanvas {
   }
 
   /**
-   * Prepares the canvas to be drawn on, one pixel for every one of the picture's. What is on it stays until then.
-   * @returns {CanvasRenderingContext2D} of a canvas that has the picture's size
+   * Prepares the canvas for drawing, with one canvas pixel per picture pixel. Its content stays until then.
+   * @returns {CanvasRenderingContext2D} context of a canvas of the picture's size
    */
   context() {
     const { canvas, size } = this

@@ -1,7 +1,7 @@
 /**
- * Sets a slider, and colours its track up to there.
- * @param {HTMLInputElement} slider of type "range"
- * @param {number} value where it stands from now on
+ * Sets a slider and colours its track up to the value.
+ * @param {HTMLInputElement} slider an input of type "range"
+ * @param {number} value the new value
  */
 export function setSlider(slider, value) {
   slider.value = String(value)
