@@ -191,7 +191,7 @@ def soak(browser: Browser, address: str, process: psutil.Process, minutes: float
         field.press("Tab")
         page.wait_for_url(f"**seed1={seed}*")
         generate(page)
-        page.get_by_text(f"4 images of seed {seed}, 3 a row: noisy state x_t, sample").wait_for()
+        page.get_by_text(f"4 images of seed {seed}, 3 per row: noisy state x_t, sample").wait_for()
         finished(page)
         memory.append(process.memory_info().rss / 2**20)
     page.context.close()
