@@ -133,7 +133,7 @@ def _kept_grids(grids: list[Path]) -> list[Path]:
     return grids[-1:]
 
 
-def _halved(tensor: Tensor) -> Tensor:
+def _to_16_bits(tensor: Tensor) -> Tensor:
     """Round to bfloat16 unless the tensor has 16 bits already: rounding again would lose more."""
     return tensor if tensor.element_size() <= 2 else tensor.bfloat16()
 
@@ -154,7 +154,7 @@ def publish(run: Run, out: Path, notes: str = "") -> Run:
     config, weights = run.config, read_tensors(run.model_path)[0]
     card = model_card(run, published.name, sum(tensor.numel() for tensor in weights.values()))
     published.write_config(config)
-    published.write_model({name: _halved(tensor) for name, tensor in weights.items()}, config)
+    published.write_model({name: _to_16_bits(tensor) for name, tensor in weights.items()}, config)
     for source in [run.path / METRICS, *_kept_grids(list(run.samples().values()))]:
         with atomic(published.path / source.relative_to(run.path)) as temporary:
             shutil.copyfile(source, temporary)

@@ -21,7 +21,7 @@ from ..storage.config import RunConfig
 from ..storage.state import Learner
 from .critics import Adversary, feature_distance, read_feature_network
 from .plan import stream_seed
-from .task import Task, TrainingData, as_network_input, completed
+from .task import Task, TrainingData, as_network_input, fill_recorded
 
 
 class AutoencoderBatch(NamedTuple):
@@ -52,7 +52,7 @@ class AutoencoderTask(Task[AutoencoderBatch]):
 
     def __init__(self, config: RunConfig, data: TrainingData) -> None:
         if config.image_shape is None:
-            config = completed(config, data.images.shape[1:], len(data))
+            config = fill_recorded(config, data.images.shape[1:], len(data))
         assert config.image_shape is not None
         asked, channels = config.autoencoder, config.image_shape[0]
         network = make_autoencoder(config.network, channels, asked.latent_channels, config.seed)

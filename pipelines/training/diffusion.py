@@ -26,7 +26,7 @@ from ..models.latents import decode
 from ..models.networks import make_denoiser, make_loss, make_network
 from ..storage.config import RunConfig
 from .plan import stream_seed
-from .task import Task, TrainingData, as_network_input, completed
+from .task import Task, TrainingData, as_network_input, fill_recorded
 
 TIMESTEP_BINS = 20  # of the validation loss by timestep
 SAMPLE_GUIDANCE = 2.0  # guidance scale of sample grids, for conditional networks
@@ -67,7 +67,7 @@ class DiffusionTask(Task[DiffusionBatch]):
         autoencoder_weights: Mapping[str, Tensor] | None = None,
     ) -> None:
         if config.image_shape is None:
-            config = completed(config, data.images.shape[1:], len(data))
+            config = fill_recorded(config, data.images.shape[1:], len(data))
         super().__init__(config, data, make_network(config, config.seed) if network is None else network)
         self.autoencoder, self.autoencoder_weights = autoencoder, autoencoder_weights or {}
         self.objective = make_loss(config.diffusion)

@@ -23,7 +23,7 @@ from ..storage.runs import STATE, Run, find_run
 from .autoencoder import AutoencoderTask
 from .diffusion import DiffusionTask
 from .loop import TrainingLoop, make_accelerator
-from .task import Task, TrainingData, completed
+from .task import Task, TrainingData, fill_recorded
 
 
 def open_training(run: Run, config: RunConfig, trackers: Sequence[str] = ()) -> TrainingLoop:
@@ -67,7 +67,7 @@ def read_task(run: Run, config: RunConfig) -> Task[Any]:
         if skipped:
             print(f"skipped {len(skipped)} unreadable images in all")
     refuse_other_images(config, train)
-    config = completed(config, train.images.shape[1:], len(train))
+    config = fill_recorded(config, train.images.shape[1:], len(train))
     data = TrainingData(train.images, held_out.images, skipped=skipped)
     if config.model == "autoencoder":
         return AutoencoderTask(config, data)

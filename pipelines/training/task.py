@@ -83,7 +83,7 @@ def as_network_input(images: Tensor) -> Tensor:
     return as_input(images) if images.dtype == torch.uint8 else images.float()
 
 
-def completed(config: RunConfig, image_shape: Sequence[int], training_images: int) -> RunConfig:
+def fill_recorded(config: RunConfig, image_shape: Sequence[int], training_images: int) -> RunConfig:
     """Return the configuration with the values that a run records: shape and number of images, and library versions."""
     channels, height, width = image_shape
     versions = {"noisescope": __version__} | {name: version(name) for name in LIBRARIES}
