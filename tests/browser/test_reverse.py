@@ -214,6 +214,7 @@ def test_screenshots(browser, server, scheme, width):
         page.wait_for_timeout(1500)  # figures fade in
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         box = page.get_by_role("img", name="State x_t, Estimate of x0, Predicted noise").bounding_box()
-        assert box["width"] % 100 == pytest.approx(0, abs=0.01)
-        assert box["height"] * 100 == pytest.approx(box["width"] * 32, rel=0.001)
+        three = 3 * 64 + 2 * 2  # pixels: three images of the default model, two apart
+        assert box["width"] % three == pytest.approx(0, abs=0.01)
+        assert box["height"] * three == pytest.approx(box["width"] * 64, rel=0.001)
         page.screenshot(path=ARTIFACTS / f"reverse-{scheme}-{width}.png", full_page=True)
