@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from pipelines.models.loading import LoadedModel
 
-LIVELY = {"steps": 48, "lr": 1e-2}  # enough for samples that depend on the seed, the class and the prompt
+LIVELY = {"steps": 96, "lr": 1e-2}  # enough for samples that depend on the seed, the class and the prompt
 
 
 @pytest.fixture(scope="session", autouse=True)

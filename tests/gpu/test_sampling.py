@@ -101,7 +101,7 @@ def test_what_is_compared_depends_on_the_prompt_the_class_and_guidance(text, lat
     ):
         images = [made(pair, request) for request in requests]
         for number, one in enumerate(images):
-            assert all((one - other).abs().max() > 2 * CLOSE["atol"] for other in images[:number])
+            assert all((one - other).abs().max() > 10 * CLOSE["atol"] for other in images[:number])
 
 
 def test_streams_of_one_model_do_not_disturb_each_other(text):
