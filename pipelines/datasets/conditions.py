@@ -19,9 +19,10 @@ from ..common.indices import evenly_spaced
 from ..storage.config import ConditionConfig, RunConfig
 from .captions import captions_for, class_names, has_labels, label_column, templates_for, text_column
 from .classes import labels_in
+from .encoded_text import TextEncoder
 from .image_sets import ImageSet
 from .sources import open_dataset, split_names
-from .text_encoders import TextEncoder, encode_cached, make_encoder
+from .text_encoders import encode_cached, make_encoder
 
 if TYPE_CHECKING:
     from datasets import Dataset

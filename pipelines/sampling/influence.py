@@ -19,7 +19,7 @@ from ..common.picture_metrics import difference_map
 from ..datasets.conditions import trained_encoder
 
 if TYPE_CHECKING:
-    from ..datasets.text_encoders import Word
+    from ..datasets.encoded_text import Word
     from ..models.loading import LoadedModel
     from ..storage.config import ConditionConfig
 

@@ -12,7 +12,8 @@ from diffusion_core.condition import Condition
 from diffusion_core.guidance import ClassifierFreeGuidance
 
 from ..datasets.conditions import encoder_called, trained_encoder
-from ..datasets.text_encoders import EncodedText, encode_cached
+from ..datasets.encoded_text import EncodedText
+from ..datasets.text_encoders import encode_cached
 
 if TYPE_CHECKING:
     from diffusion_core.denoiser import Denoiser

@@ -19,10 +19,9 @@ from safetensors.torch import load_file, save_file
 from small_clip import WORDS, save_clip
 
 from pipelines.datasets import pretrained
+from pipelines.datasets.encoded_text import END_MARK, START_MARK
 from pipelines.datasets.pretrained import MINILM_HUB_ID, MINILM_PACKAGE, MINILM_SHA256
 from pipelines.datasets.text_encoders import (
-    END_MARK,
-    START_MARK,
     CLIPTextEncoder,
     SentenceTransformerEncoder,
     encode_cached,

@@ -1,0 +1,85 @@
+"""Settings of a run's data: its images and their conditions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from tyro.conf import Suppress
+
+from ..common.settings import Between, Settings, some_of
+from .presets import PRESETS
+
+
+@dataclass(frozen=True)
+class DataConfig(Settings):
+    """The images."""
+
+    data: Annotated[str, some_of(PRESETS)] = "fashion_mnist"
+    """A short name, a hub id, or a local folder."""
+    image_size: Annotated[int | None, Between(4, 1024)] = None
+    """Side in pixels. By default that of the run to start from or of the latents to diffuse, else the dataset's own default,
+    else 64."""
+    fit: Literal["crop", "pad"] | None = None
+    """crop: resize the shorter side and cut out the middle; pad: surround smaller images with black. Crop by default."""
+    flip: bool | None = None
+    """Mirror half of the training images left-right. On by default, except for datasets that it would change."""
+    image_column: str | None = None
+    """Name of the image column; detected by its type by default."""
+    train_split: str = "train"
+    """Split to train on."""
+    held_out_images: Annotated[int, Between(1, 1_000_000)] = 1024
+    """Images of the test or validation split (or, without one, of the training split) for the validation loss."""
+    augment: Annotated[float, Between(0.0, 1.0)] = 0.0
+    """Probability of each flip, scaling, rotation, stretch and shift of a training image. The network is conditioned on them,
+    so that samples show none. Helps with few images (0.12 in Karras et al. 2022)."""
+    only_classes: tuple[str, ...] = ()
+    """Names of the classes to use; all by default."""
+
+
+@dataclass(frozen=True)
+class ConditionConfig(Settings):
+    """Conditions of the images, for class- and text-conditional networks."""
+
+    condition_dropout: Annotated[float, Between(0.0, 1.0, below=True)] = 0.1
+    """Fraction of training images whose condition is dropped, so that the network learns unconditional denoising too."""
+    label_column: str | None = None
+    """Name of the column of classes; detected by its type by default."""
+    text_column: str | None = None
+    """Name of the column of captions. By default captions are made from classes; without classes the column is detected."""
+    templates: tuple[str, ...] = ()
+    """Caption templates in which {} stands for the class name; chosen to suit the dataset by default."""
+    encoder: str = "minilm"
+    """Text encoder: minilm, or the hub id or folder of a CLIP or sentence-transformers model."""
+    classes: Annotated[tuple[str, ...], Suppress] = ()
+    """Names of the classes, read from the data when training starts."""
+    text_dim: Annotated[int, Between(0, 65_536), Suppress] = 0
+    """Width of the encoder's word embeddings, recorded when training starts."""
+    encoder_digest: Annotated[str, Suppress] = ""
+    """SHA-256 of the encoder's weights, recorded when training starts."""
+    examples: Annotated[tuple[str, ...], Suppress] = ()
+    """Captions for sample grids, chosen from the data when training starts."""
+
+    def class_number(self, label: str) -> int:
+        """Return the number of a class, given its name (see :func:`find_class`) or its number.
+
+        Raises:
+            ValueError: there is no such class; the message lists those there are.
+        """
+        named = find_class(self.classes, label)
+        if named is not None:
+            return named
+        if label.isdecimal() and int(label) < len(self.classes):
+            return int(label)
+        known = ", ".join(self.classes)
+        raise ValueError(f"unknown class {label!r}: choose a number from 0 to {len(self.classes) - 1}, or one of {known}")
+
+
+def find_class(names: Sequence[str], wanted: str) -> int | None:
+    """Return the number of a class, given its name or one of its synonyms separated by commas, in any case."""
+    wanted = wanted.strip().casefold()
+    folded = [name.casefold() for name in names]
+    synonyms = (number for number, name in enumerate(folded) if wanted in re.split(r"\s*,\s*", name))
+    return folded.index(wanted) if wanted in folded else next(synonyms, None)
