@@ -1,6 +1,7 @@
 """Who may import whom, and what must not be loaded before it is needed."""
 
 import ast
+import re
 import subprocess
 import sys
 from functools import cache
@@ -166,6 +167,20 @@ def test_nothing_is_unpickled():
         calls = (node for node in calls_in(path) if "weights_only=True" not in map(ast.unparse, node.keywords))
         names = {ast.unparse(node.func) for node in calls}
         assert not names & {"torch.load", "pickle.load", "pickle.loads", "joblib.load", "eval", "exec"}, path
+
+
+PARSES_JSON = re.compile(r"json\.loads?$|(?<!config_)from_json$|validate_json$|\.read_json$|parse_raw$|JSONDecoder$")
+
+
+def test_one_module_parses_json():
+    """Everything else goes through it, so that no file exhausts the stack or the memory, whoever wrote it."""
+    parsing = {
+        path.relative_to(ROOT).as_posix()
+        for path in SOURCES
+        if path.relative_to(ROOT).parts[0] != "benchmarks"  # scripts that read what they have just written
+        and any(PARSES_JSON.search(ast.unparse(node.func)) for node in calls_in(path))
+    }
+    assert parsing == {"pipelines/common/json_files.py", "pipelines/storage/metrics_log.py"}  # the log by pyarrow
 
 
 def loaded_by(statement):

@@ -15,6 +15,7 @@ import tyro
 
 from .reports import LOG, Outcome, Reporter, reporting
 from .settings import SettingsError
+from .text import shorten
 
 Arguments = TypeVar("Arguments")
 
@@ -116,4 +117,4 @@ def describe(error: BaseException) -> str:
         return f"the disk is full{where}: what was saved before is intact; free some space and continue"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror.lower()}: {error.filename}" if error.filename else error.strerror.lower()
-    return " ".join(str(error).split()) or type(error).__name__
+    return shorten(" ".join(str(error).split()), 2000) or type(error).__name__

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
+from .json_files import parse_json
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -128,7 +130,7 @@ def read_request(source: str | Path | io.BytesIO) -> dict[str, Any] | None:
     """Return the request in a PNG's metadata, or None if there is none."""
     with Image.open(source) as image:
         text = getattr(image, "text", {}).get(REQUEST_KEY)
-    return json.loads(text) if text else None
+    return parse_json(text, "the request in this picture") if text else None
 
 
 def gif_bytes(frames: Iterable[Pixels], milliseconds: int | Sequence[int] = 120) -> bytes:

@@ -19,6 +19,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from .json_files import read_json
+from .reading import UnreadableError
+
 FOLDER = "NOISESCOPE_REPORTS"  # environment variable that names the folder
 PROGRESS, OUTCOME, LOG = "progress.json", "outcome.json", "log.txt"
 INTERVAL = 0.5  # seconds between reports of the same work
@@ -139,9 +142,9 @@ def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
 def read_typed(path: Path, kind: type[Record]) -> Record | None:
     """Read a JSON file into a dataclass; return None if it is missing, damaged, or another version's."""
     try:
-        record: Record = _adapter(kind).validate_json(path.read_bytes())  # type: ignore[arg-type]  # a type is hashable
+        record: Record = _adapter(kind).validate_python(read_json(path))  # type: ignore[arg-type]  # a type is hashable
         return record
-    except (OSError, ValidationError):
+    except (OSError, UnreadableError, ValidationError):
         return None
 
 

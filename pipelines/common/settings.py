@@ -19,6 +19,8 @@ from typing import Any, Literal, Protocol, TypeVar, get_args, get_origin, get_ty
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from tyro.conf import arg
 
+from .text import shorten
+
 Made = TypeVar("Made")
 
 
@@ -168,23 +170,21 @@ def _adapter(settings: type) -> TypeAdapter[Any]:
     return TypeAdapter(settings)
 
 
-def settings_from(settings: type[Made], document: str | bytes | Mapping[str, object], source: str) -> Made:
-    """Create a dataclass from JSON text, or from a mapping parsed from JSON.
+def settings_from(settings: type[Made], values: object, source: str) -> Made:
+    """Create a dataclass from values parsed from JSON.
 
     Args:
-        source: where the document comes from, for the error message.
+        source: where the values come from, for the error message.
 
     Raises:
-        ValueError: invalid JSON, an unknown key, a wrong type or an impossible value.
+        ValueError: an unknown key, a wrong type or an impossible value.
     """
     kind: Any = settings
-    adapter = _adapter(kind)
     try:
-        made: Made
-        made = adapter.validate_json(document) if isinstance(document, str | bytes) else adapter.validate_python(document)
+        made: Made = _adapter(kind).validate_python(values)
         return made
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        said = first["ctx"]["error"] if first["type"] == "value_error" else first["msg"].lower()
-        raise ValueError(f"{source}: {where}: {said}") from error
+        where = ".".join(shorten(str(part), 60) for part in first["loc"]) or "the file"
+        said = str(first["ctx"]["error"]) if first["type"] == "value_error" else first["msg"].lower()
+        raise ValueError(f"{source}: {where}: {shorten(said, 400)}") from error

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import re
 from pathlib import Path
 from typing import Literal
+
+from ..common.json_files import read_json
+from ..common.text import shorten
 
 MINILM = "minilm"
 MINILM_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
@@ -30,7 +32,7 @@ def kind_of(folder: Path) -> Literal["clip", "sentence-transformers"] | None:
     if (folder / "modules.json").is_file():
         return "sentence-transformers"
     try:
-        config = json.loads((folder / "config.json").read_bytes())
+        config = read_json(folder / "config.json")
     except (OSError, ValueError):
         return None
     is_clip = isinstance(config, dict) and config.get("model_type") in ("clip", "clip_text_model")
@@ -129,8 +131,3 @@ def first_line(error: Exception) -> str:
     """Return the first line of an error's message, short enough to be part of a sentence."""
     lines = str(error).strip().removeprefix("Got: ").splitlines() or [type(error).__name__]
     return shorten(lines[0], 200).rstrip(".: ")
-
-
-def shorten(text: str, length: int) -> str:
-    """Return ``text``, shortened with an ellipsis if it has more than ``length`` characters."""
-    return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ..common.text import shorten
 from ..storage.cache import cached_tensors
 from .encoded_text import END_MARK, START_MARK, EncodedText, TextEncoder, Word
 from .pretrained import (
@@ -29,7 +30,6 @@ from .pretrained import (
     kind_of,
     refuse_pickles,
     sha256,
-    shorten,
 )
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ import pandas as pd
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from ..common.json_files import parse_json, read_json
 from ..storage.files import write_text
 from ..storage.runs import MODEL, Run
 from .distances import Estimate
@@ -69,7 +70,7 @@ class Evaluation:
 
     def _read(self) -> list[Result]:
         try:
-            stored = json.loads(self.path.read_bytes())
+            stored = read_json(self.path)
             own = stored["fingerprint"] == self.fingerprint
             return [Result(**result) for result in stored["results"]] if own else []
         except FileNotFoundError:
@@ -89,7 +90,7 @@ class Evaluation:
 
     def find(self, kind: str, asked: Mapping[str, Any]) -> Result | None:
         """Return the result of a measurement with these settings, or None."""
-        wanted = json.loads(json.dumps(asked))
+        wanted = parse_json(json.dumps(asked))
         return next((result for result in self.results if result.kind == kind and result.asked == wanted), None)
 
     def add(self, kind: str, asked: Mapping[str, Any], found: Mapping[str, Any]) -> None:
@@ -98,7 +99,7 @@ class Evaluation:
         Raises:
             ValueError: the run's weights have been replaced since.
         """
-        result = Result(kind, *(json.loads(json.dumps(part)) for part in (asked, found)))
+        result = Result(kind, *(parse_json(json.dumps(part)) for part in (asked, found)))
         lock = hashlib.sha256(str(self.path.resolve()).encode()).hexdigest()[:16]
         with FileLock(Path(tempfile.gettempdir()) / f"noisescope-evaluation-{lock}", mode=0o666):
             if self.run.fingerprint != self.fingerprint:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from unets.blocks import GroupNorm
 
 from ..common.devices import best_device
+from ..common.json_files import parse_json
 from ..storage.weights import read_tensors, write_tensors
 
 METADATA_KEY = "classifier"
@@ -118,7 +119,7 @@ def load_classifier(path: str | Path, device: torch.device | str | None = None) 
     """
     weights, metadata = read_tensors(Path(path))
     try:
-        known = json.loads(metadata[METADATA_KEY])
+        known = parse_json(metadata[METADATA_KEY], str(path))
         network = Classifier(known["image_shape"][0], len(known["classes"]), known["channels"])
         network.load_state_dict(weights)
         data = Path(known["training"]["data"]["data"]).name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from math import isclose
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..common.json_files import read_json
 from ..storage.config import AutoencoderConfig, DataConfig, DiffusionConfig, NetworkConfig, RunConfig
 from ..storage.files import refuse_taken
 from ..storage.runs import Run
@@ -97,11 +97,9 @@ def _renamed(name: str) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_bytes())
+        values = read_json(path)
     except OSError as error:
         raise ValueError(f"no {path.name} in {path.parent}: give a folder written by diffusers' save_pretrained") from error
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
     return values if isinstance(values, dict) else {}
 
 

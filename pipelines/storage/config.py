@@ -13,6 +13,7 @@ from tyro.conf import Suppress
 
 from diffusion_core.choices import NORMS, PREDICTIONS, SCHEDULES, WEIGHTINGS
 
+from ..common.json_files import parse_json
 from ..common.settings import Between, Settings, one_of, require, settings_from
 from .data_config import ConditionConfig as ConditionConfig
 from .data_config import DataConfig as DataConfig
@@ -208,9 +209,10 @@ def config_from_json(text: str | bytes, source: str = "config.json") -> RunConfi
         ValueError: invalid JSON, an unknown key, a wrong type, an impossible value or a newer format; the message names
             ``source``.
     """
-    written = settings_from(_Written, text, source).format
+    values = parse_json(text, source)
+    written = settings_from(_Written, values, source).format
     if written > FORMAT:
         raise ValueError(
             f"{source}: written by a newer Noisescope (format {written}; this one reads up to {FORMAT}): update Noisescope"
         )
-    return settings_from(RunConfig, text, source)
+    return settings_from(RunConfig, values, source)

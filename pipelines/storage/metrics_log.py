@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
+
+from ..common.json_files import parse_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +75,7 @@ def readable_lines(text: bytes) -> Iterator[dict[str, Any]]:
     """Yield the lines of ``text`` that are JSON objects."""
     for line in text.splitlines():
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError:
             continue
         if isinstance(row, dict):

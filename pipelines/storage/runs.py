@@ -22,6 +22,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..common.json_files import MOST
+from ..common.reading import read_regular
 from .config import RunConfig, config_from_json, config_to_json
 from .metrics_log import MetricsLog, readable_lines
 
@@ -100,7 +102,7 @@ class Run:
         """
         file = self.path / CONFIG
         if file.is_file():
-            return config_from_json(file.read_bytes(), str(file))
+            return config_from_json(read_regular(file, MOST), str(file))
         if not self.has_weights:
             raise ValueError(f"no run at {self.path}: a run is a folder with a {CONFIG}")
         with open_tensors(self.model_path, "numpy") as weights:

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..common.json_files import parse_json
+from ..common.reading import UnreadableError
 from .weights import read_tensors, write_tensors
 
 SLOTS = ("step", "exp_avg", "exp_avg_sq")  # AdamW's state of each parameter
@@ -40,7 +42,7 @@ def save_state(path: Path, learners: Mapping[str, Learner], average: nn.Module, 
 
 def read_progress(path: Path) -> dict[str, Any]:
     """Return the progress recorded in a saved state."""
-    return json.loads(read_tensors(path)[1]["progress"])
+    return parse_json(read_tensors(path)[1]["progress"], str(path))
 
 
 def load_state(path: Path, learners: Mapping[str, Learner], average: nn.Module) -> dict[str, Any]:
@@ -55,8 +57,8 @@ def load_state(path: Path, learners: Mapping[str, Learner], average: nn.Module) 
         for prefix, learner in learners.items():
             _load(learner.network, f"{prefix}network.", tensors)
             _load_slots(learner, f"{prefix}optimizer.", tensors)
-        return json.loads(metadata["progress"])
-    except (KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
+        return parse_json(metadata["progress"], str(path))
+    except (KeyError, TypeError, RuntimeError, UnreadableError) as error:
         raise ValueError(f"{path} is not a saved state of this run: train a new run") from error
 
 

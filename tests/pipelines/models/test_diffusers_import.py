@@ -219,7 +219,7 @@ def _edited(name, **changes):
         (_edited("scheduler/scheduler_config.json", beta_schedule="scaled_linear"), "the schedule scaled_linear"),
         (_edited("scheduler/scheduler_config.json", beta_end=0.5), "the schedule linear from 0.0001 to 0.5"),
         (_edited("scheduler/scheduler_config.json", prediction_type="flow"), "prediction_type 'flow'"),
-        (lambda folder: (folder / "unet" / "config.json").write_text("{"), "is not JSON"),
+        (lambda folder: (folder / "unet" / "config.json").write_text("{"), "is not valid JSON"),
         (shutil.rmtree, "give a folder written by diffusers' save_pretrained"),
     ],
 )
