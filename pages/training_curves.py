@@ -84,6 +84,8 @@ def show() -> None:
         try:
             _ = runs[name].config  # raises if the run has been deleted
             tables[name] = runs[name].metrics()
+            if problem := runs[name].log_problem():
+                problems.warning(f"The log of {name}: {problem}.")
         except (ValueError, OSError) as error:
             problems.warning(f"{name} cannot be read: {error}")
     if not any(len(table) for table in tables.values()):

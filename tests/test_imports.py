@@ -180,7 +180,7 @@ def test_one_module_parses_json():
         if path.relative_to(ROOT).parts[0] != "benchmarks"  # scripts that read what they have just written
         and any(PARSES_JSON.search(ast.unparse(node.func)) for node in calls_in(path))
     }
-    assert parsing == {"pipelines/common/json_files.py", "pipelines/storage/metrics_log.py"}  # the log by pyarrow
+    assert parsing == {"pipelines/common/json_files.py"}
 
 
 def loaded_by(statement):

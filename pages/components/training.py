@@ -105,7 +105,10 @@ def show_training(job: Job) -> None:
             st.code("\n".join(skipped), language=None, wrap_lines=True)
     left, right = st.columns([3, 2], gap="medium")
     with left:
-        curves = training_curves({name: job.run.metrics()}, ("loss", "val_loss"), smoothing=0.005, log=("y",))
+        metrics = job.run.metrics()
+        if problem := job.run.log_problem():
+            st.warning(f"The log: {problem}.")
+        curves = training_curves({name: metrics}, ("loss", "val_loss"), smoothing=0.005, log=("y",))
         live_figure(curves, "loss", f"Training and validation loss of {name}")
         st.caption("Faint: logged values. Strong: smoothed. The Training curves page shows more.")
     with right:

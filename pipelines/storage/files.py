@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..common.reading import UnreadableError, open_regular
+
 ROOT = Path(__file__).resolve().parents[2]  # the project's folder
 CLASSIFIERS = ROOT / "classifiers"  # shipped classifiers
 
@@ -44,10 +46,10 @@ def write_text(path: Path, text: str) -> None:
 def tail(path: Path, most: int = 2**16) -> bytes:
     """Return the last ``most`` bytes of a file, from the start of a line; empty if there is no file."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = max(0, file.seek(0, os.SEEK_END) - most)
             file.seek(start)
             text = file.read()
-    except OSError:
+    except (OSError, UnreadableError):
         return b""
     return re.sub(rb"\A[^\r\n]*[\r\n]", b"", text) if start else text

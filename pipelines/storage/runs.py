@@ -23,14 +23,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..common.json_files import MOST
-from ..common.reading import read_regular
+from ..common.reading import open_regular, read_regular
 from .config import RunConfig, config_from_json, config_to_json
-from .metrics_log import MetricsLog, readable_lines
+from .metrics_log import MetricsLog, line_or_none, newest_lines, whole_lines
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
-from .files import ROOT, tail, write_text
+from .files import ROOT, atomic, write_text
 from .weights import open_tensors, write_tensors
 
 PUBLISHED = ROOT / "checkpoints"
@@ -132,10 +132,15 @@ class Run:
         file = self.path / METRICS
         return _metrics_log(file).read() if file.is_file() else pd.DataFrame()
 
+    def log_problem(self) -> str:
+        """Return one sentence on lines that :meth:`metrics` leaves out, empty if there are none."""
+        file = self.path / METRICS
+        return _metrics_log(file).problem if file.is_file() else ""
+
     def newest_metrics(self) -> dict[str, Any]:
         """Return the newest value of each quantity logged recently; fast, because only the end of the log is read."""
         newest: dict[str, Any] = {}
-        for row in readable_lines(tail(self.path / METRICS, NEWEST)):
+        for row in newest_lines(self.path / METRICS, NEWEST):
             newest |= row
         return newest
 
@@ -170,10 +175,13 @@ class Run:
     def truncate_metrics(self, last_step: int) -> None:
         """Drop torn lines and those after ``last_step``, which the resumed run will write again."""
         file = self.path / METRICS
-        if file.is_file():
-            rows = readable_lines(file.read_bytes())
-            kept = [row for row in rows if isinstance(row.get("step"), int) and row["step"] <= last_step]
-            write_text(file, "".join(json.dumps(row) + "\n" for row in kept))
+        if not file.is_file():
+            return
+        with open_regular(file) as log, atomic(file) as temporary, temporary.open("wb") as kept:
+            for line in whole_lines(log):
+                row = line_or_none(line)
+                if row is not None and row["step"] <= last_step:
+                    kept.write(line)
 
     def delete(self) -> None:
         """Delete the folder and everything in it."""

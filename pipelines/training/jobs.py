@@ -28,8 +28,8 @@ from filelock import FileLock
 from ..common.reports import Progress, read_progress, read_typed
 from ..datasets.sources import PRESETS, locate
 from ..storage.config import RunConfig
-from ..storage.files import tail, write_text
-from ..storage.metrics_log import readable_lines
+from ..storage.files import write_text
+from ..storage.metrics_log import newest_lines
 from ..storage.processes import at_work, claim, ending, launch, read_record, stop
 from ..storage.runs import CONFIG, METRICS, PRIVATE, PROCESS, Run, find_runs
 
@@ -118,7 +118,7 @@ def progress(run: Run) -> TrainingProgress:
         ValueError: its configuration cannot be read.
     """
     steps = run.config.optimizer.steps
-    rows = [row for row in readable_lines(tail(run.path / METRICS)) if {"step", "images_seen", "seconds"} <= row.keys()]
+    rows = [row for row in newest_lines(run.path / METRICS) if {"step", "images_seen", "seconds"} <= row.keys()]
     if not rows:
         return TrainingProgress(steps)
     last = rows[-1]

@@ -156,3 +156,12 @@ def test_values_that_nobody_can_choose_fall_back(make_run):
     make_run("a")
     app = open_page(runs="../../etc", axis="nonsense", group="nobody", smoothing="1e9", grid_step="-3")
     assert {trace["name"] for trace in curves(app)["data"]} == {"a"}
+
+
+def test_damaged_lines_are_counted_and_the_rest_is_drawn(make_run):
+    make_run("a")
+    with (make_run("b").path / "metrics.jsonl").open("a") as log:
+        log.write("[" * 100_000 + "\n" + '{"step": null}\n')
+    app = open_page()
+    assert [warning.value for warning in app.warning] == ["The log of b: 2 damaged lines skipped."]
+    assert {trace["name"] for trace in curves(app)["data"]} == {"a", "b"}

@@ -1,10 +1,14 @@
-"""Reading a log while it grows, is torn, and is cut back."""
+"""Reading a log while it grows, is torn, and is cut back, and one whose lines are hostile."""
 
 import json
+import os
+import random
+import tracemalloc
 
 import pandas as pd
 import pytest
 
+from pipelines.common.reading import UnreadableError
 from pipelines.storage import metrics_log
 from pipelines.storage.metrics_log import MetricsLog
 
@@ -30,15 +34,15 @@ def append(file, text):
 
 def test_only_what_was_appended_is_parsed(file, monkeypatch):
     parsed = []
-    real = metrics_log.parse_lines
-    monkeypatch.setattr(metrics_log, "parse_lines", lambda text: parsed.append(text) or real(text))
+    real = metrics_log.read_line
+    monkeypatch.setattr(metrics_log, "read_line", lambda text: parsed.append(text) or real(text))
     file.write_text(lines(1, 2))
     log = MetricsLog(file)
     assert steps_of(log) == [1, 2]
     append(file, lines(3))
     assert steps_of(log) == [1, 2, 3]
     assert steps_of(log) == [1, 2, 3]
-    assert parsed == [lines(1, 2).encode(), lines(3).encode()]
+    assert parsed == [lines(step).encode() for step in (1, 2, 3)]
 
 
 def test_a_line_being_written_is_read_when_it_is_whole(file):
@@ -82,3 +86,85 @@ def test_new_columns_join_the_old_rows(file):
     table = log.read()
     assert list(table["loss_by_timestep"].iloc[1]) == [0.25, 0.75]
     assert pd.isna(table["val_loss"].iloc[0])
+
+
+HOSTILE = {
+    "brackets": "[" * 100_000,
+    "brackets in a value": '{"step": 2, "loss": ' + "[" * 20_000 + "]" * 20_000 + "}",
+    "an endless line": '{"step": 2, "loss": 0.' + "1" * 3_000_000 + "}",
+    "a number of 4000 digits": '{"step": 2, "loss": ' + "9" * 4000 + "}",
+    "no step": '{"loss": 0.5}',
+    "a step of null": '{"step": null, "loss": 0.5}',
+    "a step of text": '{"step": "2"}',
+    "a step beyond all": '{"step": 9007199254740993}',
+    "a negative step": '{"step": -2}',
+    "a truth": '{"step": 2, "loss": true}',
+    "text": '{"step": 2, "loss": "<b>0.5</b>"}',
+    "an object": '{"step": 2, "loss": {"a": 1}}',
+    "a time that is no number": '{"step": 2, "seconds": NaN}',
+    "an endless time": '{"step": 2, "seconds": 1e999}',
+    "a table by timestep": '{"step": 2, "loss_by_timestep": [[1], [2]]}',
+    "a million timesteps": '{"step": 2, "loss_by_timestep": [' + "0," * 20_000 + "0]}",
+    "a thousand quantities": json.dumps({"step": 2} | {f"q{i}": 1 for i in range(1000)}),
+    "a long name": json.dumps({"step": 2, "q" * 1000: 1}),
+}
+
+
+@pytest.mark.parametrize("line", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_line_is_skipped_and_counted(file, line):
+    file.write_text(lines(1) + line + "\n\n" + lines(3) + line + "\n" + line)  # the last one is still being written
+    log = MetricsLog(file)
+    for _ in range(2):
+        table = log.read()
+        assert table.to_dict("list") == {"step": [1, 3], "loss": [1, 1 / 3]}
+        assert log.problem == "2 damaged lines skipped"
+    append(file, "\n" + lines(4))
+    assert steps_of(log) == [1, 3, 4]
+    assert log.problem == "3 damaged lines skipped"
+
+
+def test_any_damage_leaves_numbers(file):
+    """Whatever happens to a log's bytes, its table has a bounded number of columns, all of numbers."""
+    draw = random.Random(0)
+    row = {"images_seen": 8, "seconds": 0.5, "loss": 0.1, "loss_by_timestep": [0.5, 0.25]}
+    whole = b"".join(json.dumps({"step": step} | row).encode() + b"\n" for step in range(20))
+    pieces = [b"", b"[", b"]", b"{", b"}", b'"', b"null", b"-", b"1e999", b"9" * 30, b"\n", b"\xff", b",", b'"a": {"b": 1}']
+    for _ in range(150):
+        text = bytearray(whole)
+        for _ in range(draw.randint(1, 20)):
+            place = draw.randrange(len(text))
+            text[place : place + draw.randint(0, 9)] = draw.choice(pieces)
+        file.write_bytes(text)
+        table = MetricsLog(file).read()
+        assert all(kind.kind in "if" for name, kind in table.dtypes.items() if name != "loss_by_timestep")
+        assert (table["step"] >= 0).all()
+
+
+def test_a_long_log_is_read_from_its_end_within_little_memory(file, monkeypatch):
+    monkeypatch.setattr(metrics_log, "MOST", 2**20)
+    monkeypatch.setattr(metrics_log, "PIECE", 2**16)
+    monkeypatch.setattr(metrics_log, "MOST_ROWS", 5000)
+    append(file, "x" * 2**22 + lines(*range(1, 100_001)))
+    log = MetricsLog(file)
+    tracemalloc.start()
+    steps = steps_of(log)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert steps == list(range(95_001, 100_001))
+    assert "only the newest 1 MiB" in log.problem
+    assert peak < 2**24
+
+
+def test_columns_are_bounded(file):
+    """A log whose every line has other quantities would fill the memory with empty cells."""
+    append(file, "".join(json.dumps({"step": i} | {f"q{i}-{j}": 1 for j in range(10)}) + "\n" for i in range(50)))
+    log = MetricsLog(file)
+    assert len(log.read().columns) <= metrics_log.MOST_COLUMNS
+    assert log.problem
+
+
+def test_a_pipe_in_the_place_of_a_log_is_not_waited_for(file):
+    os.mkfifo(file)
+    with pytest.raises(UnreadableError, match="named pipe"):
+        MetricsLog(file).read()
+    assert metrics_log.newest_lines(file) == []
