@@ -3,17 +3,15 @@
 import streamlit as st
 
 from pages.components import BOUND
+from pages.components.downloads import comparison_gif, comparison_zip, offer_downloads
 from pages.components.generation import (
     VIEWS,
     comparable,
-    comparison_gif,
-    comparison_zip,
     distances,
     draw_column,
     draw_film_strip,
     follow,
     frame_of,
-    offer_downloads,
     show_growing,
     start,
     what_differs,

@@ -10,14 +10,13 @@ import numpy as np
 import streamlit as st
 
 from pages.components import BOUND
+from pages.components.downloads import comparison_zip, offer_downloads
 from pages.components.generation import (
     VIEWS,
     blank,
-    comparison_zip,
     follow,
     frame_label,
     frame_of,
-    offer_downloads,
     pixels,
     show_growing,
 )

@@ -11,9 +11,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from .fitting import fit_mask, fit_to_model, refuse_other_size
+from .inversions import inverted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
     from ..models.loading import LoadedModel
     from .request import SamplingRequest
-
-INVERSIONS_KEPT = 16  # per model; all rows of a table start from the same few
-_inversions: WeakKeyDictionary[LoadedModel, dict[tuple[Any, ...], tuple[Tensor, int]]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +109,7 @@ class Origin:
         return model.decode(x0)
 
     def _inversions(self, model: LoadedModel, request: SamplingRequest) -> list[tuple[Tensor, int]]:
-        """Return the inversion of each picture that is inverted; see :func:`_inverted`."""
+        """Return the inversion of each picture that is inverted; see :func:`pipelines.sampling.inversions.inverted`."""
         return []
 
     def deviation(self, model: LoadedModel, timesteps: Tensor) -> float:
@@ -257,7 +254,7 @@ class FromInversion(Origin):
 
     def _inversions(self, model: LoadedModel, request: SamplingRequest) -> list[tuple[Tensor, int]]:
         shown = replace(request, label=self.label, prompt=() if self.prompt is None else (self.prompt,))
-        return [_inverted(model, shown, self.picture, self.timesteps(model, request))]
+        return [inverted(model, shown, self.picture, self.timesteps(model, request))]
 
 
 @dataclass(frozen=True)
@@ -286,33 +283,7 @@ class BetweenPictures(Origin):
 
     def _inversions(self, model: LoadedModel, request: SamplingRequest) -> list[tuple[Tensor, int]]:
         timesteps = self.timesteps(model, request)
-        return [_inverted(model, request, picture, timesteps) for picture in (self.first, self.second)]
-
-
-def _inverted(model: LoadedModel, request: SamplingRequest, picture: bytes, timesteps: Tensor) -> tuple[Tensor, int]:
-    """Return a picture's state at the first of the timesteps, (1, C, H, W), and the number of network evaluations it took.
-
-    It is cached for as long as the model is loaded. Only the request's class or prompt is used, without guidance.
-    """
-    kept = _inversions.setdefault(model, {})
-    asked = (request.label, request.prompt, picture, tuple(timesteps.tolist()))
-    if asked not in kept:
-        kept[asked] = _invert(model, request, picture, timesteps)
-    kept[asked] = kept.pop(asked)  # now the most recently used
-    if len(kept) > INVERSIONS_KEPT:
-        del kept[next(iter(kept))]  # the least recently used
-    return kept[asked]
-
-
-def _invert(model: LoadedModel, request: SamplingRequest, picture: bytes, timesteps: Tensor) -> tuple[Tensor, int]:
-    from diffusion_core.inversion import invert
-
-    from .prompts import guided_denoiser
-
-    denoise, condition = guided_denoiser(model, replace(request, num_images=1, guidance=1.0, negative_prompt=None), [0])
-    x0 = model.encode(fit_to_model(model, picture))
-    *_, step = invert(denoise, x0, timesteps, model.schedule, condition)
-    return step.x, step.nfe
+        return [inverted(model, request, picture, timesteps) for picture in (self.first, self.second)]
 
 
 def _refuse_strength(strength: float) -> None:

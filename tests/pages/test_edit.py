@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 from pages.components import painter as painter_module
 from pages.components.condition_table import table_cost
-from pages.components.generation import comparison_zip
+from pages.components.downloads import comparison_zip
 from pages.components.painter import painter
 from pages.components.runs import newest_samples
 from pipelines.common.images import png_bytes, read_request

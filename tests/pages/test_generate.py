@@ -14,7 +14,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from pages.components.condition_table import table_gif
-from pages.components.generation import comparison_zip
+from pages.components.downloads import comparison_zip
 from pages.components.picture_table import picture_table
 from pipelines.common.images import read_request
 from pipelines.sampling.alignment import shared_log_snrs
