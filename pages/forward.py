@@ -9,7 +9,8 @@ from pages.components.live_figure import live_figure
 from pages.components.pictures import background, show_grid
 from pages.components.player import player
 from pages.components.sources import choose_image
-from pipelines.datasets.decoding import fit_image, open_image, to_8_bit
+from pipelines.common.picture_files import open_picture
+from pipelines.datasets.decoding import fit_image
 from pipelines.figures.process import pixel_histograms, schedule_curves
 
 LEAST_PIXELS, MOST_PIXELS = 8, 128  # side length: the noise of single pixels should be visible
@@ -41,7 +42,7 @@ for letter, default, place in zip("AB", ("cosine", "linear"), places, strict=Tru
 seed = seed_place.number_input("Noise seed", 0, 2**31 - 1, 0, key="noise_seed", **BOUND)
 last = schedule.num_timesteps - 1
 
-image = to_8_bit(open_image(picture))
+image = open_picture(picture)
 pixels = np.array(fit_image(image, min(MOST_PIXELS, max(min(image.size), LEAST_PIXELS)), "crop"))
 x0 = as_input(torch.from_numpy(np.atleast_3d(pixels)).permute(2, 0, 1)[None])
 noise = SeededNoise(int(seed), tuple(x0.shape[1:]), [0]).initial()

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.components.runs import describe_run, models_by_name, newest_samples, show_sample_grid
+from pages.components.runs import describe_run, models_by_name, show_samples_in
 from pipelines.storage.files import ROOT
 
 CARDS = 3  # a row
@@ -38,13 +38,13 @@ for start in range(0, len(runs), CARDS):
     for name, place in zip(names, st.columns(CARDS), strict=False):
         with place.container(border=True):
             try:
-                samples, description = newest_samples(runs[name]), describe_run(runs[name])
+                grids, description = list(runs[name].samples().values()), describe_run(runs[name])
             except (ValueError, OSError) as error:
                 st.markdown(f"**{name}**")
                 st.warning(f"This run cannot be read: {error}")
                 continue
-            if samples is not None:
-                show_sample_grid(samples, f"Samples of {name}")
+            if grids:
+                show_samples_in(runs[name], grids[-1], name)
             st.markdown(f"**{name}**")
             st.caption(description)
             st.page_link("pages/training_curves.py", label="Training history", query_params={"runs": name})

@@ -183,6 +183,20 @@ def test_one_module_parses_json():
     assert parsing == {"pipelines/common/json_files.py"}
 
 
+# Calls that decode a picture file, by the last part of their name, and modules that do.
+DECODES = {"Image.open", "ImageFile.Parser", "imread", "decode_image", "read_image", "default_loader", "ImageFolder"}
+
+
+def test_one_module_opens_picture_files():
+    """It alone says which formats are read, and how much of them: Pillow would start Ghostscript on some."""
+    for path in SOURCES:
+        names = {ast.unparse(node.func) for node in calls_in(path)}
+        opening = {name for name in names if any(f".{name}".endswith(f".{call}") for call in DECODES)}
+        ours = path.relative_to(ROOT).as_posix() == "pipelines/common/picture_files.py"
+        assert opening == ({"Image.open"} if ours else set()), path
+        assert not set(imported(path)) & {"imageio", "cv2", "skimage"}, path
+
+
 def loaded_by(statement):
     """The top-level modules that a fresh interpreter has after a statement."""
     code = f"{statement}\nimport sys\nprint(*sorted({{name.split('.')[0] for name in sys.modules}}))"

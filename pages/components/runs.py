@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import streamlit as st
-from PIL import Image
 
 from pages.components.pictures import show_grid
 from pipelines.common.images import Pixels, split_montage
+from pipelines.common.picture_files import open_picture
 from pipelines.storage.config import RunConfig
 from pipelines.storage.runs import Run, find_run, find_runs
 
@@ -100,8 +100,7 @@ def grid_images(run: Run, grid: Path) -> Pixels:
 
 @st.cache_data(max_entries=256, show_spinner=False)
 def _images_in(file: Path, modified: int, height: int, width: int, count: int) -> Pixels:
-    with Image.open(file) as image:
-        return split_montage(np.atleast_3d(np.asarray(image)), height, width, count)
+    return split_montage(np.atleast_3d(np.asarray(open_picture(file))), height, width, count)
 
 
 def about_samples(config: RunConfig) -> str:
@@ -114,6 +113,14 @@ def about_samples(config: RunConfig) -> str:
 def show_sample_grid(images: Pixels, alt: str) -> None:
     """Show the images of a sample grid as a square montage."""
     show_grid(images, alt, columns=math.ceil(math.sqrt(len(images))))
+
+
+def show_samples_in(run: Run, grid: Path, title: str) -> None:
+    """Show one of a run's sample grids, or say why it cannot be shown; the run's model may be intact."""
+    try:
+        show_sample_grid(grid_images(run, grid), f"Samples of {title}")
+    except (ValueError, OSError) as error:
+        st.warning(f"The samples of {title} cannot be read: {error}")
 
 
 def describe_run(run: Run) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.components import BOUND
-from pages.components.runs import RECONSTRUCTED, grid_images, show_sample_grid
+from pages.components.runs import RECONSTRUCTED, show_samples_in
 from pipelines.storage.runs import Run
 
 NEWEST = "newest"  # the position of the slider that follows a live run
@@ -36,9 +36,6 @@ def show_samples(chosen: dict[str, Run]) -> None:
     for row in rows:
         for (label, run, file), place in zip(row, st.columns(2), strict=False):
             with place:
-                try:
-                    show_sample_grid(grid_images(run, file), f"Samples of {label}")
-                    st.caption(f"{label}: {RECONSTRUCTED}" if run.config.model == "autoencoder" else label)
-                except (ValueError, OSError) as error:
-                    st.warning(f"The samples of {label} cannot be read: {error}")
+                show_samples_in(run, file, label)
+                st.caption(f"{label}: {RECONSTRUCTED}" if run.config.model == "autoencoder" else label)
     st.caption("Samples start from the same noise in every run and at every step; EMA weights unless marked as raw.")

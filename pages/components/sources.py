@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import streamlit as st
 
 from pages.components import BOUND
 from pages.components.runs import models_by_name, newest_samples
 from pipelines.common.images import png_bytes
-from pipelines.datasets.sources import PRESETS, image_column, open_dataset, split_names
+from pipelines.datasets.decoding import read_cell
+from pipelines.datasets.sources import PRESETS, image_column, open_dataset, picture_folders, split_names
 from pipelines.sampling.fitting import picture_size
 from pipelines.storage.config import DataConfig
 
 GENERATED, DATASET, UPLOAD = "A generated image", "A dataset", "An upload"
-FILE_TYPES = ["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"]
+FILE_TYPES = ["png", "jpg", "jpeg", "webp", "avif", "gif", "bmp", "tif", "tiff"]
 
 
 def choose_image(label: str = "Image", suffix: str = "") -> bytes:
@@ -73,15 +72,16 @@ def _dataset_image(name: str, number: int) -> bytes:
     splits = open_dataset(name)
     split = splits[split_names(splits, DataConfig(data=name))[0]]
     column = image_column(split)
-    cell = split.cast_column(column, datasets.Image(decode=False))[number % len(split)][column] or {}
-    if not (cell.get("bytes") or cell.get("path")):
-        raise ValueError(f"no image in row {number % len(split)} of this dataset: choose another row")
-    return cell.get("bytes") or Path(cell["path"]).read_bytes()
+    row = number % len(split)
+    try:
+        return read_cell(split.cast_column(column, datasets.Image(decode=False))[row][column], picture_folders(name))
+    except ValueError as error:
+        raise ValueError(f"row {row} of this dataset: {error}; choose another row") from error
 
 
 def _uploaded(suffix: str) -> bytes | None:
     file = st.file_uploader(
-        "PNG, JPEG, WebP, GIF, BMP or TIFF",
+        "PNG, JPEG, WebP, AVIF, GIF, BMP or TIFF",
         type=FILE_TYPES,
         key=f"upload{suffix}",
     )

@@ -8,7 +8,7 @@ from typing import Literal
 import streamlit as st
 
 from pages.components.live_figure import live_figure
-from pages.components.runs import about_samples, grid_images, show_sample_grid
+from pages.components.runs import about_samples, show_samples_in
 from pipelines.common.command_line import describe
 from pipelines.common.reports import Progress
 from pipelines.figures.training import training_curves
@@ -117,5 +117,5 @@ def show_training(job: Job) -> None:
             st.info(f"The first samples appear at step {job.run.config.log.sample_every:,}.")
             return
         step, file = list(samples.items())[-1]
-        show_sample_grid(grid_images(job.run, file), f"Samples of {name} at step {step}")
+        show_samples_in(job.run, file, f"{name} at step {step}")
         st.caption(f"Samples at step {step:,}: {about_samples(job.run.config)}.")

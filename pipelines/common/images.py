@@ -7,7 +7,6 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from .json_files import parse_json
+from .picture_files import Source, picture_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -126,10 +126,13 @@ def png_bytes(image: Pixels, request: dict[str, Any] | None = None, compression:
     return buffer.getvalue()
 
 
-def read_request(source: str | Path | io.BytesIO) -> dict[str, Any] | None:
-    """Return the request in a PNG's metadata, or None if there is none."""
-    with Image.open(source) as image:
-        text = getattr(image, "text", {}).get(REQUEST_KEY)
+def read_request(source: Source) -> dict[str, Any] | None:
+    """Return the request in a PNG's metadata, or None if there is none.
+
+    Raises:
+        UnreadableError: the file is not a readable picture, or its request is not valid JSON.
+    """
+    text = picture_text(source, REQUEST_KEY)
     return parse_json(text, "the request in this picture") if text else None
 
 

@@ -1,31 +1,40 @@
-"""Decode image files of any kind to squares of 8-bit pixels."""
+"""The pictures of a dataset: where their files may lie, and how they become squares."""
 
 from __future__ import annotations
 
-import io
-import struct
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from PIL import Image, ImageOps
 
+from ..common.picture_files import picture_content
+from ..common.reading import UnreadableError
 
-def to_8_bit(image: Image.Image, background: str = "white") -> Image.Image:
-    """Convert the first frame to 8 bits per channel: "L" if it is grey, else "RGB"; transparency shows the background."""
-    if image.mode in ("I", "I;16", "I;16B", "I;16L", "F"):
-        values = np.asarray(image, dtype=np.float64)
-        scale = 257.0 if image.mode.startswith("I;16") or values.max() > 255 else 1.0
-        if image.mode == "F" and values.max() <= 1:  # floating-point images usually lie in [0, 1]
-            scale = 1 / 255
-        return Image.fromarray((values / scale).round().clip(0, 255).astype(np.uint8))
-    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, background), image)
-    if image.mode in ("1", "L"):
-        return image.convert("L")
-    rgb = image.convert("RGB")
-    red, green, blue = rgb.split()
-    return red if red == green == blue else rgb
+
+def read_cell(cell: Mapping[str, Any] | None, folders: Sequence[Path]) -> bytes:
+    """Return the picture file in a cell of an image column, which has its content or its path.
+
+    Args:
+        cell: as in a column of ``datasets.Image(decode=False)``.
+        folders: where the file may lie (see :func:`pipelines.datasets.sources.picture_folders`). A relative path starts in the
+            first of them. Links in these folders are followed.
+
+    Raises:
+        UnreadableError: there is no picture, its file lies elsewhere or on the network, or it cannot be read.
+    """
+    content, path = (cell or {}).get("bytes"), (cell or {}).get("path")
+    if content:
+        return picture_content(content)
+    if not path:
+        raise UnreadableError("no image in this row")
+    if "::" in path:
+        raise UnreadableError("it lies in an archive: unpack that first")
+    file = Path(os.path.normpath(folders[0] / path))
+    if "://" in path or not any(file.is_relative_to(folder) for folder in folders):
+        raise UnreadableError("it lies outside the dataset's folder, where no picture is read")
+    return picture_content(file)
 
 
 def fit_image(image: Image.Image, size: int, fit: str) -> Image.Image:
@@ -39,22 +48,3 @@ def fit_image(image: Image.Image, size: int, fit: str) -> Image.Image:
         square.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
         return square
     return ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
-
-
-def open_image(source: bytes | str | Path | io.BytesIO) -> Image.Image:
-    """Decode an untrusted image file and turn it upright as its EXIF tag says.
-
-    Raises:
-        ValueError: it is not a readable image, or it is unreasonably large (an attack or a mistake).
-    """
-    try:
-        image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
-        image.load()
-        try:
-            return ImageOps.exif_transpose(image)
-        except (struct.error, SyntaxError, ValueError, TypeError):  # damaged EXIF; the image itself is intact
-            return image
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"the image is too large: {error}".replace(", could be decompression bomb DOS attack.", "")) from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"not a readable image: {error}") from error

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..common.images import Pixels
 from ..common.indices import evenly_spaced
+from ..common.picture_files import open_picture
+from ..common.reading import UnreadableError
 from ..storage.config import DataConfig, RunConfig
 from .classes import label_columns, labels_in
 
 if TYPE_CHECKING:
     import torch
     from datasets import Dataset
-from .decoding import fit_image, open_image, to_8_bit
-from .sources import image_column, open_dataset, split_names
+from .decoding import fit_image, read_cell
+from .sources import image_column, open_dataset, picture_folders, split_names
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,12 +40,6 @@ class ImageSet:
         return len(self.images)
 
 
-def _decoded(rows: Iterable[Any], column: str) -> Iterator[tuple[str, bytes | str | None]]:
-    for number, row in enumerate(rows):
-        cell = row[column] or {}
-        yield cell.get("path") or f"image {number}", cell.get("bytes") or cell.get("path")
-
-
 def read_images(dataset: Dataset, config: DataConfig, chosen: NDArray[np.int64] | None = None) -> ImageSet:
     """Decode, fit and stack the images of one split.
 
@@ -61,15 +56,16 @@ def read_images(dataset: Dataset, config: DataConfig, chosen: NDArray[np.int64] 
     column = image_column(dataset, config.image_column)
     numbers = np.arange(len(dataset)) if chosen is None else chosen
     rows = dataset.select_columns([column]).cast_column(column, datasets.Image(decode=False)).select(numbers)
+    folders = picture_folders(config.data)
     images, kept, skipped = [], [], []
-    for row, (name, source) in zip(numbers, _decoded(rows, column), strict=True):
+    for place, (row, cell) in enumerate(zip(numbers, (row[column] for row in rows), strict=True)):
         try:
-            if source is None:
-                raise ValueError("no image in this row")
-            images.append(fit_image(to_8_bit(open_image(source)), config.image_size or 64, config.fit or "crop"))
+            picture = open_picture(read_cell(cell, folders))
+            images.append(fit_image(picture, config.image_size or 64, config.fit or "crop"))
             kept.append(row)
-        except ValueError as error:
-            skipped.append(f"{name}: {error}")
+        except UnreadableError as error:
+            name = (cell or {}).get("path") or f"image {place}"
+            skipped.append(f"{' '.join(name.split())}: {error}")
     if not images:
         example = f" (the first: {skipped[0]})" if skipped else ""
         raise ValueError(f"no readable image in {config.data}{example}")

@@ -6,7 +6,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from ..storage.config import DataConfig
 from ..storage.presets import PRESETS, Preset
@@ -68,6 +69,7 @@ def open_dataset(name: str, only_classes: Sequence[str] = ()) -> DatasetDict:
     source = locate(name)
     datasets.disable_progress_bars()
     try:
+        _refuse_files_elsewhere(source)
         loaded = datasets.load_dataset(source)
     except Exception as error:  # the library raises many kinds of errors, its own and the hub's
         reason = " ".join(str(error).split())[:300]
@@ -79,6 +81,52 @@ def open_dataset(name: str, only_classes: Sequence[str] = ()) -> DatasetDict:
             if not len(loaded[split]):  # the labels of a test split may be secret
                 del loaded[split]
     return loaded
+
+
+def picture_folders(name: str) -> tuple[Path, ...]:
+    """Return the folders in which the picture files of a dataset may lie: its own, or those of downloads; and of archives.
+
+    Args:
+        name: see :func:`locate`.
+    """
+    import datasets
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    source = Path(locate(name))
+    own = (source,) if source.is_dir() else (datasets.config.DOWNLOADED_DATASETS_PATH, Path(HF_HUB_CACHE))
+    folders = (*own, datasets.config.EXTRACTED_DATASETS_PATH)
+    return tuple(path for folder in folders for path in (folder.resolve(), Path(os.path.abspath(folder))))  # noqa: PTH100
+
+
+def _refuse_files_elsewhere(source: str) -> None:
+    """Raise ValueError if a dataset's description names data files outside its folder, or somewhere on the network."""
+    from datasets.data_files import sanitize_patterns
+
+    for config in _described(source):
+        patterns = [each for group in sanitize_patterns(config.get("data_files") or []).values() for each in group]
+        for pattern in map(str, filter(None, [*patterns, config.get("data_dir")])):
+            path = Path(pattern)
+            if urlsplit(pattern).scheme or "::" in pattern or path.is_absolute() or ".." in path.parts:
+                raise ValueError(f"its description names files outside its folder, which are not read: {pattern[:100]!r}")
+
+
+def _described(source: str) -> list[dict[str, Any]]:
+    """Return the configurations in the files that describe a dataset, if it has any."""
+    import yaml
+    from datasets.config import REPOCARD_FILENAME, REPOYAML_FILENAME
+    from huggingface_hub import DatasetCard, hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
+
+    configs: list[dict[str, Any]] = []
+    for name in (REPOCARD_FILENAME, REPOYAML_FILENAME):
+        try:
+            file = Path(source, name) if Path(source).is_dir() else Path(hf_hub_download(source, name, repo_type="dataset"))
+            text = file.read_text(encoding="utf-8")
+        except (FileNotFoundError, EntryNotFoundError, RepositoryNotFoundError):
+            continue  # whether the dataset can be loaded without it is for the loader to say
+        data = DatasetCard(text).data.to_dict() if name == REPOCARD_FILENAME else yaml.safe_load(text) or {}
+        configs += data.get("configs") or []
+    return configs
 
 
 def image_column(dataset: Dataset, name: str | None = None) -> str:

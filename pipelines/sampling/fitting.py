@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..common.images import Pixels, as_input
-from ..datasets.decoding import fit_image, open_image, to_8_bit
+from ..common.picture_files import open_picture
+from ..common.picture_files import picture_size as size_in_file
+from ..datasets.decoding import fit_image
 from ..storage.config import RunConfig
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ def picture_size(picture: bytes) -> tuple[int, int]:
     Raises:
         ValueError: the file is not a readable image.
     """
-    return open_image(picture).size
+    return size_in_file(picture)
 
 
 def fit_picture(picture: bytes, config: RunConfig) -> Pixels:
@@ -85,7 +87,7 @@ def _images_of(config: RunConfig) -> tuple[int, int, str]:
 
 @lru_cache(KEPT)
 def _fitted(picture: bytes, channels: int, size: int, fit: str, background: str) -> Pixels:
-    image = to_8_bit(open_image(picture), background).convert("L" if channels == 1 else "RGB")
+    image = open_picture(picture, background).convert("L" if channels == 1 else "RGB")
     pixels = np.array(fit_image(image, size, fit)).reshape(size, size, channels)
     pixels.flags.writeable = False
     return pixels

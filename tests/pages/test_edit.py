@@ -19,7 +19,7 @@ from pages.components.downloads import comparison_zip
 from pages.components.painter import painter
 from pages.components.runs import newest_samples
 from pipelines.common.images import png_bytes, read_request
-from pipelines.datasets.decoding import open_image
+from pipelines.common.picture_files import open_picture
 from pipelines.models.loading import load_model
 from pipelines.sampling.fitting import fit_picture
 from pipelines.sampling.origins import BetweenPictures, FromInversion, FromPicture
@@ -49,7 +49,7 @@ def finished(app: AppTest):
 
 
 def pixels(picture: bytes):
-    return np.atleast_3d(np.asarray(open_image(picture)))
+    return np.atleast_3d(np.asarray(open_picture(picture)))
 
 
 def test_a_picture_is_varied_by_several_strengths():

@@ -7,10 +7,11 @@ from functools import partial
 
 import numpy as np
 import pytest
+from made_pictures import bomb_png
 from opening import open_app
 
 from pipelines.evaluation.job import EvaluationJob
-from pipelines.evaluation.results import Evaluation, readable_table, samples_table
+from pipelines.evaluation.results import NEIGHBOURS_PICTURE, Evaluation, file_beside, readable_table, samples_table
 from pipelines.figures.evaluation import quality_against_cost
 from pipelines.figures.report import report
 from pipelines.storage.runs import Run
@@ -60,6 +61,14 @@ def test_what_is_measured_is_shown_and_what_is_not_is_told(measured):
     assert app.selectbox(key="figure").options == ["Fréchet distance", "Recall"]
     app.selectbox(key="figure").set_value("recall").run()
     assert not app.exception
+
+
+def test_a_picture_that_cannot_be_shown_gets_a_sentence(measured):
+    file_beside(measured.run, NEIGHBOURS_PICTURE).write_bytes(bomb_png(60_000, pixels=False))
+    app = open_page()
+    assert not app.exception
+    assert "evaluation-neighbours.png cannot be shown: the image is too large" in app.warning[0].value
+    assert app.subheader[-1].value.startswith("Are samples copies?")
 
 
 def test_seconds_of_different_machines_are_told_and_have_no_front(measured):

@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from made_pictures import bomb_png
 from streamlit.testing.v1 import AppTest
 
 from pipelines.storage.runs import Run
@@ -51,6 +52,18 @@ def test_a_broken_run_gets_a_sentence_and_the_others_their_cards(own_runs):
     assert not app.exception
     assert "cannot be read" in app.warning[0].value
     assert "**fashion-attention**" in [text.value for text in app.markdown]
+
+
+def test_a_grid_that_cannot_be_shown_leaves_the_run_its_card(own_runs):
+    grids = {"huge": bomb_png(60_000, pixels=False), "torn": bomb_png(8)[:-20], "script": b"%!PS-Adobe-3.0 EPSF-3.0\n"}
+    for name, content in grids.items():
+        run = Run(shutil.copytree(Run("checkpoints/fashion-baseline").path, own_runs / name))
+        list(run.samples().values())[-1].write_bytes(content)
+    app = open_dashboard()
+    assert not app.exception
+    said = {warning.value.split(":")[0] for warning in app.warning}
+    assert said == {f"The samples of {name} cannot be read" for name in grids}
+    assert {f"**{name}**" for name in grids} <= {text.value for text in app.markdown}
 
 
 def test_a_run_that_has_only_begun_is_shown_without_pictures(own_runs):

@@ -295,6 +295,10 @@ def test_every_state_is_shown_and_a_run_that_vanishes_is_said(open_page, queue, 
     app.selectbox(key="run").select("done").run()
     assert not app.exception
     assert any("Samples at step 24" in text.value for text in app.caption)
+    list(Run(queue.root / "done").samples().values())[-1].write_bytes(b"\x89PNG")
+    app.run()
+    assert not app.exception
+    assert any("The samples of done at step 24 cannot be read" in warning.value for warning in app.warning)
     shutil.rmtree(queue.root / "done")  # another session deletes it
     app.run()
     assert not app.exception

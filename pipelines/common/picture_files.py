@@ -1,0 +1,247 @@
+"""Open picture files that nobody vouches for: uploads, datasets, files of a run. Nothing else calls ``Image.open``."""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.Image import Transpose
+from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH
+
+from .reading import MEGABYTE, UnreadableError, read_regular
+
+Source = bytes | str | Path | io.BytesIO
+
+BYTES_PER_PIXEL = {
+    "AVIF": 20,  # 10-bit planes and transparency, beside two copies of the result
+    "BMP": 8,
+    "DDS": 8,
+    "DIB": 8,
+    "GIF": 8,
+    "ICO": 8,
+    "JPEG": 12,  # all coefficients of a progressive CMYK file, and the result; MPO files are JPEG
+    "PCX": 8,
+    "PNG": 8,
+    "PPM": 8,
+    "QOI": 8,
+    "SGI": 8,
+    "TIFF": 16,  # a single strip of 16-bit RGBA, and the result
+    "WEBP": 16,  # two canvases of an animation, and two copies of the result
+    "TGA": 8,  # last, since it has no signature to recognise it by
+}
+"""The formats that are read, with the most memory that Pillow takes for a pixel while it decodes one (as measured, or more).
+
+Left out are formats whose decoder starts a program (EPS), leaves the size to the file's innards (JPEG 2000), or is for files
+that hardly anyone has.
+"""
+
+MEMORY = 3 * 2**28  # bytes: with the file itself and the interpreter, a picture stays below 1 GB
+MAX_PIXELS = 2**26  # of any picture; phones take photographs of 50 million
+MAX_SIDE = 2**16  # Pillow keeps a pointer for each row, which outweighs the pixels of very thin pictures
+MAX_BYTES = 96 * MEGABYTE  # of a file, which is read at once
+MAX_SCANS = 100  # of a progressive JPEG, each of which goes through all of the picture; encoders write about ten
+KEPT_PIXELS = 2**25  # larger pictures are reduced, since networks take far smaller ones; a grid of 64 images of 512×512 is not
+BAND_PIXELS = 2**20  # converted at once
+
+# For what only Pillow sees: pictures in icons, frames larger than their animation. It warns first, and refuses twice as many.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+_UPRIGHT = {  # by EXIF orientation
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
+
+
+def open_picture(source: Source, background: str = "white") -> Image.Image:
+    """Decode the first frame of a picture file to 8 bits per channel, and turn it upright as its EXIF tag says.
+
+    Args:
+        source: the content of a file, or its path.
+        background: colour that shows through transparent parts.
+
+    Returns:
+        An image of mode "L" if it is grey, else "RGB". One of more than ``KEPT_PIXELS`` is reduced by a whole factor.
+
+    Raises:
+        UnreadableError: the file is damaged, too large, or of a format that is not read.
+    """
+    with _one_error():
+        image = _header(source)
+        if (factor := _reduction(image)) > 1:
+            image.draft(None, (image.width // factor, image.height // factor))  # decodes JPEG to a smaller size
+        image.load()
+        turned = _UPRIGHT.get(_orientation(image))
+        pixels = to_8_bit(image, background)
+        return pixels if turned is None else pixels.transpose(turned)
+
+
+def picture_size(source: Source) -> tuple[int, int]:
+    """Return the width and height of a picture file as :func:`open_picture` turns it, before any reduction.
+
+    Raises:
+        UnreadableError: see :func:`open_picture`.
+    """
+    with _one_error():
+        image = _header(source)
+        image.load()
+        on_its_side = _orientation(image) >= 5
+        return (image.height, image.width) if on_its_side else image.size
+
+
+def picture_text(source: Source, key: str) -> str | None:
+    """Return a text from a picture file's metadata, or None if there is none; the picture is not decoded.
+
+    Raises:
+        UnreadableError: see :func:`open_picture`.
+    """
+    with _one_error():
+        text = _header(source).info.get(key)
+        return str(text) if isinstance(text, str) else None
+
+
+def to_8_bit(image: Image.Image, background: str = "white") -> Image.Image:
+    """Convert an image to 8 bits per channel, and reduce it by a whole factor if it has more than ``KEPT_PIXELS``.
+
+    This is done band by band, so that no more than a small part of the picture exists in several copies.
+
+    Args:
+        background: colour that shows through transparent parts.
+
+    Returns:
+        An image of mode "L" if it is grey, else "RGB".
+
+    Raises:
+        ValueError: the values are not finite, or of a kind that has no colours.
+    """
+    factor = _reduction(image)
+    rows = factor * max(1, BAND_PIXELS // (image.width * factor))
+    scale = _scale(image)
+    bands = []
+    for top in range(0, image.height, rows):
+        band = image.crop((0, top, image.width, min(top + rows, image.height)))
+        converted = _band_to_8_bit(band, scale, background)
+        bands.append(converted if factor == 1 else converted.reduce(factor))
+    if len(bands) == 1:
+        return bands[0]
+    mode = "L" if all(band.mode == "L" for band in bands) else "RGB"
+    whole = Image.new(mode, (bands[0].width, sum(band.height for band in bands)))
+    top = 0
+    for band in bands:
+        whole.paste(band, (0, top))
+        top += band.height
+    return whole
+
+
+def _reduction(image: Image.Image) -> int:
+    """Return the whole factor by which to reduce both sides of an image."""
+    return max(1, math.ceil(math.sqrt(image.width * image.height / KEPT_PIXELS)))
+
+
+def _scale(image: Image.Image) -> float:
+    """Return the value that stands for 1/255 of white in an image of large whole numbers or of floating-point numbers."""
+    if image.mode not in ("I", "F"):
+        return 257.0
+    largest = image.getextrema()[1]
+    assert isinstance(largest, int | float)
+    if image.mode == "F" and largest <= 1:  # floating-point images usually lie in [0, 1]
+        return 1 / 255
+    return 257.0 if largest > 255 else 1.0
+
+
+def _band_to_8_bit(image: Image.Image, scale: float, background: str) -> Image.Image:
+    if image.mode.startswith(("I", "F")):
+        values = np.asarray(image, dtype=np.float64)
+        if not np.isfinite(values).all():
+            raise UnreadableError("not a readable image: it has values that are not finite")
+        return Image.fromarray((values / scale).round().clip(0, 255).astype(np.uint8))
+    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, background), image)
+    if image.mode in ("1", "L"):
+        return image.convert("L")
+    rgb = image.convert("RGB")
+    red, green, blue = rgb.split()
+    return red if red == green == blue else rgb
+
+
+def _header(source: Source) -> Image.Image:
+    """Open a picture file without decoding it, once nothing in its header speaks against that.
+
+    Raises:
+        UnreadableError: the file or the picture is too large.
+        Exception: any, from Pillow.
+    """
+    content = picture_content(source)
+    image = Image.open(io.BytesIO(content), formats=list(BYTES_PER_PIXEL))
+    most = min(MAX_PIXELS, MEMORY // BYTES_PER_PIXEL[_kind(image)])
+    sizes = [image.size]
+    if image.format == "TIFF":  # a tile may be larger than the picture
+        tags = getattr(image, "tag_v2", {})
+        sizes.append((tags.get(TILEWIDTH, 0), tags.get(TILELENGTH, 0)))
+    for width, height in sizes:
+        if width * height > most:
+            told = f"{width}×{height} pixels, where {most // 10**6} million are allowed in {_kind(image)} files"
+            raise UnreadableError(f"the image is too large: {told}")
+        if max(width, height) > MAX_SIDE:
+            raise UnreadableError(f"the image is too large: a side of more than {MAX_SIDE} pixels")
+    if image.info.get("progression") and (scans := content.count(b"\xff\xda")) > MAX_SCANS:
+        raise UnreadableError(f"the image is in too many pieces: {scans} scans of a JPEG file, of which {MAX_SCANS} are read")
+    return image
+
+
+def _kind(image: Image.Image) -> str:
+    """Return the key of an open picture in ``BYTES_PER_PIXEL``."""
+    return "JPEG" if image.format == "MPO" else str(image.format)
+
+
+def picture_content(source: Source) -> bytes:
+    """Return the content of a picture file, whatever that is.
+
+    Raises:
+        UnreadableError: it is larger than ``MAX_BYTES``, or no regular file.
+    """
+    if isinstance(source, str | Path):
+        with _one_error():
+            return read_regular(Path(source), MAX_BYTES)
+    content = source.getvalue() if isinstance(source, io.BytesIO) else source
+    if len(content) > MAX_BYTES:
+        raise UnreadableError(f"the image is larger than {MAX_BYTES // MEGABYTE} MiB, the limit for such a file")
+    return content
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation of a decoded picture, 1 (upright) if there is none or the tags are damaged."""
+    try:
+        orientation = int(image.getexif().get(ExifTags.Base.Orientation, 1))
+        return orientation if orientation in _UPRIGHT else 1
+    except Exception:  # of any kind; the picture itself is intact
+        return 1
+
+
+@contextmanager
+def _one_error() -> Iterator[None]:
+    """Turn whatever Pillow raises on damaged data into a :class:`UnreadableError`."""
+    try:
+        yield
+    except UnreadableError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise UnreadableError(f"the image is too large: more than {MAX_PIXELS // 10**6} million pixels") from error
+    except UnidentifiedImageError as error:
+        known = ", ".join(BYTES_PER_PIXEL)
+        raise UnreadableError(f"not a readable image: it is damaged, or its format is none of {known}") from error
+    except Exception as error:  # decoders raise errors of a dozen kinds, and more with every release
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UnreadableError(f"not a readable image: {reason}") from error

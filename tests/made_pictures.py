@@ -1,0 +1,90 @@
+"""Picture files made on the spot: one of every mode, and some that are not what they say."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import numpy as np
+from PIL import Image
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def saved(image: Image.Image, picture_format: str = "PNG", **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, picture_format, **options)
+    return buffer.getvalue()
+
+
+def flat(mode: str, colour, side: int = 8) -> Image.Image:
+    return Image.new(mode, (side, side), colour)
+
+
+def _palette(colour) -> Image.Image:
+    return flat("RGB", colour).quantize(4)
+
+
+def _transparent_palette() -> Image.Image:
+    image = Image.new("P", (8, 8), 1)
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    image.info["transparency"] = 1
+    return image
+
+
+# By name: an image, the format and options to save it with, and the grey or colour that it is read as.
+MODES = {
+    "L": (flat("L", 70), "PNG", {}, 70),
+    "RGB": (flat("RGB", (200, 100, 50)), "PNG", {}, (200, 100, 50)),
+    "RGB of greys": (flat("RGB", (90, 90, 90)), "PNG", {}, 90),
+    "P of greys": (_palette((90, 90, 90)), "PNG", {}, 90),
+    "RGB as BMP": (flat("RGB", (200, 100, 50)), "BMP", {}, (200, 100, 50)),
+    "RGBA opaque": (flat("RGBA", (200, 100, 50, 255)), "PNG", {}, (200, 100, 50)),
+    "RGBA transparent": (flat("RGBA", (200, 100, 50, 0)), "PNG", {}, 255),
+    "RGBA half transparent": (flat("RGBA", (255, 0, 0, 128)), "PNG", {}, (255, 127, 127)),
+    "RGBA of greys": (flat("RGBA", (90, 90, 90, 255)), "PNG", {}, 90),
+    "P": (_palette((200, 100, 50)), "PNG", {}, (200, 100, 50)),
+    "P transparent": (_transparent_palette(), "PNG", {}, 255),
+    "LA opaque": (flat("LA", (70, 255)), "PNG", {}, 70),
+    "LA transparent": (flat("LA", (70, 0)), "PNG", {}, 255),
+    "CMYK": (flat("CMYK", (0, 255, 255, 0)), "TIFF", {}, (255, 0, 0)),
+    "1 white": (flat("1", 1), "PNG", {}, 255),
+    "1 black": (flat("1", 0), "PNG", {}, 0),
+    "I;16 black": (Image.fromarray(np.zeros((8, 8), np.uint16)), "PNG", {}, 0),
+    "I;16 white": (Image.fromarray(np.full((8, 8), 65535, np.uint16)), "PNG", {}, 255),
+    "I;16 grey": (Image.fromarray(np.full((8, 8), 128 * 257, np.uint16)), "PNG", {}, 128),
+    "I;16 as TIFF": (Image.fromarray(np.full((8, 8), 65535, np.uint16)), "TIFF", {}, 255),
+    "WebP": (flat("RGB", (0, 0, 255)), "WEBP", {"lossless": True}, (0, 0, 255)),
+}
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    """A chunk of a PNG."""
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def zeros(count: int) -> bytes:
+    """Many zeros, compressed a part at a time."""
+    squeeze = zlib.compressobj(1)
+    part = bytes(2**20)
+    return b"".join(squeeze.compress(part) for _ in range(-(-count // 2**20))) + squeeze.flush()
+
+
+def bomb_png(side: int, depth: int = 8, colour: int = 0, pixels: bool = True) -> bytes:
+    """A small PNG of side × side black pixels (colour 0: grey, 6: RGBA), or only its header and first row."""
+    row = side * (4 if colour == 6 else 1) * depth // 8 + 1
+    header = struct.pack(">IIBBBBB", side, side, depth, colour, 0, 0, 0)
+    content = zeros(row * side if pixels else row)
+    return PNG_SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", content) + chunk(b"IEND", b"")
+
+
+def bomb_tiff(side: int, bits: int = 8, sample: int = 1, tile: int | None = None, pixels: bool = True) -> bytes:
+    """A small TIFF of side × side grey pixels (sample 3: floating point), in one strip or tile, or only its header."""
+    content = zeros((tile or side) ** 2 * bits // 8 if pixels else 1)
+    tags = {256: side, 257: side, 258: bits, 259: 8, 262: 1, 277: 1, 339: sample}
+    pieces = {322: tile, 323: tile, 324: None, 325: len(content)} if tile else {278: side, 273: None, 279: len(content)}
+    tags |= pieces
+    start = 8 + 2 + 12 * len(tags) + 4
+    entries = [struct.pack("<HHII", tag, 4, 1, start if value is None else value) for tag, value in sorted(tags.items())]
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + b"".join(entries) + bytes(4) + content
