@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -12,6 +12,7 @@ from diffusion_core.choices import SAMPLERS, SPACINGS
 from pages.components import BOUND, about_choices
 from pipelines.common.images import read_request
 from pipelines.common.settings import settings_from
+from pipelines.common.text import shorten
 from pipelines.sampling.request import SamplingRequest
 from pipelines.storage.config import RunConfig
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_SEED = 2**31 - 1
 MAX_GUIDANCE = 20.0
+MAX_PROMPT = 2000  # characters, since an address holds all prompts of a page
 MOST_IMAGES = 100  # per column
 EVERY_CLASS = "every class in turn"
 
@@ -178,7 +180,7 @@ def _load_request(runs: Mapping[str, Run], columns: int) -> None:
         if label is not None:
             condition = config.condition
             values["class"] = EVERY_CLASS if label == "all" else condition.classes[condition.class_number(label)]
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         st.session_state["request_problem"] = str(error)
         return
     prompt, negative = values.pop("prompt"), values.pop("negative_prompt")
@@ -192,6 +194,17 @@ def _load_request(runs: Mapping[str, Run], columns: int) -> None:
         st.session_state.update({f"{key}{number}": value for key, value in values.items()})
 
 
+@dataclass(frozen=True)
+class _Made:
+    """What a picture says about how it was made (see :func:`pipelines.sampling.sample.metadata_of`)."""
+
+    run: str
+    fingerprint: str
+    request: Any
+    image: int = 0
+    origin: Any = None
+
+
 def _request_in(file: io.BytesIO, runs: Mapping[str, Run]) -> tuple[str, int, dict[str, Any]]:
     """Return the name of the run that made a picture, the picture's number in its request (0 for a grid), and the request.
 
@@ -199,26 +212,29 @@ def _request_in(file: io.BytesIO, runs: Mapping[str, Run]) -> tuple[str, int, di
         ValueError: Noisescope did not make the picture, its run is missing, or a page cannot express its request.
     """
     try:
-        made = read_request(file) or {}
-        wanted, fingerprint, request = made["run"], made["fingerprint"], made["request"]
-        image = int(made.get("image", 0))
-    except (OSError, SyntaxError, ValueError, KeyError, TypeError) as error:
+        made = settings_from(_Made, read_request(file), "This picture")
+    except ValueError as error:
         raise ValueError(
             "This picture contains no request: choose an original PNG made by Noisescope, not a converted copy."
         ) from error
-    values = asdict(settings_from(SamplingRequest, request, "This picture's request"))
+    values = asdict(settings_from(SamplingRequest, made.request, "This picture's request"))
     if values["seed"] > MAX_SEED:
         raise ValueError(f"This picture's seed, {values['seed']}, is larger than a page allows: use pipelines.sample.")
     if not 0 <= values["guidance"] <= MAX_GUIDANCE:
         raise ValueError(
             f"This picture's guidance, {values['guidance']:g}, is larger than a page allows: use pipelines.sample."
         )
-    if "origin" in made:
+    if any(len(text) > MAX_PROMPT for text in (*values["prompt"], values["negative_prompt"] or "")):
+        raise ValueError(f"This picture's prompt is longer than a page allows, {MAX_PROMPT} characters: use pipelines.sample.")
+    if made.origin is not None:
         raise ValueError("This picture was made from another one, which it does not contain: repeat the edit on the Edit page.")
-    same_weights = [name for name, run in runs.items() if run.has_weights and run.fingerprint == fingerprint]
-    if wanted not in same_weights and not same_weights:
-        raise ValueError(f"The run {wanted!r} that made this picture is not available with the same weights ({fingerprint}).")
-    name = wanted if wanted in same_weights else same_weights[0]
+    same_weights = [name for name, run in runs.items() if _has_weights(run, made.fingerprint)]
+    if not same_weights:
+        raise ValueError(
+            f"The run {shorten(made.run, 80)!r} that made this picture is not available with the same weights "
+            f"({shorten(made.fingerprint, 16)})."
+        )
+    name = made.run if made.run in same_weights else same_weights[0]
     if values["label"] is None and runs[name].config.network.takes == "class":
         raise ValueError("This picture was made without a class, but a page always sets one: use pipelines.sample.")
     longest = runs[name].config.diffusion.timesteps
@@ -226,4 +242,12 @@ def _request_in(file: io.BytesIO, runs: Mapping[str, Run]) -> tuple[str, int, di
         raise ValueError(
             f"This picture's {values['steps']} steps exceed the {longest} timesteps of {name}: choose another picture."
         )
-    return name, image, values
+    return name, made.image, values
+
+
+def _has_weights(run: Run, fingerprint: str) -> bool:
+    """Return whether a run has these weights; one that cannot be read has not."""
+    try:
+        return run.has_weights and run.fingerprint == fingerprint
+    except OSError:
+        return False

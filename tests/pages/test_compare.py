@@ -13,6 +13,7 @@ import opening
 import pytest
 from opening import open_app
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from streamlit.testing.v1 import AppTest
 
 from pages.components.generation import LOOKS, comparable, generation_queue, pace
@@ -229,6 +230,13 @@ def test_a_request_that_a_page_cannot_show_is_not_taken_for_another(model, reque
         ({"request": None}, "This picture's request: "),
         ({"image": "first"}, "contains no request"),
         ({"image": None}, "contains no request"),
+        ({"image": math.inf}, "contains no request"),
+        ({"image": 10**400}, "contains no request"),
+        ({"run": ["mine"]}, "contains no request"),
+        ({"fingerprint": None}, "contains no request"),
+        ({"request": {"guidance": math.nan}}, "This picture's request: .*guidance=nan: choose a finite number"),
+        ({"request": {"prompt": ["a" * 5000]}}, "longer than a page allows"),
+        ({"run": "x" * 10**6, "fingerprint": "y" * 10**6}, "The run 'x{79}…' that made this picture is not available"),
     ],
 )
 def test_a_request_that_nobody_could_have_made_is_refused_in_one_sentence(written, sentence):
@@ -237,6 +245,29 @@ def test_a_request_that_nobody_could_have_made_is_refused_in_one_sentence(writte
     with pytest.raises(ValueError, match=sentence) as refusal:
         _request_in(io.BytesIO(png_bytes(np.zeros((8, 8, 1), np.uint8), metadata)), {"it": run})
     assert "\n" not in str(refusal.value)
+    assert len(str(refusal.value)) < 300
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[1, 2]", '"\\ud800"'], ids=["deep", "list", "no Unicode"])
+def test_a_picture_that_holds_anything_else_gets_a_sentence(text):
+    told = PngInfo()
+    told.add_itxt("noisescope", text)
+    picture = io.BytesIO()
+    Image.new("L", (8, 8)).save(picture, "PNG", pnginfo=told)
+    app = open_page()
+    app.file_uploader(key="request_png").upload("any.png", picture.getvalue()).run()
+    assert not app.exception
+    assert "contains no request" in app.warning[0].value
+
+
+def test_a_run_whose_weights_cannot_be_read_hides_no_other(own_run):
+    own_run.model_path.unlink()
+    own_run.model_path.symlink_to("/proc/self/mem")
+    assert own_run.has_weights
+    run = Run("checkpoints/fashion-baseline")
+    picture = png_bytes(np.zeros((8, 8, 1), np.uint8), metadata_of(run.name, run.fingerprint, SamplingRequest(seed=7)))
+    name, _, values = _request_in(io.BytesIO(picture), {"mine": own_run, "it": run})
+    assert (name, values["seed"]) == ("it", 7)
 
 
 def test_results_do_not_depend_on_the_page():
