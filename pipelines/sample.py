@@ -7,6 +7,7 @@ image number.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,10 +23,11 @@ from .common.indices import evenly_spaced
 from .models.loading import load_model
 from .sampling.origins import FROM_NOISE, FromPicture, Origin
 from .sampling.request import SamplingRequest
-from .sampling.sample import denoising_gif, metadata_of, sample
+from .sampling.sample import denoising_gif, kept_steps, metadata_of, sample
 from .storage.files import atomic
 
 SHOWN_IMAGES = 64  # at most: columns of grid.png, images of denoising.gif
+SHOWN_PIXELS = 2**22  # at most: pixels of all images in a row of grid.png and in a frame of denoising.gif
 SHOWN_ROWS = 21  # at most: rows of grid.png
 
 
@@ -72,13 +74,15 @@ def main(arguments: Sample) -> int:
     starts = range(0, request.num_images, arguments.batch_size)
     steps = len(origin.timesteps(model, request))
     steps_in_all = steps * len(starts[state.process_index :: state.num_processes])
+    kept = set(kept_steps(steps))
+    most_shown = max(1, min(SHOWN_IMAGES, SHOWN_PIXELS // math.prod(model.image_shape[1:])))
     frames: dict[int, list[tuple[float, Pixels]]] = {}
     with tqdm(total=steps_in_all, unit="step", desc=model.name, disable=not state.is_local_main_process) as progress:
         for start in starts[state.process_index :: state.num_processes]:
             numbers = range(start, min(start + arguments.batch_size, request.num_images))
-            shown = max(0, min(SHOWN_IMAGES, numbers.stop) - start)
+            shown = max(0, min(most_shown, numbers.stop) - start)
             for step in sample(model, request, numbers, origin):
-                if shown and step.index < steps:
+                if shown and step.index in kept and step.index < steps:
                     frames.setdefault(step.index, []).append((step.timestep, model.pictures(step.x[:shown])))
                 progress.update(step.index < steps)
             made = to_uint8(origin.images(model, step.x))

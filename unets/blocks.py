@@ -7,6 +7,7 @@ heads (narrow ones miss the vectorised kernels), and a time embedding that is ad
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 import torch
@@ -25,6 +26,11 @@ def equal_parts(channels: int, width: int) -> int:
     return next(parts for parts in range(max(1, channels // width), 0, -1) if channels % parts == 0)
 
 
+def without_autocast(x: Tensor) -> AbstractContextManager[object]:
+    """Return a context in which autocast leaves the precision of ``x`` alone; on the "meta" device there is no autocast."""
+    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
+
+
 class GroupNorm(nn.GroupNorm):
     """Group norm (Wu & He 2018) in the precision of its input, even under autocast, which would convert it to float32.
 
@@ -35,7 +41,7 @@ class GroupNorm(nn.GroupNorm):
         super().__init__(equal_parts(channels, GROUP_WIDTH), channels, eps=1e-5)
 
     def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x):
             # (B, channels, H, W)
             return F.group_norm(x, self.num_groups, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
 
@@ -264,7 +270,7 @@ class Upsample(nn.Conv2d):
 
 def read_out(x: Tensor, head: nn.Linear) -> Tensor:
     """Apply the last layer to every pixel in float32: (B, C, H, W) -> (B, head.out_features, H, W)."""
-    with torch.autocast(x.device.type, enabled=False):
+    with without_autocast(x):
         out = F.linear(x.permute(0, 2, 3, 1).float(), head.weight.float(), head.bias.float())  # (B, H, W, head.out_features)
     return out.permute(0, 3, 1, 2).contiguous()
 

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import tyro
 
+from .machine import TooLarge
 from .reports import LOG, Outcome, Reporter, reporting
 from .settings import SettingsError
 from .text import shorten
@@ -61,11 +62,7 @@ def run_command(
 
 def refusal(error: Exception) -> str | None:
     """Return the message for an error that means that the request cannot be carried out; None for a bug."""
-    if isinstance(error, (ValueError, OSError)):
-        return describe(error)
-    if isinstance(error, (RuntimeError, MemoryError)) and out_of_memory(error):
-        return "out of memory: close other programs, or choose a smaller batch, model or image size"
-    return None
+    return describe(error) if isinstance(error, (ValueError, OSError)) or out_of_memory(error) else None
 
 
 def unexpected(error: Exception, reporter: Reporter) -> str:
@@ -101,10 +98,12 @@ def _parsed(parse: Callable[[], Arguments]) -> Arguments:
         raise
 
 
-def out_of_memory(error: Exception) -> bool:
+def out_of_memory(error: BaseException) -> bool:
     """Return whether an error means that memory ran out, on any device."""
-    if isinstance(error, MemoryError):
+    if isinstance(error, (MemoryError, TooLarge)):
         return True
+    if not isinstance(error, RuntimeError):
+        return False
     from accelerate.utils.memory import should_reduce_batch_size
 
     return should_reduce_batch_size(error)
@@ -112,6 +111,8 @@ def out_of_memory(error: Exception) -> bool:
 
 def describe(error: BaseException) -> str:
     """Describe ``error`` in one sentence."""
+    if not isinstance(error, ValueError) and out_of_memory(error):
+        return "out of memory: close other programs, or choose a smaller batch, model or image size"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         where = f" while writing {error.filename}" if error.filename else ""
         return f"the disk is full{where}: what was saved before is intact; free some space and continue"

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from .machine import machine_memory
+
 if TYPE_CHECKING:
     from accelerate import PartialState
 
@@ -52,6 +54,13 @@ def hardware(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{processor()}, {torch.get_num_threads()} threads" if device.type == "cpu" else f"{processor()}, {device.type}"
+
+
+def device_memory(device: torch.device) -> int:
+    """Return the bytes of memory that a device has; devices without memory of their own share the machine's."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return machine_memory()
 
 
 def processor() -> str:

@@ -13,15 +13,15 @@ from ..common.json_files import read_json
 from ..storage.config import AutoencoderConfig, DataConfig, DiffusionConfig, NetworkConfig, RunConfig
 from ..storage.files import refuse_taken
 from ..storage.runs import Run
-from ..storage.weights import read_tensors
+from ..storage.weights import described_tensors, read_tensors
 from .latents import autoencoder_of
-from .networks import empty_network, make_denoiser, refuse_misfits
+from .networks import empty_network, make_denoiser, refuse_broken, refuse_misfits
 
 CONFIG, WEIGHTS, SCHEDULER = "config.json", "diffusion_pytorch_model.safetensors", "scheduler_config.json"
 AUTOENCODER = "AutoencoderKL"
 PREFIXES = {"UNet2DModel": "unet.", AUTOENCODER: "vae."}  # of the weights' names, by model class
 ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}  # old and current names of layers
-SCALING_FACTOR = 0.18215  # default of AutoencoderKL
+SCALE, SCALING_FACTOR = "latent_scale", 0.18215  # the factor of the latents, and the default of AutoencoderKL
 SCHEDULES = {"linear": "linear", "squaredcos_cap_v2": "cosine"}
 PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v", "sample": "x0"}
 BETAS = {"beta_start": 1e-4, "beta_end": 0.02}  # of our linear schedule, and the defaults of diffusers
@@ -69,15 +69,18 @@ def import_model(
             f"no {WEIGHTS} in {own}: weights are read from safetensors only, never from pickles; in Python, "
             f"{kind}.from_pretrained(FOLDER).save_pretrained(OTHER) converts them"
         )
-    saved = read_tensors(own / WEIGHTS)[0]
-    weights = {PREFIXES[kind] + _renamed(name): tensor.float() for name, tensor in saved.items()}
-    if kind == AUTOENCODER:
-        weights["latent_scale"] = torch.tensor(float(settings.get("scaling_factor", SCALING_FACTOR)))
     empty = autoencoder_of(config) if kind == AUTOENCODER else empty_network(config)
     assert empty is not None
     if kind != AUTOENCODER:
         make_denoiser(empty, config)  # refuses unknown or incompatible schedules and predictions
-    refuse_misfits(own / WEIGHTS, empty, weights)
+    described = described_tensors(own / WEIGHTS)
+    new_names = {name: PREFIXES[kind] + _renamed(name) for name in described}
+    expected = {name: tensor for name, tensor in empty.state_dict().items() if name != SCALE}
+    refuse_misfits(own / WEIGHTS, expected, {new_names[name]: part for name, part in described.items()})
+    weights = {new_names[name]: tensor.float() for name, tensor in read_tensors(own / WEIGHTS)[0].items()}
+    refuse_broken(own / WEIGHTS, weights)
+    if kind == AUTOENCODER:
+        weights[SCALE] = torch.tensor(float(settings.get("scaling_factor", SCALING_FACTOR)))
     run = Run(out)
     run.write_model(weights, config)
     run.write_config(config)

@@ -24,8 +24,7 @@ from ..common.reports import tracked
 from ..storage.cache import cached_tensors, digest
 from ..storage.config import NetworkConfig, RunConfig
 from ..storage.runs import Run
-from ..storage.weights import read_tensors
-from .networks import refuse_misfits
+from .networks import empty_network, load_weights
 
 PREFIX = "autoencoder."
 AT_ONCE = 16  # batch size of the autoencoder, smaller for large images:
@@ -85,11 +84,11 @@ def prepare_autoencoder(
     return autoencoder.eval().requires_grad_(False)
 
 
-def read_autoencoder(run: Run) -> tuple[LatentSpace, NetworkConfig]:
-    """Read the autoencoder of an autoencoder's run or of a latent diffusion model, on the CPU, with its architecture.
+def empty_autoencoder(run: Run) -> tuple[LatentSpace, NetworkConfig]:
+    """Return the autoencoder of an autoencoder's run or of a latent diffusion model, without weights, and its architecture.
 
     Raises:
-        ValueError: the run is a diffusion model of pixels, or the weights do not fit.
+        ValueError: the run is a diffusion model of pixels.
     """
     config = run.config
     network = config.network if config.model == "autoencoder" else config.latent.latent_network
@@ -98,13 +97,21 @@ def read_autoencoder(run: Run) -> tuple[LatentSpace, NetworkConfig]:
             f"{run.name} has no autoencoder, it is a diffusion model of pixels: name the run of an autoencoder "
             "(python -m pipelines.train --model autoencoder trains one) or of a latent diffusion model"
         )
-    weights, _ = read_tensors(run.model_path)
-    if config.model == "diffusion":
-        weights = split_weights(weights)[1]
     autoencoder = autoencoder_of(config)
     assert autoencoder is not None
-    refuse_misfits(run.model_path, autoencoder, weights)
-    autoencoder.load_state_dict(weights, assign=True)
+    return autoencoder, network
+
+
+def read_autoencoder(run: Run) -> tuple[LatentSpace, NetworkConfig]:
+    """Read the autoencoder of an autoencoder's run or of a latent diffusion model, on the CPU, with its architecture.
+
+    Raises:
+        ValueError: the run is a diffusion model of pixels, or the weights do not fit.
+    """
+    autoencoder, network = empty_autoencoder(run)
+    config = run.config
+    whole = config.model == "autoencoder"
+    load_weights(run.model_path, {"": autoencoder} if whole else {"": empty_network(config), PREFIX: autoencoder})
     return autoencoder, network
 
 

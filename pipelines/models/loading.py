@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from ..common.images import Pixels, to_uint8
 from ..storage.config import RunConfig
 from ..storage.runs import Run, find_run
-from ..storage.weights import read_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -103,6 +102,15 @@ class LoadedModel:
         return sum(parameter.numel() for module in self.modules for parameter in module.parameters())
 
     @property
+    def most_at_once(self) -> int:
+        """Number of images that the device's memory may hold at once, roughly; 0 if not even one fits."""
+        from ..common.devices import device_memory
+        from ..common.memory import weight_bytes
+        from .footprint import sampling_memory
+
+        return max(0, device_memory(self.device) - sum(map(weight_bytes, self.modules))) // sampling_memory(self.config)
+
+    @property
     def modules(self) -> list[torch.nn.Module]:
         """Modules that hold weights: the denoiser and any autoencoder."""
         return [self.denoiser] if self.autoencoder is None else [self.denoiser, self.autoencoder]
@@ -126,8 +134,8 @@ def load_model(
     import torch
 
     from ..common.devices import best_device, compute_dtype, keep_freed_memory
-    from .latents import autoencoder_of, prepare_autoencoder, split_weights
-    from .networks import empty_network, make_denoiser, refuse_misfits
+    from .latents import PREFIX, autoencoder_of, prepare_autoencoder
+    from .networks import empty_network, load_weights, make_denoiser
 
     keep_freed_memory()
     run = path if isinstance(path, Run) else find_run(path)
@@ -139,16 +147,11 @@ def load_model(
             f"`python -m pipelines.train --latent {run.path}`"
         )
     fingerprint = run.fingerprint
-    weights, others = split_weights(read_tensors(run.model_path)[0])
-    autoencoder = autoencoder_of(config)
+    network, autoencoder = empty_network(config), autoencoder_of(config)
+    load_weights(run.model_path, {"": network} if autoencoder is None else {"": network, PREFIX: autoencoder})
     if autoencoder is not None:
-        refuse_misfits(run.model_path, autoencoder, others)
-        autoencoder.load_state_dict(others, assign=True)
         assert config.latent.latent_network is not None
         prepare_autoencoder(autoencoder, config.latent.latent_network, device, dtype)
-    network = empty_network(config)
-    refuse_misfits(run.model_path, network, weights)
-    network.load_state_dict(weights, assign=True)
     # The last layer of diffusers' networks cannot have a precision of its own, and a rounded output would be visible in x0.
     fastest = torch.float32 if config.network.imported else compute_dtype(device)
     network.to(device=device, dtype=dtype or fastest, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -15,6 +16,9 @@ from unets.baseline import BaselineUNet
 
 from ..datasets.augmentation import AUGMENT_DIM
 from ..storage.config import DiffusionConfig, RunConfig
+from ..storage.weights import described_tensors, read_tensors
+
+FLOATS = ("F64", "F32", "F16", "BF16")  # the types of weights
 
 
 def make_network(config: RunConfig, seed: int | None) -> BaselineUNet:
@@ -57,23 +61,43 @@ def make_denoiser(network: torch.nn.Module, config: RunConfig) -> Denoiser:
     return Denoiser(network, make_diffusion_schedule(config.diffusion), config.diffusion.prediction, bounds)
 
 
-def refuse_misfits(path: Path, network: torch.nn.Module, weights: dict[str, Tensor]) -> None:
-    """Raise an error if weights do not fit a network or are not finite.
+def load_weights(path: Path, parts: Mapping[str, torch.nn.Module]) -> None:
+    """Fill networks without weights with those in a file, whose header is checked before anything is read.
+
+    Args:
+        parts: the networks, by the prefix of their weights' names in the file.
+
+    Raises:
+        ValueError: the file is damaged, or a weight is missing, unexpected, of another shape or type, or not finite.
+    """
+    expected = {f"{prefix}{name}": tensor for prefix, part in parts.items() for name, tensor in part.state_dict().items()}
+    refuse_misfits(path, expected, described_tensors(path))
+    weights = read_tensors(path)[0]
+    refuse_broken(path, weights)
+    for prefix, part in parts.items():
+        part.load_state_dict({name: weights[f"{prefix}{name}"] for name in part.state_dict()}, assign=True)
+
+
+def refuse_misfits(path: Path, expected: Mapping[str, Tensor], found: Mapping[str, tuple[tuple[int, ...], str]]) -> None:
+    """Raise ValueError if weights do not fit a network.
 
     Args:
         path: the file they come from, for the message.
-
-    Raises:
-        ValueError: a weight is missing, unexpected, of another shape or not finite.
+        expected: the network's weights, which may be without memory.
+        found: shape and type of each weight (see :func:`pipelines.storage.weights.described_tensors`).
     """
-    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
+        shape, kind = found.get(name, ("absent", "F32"))
+        should = tuple(expected[name].shape) if name in expected else "absent"
+        if should != shape or kind not in FLOATS:
             raise ValueError(
                 f"the weights of {path} do not fit the network that its configuration describes: "
-                f"{name} should be {expected.get(name, 'absent')} and is {found.get(name, 'absent')}"
+                f"{name} should be {should} and is {shape}" + (f" of the type {kind}" if kind not in FLOATS else "")
             )
+
+
+def refuse_broken(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Raise ValueError if weights from a file are not finite."""
     broken = [name for name, tensor in weights.items() if not bool(tensor.isfinite().all())]
     if broken:
         raise ValueError(

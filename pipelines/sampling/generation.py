@@ -19,7 +19,7 @@ from ..storage.runs import Run
 from .origins import FROM_NOISE, Origin
 from .queue import Job, Results, interruptible, within_memory
 from .request import SamplingRequest
-from .sample import kept_steps, sample
+from .sample import kept_steps, refuse_frames_beyond_memory, sample
 
 if TYPE_CHECKING:
     from diffusion_core.samplers import Step
@@ -177,6 +177,7 @@ def _new_generation(run: Run, request: SamplingRequest, origin: Origin = FROM_NO
     config = run.config
     if config.image_shape is None:
         raise ValueError(f"run {run.name!r} has not started training, so its image size is unknown: choose another run")
+    refuse_frames_beyond_memory(config, request, pictures=2)
     return Generation(run, request, run.fingerprint, config, origin=origin, num_steps=request.steps)
 
 

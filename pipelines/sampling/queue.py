@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from ..common.command_line import describe, out_of_memory
 from ..common.device_lock import DEVICE
+from ..common.machine import TooLarge
 
 if TYPE_CHECKING:
     import torch
@@ -219,7 +220,7 @@ def within_memory(device: torch.device, count: int, compute: Callable[[int], Ite
         try:
             yield from compute(at_once)
             return
-        except (RuntimeError, MemoryError) as error:
+        except (RuntimeError, MemoryError, TooLarge) as error:
             if not out_of_memory(error):
                 raise
             if at_once == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from diffusion_core.choices import SAMPLERS
 
 from ..common.images import Pixels, enlarge, gif_bytes, montage
 from ..common.indices import evenly_spaced
+from ..common.machine import TooLarge, refuse_beyond_memory
 from .origins import FROM_NOISE, Origin
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from diffusion_core.samplers import Step
 
     from ..models.loading import LoadedModel
+    from ..storage.config import RunConfig
 from .request import SamplingRequest
 
 MAX_FRAMES = 101  # frames kept of one generation or trajectory, however many steps it takes
@@ -44,12 +47,17 @@ def sample(
         compute the starting point once for all images; see ``origin.nfe``.
 
     Raises:
-        ValueError: before the first step, if there are more steps than in the model's schedule, or the model does not take the
-            condition.
+        ValueError: before the first step, if the images do not fit into memory, there are more steps than in the model's
+            schedule, or the model does not take the condition.
     """
     from .prompts import guided_denoiser
 
     numbers = range(request.num_images) if images is None else images
+    if len(numbers) > model.most_at_once:
+        raise TooLarge(
+            f"{len(numbers):,} images of {model.name} at once do not fit into the memory of {model.device}, which holds about "
+            f"{model.most_at_once:,}: choose a smaller batch"
+        )
     start = origin.start(model, request, numbers)
     sampler: Callable[..., Iterator[Step]] = SAMPLERS[request.sampler]
     options: dict[str, Any] = request.options
@@ -67,6 +75,17 @@ def sample(
 def kept_steps(num_steps: int) -> list[int]:
     """Return the steps of a sampler to keep as frames: all, or MAX_FRAMES evenly spaced ones including the first and last."""
     return evenly_spaced(num_steps + 1, MAX_FRAMES).tolist()
+
+
+def refuse_frames_beyond_memory(config: RunConfig, request: SamplingRequest, pictures: int) -> None:
+    """Raise TooLarge if the frames of a generation plainly need more memory than there is.
+
+    Args:
+        pictures: of each image in a frame.
+    """
+    frames = len(kept_steps(request.steps)) * request.num_images
+    size = frames * pictures * math.prod(config.image_shape or ())
+    refuse_beyond_memory(size, f"{frames:,} frames of this size", "choose fewer images or steps")
 
 
 def metadata_of(run: str, fingerprint: str, request: SamplingRequest, origin: Origin = FROM_NOISE) -> dict[str, Any]:

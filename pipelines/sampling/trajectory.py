@@ -16,7 +16,7 @@ from ..storage.runs import Run
 from .origins import FROM_NOISE, Origin
 from .queue import Job, Results, interruptible, within_memory
 from .request import SamplingRequest
-from .sample import kept_steps, sample
+from .sample import kept_steps, refuse_frames_beyond_memory, sample
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -179,6 +179,7 @@ class TrajectoryJob(Job):
     _steps: int = field(init=False)
 
     def __post_init__(self) -> None:
+        refuse_frames_beyond_memory(self.run.config, self.request, pictures=3)
         self._fingerprint, self._steps = self.run.fingerprint, self.request.steps
 
     @property

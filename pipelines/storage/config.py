@@ -6,6 +6,7 @@ The same dataclasses define the command line of ``pipelines.train``: a field is 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -22,6 +23,7 @@ from .network_config import AutoencoderConfig as AutoencoderConfig
 from .network_config import LatentConfig as LatentConfig
 from .network_config import NetworkConfig as NetworkConfig
 
+MOST_VALUES = 2**24  # in an image, or in its latents
 FORMAT = 1  # of config.json; a file that does not state its format has format 1
 
 
@@ -156,6 +158,8 @@ class RunConfig(Settings):
     def __post_init__(self) -> None:
         require(self.format == FORMAT, f"format={self.format}: known formats are 1 to {FORMAT}")
         super().__post_init__()
+        for shape in (self.image_shape, self.latent.latent_shape):
+            require(math.prod(shape or ()) <= MOST_VALUES, f"images or latents of {shape}: at most {MOST_VALUES:,} values each")
         own = {
             "--latent": self.latent.latent,
             "--init-from": self.init.init_from,

@@ -13,6 +13,16 @@ from ..common.settings import Between, Settings, one_of, require
 
 IMPORTED = "diffusers"  # ``unet`` of a network trained by diffusers
 MOST_LEVELS = 8
+IMPORTED_NUMBERS = {  # those of an imported network's settings that determine its size
+    "block_out_channels": Between(1, 4096),
+    "layers_per_block": Between(1, 32),
+    "in_channels": Between(1, 1024),
+    "out_channels": Between(1, 1024),
+    "latent_channels": Between(1, 1024),
+    "attention_head_dim": Between(1, 4096),
+    "norm_num_groups": Between(1, 4096),
+    "sample_size": Between(1, 4096),
+}
 
 
 @dataclass(frozen=True)
@@ -36,7 +46,13 @@ class NetworkConfig(Settings):
     """Settings of an imported network (``unet`` "diffusers"), under their names in diffusers."""
 
     def __post_init__(self) -> None:
-        if not self.imported:
+        if self.imported:
+            for name, rule in IMPORTED_NUMBERS.items():
+                value = self.settings.get(name)
+                parts = value if isinstance(value, list | tuple) else [value]
+                fits = value is None or (1 <= len(parts) <= MOST_LEVELS and all(map(rule.takes, parts)))
+                require(fits, f"{name}={value!r}: choose {rule}, for each of at most {MOST_LEVELS} levels")
+        else:
             super().__post_init__()
             require(
                 1 <= len(self.channels) <= MOST_LEVELS,

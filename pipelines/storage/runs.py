@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 from .files import ROOT, atomic, write_text
-from .weights import open_tensors, write_tensors
+from .weights import open_tensors, refuse_too_large, write_tensors
 
 PUBLISHED = ROOT / "checkpoints"
 PRIVATE = Path(os.environ.get("NOISESCOPE_RUNS", ROOT / "runs")).expanduser()
@@ -117,6 +117,7 @@ class Run:
         if not self.has_weights:
             raise ValueError(f"run {self.name!r} has no weights yet: they appear at its first save")
         status = self.model_path.stat()
+        refuse_too_large(self.model_path)
         return _fingerprint(self.model_path, status.st_mtime_ns, status.st_size)
 
     @property

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 if TYPE_CHECKING:
     from torch import Tensor
+from ..common.machine import refuse_beyond_memory
 from .files import atomic
 
 
@@ -26,10 +27,28 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return the tensors and the metadata of a safetensors file.
 
     Raises:
-        ValueError: there is no such file, or it is not a valid safetensors file.
+        ValueError: there is no such file, it is not a valid safetensors file, or it is larger than the memory.
     """
+    refuse_too_large(path)
     with open_tensors(path, "pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+def refuse_too_large(path: Path) -> None:
+    """Raise TooLarge if a file is plainly larger than the memory; one with a hole may claim any size."""
+    if path.is_file():
+        refuse_beyond_memory(path.stat().st_size, f"reading {path}", "it is damaged, or needs a larger machine")
+
+
+def described_tensors(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Return the shape and the type ("F32") of each tensor of a safetensors file, from its header alone.
+
+    Raises:
+        ValueError: there is no such file, or it is not a valid safetensors file.
+    """
+    with open_tensors(path, "numpy") as file:
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+        return {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
 
 
 @contextmanager

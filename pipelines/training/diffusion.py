@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -30,6 +32,7 @@ from .task import Task, TrainingData, as_network_input, fill_recorded
 
 TIMESTEP_BINS = 20  # of the validation loss by timestep
 SAMPLE_GUIDANCE = 2.0  # guidance scale of sample grids, for conditional networks
+MOST_AT_ONCE, PIXELS_AT_ONCE = 256, 256 * 64**2  # at most: images and their pixels that are evaluated or drawn in one batch
 SAMPLE_STEPS = 20  # of DPM-Solver++(2M), for sample grids
 
 
@@ -138,7 +141,7 @@ class DiffusionTask(Task[DiffusionBatch]):
         # Timesteps cover the schedule evenly, so that all bins hold equally many.
         t = ((torch.randperm(count, generator=generator) + 0.5) / count * timesteps).long()
         losses = []
-        for part in torch.arange(count).split(256):
+        for part in torch.arange(count).split(self.at_once):
             images = part % held_out
             x0 = self.held_out_images(images)
             known = self.data.held_out_conditions
@@ -152,8 +155,18 @@ class DiffusionTask(Task[DiffusionBatch]):
         sums = torch.zeros(bin_count, dtype=torch.float64).index_add_(0, bins, values)
         return (sums / torch.bincount(bins, minlength=bin_count)).tolist()
 
+    @property
+    def at_once(self) -> int:
+        """Number of images that are evaluated or drawn in one batch: fewer large ones, so that they take no more memory."""
+        return max(1, min(MOST_AT_ONCE, PIXELS_AT_ONCE // math.prod(self.state_shape[1:])))
+
     def draw(self, network: nn.Module) -> Pixels:
         numbers = range(self.config.log.sample_images)
+        parts = [numbers[start : start + self.at_once] for start in range(0, len(numbers), self.at_once)]
+        return montage(np.concatenate([self._drawn(network, part) for part in parts]))
+
+    def _drawn(self, network: nn.Module, numbers: range) -> Pixels:
+        """Return the images of a sample grid with these numbers."""
         noise = SeededNoise(0, self.state_shape, numbers)
         condition = None
         if self.config.network.conditional:
@@ -164,7 +177,7 @@ class DiffusionTask(Task[DiffusionBatch]):
         guided = denoiser if condition is None else ClassifierFreeGuidance(denoiser, SAMPLE_GUIDANCE)
         timesteps = sampling_timesteps(denoiser.schedule, min(SAMPLE_STEPS, denoiser.schedule.num_timesteps))
         *_, last = dpmpp_2m(guided, noise.initial(self.device), timesteps, denoiser.schedule, condition)
-        return montage(to_uint8(last.x if self.autoencoder is None else decode(self.autoencoder, last.x)))
+        return to_uint8(last.x if self.autoencoder is None else decode(self.autoencoder, last.x))
 
     def weights(self, average: nn.Module) -> Mapping[str, Tensor]:
         weights = plain_weights(average) if self.config.init.lora_rank else average.state_dict()

@@ -16,6 +16,7 @@ from ..datasets.conditions import Conditions, load_conditions, refuse_other_clas
 from ..datasets.image_sets import ImageSet, load_images, refuse_other_images
 from ..datasets.sources import resolve
 from ..models.finetune import add_low_rank, adopt, load_initial
+from ..models.footprint import training_footprint
 from ..models.latents import PREFIX, encode_cached, prepare_autoencoder, read_autoencoder
 from ..models.networks import make_network
 from ..storage.config import LatentConfig, RunConfig
@@ -57,6 +58,8 @@ def read_task(run: Run, config: RunConfig) -> Task[Any]:
     """
     config = adopt(config)
     config = replace(config, data=resolve(config.data))
+    state = process_state()
+    training_footprint(config, state.device, state.num_processes).refuse_beyond_memory()
     report_progress("reading the images")
     with process_state().main_process_first():
         train, held_out = load_images(config.data, config.seed)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import math
+import os
 import warnings
 
 import pytest
 import torch
 
+import pipelines.models.networks as networks_module
+import pipelines.storage.runs as runs_module
+import pipelines.storage.weights as weights_module
 from pipelines.common.devices import autocast, best_device, compute_dtype, has_fast_bfloat16
 from pipelines.models.loading import load_model
 from pipelines.models.networks import make_network
@@ -85,6 +91,50 @@ def test_initial_weights_come_from_the_seed_alone(unet):
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
     assert any(not torch.equal(tensor, other[name]) for name, tensor in first.items())
     assert all(parameter.is_meta for parameter in make_network(config, seed=None).parameters())
+
+
+def _rewritten_header(run: Run, change) -> None:
+    """Change the description of the first weight in the header of a run's model, and lengthen the file to match."""
+    content = run.model_path.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    first = next(name for name in header if header[name].get("data_offsets", [1])[0] == 0)
+    longer = change(header[first])
+    for part in (part for name, part in header.items() if name not in ("__metadata__", first)):
+        part["data_offsets"] = [offset + longer for offset in part["data_offsets"]]
+    header[first]["data_offsets"][1] += longer
+    text = json.dumps(header).encode()
+    run.model_path.write_bytes(len(text).to_bytes(8, "little") + text + content[start:])
+    os.truncate(run.model_path, len(text) + 8 + len(content) - start + longer)  # a file with a hole, which takes no space
+
+
+def _immense(weight: dict) -> int:
+    before = math.prod(weight["shape"])
+    weight["shape"] = [2**37]
+    return 4 * (2**37 - before)
+
+
+def _whole_numbers(weight: dict) -> int:
+    weight["dtype"] = "I32"
+    return 0
+
+
+@pytest.mark.parametrize(("change", "sentence"), [(_immense, "do not fit the network"), (_whole_numbers, "of the type I32")])
+def test_weights_are_refused_by_their_header(copied_run, change, sentence, monkeypatch):
+    _rewritten_header(copied_run, change)
+    monkeypatch.setattr(networks_module, "read_tensors", None)
+    monkeypatch.setattr(runs_module, "refuse_too_large", lambda *_: None)
+    monkeypatch.setattr(runs_module, "_fingerprint", lambda *_: "0")  # it would read the hole
+    with pytest.raises(ValueError, match=sentence):
+        load_model(copied_run)
+
+
+def test_a_file_larger_than_the_memory_is_not_read(copied_run):
+    _rewritten_header(copied_run, _immense)
+    with pytest.raises(ValueError, match=r"reading .* would take about"):
+        weights_module.read_tensors(copied_run.model_path)
+    with pytest.raises(ValueError, match=r"reading .* would take about"):
+        _ = copied_run.fingerprint
 
 
 @pytest.mark.parametrize("device", ["bogus", "cpu:x"])

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+import pipelines.common.devices as devices
+import pipelines.common.machine as machine
 import pipelines.models.loading as model_module
 import pipelines.sampling.generation as generation
 import pipelines.sampling.queue as queue_module
@@ -17,6 +19,8 @@ import pipelines.sampling.sample as sample_module
 import pipelines.sampling.trajectory as trajectory_module
 from pipelines.common.device_lock import DEVICE
 from pipelines.common.images import png_bytes, to_uint8
+from pipelines.common.memory import weight_bytes
+from pipelines.models.footprint import sampling_memory
 from pipelines.models.loading import MODELS_KEPT, load_model, loaded_model
 from pipelines.sampling.generation import Comparison
 from pipelines.sampling.origins import BetweenSeeds, FromInversion, FromPicture
@@ -411,6 +415,45 @@ def test_short_of_memory_smaller_parts_make_the_same_images(queue, finish, tiny_
     assert [frame.index for frame in comparison.columns[0].frames] == [0, 1, 2, 3, 4]
     for frame, images in zip(comparison.columns[0].frames, expected, strict=True):
         assert np.abs(frame.x.astype(int) - images).max() <= 1
+
+
+def test_what_plainly_does_not_fit_is_not_even_tried(queue, finish, tiny_run, monkeypatch):
+    """A CPU does not refuse memory: the process would be killed."""
+    request = SamplingRequest(num_images=7, seed=4, steps=4)
+    expected = [to_uint8(step.x) for step in sample(load_model(tiny_run), request)]
+    weights, calls = sum(map(weight_bytes, load_model(tiny_run).modules)), []
+    monkeypatch.setattr(devices, "device_memory", lambda _: weights + 2 * sampling_memory(tiny_run.config))
+    network = loaded_model(tiny_run, tiny_run.fingerprint).denoiser.network
+    handle = network.register_forward_pre_hook(lambda _, given: calls.append(len(given[0])))
+    comparison = queue.submit(Comparison.of([(tiny_run, request)]))
+    finish(comparison)
+    handle.remove()
+    assert comparison.status == "done", comparison.error
+    assert set(calls) == {2, 1}
+    assert np.abs(comparison.columns[0].frames[-1].x.astype(int) - expected[-1]).max() <= 1
+    monkeypatch.setattr(devices, "device_memory", lambda _: weights)
+    comparison = queue.submit(Comparison.of([(tiny_run, replace(request, seed=5))]))
+    finish(comparison)
+    assert "even for one image at a time" in comparison.error
+
+
+def test_more_frames_than_memory_are_refused_at_once(tiny_run, monkeypatch):
+    request = SamplingRequest(num_images=10_000_000, steps=100)
+    monkeypatch.setattr(machine, "machine_memory", lambda: 2**30)
+    for job in (lambda: Comparison.of([(tiny_run, request)]), lambda: TrajectoryJob(tiny_run, request, (0,))):
+        with pytest.raises(ValueError, match="choose fewer images or steps"):
+            job()
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"), MemoryError()])
+def test_out_of_memory_while_a_model_loads_is_said_in_our_words(queue, finish, tiny_run, monkeypatch, error):
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr(model_module, "load_model", fails)
+    for job in (Comparison.of([(tiny_run, REQUEST)]), TrajectoryJob(tiny_run, REQUEST, (0,))):
+        finish(queue.submit(job))
+        assert job.error == "out of memory: close other programs, or choose a smaller batch, model or image size"
 
 
 def test_not_even_memory_for_one_image_is_said(queue, finish, tiny_run, monkeypatch):

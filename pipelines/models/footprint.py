@@ -1,0 +1,157 @@
+"""The memory that training and sampling take, estimated before anything is allocated.
+
+The network runs once for one image on the "meta" device, where tensors have shapes but no memory. Numbers of parameters are
+therefore exact; the memory is a rough estimate, for one process.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from diffusion_core.condition import Condition
+from unets.autoencoder import LatentSpace
+
+from ..common.devices import device_memory, has_fast_bfloat16
+from ..common.machine import in_words, refuse_beyond_memory
+from ..common.memory import TensorMemory, weight_bytes
+from ..datasets.augmentation import AUGMENT_DIM
+from ..storage.config import RunConfig
+from ..storage.runs import find_run
+from .latents import autoencoder_of, empty_autoencoder
+from .networks import empty_network
+
+COPIES = 5  # of the weights in training: themselves, their gradients, AdamW's two averages and the moving average
+COLOURS, SIDE, TEXT_DIM = 3, 64, 384  # of data that have not been read yet
+WORDS = 32  # in a prompt
+ACTIVATIONS = 10  # of a block, alive at once
+STATES = 64  # bytes of a sampler's states and of the pictures made from them, for each value of an image
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What training takes.
+
+    Attributes:
+        parameters: number of parameters, including those of any autoencoder.
+        memory: bytes, for batches of the configured size.
+        device: where the network is trained.
+    """
+
+    parameters: int
+    memory: int
+    device: torch.device
+
+    @property
+    def about(self) -> str:
+        """The number of parameters and the memory, in words."""
+        return (
+            f"{self.parameters / 1e6:,.1f} M parameters, about {in_words(self.memory)} of memory in training "
+            f"({self.device} has {in_words(device_memory(self.device))})"
+        )
+
+    def refuse_beyond_memory(self) -> None:
+        """Raise TooLarge if this is plainly more than the device has."""
+        refuse_beyond_memory(
+            self.memory,
+            f"training these {self.parameters / 1e6:,.1f} M parameters on batches of this size",
+            "choose a smaller batch_size, image_size or channels, or split each batch with --accumulation",
+            device_memory(self.device),
+            str(self.device),
+        )
+
+
+def training_footprint(config: RunConfig, device: torch.device, processes: int = 1) -> Footprint:
+    """Estimate what each of the processes that share a batch takes. What is recorded only when training starts is guessed.
+
+    Raises:
+        TooLarge: the weights alone are plainly too large.
+        ValueError: the network does not take images of this size.
+    """
+    config = completed(config)
+    modules: list[nn.Module | None] = [None if config.model == "autoencoder" else empty_network(config), autoencoder_of(config)]
+    network, *frozen = filter(None, modules)
+    memory = weight_bytes(network) * (2 if config.init.lora_rank else COPIES) + sum(map(weight_bytes, frozen))
+    parameters = sum(parameter.numel() for module in (network, *frozen) for parameter in module.parameters())
+    found = Footprint(parameters, memory, device)
+    found.refuse_beyond_memory()  # a network that cannot fit may take long to run, even without memory
+    half = {"no": False, "auto": has_fast_bfloat16(device)}.get(config.optimizer.precision, True)
+    batch = config.optimizer.batch_size // (config.optimizer.accumulation * processes)
+    return replace(found, memory=memory + batch * _of_one_image(network.to(torch.bfloat16 if half else torch.float32), config))
+
+
+def sampling_memory(config: RunConfig) -> int:
+    """Return roughly the bytes that each image takes while it is generated, from the widths and sides of the network's levels.
+
+    Nothing is built or run for it, because it is asked for before every generation.
+    """
+    network = config.network
+    widths = network.settings.get("block_out_channels", (224, 448, 672, 896)) if network.imported else network.channels
+    blocks = network.settings.get("layers_per_block", 2) if network.imported else network.blocks_per_level
+    _, height, width = config.state_shape or (COLOURS, SIDE, SIDE)
+    finest = height * width / network.patch_size**2
+    values = sum(channels * finest / 4**level for level, channels in enumerate(widths))
+    kept = ACTIVATIONS + 2 * blocks  # the outputs of the blocks on the way down are needed on the way up
+    guided = 2 if network.conditional else 1  # guidance doubles the batch
+    return round(values * kept * guided * torch.float32.itemsize) + math.prod(config.image_shape or ()) * STATES
+
+
+def completed(config: RunConfig) -> RunConfig:
+    """Return the configuration with a guess of the shapes that are recorded only when training starts."""
+    if config.image_shape is None:
+        side = config.data.image_size or SIDE
+        config = replace(config, image_shape=(COLOURS, side, side))
+    if config.network.takes == "text" and not config.condition.text_dim:
+        config = replace(config, condition=replace(config.condition, text_dim=TEXT_DIM))
+    if config.network.takes == "class" and not config.condition.classes:
+        config = replace(config, condition=replace(config.condition, classes=("unknown",)))
+    if config.latent.latent is None or config.latent.latent_shape is not None:
+        return config
+    autoencoder, network = empty_autoencoder(find_run(config.latent.latent))
+    assert config.image_shape is not None
+    shape = autoencoder.latent_shape(*config.image_shape[1:])
+    return replace(config, latent=replace(config.latent, latent_network=network, latent_shape=shape))
+
+
+def _of_one_image(network: nn.Module, config: RunConfig) -> int:
+    """Return the bytes of the tensors alive at once while the network runs for one image, forwards and maybe backwards."""
+    inputs = _inputs(network, config)
+    with TensorMemory() as memory, _FusedAttention():
+        output = network(*inputs)
+        if torch.is_grad_enabled():
+            made: Tensor = output[0] if isinstance(output, tuple) else output
+            made.square().mean().backward()
+    return memory.peak - sum(p.grad.nbytes for p in network.parameters() if p.grad is not None)
+
+
+def _inputs(network: nn.Module, config: RunConfig) -> tuple[Any, ...]:
+    """Return what the network takes for one image: images with noise, or with timesteps and a condition."""
+    assert config.image_shape is not None
+    assert config.state_shape is not None
+    with torch.device("meta"):
+        if isinstance(network, LatentSpace):
+            return torch.empty(1, *config.image_shape), torch.empty(1, *network.latent_shape(*config.image_shape[1:]))
+        given: dict[str, Tensor] = {}
+        if config.network.takes == "class":
+            given["labels"] = torch.zeros(1, dtype=torch.long)
+        if config.network.takes == "text":
+            given["tokens"] = torch.empty(1, WORDS, config.condition.text_dim)
+            given["mask"] = torch.empty(1, WORDS, dtype=torch.bool)
+        if config.data.augment:
+            given["augment"] = torch.empty(1, AUGMENT_DIM)
+        return torch.empty(1, *config.state_shape), torch.zeros(1), Condition(**given) if given else None
+
+
+class _FusedAttention(TorchFunctionMode):
+    """Computes attention as devices do, with a kernel that keeps no probabilities; "meta" would take one that does."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function is F.scaled_dot_product_attention:
+            return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(*args[:3])[0]
+        return function(*args, **(kwargs or {}))
