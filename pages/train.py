@@ -47,7 +47,7 @@ def show_runs() -> None:
     if error := queue.error:
         st.error(f"The training queue stopped unexpectedly and restarts: {error}")
     queue.wake()
-    jobs = {job.run.path.name: job for job in queue.jobs()}
+    jobs = {job.run.name: job for job in queue.jobs()}
     if not jobs:
         st.info("No runs yet: those that you start above appear here, with their loss and samples.")
         return

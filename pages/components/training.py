@@ -65,7 +65,7 @@ def _attempt(action: Callable[[str], None], name: str) -> None:
 
 def show_job(queue: TrainingQueue, job: Job) -> None:
     """Show one run: its name, status and progress, and buttons for the possible actions."""
-    name = job.run.path.name
+    name = job.run.name
     colour, icon = LOOKS[job.status]
     with st.container(border=True, key=f"job-{name}"):
         title, state, buttons = st.columns([4, 5, 3], vertical_alignment="center")
@@ -98,7 +98,7 @@ def show_job(queue: TrainingQueue, job: Job) -> None:
 
 def show_training(job: Job) -> None:
     """Show the loss so far, the newest sample grid and any images that could not be read."""
-    name = job.run.path.name
+    name = job.run.name
     if skipped := job.run.skipped():
         count = f"{len(skipped)} images" if len(skipped) > 1 else "1 image"
         with st.expander(f"Skipped {count} that could not be read", icon=":material/broken_image:"):

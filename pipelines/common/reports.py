@@ -148,6 +148,11 @@ def read_typed(path: Path, kind: type[Record]) -> Record | None:
         return None
 
 
+def is_damaged(path: Path, kind: type[Any]) -> bool:
+    """Return whether there is a file that :func:`read_typed` cannot read."""
+    return path.exists() and read_typed(path, kind) is None
+
+
 class ProgressBar:
     """Progress bar in the terminal that also reports progress; used in a ``with`` statement.
 

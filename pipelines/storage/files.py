@@ -37,6 +37,14 @@ def refuse_taken(folder: Path) -> None:
         raise ValueError(f"{folder} already exists: choose another folder with --out, or remove it first")
 
 
+def is_file(path: Path) -> bool:
+    """Return whether there is a regular file that can be reached, also where ``Path.is_file`` raises: in a closed folder."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     with atomic(path) as temporary:

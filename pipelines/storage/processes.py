@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import psutil
+from pydantic import Field
 
 from ..common.reports import FOLDER, LOG, Outcome, forget_reports, read_outcome, read_typed, report_in
 from .files import ROOT, write_text
@@ -38,8 +40,8 @@ class ProcessRecord:
         stopping: whether it was asked to stop.
     """
 
-    pid: int
-    started: float
+    pid: Annotated[int, Field(gt=0, lt=2**31)]
+    started: Annotated[float, Field(allow_inf_nan=False)]
     stopping: bool = False
 
     @property

@@ -17,6 +17,7 @@ import math
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -30,11 +31,11 @@ from .metrics_log import MetricsLog, line_or_none, newest_lines, whole_lines
 if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
-from .files import ROOT, atomic, write_text
+from .files import ROOT, atomic, is_file, tail, write_text
 from .weights import open_tensors, refuse_too_large, write_tensors
 
 PUBLISHED = ROOT / "checkpoints"
-PRIVATE = Path(os.environ.get("NOISESCOPE_RUNS", ROOT / "runs")).expanduser()
+PRIVATE = Path(os.environ.get("NOISESCOPE_RUNS") or ROOT / "runs").expanduser()
 CONFIG, MODEL, METRICS, SAMPLES = "config.json", "model.safetensors", "metrics.jsonl", "samples"
 STATE = "state/state.safetensors"
 NEWEST = 2**20  # bytes at the end of a log that contain the newest value of every quantity
@@ -67,8 +68,11 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Name of the folder, or of the single file."""
-        return self.path.stem if self.path.suffix == ".safetensors" else self.path.resolve().name
+        """Name of the folder, which may be a link, or of the single file."""
+        path = self.path.absolute()
+        name = path.stem if path.suffix == ".safetensors" else path.name
+        name = path.resolve().name if name in ("", "..") else name
+        return os.fsencode(name).decode(errors="replace")  # the bytes of a file's name need not be text
 
     @property
     def model_path(self) -> Path:
@@ -78,12 +82,12 @@ class Run:
     @property
     def has_weights(self) -> bool:
         """Whether weights have been saved yet."""
-        return self.model_path.is_file()
+        return is_file(self.model_path)
 
     @property
     def can_go_on(self) -> bool:
         """Whether training can continue; a copy without its state would start again and overwrite its own weights and log."""
-        return (self.path / STATE).is_file() or not self.has_weights
+        return is_file(self.path / STATE) or not self.has_weights
 
     def refuse_without_state(self) -> None:
         """Raise ValueError if training cannot continue (see :attr:`can_go_on`)."""
@@ -147,15 +151,14 @@ class Run:
 
     def skipped(self) -> list[str]:
         """Return one sentence for each image that training could not use."""
-        file = self.path / SKIPPED
-        return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+        return tail(self.path / SKIPPED).decode(errors="replace").splitlines()
 
     def samples(self) -> dict[int, Path]:
         """Return the sample grids of the EMA weights by training step, oldest first."""
         grids = {}
         for file in sorted((self.path / SAMPLES).glob("step-*.png")):
             step = file.stem.removeprefix("step-")
-            if step.isdigit():
+            if step.isdecimal():
                 grids[int(step)] = file
         return grids
 
@@ -185,22 +188,32 @@ class Run:
                     kept.write(line)
 
     def delete(self) -> None:
-        """Delete the folder and everything in it."""
-        shutil.rmtree(self.path)
+        """Delete the folder and everything in it; of a link to a run elsewhere, the link alone."""
+        if self.path.is_symlink():
+            self.path.unlink()
+        else:
+            shutil.rmtree(self.path)
 
 
 def find_runs(*roots: str | Path) -> list[Run]:
     """Return all runs directly under ``roots``, sorted by name within each root.
 
     The default roots are those of the published runs and of the user's own. A folder counts as a run if it has a config.json or
-    a model.safetensors; roots that do not exist are skipped.
+    a model.safetensors, and also if it cannot be entered: whoever opens it says why. Roots that do not exist or
+    cannot be listed are skipped.
     """
     runs = []
     for root in map(Path, roots or (PUBLISHED, PRIVATE)):
-        if root.is_dir():
-            folders = sorted(child for child in root.iterdir() if child.is_dir())
-            runs += [Run(folder) for folder in folders if (folder / CONFIG).is_file() or (folder / MODEL).is_file()]
+        with suppress(OSError):
+            runs += [Run(folder) for folder in sorted(root.iterdir()) if _may_be_run(folder)]
     return runs
+
+
+def _may_be_run(folder: Path) -> bool:
+    try:
+        return (folder / CONFIG).is_file() or (folder / MODEL).is_file()
+    except OSError:
+        return folder.name[:1] != "."
 
 
 def find_run(path: str | Path) -> Run:

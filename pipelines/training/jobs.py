@@ -21,16 +21,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from filelock import FileLock
+from pydantic import Field
 
-from ..common.reports import Progress, read_progress, read_typed
+from ..common.reports import Progress, is_damaged, read_progress, read_typed
 from ..datasets.sources import PRESETS, locate
 from ..storage.config import RunConfig
 from ..storage.files import write_text
 from ..storage.metrics_log import newest_lines
-from ..storage.processes import at_work, claim, ending, launch, read_record, stop
+from ..storage.processes import ProcessRecord, at_work, claim, ending, launch, read_record, stop
 from ..storage.runs import CONFIG, METRICS, PRIVATE, PROCESS, Run, find_runs
 
 JOB = "state/job.json"
@@ -50,8 +51,8 @@ class Request:
         time_limit: minutes of training, or None.
     """
 
-    queued: int | None = None
-    time_limit: float | None = None
+    queued: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    time_limit: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def progress(run: Run) -> TrainingProgress:
     speed = (last["images_seen"] - first["images_seen"]) / seconds if seconds > 0 else None
     left = None
     if speed:
-        left = (steps - last["step"]) * last["images_seen"] / last["step"] / speed
+        left = (steps - last["step"]) * last["images_seen"] / max(1, last["step"]) / speed
         left = max(0.0, left - (time.time() - _modified(run.path / METRICS)))
     return TrainingProgress(steps, last["step"], last.get("loss"), speed, left)
 
@@ -163,7 +164,7 @@ class TrainingQueue:
             yield
 
     def _run(self, name: str) -> Run:
-        run = next((run for run in find_runs(self.root) if run.path.name == name), None)
+        run = next((run for run in find_runs(self.root) if run.name == name), None)
         if run is None:
             raise ValueError(f"no run called {name!r} in {self.root}: it may have been deleted")
         return run
@@ -197,6 +198,9 @@ class TrainingQueue:
         except (ValueError, OSError) as broken:
             if status == "stopped":
                 status, error = "failed", str(broken)
+        damaged = [file for file, kind in ((JOB, Request), (PROCESS, ProcessRecord)) if is_damaged(run.path / file, kind)]
+        if damaged and not error:
+            error = f"{' and '.join(damaged)} cannot be read and {'are' if len(damaged) > 1 else 'is'} ignored"
         if status == "stopped" and reached is not None and reached.step >= reached.steps:
             status = "finished"
         doing = read_progress((run.path / PROCESS).parent) if status in ("starting", "training", "stopping") else None

@@ -8,6 +8,8 @@ import os
 import pickle
 import resource
 import shutil
+import subprocess
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -254,6 +256,45 @@ def test_a_run_without_weights_has_no_fingerprint(tmp_path):
 
 
 # --- finding
+
+
+def test_links_and_odd_names_are_the_runs_own(tmp_path, tiny_run):
+    """Also if the folders they lead to are all called alike; bytes that are no text are replaced."""
+    for number in range(4):
+        shutil.copytree(tiny_run.path, tmp_path / f"elsewhere{number}" / "checkpoint")
+        (tmp_path / "runs").mkdir(exist_ok=True)
+        (tmp_path / "runs" / f"exp{number}").symlink_to(tmp_path / f"elsewhere{number}" / "checkpoint")
+    write_text(tmp_path / "runs" / os.fsdecode(b"odd-\xff") / "config.json", "{}")
+    assert [run.name for run in find_runs(tmp_path / "runs")] == ["exp0", "exp1", "exp2", "exp3", "odd-\ufffd"]
+
+
+def test_what_cannot_be_entered_hides_no_other_run(tmp_path, monkeypatch, tiny_run):
+    shutil.copytree(tiny_run.path, tmp_path / "whole")
+    for name in ("closed", ".closed"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "pipe").mkdir()
+    os.mkfifo(tmp_path / "pipe" / "config.json")
+    real = os.stat
+
+    def stat(path, *args, **kwargs):  # the tests may run as root, who may enter everything
+        if "closed/" in os.fspath(path):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "stat", stat)
+    closed, whole = find_runs(tmp_path)
+    assert (closed.name, whole.name) == ("closed", "whole")
+    assert not closed.has_weights
+    with pytest.raises(PermissionError):
+        _ = closed.config
+    assert whole.config == tiny_run.config
+
+
+def test_an_empty_variable_does_not_make_the_working_directory_the_folder_of_runs():
+    code = "from pipelines.storage.runs import PRIVATE, ROOT; print(PRIVATE == ROOT / 'runs')"
+    environment = os.environ | {"NOISESCOPE_RUNS": ""}
+    assert subprocess.check_output([sys.executable, "-c", code], env=environment, cwd=runs.ROOT, text=True) == "True\n"
 
 
 def test_find_runs_lists_folders_of_both_kinds_by_name(tmp_path, tiny_run):

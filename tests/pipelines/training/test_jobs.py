@@ -143,9 +143,36 @@ def test_a_link_out_of_the_folder_is_not_followed_when_deleting(queue, tiny_run,
     precious = Path(shutil.copytree(tiny_run.path, tmp_path / "precious"))
     queue.root.mkdir()
     (queue.root / "link").symlink_to(precious)
-    with pytest.raises(OSError, match="symbolic link"):
-        queue.delete("link")
+    queue.delete("link")
+    assert not (queue.root / "link").is_symlink()
     assert (precious / "model.safetensors").is_file()
+
+
+HOSTILE_RECORDS = [
+    "null", "[]", "42", '"text"', "[" * 100_000, "\x00", "{", '{"pid": 1}', '{"pid": -1, "started": 0}',
+    '{"pid": 99999999999999999999, "started": 0}', '{"pid": 1, "started": NaN}', '{"pid": [1], "started": {}}',
+    '{"queued": "soon"}', '{"queued": -1}', '{"queued": 1e400}', '{"time_limit": NaN}', '{"time_limit": -3}',
+]  # fmt: skip
+
+
+def test_one_run_with_damaged_records_leaves_the_others(queue, small_config, tiny_run):
+    """Its process, its job and its log may contain anything: it is listed, says what is damaged, and can be deleted."""
+    shutil.copytree(tiny_run.path, queue.root / "whole")
+    bad = Run(queue.root / "bad")
+    bad.write_config(small_config())
+    for text in HOSTILE_RECORDS:
+        for file in (JOB, PROCESS):
+            write_text(bad.path / file, text)
+        write_text(bad.path / METRICS, text + '\n{"step": null}\n{"step": 0, "images_seen": 8, "seconds": 1}\n')
+        assert {job.run.name: job.status for job in queue.jobs()} == {"whole": "finished", "bad": "stopped"}
+        told = job_of(queue, "bad").error
+        assert "state/job.json" in told or "state/process.json" in told
+        assert queue.waiting() == []
+    (bad.path / JOB).unlink()
+    os.mkfifo(bad.path / JOB)  # nobody will ever write to it
+    assert "state/job.json" in job_of(queue, "bad").error
+    queue.delete("bad")
+    assert [job.run.name for job in queue.jobs()] == ["whole"]
 
 
 def test_a_finished_run_and_a_copy_without_its_state_cannot_be_resumed(queue, tiny_run, small_config):
