@@ -1,11 +1,10 @@
-"""The variational bound on the negative log-likelihood of images, term by term."""
+"""The variational bound on the negative log-likelihood of images, term by term, in continuous time."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -16,6 +15,8 @@ from .process import add_noise
 from .schedules import NoiseSchedule
 
 LEVELS = 256  # values of a pixel, evenly spaced in [−1, 1]
+LOG_SNR = (-9.0, 8.0)  # the range that all schedules of 1000 timesteps share
+GOLDEN_RATIO = (1 + 5**0.5) / 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,68 +24,81 @@ class BoundTerm:
     """One term of the bound.
 
     Attributes:
-        kind: "prior" (the information about the image left at the last timestep), "step" (one denoising step) or "decoder"
-            (from the least noisy state to 256 grey levels).
-        timestep: the timestep of the term's state.
-        bits: (B,) float64, bits per dimension; the sum over all terms is the bound.
+        kind: "prior" (the information about the image left in the noisiest state), "denoising" (a range of noise levels) or
+            "decoder" (from the least noisy state to 256 grey levels).
+        log_snr: the log-SNR of the state; for "denoising" the middle of the range.
+        bits: (B,) float64, bits per image; the sum over all terms is the bound.
     """
 
     kind: str
-    timestep: float
+    log_snr: float
     bits: Tensor
 
 
 def variational_bound(
-    denoise: Callable[[Tensor, float, Any], Tensor],
+    denoise: Callable[[Tensor, Tensor, Any], Tensor],
     x0: Tensor,
-    timesteps: Tensor,
     schedule: NoiseSchedule,
     condition: Any = None,
     *,
     noise: SeededNoise,
+    levels: int = 128,
 ) -> Iterator[BoundTerm]:
-    """Compute the terms of L_vlb = L_T + … + L_0 (Nichol & Dhariwal 2021, equations 4 to 7) from one noisy state each.
+    """Estimate the terms of the bound in continuous time (Kingma et al. 2021, equations 11, 17 and 18).
 
-    The model is the Markov chain over the given timesteps. Its reverse steps have the posterior's mean at the estimate of x0
-    and the posterior's variance (β̃ of Ho et al. 2020, section 3.2). Their divergence from the true posterior is
+    In terms of the log-SNR λ, the reverse process of infinitely many steps is the same for all schedules:
 
-        KL = ½·(snr[s] − snr[t])·‖x0 − x̂0(x_t)‖²    (Kingma et al. 2021, equation 13).
+        −log p(x) ≤ ½·exp(λ₀)·‖x‖² + ½·∫ exp(λ)·E‖x − x̂(x_λ)‖² dλ − E log p(x | x_λ₁),  λ from λ₀ to λ₁.
 
-    The last step draws the pixel from N(x̂0, (sigma/alpha)²), discretised into 256 bins (Ho et al. 2020, equation 13). A chain
-    of fewer steps is a different, worse model: pass all timesteps of the schedule to bound the model itself.
+    The first term is the divergence of the noisiest state from N(0, sigma²). The integral is estimated without bias from equal
+    ranges of λ, with one noisy state in each, at a position that differs from image to image. The decoder draws each pixel
+    from N(x̂, (sigma/alpha)²), discretised into 256 bins (Ho et al. 2020, equation 13).
 
     Args:
-        denoise: estimator of x0 in the data range.
+        denoise: estimator of x0 in the data range; its timesteps, (B,) on the CPU, may be fractional.
         x0: (B, C, H, W) images whose values are 256 levels from −1 to 1.
-        timesteps: (S,) descending.
-        noise: noise for B images, one draw per term; use a seed other than the sampling seed for independent draws.
+        schedule: of the denoiser. It is measured from λ₀ to λ₁ = :data:`LOG_SNR`, or as far as it reaches.
+        noise: noise for B images, one draw per state; use a seed other than the sampling seed for independent draws.
+        levels: number of ranges.
 
     Yields:
-        1 + S terms: the prior, S − 1 steps, the decoder.
+        2 + ``levels`` terms, from noise to image: the prior, the ranges, the decoder.
 
     Raises:
-        ValueError: the timesteps do not descend, or there are none.
+        ValueError: ``levels`` is less than 1.
     """
-    steps = timesteps.tolist()
-    if not steps or any(before <= after for before, after in pairwise(steps)):
-        raise ValueError(f"timesteps {steps}: give one or more, each below the one before")
-    to_bits = 1 / (x0[0].numel() * math.log(2))
+    if levels < 1:
+        raise ValueError(f"levels={levels}: choose 1 or more")
     image = x0.cpu().double()  # MPS has no float64
-    alpha, sigma = schedule.at(steps[0])
-    prior = ((alpha * image).square() + sigma.square() - 1) / 2 - sigma.log()
-    yield BoundTerm("prior", steps[0], prior.flatten(1).sum(1) * to_bits)
-    for index, t in enumerate(steps):
-        x_t = add_noise(schedule, x0, noise.at_step(index, x0.device), t)
+    ends = schedule.timesteps_at(torch.tensor(LOG_SNR, dtype=torch.float64))
+    noisiest, clearest = _log_snr(schedule, ends).tolist()
+    width = (clearest - noisiest) / levels
+    # Multiples of the golden ratio fill the range evenly, however many images there are.
+    position = torch.tensor([(number + 1) * GOLDEN_RATIO % 1 for number in noise.images], dtype=torch.float64)
+
+    def estimate(t: Tensor, draw: int) -> Tensor:
+        x_t = add_noise(schedule, x0, noise.at_step(draw, x0.device), t)
         with torch.no_grad():
-            estimate = denoise(x_t, t, condition).cpu().double()
-        alpha, sigma = schedule.at(t)
-        if index + 1 == len(steps):
-            nats = -discretised_gaussian(image, estimate, sigma / alpha)
-            yield BoundTerm("decoder", t, nats.flatten(1).sum(1) * to_bits)
-            return
-        alpha_s, sigma_s = schedule.at(steps[index + 1])
-        gained = ((alpha_s / sigma_s).square() - (alpha / sigma).square()) / 2
-        yield BoundTerm("step", t, gained * (image - estimate).square().flatten(1).sum(1) * to_bits)
+            return denoise(x_t, t, condition).cpu().double()
+
+    yield BoundTerm("prior", noisiest, math.exp(noisiest) / 2 * _bits(image.square()))
+    for index in range(levels):
+        t = schedule.timesteps_at(noisiest + width * (index + position))
+        snr = _log_snr(schedule, t).exp()
+        yield BoundTerm("denoising", noisiest + width * (index + 0.5), width * snr / 2 * _bits((image - estimate(t, index)).square()))
+    t = ends[1].expand(len(x0))
+    log_probability = discretised_gaussian(image, estimate(t, levels), math.exp(-clearest / 2))
+    yield BoundTerm("decoder", clearest, -_bits(log_probability))
+
+
+def _log_snr(schedule: NoiseSchedule, t: Tensor) -> Tensor:
+    alpha, sigma = schedule.at(t)
+    return 2 * (alpha / sigma).log()
+
+
+def _bits(nats: Tensor) -> Tensor:
+    """Sum over all pixels: (B, C, H, W) -> (B,)."""
+    return nats.flatten(1).sum(1) / math.log(2)
 
 
 def discretised_gaussian(x: Tensor, mean: Tensor, deviation: Tensor | float) -> Tensor:

@@ -82,7 +82,7 @@ if len(table):
     st.caption(told)
     st.dataframe(readable_table(shown), hide_index=True, width="stretch")
 
-losses, bounds = newest(measured, "loss"), newest(measured, "likelihood")
+losses, bounds = newest(measured, "loss"), newest(measured, "bound")
 left, right = st.columns(2, gap="large")
 if losses:
     with left:
@@ -104,7 +104,10 @@ if bounds:
     with right:
         st.subheader("Likelihood", anchor=False)
         live_figure(bound_terms(bounds), "bound", "Bits per dimension, split into the terms of the bound")
-        st.caption("An upper bound on the negative log-likelihood of held-out images; lower is better.")
+        st.caption(
+            "An upper bound on the negative log-likelihood of held-out images, with 95 % intervals; lower is better. Every "
+            "model is measured at the same log-SNRs, so models with different noise schedules can be compared."
+        )
 
 for evaluation in measured:
     picture = file_beside(evaluation.run, NEIGHBOURS_PICTURE)

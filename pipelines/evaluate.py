@@ -61,11 +61,11 @@ class Evaluate(Settings):
     """Training images to compare samples with."""
     held_out_images: Annotated[int, Between(10, 10_000_000)] = 1000
     """Held-out images for the loss by timestep and for the floor."""
-    likelihood_images: Annotated[int, Between(0, 10_000_000)] = 32
+    likelihood_images: Annotated[int, Between(0, 10_000_000)] = 200
     """Held-out images whose likelihood is bounded; 0 skips the bound. Latent models always skip it, because it would say
     nothing about pixels."""
-    likelihood_steps: Annotated[int | None, Between(2, 100_000)] = None
-    """Steps of the chain whose bound is computed; all steps of the schedule by default."""
+    likelihood_levels: Annotated[int, Between(1, 100_000)] = 100
+    """Noise levels at which each of these images is denoised."""
     batch_size: Annotated[int, Between(1, 65_536)] = 50
     """Images per batch."""
 
@@ -109,9 +109,9 @@ def measurements(
     yield "loss", "loss", asked, partial(loss_by_noise_level, model, real, seed, arguments.batch_size)
     if arguments.likelihood_images and model.autoencoder is None:  # the bound is about pixels
         count = min(arguments.likelihood_images, held_out)
-        steps = arguments.likelihood_steps or model.schedule.num_timesteps
-        asked = {"images": count, "steps": steps, "seed": seed}
-        yield "likelihood", "likelihood", asked, partial(likelihood, model, real, count, steps, seed, arguments.batch_size)
+        levels = arguments.likelihood_levels
+        asked = {"images": count, "levels": levels, "seed": seed}
+        yield "likelihood", "bound", asked, partial(likelihood, model, real, count, levels, seed, arguments.batch_size)
     num_images = arguments.num_images or max(LEAST, min(MOST, held_out))
     compared = {"features": real.judge.name, "reference_images": len(real.rows)}
     if model.autoencoder is not None:
@@ -139,7 +139,7 @@ def summary(kind: str, found: dict[str, Any]) -> str:
 
     if kind == "loss":
         return shown(found["whole"])
-    if kind == "likelihood":
+    if kind == "bound":
         return f"at most {shown(found['total'])} bits per dimension"
     parts = [f"Fréchet distance {shown(found['figures']['frechet_distance'])}"]
     if "floor" in found:

@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffusion_core.likelihood import variational_bound
+from diffusion_core.likelihood import BoundTerm, variational_bound
 from diffusion_core.noise import SeededNoise
 from diffusion_core.process import add_noise
-from diffusion_core.schedules import make_schedule, sampling_timesteps
+from diffusion_core.schedules import make_schedule
 
 from ..common.devices import hardware
 from ..common.images import as_input, montage, png_bytes, to_uint8
@@ -163,28 +163,34 @@ def loss_by_noise_level(model: LoadedModel, real: RealImages, seed: int, batch_s
     }
 
 
-def likelihood(model: LoadedModel, real: RealImages, count: int, steps: int, seed: int, batch_size: int) -> dict[str, Any]:
-    """Measure the variational bound of held-out images in bits per dimension: its terms, and an interval over images."""
-    timesteps = sampling_timesteps(model.schedule, steps, "linspace")  # down to timestep 0, where the decoder term is defined
+def likelihood(model: LoadedModel, real: RealImages, count: int, levels: int, seed: int, batch_size: int) -> dict[str, Any]:
+    """Measure the variational bound of held-out images in bits per dimension: its terms, and an interval over images.
+
+    Dimensions are the pixel values that differ between training images. Others, such as the frame of padded images, cost next
+    to no bits, and counting them would make the bound look smaller.
+    """
     parts = torch.arange(count).split(batch_size)
-    bits: list[list[Tensor]] = []
-    with ProgressBar(f"{model.name}, likelihood", len(parts) * (steps + 1), "term", leave=False) as bar:
+    dimensions = int((real.train.images != real.train.images[:1]).any(0).sum())
+    terms: list[list[BoundTerm]] = []
+    with ProgressBar(f"{model.name}, likelihood", len(parts) * (levels + 2), "term", leave=False) as bar:
         for part in parts:
             x0 = real.as_input(real.held_out, part.tolist()).to(model.device)
             noise = SeededNoise(seed, model.image_shape, part.tolist())
             condition = None if real.conditions is None else real.conditions.of(part).to(model.device)
-            bits.append([])
-            for term in variational_bound(model.denoiser, x0, timesteps, model.schedule, condition, noise=noise):
-                bits[-1].append(term.bits)
+            terms.append([])
+            for term in variational_bound(model.denoiser, x0, model.schedule, condition, noise=noise, levels=levels):
+                terms[-1].append(term)
                 bar.update()
-    terms = torch.cat([torch.stack(own) for own in bits], dim=1)  # (terms, images)
-    means = terms.mean(1).tolist()
+    bits = torch.cat([torch.stack([term.bits for term in own]) for own in terms], dim=1) / dimensions  # (terms, images)
+    prior, *denoising, decoder = bits.mean(1).tolist()
     return {
-        "total": asdict(Estimate.of_mean(terms.sum(0).numpy())),
-        "prior": means[0],
-        "decoder": means[-1],
-        "timesteps": timesteps[:-1].tolist(),
-        "steps": means[1:-1],
+        "total": asdict(Estimate.of_mean(bits.sum(0).numpy())),
+        "prior": prior,
+        "denoising": denoising,
+        "decoder": decoder,
+        "log_snr": [term.log_snr for term in terms[0]],
+        "dimensions": dimensions,
+        "images": bits.sum(0).tolist(),  # in order, to be paired with another model's
     }
 
 

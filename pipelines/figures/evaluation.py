@@ -25,7 +25,7 @@ FLOORS = {  # columns with figures of real images: line style, label and its pos
 INTERVALS = (  # caption of figures of samples
     "Bars and brackets: 95 % confidence intervals. Dotted: held-out images instead of samples, equally many if available."
 )
-TERMS = {"prior": "Prior", "steps": "Denoising steps", "decoder": "Decoder"}
+TERMS = {"prior": "Prior", "denoising": "Denoising", "decoder": "Decoder"}
 
 
 def quality_against_cost(table: pd.DataFrame, figure: str, cost: str) -> go.Figure:
@@ -113,7 +113,7 @@ def bound_terms(bounds: Mapping[str, Mapping[str, Any]]) -> go.Figure:
     """Plot the bound on the negative log-likelihood in bits per dimension as a stack of its three parts.
 
     Args:
-        bounds: results of kind "likelihood" (:attr:`Result.found`) by run name.
+        bounds: results of kind "bound" (:attr:`Result.found`) by run name.
     """
     figure = go.Figure()
     names = list(bounds)

@@ -25,7 +25,7 @@ def report(evaluations: Sequence[Evaluation]) -> str:
             measured = [name for name in FIGURES if part[name].notna().any()]
             figures += [(f"{FIGURES[name]}: {told}", quality_against_cost(part, name, "network_calls")) for name in measured]
             tables += [f"<h2>All figures: {escape(told)}</h2>", readable_table(part).to_html(index=False)]
-    for kind, title, draw in (("loss", "Loss by noise level", loss_bands), ("likelihood", "Likelihood", bound_terms)):
+    for kind, title, draw in (("loss", "Loss by noise level", loss_bands), ("bound", "Likelihood", bound_terms)):
         found = newest(evaluations, kind)
         figures += [(title, draw(found))] if found else []
     for number, (title, figure) in enumerate(figures):

@@ -26,11 +26,11 @@ def test_the_loss_by_noise_level_is_the_cpu_s(twins, lively_text_run, judge):
 
 
 def test_the_command_measures_a_run(lively_text_run, judge, capsys):
-    settings = {"num_images": 10, "reference_images": 20, "held_out_images": 10, "likelihood_images": 2, "likelihood_steps": 3}
+    settings = {"num_images": 10, "reference_images": 20, "held_out_images": 10, "likelihood_images": 2, "likelihood_levels": 3}
     arguments = Evaluate((lively_text_run.path,), features=judge, steps=(3,), guidance=(1.0, 2.0), **settings)
     assert main(arguments) == 0
     results = {result.kind: result.found for result in Evaluation(lively_text_run).results}
-    assert results.keys() == {"loss", "likelihood", "samples"}
+    assert results.keys() == {"loss", "bound", "samples"}
     assert math.isfinite(results["samples"]["figures"]["frechet_distance"]["value"])
     capsys.readouterr()
     assert main(arguments) == 0

@@ -43,8 +43,8 @@ def measured(tiny_run, tmp_path, monkeypatch):
         evaluation.add("samples", {"request": request, "features": "shapes classifier", "reference_images": 40}, found)
     bins = {"timesteps": [0.0, 500.0, 999.0], "mean": [0.3, 0.1, 0.2], "low": [0.2, 0.05, 0.1], "high": [0.4, 0.2, 0.3]}
     evaluation.add("loss", {"images": 10, "seed": 0}, bins | {"whole": estimate(0.2)})
-    bound = {"total": estimate(4.0), "prior": 0.5, "decoder": 1.0, "timesteps": [2.0, 1.0], "steps": [1.5, 1.0]}
-    evaluation.add("likelihood", {"images": 2, "steps": 3, "seed": 0}, bound)
+    bound = {"total": estimate(4.0), "prior": 0.5, "decoder": 1.0, "denoising": [1.5, 1.0]}
+    evaluation.add("bound", {"images": 2, "levels": 2, "seed": 0}, bound)
     return evaluation
 
 

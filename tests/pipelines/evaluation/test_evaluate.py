@@ -21,7 +21,7 @@ from pipelines.models.networks import make_network
 from pipelines.storage.runs import Run
 
 QUICK = ("--num-images", 30, "--reference-images", 30, "--held-out-images", 10)
-QUICK += ("--likelihood-images", 2, "--likelihood-steps", 20)
+QUICK += ("--likelihood-images", 2, "--likelihood-levels", 20)
 
 
 @pytest.fixture
@@ -37,12 +37,12 @@ def evaluate(command, judge):
 
 
 def test_everything_is_measured_once_and_kept(evaluate, copied_run):
-    said = evaluate(copied_run.path, "--steps", 2, 4, "--likelihood-steps", 20).output
+    said = evaluate(copied_run.path, "--steps", 2, 4, "--likelihood-levels", 20).output
     assert "bits per dimension" in said
     assert "real against real" in said
     evaluation = Evaluation(copied_run)
-    assert [result.kind for result in evaluation.results] == ["loss", "likelihood", "samples", "samples"]
-    again = evaluate(copied_run.path, "--steps", 2, 4, 3, "--likelihood-steps", 20).output
+    assert [result.kind for result in evaluation.results] == ["loss", "bound", "samples", "samples"]
+    again = evaluate(copied_run.path, "--steps", 2, 4, 3, "--likelihood-levels", 20).output
     assert again.count("already measured") == 4
     assert len(Evaluation(copied_run).results) == 5
     assert Image.open(copied_run.path / "evaluation-neighbours.png").size[0] > 8 * 12
@@ -114,14 +114,15 @@ def test_the_loss_is_that_of_validation(evaluate, train, tmp_path):
 
 def test_the_bound_is_the_sum_of_its_terms(evaluate, copied_run):
     evaluate(copied_run.path, "--steps", 1)
-    [result] = Evaluation(copied_run).of_kind("likelihood")
+    [result] = Evaluation(copied_run).of_kind("bound")
     found = result.found
-    assert found["prior"] + sum(found["steps"]) + found["decoder"] == pytest.approx(found["total"]["value"])
-    assert len(found["steps"]) == result.asked["steps"] - 1 == 19
+    assert found["prior"] + sum(found["denoising"]) + found["decoder"] == pytest.approx(found["total"]["value"])
+    assert sum(found["images"]) / 2 == pytest.approx(found["total"]["value"])
+    assert len(found["denoising"]) == len(found["log_snr"]) - 2 == result.asked["levels"] == 20
 
 
 def test_other_weights_have_other_results(evaluate, copied_run):
-    evaluate(copied_run.path, "--steps", 1, "--likelihood-steps", 5)
+    evaluate(copied_run.path, "--steps", 1, "--likelihood-levels", 5)
     network = load_model(copied_run, dtype=torch.float32).denoiser.network
     weights = {name: tensor * 1.01 for name, tensor in network.state_dict().items()}
     copied_run.write_model(weights, copied_run.config)
@@ -172,8 +173,20 @@ def test_likelihood_does_not_depend_on_the_batch_size(copied_run, judge):
     real = RealImages(model.config, judge_for(model, judge), 30, 4)
     one, all_ = (likelihood(model, real, 4, 6, 0, batch_size) for batch_size in (1, 4))
     assert one["total"] == pytest.approx(all_["total"], rel=1e-4)
-    assert one["steps"] == pytest.approx(all_["steps"], rel=1e-3)
-    assert one["timesteps"] == all_["timesteps"]
+    assert one["denoising"] == pytest.approx(all_["denoising"], rel=1e-3)
+    assert one["log_snr"] == all_["log_snr"]
+
+
+def test_padding_is_no_dimension_of_the_images(copied_run, judge):
+    """A frame that all images share tells nothing, and the bits of the images are not divided by it."""
+    model = load_model(copied_run, dtype=torch.float32)
+    real = RealImages(model.config, judge_for(model, judge), 30, 4)
+    whole = likelihood(model, real, 2, 3, 0, 2)
+    height = real.train.images.shape[2]
+    real.train.images[:, :, 0] = 0
+    framed = likelihood(model, real, 2, 3, 0, 2)
+    assert framed["dimensions"] == whole["dimensions"] * (height - 1) // height
+    assert framed["total"]["value"] == pytest.approx(whole["total"]["value"] * height / (height - 1))
 
 
 def test_other_images_than_a_run_was_trained_on_are_refused(evaluate, command, train, image_folder, judge, tmp_path):
