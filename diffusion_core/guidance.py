@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from .condition import Condition
 from .denoiser import Denoiser
+from .process import x0_coefficients
 
 
 class ClassifierFreeGuidance(nn.Module):
@@ -23,8 +24,9 @@ class ClassifierFreeGuidance(nn.Module):
         negative: the condition to guide away from, for the whole batch or for one image; the null condition by default.
         interval: the part of the schedule in which to guide, as fractions of its length (0 is clean, 1 is noise); outside
             it the scale is 1 (Kynkäänniemi et al. 2024).
-        rescale: how far to restore each image's standard deviation to that of c, from 0 (not at all) to 1 (fully)
-            (Lin et al. 2024, equations 15 and 16). Without it, strong guidance overexposes images.
+        rescale: how far to restore the standard deviation of the guided prediction (ε, v, …) to that of the conditional one,
+            image by image, from 0 (not at all) to 1 (fully) (Lin et al. 2024, equations 15 and 16). Without it, strong
+            guidance overexposes images.
     """
 
     def __init__(
@@ -67,7 +69,10 @@ class ClassifierFreeGuidance(nn.Module):
         conditional, unconditional = estimates.chunk(2)
         guided = unconditional + scale * (conditional - unconditional)
         if self.rescale:
-            before, after = (images.std(dim=(1, 2, 3), keepdim=True) for images in (conditional, guided))
-            ratio = torch.where(after > 1e-6, before / after, 1.0)  # a flat image has no contrast to restore
-            guided = guided * (1 + self.rescale * (ratio - 1))
+            # x0 = c_skip·x_t + c_out·prediction, and c_out cancels in the ratio of the predictions' standard deviations.
+            levels = (level.item() for level in self.denoiser.schedule.at(t))
+            base = x0_coefficients(self.denoiser.prediction, *levels)[0] * x_t.float()
+            before, after = (images.std(dim=(1, 2, 3), keepdim=True) for images in (conditional - base, guided - base))
+            ratio = torch.where(after > 1e-6, before / after, 1.0)  # a flat prediction has no contrast to restore
+            guided = base + (1 + self.rescale * (ratio - 1)) * (guided - base)
         return self.denoiser.clip(guided)

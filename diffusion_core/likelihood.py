@@ -85,7 +85,9 @@ def variational_bound(
     for index in range(levels):
         t = schedule.timesteps_at(noisiest + width * (index + position))
         snr = _log_snr(schedule, t).exp()
-        yield BoundTerm("denoising", noisiest + width * (index + 0.5), width * snr / 2 * _bits((image - estimate(t, index)).square()))
+        yield BoundTerm(
+            "denoising", noisiest + width * (index + 0.5), width * snr / 2 * _bits((image - estimate(t, index)).square())
+        )
     t = ends[1].expand(len(x0))
     log_probability = discretised_gaussian(image, estimate(t, levels), math.exp(-clearest / 2))
     yield BoundTerm("decoder", clearest, -_bits(log_probability))

@@ -210,15 +210,16 @@ def heun(
 ) -> Iterator[Step]:
     """Solve the probability-flow ODE with Heun's method (Karras et al. 2022, algorithm 1); second order, two calls per step.
 
-    In y = x/alpha and s = sigma/alpha the ODE is dy/ds = ε. Two steps are of first order, which does not reduce the order of
-    convergence: the one that leaves pure noise (alpha < 0.001, where s is infinite or so large that averaging two slopes is
-    meaningless), and the one that reaches the clean image.
+    In y = x/alpha and s = sigma/alpha the ODE is dy/ds = ε. Some steps are of first order, which does not reduce the order of
+    convergence: the one that leaves pure noise (alpha < 0.001), the one that reaches the clean image, and any that goes from
+    more noise than image (s > 1) to less than a third of it. The slope changes too much in such a step for the mean of both
+    ends to be better than the first; with few steps equally spaced in log-SNR, the image would overshoot.
     """
     estimate = Estimator(denoise, condition)
 
     def update(index: int, x: Tensor, x0: Tensor, here: Level, there: Level) -> Tensor:
         euler = straight_step(x, x0, here, there)
-        if here.alpha < _PURE_NOISE:
+        if here.alpha < _PURE_NOISE or here.sigma / here.alpha > max(1.0, 3 * there.sigma / there.alpha):
             return euler
         slope = noise_from_x0(x0, x, here.alpha, here.sigma)
         slope_ahead = noise_from_x0(estimate(euler, there), euler, there.alpha, there.sigma)

@@ -201,8 +201,8 @@ def trailing(schedule: NoiseSchedule, steps: int) -> Tensor:
 
 
 def leading(schedule: NoiseSchedule, steps: int) -> Tensor:
-    """Return …, 2⌊T/n⌋, ⌊T/n⌋, 0, starting short of the last timestep (as in Ho et al. 2020 and in DDIM)."""
-    return (torch.arange(steps, dtype=torch.float64) * (schedule.num_timesteps // steps)).flip(0)
+    """Return …, ⌊2T/n⌋, ⌊T/n⌋, 0, starting short of the last timestep (Song et al. 2021, appendix D.2, "linear")."""
+    return (torch.arange(steps) * schedule.num_timesteps // steps).flip(0).double()
 
 
 def linspace(schedule: NoiseSchedule, steps: int) -> Tensor:

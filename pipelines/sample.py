@@ -61,6 +61,7 @@ def main(arguments: Sample) -> int:
     from tqdm import tqdm
 
     from .common.devices import process_state
+    from .sampling.prompts import condition_notes
 
     state = process_state()  # under `accelerate launch`, each of n processes takes every n-th batch
     model = load_model(arguments.run, device=state.device)
@@ -69,8 +70,9 @@ def main(arguments: Sample) -> int:
     sample(model, request, [0], origin)  # an impossible request fails before anything is written
     _refuse_mixture(arguments.out / "images", request.num_images)
     metadata = metadata_of(model.name, model.fingerprint, request, origin)
-    for note in origin.notes(model, request) if state.is_main_process else ():
-        print(f"note: {note}")
+    if state.is_main_process:
+        for note in condition_notes(model.config.condition, request) + origin.notes(model, request):
+            print(f"note: {note}")
     starts = range(0, request.num_images, arguments.batch_size)
     steps = len(origin.timesteps(model, request))
     steps_in_all = steps * len(starts[state.process_index :: state.num_processes])

@@ -253,11 +253,10 @@ def figures(features: Features, real: RealImages, right: NDArray[np.float64] | N
         "kernel_distance": some.kernel_estimate(features),
     }
     near = nearest(features, reference.features)[1] < np.quantile(real.newness[:count], CLOSEST)
-    shares = {"closer_than_held_out": near.mean()}
-    if right is not None:
-        shares["agreement"] = right.mean()
-    shares["precision"], shares["recall"] = precision_recall(features, some.features)
-    found |= {name: Estimate.of_share(share, count) for name, share in shares.items()}
+    precision, recall = precision_recall(features, some.features)
+    shares = {"closer_than_held_out": near.mean()} | ({} if right is None else {"agreement": right.mean()})
+    found |= {name: Estimate.of_share(share, count) for name, share in (shares | {"precision": precision}).items()}
+    found["recall"] = Estimate.of_share(recall, len(some.features))  # it is a share of the real images
     return {name: asdict(estimate) for name, estimate in found.items()}
 
 

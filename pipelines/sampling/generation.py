@@ -183,11 +183,11 @@ def _new_generation(run: Run, request: SamplingRequest, origin: Origin = FROM_NO
 
 def _grow(column: Generation, job: Job) -> Iterator[None]:
     """Compute a generation step by step, keeping some steps as frames; in smaller batches if memory runs out."""
-    from .prompts import cut_notes
+    from .prompts import condition_notes
 
     model = loaded_model(column.run, column.fingerprint)
     column.num_parameters = model.num_parameters
-    column.notes = cut_notes(model.config.condition, column.request) + column.origin.notes(model, column.request)
+    column.notes = condition_notes(model.config.condition, column.request) + column.origin.notes(model, column.request)
     column.fingerprint = model.fingerprint  # a run in training may have saved new weights since the request
     yield from within_memory(model.device, column.request.num_images, partial(_advance, column, model, job))
 

@@ -91,13 +91,16 @@ def _of_prompts(config: ConditionConfig, prompts: Sequence[str]) -> Condition:
     return Condition(tokens=tokens, mask=mask, dropped=torch.tensor([not prompt.strip() for prompt in prompts]))
 
 
-def cut_notes(config: ConditionConfig, request: SamplingRequest) -> list[str]:
-    """Return a sentence for each prompt of a request that is too long for the encoder, naming the words cut off."""
+def condition_notes(config: ConditionConfig, request: SamplingRequest) -> list[str]:
+    """Return a sentence for each prompt that is too long for the encoder, and for a negative prompt that has no effect."""
     if not request.prompt:
         return []
     encoder = trained_encoder(config)
     texts = dict.fromkeys([*request.prompt, request.negative_prompt or ""])
-    return [note for text in texts if (note := encoder.cut_note(text))]
+    notes = [note for text in texts if (note := encoder.cut_note(text))]
+    if request.negative_prompt is not None and request.guidance == 1:
+        notes.append("The negative prompt has no effect at guidance 1, which is no guidance: choose another scale, such as 2.")
+    return notes
 
 
 def conditions_in_turn(config: ConditionConfig, images: Sequence[int]) -> Condition:

@@ -205,11 +205,11 @@ class TrajectoryJob(Job):
 
     def compute(self, results: Results) -> Iterator[None]:
         """Compute the trajectory step by step, in smaller batches if memory runs out."""
-        from .prompts import cut_notes
+        from .prompts import condition_notes
 
         model = loaded_model(self.run, self._fingerprint)
         self._fingerprint = model.fingerprint  # a run in training may have saved new weights since the request
-        self.notes = cut_notes(model.config.condition, self.request) + self.origin.notes(model, self.request)
+        self.notes = condition_notes(model.config.condition, self.request) + self.origin.notes(model, self.request)
         with interruptible(model.denoiser.network, self):
             yield from within_memory(model.device, len(self.images), partial(self._follow, model))
         assert self.way is not None

@@ -2,13 +2,14 @@
 
 import pytest
 import torch
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
 from torch import nn
 
 from diffusion_core.condition import Condition
 from diffusion_core.denoiser import Denoiser
 from diffusion_core.guidance import ClassifierFreeGuidance
 from diffusion_core.noise import SeededNoise
-from diffusion_core.process import prediction_target
+from diffusion_core.process import prediction_target, x0_from_prediction
 from diffusion_core.samplers import SAMPLERS
 from diffusion_core.schedules import SCHEDULES, make_schedule, sampling_timesteps
 
@@ -123,18 +124,24 @@ def test_guided_samples_go_further_towards_their_class():
     assert means[1] > 1.1 * means[0]
 
 
-def test_rescaling_gives_back_the_contrast_of_the_conditional_estimate():
-    denoiser, _, x, condition = setting()
-    conditional = denoiser(x, 400, condition).std(dim=(1, 2, 3))
-    plain, half, full = (
-        ClassifierFreeGuidance(denoiser, 5.0, rescale=rescale)(x, 400, condition).std(dim=(1, 2, 3)) for rescale in (0, 0.5, 1)
-    )
-    torch.testing.assert_close(full, conditional)
-    torch.testing.assert_close(half, (plain + full) / 2)
+@pytest.mark.parametrize("prediction", ["epsilon", "v", "x0", "flow"])
+@pytest.mark.parametrize("rescale", [0.0, 0.7, 1.0])
+def test_rescaling_is_that_of_diffusers_on_the_prediction(prediction, rescale):
+    """Lin et al. 2024, equations 15 and 16, on what the network outputs; it used to be done on x0."""
+    table = make_schedule("cosine")
+    network = GaussianClasses(table, prediction)
+    _, _, x, condition = setting()
+    conditional, unconditional = (network(x, torch.full((3,), 400), part) for part in (condition, condition.null()))
+    guided = rescale_noise_cfg(unconditional + 5.0 * (conditional - unconditional), conditional, rescale)
+    wanted = x0_from_prediction(prediction, guided, x, *table.at(400.0))
+    found = ClassifierFreeGuidance(Denoiser(network, table, prediction, None), 5.0, rescale=rescale)(x, 400, condition)
+    torch.testing.assert_close(found, wanted.float(), rtol=1e-4, atol=1e-5)
 
 
 class _Estimates:
     """A denoiser whose estimates are given, conditional and unconditional ones."""
+
+    prediction = "x0"
 
     def __init__(self, conditional, unconditional):
         self.estimates, self.schedule = torch.cat([conditional, unconditional]), make_schedule("cosine")
@@ -156,11 +163,11 @@ def test_rescaling_multiplies_all_channels_of_an_image_by_one_number():
     torch.testing.assert_close(ratio, ratio[:, :1].expand_as(ratio))
 
 
-def test_rescaling_is_safe_where_an_image_is_flat():
+def test_rescaling_is_safe_where_a_prediction_is_flat():
     denoiser, _, _, condition = setting()
     flat = torch.full((3, 1, 4, 4), 0.3)
     guided = ClassifierFreeGuidance(denoiser, 5.0, rescale=1.0)(flat, 400, condition)
-    assert torch.equal(guided, ClassifierFreeGuidance(denoiser, 5.0)(flat, 400, condition))
+    torch.testing.assert_close(guided, ClassifierFreeGuidance(denoiser, 5.0)(flat, 400, condition))
 
 
 @pytest.mark.parametrize(

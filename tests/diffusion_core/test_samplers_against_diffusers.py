@@ -71,7 +71,7 @@ def grids(*choices):
 both_schedules = pytest.mark.parametrize("name", OPTIONS)
 
 
-@grids((1, "trailing"), (2, "trailing"), (10, "trailing"), (17, "leading"), (25, "linspace"), (1000, "leading"))
+@grids((1, "trailing"), (2, "trailing"), (10, "trailing"), (20, "leading"), (25, "linspace"), (1000, "leading"))
 @both_schedules
 def test_ddpm(name, steps, spacing, monkeypatch):
     schedule = make_schedule(name)
@@ -118,9 +118,10 @@ def test_ddim(name, steps, spacing, eta):
         ("linear", [999.0]),
         ("linear", [999.0 * i / 9 for i in range(9, -1, -1)]),  # their "linspace" with 10 steps
         ("linear", [999.0 * i / 27 for i in range(27, -1, -1)]),
-        ("linear", [999.0, 800.0, 350.0, 20.0]),
-        ("cosine", [990.0, 800.0, 350.0, 20.0]),  # from 999, where alpha is below 0.001, our first step is Euler's
-        ("cosine", [float(t) for t in range(990, 0, -35)]),
+        # Our longest steps are Euler's: those from pure noise, and those that divide sigma/alpha > 1 by more than 3.
+        ("linear", [999.0, 900.0, 800.0, 700.0, 550.0, 400.0, 250.0, 20.0]),
+        ("cosine", [900.0, 750.0, 550.0, 350.0, 20.0]),
+        ("cosine", [float(t) for t in range(940, 0, -35)]),
     ],
 )
 def test_heun(name, timesteps):

@@ -13,7 +13,7 @@ from pipelines.datasets.conditions import Conditions, held_out_labels
 from pipelines.datasets.image_sets import load_images
 from pipelines.datasets.pretrained import MINILM_SHA256
 from pipelines.models.loading import load_model
-from pipelines.sampling.prompts import condition_of, conditions_in_turn, cut_notes
+from pipelines.sampling.prompts import condition_of, conditions_in_turn, condition_notes
 from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import sample
 from pipelines.storage.config import ConditionConfig
@@ -205,10 +205,18 @@ def test_prompts_do_not_change_each_other(text_run):
 def test_what_does_not_fit_is_noted(text_run):
     config = text_run.config.condition
     numbers = " ".join(map(str, range(40)))
-    [note] = cut_notes(config, SamplingRequest(prompt=("a circle", numbers)))
+    [note] = condition_notes(config, SamplingRequest(prompt=("a circle", numbers)))
     assert note.endswith("these words are lost: 30, 31, 32, 33, 34, 35, 36, 37, 38, 39")
-    assert cut_notes(config, SamplingRequest(prompt=("a",), negative_prompt=numbers)) == [note]
-    assert cut_notes(config, SamplingRequest(prompt=("a circle",))) == cut_notes(config, SamplingRequest()) == []
+    assert condition_notes(config, SamplingRequest(prompt=("a",), negative_prompt=numbers, guidance=2.0)) == [note]
+    assert condition_notes(config, SamplingRequest(prompt=("a circle",))) == condition_notes(config, SamplingRequest()) == []
+
+
+def test_a_negative_prompt_without_guidance_is_noted(text_run):
+    config = text_run.config.condition
+    without, guided = (SamplingRequest(prompt=("a circle",), negative_prompt="a", guidance=scale) for scale in (1.0, 3.0))
+    [note] = condition_notes(config, without)
+    assert "no effect at guidance 1" in note
+    assert condition_notes(config, guided) == []
 
 
 def test_a_request_survives_the_metadata_of_a_picture():
