@@ -84,10 +84,8 @@ def variational_bound(
     yield BoundTerm("prior", noisiest, math.exp(noisiest) / 2 * _bits(image.square()))
     for index in range(levels):
         t = schedule.timesteps_at(noisiest + width * (index + position))
-        snr = _log_snr(schedule, t).exp()
-        yield BoundTerm(
-            "denoising", noisiest + width * (index + 0.5), width * snr / 2 * _bits((image - estimate(t, index)).square())
-        )
+        missed = _bits((image - estimate(t, index)).square())
+        yield BoundTerm("denoising", noisiest + width * (index + 0.5), width / 2 * _log_snr(schedule, t).exp() * missed)
     t = ends[1].expand(len(x0))
     log_probability = discretised_gaussian(image, estimate(t, levels), math.exp(-clearest / 2))
     yield BoundTerm("decoder", clearest, -_bits(log_probability))

@@ -39,7 +39,8 @@ class Result:
     """One measurement.
 
     Attributes:
-        kind: "loss", "bound" (of the likelihood), "samples", or "reconstruction" (held-out images after a latent model's autoencoder).
+        kind: "loss", "bound" (on the likelihood), "samples", or "reconstruction" (held-out images after a latent model's
+            autoencoder).
         asked: the settings that determine it together with the weights, as JSON values.
         found: the outcome, as JSON values.
     """

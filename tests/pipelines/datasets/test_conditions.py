@@ -13,7 +13,7 @@ from pipelines.datasets.conditions import Conditions, held_out_labels
 from pipelines.datasets.image_sets import load_images
 from pipelines.datasets.pretrained import MINILM_SHA256
 from pipelines.models.loading import load_model
-from pipelines.sampling.prompts import condition_of, conditions_in_turn, condition_notes
+from pipelines.sampling.prompts import condition_notes, condition_of, conditions_in_turn
 from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import sample
 from pipelines.storage.config import ConditionConfig
