@@ -84,7 +84,7 @@ if pressed:
     request = SamplingRequest(len(images), seed, **sampler, **noise, **condition)
     told = request.label or "".join(request.prompt)
     title = f"{name}: " + ", ".join(filter(None, [told, told_start]))
-    submit("reverse", lambda: TrajectoryJob(runs[name], request, tuple(images), origin), title)
+    submit("reverse", lambda: TrajectoryJob(runs[name], request, tuple(images), origin), title, [runs[name]])
 
 if "reverse" not in st.session_state:
     st.info("Press **Denoise** to start.", icon=":material/arrow_upward:")

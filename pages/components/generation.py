@@ -14,6 +14,7 @@ import streamlit as st
 from streamlit import runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from pages.components.asking import may_encode
 from pages.components.pictures import (
     SHOWN_WIDTH,
     background,
@@ -30,6 +31,7 @@ from pipelines.figures.training import settings_table
 from pipelines.sampling.alignment import frame_at, shared_log_snrs
 from pipelines.sampling.generation import Comparison, Frame, Generation, Wish
 from pipelines.sampling.queue import GenerationQueue, Job
+from pipelines.storage.runs import Run
 
 STRIP_ROWS = 11
 VIEWS = {"x": "Noisy state x_t", "x0": "Estimate of x0"}
@@ -58,17 +60,20 @@ def pixels(frame: Frame, view: str) -> Pixels:
 
 def start(key: str, wishes: Sequence[Wish], about: Any) -> None:
     """Submit a comparison as :func:`submit` does."""
-    submit(key, lambda: Comparison.of(wishes), about)
+    submit(key, lambda: Comparison.of(wishes), about, [run for run, *_ in wishes])
 
 
-def submit(key: str, make: Callable[[], Job], about: Any) -> None:
-    """Submit a job that replaces this session's earlier job under the same key.
+def submit(key: str, make: Callable[[], Job], about: Any, runs: Sequence[Run]) -> None:
+    """Submit a job on these runs that replaces this session's earlier job under the same key.
 
-    ``st.session_state[key]`` becomes (about, job). If the job cannot be created, it is deleted and the error is shown.
+    ``st.session_state[key]`` becomes (about, job). If the job cannot be created, it is deleted and the error is shown. If it
+    would need a text encoder that is not on this machine, the user is asked first.
     """
     if key in st.session_state:
         st.session_state.pop(key)[1].cancel()  # a new request replaces the old one
     try:
+        if not may_encode(runs):
+            return
         job = make()
         job.wanted = somebody_there()
         st.session_state[key] = (about, generation_queue().submit(job))

@@ -63,8 +63,9 @@ def _ask(job: EvaluationJob, runs: Mapping[str, Run], missing: Collection[str]) 
     )  # fmt: skip
     options = ["--samplers", *samplers, "--steps", *map(str, sorted(steps)), *(["--num-images", str(images)] if images else [])]
     st.caption(
-        "Measures the loss by noise level, a bound on the likelihood, and sample quality against the training images, which "
-        "must be available. Existing results are reused. The same command in a terminal:"
+        "Measures the loss by noise level, a bound on the likelihood, and sample quality against the training images. "
+        "They are read from disk or, like a missing text encoder, downloaded from the Hugging Face Hub. Existing "
+        "results are reused. The same command in a terminal:"
     )
     st.code(shlex.join(["python", "-m", "pipelines.evaluate", *chosen, *options]), language="bash", wrap_lines=True)
     if st.button("Start", type="primary", key="measure", disabled=not (chosen and samplers and steps)):

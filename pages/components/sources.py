@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.components import BOUND
+from pages.components.asking import allow_typed, expanded, may_read
 from pages.components.runs import models_by_name, newest_samples
 from pipelines.common.images import png_bytes
 from pipelines.datasets.decoding import read_cell
@@ -52,17 +53,20 @@ def _generated(suffix: str) -> bytes | None:
     return png_bytes(samples[int(number)])
 
 
-def _from_dataset(suffix: str) -> bytes:
+def _from_dataset(suffix: str) -> bytes | None:
     name_column, number_column = st.columns([3, 1])
     name = name_column.selectbox(
         "Dataset: a short name, a Hugging Face id or a local folder",
         list(PRESETS),
         accept_new_options=True,
-        key=f"dataset{suffix}",
+        key=(key := f"dataset{suffix}"),
+        on_change=allow_typed,
+        args=(key,),
         **BOUND,
     )
     number = number_column.number_input("Image", 0, None, int(suffix or 1) - 1, key=f"dataset_image{suffix}", **BOUND)
-    return _dataset_image(name, int(number))
+    name = expanded(name)
+    return _dataset_image(name, int(number)) if may_read(name, suffix) else None
 
 
 @st.cache_data(max_entries=8, show_spinner="Opening the dataset…")

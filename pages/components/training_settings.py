@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.components import BOUND, about_choices
+from pages.components.asking import allow_typed, expanded, may_read
 from pages.components.pictures import show_grid
 from pages.components.runs import autoencoders, given_as, models_to_start_from
 from pages.components.setting import USUAL, Setting, configured, fill
 from pipelines.common.command_line import describe
 from pipelines.common.images import Pixels
 from pipelines.datasets.image_sets import preview_images
-from pipelines.datasets.sources import PRESETS, locate, resolve
+from pipelines.datasets.sources import PRESETS, resolve
 from pipelines.storage.config import DataConfig, InitConfig, LatentConfig, LogConfig, NetworkConfig, RunConfig
 from pipelines.storage.recipes import RECIPES, read_recipe
 from pipelines.storage.runs import Run, find_run
@@ -78,18 +77,19 @@ def _choose_data(usual: RunConfig) -> tuple[DataConfig, dict[Setting, Any]]:
     names = list(PRESETS)
     typed = st.selectbox(
         "Dataset: a short name, a Hugging Face id or a local folder", names, names.index(usual.data.data), key="data",
-        accept_new_options=True, on_change=_forget_classes, help=about_choices(PRESETS), **BOUND,
+        accept_new_options=True, on_change=_follow_data, help=about_choices(PRESETS), **BOUND,
     )  # fmt: skip
-    name = os.path.expanduser(typed.strip())  # noqa: PTH111  (Path.expanduser raises for an unknown user)
+    name = expanded(typed)
     own = {SIZE: {"placeholder": str(resolve(DataConfig(data=name)).image_size)}}
     places = st.columns(len(DATA))
     shown = {each: each.draw(place, usual, **own.get(each, {})) for each, place in zip(DATA, places, strict=True)}
     return replace(usual.data, data=name), shown
 
 
-def _forget_classes() -> None:
-    """Clear the chosen classes, which belong to the previous dataset."""
+def _follow_data() -> None:
+    """Clear the chosen classes, which belong to the previous dataset, and allow reading the folder just typed."""
     st.session_state["only_classes"] = ""
+    allow_typed("data")
 
 
 @st.cache_data(ttl=60, max_entries=32, show_spinner="Opening the dataset…")
@@ -98,15 +98,12 @@ def _preview(config: DataConfig) -> Pixels:
 
 
 def _show_preview(config: DataConfig) -> None:
-    """Show sixteen training images as the network will see them; images on the Hub are downloaded only on request."""
+    """Show sixteen training images as the network will see them, once the user has asked for them."""
     prepared = resolve(config)
     try:
-        source = locate(config.data)
-        if not Path(source).is_dir():
-            fetch = st.toggle("Preview 16 images", key="fetch", **BOUND)
-            if not fetch:
-                st.caption(f"`{source}` is on the Hugging Face Hub. The preview or the training downloads it once.")
-                return
+        if not may_read(config.data):
+            st.caption("Shows 16 training images here. Training reads them too; what is on the Hub is downloaded once.")
+            return
         images = _preview(prepared)
     except (ValueError, OSError) as error:
         st.error(f"These images cannot be loaded: {describe(error)}")

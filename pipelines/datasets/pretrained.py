@@ -48,22 +48,14 @@ def find_encoder(name: str) -> Path:
     Raises:
         ValueError: there is no such model, or it is not available here; the message says what is allowed.
     """
-    if name not in ("", MINILM) and Path(name).is_dir():
-        return Path(name)
-    hub_id = MINILM_HUB_ID if name == MINILM else name
-    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", hub_id):
-        raise ValueError(f"unknown text encoder {name!r}: choose {CHOICES}")
-    cached = _cached_snapshot(hub_id)
-    if cached is not None:
-        return cached
+    if (folder := local_encoder(name)) is not None:
+        return folder
+    hub_id = _hub_id(name)
     remedy = "check the name and the connection, or give a local folder"
     problem = ""
     if hub_id == MINILM_HUB_ID:
-        try:
-            return _packaged_minilm()
-        except ValueError as error:
-            remedy = f"`pip install --force-reinstall {MINILM_PACKAGE}`, or connect to the internet"
-            problem = f", {error}"
+        remedy = f"`pip install --force-reinstall {MINILM_PACKAGE}`, or connect to the internet"
+        problem = f", {_packaged_minilm()[1]}"
     try:
         return _download(hub_id)
     except Exception as error:  # the hub's client raises many kinds of errors
@@ -71,6 +63,26 @@ def find_encoder(name: str) -> Path:
             f"text encoder {name!r} is not in the hub's cache on this machine{problem}, and fetching {hub_id} failed "
             f"({first_line(error)}): {remedy}"
         ) from error
+
+
+def local_encoder(name: str) -> Path | None:
+    """Return a model's folder on this machine (see :func:`find_encoder`); None if it would have to be downloaded.
+
+    Raises:
+        ValueError: the name is neither a folder nor a hub id.
+    """
+    if name not in ("", MINILM) and Path(name).is_dir():
+        return Path(name)
+    hub_id = _hub_id(name)
+    cached = _cached_snapshot(hub_id)
+    return cached or (_packaged_minilm()[0] if hub_id == MINILM_HUB_ID else None)
+
+
+def _hub_id(name: str) -> str:
+    hub_id = MINILM_HUB_ID if name == MINILM else name
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", hub_id):
+        raise ValueError(f"unknown text encoder {name!r}: choose {CHOICES}")
+    return hub_id
 
 
 def _cached_snapshot(hub_id: str) -> Path | None:
@@ -96,19 +108,17 @@ def _download(hub_id: str) -> Path:
     return folder
 
 
-def _packaged_minilm() -> Path:
-    """Return the model folder in the offline package, which is read as data and never imported."""
+def _packaged_minilm() -> tuple[Path | None, str]:
+    """Return the model folder in the offline package, which is read as data and never imported, or why there is none."""
     spec = importlib.util.find_spec(MINILM_PACKAGE.partition("==")[0].replace("-", "_"))
     if spec is None or not spec.submodule_search_locations:
-        raise ValueError(f"the package {MINILM_PACKAGE} is not installed")
+        return None, f"the package {MINILM_PACKAGE} is not installed"
     folder = Path(spec.submodule_search_locations[0]) / "model"
     weights = folder / "model.safetensors"
     if not weights.is_file():
-        raise ValueError(f"the package {MINILM_PACKAGE} lacks {weights}")
+        return None, f"the package {MINILM_PACKAGE} lacks {weights}"
     found = sha256(weights)
-    if found != MINILM_SHA256:
-        raise ValueError(f"the SHA-256 of {weights} is {found} instead of {MINILM_SHA256}")
-    return folder
+    return (folder, "") if found == MINILM_SHA256 else (None, f"the SHA-256 of {weights} is {found} instead of {MINILM_SHA256}")
 
 
 def refuse_pickles(name: str, folder: Path) -> None:

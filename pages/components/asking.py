@@ -1,0 +1,92 @@
+"""Asking before something is read or downloaded: an address names what it likes, so a link alone must not make a server act.
+
+Known runs, and the datasets with short names in $NOISESCOPE_DATA, are read without asking.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import streamlit as st
+
+from pipelines.common.command_line import describe
+from pipelines.datasets.pretrained import find_encoder, local_encoder
+from pipelines.datasets.sources import PRESETS, locate
+from pipelines.storage.runs import Run
+
+ALLOWED = "allowed"  # where a session keeps the datasets that its user has asked for
+HUB = "from the Hugging Face Hub"
+
+
+def expanded(typed: str) -> str:
+    """Return the name of a dataset as typed, without spaces around it and with ~ replaced."""
+    return os.path.expanduser(typed.strip())  # noqa: PTH111  (Path.expanduser raises for an unknown user)
+
+
+def allow_typed(key: str) -> None:
+    """Allow reading the folder just typed into the widget ``key``; to be called when the user, not an address, changes it."""
+    name = expanded(st.session_state[key] or "")
+    if Path(name).is_dir():
+        _allow(name)
+
+
+def may_read(name: str, suffix: str = "") -> bool:
+    """Return whether the user has asked for a dataset; if not, draw a button that says what reading it would do.
+
+    Args:
+        name: a short name, a hub id or a folder.
+        suffix: suffix of the button's key.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    source = locate(name)
+    local = Path(source).is_dir()
+    if (local and name in PRESETS) or source in st.session_state.get(ALLOWED, ()):
+        return True
+    what = f"Read the folder {in_label(source)}" if local else f"Download {in_label(source)} {HUB}"
+    icon = ":material/folder_open:" if local else ":material/download:"
+    st.button(what, icon=icon, key=f"read{suffix}", on_click=_allow, args=(source,))
+    return False
+
+
+def may_encode(runs: Iterable[Run]) -> bool:
+    """Return whether the text encoders of the runs are on this machine; if one is not, draw a button that downloads it.
+
+    Raises:
+        ValueError, OSError: a run cannot be read, or names no encoder.
+    """
+    configs = [run.config for run in runs]
+    for name in dict.fromkeys(config.condition.encoder for config in configs if config.network.takes == "text"):
+        if not _is_here(name):
+            st.warning("The text encoder of this model is not on this machine. Download it, then generate again.")
+            label = f"Download {in_label(name)} {HUB}"
+            st.button(label, icon=":material/download:", key="encoder", on_click=_download, args=(name,))
+            return False
+    return True
+
+
+def in_label(text: str) -> str:
+    """Escape foreign text for a label, where Markdown would be rendered."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _is_here(encoder: str) -> bool:
+    return local_encoder(encoder) is not None
+
+
+def _download(encoder: str) -> None:
+    try:
+        find_encoder(encoder)
+        st.success("The text encoder is on this machine now: generate again.")
+    except (ValueError, OSError) as error:
+        st.error(in_label(describe(error)))
+    _is_here.clear()
+
+
+def _allow(source: str) -> None:
+    st.session_state[ALLOWED] = {*st.session_state.get(ALLOWED, ()), source}
