@@ -4,7 +4,7 @@ import streamlit as st
 
 from pages.components import BOUND
 from pages.components.training import show_job, show_training
-from pages.components.training_settings import choose_training
+from pages.components.training_settings import choose_training, show_footprint
 from pipelines.common.command_line import describe
 from pipelines.storage.config import RunConfig
 from pipelines.train import default_name
@@ -21,6 +21,7 @@ queue = TrainingQueue()
 
 with st.container(border=True):
     training = choose_training()
+    footprint_place = st.empty()  # filled last, because the estimate loads torch
     with st.container(horizontal=True, vertical_alignment="bottom"):
         usual_name = default_name(training.config or RunConfig(), queue.root, training.recipe)
         name = st.text_input("Name", placeholder=usual_name, key="name", width=320, **BOUND) or usual_name
@@ -68,3 +69,6 @@ def show_runs() -> None:
 
 
 show_runs()
+if training.config is not None:
+    with footprint_place:
+        show_footprint(training.config)

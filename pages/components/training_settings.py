@@ -10,7 +10,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.components import BOUND, about_choices
-from pages.components.asking import allow_typed, expanded, may_read
+from pages.components.asking import allow_typed, expanded, in_label, may_read
 from pages.components.pictures import show_grid
 from pages.components.runs import autoencoders, given_as, models_to_start_from
 from pages.components.setting import USUAL, Setting, configured, fill
@@ -18,7 +18,16 @@ from pipelines.common.command_line import describe
 from pipelines.common.images import Pixels
 from pipelines.datasets.image_sets import preview_images
 from pipelines.datasets.sources import PRESETS, resolve
-from pipelines.storage.config import DataConfig, InitConfig, LatentConfig, LogConfig, NetworkConfig, RunConfig
+from pipelines.storage.config import (
+    DataConfig,
+    InitConfig,
+    LatentConfig,
+    LogConfig,
+    NetworkConfig,
+    RunConfig,
+    config_from_json,
+    config_to_json,
+)
 from pipelines.storage.recipes import RECIPES, read_recipe
 from pipelines.storage.runs import Run, find_run
 from unets.choices import NETWORKS
@@ -112,6 +121,26 @@ def _show_preview(config: DataConfig) -> None:
     fitted = "cropped" if prepared.fit == "crop" else "padded"
     mirrored = "every second one flipped" if prepared.flip else "not flipped"
     st.caption(f"{len(images)} training images, {prepared.image_size}×{prepared.image_size} pixels, {fitted}, {mirrored}.")
+
+
+def show_footprint(config: RunConfig) -> None:
+    """Show the number of parameters and the memory that training takes, or why it cannot be trained on this machine."""
+    try:
+        st.caption(_footprint(config_to_json(config)))
+    except (ValueError, OSError) as error:
+        st.warning(in_label(describe(error)))
+
+
+@st.cache_data(ttl=60, max_entries=64, show_spinner=False)
+def _footprint(config: str) -> str:
+    from pipelines.common.devices import best_device
+    from pipelines.models.finetune import adopt
+    from pipelines.models.footprint import training_footprint
+
+    chosen = adopt(config_from_json(config))
+    found = training_footprint(replace(chosen, data=resolve(chosen.data)), best_device())
+    found.refuse_beyond_memory()
+    return found.about
 
 
 def _log_for(steps: int, usual: LogConfig) -> LogConfig:

@@ -32,6 +32,7 @@ def row(page, name):
 def test_start_watch_stop_survive_resume_and_delete(browser, page, queue, image_folder, log):
     with dashboard(log, NOISESCOPE_RUNS=str(queue.root)) as address:
         open_train(page, address, f"data={image_folder}&{TINY}&train_steps=12000")
+        page.get_by_role("button", name=f"Read the folder {image_folder}").click()
         expect(page.get_by_role("img", name="16 training images")).to_be_visible()
         expect(page.get_by_text("start above appear here")).to_be_visible()
         page.get_by_role("textbox", name="Name").fill("../../etc")

@@ -9,7 +9,10 @@ from streamlit.testing.v1 import AppTest
 
 from pages.components.training import describe_progress
 from pages.components.training_settings import PIXELS, RANDOM_WEIGHTS
+from pipelines.common.devices import best_device
 from pipelines.common.reports import Progress
+from pipelines.models.footprint import training_footprint
+from pipelines.storage.config import DataConfig, RunConfig
 from pipelines.storage.files import write_text
 from pipelines.storage.recipes import read_recipe
 from pipelines.storage.runs import METRICS, PUBLISHED, STATE, Run
@@ -56,10 +59,9 @@ def test_the_first_visit_says_what_to_do(open_page):
     assert not app.error
 
 
-def test_a_local_folder_is_named_after_itself_and_shown(open_page, image_folder):
+def test_a_local_folder_is_named_after_itself(open_page, image_folder):
     app = open_page(data=image_folder)
     assert app.text_input(key="name").placeholder == "shapes-baseline"
-    assert any(text.value.startswith("16 training images") for text in app.caption)
 
 
 def test_every_choice_of_a_list_exists(open_page):
@@ -79,8 +81,16 @@ def test_the_preparation_follows_the_choice(open_page):
     assert any("16×16 pixels, padded, not flipped" in text.value for text in app.caption)
     fashion = open_page(data="fashion_mnist")  # on the hub: nothing is fetched unasked
     assert fashion.number_input(key="size").placeholder == "32"
-    assert any("zalando-datasets/fashion_mnist" in text.value for text in fashion.caption)
+    assert r"Download zalando\-datasets\/fashion\_mnist from the Hugging Face Hub" in labels(fashion)
     assert not fashion.error
+
+
+def test_the_form_says_what_training_takes_and_what_cannot_fit(open_page):
+    about = [text.value for text in open_page().caption if "M parameters" in text.value]
+    assert about == [training_footprint(RunConfig(data=DataConfig("oxford_flowers", 64)), best_device()).about]
+    app = open_page(channels="4096, 4096, 4096, 4096, 4096", batch=65536)
+    assert "choose a smaller batch\\_size" in app.warning[0].value
+    assert not app.error
 
 
 @pytest.mark.parametrize(
