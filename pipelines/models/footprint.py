@@ -53,7 +53,7 @@ class Footprint:
         """The number of parameters and the memory, in words."""
         return (
             f"{self.parameters / 1e6:,.1f} M parameters, about {in_words(self.memory)} of memory in training "
-            f"({self.device} has {in_words(device_memory(self.device))})"
+            f"({self._owner} has {in_words(device_memory(self.device))})"
         )
 
     def refuse_beyond_memory(self) -> None:
@@ -63,8 +63,12 @@ class Footprint:
             f"training these {self.parameters / 1e6:,.1f} M parameters on batches of this size",
             "choose a smaller batch_size, image_size or channels, or split each batch with --accumulation",
             device_memory(self.device),
-            str(self.device),
+            self._owner,
         )
+
+    @property
+    def _owner(self) -> str:
+        return "this machine" if self.device.type == "cpu" else f"the device {self.device}"
 
 
 def training_footprint(config: RunConfig, device: torch.device, processes: int = 1) -> Footprint:
