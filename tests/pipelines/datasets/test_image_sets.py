@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 from dataclasses import replace
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -396,3 +398,15 @@ def test_linked_pictures_are_the_datasets_own_and_archives_are_to_be_unpacked(tm
     shutil.make_archive(str(tmp_path / "packed" / "pictures"), "zip", tmp_path / "data")
     with pytest.raises(ValueError, match="it lies in an archive: unpack that first"):
         load_images(_config(tmp_path / "packed"))
+
+
+def test_a_description_on_the_hub_names_no_files_of_this_machine(secret):
+    """It is read from the cache of the hub here, as it would be after its download."""
+    kept = Path(os.environ["HF_HOME"]) / "hub" / "datasets--noisescope--elsewhere"
+    (kept / "refs").mkdir(parents=True)
+    (kept / "refs" / "main").write_text("0" * 40)
+    (kept / "snapshots" / ("0" * 40)).mkdir(parents=True)
+    text = f"---\nconfigs:\n- config_name: default\n  data_files: {secret}\n---\n"
+    (kept / "snapshots" / ("0" * 40) / "README.md").write_text(text)
+    with pytest.raises(ValueError, match="names files outside its folder"):
+        open_dataset("noisescope/elsewhere")
