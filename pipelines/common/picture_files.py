@@ -192,8 +192,8 @@ def _header(source: Source) -> Image.Image:
         sizes.append((tags.get(TILEWIDTH, 0), tags.get(TILELENGTH, 0)))
     for width, height in sizes:
         if width * height > most:
-            told = f"{width}×{height} pixels, where {most // 10**6} million are allowed in {_kind(image)} files"
-            raise UnreadableError(f"the image is too large: {told}")
+            allowed = f"{_kind(image)} files may have {most // 10**6} million"
+            raise UnreadableError(f"the image is too large: {width}×{height} pixels, where {allowed}")
         if max(width, height) > MAX_SIDE:
             raise UnreadableError(f"the image is too large: a side of more than {MAX_SIDE} pixels")
     if image.info.get("progression") and (scans := content.count(b"\xff\xda")) > MAX_SCANS:
