@@ -45,7 +45,7 @@ def examine(child: Child, kind: str, seed: int, number: int, seeds: Seeds) -> Ve
         make_mutant(kind, seed, None, seeds, folder)
         verdict = child.warm(kind, folder)
         if verdict.outcome != SUCCEEDED:
-            print(f"a valid input of the kind {kind} is not read: {verdict.told}", flush=True)
+            raise RuntimeError(f"a valid input of the kind {kind} is not read: {verdict.told}")
     make_mutant(kind, seed, number, seeds, folder)
     return child.examine(kind, folder)
 
@@ -68,8 +68,8 @@ def main() -> None:
             for kind in arguments.kind:
                 counts[kind] = Counter()
                 fuzz(kind, arguments, make_seeds(work / "seeds"), work, counts[kind])
-        except KeyboardInterrupt:
-            print("interrupted")
+        except (KeyboardInterrupt, RuntimeError) as stopped:
+            print(stopped or "interrupted")
     print(f"\nSeed {arguments.seed}:\n\n| kind | mutants | succeeded | refused in a sentence | failed | memory above rest |")
     print("| --- | --: | --: | --: | --: | --: |")
     for kind, found in counts.items():

@@ -11,6 +11,7 @@ from typing import Any
 DEPTHS = (10, 200, 1_000, 20_000, 100_000)  # of nested brackets
 RAW = "\x00raw\x00"  # stands for text that JSON's own encoder would not write
 ADDRESS = "http://example.invalid/pixel.png"  # nobody may ask for it
+PICTURE = f"![picture]({ADDRESS})"  # which a browser fetches if it is rendered
 ODD_TEXT = (
     "",
     " ",
@@ -24,7 +25,7 @@ ODD_TEXT = (
     "/dev/zero",
     "all",
     "nan",
-    f"![picture]({ADDRESS})",
+    PICTURE,
     f'<img src="{ADDRESS}">',
     "owner/name",
 )

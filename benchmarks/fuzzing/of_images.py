@@ -22,13 +22,15 @@ def _mutate_picture(random: Random, folder: Path) -> None:
 
 
 def _open_picture(folder: Path) -> Attempts:
-    from pipelines.datasets.decoding import fit_image, open_image, to_8_bit
-    from pipelines.sampling.fitting import picture_size
+    from pipelines.common.images import read_request
+    from pipelines.common.picture_files import open_picture, picture_size
+    from pipelines.datasets.decoding import fit_image
 
     file = folder / "picture.png"
-    yield lambda: fit_image(to_8_bit(open_image(file)), 32, "crop")
-    yield lambda: fit_image(to_8_bit(open_image(file.read_bytes()), "black"), 32, "pad")
-    yield lambda: picture_size(file.read_bytes())
+    yield lambda: fit_image(open_picture(file), 32, "crop")
+    yield lambda: fit_image(open_picture(file.read_bytes(), "black"), 32, "pad")
+    yield lambda: picture_size(file)
+    yield lambda: read_request(file)
 
 
 def _prepare_dataset(seeds: Seeds, folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -14,13 +15,14 @@ import numpy as np
 from pipelines.storage.files import ROOT
 
 from .kind import OTHER, RUN, Attempts, Kind, expect_vanishing, prepare_runs, vanish_later
-from .mutations import ODD_TEXT, mutate_json
+from .mutations import ODD_TEXT, PICTURE, mutate_json
 from .of_runs import mutate_record, mutate_special
 from .pictures import join_chunks, mutate_chunks, mutate_picture, split_chunks, valid_pictures
 from .seeds import Seeds, copy_run
 
 if TYPE_CHECKING:
     from streamlit.testing.v1 import AppTest
+    from streamlit.testing.v1.element_tree import Block
 
 PAGES = ("home", "compare", "forward", "reverse", "generate", "edit", "training_curves", "evaluate", "train")
 
@@ -43,13 +45,29 @@ def open_page(page: str, address: dict[str, object]) -> AppTest:
 
 
 def refuse_exceptions(app: AppTest, page: str) -> AppTest:
-    """Raise AssertionError if a page shows an exception."""
+    """Raise AssertionError if a page shows an exception, or a picture that foreign text asks for."""
     if app.exception:
         shown = app.exception[0]
         ours = [line.strip() for line in shown.stack_trace if str(ROOT) in line]
         place = re.sub(r'.*/(\w+\.py)", line (\d+), in (\S+).*', r"\1:\2 in \3", ours[-1].splitlines()[0]) if ours else ""
         raise AssertionError(f"page {page}: {place}: {shown.message[:300]}\n" + "\n".join(shown.stack_trace)[-3000:])
+    for text in _rendered(app.main):
+        assert PICTURE not in re.sub(r"(`+).*?\1", "", text, flags=re.DOTALL), f"page {page} renders foreign text: {text[:300]}"
     return app
+
+
+def _rendered(block: Block) -> Iterator[str]:
+    """Yield the texts that a page renders as Markdown."""
+    for part in block.children.values():
+        if part.type == "code":
+            continue
+        if part.type == "table":
+            yield from (str(cell) for cell in [*part.value.index, *part.value.columns, *part.value.to_numpy().ravel()])
+        for name in ("body", "label", "help"):
+            yield str(getattr(part.proto, name, ""))
+        yield str(getattr(getattr(part.proto, "expandable", None), "label", ""))
+        if hasattr(part, "children"):
+            yield from _rendered(part)
 
 
 def _prepare_pages(seeds: Seeds, folder: Path) -> None:

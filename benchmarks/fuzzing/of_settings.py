@@ -12,8 +12,7 @@ from random import Random
 from pipelines.storage.files import ROOT
 
 from .kind import RUN, Attempts, Kind, make_special, prepare_runs
-from .mutations import ODD_TEXT, mutate_bytes, mutate_json
-from .of_models import draw_samples
+from .mutations import ODD_TEXT, PICTURE, mutate_bytes, mutate_json
 from .of_runs import mutate_record
 from .seeds import Seeds
 
@@ -63,7 +62,7 @@ def _use_config(folder: Path) -> Attempts:
 
     run = Run(folder / RUN)
     yield lambda: make_denoiser(make_network(run.config, 0), run.config)
-    yield lambda: draw_samples(load_model(run, device="cpu"))
+    yield lambda: load_model(run, device="cpu")
 
 
 def _prepare_prompts(_: Seeds, folder: Path) -> None:
@@ -119,7 +118,7 @@ def _publish(folder: Path) -> Attempts:
         publish(Run(folder / RUN), folder / "published")
         card = (folder / "published/README.md").read_text()
         assert len(re.findall(r"^```", card, re.MULTILINE)) == 4, "text has left its code fence"
-        assert "![picture]" not in re.sub(r"```.*?```|`[^`]*`", "", card, flags=re.DOTALL), "foreign text is rendered"
+        assert PICTURE not in re.sub(r"```.*?```|`[^`]*`", "", card, flags=re.DOTALL), "foreign text is rendered"
 
     yield published
 
