@@ -8,6 +8,8 @@ from html import escape
 
 import plotly.graph_objects as go
 
+from ..common.command_line import describe
+from ..common.picture_files import picture_content
 from ..evaluation.results import FIGURES, NEIGHBOURS_PICTURE, Evaluation, file_beside, readable_table, samples_table
 from .evaluation import INTERVALS, bound_terms, loss_bands, newest, quality_against_cost
 
@@ -32,12 +34,16 @@ def report(evaluations: Sequence[Evaluation]) -> str:
         parts += [f"<h2>{escape(title)}</h2>", figure.to_html(full_html=False, include_plotlyjs=number == 0)]
     parts += tables
     for evaluation in evaluations:
-        picture = file_beside(evaluation.run, NEIGHBOURS_PICTURE)
-        if picture.is_file():
-            data = base64.b64encode(picture.read_bytes()).decode()
-            about = escape(f"{evaluation.name}: the samples nearest to training images, above their nearest neighbours")
-            parts.append(f"<h2>{about}</h2>")
-            parts.append(f'<img style="width:100%;image-rendering:pixelated" src="data:image/png;base64,{data}" alt="{about}">')
+        try:
+            data = base64.b64encode(picture_content(file_beside(evaluation.run, NEIGHBOURS_PICTURE))).decode()
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            parts.append(f"<p>{escape(f'The nearest neighbours of {evaluation.name} cannot be shown: {describe(error)}')}</p>")
+            continue
+        about = escape(f"{evaluation.name}: the samples nearest to training images, above their nearest neighbours")
+        parts.append(f"<h2>{about}</h2>")
+        parts.append(f'<img style="width:100%;image-rendering:pixelated" src="data:image/png;base64,{data}" alt="{about}">')
     style = "body{font-family:sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem}table{font-size:.8rem}"
     head = f'<meta charset="utf-8"><title>Noisescope evaluation</title><style>{style}</style>'
     return f"<!doctype html><html lang='en'><head>{head}</head><body>{''.join(parts)}</body></html>"

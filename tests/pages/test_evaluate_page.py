@@ -1,6 +1,7 @@
 """The logic of the Evaluate page, without a browser."""
 
 import math
+import os
 import re
 import shutil
 from functools import partial
@@ -154,6 +155,13 @@ def test_the_report_needs_nothing_else(measured):
     assert page.count('class="plotly-graph-div"') == 4
     assert "<td>1.5 (1.4 – 1.6), real 0.2</td>" in page
     assert not {"NaN", "nan", "None"} & set(re.findall(r"<td>(.*?)</td>", page))
+
+
+def test_a_report_says_which_picture_it_leaves_out(measured):
+    os.mkfifo(measured.run.path / NEIGHBOURS_PICTURE)  # reading it would wait for ever
+    page = report([measured])
+    assert "Fréchet distance" in page
+    assert "cannot be shown" in page
 
 
 def test_a_run_that_cannot_be_read_does_not_hide_the_others(measured):
