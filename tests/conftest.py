@@ -197,6 +197,6 @@ def wait_for():
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, "it did not happen in time"
-            time.sleep(0.005)
+            time.sleep(0.02)  # looking at a queue costs milliseconds, which its training needs
 
     return wait

@@ -14,6 +14,7 @@ from pipelines.common.reports import Progress
 from pipelines.models.footprint import training_footprint
 from pipelines.storage.config import DataConfig, RunConfig
 from pipelines.storage.files import write_text
+from pipelines.storage.processes import write_record
 from pipelines.storage.recipes import read_recipe
 from pipelines.storage.runs import METRICS, PUBLISHED, STATE, Run
 from pipelines.training.jobs import WORKER, Job, Request, TrainingProgress, TrainingQueue
@@ -38,6 +39,18 @@ def open_page(queue, image_folder, tmp_path, monkeypatch):
         return app
 
     return run
+
+
+@pytest.fixture
+def work(queue, train):
+    """This process is the queue's worker: it starts no other, and the function trains what has been asked for."""
+    write_record(queue.root / WORKER)
+
+    def train_all() -> list[Run]:
+        return [train(run.path, run.config) for run in queue.waiting()]
+
+    yield train_all
+    (queue.root / WORKER).unlink()
 
 
 def press(app: AppTest, label: str) -> AppTest:
@@ -147,7 +160,7 @@ def test_start_stop_resume_and_delete(open_page, queue, wait_for):
     assert queue.jobs()[0].status == "stopped"
     assert {"Resume", "Delete permanently"} <= labels(app)
     press(app, "Resume")
-    wait_for(lambda: queue.jobs()[0].status == "training")
+    assert queue.jobs()[0].active
     queue.stop("oxford_flowers-attention")
     wait_for(lambda: not queue.jobs()[0].active)
     app.run()
@@ -156,27 +169,27 @@ def test_start_stop_resume_and_delete(open_page, queue, wait_for):
     assert not run.path.exists()
 
 
-def test_an_autoencoder_is_trained_and_then_a_model_of_its_latents(
-    open_page, queue, autoencoder_run, tmp_path, monkeypatch, wait_for
-):
+def test_an_autoencoder_is_trained_and_then_a_model_of_its_latents(open_page, autoencoder_run, tmp_path, monkeypatch, work):
     monkeypatch.setattr("pipelines.storage.runs.PRIVATE", tmp_path / "others")
-    monkeypatch.setenv("NOISESCOPE_RUNS", str(tmp_path / "others"))  # for the process that trains
     shutil.copytree(autoencoder_run.path, tmp_path / "others" / "small-and-back")
     size = {"size": 16, "patch": 2}
-    app = open_page(**(TINY | size), train_steps=1, unet="autoencoder")
+    app = open_page(**(TINY | size), train_steps=1, recipe="flowers-autoencoder")
+    assert app.selectbox(key="unet").value == "autoencoder"
     assert app.selectbox(key="latent").disabled
     assert app.number_input(key="patch").disabled
     press(app, "Start training")
     press(open_page(**(TINY | size), train_steps=1, unet="class", latent="small-and-back"), "Start training")
-    wait_for(lambda: not any(job.active for job in queue.jobs()))
-    assert Run(queue.root / "oxford_flowers-autoencoder").config.model == "autoencoder"
-    config = Run(queue.root / "oxford_flowers-latent-class").config
+    autoencoder, latent = work()
+    assert autoencoder.has_weights
+    assert autoencoder.config.model == "autoencoder"
+    sampled = read_recipe("flowers-autoencoder").log.sample_images
+    assert autoencoder.config.log.sample_images == sampled == 16  # the recipe's own, which the page does not show
+    config = latent.config
     assert (config.latent.latent, config.state_shape, config.network.patch_size) == ("small-and-back", (2, 8, 8), 2)
 
 
-def test_a_run_goes_on_from_another_s_weights(open_page, queue, class_run, tmp_path, monkeypatch, wait_for):
+def test_a_run_goes_on_from_another_s_weights(open_page, class_run, tmp_path, monkeypatch, work):
     monkeypatch.setattr("pipelines.storage.runs.PRIVATE", tmp_path / "others")
-    monkeypatch.setenv("NOISESCOPE_RUNS", str(tmp_path / "others"))  # for the process that trains
     source = Run(shutil.copytree(class_run.path, tmp_path / "others" / "shapes"))
     app = open_page(train_steps=3, batch=8, warmup=1, precision="no", dropout=0.1)
     app.selectbox(key="init_from").select("shapes").run()
@@ -192,8 +205,9 @@ def test_a_run_goes_on_from_another_s_weights(open_page, queue, class_run, tmp_p
     assert app.text_input(key="name").placeholder == "oxford_flowers-from-shapes"
     app.number_input(key="rank").set_value(2).run()
     press(app, "Start training")
-    run = Run(queue.root / "oxford_flowers-from-shapes")
-    wait_for(lambda: run.has_weights)
+    [run] = work()
+    assert run.has_weights
+    assert run.name == "oxford_flowers-from-shapes"
     assert (run.config.init.init_from, run.config.init.init_fingerprint) == ("shapes", source.fingerprint)
     assert run.config.init.lora_rank == 2
     assert run.config.network == replace(theirs.network, dropout=0.1)
@@ -261,14 +275,13 @@ def test_a_recipe_of_some_classes_names_them_and_other_images_have_others(open_p
     assert app.text_input(key="only_classes").value == ""
 
 
-def test_only_some_classes_are_trained_on(open_page, queue, wait_for):
+def test_only_some_classes_are_trained_on(open_page, work):
     app = open_page(train_steps=1, unet="class", only_classes="squares, rose", name="some", **TINY)
     assert "no class 'rose' in this dataset" in app.error[0].value
     app.text_input(key="only_classes").set_value("squares,").run()
     assert not app.error
     press(app, "Start training")
-    run = Run(queue.root / "some")
-    wait_for(lambda: run.has_weights)
+    [run] = work()
     assert run.config.condition.classes == ("squares",)
 
 
@@ -381,24 +394,11 @@ def test_a_link_to_a_recipe_fills_it_in_but_for_what_it_says_itself(open_page):
     assert app.number_input(key="batch").value == 7
 
 
-def test_what_the_page_does_not_show_comes_from_the_recipe(open_page, queue, wait_for):
-    app = open_page(recipe="flowers-attention", train_steps=2, **TINY | {"channels": "8, 16, 16"})
-    press(app, "Start training")
-    run = Run(queue.root / "flowers-attention")
-    wait_for(lambda: run.has_weights)
-    assert run.config.network.attention_levels == read_recipe("flowers-attention").network.attention_levels == (1, 2)
-
-
-def test_a_recipe_s_small_sample_grid_is_kept(open_page, queue, wait_for):
-    recipe = read_recipe("flowers-autoencoder")
-    press(open_page(recipe="flowers-autoencoder", **TINY | {"size": 16}, train_steps=2), "Start training")
-    run = Run(queue.root / "flowers-autoencoder")
-    wait_for(lambda: run.has_weights)
-    assert run.config.log.sample_images == recipe.log.sample_images == 16
-
-
-def test_another_network_than_the_recipe_s_has_its_own_levels_of_attention(open_page, queue, wait_for):
-    press(open_page(recipe="flowers-attention", unet="baseline", train_steps=2, **TINY), "Start training")
-    run = Run(queue.root / "flowers-attention")
-    wait_for(lambda: run.has_weights)
-    assert (run.config.network.unet, run.config.network.attention_levels) == ("baseline", None)
+@pytest.mark.parametrize(("changes", "levels"), [({"channels": "8, 16, 16"}, (1, 2)), ({"unet": "baseline"}, None)])
+def test_levels_of_attention_come_from_the_recipe_if_its_network_does(open_page, work, changes, levels):
+    """The page does not show them."""
+    assert read_recipe("flowers-attention").network.attention_levels == (1, 2)
+    press(open_page(recipe="flowers-attention", train_steps=2, **TINY | changes), "Start training")
+    [run] = work()
+    assert run.has_weights
+    assert (run.config.network.unet, run.config.network.attention_levels) == (changes.get("unet", "attention"), levels)
