@@ -8,6 +8,7 @@ import random
 import shutil
 import signal
 import subprocess
+from functools import cache
 
 import pytest
 import torch
@@ -73,14 +74,25 @@ def interrupted(make_trainer, small_config):
 
 
 VARIANTS = {
-    "baseline": {},
-    "attention": {"unet": "attention", "attention_levels": (0, 1)},
-    "accumulation": {"accumulation": 4},
     "bf16": {"precision": "bf16"},
-    "flow, constant rate": {"schedule": "flow", "prediction": "flow", "lr_schedule": "constant"},
-    "logs that straddle saves": {"log_every": 5, "save_every": 3, "eval_every": 7, "sample_every": 11},
-    "batch larger than the data": {"batch_size": 50},
+    "attention, accumulated": {"unet": "attention", "attention_levels": (0, 1), "accumulation": 4},
+    "flow, constant rate, logs that straddle saves, a batch larger than the data": {
+        **{"schedule": "flow", "prediction": "flow", "lr_schedule": "constant"},
+        **{"log_every": 5, "save_every": 3, "eval_every": 7, "sample_every": 11},
+        "batch_size": 50,
+    },
 }
+
+
+@pytest.fixture(scope="module")
+def whole(train, tmp_path_factory):
+    """Return a function that returns a run of these settings that never stopped, trained once for all tests."""
+
+    @cache
+    def make(**changes):
+        return train(tmp_path_factory.mktemp("whole") / "run", **changes)
+
+    return make
 
 
 @pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS.keys())
@@ -91,8 +103,7 @@ def test_stopping_between_saves_and_resuming_changes_nothing(train, interrupted,
     _assert_equal_runs(resumed, whole, logged)
 
 
-def test_a_signal_in_the_last_step_still_finishes_the_run(make_trainer, train, logged, tmp_path):
-    whole = train(tmp_path / "whole")
+def test_a_signal_in_the_last_step_still_finishes_the_run(make_trainer, whole, logged, tmp_path):
     trainer = make_trainer(tmp_path / "run")
     write_samples = trainer.write_samples
 
@@ -103,7 +114,7 @@ def test_a_signal_in_the_last_step_still_finishes_the_run(make_trainer, train, l
 
     trainer.write_samples = write_and_signal
     assert trainer.fit()
-    _assert_equal_runs(trainer.run, whole, logged)
+    _assert_equal_runs(trainer.run, whole(), logged)
 
 
 def test_weights_without_a_state_are_not_trained_over(command, copied_run, logged):
@@ -125,9 +136,8 @@ def test_resuming_a_finished_run_changes_nothing(train, copied_run, tiny_run, lo
 
 @pytest.mark.parametrize("last_save", [False, True], ids=["in the middle", "at the end"])
 def test_a_kill_between_the_state_and_the_weights_of_one_save_loses_nothing(
-    make_trainer, train, logged, tmp_path, monkeypatch, last_save
+    make_trainer, train, whole, logged, tmp_path, monkeypatch, last_save
 ):
-    whole = train(tmp_path / "whole")
     trainer = make_trainer(tmp_path / "run")
     write_model = Run.write_model
 
@@ -144,14 +154,13 @@ def test_a_kill_between_the_state_and_the_weights_of_one_save_loses_nothing(
         trainer.fit()
     monkeypatch.undo()
     resumed = train(tmp_path / "run", Run(tmp_path / "run").config)
-    _assert_equal_runs(resumed, whole, logged)
+    _assert_equal_runs(resumed, whole(), logged)
 
 
 @pytest.mark.parametrize("call", range(7))
-def test_a_kill_around_any_file_that_is_written_loses_nothing(make_trainer, train, logged, tmp_path, monkeypatch, call):
+def test_a_kill_around_any_file_that_is_written_loses_nothing(make_trainer, train, whole, logged, tmp_path, monkeypatch, call):
     """This run writes seven files whole: state and weights twice, its configuration or grids between them."""
     settings = {"steps": 8, "save_every": 4, "sample_every": 8}
-    whole = train(tmp_path / "whole", **settings)
     written = []
 
     class _Killed(BaseException):
@@ -173,16 +182,15 @@ def test_a_kill_around_any_file_that_is_written_loses_nothing(make_trainer, trai
         trainer.fit()
     monkeypatch.undo()
     resumed = train(tmp_path / "run", Run(tmp_path / "run").config)
-    _assert_equal_runs(resumed, whole, logged)
+    _assert_equal_runs(resumed, whole(**settings), logged)
 
 
-def test_what_was_logged_after_the_last_save_is_written_anew(train, logged, tmp_path):
-    whole = train(tmp_path / "whole", steps=12)
-    half = Run(shutil.copytree(train(tmp_path / "half", steps=12).path, tmp_path / "resumed"))
+def test_what_was_logged_after_the_last_save_is_written_anew(train, whole, logged, tmp_path):
+    half = Run(shutil.copytree(whole().path, tmp_path / "resumed"))
     rows = (half.path / "metrics.jsonl").read_text().splitlines(keepends=True)
     (half.path / "metrics.jsonl").write_text("".join([*rows, '{"step": 14, "loss": 0.1}\n', '{"step": 16, "lo']))
     resumed = train(half.path, half.config)
-    assert logged(resumed.path) == logged(whole.path)
+    assert logged(resumed.path) == logged(whole().path)
 
 
 def test_kill_minus_nine_at_any_moment_loses_nothing(start, train, flags, wait_for, logged, tmp_path):
@@ -236,14 +244,13 @@ for path in (run.path / STATE, run.model_path):
 """
 
 
-def test_a_kill_in_the_middle_of_writing_a_file_leaves_no_litter(shell, train, logged, tmp_path):
-    whole = train(tmp_path / "whole")
-    run = Run(shutil.copytree(whole.path, tmp_path / "killed"))
+def test_a_kill_in_the_middle_of_writing_a_file_leaves_no_litter(shell, train, whole, logged, tmp_path):
+    run = Run(shutil.copytree(whole().path, tmp_path / "killed"))
     done = shell("-c", HALF_WRITTEN, run.path)
     assert done.code == 0, done.error
-    assert len(_files(run)) > len(_files(whole))  # what the kills left behind
+    assert len(_files(run)) > len(_files(whole()))  # what the kills left behind
     resumed = train(run.path, run.config)
-    _assert_equal_runs(resumed, whole, logged)
+    _assert_equal_runs(resumed, whole(), logged)
 
 
 # --- a state that cannot be used
@@ -272,12 +279,11 @@ def test_a_damaged_state_is_refused_in_one_sentence_and_nothing_is_lost(command,
     assert {name: (copied_run.path / name).read_bytes() for name in _files(copied_run)} == before
 
 
-def test_resume_from_the_command_line(command, train, flags, logged, tmp_path):
-    whole = train(tmp_path / "whole")
+def test_resume_from_the_command_line(command, whole, flags, logged, tmp_path):
     first = command("pipelines.train", *flags(), "--out", tmp_path / "run", "--time-limit", 0)
     assert first.code == 0
     assert "stopped at step 1;" in first.output
     again = command("pipelines.train", "--resume", tmp_path / "run")
     assert again.code == 0, again.error
     assert "finished" in again.output
-    _assert_equal_runs(Run(tmp_path / "run"), whole, logged)
+    _assert_equal_runs(Run(tmp_path / "run"), whole(), logged)
