@@ -19,6 +19,8 @@ from pipelines.storage.config import config_to_json
 from pipelines.storage.files import write_text
 from pipelines.storage.processes import ProcessRecord, at_work, claim, read_record, stop, write_record
 from pipelines.storage.runs import METRICS, PROCESS, STATE, Run, find_runs
+from pipelines.storage.state import read_progress
+from pipelines.storage.weights import read_tensors
 from pipelines.training.jobs import JOB, WORKER, Job, TrainingQueue
 
 ENDLESS = {"steps": 1_000_000, "log_every": 20, "eval_every": 100_000, "sample_every": 100_000, "save_every": 50}
@@ -339,7 +341,12 @@ def test_a_training_is_recovered_from_what_kills_it_and_is_never_started_twice(q
     by_hand = start("-m", "pipelines.train", "--resume", run.path)
     wait_for(lambda: status_of(queue, "run") == "training" and at_step(queue, "run") > step)
     queue.stop("run")
-    assert by_hand.wait(60) == 130
+    output, error = by_hand.communicate(timeout=120)
+    assert by_hand.returncode == 130, error
+    assert "Traceback" not in error
+    saved = int(output.split("stopped at step ")[1].split(";")[0])
+    assert read_progress(run.path / STATE)["step"] == saved > step
+    assert all(bool(tensor.isfinite().all()) for tensor in read_tensors(run.model_path)[0].values())
     assert status_of(queue, "run") == "stopped"
 
 

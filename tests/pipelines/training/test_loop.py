@@ -320,22 +320,22 @@ def test_a_time_limit_stops_and_saves(command, flags, tmp_path):
     assert (out / "state" / "state.safetensors").is_file()
 
 
-def test_a_signal_saves_and_exits_with_130(start, flags, wait_for, tmp_path):
+def test_an_interrupt_saves_and_exits_with_130(start, flags, wait_for, tmp_path):
+    """SIGTERM, sent by the queue: tests/pipelines/training/test_jobs.py."""
     settings = flags(steps=10_000_000, log_every=1, sample_every=1_000_000, save_every=1_000_000, eval_every=1_000_000)
-    folders = {number: tmp_path / number.name for number in (signal.SIGINT, signal.SIGTERM)}
-    running = {number: start("-m", "pipelines.train", *settings, "--out", out) for number, out in folders.items()}
-    for number, process in running.items():
-        out, log = folders[number], folders[number] / "metrics.jsonl"
-        wait_for(lambda process=process, log=log: process.poll() is not None or (log.is_file() and log.stat().st_size > 1000))
-        assert not (out / "model.safetensors").exists()
-        process.send_signal(number)
-        output, error = process.communicate(timeout=120)
-        assert process.returncode == 130, error
-        assert "Traceback" not in error
-        assert "stopped at step" in output
-        assert _all_finite(out / "model.safetensors")
-        saved = int(output.split("stopped at step ")[1].split(";")[0])
-        assert Run(out).metrics()["step"].max() == saved
+    out = tmp_path / "run"
+    process = start("-m", "pipelines.train", *settings, "--out", out)
+    log = out / "metrics.jsonl"
+    wait_for(lambda: process.poll() is not None or (log.is_file() and log.stat().st_size > 1000))
+    assert not (out / "model.safetensors").exists()
+    process.send_signal(signal.SIGINT)
+    output, error = process.communicate(timeout=120)
+    assert process.returncode == 130, error
+    assert "Traceback" not in error
+    assert "stopped at step" in output
+    assert _all_finite(out / "model.safetensors")
+    saved = int(output.split("stopped at step ")[1].split(";")[0])
+    assert Run(out).metrics()["step"].max() == saved
 
 
 def test_signal_handlers_are_given_back(make_trainer, tmp_path):
