@@ -41,6 +41,11 @@ SMALL = {
 }
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with the notebooks, the longest file that cannot be shared out: at the end, one process would wait for another."""
+    items.sort(key=lambda item: item.get_closest_marker("notebook") is None)
+
+
 def draw_shape(number: int, side: int = 12) -> Image.Image:
     """Draw a coloured circle or square on a dark background; every number looks different."""
     image = Image.new("RGB", (side, side), (number, 10, 40))
