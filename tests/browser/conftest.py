@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Error, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 ARTIFACTS = ROOT / "artifacts" / "screenshots"
@@ -42,8 +43,6 @@ def pytest_collection_modifyitems(items):
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item):
     """A failed test leaves what was on the screen: a picture in ARTIFACTS, the words in its report."""
-    from playwright.sync_api import Error
-
     report = yield
     browser = item.funcargs.get("browser")
     if report.when == "call" and report.failed and browser is not None:
@@ -89,17 +88,22 @@ def dashboard(log, **environment):
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory):
+def runs_folder(tmp_path_factory):
+    """The folder of the user's own runs; whoever puts some there takes them away again."""
+    folder = tmp_path_factory.mktemp("server") / "runs"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(runs_folder):
     """A dashboard with the models that the project ships, whatever runs this machine's user has."""
-    folder = tmp_path_factory.mktemp("server")
-    with dashboard(folder / "log.txt", NOISESCOPE_RUNS=str(folder / "runs")) as address:
+    with dashboard(runs_folder.with_name("log.txt"), NOISESCOPE_RUNS=str(runs_folder)) as address:
         yield address
 
 
 @pytest.fixture(scope="session")
 def browser():
-    from playwright.sync_api import expect, sync_playwright
-
     expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_FLAGS)
@@ -115,11 +119,25 @@ def page(browser):
     context.close()
 
 
+def settle(page):
+    """Wait until the server has sent the whole page, its figures are drawn, and what fades in or moves is at rest."""
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+    page.wait_for_function(
+        """() => [...document.querySelectorAll(".live-figure, [data-testid=stPlotlyChart]")]
+        .every(figure => figure.querySelector(".main-svg"))"""
+    )
+    page.wait_for_timeout(300)  # what has just come begins to fade in
+    page.wait_for_function(
+        """() => document.getAnimations()
+        .every(({playState, effect}) => playState !== "running" || effect.getComputedTiming().endTime === Infinity)"""
+    )
+
+
 @contextmanager
-def screen(browser, scheme, width):
+def screen(browser, scheme, width, height=900):
     """A page of its own, in a theme, on a screen of that width; for screenshots, whose folder is there."""
     ARTIFACTS.mkdir(parents=True, exist_ok=True)
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
     context.set_default_timeout(PATIENCE)
     yield context.new_page()
     context.close()

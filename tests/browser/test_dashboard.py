@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from .conftest import ARTIFACTS, SCREENS, dashboard, screen
+from .conftest import ARTIFACTS, SCREENS, dashboard, screen, settle
 from .test_compare import SMALL, finished, generate
 
 pytestmark = pytest.mark.browser
@@ -41,6 +41,6 @@ def test_screenshots(browser, server, scheme, width):
             if name == "compare":
                 generate(page)
                 finished(page)
-            page.wait_for_timeout(1500)  # figures fade in
+            settle(page)
             assert page.evaluate("document.documentElement.scrollWidth") <= width
             page.screenshot(path=ARTIFACTS / f"{name}-{scheme}-{width}.png")

@@ -8,19 +8,18 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from .conftest import ARTIFACTS, SCREENS, dashboard, screen
+from .conftest import ARTIFACTS, SCREENS, screen
 
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture(scope="module")
-def server(class_run, text_run, tmp_path_factory):
-    """A dashboard with a small class model and a small text model."""
-    folder = tmp_path_factory.mktemp("server")
-    for run in (class_run, text_run):
-        shutil.copytree(run.path, folder / "runs" / run.name)
-    with dashboard(folder / "log.txt", NOISESCOPE_RUNS=str(folder / "runs")) as address:
-        yield address
+@pytest.fixture(scope="module", autouse=True)
+def small_models(class_run, text_run, runs_folder):
+    """A small class model and a small text model of the dashboard's user."""
+    copies = [shutil.copytree(run.path, runs_folder / run.name) for run in (class_run, text_run)]
+    yield
+    for copy in copies:
+        shutil.rmtree(copy)
 
 
 def generate(page, server, query):

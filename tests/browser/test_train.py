@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from pipelines.storage.runs import STATE, Run, find_runs
 
-from .conftest import ARTIFACTS, SCREENS, dashboard
+from .conftest import ARTIFACTS, SCREENS, dashboard, screen
 
 pytestmark = pytest.mark.browser
 
@@ -70,15 +70,15 @@ def test_start_watch_stop_survive_resume_and_delete(browser, page, queue, image_
         expect(row(page, "mine").get_by_text("stopped")).to_be_visible()
         assert (queue.root / "mine" / STATE).is_file()
         assert Run(queue.root / "mine").metrics()["step"].iloc[-1] >= before
-        row(page, "next").get_by_role("button", name="Stop").click()  # it was "Cancel" until its turn came, by itself
-        expect(row(page, "next").get_by_text("stopped")).to_be_visible()
-        row(page, "next").get_by_role("button", name="Resume").click()
+        row(page, "mine").get_by_role("button", name="Resume").click()  # behind the other run, whose turn has come by itself
+        row(page, "mine").get_by_role("button", name=re.compile("Cancel|Stop")).click()
+        expect(row(page, "mine").get_by_text("stopped")).to_be_visible()
         expect(row(page, "next").get_by_text("finished")).to_be_visible()
         expect(row(page, "next").get_by_text("Step 300 of 300")).to_be_visible()
         row(page, "mine").get_by_role("button", name="Delete").click()
         confirm = page.get_by_role("button", name="Delete permanently")
         expect(confirm).to_be_visible()
-        page.wait_for_timeout(5000)  # the rows are drawn anew meanwhile
+        page.wait_for_timeout(3000)  # the rows are drawn anew meanwhile
         expect(confirm).to_be_visible()
         confirm.click()
         expect(row(page, "mine")).to_have_count(0)
@@ -86,16 +86,13 @@ def test_start_watch_stop_survive_resume_and_delete(browser, page, queue, image_
 
 
 @SCREENS
-def test_screenshots(browser, queue, tiny_run, image_folder, log, scheme, width):
+def test_screenshots(browser, server, runs_folder, tiny_run, image_folder, scheme, width):
     """Also that nothing is wider than the screen."""
-    ARTIFACTS.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(tiny_run.path, queue.root / "shapes")
-    context = browser.new_context(viewport={"width": width, "height": 1600}, color_scheme=scheme)
-    with dashboard(log, NOISESCOPE_RUNS=str(queue.root)) as address:
-        page = context.new_page()
-        open_train(page, address, f"data={image_folder}")
+    copy = shutil.copytree(tiny_run.path, runs_folder / "shapes")
+    with screen(browser, scheme, width, height=1600) as page:
+        open_train(page, server, f"data={image_folder}")
         expect(page.get_by_role("img", name="Samples of shapes at step 24")).to_be_visible()
         expect(page.locator(".live-figure .lines").first).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         page.screenshot(path=ARTIFACTS / f"train-{scheme}-{width}.png")
-    context.close()
+    shutil.rmtree(copy)
