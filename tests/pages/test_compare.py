@@ -41,6 +41,28 @@ def test_the_first_visit_offers_two_models_and_says_what_to_do():
     assert "Generate" in app.info[0].value
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("steps1", "100000"),
+        ("sampler1", "../../etc/passwd"),
+        ("model2", "nobody"),
+        ("seed1", "-1"),
+        ("columns", "99"),
+        ("images", "0"),
+    ],
+)
+def test_a_hostile_address_gets_the_page_with_allowed_values(key, value):
+    app = open_page(**{key: value})
+    [widget] = [widget for widget in (*app.number_input, *app.selectbox, *app.segmented_control) if widget.key == key]
+    if widget.type == "number_input":
+        assert widget.min <= widget.value <= widget.max
+    else:
+        assert str(widget.value) in widget.options
+    assert str(widget.value) != value
+    assert "Generate" in {button.label for button in app.button}
+
+
 def test_columns_are_chosen_freely():
     address = {
         "images": 3,

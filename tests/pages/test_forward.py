@@ -42,6 +42,14 @@ def test_the_timestep_of_the_address_is_shown_and_marked_on_every_curve(wanted, 
     assert app.query_params["t"] in (str(t), [str(t)])
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("schedule_A", "../../etc"), ("t", "1e9"), ("noise_seed", "-1"), ("source_number", "99999"), ("zero_terminal_snr_A", "2")],
+)
+def test_a_hostile_address_gets_the_page_as_if_it_had_not_been_there(name, value):
+    assert parts(open_page(**{name: value})) == parts(open_page())
+
+
 def test_the_pixels_become_standard_noise():
     def titles(t):
         return [annotation["text"] for annotation in parts(open_page(t=t))[1]["layout"]["annotations"]]
