@@ -9,7 +9,7 @@ import streamlit as st
 # this variable when torch is loaded, which happens later.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-st.set_page_config(page_title="Noisescope", page_icon=":material/grain:", layout="wide")
+st.set_page_config(page_title="Noisescope", page_icon="🔬", layout="wide")
 
 PAGES = [
     st.Page("pages/home.py", title="Home", icon=":material/home:", default=True),

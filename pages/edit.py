@@ -15,6 +15,7 @@ from pages.components.requests import (
     readable_config,
 )
 from pages.components.runs import models_by_name, stop_without_runs
+from pipelines.common.text import literal
 from pipelines.sampling.request import SamplingRequest
 
 st.title("Edit", anchor=False)
@@ -33,7 +34,7 @@ with st.container(border=True):
     try:
         edit = way.ask(config)
     except ValueError as error:  # an unreadable mask, or a run without images
-        st.error(f"This picture cannot be edited: {error}")
+        st.error(literal(f"This picture cannot be edited: {error}"))
         st.stop()
     common = dict(edit.common)
     with st.expander("Sampler, seed" if way.free else "Steps"):

@@ -9,6 +9,7 @@ from pages.components.live_figure import live_figure
 from pages.components.measuring import show_measuring
 from pages.components.pictures import show_file
 from pages.components.runs import models_by_name, stop_without_runs
+from pipelines.common.text import literal
 from pipelines.evaluation.results import (
     FIGURES,
     NEIGHBOURS_PICTURE,
@@ -46,7 +47,7 @@ for name in names:
         _ = runs[name].config  # an evaluation depends on the data that the configuration names
         evaluations[name] = Evaluation(runs[name], name=name)
     except (ValueError, OSError) as error:
-        st.warning(f"{name}: {error}")
+        st.warning(literal(f"{name}: {error}"))
 missing = [name for name, evaluation in evaluations.items() if not evaluation.results]
 show_measuring({name: runs[name] for name in evaluations}, missing)
 measured = [evaluation for evaluation in evaluations.values() if evaluation.results]
@@ -59,11 +60,15 @@ if len(table):
     with st.container(horizontal=True):
         shown, data = table, list(dict.fromkeys(table["data"]))
         if len(data) > 1:  # distances to different images are not comparable
-            chosen = st.segmented_control("Dataset", data, default=data[0], required=True, key="measured_data", **BOUND)
+            chosen = st.segmented_control(
+                "Dataset", data, default=data[0], required=True, format_func=literal, key="measured_data", **BOUND
+            )
             shown = table[table["data"] == chosen]
         judges = list(dict.fromkeys(shown["judge"]))
         if len(judges) > 1:  # nor are distances in different features
-            judge = st.segmented_control("Features", judges, default=judges[0], required=True, key="judge", **BOUND)
+            judge = st.segmented_control(
+                "Features", judges, default=judges[0], required=True, format_func=literal, key="judge", **BOUND
+            )
             shown = shown[shown["judge"] == judge]
         known = [name for name in FIGURES if shown[name].notna().any()]
         costs = [name for name in COSTS if shown[name].notna().any()]
@@ -72,7 +77,7 @@ if len(table):
             "Cost", costs, default="network_calls", required=True, format_func=COSTS.__getitem__, key="cost", **BOUND
         )
     live_figure(quality_against_cost(shown, figure, cost), "quality", f"{FIGURES[figure]} over {COSTS[cost]} per image")
-    features = ", ".join(dict.fromkeys(shown["features"]))
+    features = literal(", ".join(dict.fromkeys(shown["features"])))
     counts = ", ".join(f"{count:,}" for count in dict.fromkeys(shown["images"]))
     told = f"{counts} samples, compared with training images in the features of the {features}. {INTERVALS}"
     if shown[f"{figure}_decoded"].notna().any():
@@ -112,7 +117,7 @@ if bounds:
 for evaluation in measured:
     picture = file_beside(evaluation.run, NEIGHBOURS_PICTURE)
     if picture.is_file():
-        st.subheader(f"Are samples copies? Nearest training images of {evaluation.name}", anchor=False)
+        st.subheader(literal(f"Are samples copies? Nearest training images of {evaluation.name}"), anchor=False)
         show_file(picture, f"Samples of {evaluation.name} above their nearest training images")
         st.caption("Upper row: the samples nearest to a training image in feature space. Lower row: that training image.")
 

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from pages.components.runs import describe_run, models_by_name, show_samples_in
+from pipelines.common.text import literal
 from pipelines.storage.files import ROOT
 
 CARDS = 3  # a row
@@ -40,11 +41,11 @@ for start in range(0, len(runs), CARDS):
             try:
                 grids, description = list(runs[name].samples().values()), describe_run(runs[name])
             except (ValueError, OSError) as error:
-                st.markdown(f"**{name}**")
-                st.warning(f"This run cannot be read: {error}")
+                st.markdown(f"**{literal(name)}**")
+                st.warning(literal(f"This run cannot be read: {error}"))
                 continue
             if grids:
                 show_samples_in(runs[name], grids[-1], name)
-            st.markdown(f"**{name}**")
-            st.caption(description)
+            st.markdown(f"**{literal(name)}**")
+            st.caption(literal(description))
             st.page_link("pages/training_curves.py", label="Training history", query_params={"runs": name})

@@ -19,6 +19,7 @@ from pages.components.runs import models_by_name, stop_without_runs
 from pages.components.sources import choose_image
 from pages.components.trajectory import show_trajectory
 from pipelines.common.images import png_bytes
+from pipelines.common.text import literal
 from pipelines.sampling.fitting import fit_picture
 from pipelines.sampling.origins import FROM_NOISE, BetweenSeeds, FromPicture, Origin
 from pipelines.sampling.request import SamplingRequest
@@ -45,7 +46,7 @@ if kind == IMAGE:
     try:
         picture = fit_picture(file, config)
     except ValueError as error:
-        st.error(f"This image cannot be used: {error}")
+        st.error(literal(f"This image cannot be used: {error}"))
         st.stop()
     with picture_column:
         show_image(picture, alt="The image to start from", width=150)

@@ -6,6 +6,7 @@ from pages.components import BOUND
 from pages.components.training import show_job, show_training
 from pages.components.training_settings import choose_training, show_footprint
 from pipelines.common.command_line import describe
+from pipelines.common.text import literal
 from pipelines.storage.config import RunConfig
 from pipelines.train import default_name
 from pipelines.training.jobs import TrainingQueue
@@ -32,10 +33,10 @@ with st.container(border=True):
         try:
             queue.create(name, training.config, training.time_limit)
             st.session_state["run"] = name
-            st.toast(f"{name} is in the queue.", icon=":material/schedule:")
+            st.toast(f"{literal(name)} is in the queue.", icon=":material/schedule:")
             st.rerun()  # the name is taken now: suggest the next one
         except (ValueError, OSError) as error:
-            st.error(describe(error))
+            st.error(literal(describe(error)))
 
 st.subheader("Your runs", anchor=False)
 
@@ -44,9 +45,9 @@ st.subheader("Your runs", anchor=False)
 def show_runs() -> None:
     """Show the runs on disk, including those started elsewhere."""
     if error := st.session_state.pop("job_error", None):
-        st.error(error)
+        st.error(literal(error))
     if error := queue.error:
-        st.error(f"The training queue stopped unexpectedly and restarts: {error}")
+        st.error(literal(f"The training queue stopped unexpectedly and restarts: {error}"))
     queue.wake()
     jobs = {job.run.name: job for job in queue.jobs()}
     if not jobs:
@@ -65,7 +66,7 @@ def show_runs() -> None:
     try:
         show_training(jobs[watched])
     except (ValueError, OSError) as error:
-        st.warning(f"{watched} cannot be shown: {describe(error)}")
+        st.warning(literal(f"{watched} cannot be shown: {describe(error)}"))
 
 
 show_runs()

@@ -8,6 +8,7 @@ from pages.components import BOUND
 from pages.components.live_figure import live_figure
 from pages.components.runs import runs_by_name, stop_without_runs
 from pages.components.samples import show_samples
+from pipelines.common.text import literal
 from pipelines.figures.training import (
     AXES,
     QUANTITIES,
@@ -40,7 +41,7 @@ for name in names:
     try:
         configs[name] = runs[name].config
     except (ValueError, OSError) as error:
-        st.warning(f"{name} cannot be read: {error}")
+        st.warning(literal(f"{name} cannot be read: {error}"))
 if not configs:
     st.stop()
 settings = {name: asdict(config) for name, config in configs.items()}
@@ -79,15 +80,17 @@ groups = None if group == EVERY_RUN else differences.loc[group].to_dict()
 def show() -> None:
     """Show the curves, samples and loss by timestep of the chosen runs, as they are on disk now."""
     problems = st.container()  # its own container: a later warning must not recreate the figures
-    tables = {}
+    tables, left_out = {}, []
     for name in configs:
         try:
             _ = runs[name].config  # raises if the run has been deleted
             tables[name] = runs[name].metrics()
             if problem := runs[name].log_problem():
-                problems.warning(f"The log of {name}: {problem}.")
+                left_out.append(literal(f"The log of {name}: {problem}."))
         except (ValueError, OSError) as error:
-            problems.warning(f"{name} cannot be read: {error}")
+            problems.warning(literal(f"{name} cannot be read: {error}"))
+    if left_out:
+        problems.warning("  \n".join(left_out))
     if not any(len(table) for table in tables.values()):
         problems.info("Nothing logged yet.")
         return
@@ -132,6 +135,6 @@ if len(configs) < 2:
 elif differences.empty:
     st.caption("None: the chosen runs have the same settings and library versions.")
 else:
-    st.table(differences)
+    st.table(differences.map(literal).rename(index=literal, columns=literal))
 with st.expander("All settings"):
     st.dataframe(settings_table(settings, only_differences=False))

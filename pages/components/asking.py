@@ -6,13 +6,13 @@ Known runs, and the datasets with short names in $NOISESCOPE_DATA, are read with
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
 import streamlit as st
 
 from pipelines.common.command_line import describe
+from pipelines.common.text import literal
 from pipelines.datasets.pretrained import find_encoder, local_encoder
 from pipelines.datasets.sources import PRESETS, locate
 from pipelines.storage.runs import Run
@@ -47,7 +47,7 @@ def may_read(name: str, suffix: str = "") -> bool:
     local = Path(source).is_dir()
     if (local and name in PRESETS) or source in st.session_state.get(ALLOWED, ()):
         return True
-    what = f"Read the folder {in_label(source)}" if local else f"Download {in_label(source)} {HUB}"
+    what = f"Read the folder {literal(source)}" if local else f"Download {literal(source)} {HUB}"
     icon = ":material/folder_open:" if local else ":material/download:"
     st.button(what, icon=icon, key=f"read{suffix}", on_click=_allow, args=(source,))
     return False
@@ -63,15 +63,10 @@ def may_encode(runs: Iterable[Run]) -> bool:
     for name in dict.fromkeys(config.condition.encoder for config in configs if config.network.takes == "text"):
         if not _is_here(name):
             st.warning("The text encoder of this model is not on this machine. Download it, then generate again.")
-            label = f"Download {in_label(name)} {HUB}"
+            label = f"Download {literal(name)} {HUB}"
             st.button(label, icon=":material/download:", key="encoder", on_click=_download, args=(name,))
             return False
     return True
-
-
-def in_label(text: str) -> str:
-    """Escape foreign text for a label, where Markdown would be rendered."""
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
@@ -84,7 +79,7 @@ def _download(encoder: str) -> None:
         find_encoder(encoder)
         st.success("The text encoder is on this machine now: generate again.")
     except (ValueError, OSError) as error:
-        st.error(in_label(describe(error)))
+        st.error(literal(describe(error)))
     _is_here.clear()
 
 

@@ -16,6 +16,7 @@ from pages.components.pictures import show_image
 from pages.components.requests import choose_condition, choose_guidance, follow_model, usual_prompt
 from pages.components.sources import FILE_TYPES, choose_image
 from pipelines.common.images import Pixels, place_on_canvas, png_bytes
+from pipelines.common.text import literal
 from pipelines.sampling.fitting import fit_mask, fit_picture, picture_size
 from pipelines.sampling.origins import BetweenPictures, FromInversion, FromPicture, Origin
 from pipelines.storage.config import RunConfig
@@ -113,7 +114,7 @@ def _paint(config: RunConfig) -> Edit:
             try:
                 given = fit_mask(whole, file.getvalue(), config)
             except ValueError as error:  # a mask of another picture, perhaps: continue without it
-                st.warning(f"{file.name} is ignored: {error}")
+                st.warning(literal(f"{file.name} is ignored: {error}"))
     with canvas_place:
         painted = painter(picture, "mask", alt="The picture to paint on", begin=given)
     with settings_place:

@@ -27,6 +27,7 @@ from pages.components.pictures import (
 from pipelines.common.images import Pixels, heat
 from pipelines.common.indices import evenly_spaced
 from pipelines.common.picture_metrics import difference_map, mean_squared_error, structural_similarity
+from pipelines.common.text import literal
 from pipelines.figures.training import settings_table
 from pipelines.sampling.alignment import frame_at, shared_log_snrs
 from pipelines.sampling.generation import Comparison, Frame, Generation, Wish
@@ -78,7 +79,7 @@ def submit(key: str, make: Callable[[], Job], about: Any, runs: Sequence[Run]) -
         job.wanted = somebody_there()
         st.session_state[key] = (about, generation_queue().submit(job))
     except (ValueError, OSError) as error:
-        st.error(f"This cannot be generated: {error}")
+        st.error(literal(f"This cannot be generated: {error}"))
 
 
 def pace(comparison: Comparison) -> float:
@@ -152,11 +153,11 @@ def draw_notes(job: Job, cancelled: str) -> None:
         cancelled: what to do after a cancellation.
     """
     if job.status == "failed":
-        st.error(f"Generation failed: {job.error}")
+        st.error(literal(f"Generation failed: {job.error}"))
     elif job.status == "cancelled":
         st.warning(f"Cancelled. {cancelled}")
     for note in job.notes:
-        st.warning(note[0].upper() + note[1:])
+        st.warning(literal(note[0].upper() + note[1:]))
 
 
 def frame_label(frame: Frame, column: Generation) -> str:
@@ -197,7 +198,7 @@ def draw_column(title: str, column: Generation, view: str, shown: Frame | None, 
         shown: the frame to show, or None before the first.
         reference: the first column's frame, to show the difference from it; None to show the images themselves.
     """
-    st.subheader(title, anchor=False)
+    st.subheader(literal(title), anchor=False)
     st.caption(cost(column))
     count = column.request.num_images
     when = frame_label(shown, column) if shown else "waiting for the first step"

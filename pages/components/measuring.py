@@ -10,6 +10,7 @@ import streamlit as st
 from diffusion_core.choices import SAMPLERS
 from pages.components.training import describe_work
 from pipelines.common.command_line import describe
+from pipelines.common.text import literal
 from pipelines.evaluate import MOST
 from pipelines.evaluation.job import EvaluationJob
 from pipelines.storage.runs import Run
@@ -30,9 +31,9 @@ def show_measuring(runs: Mapping[str, Run], missing: Collection[str]) -> None:
         _watch(job)
         return
     if error := job.error:
-        st.error(f"The last evaluation failed: {error}")
+        st.error(literal(f"The last evaluation failed: {error}"))
     if missing:
-        st.info(f"Not evaluated yet: {', '.join(missing)}.")
+        st.info(literal(f"Not evaluated yet: {', '.join(missing)}."))
     if st.button("Evaluate…", type="primary" if missing else "secondary", icon=":material/straighten:", disabled=not runs):
         _ask(job, runs, missing)
 
@@ -43,7 +44,7 @@ def _watch(job: EvaluationJob) -> None:
         st.rerun()  # the results are complete: redraw the whole page
     progress = job.progress
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
-        st.progress(progress.share, f"Evaluating · {describe_work(progress)}")
+        st.progress(progress.share, literal(f"Evaluating · {describe_work(progress)}"))
         st.button("Stop", key="stop", icon=":material/stop:", on_click=job.stop, help="Results so far are kept.")
 
 
@@ -72,6 +73,6 @@ def _ask(job: EvaluationJob, runs: Mapping[str, Run], missing: Collection[str]) 
         try:
             job.start([runs[name] for name in chosen], options)
         except (ValueError, OSError) as error:
-            st.error(describe(error))
+            st.error(literal(describe(error)))
             return
         st.rerun()

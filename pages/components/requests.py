@@ -12,7 +12,7 @@ from diffusion_core.choices import SAMPLERS, SPACINGS
 from pages.components import BOUND, about_choices
 from pipelines.common.images import read_request
 from pipelines.common.settings import settings_from
-from pipelines.common.text import shorten
+from pipelines.common.text import literal, shorten
 from pipelines.sampling.request import SamplingRequest
 from pipelines.storage.config import RunConfig
 
@@ -53,7 +53,7 @@ def readable_config(run: Run) -> RunConfig:
     try:
         return run.config
     except (ValueError, OSError) as error:
-        st.error(f"This run cannot be read: {error}")
+        st.error(literal(f"This run cannot be read: {error}"))
         return RunConfig()
 
 
@@ -167,7 +167,7 @@ def offer_png(runs: Mapping[str, Run], columns: int) -> None:
             "A PNG made by Noisescope", type="png", key="request_png", on_change=_load_request, args=(runs, columns)
         )
         if problem := st.session_state.pop("request_problem", None):
-            st.warning(problem)
+            st.warning(literal(problem))
 
 
 def _load_request(runs: Mapping[str, Run], columns: int) -> None:

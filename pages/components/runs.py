@@ -12,6 +12,7 @@ import streamlit as st
 from pages.components.pictures import show_grid
 from pipelines.common.images import Pixels, split_montage
 from pipelines.common.picture_files import open_picture
+from pipelines.common.text import literal
 from pipelines.storage.config import RunConfig
 from pipelines.storage.runs import Run, find_run, find_runs
 
@@ -120,7 +121,7 @@ def show_samples_in(run: Run, grid: Path, title: str) -> None:
     try:
         show_sample_grid(grid_images(run, grid), f"Samples of {title}")
     except (ValueError, OSError) as error:
-        st.warning(f"The samples of {title} cannot be read: {error}")
+        st.warning(literal(f"The samples of {title} cannot be read: {error}"))
 
 
 def describe_run(run: Run) -> str:

@@ -6,6 +6,7 @@ import streamlit as st
 
 from pages.components import BOUND
 from pages.components.runs import RECONSTRUCTED, show_samples_in
+from pipelines.common.text import literal
 from pipelines.storage.runs import Run
 
 NEWEST = "newest"  # the position of the slider that follows a live run
@@ -37,5 +38,5 @@ def show_samples(chosen: dict[str, Run]) -> None:
         for (label, run, file), place in zip(row, st.columns(2), strict=False):
             with place:
                 show_samples_in(run, file, label)
-                st.caption(f"{label}: {RECONSTRUCTED}" if run.config.model == "autoencoder" else label)
+                st.caption(literal(f"{label}: {RECONSTRUCTED}" if run.config.model == "autoencoder" else label))
     st.caption("Samples start from the same noise in every run and at every step; EMA weights unless marked as raw.")

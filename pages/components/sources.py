@@ -5,9 +5,10 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.components import BOUND
-from pages.components.asking import allow_typed, expanded, in_label, may_read
+from pages.components.asking import allow_typed, expanded, may_read
 from pages.components.runs import models_by_name, newest_samples
 from pipelines.common.images import png_bytes
+from pipelines.common.text import literal
 from pipelines.datasets.decoding import read_cell
 from pipelines.datasets.sources import PRESETS, image_column, open_dataset, picture_folders, split_names
 from pipelines.sampling.fitting import picture_size
@@ -31,7 +32,7 @@ def choose_image(label: str = "Image", suffix: str = "") -> bytes:
         if picture is not None:
             picture_size(picture)  # raises if it cannot be read
     except (ValueError, OSError) as error:
-        st.error(in_label(f"This image cannot be used: {error}"))
+        st.error(literal(f"This image cannot be used: {error}"))
         st.stop()
     if picture is None:
         st.stop()

@@ -11,6 +11,7 @@ from pages.components.live_figure import live_figure
 from pages.components.runs import about_samples, show_samples_in
 from pipelines.common.command_line import describe
 from pipelines.common.reports import Progress
+from pipelines.common.text import literal
 from pipelines.figures.training import training_curves
 from pipelines.training.jobs import Job, Status, TrainingProgress, TrainingQueue
 
@@ -70,11 +71,11 @@ def show_job(queue: TrainingQueue, job: Job) -> None:
     with st.container(border=True, key=f"job-{name}"):
         title, state, buttons = st.columns([4, 5, 3], vertical_alignment="center")
         with title.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(f"**{name}**", width="content")
+            st.markdown(f"**{literal(name)}**", width="content")
             st.badge(f"queued, number {job.position}" if job.status == "queued" else job.status, color=colour, icon=icon)
         reached = job.progress or TrainingProgress(1)
         share = job.doing.share if job.status == "starting" and job.doing else min(1.0, reached.step / reached.steps)
-        state.progress(share, describe_progress(job))
+        state.progress(share, literal(describe_progress(job)))
         with buttons.container(horizontal=True, horizontal_alignment="right"):
             if job.active:
                 label, icon = ("Cancel", ":material/close:") if job.status == "queued" else ("Stop", ":material/stop:")
@@ -88,10 +89,10 @@ def show_job(queue: TrainingQueue, job: Job) -> None:
                 )
             if job.status in ("queued", "stopped", "finished", "failed", "interrupted"):
                 with st.popover("Delete", icon=":material/delete:", key=f"ask-{name}"):
-                    st.markdown(f"Delete **{name}** with its weights and samples? This cannot be undone.")
+                    st.markdown(f"Delete **{literal(name)}** with its weights and samples? This cannot be undone.")
                     st.button("Delete permanently", key=f"delete-{name}", on_click=_attempt, args=(queue.delete, name))
         if job.error:
-            st.error(job.error)
+            st.error(literal(job.error))
         elif job.status == "interrupted":
             st.warning("Its process ended unexpectedly, as in a crash or a reboot. Resume continues from the last checkpoint.")
 

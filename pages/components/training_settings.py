@@ -10,12 +10,13 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.components import BOUND, about_choices
-from pages.components.asking import allow_typed, expanded, in_label, may_read
+from pages.components.asking import allow_typed, expanded, may_read
 from pages.components.pictures import show_grid
 from pages.components.runs import autoencoders, given_as, models_to_start_from
 from pages.components.setting import USUAL, Setting, configured, fill
 from pipelines.common.command_line import describe
 from pipelines.common.images import Pixels
+from pipelines.common.text import literal
 from pipelines.datasets.image_sets import preview_images
 from pipelines.datasets.sources import PRESETS, resolve
 from pipelines.storage.config import (
@@ -115,7 +116,7 @@ def _show_preview(config: DataConfig) -> None:
             return
         images = _preview(prepared)
     except (ValueError, OSError) as error:
-        st.error(f"These images cannot be loaded: {describe(error)}")
+        st.error(literal(f"These images cannot be loaded: {describe(error)}"))
         return
     show_grid(images, f"{len(images)} training images of {config.data}", columns=8)
     fitted = "cropped" if prepared.fit == "crop" else "padded"
@@ -128,7 +129,7 @@ def show_footprint(config: RunConfig) -> None:
     try:
         st.caption(_footprint(config_to_json(config)))
     except (ValueError, OSError) as error:
-        st.warning(in_label(describe(error)))
+        st.warning(literal(describe(error)))
 
 
 @st.cache_data(ttl=60, max_entries=64, show_spinner=False)
@@ -289,7 +290,7 @@ def choose_training() -> Training:
     try:
         config = _config(base, shown, data, unet, latent)
     except ValueError as error:
-        st.error(str(error))
+        st.error(literal(error))
         config = None
     return Training(config, recipe, limit or None)
 

@@ -14,6 +14,7 @@ from pages.components.pictures import background
 from pages.components.player import player
 from pipelines.common.images import Pixels, add_titles, enlarge, gif_bytes, heat, mp4_bytes
 from pipelines.common.indices import evenly_spaced
+from pipelines.common.text import literal
 from pipelines.figures.sampling import step_lengths
 from pipelines.sampling.trajectory import NOISE_RANGE, Trajectory
 
@@ -26,7 +27,7 @@ EXPORT_SIDE = 192  # minimum side of an image in a GIF or MP4, in pixels
 
 def show_trajectory(way: Trajectory, image: int, title: str) -> None:
     """Show one image of a trajectory. Call it in a fragment, which then follows the player."""
-    st.subheader(title, anchor=False)
+    st.subheader(literal(title), anchor=False)
     captions = CAPTIONS[: 3 if way.change is None else 4]
     player_column, numbers_column = st.columns([4, 3], gap="large")
     with player_column:

@@ -1,8 +1,60 @@
-"""Text from elsewhere, made fit to be shown."""
+"""Text from elsewhere (names, settings, prompts, messages), made fit to be shown."""
 
 from __future__ import annotations
+
+import re
+from html import escape
+
+# Characters of Markdown, HTML, formulas and icons; as entities, they have no meaning. Within words, _ has none anyway.
+MARKUP = re.compile(r"[\\`*\[\]<>~$&]|:(?=\S)|(?<![^\W_])_|_(?![^\W_])")
+# Places where entities do not help, because renderers look at the finished text: addresses, arrows and dashes between spaces,
+# Streamlit's logo, and the start of a list, heading or rule.
+RECOGNISED = re.compile(
+    r"(?<=:)(?=//|streamlit:)|(?<=\bwww)(?=\.)|(?<=@)(?=\w)|(?<=(?<!\S)[<>~-])(?=[-=>]{1,2}(?!\S))|^(?=[-+=#]+(?:\s|$)|\d+[.)](?:\s|$))",
+    re.IGNORECASE,
+)
+JOINER = "\u2060"  # has no width
+# Characters that are no text, or that turn the text around them.
+CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+PLOTLY = re.compile(r"[%{}$]")  # placeholders and formulas in labels
 
 
 def shorten(text: str, length: int) -> str:
     """Return ``text``, shortened with an ellipsis if it has more than ``length`` characters."""
     return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def one_line(text: object, most: int = 500) -> str:
+    """Return text as one line of at most ``most`` characters, without control characters."""
+    return CONTROLS.sub("\ufffd", shorten(re.sub(r"[ \t-\r]+", " ", str(text)).strip(), most))
+
+
+def literal(text: object, most: int = 2000) -> str:
+    """Return Markdown that shows text as it is: not formatted, and no link, picture, formula, icon or HTML.
+
+    Every text that comes from a file, an address or a person goes through here before it becomes part of Markdown, as in nearly
+    all labels and messages of Streamlit.
+    """
+    return MARKUP.sub(lambda mark: f"&#{ord(mark[0])};", RECOGNISED.sub(JOINER, one_line(text, most)))
+
+
+def code_span(text: object, most: int = 500) -> str:
+    """Return Markdown that shows text as code within a sentence."""
+    code = one_line(text, most)
+    fence = "`" * (_longest_run(code) + 1)
+    return f"{fence} {code} {fence}" if "`" in code else f"`{code}`"
+
+
+def code_block(text: str) -> str:
+    """Return Markdown that shows text as a block of code, which nothing in it can close."""
+    fence = "`" * max(3, _longest_run(text) + 1)
+    return f"{fence}\n{text}\n{fence}"
+
+
+def _longest_run(text: str) -> int:
+    return max(map(len, re.findall("`+", text)), default=0)
+
+
+def plotly_text(text: object, most: int = 200) -> str:
+    """Return what shows text as it is in the names, titles and labels of Plotly, which contain HTML and placeholders."""
+    return PLOTLY.sub(lambda mark: f"&#{ord(mark[0])};", escape(one_line(text, most), quote=False))

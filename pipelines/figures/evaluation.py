@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from ..common.text import plotly_text
 from ..evaluation.results import FIGURES, Evaluation, pareto_front
 from .style import DASHES, color, style_figure
 
@@ -57,7 +58,7 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str) -> go.Figu
         style = {"line": line, "marker": {"size": 8, "symbol": SYMBOLS[asked[run, sampler] % len(SYMBOLS)]}}
         asked[run, sampler] += 1
         errors = {"array": points[f"{figure}_high"] - points[figure], "arrayminus": points[figure] - points[f"{figure}_low"]}
-        name = f"{run}, {sampler}{told}"
+        name = plotly_text(f"{run}, {sampler}{told}")
         hover = {"customdata": points[cost], "hovertemplate": "%{customdata:.3g}: %{y:.4g}"}
         x = points[cost] * apart
         drawn.add_scatter(x=x, y=points[figure], error_y=errors, name=name, mode="lines+markers", **style, **hover)
@@ -103,7 +104,7 @@ def loss_bands(losses: Mapping[str, Mapping[str, Any]]) -> go.Figure:
         around = {"x": np.concatenate([t, t[::-1]]), "y": np.concatenate([found["high"], found["low"][::-1]])}
         band = {"fill": "toself", "fillcolor": color(number), "opacity": 0.2, "line": {"width": 0}}
         figure.add_scatter(**around, **band, showlegend=False, hoverinfo="skip", legendgroup=name, mode="lines")
-        figure.add_scatter(x=t, y=found["mean"], name=name, legendgroup=name, line={"color": color(number)})
+        figure.add_scatter(x=t, y=found["mean"], name=plotly_text(name), legendgroup=name, line={"color": color(number)})
     figure.update_xaxes(title="timestep of a cosine schedule: from image to noise")
     figure.update_yaxes(title="error in v", type="log", dtick="D2", tickformat="~g")
     return style_figure(figure, 380)
@@ -116,7 +117,7 @@ def bound_terms(bounds: Mapping[str, Mapping[str, Any]]) -> go.Figure:
         bounds: results of kind "bound" (:attr:`Result.found`) by run name.
     """
     figure = go.Figure()
-    names = list(bounds)
+    names = [plotly_text(name) for name in bounds]
     for number, (term, title) in enumerate(TERMS.items()):
         bits = [float(np.sum(found[term])) for found in bounds.values()]
         figure.add_bar(y=names, x=bits, name=title, orientation="h", marker={"color": color(number)})

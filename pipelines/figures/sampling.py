@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
+from ..common.text import plotly_text
 from .style import DASHES, color, style_figure
 
 
@@ -59,7 +60,7 @@ def column_distances(tables: Mapping[str, pd.DataFrame], marked: float | None = 
             figure.add_scatter(
                 x=x,
                 y=table[quantity],
-                name=name,
+                name=plotly_text(name),
                 legendgroup=name,
                 showlegend=place == 1,
                 mode="lines+markers",

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
+from ..common.text import plotly_text
 from .style import LINEAR_AXIS, LOG_AXIS, decimate, envelope, line_styles, style_figure, titles_left, uid
 
 MAX_COLUMNS = 500  # per heat map
@@ -102,7 +103,7 @@ def training_curves(
         for name, (x, y) in curves.items():
             if not len(x):
                 continue
-            label = f"{name} ({groups[name]})" if groups else name
+            label = plotly_text(f"{name} ({groups[name]})" if groups else name)
             common = {"name": label, "legendgroup": name, "line": styles[name]}
             shown = envelope(y)
             if half_life > 0 and quantity in NOISY:
@@ -149,7 +150,9 @@ def loss_by_timestep(
     for name, losses in runs.items():
         edges = np.linspace(0, num_timesteps[name], len(losses) + 1)
         middles = (edges[:-1] + edges[1:]) / 2
-        figure.add_scatter(x=middles, y=list(losses), name=name, uid=uid(name), line=styles[name] | {"shape": "hvh"})
+        figure.add_scatter(
+            x=middles, y=list(losses), name=plotly_text(name), uid=uid(name), line=styles[name] | {"shape": "hvh"}
+        )
     figure.update_xaxes(title="Timestep t (0 is nearly clean)")
     figure.update_yaxes(title="Validation loss", **LOG_AXIS)
     style_figure(figure, 340, "timesteps")
@@ -185,9 +188,11 @@ def loss_heat_maps(
     height, gap = 170, 52
     what = "loss ÷ newest" if relative else "loss"
     total = height * len(runs) + gap * (len(runs) - 1)
-    figure = make_subplots(rows=len(runs), cols=1, shared_xaxes=True, vertical_spacing=gap / total, subplot_titles=list(runs))
+    titles = [plotly_text(name) for name in runs]
+    hover = f"{AXES[axis].lower()} %{{x}}<br>t ≈ %{{y:.0f}}<br>{what} %{{customdata:.4g}}"
+    figure = make_subplots(rows=len(runs), cols=1, shared_xaxes=True, vertical_spacing=gap / total, subplot_titles=titles)
     lowest, highest = np.inf, -np.inf
-    for row, (name, table) in enumerate(runs.items(), start=1):
+    for row, (title, (name, table)) in enumerate(zip(titles, runs.items(), strict=True), start=1):
         rows = validations_by_timestep(table)
         rows = rows.iloc[decimate(len(rows), MAX_COLUMNS)]
         losses = np.array(rows["loss_by_timestep"].tolist(), np.float64).T  # (bins, validations)
@@ -204,7 +209,7 @@ def loss_heat_maps(
             z=levels,
             customdata=losses,
             coloraxis="coloraxis",
-            hovertemplate=f"{AXES[axis].lower()} %{{x}}<br>t ≈ %{{y:.0f}}<br>{what} %{{customdata:.4g}}<extra>{name}</extra>",
+            hovertemplate=f"{hover}<extra>{title}</extra>",
             uid=uid(name),
             row=row,
             col=1,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..common.indices import evenly_spaced
+from ..common.text import code_block, code_span, literal
 from .config import LatentConfig, RunConfig, given_fields
 from .files import atomic, refuse_taken, write_text
 from .runs import METRICS, Run
@@ -18,6 +19,7 @@ from .weights import read_tensors
 if TYPE_CHECKING:
     from torch import Tensor
 
+REPORTED = ["images_seen", "seconds", "loss"]  # of the log's last line
 KEPT_GRIDS = 8  # at most: sample grids, evenly spaced over training
 KEPT_BYTES = 2**19  # at most: all grids together; the last one is always kept
 
@@ -27,7 +29,7 @@ def training_command(config: RunConfig, name: str) -> str:
     if config.init.init_from is not None:
         config = replace(config, latent=LatentConfig())  # comes with --init-from, and must not be given as well
     said = ("data", "unet") if config.model == "diffusion" else ("data",)
-    return " ".join(["python -m pipelines.train", *_flags(config, RunConfig(), said), f"--out runs/{name}"])
+    return " ".join(["python -m pipelines.train", *_flags(config, RunConfig(), said), f"--out {shlex.quote(f'runs/{name}')}"])
 
 
 def _flags(config: Any, default: Any, said: tuple[str, ...]) -> Iterator[str]:
@@ -43,9 +45,10 @@ def _flags(config: Any, default: Any, said: tuple[str, ...]) -> Iterator[str]:
 
 def _use(config: RunConfig, name: str) -> str:
     """Return the command that uses a published model."""
+    folder = shlex.quote(f"checkpoints/{name}")
     if config.model == "autoencoder":
-        return f"python -m pipelines.train --data {shlex.quote(config.data.data)} --latent checkpoints/{name}"
-    return f"python -m pipelines.sample checkpoints/{name} {_asked(config)}--num-images 60 --out samples"
+        return f"python -m pipelines.train --data {shlex.quote(config.data.data)} --latent {folder}"
+    return f"python -m pipelines.sample {folder} {_asked(config)}--num-images 60 --out samples"
 
 
 def _asked(config: RunConfig) -> str:
@@ -62,7 +65,9 @@ def _objective(config: RunConfig) -> str:
         asked = config.autoencoder
         terms = [f"squared pixel error and {asked.kl_weight:g} times the KL divergence"]
         if asked.feature_weight:
-            terms.append(f"{asked.feature_weight:g} times the feature distance of the {asked.feature_classifier} classifier")
+            terms.append(
+                f"{asked.feature_weight:g} times the feature distance of the {literal(asked.feature_classifier)} classifier"
+            )
         if asked.adversarial_weight:
             terms.append(f"a patch discriminator of weight {asked.adversarial_weight:g} from step {asked.adversarial_start:,}")
         return f"{asked.latent_channels} latent channels, {', '.join(terms)}"
@@ -84,30 +89,26 @@ def model_card(run: Run, name: str, parameters: int) -> str:
         ValueError: the run has no metrics.
     """
     config, metrics = run.config, run.metrics()
-    if metrics.empty:
+    if not set(REPORTED) <= set(metrics) or (whole := metrics.dropna(subset=REPORTED)).empty:
         raise ValueError(f"run {run.name!r} has no metrics: there is nothing to report in a model card")
-    last = metrics.iloc[-1]
+    last = whole.iloc[-1]
     validated = metrics.dropna(subset=["val_loss"]) if "val_loss" in metrics else metrics[:0]
     channels, height, width = config.image_shape or (0, 0, 0)
     grids = list(run.samples().items())[-1:]
     lines = [
-        f"# {name}",
+        f"# {literal(name)}",
         "",
-        f"{config.kind} with {parameters / 1e6:.2f} M parameters for {height}×{width} images with "
-        f"{channels} channel{'s' if channels > 1 else ''}, trained on `{config.data.data}`.",
+        f"{literal(config.kind)} with {parameters / 1e6:.2f} M parameters for {height}×{width} images with "
+        f"{channels} channel{'s' if channels > 1 else ''}, trained on {code_span(config.data.data)}.",
         "",
         *(f"![Samples after {step} steps](samples/{grid.name})\n" for step, grid in grids),
         "## Use",
         "",
-        "```",
-        _use(config, name),
-        "```",
+        code_block(_use(config, name)),
         "",
         "## Training",
         "",
-        "```",
-        training_command(config, run.name),
-        "```",
+        code_block(training_command(config, run.name)),
         "",
         f"- {int(last['step']):,} steps of {config.optimizer.batch_size} images, {int(last['images_seen']):,} images seen, "
         f"{last['seconds'] / 60:.0f} minutes",
@@ -120,7 +121,7 @@ def model_card(run: Run, name: str, parameters: int) -> str:
         if config.model == "autoencoder":
             similar = f" and an SSIM of {newest['ssim']:.3f}" if "ssim" in newest else ""  # not for small images
             lines.append(f"- their reconstructions have a PSNR of {newest['psnr']:.1f} dB{similar}")
-    lines.append("- " + ", ".join(f"{library} {version}" for library, version in config.versions.items()))
+    lines.append("- " + ", ".join(f"{literal(library)} {literal(version)}" for library, version in config.versions.items()))
     return "\n".join(lines) + "\n"
 
 

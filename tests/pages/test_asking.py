@@ -12,7 +12,7 @@ from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.testing.v1.element_tree import Selectbox
 
 import pipelines.datasets.pretrained as pretrained
-from pages.components.asking import in_label
+from pipelines.common.text import literal
 from pipelines.storage.runs import Run
 from pipelines.training.jobs import TrainingQueue
 
@@ -75,12 +75,12 @@ def test_a_dataset_in_an_address_waits_for_a_button_that_says_what_it_does(page,
     address = {name: value.format(image_folder) for name, value in ADDRESSES[page].items()}
     app = open_app(page, **address)
     assert opened == []
-    press(app, f"Read the folder {in_label(str(image_folder))}")
+    press(app, f"Read the folder {literal(str(image_folder))}")
     assert opened == [str(image_folder)]
     assert not app.error
     app = open_app(page, **{name: value.format(FOREIGN) for name, value in ADDRESSES[page].items()})
     assert len(opened) == 1
-    press(app, f"Download {in_label(FOREIGN)} from the Hugging Face Hub")
+    press(app, f"Download {literal(FOREIGN)} from the Hugging Face Hub")
     assert opened[1:] in ([], [FOREIGN])  # the description of the dataset is asked for first
     assert "could not be loaded" in app.error[0].value  # there is no hub here, but now it has been asked
 
@@ -125,10 +125,6 @@ def test_an_encoder_that_a_run_names_waits_for_a_button(page, label, key, foreig
     assert asked == []
     assert key not in app.session_state
     assert "not on this machine" in app.warning[0].value
-    press(app, f"Download {in_label('somebody/some-encoder')} from the Hugging Face Hub")
+    press(app, f"Download {literal('somebody/some-encoder')} from the Hugging Face Hub")
     assert asked == ["somebody/some-encoder"]
     assert "fetching" in app.error[0].value
-
-
-def test_foreign_text_in_a_label_is_literal():
-    assert in_label("a [b](http://c)\n:red[d] $e$") == r"a \[b\]\(http\:\/\/c\) \:red\[d\] \$e\$"

@@ -94,7 +94,7 @@ def test_the_preparation_follows_the_choice(open_page):
     assert any("16×16 pixels, padded, not flipped" in text.value for text in app.caption)
     fashion = open_page(data="fashion_mnist")  # on the hub: nothing is fetched unasked
     assert fashion.number_input(key="size").placeholder == "32"
-    assert r"Download zalando\-datasets\/fashion\_mnist from the Hugging Face Hub" in labels(fashion)
+    assert "Download zalando-datasets/fashion_mnist from the Hugging Face Hub" in labels(fashion)
     assert not fashion.error
 
 

@@ -1,3 +1,4 @@
+import re
 import shlex
 import shutil
 from dataclasses import replace
@@ -9,7 +10,7 @@ import tyro
 from pipelines.models.loading import load_model
 from pipelines.publish import Publish, main
 from pipelines.storage.config import ConditionConfig, DataConfig, LatentConfig, NetworkConfig, OptimizerConfig, RunConfig
-from pipelines.storage.publishing import training_command
+from pipelines.storage.publishing import model_card, training_command
 from pipelines.storage.runs import Run
 from pipelines.storage.weights import read_tensors
 from pipelines.train import Train
@@ -124,3 +125,18 @@ def test_the_grids_kept_are_spread_over_training_and_few_and_light(copied_run, t
         (copied_run.path / "samples" / f"step-{step:08d}.png").write_bytes(bytes(size))
     assert main(Publish(copied_run.path, tmp_path / "published")) == 0
     assert list(Run(tmp_path / "published").samples()) == kept
+
+
+def test_no_name_leaves_its_place_in_a_card(tiny_run, tmp_path):
+    """Names, datasets and versions may contain anything: commands quote them, code fences hold, and Markdown shows them."""
+    hostile = "my run; rm -rf ~\n```\n# [x](http://evil.example) ![y](http://evil.example/y.png)"
+    run = Run(shutil.copytree(tiny_run.path, tmp_path / "run"))
+    config = tiny_run.config
+    run.write_config(replace(config, data=replace(config.data, data=hostile), versions={"torch": hostile}))
+    card = model_card(run, hostile, 100)
+    outside = re.sub(r"^(`{3,})\n.*?\n\1$|(`+) .*? \2", "", card, flags=re.MULTILINE | re.DOTALL)
+    assert "evil" in outside
+    assert "](http" not in outside
+    assert outside.count("\n# ") == 0
+    assert shlex.quote(f"checkpoints/{hostile}") in card
+    assert f"--data {shlex.quote(hostile)}" in card

@@ -1,0 +1,72 @@
+"""Runs whose names, settings and logs are markup: every page shows them as they are and asks no foreign address."""
+
+import json
+import shutil
+from urllib.parse import urlencode
+
+import pytest
+
+from .conftest import ROOT, dashboard
+
+NAMES = (
+    "lr=$1e-3$ vs $2e-3$",
+    "*best* _x_ `c` ~~s~~",
+    ":red[x] :smile: :streamlit:",
+    "<b>x<b> <img src=x>",
+    "[a](https:www.evil.example) ![i](x.png)",
+)
+MARKUP = (
+    "[a](https://evil.example/x) ![i](https://evil.example/i.png) <img src=https://evil.example/i.png> https://evil.example"
+)
+BAD = "bad run"
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """A dashboard over runs with such names, and one whose every file is damaged."""
+    folder = tmp_path_factory.mktemp("hostile")
+    for number, name in enumerate(NAMES):
+        run = shutil.copytree(ROOT / "checkpoints" / "flowers-baseline", folder / "runs" / name)
+        config = json.loads((run / "config.json").read_text())
+        config["versions"] = {f"torch{number}": MARKUP}
+        (run / "config.json").write_text(json.dumps(config))
+        evaluation = json.loads((run / "evaluation.json").read_text())
+        for result in evaluation["results"]:
+            if result["kind"] == "samples":
+                result["asked"]["features"] = f"{MARKUP} {number}"
+        (run / "evaluation.json").write_text(json.dumps(evaluation))
+        with (run / "metrics.jsonl").open("a") as log:
+            log.write("[" * 100_000 + "\n")
+    bad = shutil.copytree(folder / "runs" / NAMES[0], folder / "runs" / BAD)
+    (bad / "config.json").write_text(json.dumps(config | {"optimizer": config["optimizer"] | {"steps": 9}}))
+    (bad / "evaluation.json").write_text('{"fingerprint": "x"}')
+    for file in ("job.json", "process.json", "outcome.json", "progress.json"):
+        (bad / "state").mkdir(exist_ok=True)
+        (bad / "state" / file).write_text("[" * 100_000)
+    with dashboard(folder / "log.txt", NOISESCOPE_RUNS=str(folder / "runs")) as address:
+        yield address
+
+
+PAGES = {
+    "": [*NAMES, BAD],
+    "training_curves": [*NAMES, f"{NAMES[0]}: 1 damaged line skipped", MARKUP],
+    "evaluate": [*NAMES, f"features of the {MARKUP}"],
+    "train": [BAD, "state/job.json and state/process.json"],
+}
+SHOWN = """texts => {
+    const shown = document.querySelector('[data-testid=stMain]').innerText.replaceAll('\u2060', '')
+    return texts.every(text => shown.includes(text)) && !document.querySelector('[data-testid=stSkeleton]')
+}"""
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_names_appear_literally_and_nothing_foreign_is_asked_for(page, hostile, path):
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    chosen = urlencode([("runs", name) for name in (*NAMES, BAD)]) if path in ("training_curves", "evaluate") else ""
+    page.goto(f"{hostile}/{path}?{chosen}")
+    page.wait_for_function(SHOWN, arg=PAGES[path])
+    main = page.get_by_test_id("stMain")
+    for wrong in ("em", "del", ".katex", "a[href*='//evil']", "img[src*=evil]", "img[src='x']", "[alt='Streamlit logo']"):
+        assert main.locator(wrong).count() == 0, wrong
+    assert not [url for url in asked if not url.startswith((hostile, "data:", "blob:"))]
