@@ -20,6 +20,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 from .common.command_line import DONE, run_command
 from .common.images import Pixels, film_strip, png_bytes, to_uint8
 from .common.indices import evenly_spaced
+from .common.picture_files import picture_content
 from .models.loading import load_model
 from .sampling.origins import FROM_NOISE, FromPicture, Origin
 from .sampling.request import SamplingRequest
@@ -133,8 +134,8 @@ def _origin(arguments: Sample) -> Origin:
         return FROM_NOISE
     if strength is None:
         strength = 0.6 if mask is None else 1.0
-    picture = arguments.init_image.read_bytes()
-    return FromPicture(picture, strength, None if mask is None else mask.read_bytes(), arguments.resamplings)
+    picture = picture_content(arguments.init_image)
+    return FromPicture(picture, strength, None if mask is None else picture_content(mask), arguments.resamplings)
 
 
 def _prompts(given: Sequence[str]) -> Iterator[str]:

@@ -80,7 +80,7 @@ def _dataset_image(name: str, number: int) -> bytes:
     row = number % len(split)
     try:
         return read_cell(split.cast_column(column, datasets.Image(decode=False))[row][column], picture_folders(name))
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"row {row} of this dataset: {error}; choose another row") from error
 
 

@@ -210,11 +210,11 @@ def picture_content(source: Source) -> bytes:
     """Return the content of a picture file, whatever that is.
 
     Raises:
+        OSError: the file is missing or cannot be read.
         UnreadableError: it is larger than ``MAX_BYTES``, or no regular file.
     """
     if isinstance(source, str | Path):
-        with _one_error():
-            return read_regular(Path(source), MAX_BYTES)
+        return read_regular(Path(source), MAX_BYTES)
     content = source.getvalue() if isinstance(source, io.BytesIO) else source
     if len(content) > MAX_BYTES:
         raise UnreadableError(f"the image is larger than {MAX_BYTES // MEGABYTE} MiB, the limit for such a file")

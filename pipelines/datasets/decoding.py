@@ -22,7 +22,7 @@ def read_cell(cell: Mapping[str, Any] | None, folders: Sequence[Path]) -> bytes:
             first of them. Links in these folders are followed.
 
     Raises:
-        UnreadableError: there is no picture, its file lies elsewhere or on the network, or it cannot be read.
+        OSError, ValueError: there is no picture, its file lies elsewhere or on the network, or it cannot be read.
     """
     content, path = (cell or {}).get("bytes"), (cell or {}).get("path")
     if content:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from ..common.images import Pixels
 from ..common.indices import evenly_spaced
 from ..common.picture_files import open_picture
-from ..common.reading import UnreadableError
 from ..storage.config import DataConfig, RunConfig
 from .classes import label_columns, labels_in
 
@@ -63,7 +62,7 @@ def read_images(dataset: Dataset, config: DataConfig, chosen: NDArray[np.int64] 
             picture = open_picture(read_cell(cell, folders))
             images.append(fit_image(picture, config.image_size or 64, config.fit or "crop"))
             kept.append(row)
-        except UnreadableError as error:
+        except (OSError, ValueError) as error:
             name = (cell or {}).get("path") or f"image {place}"
             skipped.append(f"{' '.join(name.split())}: {error}")
     if not images:

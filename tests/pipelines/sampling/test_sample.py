@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 
 import numpy as np
 import pytest
@@ -365,6 +366,8 @@ def test_inpainting_keeps_what_is_black_in_the_mask(command, tiny_run, tmp_path,
         (("--init-image", "PICTURE", "--resamplings", 3), "give it with --mask"),
         (("--init-image", "PICTURE", "--strength", 2), "strength=2"),
         (("--init-image", "nowhere.png"), "nowhere.png"),
+        (("--init-image", "PIPE"), "a named pipe, not a regular file"),
+        (("--init-image", "PICTURE", "--mask", "/dev/zero"), "a device, not a regular file"),
         (("--init-image", "PICTURE", "--mask", "SMALL"), "give one of the same size"),
         (("--init-image", "PICTURE", "--mask", "MASK", "--resamplings", 0), "resamplings=0"),
     ],
@@ -372,7 +375,8 @@ def test_inpainting_keeps_what_is_black_in_the_mask(command, tiny_run, tmp_path,
 def test_a_start_that_cannot_be_is_refused(command, tiny_run, tmp_path, picture, arguments, sentence):
     small = tmp_path / "small.png"
     Image.new("L", (4, 4), 255).save(small)
-    places = {"PICTURE": picture[0], "MASK": picture[1], "SMALL": small}
+    os.mkfifo(tmp_path / "pipe.png")
+    places = {"PICTURE": picture[0], "MASK": picture[1], "SMALL": small, "PIPE": tmp_path / "pipe.png"}
     named = [places.get(part, part) for part in arguments]
     refusal = command("pipelines.sample", tiny_run.path, *named, "--out", tmp_path / "out").refused_in_one_sentence()
     assert sentence in refusal
