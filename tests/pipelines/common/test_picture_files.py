@@ -19,6 +19,7 @@ from pipelines.common.images import read_request
 from pipelines.common.picture_files import BYTES_PER_PIXEL, open_picture, picture_size, to_8_bit
 from pipelines.common.reading import UnreadableError
 
+pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # pytest's own filters replace ours
 RAMP = np.linspace(0, 255, 64).round().astype(np.uint8).reshape(8, 8)
 
 
