@@ -20,6 +20,7 @@ from ..common.json_files import parse_json, read_json
 from ..storage.files import write_text
 from ..storage.runs import MODEL, Run
 from .distances import Estimate
+from .stored import refuse_damaged
 
 EVALUATION = "evaluation.json"
 NEIGHBOURS_PICTURE = "evaluation-neighbours.png"  # samples above their nearest training images
@@ -73,7 +74,10 @@ class Evaluation:
         try:
             stored = read_json(self.path)
             own = stored["fingerprint"] == self.fingerprint
-            return [Result(**result) for result in stored["results"]] if own else []
+            results = [Result(**result) for result in stored["results"]] if own else []
+            for result in results:
+                refuse_damaged(result.kind, result.asked, result.found)
+            return results
         except FileNotFoundError:
             return []
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -175,7 +179,8 @@ def paired_losses(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
     firsts: dict[object, tuple[str, NDArray[np.float64]]] = {}
     rows = []
     for evaluation in evaluations:
-        results = [result for result in evaluation.of_kind("loss") if "errors" in result.found]
+        # The draws are a function of these numbers; errors of another number of images belong to none.
+        results = [result for result in evaluation.of_kind("loss") if _errors_are_whole(result)]
         if not results:
             continue
         config, errors = evaluation.run.config, np.array(results[-1].found["errors"])
@@ -188,6 +193,10 @@ def paired_losses(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
             told = f"{difference.value:+.5f} ± {difference.high - difference.value:.5f}"
             rows.append({"Run": evaluation.name, "Compared with": first, "Loss": f"{errors.mean():.4f}", "Difference": told})
     return pd.DataFrame(rows)
+
+
+def _errors_are_whole(loss: Result) -> bool:
+    return len(loss.found.get("errors", ())) == max(loss.asked["images"], 20 * LOSS_BINS)
 
 
 def pareto_front(table: pd.DataFrame, cost: str, figure: str) -> pd.DataFrame:

@@ -1,0 +1,100 @@
+"""What a result in evaluation.json must contain, by its kind; further keys are left to newer versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, NotRequired, Required
+
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from ..common.text import shorten
+
+Count = Annotated[int, Field(ge=0, le=10**9)]
+Name = Annotated[str, Field(max_length=300)]
+
+
+class _Estimate(TypedDict):
+    value: float
+    low: float
+    high: float
+
+
+class _Figures(TypedDict, total=False):
+    frechet_distance: _Estimate
+    kernel_distance: _Estimate
+    precision: _Estimate
+    recall: _Estimate
+    agreement: _Estimate
+    closer_than_held_out: _Estimate
+
+
+class _Floor(_Figures):
+    images: Required[Count]
+
+
+class _Request(TypedDict):
+    sampler: Name
+    steps: Count
+    guidance: float
+    seed: int
+    num_images: Count
+
+
+class _SamplesAsked(TypedDict):
+    request: _Request
+    features: Name
+    reference_images: Count
+
+
+class _SamplesFound(TypedDict):
+    network_calls: Count
+    seconds: float
+    machine: NotRequired[Name]
+    memory: NotRequired[float]
+    figures: _Figures
+    floor: _Floor
+
+
+class _LossAsked(TypedDict):
+    images: Annotated[int, Field(gt=0, le=10**6)]
+    seed: Annotated[int, Field(ge=0)]
+
+
+class _LossFound(TypedDict):
+    timesteps: list[float]
+    mean: list[float]
+    low: list[float]
+    high: list[float]
+    whole: _Estimate
+    errors: NotRequired[list[float]]
+
+
+class _BoundFound(TypedDict):
+    total: _Estimate
+    prior: float
+    denoising: list[float]
+    decoder: float
+
+
+class _ReconstructionFound(TypedDict):
+    figures: _Figures
+
+
+KINDS: dict[str, tuple[TypeAdapter[Any], TypeAdapter[Any]]] = {  # of results: the settings asked for, and what was found
+    "samples": (TypeAdapter(_SamplesAsked), TypeAdapter(_SamplesFound)),
+    "loss": (TypeAdapter(_LossAsked), TypeAdapter(_LossFound)),
+    "bound": (TypeAdapter(dict[str, Any]), TypeAdapter(_BoundFound)),
+    "reconstruction": (TypeAdapter(dict[str, Any]), TypeAdapter(_ReconstructionFound)),
+}
+
+
+def refuse_damaged(kind: str, asked: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Raise ValueError if a result lacks what its kind needs, or has something else there; other kinds are not checked."""
+    for adapter, part, values in zip(KINDS.get(kind, ()), ("asked", "found"), (asked, found), strict=False):
+        try:
+            adapter.validate_python(values, strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join([part, *(shorten(str(step), 60) for step in first["loc"])])
+            raise ValueError(f"{where} of a result of kind {kind}: {first['msg'].lower()}") from error
