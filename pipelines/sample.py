@@ -21,6 +21,7 @@ from .common.command_line import DONE, run_command
 from .common.images import Pixels, film_strip, png_bytes, to_uint8
 from .common.indices import evenly_spaced
 from .common.picture_files import picture_content
+from .common.reading import MEGABYTE, read_text
 from .models.loading import load_model
 from .sampling.origins import FROM_NOISE, FromPicture, Origin
 from .sampling.request import SamplingRequest
@@ -142,7 +143,7 @@ def _prompts(given: Sequence[str]) -> Iterator[str]:
     """Yield the prompts, reading those in .txt files line by line."""
     for prompt in given:
         if prompt.endswith(".txt"):
-            lines = [line for line in Path(prompt).read_text(encoding="utf-8").splitlines() if line.strip()]
+            lines = [line for line in read_text(Path(prompt), MEGABYTE).splitlines() if line.strip()]
             if not lines:
                 raise ValueError(f"no prompts in {prompt}: write one per line")
             yield from lines

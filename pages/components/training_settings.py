@@ -180,7 +180,11 @@ def _base(recipe: str | None, start: str | None) -> RunConfig:
 
 
 def _settings_of(recipe: str | None) -> RunConfig:
-    return read_recipe(recipe) if recipe else USUAL
+    try:
+        return read_recipe(recipe) if recipe else USUAL
+    except (ValueError, OSError) as error:
+        st.error(literal(describe(error)))
+        return USUAL
 
 
 def _choose_run(

@@ -14,10 +14,20 @@ class TooLarge(ValueError):
 
 @cache
 def machine_memory() -> int:
-    """Return the bytes of memory that this process may use: the machine's, or the limit of its container."""
+    """Return the bytes of memory that this process may use: the machine's, or the limit of its container or of its own."""
     import psutil
 
-    return min([psutil.virtual_memory().total, *_cgroup_limits(CGROUPS, Path("/proc/self/cgroup"))])
+    return min([psutil.virtual_memory().total, *_cgroup_limits(CGROUPS, Path("/proc/self/cgroup")), *_own_limits()])
+
+
+def _own_limits() -> list[int]:
+    """Return the limit that was set for the process (ulimit -v), if any."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return []
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return [] if soft == resource.RLIM_INFINITY else [soft]
 
 
 def _cgroup_limits(root: Path, own: Path) -> list[int]:

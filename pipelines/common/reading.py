@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 from collections.abc import Mapping
@@ -52,3 +53,18 @@ def read_regular(path: Path, most: int) -> bytes:
     if len(content) > most:
         raise UnreadableError(f"{path} is larger than {most / MEGABYTE:g} MiB, the limit for such a file")
     return content
+
+
+def read_text(path: Path, most: int) -> str:
+    """Return the text of a regular file in UTF-8, or in UTF-16 with a byte order mark, as some editors write it.
+
+    Raises:
+        OSError: the file is missing or cannot be read.
+        UnreadableError: it is not a regular file, larger than ``most`` bytes, or not such a text.
+    """
+    content = read_regular(path, most)
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise UnreadableError(f"{path} is not a text in UTF-8: save it as one") from error

@@ -22,6 +22,7 @@ from tyro.conf import arg
 from .text import shorten
 
 Made = TypeVar("Made")
+LONGEST = 200  # characters of a wrong value in a message
 
 
 class SettingsError(ValueError):
@@ -149,8 +150,9 @@ class Settings:
                 continue
             if isinstance(rule, OneOf):
                 kind_of_name = name.removesuffix("s") if isinstance(value, tuple) else name
-                raise SettingsError(f"unknown {kind_of_name} {wrong[0]!r}: choose {rule}")
-            raise SettingsError(f"{name}={value!r}: choose {rule}" + " for each" * isinstance(value, tuple))
+                raise SettingsError(f"unknown {kind_of_name} {shorten(repr(wrong[0]), LONGEST)}: choose {rule}")
+            told = shorten(repr(value), LONGEST)
+            raise SettingsError(f"{name}={told}: choose {rule}" + " for each" * isinstance(value, tuple))
 
 
 @cache

@@ -65,6 +65,7 @@ class _PretrainedEncoder(ABC):
     length: int
     _kind: ClassVar[str]
     _tokenizer: Any
+    _model: Any
 
     def __init__(self, name: str, device: str | torch.device = "cpu") -> None:
         import torch
@@ -77,6 +78,9 @@ class _PretrainedEncoder(ABC):
         refuse_pickles(name, self._folder)
         try:
             self._load(self._folder)
+            broken = next((name for name, each in self._model.named_parameters() if not bool(each.isfinite().all())), None)
+            if broken:
+                raise ValueError(f"its weights contain NaN or infinite numbers (first in {broken})")
             tokens, pooled = self._forward(self._tokenize([""]))
         except Exception as error:  # the libraries raise many kinds of errors
             raise ValueError(f"text encoder {name!r} could not be loaded from {self._folder}: {first_line(error)}") from error

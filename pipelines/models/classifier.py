@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,9 @@ from unets.blocks import GroupNorm
 
 from ..common.devices import best_device
 from ..common.json_files import parse_json
-from ..storage.weights import read_tensors, write_tensors
+from ..common.settings import Between, Settings, require, settings_from
+from ..storage.weights import open_tensors, write_tensors
+from .networks import load_weights
 
 METADATA_KEY = "classifier"
 AT_ONCE = 512  # batch size
@@ -108,7 +110,36 @@ class LoadedClassifier:
             parts = (part.to(device).float() for part in images.split(AT_ONCE))
             if tuple(images.shape[2:]) != size:
                 parts = (F.interpolate(part, size, mode="bilinear", antialias=True) for part in parts)
-            return torch.cat([function(part).cpu() for part in parts])
+            found = torch.cat([function(part).cpu() for part in parts])
+        if not bool(found.isfinite().all()):
+            raise ValueError(f"the classifier of {self.data} does not return finite numbers: its weights are damaged")
+        return found
+
+
+@dataclass(frozen=True)
+class _Described(Settings):
+    """The metadata of a classifier's file; ``training`` has more keys, which only people read."""
+
+    channels: Annotated[tuple[int, ...], Between(1, 4096)]
+    classes: tuple[str, ...]
+    image_shape: Annotated[tuple[int, int, int], Between(1, 4096)]
+    accuracy: Annotated[float, Between(0.0, 1.0)]
+    test_images: int
+    training: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        halvings = len(self.channels) - 1
+        require(bool(self.classes), "there are no classes")
+        require(halvings >= 0 and min(self.image_shape[1:]) >> halvings > 0, "as many levels do not fit the images")
+
+    @property
+    def data(self) -> str:
+        """Name of the dataset it was trained on."""
+        data = self.training.get("data")
+        name = data.get("data") if isinstance(data, dict) else None
+        require(isinstance(name, str), "the name of its dataset is missing")
+        return Path(str(name)).name
 
 
 def load_classifier(path: str | Path, device: torch.device | str | None = None) -> LoadedClassifier:
@@ -117,17 +148,18 @@ def load_classifier(path: str | Path, device: torch.device | str | None = None) 
     Raises:
         ValueError: there is no such file, or it is not a classifier.
     """
-    weights, metadata = read_tensors(Path(path))
+    with open_tensors(Path(path), "numpy") as file:
+        metadata = file.metadata() or {}
     try:
-        known = parse_json(metadata[METADATA_KEY], str(path))
-        network = Classifier(known["image_shape"][0], len(known["classes"]), known["channels"])
-        network.load_state_dict(weights)
-        data = Path(known["training"]["data"]["data"]).name
-        about = tuple(known["classes"]), tuple(known["image_shape"]), data, float(known["accuracy"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{path} is not a classifier: train one with `python -m pipelines.classifier`") from error
+        known = settings_from(_Described, parse_json(metadata.get(METADATA_KEY, ""), "its description"), "its description")
+        data = known.data
+    except ValueError as error:
+        raise ValueError(f"{path} is not a classifier ({error}): train one with `python -m pipelines.classifier`") from error
+    with torch.device("meta"):
+        network = Classifier(known.image_shape[0], len(known.classes), known.channels)
+    load_weights(Path(path), {"": network})
     network = network.to(device or best_device()).float().eval().requires_grad_(False)
-    return LoadedClassifier(network, *about)
+    return LoadedClassifier(network, known.classes, known.image_shape, data, known.accuracy)
 
 
 def save_classifier(path: Path, classifier: LoadedClassifier, test_images: int, training: Mapping[str, Any]) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from math import isclose
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 
+from unets.autoencoder import LatentSpace
+
+from ..common.command_line import describe
 from ..common.json_files import read_json
+from ..common.settings import LONGEST, Between, Settings, settings_from
+from ..common.text import shorten
 from ..storage.config import AutoencoderConfig, DataConfig, DiffusionConfig, NetworkConfig, RunConfig
 from ..storage.files import refuse_taken
 from ..storage.runs import Run
@@ -24,7 +29,20 @@ ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_o
 SCALE, SCALING_FACTOR = "latent_scale", 0.18215  # the factor of the latents, and the default of AutoencoderKL
 SCHEDULES = {"linear": "linear", "squaredcos_cap_v2": "cosine"}
 PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v", "sample": "x0"}
-BETAS = {"beta_start": 1e-4, "beta_end": 0.02}  # of our linear schedule, and the defaults of diffusers
+BETAS = (1e-4, 0.02)  # ends of our linear schedule, and the defaults of diffusers
+
+
+@dataclass(frozen=True)
+class _Scheduler(Settings):
+    """What a scheduler's file says about the training, with the defaults of diffusers."""
+
+    num_train_timesteps: Annotated[int, Between(1, 100_000)] = 1000
+    beta_schedule: str | None = None
+    beta_start: float = BETAS[0]
+    beta_end: float = BETAS[1]
+    trained_betas: list[float] | None = None
+    prediction_type: str = "epsilon"
+    rescale_betas_zero_snr: bool = False
 
 
 def import_model(
@@ -45,14 +63,15 @@ def import_model(
     own = _part(folder, "unet")
     settings = _read(own / CONFIG)
     kind = settings.get("_class_name", "something else")
-    if kind not in PREFIXES:
+    if not isinstance(kind, str) or kind not in PREFIXES:
         raise ValueError(
-            f"{own} holds {kind}: only a UNet2DModel, an AutoencoderKL, and a DDPMPipeline or DDIMPipeline with a UNet2DModel "
-            "can be imported"
+            f"{own} holds {shorten(str(kind), LONGEST)}: only a UNet2DModel, an AutoencoderKL, and a DDPMPipeline or "
+            "DDIMPipeline with a UNet2DModel can be imported"
         )
     size = settings.get("sample_size")
     if not isinstance(size, int):
-        raise ValueError(f"{own / CONFIG} has sample_size={size}: only models of square images of a fixed size can be imported")
+        told = shorten(str(size), LONGEST)
+        raise ValueError(f"{own / CONFIG} has sample_size={told}: only models of square images of a fixed size can be imported")
     network = NetworkConfig(unet="diffusers", settings={k: v for k, v in settings.items() if not k.startswith("_")})
     config = RunConfig(
         network=network,
@@ -73,6 +92,7 @@ def import_model(
     assert empty is not None
     if kind != AUTOENCODER:
         make_denoiser(empty, config)  # refuses unknown or incompatible schedules and predictions
+    _try(empty, config, own)
     described = described_tensors(own / WEIGHTS)
     new_names = {name: PREFIXES[kind] + _renamed(name) for name in described}
     expected = {name: tensor for name, tensor in empty.state_dict().items() if name != SCALE}
@@ -81,10 +101,30 @@ def import_model(
     refuse_broken(own / WEIGHTS, weights)
     if kind == AUTOENCODER:
         weights[SCALE] = torch.tensor(float(settings.get("scaling_factor", SCALING_FACTOR)))
+        refuse_broken(own / CONFIG, weights)
     run = Run(out)
     run.write_model(weights, config)
     run.write_config(config)
     return run
+
+
+def _try(network: torch.nn.Module, config: RunConfig, folder: Path) -> None:
+    """Run a network without weights for one image, which takes no memory.
+
+    Raises:
+        ValueError: it does not return an image of the same shape.
+    """
+    assert config.image_shape is not None
+    image = torch.empty(1, *config.image_shape, device="meta")
+    try:
+        if isinstance(network, LatentSpace):
+            made = network.reconstruct(network.posterior(image).mean)
+        else:
+            made = network(image, torch.zeros(1, device="meta"))
+    except Exception as error:  # the library raises many kinds of errors
+        raise ValueError(f"the model of {folder} cannot run with its settings: {describe(error)}") from error
+    if made.shape != image.shape:
+        raise ValueError(f"the model of {folder} makes images of another size: it cannot be imported")
 
 
 def _part(folder: Path, name: str) -> Path:
@@ -112,21 +152,22 @@ def _diffusion(schedule: str | None, prediction: str | None, path: Path) -> Diff
     Raises:
         ValueError: the schedule or the prediction is missing or unknown.
     """
-    saved = _read(path) if path.is_file() else {}
-    if not saved and (schedule is None or prediction is None):
+    values = _read(path) if path.is_file() else {}
+    if not values and (schedule is None or prediction is None):
         raise ValueError("no scheduler was saved with the model: state how it was trained with --schedule and --prediction")
-    timesteps = saved.get("num_train_timesteps", DiffusionConfig.timesteps)
+    known = {field.name for field in fields(_Scheduler)}
+    saved = settings_from(_Scheduler, {name: value for name, value in values.items() if name in known}, str(path))
+    timesteps = saved.num_train_timesteps
     if schedule is None:
-        if "beta_schedule" not in saved:
+        betas, ends = saved.beta_schedule, (saved.beta_start, saved.beta_end)
+        if betas is None:
             raise ValueError(
-                f"{path}: {saved.get('_class_name', 'this scheduler')} cannot be imported: state how the model was trained "
-                "with --schedule and --prediction"
+                f"{path}: {shorten(str(values.get('_class_name', 'this scheduler')), LONGEST)} cannot be imported: state how "
+                "the model was trained with --schedule and --prediction"
             )
-        betas = saved["beta_schedule"]
-        ends = [saved.get(name, value) for name, value in BETAS.items()]
-        ours = [value * DiffusionConfig.timesteps / timesteps for value in BETAS.values()]  # equal noise at any length
+        ours = [value * DiffusionConfig.timesteps / timesteps for value in BETAS]  # equal noise at any length
         if (
-            saved.get("trained_betas") is not None
+            saved.trained_betas is not None
             or betas not in SCHEDULES
             or (betas == "linear" and not all(map(isclose, ends, ours)))
         ):
@@ -136,13 +177,13 @@ def _diffusion(schedule: str | None, prediction: str | None, path: Path) -> Diff
             )
         schedule = SCHEDULES[betas]
     if prediction is None:
-        kind = saved.get("prediction_type", "epsilon")
+        kind = saved.prediction_type
         if kind not in PREDICTIONS:
             raise ValueError(f"{path}: prediction_type {kind!r} cannot be imported: {', '.join(PREDICTIONS)} can")
         prediction = PREDICTIONS[kind]
     return DiffusionConfig(
         schedule=schedule,
         timesteps=timesteps,
-        zero_terminal_snr=bool(saved.get("rescale_betas_zero_snr", False)),
+        zero_terminal_snr=saved.rescale_betas_zero_snr,
         prediction=prediction,
     )

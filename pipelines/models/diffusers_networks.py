@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from unets.autoencoder import DiagonalGaussian, LatentSpace
+
+from ..common.settings import LONGEST
+from ..common.text import shorten
 
 
 class ImportedUNet(nn.Module):
@@ -33,8 +37,7 @@ class ImportedUNet(nn.Module):
             raise ValueError(
                 f"a network with {taken} input and {given} output channels: networks that predict a variance cannot be imported"
             )
-        with torch.device("meta"):
-            self.unet = UNet2DModel.from_config(dict(settings))
+        self.unet = _built(UNet2DModel, settings)
 
     def forward(self, x_t: Tensor, t: Tensor, condition: Any = None) -> Tensor:
         """Predict from x_t (B, C, H, W) at timesteps t, (B,) or (1,) -> (B, C, H, W) float32."""
@@ -62,8 +65,7 @@ class ImportedAutoencoder(LatentSpace):
             if settings.get(name):
                 raise ValueError(f"{name}={settings[name]}: autoencoders that shift their latents cannot be imported")
         super().__init__(settings.get("latent_channels", 4), 2 ** (len(settings.get("block_out_channels", (64,))) - 1))
-        with torch.device("meta"):
-            self.vae = AutoencoderKL.from_config(dict(settings))
+        self.vae = _built(AutoencoderKL, settings)
 
     def posterior(self, x: Tensor) -> DiagonalGaussian:
         found = self.vae.encode(x.to(self.vae.dtype)).latent_dist
@@ -72,3 +74,34 @@ class ImportedAutoencoder(LatentSpace):
     def reconstruct(self, latents: Tensor) -> Tensor:
         images: Tensor = self.vae.decode(latents.to(self.vae.dtype), return_dict=False)[0]
         return images.float()
+
+
+def _built(kind: Any, settings: Mapping[str, Any]) -> Any:
+    """Build a network of diffusers without weights, after comparing its settings with the defaults of its class.
+
+    Raises:
+        ValueError: a setting is of another type, or diffusers cannot build it.
+    """
+    for name, parameter in inspect.signature(kind.__init__).parameters.items():
+        if not _alike(settings.get(name), parameter.default):
+            told = shorten(repr(settings[name]), LONGEST)
+            raise ValueError(f"{name}={told} in the settings of {kind.__name__}: it should be like {parameter.default!r}")
+    try:
+        with torch.device("meta"):
+            return kind.from_config(dict(settings))
+    except Exception as error:  # the library raises many kinds of errors
+        told = shorten(" ".join(str(error).split()), LONGEST)
+        raise ValueError(
+            f"diffusers cannot build a {kind.__name__} with these settings ({told}): restore its config"
+        ) from error
+
+
+def _alike(value: Any, default: Any) -> bool:
+    """Return whether a value from JSON has the type of a parameter's default; None stands for the default."""
+    if value is None or default is None or default is inspect.Parameter.empty:
+        return True
+    if isinstance(default, tuple):
+        return isinstance(value, list | tuple) and all(_alike(part, default[0]) for part in value)
+    if isinstance(default, float):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is type(default)

@@ -14,6 +14,8 @@ from diffusion_core.schedules import NoiseSchedule, make_schedule
 from unets import build_network
 from unets.baseline import BaselineUNet
 
+from ..common.machine import refuse_beyond_memory
+from ..common.memory import weight_bytes
 from ..datasets.augmentation import AUGMENT_DIM
 from ..storage.config import DiffusionConfig, RunConfig
 from ..storage.weights import described_tensors, read_tensors
@@ -32,6 +34,10 @@ def make_network(config: RunConfig, seed: int | None) -> BaselineUNet:
         options["num_classes"] = len(config.condition.classes)
     if config.network.takes == "text":
         options["text_dim"] = config.condition.text_dim
+    network = build_network(config.network.unet, seed=None, **options)
+    if seed is None:
+        return network
+    refuse_beyond_memory(weight_bytes(network), "the weights of this network", "choose fewer channels or blocks")
     return build_network(config.network.unet, seed=seed, **options)
 
 

@@ -9,7 +9,8 @@ from tyro.conf import Suppress
 
 from unets.choices import NETWORKS
 
-from ..common.settings import Between, Settings, one_of, require
+from ..common.settings import LONGEST, Between, Settings, one_of, require
+from ..common.text import shorten
 
 IMPORTED = "diffusers"  # ``unet`` of a network trained by diffusers
 MOST_LEVELS = 8
@@ -51,20 +52,23 @@ class NetworkConfig(Settings):
                 value = self.settings.get(name)
                 parts = value if isinstance(value, list | tuple) else [value]
                 fits = value is None or (1 <= len(parts) <= MOST_LEVELS and all(map(rule.takes, parts)))
-                require(fits, f"{name}={value!r}: choose {rule}, for each of at most {MOST_LEVELS} levels")
+                require(
+                    fits, f"{name}={shorten(repr(value), LONGEST)}: choose {rule}, for each of at most {MOST_LEVELS} levels"
+                )
         else:
             super().__post_init__()
+            levels = shorten(str(self.attention_levels), LONGEST)
             require(
                 1 <= len(self.channels) <= MOST_LEVELS,
-                f"channels={self.channels}: give the widths of 1 to {MOST_LEVELS} levels",
+                f"channels={shorten(str(self.channels), LONGEST)}: give the widths of 1 to {MOST_LEVELS} levels",
             )
             require(
                 not self.attention_levels or NETWORKS[self.unet].attention,
-                f"attention_levels={self.attention_levels} is for networks with attention: leave it out with {self.unet}",
+                f"attention_levels={levels} is for networks with attention: leave it out with {self.unet}",
             )
             require(
                 max(self.attention_levels or (0,)) < len(self.channels),
-                f"attention_levels={self.attention_levels}: this network has levels 0 … {len(self.channels) - 1}",
+                f"attention_levels={levels}: this network has levels 0 … {len(self.channels) - 1}",
             )
 
     @property

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ...common.reading import MEGABYTE, read_regular
 from ..config import RunConfig, config_from_json
 
 RECIPES = {path.stem: path for path in sorted(Path(__file__).parent.glob("*.json"))}
@@ -23,4 +24,4 @@ def read_recipe(name: str) -> RunConfig:
     """
     if name not in RECIPES:
         raise ValueError(f"unknown recipe {name!r}: choose one of {', '.join(RECIPES)}")
-    return config_from_json(RECIPES[name].read_text(encoding="utf-8"), f"recipe {name}")
+    return config_from_json(read_regular(RECIPES[name], MEGABYTE), f"recipe {name}")

@@ -32,6 +32,13 @@ def test_elsewhere_than_on_linux_the_memory_is_the_machines(tmp_path):
     assert 0 < machine_memory() <= psutil.virtual_memory().total
 
 
+def test_a_limit_of_the_process_counts(monkeypatch):
+    import resource
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (2**28, resource.RLIM_INFINITY))
+    assert machine_memory.__wrapped__() == 2**28
+
+
 def test_what_plainly_does_not_fit_is_refused_in_one_sentence():
     refuse_beyond_memory(10, "this", "take less", memory=10)
     with pytest.raises(TooLarge, match=r"^this would take about 3\.0 GiB of memory, and cuda:0 has 2\.0 GiB: take less$"):

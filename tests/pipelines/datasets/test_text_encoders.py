@@ -428,6 +428,15 @@ def test_weights_as_a_pickle_are_refused(tmp_path):
     assert "never unpickles" in _refusal(str(folder))
 
 
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    folder = save_clip(tmp_path)
+    weights = load_file(folder / "model.safetensors")
+    broken = sorted(weights)[-1]
+    weights[broken].view(-1)[0] = float("nan")
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    assert "contain NaN or infinite numbers" in _refusal(str(folder))
+
+
 def test_incomplete_weights_are_refused(tmp_path):
     """transformers alone would make the missing ones up."""
     folder = save_clip(tmp_path)

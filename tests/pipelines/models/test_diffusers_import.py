@@ -220,6 +220,13 @@ def _edited(name, **changes):
         (_edited("scheduler/scheduler_config.json", beta_end=0.5), "the schedule linear from 0.0001 to 0.5"),
         (_edited("scheduler/scheduler_config.json", prediction_type="flow"), "prediction_type 'flow'"),
         (lambda folder: (folder / "unet" / "config.json").write_text("{"), "is not valid JSON"),
+        (_edited("unet/config.json", _class_name=["UNet2DModel"]), "holds ['UNet2DModel']"),
+        (_edited("unet/config.json", freq_shift="0"), "freq_shift='0' in the settings of UNet2DModel: it should be like 0"),
+        (_edited("unet/config.json", act_fn="nothing"), "diffusers cannot build a UNet2DModel with these settings"),
+        (_edited("unet/config.json", layers_per_block=10_000_000), "layers_per_block=10000000: choose a whole number from 1"),
+        (_edited("unet/config.json", downsample_padding=-40), "cannot run with its settings"),
+        (_edited("scheduler/scheduler_config.json", num_train_timesteps=0), "num_train_timesteps=0: choose a whole number"),
+        (_edited("scheduler/scheduler_config.json", beta_schedule=["linear"]), "beta_schedule: input should be a valid string"),
         (shutil.rmtree, "give a folder written by diffusers' save_pretrained"),
     ],
 )

@@ -306,6 +306,8 @@ def test_prompts_come_from_a_file_and_an_empty_one_is_refused(command, text_run,
     )
     file.write_text("\n  \n")
     assert f"no prompts in {file}" in command(*arguments).refused_in_one_sentence()
+    file.write_bytes("a café".encode("latin-1"))
+    assert "is not a text in UTF-8" in command(*arguments).refused_in_one_sentence()
     file.write_text("a circle\n\na square\n")
     assert command(*arguments).code == 0
     assert read_request(tmp_path / "out" / "images" / "00000.png")["request"]["prompt"] == ["a circle", "a square"]

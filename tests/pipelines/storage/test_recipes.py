@@ -88,3 +88,11 @@ def test_an_unknown_recipe_is_refused_with_those_there_are(command):
 def test_a_resumed_run_takes_no_recipe(command, tiny_run):
     said = command("pipelines.train", "--resume", tiny_run, "--recipe", "flowers-class").refused_in_one_sentence()
     assert "takes all settings from the run itself" in said
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\xff", b"[]", b"{", b'{"network": {"channels": "wide"}}', b'{"seed": 1e400}'])
+def test_a_damaged_recipe_is_refused_in_a_sentence(tmp_path, monkeypatch, content):
+    (tmp_path / "mine.json").write_bytes(content)
+    monkeypatch.setitem(RECIPES, "mine", tmp_path / "mine.json")
+    with pytest.raises(ValueError, match="recipe mine"):
+        read_recipe("mine")

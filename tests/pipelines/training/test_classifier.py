@@ -1,5 +1,7 @@
 """The classifier: it learns, is written with what it knows, and refuses what it does not know."""
 
+import json
+
 import datasets
 import pytest
 import torch
@@ -9,6 +11,7 @@ from pipelines.datasets.image_sets import load_images
 from pipelines.datasets.sources import resolve
 from pipelines.models.classifier import Classifier, load_classifier
 from pipelines.storage.config import DataConfig
+from pipelines.storage.weights import read_tensors, write_tensors
 from pipelines.training.classifier import shift_and_mirror
 
 
@@ -60,6 +63,36 @@ def test_images_of_another_shape_are_refused(trained):
 def test_a_run_is_no_classifier(tiny_run):
     with pytest.raises(ValueError, match="is not a classifier"):
         load_classifier(tiny_run.model_path)
+
+
+def test_whatever_its_description_says_it_loads_or_is_refused_in_a_sentence(judge, tmp_path):
+    """Each part of it is replaced by values of other types and sizes, or left out."""
+    weights, metadata = read_tensors(judge)
+    known = json.loads(metadata["classifier"])
+    odd = [None, "", "x", -1, 0, 10**12, 1e308, True, [], [0], [10**9], ["a"], [[3, 8, 8]], {}, {"data": 3}]
+    mutants = [known | {name: value} for name in known for value in odd]
+    mutants += [{other: value for other, value in known.items() if other != name} for name in known]
+    said = []
+    for mutant in [*mutants, [], None, "x"]:
+        file = tmp_path / "mutant.safetensors"
+        write_tensors(file, weights, {"classifier": json.dumps(mutant)})
+        try:
+            features = load_classifier(file).features(torch.zeros(1, 3, 8, 8))
+        except ValueError as error:
+            said.append(str(error))
+        else:
+            assert features.shape == (1, 16)
+    assert len(said) > len(mutants) / 2
+    assert all("\n" not in sentence and len(sentence) < 1000 for sentence in said)
+
+
+def test_weights_that_are_not_finite_are_refused(judge, tmp_path):
+    weights, metadata = read_tensors(judge)
+    for value, sentence in ((float("nan"), "contain NaN"), (1e38, "does not return finite numbers")):
+        broken = {name: torch.full_like(tensor, value) for name, tensor in weights.items()}
+        write_tensors(tmp_path / "broken.safetensors", broken, metadata)
+        with pytest.raises(ValueError, match=sentence):
+            load_classifier(tmp_path / "broken.safetensors").features(torch.ones(1, 3, 8, 8))
 
 
 @pytest.mark.parametrize("arguments", [("x.bin",), ("x.safetensors", "--epochs", 0)])
