@@ -4,7 +4,8 @@ import streamlit as st
 
 from pages.components import BOUND
 from pages.components.training import show_job, show_training
-from pages.components.training_settings import choose_training, show_footprint
+from pages.components.training_preview import show_footprint
+from pages.components.training_settings import choose_training
 from pipelines.common.command_line import describe
 from pipelines.common.text import literal
 from pipelines.storage.config import RunConfig

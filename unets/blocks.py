@@ -41,8 +41,7 @@ class GroupNorm(nn.GroupNorm):
         super().__init__(equal_parts(channels, GROUP_WIDTH), channels, eps=1e-5)
 
     def forward(self, x: Tensor) -> Tensor:
-        with without_autocast(x):
-            # (B, channels, H, W)
+        with without_autocast(x):  # (B, channels, H, W)
             return F.group_norm(x, self.num_groups, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
 
 

@@ -10,14 +10,12 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.components import BOUND, about_choices
-from pages.components.asking import allow_typed, expanded, may_read
-from pages.components.pictures import show_grid
+from pages.components.asking import allow_typed, expanded
 from pages.components.runs import autoencoders, given_as, models_to_start_from
 from pages.components.setting import USUAL, Setting, configured, fill
+from pages.components.training_preview import show_preview
 from pipelines.common.command_line import describe
-from pipelines.common.images import Pixels
 from pipelines.common.text import literal
-from pipelines.datasets.image_sets import preview_images
 from pipelines.datasets.sources import PRESETS, resolve
 from pipelines.storage.config import (
     DataConfig,
@@ -26,8 +24,6 @@ from pipelines.storage.config import (
     LogConfig,
     NetworkConfig,
     RunConfig,
-    config_from_json,
-    config_to_json,
 )
 from pipelines.storage.recipes import RECIPES, read_recipe
 from pipelines.storage.runs import Run, find_run
@@ -37,7 +33,6 @@ AUTOENCODER = "autoencoder"
 ABOUT_AUTOENCODER = "- **autoencoder**: Compresses images to latents, on which other networks can be trained."
 RANDOM_WEIGHTS = "random weights"  # no starting run
 PIXELS = "none (pixels)"  # no autoencoder
-PREVIEWED = 16
 
 SIZE = Setting("data.image_size", "size", "Image size")
 DATA = (
@@ -100,48 +95,6 @@ def _follow_data() -> None:
     """Clear the chosen classes, which belong to the previous dataset, and allow reading the folder just typed."""
     st.session_state["only_classes"] = ""
     allow_typed("data")
-
-
-@st.cache_data(ttl=60, max_entries=32, show_spinner="Opening the dataset…")
-def _preview(config: DataConfig) -> Pixels:
-    return preview_images(config, PREVIEWED)
-
-
-def _show_preview(config: DataConfig) -> None:
-    """Show sixteen training images as the network will see them, once the user has asked for them."""
-    prepared = resolve(config)
-    try:
-        if not may_read(config.data):
-            st.caption("Shows 16 training images here. Training reads them too; what is on the Hub is downloaded once.")
-            return
-        images = _preview(prepared)
-    except (ValueError, OSError) as error:
-        st.error(literal(f"These images cannot be loaded: {describe(error)}"))
-        return
-    show_grid(images, f"{len(images)} training images of {config.data}", columns=8)
-    fitted = "cropped" if prepared.fit == "crop" else "padded"
-    mirrored = "every second one flipped" if prepared.flip else "not flipped"
-    st.caption(f"{len(images)} training images, {prepared.image_size}×{prepared.image_size} pixels, {fitted}, {mirrored}.")
-
-
-def show_footprint(config: RunConfig) -> None:
-    """Show the number of parameters and the memory that training takes, or why it cannot be trained on this machine."""
-    try:
-        st.caption(_footprint(config_to_json(config)))
-    except (ValueError, OSError) as error:
-        st.warning(literal(describe(error)))
-
-
-@st.cache_data(ttl=60, max_entries=64, show_spinner=False)
-def _footprint(config: str) -> str:
-    from pipelines.common.devices import best_device
-    from pipelines.models.finetune import adopt
-    from pipelines.models.footprint import training_footprint
-
-    chosen = adopt(config_from_json(config))
-    found = training_footprint(replace(chosen, data=resolve(chosen.data)), best_device())
-    found.refuse_beyond_memory()
-    return found.about
 
 
 def _log_for(steps: int, usual: LogConfig) -> LogConfig:
@@ -263,7 +216,7 @@ def choose_training() -> Training:
         taken = start is not None  # whether a starting run fixes the model
         data, shown = _choose_data(base)
     with preview_column:
-        _show_preview(configured(replace(base, data=data), shown).data)
+        show_preview(configured(replace(base, data=data), shown).data)
     network_column, *columns, limit_column = st.columns(2 + len(BUDGET))
     networks = (*NETWORKS, AUTOENCODER)
     unet = network_column.selectbox(
