@@ -81,7 +81,7 @@ def export_model(model: LoadedModel, folder: Path) -> None:
     unet = ExportedUNet(side, channels, asdict(model.config), int(model.config.diffusion.prediction == "flow"))
     unet.network.load_state_dict(model.denoiser.network.state_dict())
     unet.save_pretrained(folder / "unet")
-    made.save_pretrained(folder / "scheduler")  # type: ignore[union-attr]
+    made.save_pretrained(folder / "scheduler")
 
 
 def scheduler(model: LoadedModel) -> DDIMScheduler | FlowMatchEulerDiscreteScheduler:
