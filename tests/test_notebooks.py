@@ -19,7 +19,7 @@ QUICK = {
     "04": TRAINING | {"LATENT_STEPS": 4},
     "05": {"STEPS": 2, "IMAGES": 2},
     "06": {"STEPS": (2, 3), "EXACT": 6, "IMAGES": 2},
-    "07": {"IMAGE_SIZE": 32, "STEPS": 2, "BATCH_SIZE": 4, "IMAGES": 1, "PROMPTS": ("a blue fish",)},  # of its start's side
+    "07": {"IMAGE_SIZE": 8, "STEPS": 2, "BATCH_SIZE": 4, "IMAGES": 1, "PROMPTS": ("a blue fish",)},  # goes on from a small run
 }
 NAMES = [path.name for path in NOTEBOOKS]
 
@@ -29,11 +29,13 @@ def code_cells(notebook):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
-def test_a_notebook_runs_from_top_to_bottom(path, image_folder, monkeypatch):
+def test_a_notebook_runs_from_top_to_bottom(path, image_folder, text_run, monkeypatch):
     monkeypatch.setenv("PLOTLY_RENDERER", "plotly_mimetype")
     parameters = QUICK[path.name[:2]]
     if "IMAGE_SIZE" in parameters:
         parameters = parameters | {"DATA": str(image_folder)}
+    if path.name.startswith("07"):
+        parameters = parameters | {"MODEL": str(text_run.path)}
     notebook = executed(path, parameters)
     told = {name for cell in code_cells(notebook) if PARAMETERS in cell.metadata.get("tags", ()) for name in _assigned(cell)}
     assert set(parameters) <= told, "a budget that the notebook does not know would change nothing"
