@@ -5,6 +5,8 @@ from pathlib import Path
 
 import streamlit as st
 
+from pages.components.address import forget_infinite_numbers
+
 # The networks often share the processor with the user's browser, so idle OpenMP threads sleep rather than spin. OpenMP reads
 # this variable when torch is loaded, which happens later.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -24,4 +26,5 @@ PAGES = [
 ]
 
 st.html(Path(__file__).parent / "pages/components/frontend/page.css")
+forget_infinite_numbers()
 st.navigation(PAGES, position="top").run()

@@ -26,6 +26,15 @@ if TYPE_CHECKING:
 
 PAGES = ("home", "compare", "forward", "reverse", "generate", "edit", "training_curves", "evaluate", "train")
 
+SCRIPT = """
+from pathlib import Path
+
+from pages.components.address import forget_infinite_numbers
+
+forget_infinite_numbers()  # as main_interface.py does before every page
+exec(compile(Path({file!r}).read_text(), {file!r}, "exec"))
+"""
+
 
 def open_page(page: str, address: dict[str, object]) -> AppTest:
     """Run a page with these values in its address; it must not raise."""
@@ -37,8 +46,10 @@ def open_page(page: str, address: dict[str, object]) -> AppTest:
 
     (PRIVATE / WORKER).parent.mkdir(exist_ok=True)
     write_record(PRIVATE / WORKER)  # so that the page of trainings starts no worker
-    file = "main_interface.py" if page == "home" else f"pages/{page}.py"  # home has links to the other pages
-    app = AppTest.from_file(str(ROOT / file), default_timeout=80)
+    if page == "home":  # it has links to the other pages
+        app = AppTest.from_file(str(ROOT / "main_interface.py"), default_timeout=80)
+    else:
+        app = AppTest.from_string(SCRIPT.format(file=str(ROOT / f"pages/{page}.py")), default_timeout=80)
     for name, value in address.items():
         app.query_params[name] = value
     return refuse_exceptions(app.run(), page)

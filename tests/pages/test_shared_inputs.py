@@ -4,6 +4,7 @@ from collections import defaultdict
 
 import pytest
 from opening import open_app
+from streamlit.testing.v1 import AppTest
 
 from pages.components.editing import WAYS
 
@@ -82,3 +83,21 @@ def test_a_class_is_no_prompt():
     app.selectbox(key="shows_class").select("Bag").run()
     app.selectbox(key="model").select("fashion-text").run()
     assert app.text_input(key="shows").value.startswith("a ")
+
+
+def test_infinite_numbers_in_an_address_are_forgotten():
+    def page():
+        import streamlit as st
+
+        from pages.components import BOUND
+        from pages.components.address import forget_infinite_numbers
+
+        forget_infinite_numbers()
+        st.number_input("Seed", 0, 10, 1, key="seed", **BOUND)
+        st.number_input("Steps", 0, 10, 1, key="steps", **BOUND)
+
+    app = AppTest.from_function(page)
+    app.query_params["seed"], app.query_params["steps"] = "1e999", "3"
+    app.run()
+    assert not app.exception
+    assert [number.value for number in app.number_input] == [1, 3]
