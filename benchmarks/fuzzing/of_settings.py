@@ -117,8 +117,10 @@ def _publish(folder: Path) -> Attempts:
     def published() -> None:
         publish(Run(folder / RUN), folder / "published")
         card = (folder / "published/README.md").read_text()
-        assert len(re.findall(r"^```", card, re.MULTILINE)) == 4, "text has left its code fence"
-        assert PICTURE not in re.sub(r"```.*?```|`[^`]*`", "", card, flags=re.DOTALL), "foreign text is rendered"
+        blocks = re.findall(r"^(`{3,})\n(.*?)\n\1$", card, flags=re.DOTALL | re.MULTILINE)
+        assert [code.startswith("python -m ") for _, code in blocks] == [True, True], "text has left its code fence"
+        code = r"^(`{3,})\n.*?\n\1$|(?<!`)(`+)(?!`).*?(?<!`)\2(?!`)"
+        assert PICTURE not in re.sub(code, "", card, flags=re.DOTALL | re.MULTILINE), "foreign text is rendered"
 
     yield published
 
