@@ -21,7 +21,7 @@ from tyro.conf import Positional
 
 from .common.command_line import DONE, run_command
 from .models.loading import load_model
-from .storage.files import refuse_taken
+from .storage.files import atomic_folder, refuse_taken
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ def main(arguments: Export) -> int:
 
     refuse_taken(arguments.out)
     model = load_model(arguments.run, "cpu", torch.float32)
-    export_model(model, arguments.out)
+    with atomic_folder(arguments.out) as folder:
+        export_model(model, folder)
     about = "" if model.autoencoder is None else "; the U-Net denoises latents, and their autoencoder is not exported"
     print(f"{arguments.out}: unet and scheduler{about}")
     return DONE

@@ -22,6 +22,7 @@ from .common.images import Pixels, film_strip, png_bytes, to_uint8
 from .common.indices import evenly_spaced
 from .common.picture_files import picture_content
 from .common.reading import MEGABYTE, read_text
+from .common.temporary import remove_leftovers
 from .models.loading import load_model
 from .sampling.origins import FROM_NOISE, FromPicture, Origin
 from .sampling.request import SamplingRequest
@@ -71,6 +72,7 @@ def main(arguments: Sample) -> int:
     origin = _origin(arguments)
     sample(model, request, [0], origin)  # an impossible request fails before anything is written
     _refuse_mixture(arguments.out / "images", request.num_images)
+    remove_leftovers(arguments.out, arguments.out / "images")
     metadata = metadata_of(model.name, model.fingerprint, request, origin)
     if state.is_main_process:
         for note in condition_notes(model.config.condition, request) + origin.notes(model, request):

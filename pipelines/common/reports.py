@@ -21,6 +21,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from .json_files import read_json
 from .reading import UnreadableError
+from .temporary import remove_leftovers, temporary_path
 
 FOLDER = "NOISESCOPE_REPORTS"  # environment variable that names the folder
 PROGRESS, OUTCOME, LOG = "progress.json", "outcome.json", "log.txt"
@@ -84,7 +85,7 @@ class Reporter:
     def _write(self, name: str, record: Progress | Outcome) -> None:
         if self.folder is None:
             return
-        temporary = self.folder / f"{name}.tmp-{os.getpid()}"
+        temporary = temporary_path(self.folder / name)
         with suppress(OSError):  # a full disk must not stop the work; short-lived reports need no flush
             temporary.write_text(json.dumps(asdict(record)), encoding="utf-8")
             temporary.replace(self.folder / name)
@@ -112,6 +113,12 @@ def report_in(folder: Path) -> None:
         reporter.folder = folder
 
 
+def stop_reporting() -> None:
+    """Report nothing from now on: the folder is no longer this process's own."""
+    if reporter := _REPORTER.get():
+        reporter.folder = None
+
+
 def report_progress(what: str, share: float = 0.0, seconds_left: float | None = None) -> None:
     """Report the progress of this process (see :class:`Progress`)."""
     if reporter := _REPORTER.get():
@@ -119,7 +126,8 @@ def report_progress(what: str, share: float = 0.0, seconds_left: float | None = 
 
 
 def forget_reports(folder: Path) -> None:
-    """Remove the reports in a folder."""
+    """Remove the reports in a folder, with those that a killed process was about to write."""
+    remove_leftovers(folder)
     for name in (PROGRESS, OUTCOME):
         (folder / name).unlink(missing_ok=True)
 

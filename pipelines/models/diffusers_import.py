@@ -16,7 +16,7 @@ from ..common.json_files import read_json
 from ..common.settings import LONGEST, Between, Settings, settings_from
 from ..common.text import shorten
 from ..storage.config import AutoencoderConfig, DataConfig, DiffusionConfig, NetworkConfig, RunConfig
-from ..storage.files import refuse_taken
+from ..storage.files import atomic_folder, refuse_taken
 from ..storage.runs import Run
 from ..storage.weights import described_tensors, read_tensors
 from .latents import autoencoder_of
@@ -102,10 +102,10 @@ def import_model(
     if kind == AUTOENCODER:
         weights[SCALE] = torch.tensor(float(settings.get("scaling_factor", SCALING_FACTOR)))
         refuse_broken(own / CONFIG, weights)
-    run = Run(out)
-    run.write_model(weights, config)
-    run.write_config(config)
-    return run
+    with atomic_folder(out) as whole:
+        Run(whole).write_model(weights, config)
+        Run(whole).write_config(config)
+    return Run(out)
 
 
 def _try(network: torch.nn.Module, config: RunConfig, folder: Path) -> None:

@@ -1,14 +1,17 @@
-"""Writing files whole or not at all, and the project's folder."""
+"""Writing files and folders whole or not at all, and the project's folder."""
 
 from __future__ import annotations
 
+import glob
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..common.reading import UnreadableError, open_regular
+from ..common.temporary import is_leftover, temporary_path
 
 ROOT = Path(__file__).resolve().parents[2]  # the project's folder
 CLASSIFIERS = ROOT / "classifiers"  # shipped classifiers
@@ -18,7 +21,7 @@ CLASSIFIERS = ROOT / "classifiers"  # shipped classifiers
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary file beside ``path``; if the block succeeds, it is flushed to disk and replaces ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    temporary = temporary_path(path)
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -34,7 +37,34 @@ def atomic(path: Path) -> Iterator[Path]:
 def refuse_taken(folder: Path) -> None:
     """Raise ValueError if a folder to be written exists and is not empty."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder} already exists: choose another folder with --out, or remove it first")
+        raise ValueError(f"{folder} already exists: choose another folder, or remove it first")
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder of the same name; if the block succeeds, it becomes ``folder``, and otherwise nothing remains.
+
+    Raises:
+        ValueError: ``folder`` exists and is not empty.
+    """
+    folder = folder.resolve()
+    refuse_taken(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    hidden = folder.with_name(f".{folder.name}")
+    for abandoned in folder.parent.glob(f"{glob.escape(hidden.name)}.tmp-*"):
+        if is_leftover(abandoned) and not abandoned.is_symlink():
+            shutil.rmtree(abandoned, ignore_errors=True)
+    temporary = temporary_path(hidden)
+    made = temporary / folder.name
+    try:
+        made.mkdir(parents=True)
+        yield made
+        made.replace(folder)
+    except OSError as error:
+        error.filename = str(error.filename or folder).replace(str(made), str(folder))
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def is_file(path: Path) -> bool:

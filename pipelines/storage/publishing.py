@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..common.indices import evenly_spaced
 from ..common.text import code_block, code_span, literal
 from .config import LatentConfig, RunConfig, given_fields
-from .files import atomic, refuse_taken, write_text
+from .files import atomic, atomic_folder, write_text
 from .runs import METRICS, Run
 from .weights import read_tensors
 
@@ -140,7 +140,7 @@ def _to_16_bits(tensor: Tensor) -> Tensor:
 
 
 def publish(run: Run, out: Path, notes: str = "") -> Run:
-    """Copy a run without its resume state, with its weights in 16 bits, and write its model card.
+    """Copy a run without its resume state, with its weights in 16 bits, and write its model card: all of it or nothing.
 
     Args:
         run: a run with weights and metrics.
@@ -150,14 +150,14 @@ def publish(run: Run, out: Path, notes: str = "") -> Run:
     Raises:
         ValueError: ``out`` exists and is not empty, or the run has no metrics.
     """
-    refuse_taken(out)
-    published = Run(out)
-    config, weights = run.config, read_tensors(run.model_path)[0]
-    card = model_card(run, published.name, sum(tensor.numel() for tensor in weights.values()))
-    published.write_config(config)
-    published.write_model({name: _to_16_bits(tensor) for name, tensor in weights.items()}, config)
-    for source in [run.path / METRICS, *_kept_grids(list(run.samples().values()))]:
-        with atomic(published.path / source.relative_to(run.path)) as temporary:
-            shutil.copyfile(source, temporary)
-    write_text(published.path / "README.md", card + (f"\n{notes.strip()}\n" if notes.strip() else ""))
-    return published
+    with atomic_folder(out) as folder:
+        copy = Run(folder)
+        config, weights = run.config, read_tensors(run.model_path)[0]
+        card = model_card(run, copy.name, sum(tensor.numel() for tensor in weights.values()))
+        copy.write_config(config)
+        copy.write_model({name: _to_16_bits(tensor) for name, tensor in weights.items()}, config)
+        for source in [run.path / METRICS, *_kept_grids(list(run.samples().values()))]:
+            with atomic(folder / source.relative_to(run.path)) as temporary:
+                shutil.copyfile(source, temporary)
+        write_text(folder / "README.md", card + (f"\n{notes.strip()}\n" if notes.strip() else ""))
+    return Run(out)

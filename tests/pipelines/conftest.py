@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,3 +150,37 @@ def logged():
         return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
     return read
+
+
+class FullDisk:
+    """A folder in which nothing can be written between :meth:`fill` and :meth:`free`."""
+
+    def __init__(self, folder: Path, mounted: bool) -> None:
+        self.folder, self._mounted = folder, mounted
+        self._limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(self) -> None:
+        if not self._mounted:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, self._limits[1]))
+            return
+        with suppress(OSError), (self.folder / "filler").open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+
+    def free(self) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, self._limits)
+        (self.folder / "filler").unlink(missing_ok=True)
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """A disk of 8 MiB that a test can fill and free; without the right to mount one, a limit on the size of files."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
+    mounted = shutil.which("mount") is not None and subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    disk = FullDisk(folder, mounted)
+    yield disk
+    disk.free()
+    if mounted:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -11,7 +11,7 @@ from pipelines.models.loading import load_model
 from pipelines.publish import Publish, main
 from pipelines.storage.config import ConditionConfig, DataConfig, LatentConfig, NetworkConfig, OptimizerConfig, RunConfig
 from pipelines.storage.publishing import model_card, training_command
-from pipelines.storage.runs import Run
+from pipelines.storage.runs import Run, find_runs
 from pipelines.storage.weights import read_tensors
 from pipelines.train import Train
 
@@ -34,6 +34,39 @@ def test_a_published_run_loads_and_leaves_the_state_behind(tiny_run, tmp_path):
     weights, original = read_tensors(published.model_path)[0], read_tensors(tiny_run.model_path)[0]
     assert all(torch.equal(weights[name], original[name].bfloat16()) for name in original)
     assert load_model(out).num_parameters == sum(tensor.numel() for tensor in original.values())
+
+
+KILLED = """
+import os, sys
+import pipelines.storage.publishing as publishing
+publishing.write_text = lambda *_: os._exit(9)  # as by kill -9 before the card is written
+from pathlib import Path
+from pipelines.storage.runs import Run
+publishing.publish(Run(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+def test_an_interrupted_publication_leaves_nothing_in_its_way(shell, tiny_run, tmp_path):
+    out = tmp_path / "checkpoints" / "published"
+    assert shell("-c", KILLED, tiny_run.path, out).code == 9
+    assert not out.exists()
+    assert find_runs(out.parent) == []
+    assert len(list(out.parent.iterdir())) == 1
+    assert main(Publish(tiny_run.path, out)) == 0
+    assert [path.name for path in out.parent.iterdir()] == ["published"]
+    assert Run(out).has_weights
+
+
+def test_a_publication_onto_a_full_disk_leaves_nothing_and_can_be_repeated(command, tiny_run, full_disk):
+    out = full_disk.folder / "published"
+    full_disk.fill()
+    sentence = command("pipelines.publish", tiny_run.path, out).refused_in_one_sentence()
+    full_disk.free()
+    assert "the disk is full" in sentence or "file too large" in sentence
+    assert f"{out}/config.json" in sentence
+    assert list(full_disk.folder.iterdir()) == []
+    assert command("pipelines.publish", tiny_run.path, out).code == 0
+    assert (out / "README.md").is_file()
 
 
 def test_a_run_that_was_stopped_before_its_first_grid_has_a_card_too(train, tmp_path):
