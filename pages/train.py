@@ -49,7 +49,10 @@ def show_runs() -> None:
         st.error(literal(error))
     if error := queue.error:
         st.error(literal(f"The training queue stopped unexpectedly and restarts: {error}"))
-    queue.wake()
+    try:
+        queue.wake()
+    except OSError as reason:  # a full disk, say
+        st.error(literal(f"The training queue cannot be started: {describe(reason)}"))
     jobs = {job.run.name: job for job in queue.jobs()}
     if not jobs:
         st.info("No runs yet: those that you start above appear here, with their loss and samples.")

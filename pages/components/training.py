@@ -13,7 +13,8 @@ from pipelines.common.command_line import describe
 from pipelines.common.reports import Progress
 from pipelines.common.text import literal
 from pipelines.figures.training import training_curves
-from pipelines.training.jobs import Job, Status, TrainingProgress, TrainingQueue
+from pipelines.training.jobs import Job, TrainingQueue
+from pipelines.training.status import Status, TrainingProgress
 
 LOOKS: dict[Status, tuple[Literal["blue", "gray", "green", "orange", "red", "violet"], str]] = {
     "starting": ("blue", ":material/hourglass_top:"),

@@ -121,7 +121,12 @@ def launch(module: str, arguments: Sequence[str], record: Path) -> subprocess.Po
             stderr=file,
             start_new_session=True,
         )
-    write_record(record, process.pid)
+    try:
+        write_record(record, process.pid)
+    except BaseException:  # a process that nobody knows of could not be stopped
+        process.kill()
+        process.wait()
+        raise
     return process
 
 

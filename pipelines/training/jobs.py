@@ -15,31 +15,30 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from filelock import FileLock
 from pydantic import Field
 
 from ..common.reports import Progress, is_damaged, read_progress, read_typed
 from ..datasets.sources import PRESETS, locate
+from ..storage.claim import is_free
 from ..storage.config import RunConfig
 from ..storage.files import write_text
-from ..storage.metrics_log import newest_lines
-from ..storage.processes import ProcessRecord, at_work, claim, ending, launch, read_record, stop
+from ..storage.processes import ProcessRecord, at_work, claim, ending, launch, stop
 from ..storage.runs import CONFIG, METRICS, PRIVATE, PROCESS, Run, find_runs
+from .status import ACTIVE, Status, TrainingProgress, modified, read_training, training_status
 
 JOB = "state/job.json"
 LOCK, WORKER = ".jobs.lock", ".worker/process.json"  # in the folder of the runs
 NAME = re.compile(r"(?!.*\.safetensors$)[^\W_][\w.-]{0,63}")  # a name with that suffix would look like a weights file
-RATE_LINES = 20  # lines of metrics.jsonl over which speed is averaged
-Status = Literal["queued", "starting", "training", "stopping", "stopped", "finished", "failed", "interrupted"]
-ACTIVE: tuple[Status, ...] = ("starting", "training", "stopping", "queued")
 
 
 @dataclass(frozen=True)
@@ -53,25 +52,6 @@ class Request:
 
     queued: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     time_limit: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-
-
-@dataclass(frozen=True)
-class TrainingProgress:
-    """The progress of a run, from the last lines of its metrics.jsonl.
-
-    Attributes:
-        steps: total number of optimiser steps.
-        step: steps done, 0 before the first line.
-        loss: the last training loss, or None.
-        images_per_second: averaged over the last lines, or None before the first.
-        seconds_left: remaining time at that speed, counted from now.
-    """
-
-    steps: int
-    step: int = 0
-    loss: float | None = None
-    images_per_second: float | None = None
-    seconds_left: float | None = None
 
 
 @dataclass(frozen=True)
@@ -102,48 +82,6 @@ class Job:
     def resumable(self) -> bool:
         """Whether training can be resumed."""
         return self.status in ("stopped", "failed", "interrupted") and self.run.can_go_on
-
-
-def _modified(path: Path) -> float:
-    """Return the modification time of a file, 0 if it does not exist."""
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
-
-
-def progress(run: Run) -> TrainingProgress:
-    """Return the progress of a run.
-
-    Raises:
-        ValueError: its configuration cannot be read.
-    """
-    steps = run.config.optimizer.steps
-    rows = [row for row in newest_lines(run.path / METRICS) if {"step", "images_seen", "seconds"} <= row.keys()]
-    if not rows:
-        return TrainingProgress(steps)
-    last = rows[-1]
-    first = rows[-RATE_LINES] if len(rows) >= RATE_LINES else {"images_seen": 0, "seconds": 0.0}
-    seconds = last["seconds"] - first["seconds"]
-    speed = (last["images_seen"] - first["images_seen"]) / seconds if seconds > 0 else None
-    left = None
-    if speed:
-        left = (steps - last["step"]) * last["images_seen"] / max(1, last["step"]) / speed
-        left = max(0.0, left - (time.time() - _modified(run.path / METRICS)))
-    return TrainingProgress(steps, last["step"], last.get("loss"), speed, left)
-
-
-def _state(run: Run, request: Request) -> tuple[Status, str]:
-    """Return a run's status, and the error if it failed; the caller tells "finished" from "stopped"."""
-    process = read_record(run.path / PROCESS)
-    if process is not None and process.alive:
-        if process.stopping:
-            return "stopping", ""
-        return "training" if _modified(run.path / METRICS) >= _modified(run.path / PROCESS) else "starting", ""
-    if request.queued is not None:
-        return "queued", ""
-    ended = ending(run.path / PROCESS)
-    return ("stopped", "") if ended is None or ended.status == "finished" else (ended.status, ended.error)
 
 
 @dataclass(frozen=True)
@@ -191,10 +129,10 @@ class TrainingQueue:
 
     def _job(self, run: Run, position: int = 0) -> Job:
         request = self._request(run)
-        status, error = _state(run, request)
+        status, error = training_status(run, request.queued is not None)
         reached = None
         try:
-            reached = progress(run)
+            reached = read_training(run)
         except (ValueError, OSError) as broken:
             if status == "stopped":
                 status, error = "failed", str(broken)
@@ -232,10 +170,14 @@ class TrainingQueue:
             config = replace(config, data=replace(config.data, data=str(folder)))
         run = Run(self.root / name)
         with self._alone():
-            if run.path.exists():
+            if not is_free(run.path):
                 raise ValueError(f"a run called {name!r} exists already: choose another name")
-            run.write_config(config)
-            self._enqueue(run, Request(time_limit=time_limit))
+            try:
+                run.write_config(config)
+                self._enqueue(run, Request(time_limit=time_limit))
+            except BaseException:  # on a full disk, say: the name is free again
+                shutil.rmtree(run.path, ignore_errors=True)
+                raise
         return run
 
     def resume(self, name: str) -> None:
@@ -327,4 +269,4 @@ class TrainingQueue:
 
 
 def _touched(run: Run) -> float:
-    return max(_modified(run.path / file) for file in (METRICS, CONFIG, JOB))
+    return max(modified(run.path / file) for file in (METRICS, CONFIG, JOB))

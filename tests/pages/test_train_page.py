@@ -17,7 +17,8 @@ from pipelines.storage.files import write_text
 from pipelines.storage.processes import write_record
 from pipelines.storage.recipes import read_recipe
 from pipelines.storage.runs import METRICS, PUBLISHED, STATE, Run
-from pipelines.training.jobs import WORKER, Job, Request, TrainingProgress, TrainingQueue
+from pipelines.training.jobs import WORKER, Job, Request, TrainingQueue
+from pipelines.training.status import TrainingProgress
 
 TINY = {"size": 8, "batch": 8, "channels": "8, 16", "warmup": 2, "precision": "no"}
 

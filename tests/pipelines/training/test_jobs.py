@@ -251,6 +251,24 @@ def test_speed_and_time_left_come_from_the_last_lines(queue, small_config):
     assert job_of(queue, "run").progress.seconds_left == pytest.approx(40, abs=5)
 
 
+def test_a_run_queued_on_a_full_disk_leaves_its_name_free(full_disk, small_config):
+    """A regression: its empty folder took the name, and was in no list from which it could be deleted."""
+    queue = TrainingQueue(full_disk.folder / "runs")
+    queue.root.mkdir()
+    (queue.root / "killed").mkdir()  # by a kill before anything was written
+    full_disk.fill()
+    for name in ("run", "killed"):
+        with pytest.raises(OSError, match=r"No space left|File too large"):
+            queue.create(name, small_config())
+    assert not list(queue.root.glob("*/"))
+    full_disk.free()
+    (queue.root / ".worker").mkdir()
+    write_record(queue.root / WORKER)  # this process, so that none is started
+    for name in ("run", "killed"):
+        queue.create(name, small_config())
+        assert status_of(queue, name) == "queued"
+
+
 # --- training
 
 
