@@ -22,6 +22,7 @@ from diffusion_core.choices import SAMPLERS
 from .common.command_line import DONE, refuse_several_processes, run_command
 from .common.reports import report_progress
 from .common.settings import Between, Settings, one_of
+from .common.temporary import remove_leftovers
 from .evaluation.results import Evaluation
 from .models.loading import load_model
 from .sampling.request import SamplingRequest
@@ -72,30 +73,39 @@ class Evaluate(Settings):
 
 def main(arguments: Evaluate) -> int:
     """Measure what has not been measured yet; return the exit code."""
-    from .evaluation.judges import judge_for
-    from .evaluation.measurements import RealImages
-
     refuse_several_processes("pipelines.evaluate")
     if not arguments.runs:
         raise ValueError("no run given: name one or more, such as checkpoints/fashion-attention")
     if arguments.num_images is not None and arguments.num_images < LEAST:
         raise ValueError(f"num_images={arguments.num_images}: choose {LEAST} or more")
-    for path in arguments.runs:
-        run = find_run(path)
+    runs = [find_run(path) for path in arguments.runs]
+    for run in runs:
+        Evaluation(run).refuse_unwritable()  # before anything is measured
+    for run in runs:
         model = load_model(run)
         evaluation = Evaluation(run, model.fingerprint)
-        judge = judge_for(model, arguments.features)
-        real = RealImages(model.config, judge, arguments.reference_images, arguments.held_out_images)
-        for what, kind, asked, measure in measurements(model, real, arguments):
-            told = f"{run.name}: {what}"
-            if evaluation.find(kind, asked):
-                print(f"{told}: already measured")
-                continue
-            report_progress(told)
-            evaluation.add(kind, asked, measure())
-            print(f"{told}: {summary(kind, evaluation.results[-1].found)}")
+        with evaluation.alone():
+            remove_leftovers(evaluation.path.parent)
+            _measure(evaluation, model, arguments)
         print(evaluation.path)
     return DONE
+
+
+def _measure(evaluation: Evaluation, model: LoadedModel, arguments: Evaluate) -> None:
+    """Take the measurements of a run that are missing."""
+    from .evaluation.judges import judge_for
+    from .evaluation.measurements import RealImages
+
+    judge = judge_for(model, arguments.features)
+    real = RealImages(model.config, judge, arguments.reference_images, arguments.held_out_images)
+    for what, kind, asked, measure in measurements(model, real, arguments):
+        told = f"{evaluation.name}: {what}"
+        if evaluation.find(kind, asked):
+            print(f"{told}: already measured")
+            continue
+        report_progress(told)
+        evaluation.add(kind, asked, measure())
+        print(f"{told}: {summary(kind, evaluation.results[-1].found)}")
 
 
 def measurements(

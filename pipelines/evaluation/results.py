@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import tempfile
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from ..common.json_files import parse_json, read_json
+from ..common.reports import report_progress
 from ..storage.files import write_text
 from ..storage.runs import MODEL, Run
 from .distances import Estimate
@@ -80,7 +82,7 @@ class Evaluation:
             return results
         except FileNotFoundError:
             return []
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:  # an OSError says itself why the file cannot be read
             raise ValueError(f"{self.path} is damaged ({error}): delete it and evaluate again") from error
 
     @property
@@ -105,13 +107,44 @@ class Evaluation:
             ValueError: the run's weights have been replaced since.
         """
         result = Result(kind, *(parse_json(json.dumps(part)) for part in (asked, found)))
-        lock = hashlib.sha256(str(self.path.resolve()).encode()).hexdigest()[:16]
-        with FileLock(Path(tempfile.gettempdir()) / f"noisescope-evaluation-{lock}", mode=0o666):
+        with self.alone():
             if self.run.fingerprint != self.fingerprint:
                 raise ValueError(f"the weights of {self.name} changed during the evaluation: evaluate them again")
-            self.results = [*self._read(), result]
+            self.results.append(result)
             stored = {"fingerprint": self.fingerprint, "results": [vars(result) for result in self.results]}
             write_text(self.path, json.dumps(stored, indent=1) + "\n")
+
+    @cached_property
+    def _lock(self) -> FileLock:
+        return FileLock(self.path.with_name(f".{self.path.name}.lock"), mode=0o666)  # for everybody who may write the folder
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes from evaluating these weights, and read what they have measured before; may be nested.
+
+        Raises:
+            ValueError: the folder of the results cannot be written.
+        """
+        self.refuse_unwritable()
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            report_progress(f"{self.name}: waiting for another process that evaluates it")
+            self._lock.acquire()
+        try:
+            self.results = self._read()
+            yield
+        finally:
+            self._lock.release()
+
+    def refuse_unwritable(self) -> None:
+        """Raise ValueError if results cannot be kept."""
+        folder = self.path.parent
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise ValueError(
+                f"the results of {self.name} are kept in {folder}, which cannot be written: copy the run to a folder of your "
+                "own, and evaluate the copy"
+            )
 
     def of_kind(self, kind: str) -> list[Result]:
         """Return all results of that kind, oldest first."""

@@ -1,7 +1,13 @@
 """Measuring runs: figures with intervals and floors, kept one by one, and equal to what they stand for."""
 
+import errno
+import hashlib
 import math
+import os
 import shutil
+import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -11,14 +17,18 @@ import torch
 from PIL import Image
 
 from pipelines.common.devices import hardware
-from pipelines.evaluation.judges import judge_for
+from pipelines.evaluate import Evaluate, main
+from pipelines.evaluation import measurements
+from pipelines.evaluation.judges import SHIPPED, judge_for
 from pipelines.evaluation.measurements import RealImages, figures, likelihood, measure_reconstructions
 from pipelines.evaluation.results import FIGURES, Evaluation, loss_draws, paired_losses, pareto_front, samples_table
 from pipelines.figures.evaluation import newest
 from pipelines.models.classifier import load_classifier
 from pipelines.models.loading import LoadedModel, load_model
 from pipelines.models.networks import make_network
+from pipelines.storage.files import CLASSIFIERS
 from pipelines.storage.runs import Run
+from pipelines.storage.weights import read_tensors, write_tensors
 
 QUICK = ("--num-images", 30, "--reference-images", 30, "--held-out-images", 10)
 QUICK += ("--likelihood-images", 2, "--likelihood-levels", 20)
@@ -29,7 +39,8 @@ def evaluate(command, judge):
     """Evaluates quickly; the outcome."""
 
     def run_it(*arguments):
-        done = command("pipelines.evaluate", *arguments, "--features", judge, *QUICK)
+        features = () if "--features" in arguments else ("--features", judge)
+        done = command("pipelines.evaluate", *arguments, *features, *QUICK)
         assert done.code == 0, done.error
         return done
 
@@ -316,7 +327,8 @@ def test_a_model_of_latents_is_measured_by_its_images_on_the_same_axes(evaluate,
     kinds = [result.kind for result in evaluation.results]
     assert kinds == ["loss", "reconstruction", "samples"], "a bound on latents says nothing of pixels"
     table = samples_table([evaluation, Evaluation(copied_run)])
-    assert list(table["features"]) == ["shapes classifier, images made 8×8", "shapes classifier"]
+    name = f"shapes classifier {hashlib.sha256(judge.read_bytes()).hexdigest()[:8]}"
+    assert list(table["features"]) == [f"{name}, images made 8×8", name]
     assert table["judge"].nunique() == 1
     assert (table["memory"] * 2**20 > Run(run.path).num_parameters).all()
     assert table["frechet_distance"].notna().all()
@@ -345,3 +357,82 @@ def test_a_classifier_makes_larger_images_smaller_and_refuses_others(judge):
         assert not classifier.takes(shape)
         with pytest.raises(ValueError, match="this classifier takes"):
             classifier.features(torch.zeros(1, *shape))
+
+
+# --- several evaluations, and files that cannot be used
+
+
+def test_two_evaluations_at_once_measure_everything_once(copied_run, judge, capsys, monkeypatch):
+    """A regression: both measured all, and each result was kept twice."""
+    measuring, waiting = threading.Event(), threading.Event()
+    measure = measurements.loss_by_noise_level
+
+    def measure_when_the_other_waits(*arguments):
+        measuring.set()
+        assert waiting.wait(60)
+        return measure(*arguments)
+
+    monkeypatch.setattr(measurements, "loss_by_noise_level", measure_when_the_other_waits)
+    monkeypatch.setattr(
+        "pipelines.evaluation.results.report_progress", lambda what: waiting.set() if "waiting" in what else None
+    )
+    arguments = Evaluate((copied_run.path,), steps=(2,), features=judge, num_images=30, held_out_images=10, likelihood_images=0)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(main, arguments)
+        assert measuring.wait(60)
+        second = pool.submit(main, replace(arguments, steps=(2, 3)))
+        assert (first.result(120), second.result(120)) == (0, 0)
+    assert [result.kind for result in Evaluation(copied_run).results] == ["loss", "samples", "samples"]
+    assert capsys.readouterr().out.count("already measured") == 2
+
+
+def test_the_lock_lies_beside_the_run(copied_run, tmp_path, monkeypatch):
+    """A regression: it had a name that others could guess, and take, in the folder of temporary files."""
+    elsewhere = tmp_path / "temporary"
+    elsewhere.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
+    with Evaluation(copied_run).alone():
+        lock = copied_run.path / ".evaluation.json.lock"
+        assert lock.stat().st_mode & 0o666 == 0o666  # whoever may write the run may evaluate it
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_run_that_cannot_be_written_is_refused_before_anything_is_measured(command, copied_run, tiny_run, judge, monkeypatch):
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != copied_run.path and access(path, mode))  # root may write all
+    monkeypatch.setattr("pipelines.evaluate.load_model", lambda *_: pytest.fail("something was loaded"))
+    done = command("pipelines.evaluate", tiny_run.path, copied_run.path, "--features", judge, *QUICK)
+    sentence = done.refused_in_one_sentence()
+    assert f"the results of copied are kept in {copied_run.path}, which cannot be written" in sentence
+
+
+def test_results_that_cannot_be_read_are_not_called_damaged(command, copied_run, judge, monkeypatch):
+    import pipelines.evaluation.results as results
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(results, "read_json", refuse)  # root may read all
+    done = command("pipelines.evaluate", copied_run.path, "--features", judge, *QUICK)
+    assert done.refused_in_one_sentence() == f"permission denied: {copied_run.path / 'evaluation.json'}"
+
+
+def test_classifiers_of_one_name_are_told_apart_by_their_content(evaluate, copied_run, judge, tmp_path):
+    """A regression: results of the first were taken for those of any other file of its name."""
+    tensors, metadata = read_tensors(judge)
+    same, other = tmp_path / "same" / judge.name, tmp_path / "other" / judge.name
+    write_tensors(same, tensors, metadata)
+    write_tensors(other, {name: tensor * 1.5 for name, tensor in tensors.items()}, metadata)
+    for classifier, known in ((judge, 0), (same, 1), (other, 0), (other, 1)):
+        said = evaluate(copied_run.path, "--steps", 2, "--features", classifier).output
+        assert said.count("steps of dpmpp_2m: already measured") == known, classifier
+    first, second = Evaluation(copied_run).of_kind("samples")
+    assert first.asked["features"] != second.asked["features"]
+    assert first.found["figures"] != second.found["figures"]
+
+
+def test_results_of_the_shipped_classifiers_stay_known():
+    """They are kept under the names alone."""
+    assert {
+        path.stem: hashlib.sha256(path.read_bytes()).hexdigest()[:8] for path in CLASSIFIERS.glob("*.safetensors")
+    } == SHIPPED
