@@ -18,6 +18,7 @@ from typing import Literal
 from tyro.conf import OmitArgPrefixes
 
 from .common.command_line import DONE, INTERRUPTED, run_command
+from .storage.claim import is_free
 from .storage.config import RunConfig
 from .storage.recipes import read_recipe
 from .storage.runs import CONFIG, PRIVATE, Run
@@ -81,8 +82,9 @@ def choose_run(arguments: Train) -> tuple[Run, RunConfig]:
         if arguments.config != RunConfig() or arguments.out is not None:
             raise ValueError("--resume takes all settings from the run itself: give it alone, or start a new run with --out")
         run = Run(arguments.resume)
-        if not (run.path / CONFIG).is_file():
-            raise ValueError(f"no run to resume at {run.path}: it has no {CONFIG}")
+        if not (run.path / CONFIG).is_file() and not (run.path.is_dir() and run.has_weights):
+            start = f"; start one with its settings and --out {run.path}" if is_free(run.path) else ""
+            raise ValueError(f"no run to resume at {run.path}: it has no {CONFIG}{start}")
         return run, run.config
     config = arguments.config
     out = arguments.out
@@ -90,8 +92,9 @@ def choose_run(arguments: Train) -> tuple[Run, RunConfig]:
         out = PRIVATE / default_name(config, PRIVATE, arguments.recipe)
     if out.suffix == ".safetensors":
         raise ValueError(f"{out} would be taken for a weights file, not a run folder: choose an --out without .safetensors")
-    if out.exists() and (not out.is_dir() or any(".tmp-" not in child.name for child in out.iterdir())):
-        raise ValueError(f"{out} already exists: choose another --out, or continue it with --resume {out}")
+    if not is_free(out):
+        resume = f", or continue it with --resume {out}" if (out / CONFIG).is_file() else ""
+        raise ValueError(f"{out} already exists: choose another --out{resume}")
     return Run(out), config
 
 

@@ -92,10 +92,12 @@ class Run:
     def refuse_without_state(self) -> None:
         """Raise ValueError if training cannot continue (see :attr:`can_go_on`)."""
         if not self.can_go_on:
-            raise ValueError(
-                f"run {self.name!r} has weights but no {STATE} to continue from: train a new run "
-                f"(--init-from {self.path} starts from its weights)"
-            )
+            raise ValueError(f"run {self.name!r} has weights but no {STATE} to continue from: {self.instead_of_resuming}")
+
+    @property
+    def instead_of_resuming(self) -> str:
+        """What to do if training cannot continue, for error messages."""
+        return "train a new run" + (f" (--init-from {self.path} starts from its weights)" if self.has_weights else "")
 
     @property
     def config(self) -> RunConfig:

@@ -26,12 +26,20 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return the tensors and the metadata of a safetensors file.
 
+    The tensors are copies: safetensors maps the file into memory, and a process that reads a mapped tensor is killed by the
+    system if the file has meanwhile been overwritten with a shorter one.
+
     Raises:
         ValueError: there is no such file, it is not a valid safetensors file, or it is larger than the memory.
     """
     refuse_too_large(path)
     with open_tensors(path, "pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        return {name: file.get_tensor(name).clone() for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """Return the name of the first tensor with a NaN or an infinite number in float32, or None."""
+    return next((name for name, tensor in tensors.items() if not bool(tensor.float().isfinite().all())), None)
 
 
 def refuse_too_large(path: Path) -> None:

@@ -19,11 +19,13 @@ from ..models.finetune import add_low_rank, adopt, load_initial
 from ..models.footprint import training_footprint
 from ..models.latents import PREFIX, encode_cached, prepare_autoencoder, read_autoencoder
 from ..models.networks import make_network
+from ..storage.claim import RunClaim
 from ..storage.config import LatentConfig, RunConfig
 from ..storage.runs import STATE, Run, find_run
+from .accelerator import make_accelerator
 from .autoencoder import AutoencoderTask
 from .diffusion import DiffusionTask
-from .loop import TrainingLoop, make_accelerator
+from .loop import TrainingLoop
 from .task import Task, TrainingData, fill_recorded
 
 
@@ -39,8 +41,9 @@ def open_training(run: Run, config: RunConfig, trackers: Sequence[str] = ()) -> 
         ValueError: the configuration cannot be trained; the message says why.
     """
     run.refuse_without_state()
+    claim = RunClaim(run)  # before the data are read, which takes a while
     accelerator = make_accelerator(config, run, trackers)
-    loop = TrainingLoop(run, read_task(run, config), trackers, accelerator)
+    loop = TrainingLoop(claim, read_task(run, config), trackers, accelerator)
     loop.prepare()
     return loop
 

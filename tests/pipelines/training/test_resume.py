@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from pipelines.storage.runs import Run
-from pipelines.storage.weights import read_tensors
+from pipelines.storage.weights import read_tensors, write_tensors
 
 KILLS = 3  # of the test with kill -9
 KILL_SETTINGS = {"steps": 240, "log_every": 1, "eval_every": 40, "sample_every": 80, "save_every": 60, "schedule": "linear"}
@@ -256,27 +256,75 @@ def test_a_kill_in_the_middle_of_writing_a_file_leaves_no_litter(shell, train, w
 # --- a state that cannot be used
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "pickle", "another program's", "another network's"])
-def test_a_damaged_state_is_refused_in_one_sentence_and_nothing_is_lost(command, copied_run, damage):
-    from safetensors.torch import save_file
+def _cast(name):
+    return lambda tensors: tensors.update({name: tensors[name].bfloat16()})
+
+
+DAMAGES = {
+    "a NaN in the average": lambda tensors: tensors["ema.stem.weight"].view(-1)[0].fill_(torch.nan),
+    "an infinite number in the network": lambda tensors: tensors["network.stem.bias"].fill_(torch.inf),
+    "a NaN in the optimiser": lambda tensors: tensors["optimizer.exp_avg_sq.stem.weight"].fill_(torch.nan),
+    "no average of a weight": lambda tensors: tensors.pop("ema.stem.weight"),
+    "no weight": lambda tensors: tensors.pop("network.stem.weight"),
+    "no step of the optimiser": lambda tensors: tensors.pop("optimizer.step.stem.weight"),
+    "no moment of the optimiser": lambda tensors: tensors.pop("optimizer.exp_avg.stem.weight"),
+    "one tensor more": lambda tensors: tensors.update(more=torch.ones(2)),
+    "another shape": lambda tensors: tensors.update({"network.stem.weight": torch.ones(2, 2)}),
+    "another shape of a moment": lambda tensors: tensors.update({"optimizer.exp_avg.stem.weight": torch.ones(2, 2)}),
+    "another type": _cast("ema.stem.weight"),
+    "another type of a moment": _cast("optimizer.exp_avg_sq.stem.weight"),
+}
+POINTS = ["", "[]", "{}", "[" * 20_000]
+REST = '"seconds": 0, "losses": [1], "grad_norms": [1]}'
+POINTS += ['{"step": null, ' + REST, '{"step": -1, ' + REST, '{"step": 3, ' + REST.replace("[1]", "[NaN]")]
+
+
+def test_a_damaged_state_is_refused_in_one_sentence_and_nothing_is_lost(make_trainer, copied_run):
+    """A regression: the weights were written before they were checked, and a finished run ended without any check."""
+    from safetensors.torch import save
 
     state = copied_run.path / "state" / "state.safetensors"
-    tensors, metadata = read_tensors(state)
-    if damage == "truncated":
-        state.write_bytes(state.read_bytes()[:-1000])
-    elif damage == "empty":
-        state.write_bytes(b"")
-    elif damage == "pickle":
-        torch.save({"step": 3}, state)
-    elif damage == "another program's":
-        save_file({"x": torch.ones(2)}, state)
-    else:
-        tensors["network.stem.weight"] = torch.ones(2, 2)
-        save_file(tensors, state, metadata)
-    before = {name: (copied_run.path / name).read_bytes() for name in _files(copied_run)}
+    whole, (tensors, metadata) = state.read_bytes(), read_tensors(state)
+    torch.save({"step": 3}, state)
+    damaged = {"truncated": whole[:-1000], "empty": b"", "pickle": state.read_bytes()}
+    for name, damage in DAMAGES.items():
+        changed = {key: tensor.clone() for key, tensor in tensors.items()}
+        damage(changed)
+        damaged[name] = save(changed, metadata)
+    damaged |= {point[:60]: save(tensors, {"progress": point}) for point in POINTS}
+    damaged["another program's"] = save({"x": torch.ones(2)})
+    others = {name: (copied_run.path / name).read_bytes() for name in _files(copied_run) - {"state/state.safetensors"}}
+    for name, content in damaged.items():
+        state.write_bytes(content)
+        with pytest.raises(ValueError, match=r"state\.safetensors cannot be resumed from: ") as refusal:
+            make_trainer(copied_run.path, copied_run.config)
+        assert f"train a new run (--init-from {copied_run.path} starts from its weights)" in str(refusal.value), name
+        assert "\n" not in str(refusal.value), name
+        assert state.read_bytes() == content, name
+        assert {name: (copied_run.path / name).read_bytes() for name in others} == others, name
+    state.write_bytes(whole)
+    assert make_trainer(copied_run.path, copied_run.config).step == 24
+
+
+def test_the_way_forward_from_a_damaged_state_works(command, flags, copied_run, tmp_path):
+    tensors, metadata = read_tensors(copied_run.path / "state" / "state.safetensors")
+    tensors["ema.stem.weight"].fill_(torch.nan)
+    write_tensors(copied_run.path / "state" / "state.safetensors", tensors, metadata)
     sentence = command("pipelines.train", "--resume", copied_run.path).refused_in_one_sentence()
-    assert "state.safetensors" in sentence
-    assert {name: (copied_run.path / name).read_bytes() for name in _files(copied_run)} == before
+    assert "ema.stem.weight contains NaN or infinite numbers" in sentence
+    assert f"--init-from {copied_run.path}" in sentence
+    settings = {"data": copied_run.config.data.data, "steps": 1, "batch_size": 8, "precision": "no"}
+    arguments = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", value)]
+    done = command("pipelines.train", *arguments, "--init-from", copied_run.path, "--out", tmp_path / "new")
+    assert done.code == 0, done.error
+
+
+def test_damaged_weights_of_a_finished_run_are_restored_from_its_state(command, copied_run):
+    fingerprint = copied_run.fingerprint
+    weights, metadata = read_tensors(copied_run.model_path)
+    write_tensors(copied_run.model_path, {name: tensor * torch.nan for name, tensor in weights.items()}, metadata)
+    assert command("pipelines.train", "--resume", copied_run.path).code == 0
+    assert copied_run.fingerprint == fingerprint
 
 
 def test_resume_from_the_command_line(command, whole, flags, logged, tmp_path):
