@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from ..storage.metrics_log import newest_lines
 from ..storage.processes import ending, read_record
 from ..storage.runs import METRICS, PROCESS, Run
 
+COUNTED = ("step", "images_seen", "seconds")  # in the log
 RATE_LINES = 20  # lines of metrics.jsonl over which speed is averaged
 Status = Literal["queued", "starting", "training", "stopping", "stopped", "finished", "failed", "interrupted"]
 ACTIVE: tuple[Status, ...] = ("starting", "training", "stopping", "queued")
@@ -50,7 +52,7 @@ def read_training(run: Run) -> TrainingProgress:
         ValueError: its configuration cannot be read.
     """
     steps = run.config.optimizer.steps
-    rows = [row for row in newest_lines(run.path / METRICS) if {"step", "images_seen", "seconds"} <= row.keys()]
+    rows = [row for row in newest_lines(run.path / METRICS) if all(math.isfinite(row.get(name, math.nan)) for name in COUNTED)]
     if not rows:
         return TrainingProgress(steps)
     last = rows[-1]
