@@ -49,4 +49,9 @@ class Denoiser(nn.Module):
 
     def clip(self, x0: Tensor) -> Tensor:
         """Clip x0 to the data range, if there is one."""
-        return x0 if self.data_range is None else x0.clamp(*self.data_range)
+        return x0 if self.data_range is None else clip(x0, *self.data_range)
+
+
+def clip(x: Tensor, low: float, high: float) -> Tensor:
+    """Clip to [low, high]; infinite numbers become NaN, so that a network that has diverged is not taken for a sure one."""
+    return x.masked_fill(x.isinf(), torch.nan).clamp(low, high)

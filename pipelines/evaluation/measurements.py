@@ -20,6 +20,7 @@ from diffusion_core.process import add_noise
 from diffusion_core.schedules import make_schedule
 
 from ..common.devices import hardware
+from ..common.finite import refuse_not_finite
 from ..common.images import as_input, montage, png_bytes, to_uint8
 from ..common.indices import evenly_spaced
 from ..common.memory import TensorMemory, weight_bytes
@@ -151,6 +152,7 @@ def loss_by_noise_level(model: LoadedModel, real: RealImages, seed: int, batch_s
         condition = None if real.conditions is None else real.conditions.of(images).to(model.device)
         errors.append(errors_in_v(model, x0, noise, when, condition).numpy())
     values = np.concatenate(errors)
+    refuse_not_finite(torch.from_numpy(values), model.name, "on noisy held-out images")
     bin_of = noise_bins(levels)
     parts = [Estimate.of_mean(values[bin_of == number]) for number in range(LOSS_BINS)]
     return {
@@ -182,6 +184,7 @@ def likelihood(model: LoadedModel, real: RealImages, count: int, levels: int, se
                 terms[-1].append(term)
                 bar.update()
     bits = torch.cat([torch.stack([term.bits for term in own]) for own in terms], dim=1) / dimensions  # (terms, images)
+    refuse_not_finite(bits, model.name, "in the bound on the likelihood")
     prior, *denoising, decoder = bits.mean(1).tolist()
     return {
         "total": asdict(Estimate.of_mean(bits.sum(0).numpy())),

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffusion_core.denoiser import clip
 from unets import build_autoencoder
 from unets.autoencoder import LatentSpace
 
@@ -156,7 +157,7 @@ def encode_cached(autoencoder: LatentSpace, images: Tensor, about: str) -> Tenso
 def decode(autoencoder: LatentSpace, z: Tensor) -> Tensor:
     """Decode (N, latent channels, h, w) latents, in batches and large ones in tiles -> (N, C, H, W) float32 in [−1, 1]."""
     with torch.autocast(z.device.type, enabled=False):  # the autoencoder sets its own precision
-        return torch.cat([_decode_tiles(autoencoder, part) for part in in_parts(z, autoencoder.downsampling)]).clamp(-1, 1)
+        return clip(torch.cat([_decode_tiles(autoencoder, part) for part in in_parts(z, autoencoder.downsampling)]), -1, 1)
 
 
 def _decode_tiles(autoencoder: LatentSpace, z: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..common.finite import refuse_not_finite
 from ..common.images import Pixels, to_uint8
 from ..storage.config import RunConfig
 from ..storage.runs import Run, find_run
@@ -68,15 +69,24 @@ class LoadedModel:
             return x.to(self.device)
         from .latents import encode
 
-        return encode(self.autoencoder, x)
+        latents = encode(self.autoencoder, x)
+        refuse_not_finite(latents, f"the autoencoder of {self.name}", "from an image")
+        return latents
 
     def decode(self, x0: Tensor) -> Tensor:
-        """Decode clean states, or estimates of them -> (B, C, H, W) images in [−1, 1]."""
+        """Decode clean states, or estimates of them -> (B, C, H, W) images in [−1, 1].
+
+        Raises:
+            NotFiniteError: the autoencoder makes NaN or infinite numbers of finite ones.
+        """
         if self.autoencoder is None:
             return x0
         from .latents import decode
 
-        return decode(self.autoencoder, x0)
+        images = decode(self.autoencoder, x0)
+        if bool(x0.isfinite().all()):
+            refuse_not_finite(images, f"the autoencoder of {self.name}", "from latents")
+        return images
 
     def pictures(self, state: Tensor, white: float | None = None) -> Pixels:
         """Render states, noisy or clean, for display -> (B, H, W, C) uint8; latents become grey images of their channels.

@@ -12,6 +12,7 @@ from diffusion_core.choices import SAMPLERS
 from ..common.images import Pixels, enlarge, gif_bytes, montage
 from ..common.indices import evenly_spaced
 from ..common.machine import TooLarge, refuse_beyond_memory
+from .divergence import refuse_divergence
 from .origins import FROM_NOISE, Origin
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def sample(
 
     Raises:
         ValueError: before the first step, if the images do not fit into memory, there are more steps than in the model's
-            schedule, or the model does not take the condition.
+            schedule, or the model does not take the condition; during sampling, if an estimate is not finite (NotFiniteError).
     """
     from .prompts import guided_denoiser
 
@@ -69,7 +70,8 @@ def sample(
         denoise = KnownPixels(denoise, start.known.image, start.known.mask)
         if start.known.resamplings > 1:
             sampler, options = repaint, {"resamplings": start.known.resamplings}
-    return sampler(denoise, start.x, start.timesteps, model.schedule, condition, noise=start.noise, **options)
+    steps = sampler(denoise, start.x, start.timesteps, model.schedule, condition, noise=start.noise, **options)
+    return refuse_divergence(steps, len(start.timesteps), model.name)
 
 
 def kept_steps(num_steps: int) -> list[int]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from unets.autoencoder import Autoencoder, LatentSpace
 
+from ..common.finite import refuse_not_finite
 from ..common.images import Pixels, montage, to_uint8
 from ..common.indices import evenly_spaced
 from ..common.picture_metrics import WINDOW, structural_similarity
@@ -142,7 +143,9 @@ class AutoencoderTask(Task[AutoencoderBatch]):
         pairs = (self.config.log.sample_images + 1) // 2
         held_out = self.data.held_out
         shown = as_network_input(held_out[evenly_spaced(len(held_out), pairs)])
-        back = np.concatenate([to_uint8(network.reconstruct(network.posterior(x).mean)) for x in in_parts(shown)])
+        reconstructed = torch.cat([network.reconstruct(network.posterior(x).mean) for x in in_parts(shown)])
+        refuse_not_finite(reconstructed, "the autoencoder", "from held-out images")
+        back = to_uint8(reconstructed)
         alternating = np.stack([to_uint8(shown), back], axis=1)
         return montage(alternating.reshape(-1, *back.shape[1:])[: self.config.log.sample_images])
 

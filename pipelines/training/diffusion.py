@@ -26,6 +26,7 @@ from ..datasets.augmentation import augment, draw_augmentations
 from ..models.finetune import plain_weights
 from ..models.latents import decode
 from ..models.networks import make_denoiser, make_loss, make_network
+from ..sampling.divergence import refuse_divergence
 from ..storage.config import RunConfig
 from .plan import stream_seed
 from .task import Task, TrainingData, as_network_input, fill_recorded
@@ -176,7 +177,8 @@ class DiffusionTask(Task[DiffusionBatch]):
         denoiser = make_denoiser(network, self.config)
         guided = denoiser if condition is None else ClassifierFreeGuidance(denoiser, SAMPLE_GUIDANCE)
         timesteps = sampling_timesteps(denoiser.schedule, min(SAMPLE_STEPS, denoiser.schedule.num_timesteps))
-        *_, last = dpmpp_2m(guided, noise.initial(self.device), timesteps, denoiser.schedule, condition)
+        steps = dpmpp_2m(guided, noise.initial(self.device), timesteps, denoiser.schedule, condition)
+        *_, last = refuse_divergence(steps, len(timesteps), "the network")
         return to_uint8(last.x if self.autoencoder is None else decode(self.autoencoder, last.x))
 
     def weights(self, average: nn.Module) -> Mapping[str, Tensor]:

@@ -160,7 +160,11 @@ class Task(ABC, Generic[Batch]):
 
     @abstractmethod
     def draw(self, network: nn.Module) -> Pixels:
-        """Return a grid of images that shows what a network has learnt, from the same seeds at every call."""
+        """Return a grid of images that shows what a network has learnt, from the same seeds at every call.
+
+        Raises:
+            NotFiniteError: the network has diverged; the loop says so and goes on while loss and weights are finite.
+        """
 
     def weights(self, average: nn.Module) -> Mapping[str, Tensor]:
         """Return the averaged weights to publish."""

@@ -387,6 +387,24 @@ def test_whatever_the_learning_rate_no_broken_weights_are_saved(make_trainer, tm
             assert _all_finite(tmp_path / "run" / name)
 
 
+def test_previews_that_overflow_are_left_out_and_a_broken_average_ends_the_training(make_trainer, tmp_path, capsys):
+    trainer = make_trainer(tmp_path / "run")
+    trainer.train_step()
+    with torch.no_grad():
+        for parameter in trainer.network.parameters():
+            parameter.fill_(1e20)
+    trainer.write_samples()
+    assert "no samples of step 1: the network computed NaN or infinite numbers in step 1 of 20" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "run" / "samples").iterdir()] == ["step-00000001.png"]
+    assert trainer.network.training
+    with torch.no_grad():
+        for parameter in trainer.ema.network.parameters():
+            parameter.fill_(1e20)
+    with pytest.raises(ValueError, match="the loss on held-out images became nan at step 1: training stopped, nothing"):
+        trainer.log(evaluate=True)
+    assert not trainer.run.has_weights
+
+
 # --- what is refused
 
 
