@@ -89,6 +89,8 @@ class Reporter:
         with suppress(OSError):  # a full disk must not stop the work; short-lived reports need no flush
             temporary.write_text(json.dumps(asdict(record)), encoding="utf-8")
             temporary.replace(self.folder / name)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 _REPORTER: ContextVar[Reporter | None] = ContextVar("reporter", default=None)
