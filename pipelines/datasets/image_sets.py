@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..common.images import Pixels
 from ..common.indices import evenly_spaced
+from ..common.machine import refuse_beyond_memory
 from ..common.picture_files import open_picture
 from ..storage.config import DataConfig, RunConfig
 from .classes import label_columns, labels_in
@@ -17,8 +19,11 @@ from .classes import label_columns, labels_in
 if TYPE_CHECKING:
     import torch
     from datasets import Dataset
+    from PIL import Image
 from .decoding import fit_image, read_cell
 from .sources import image_column, open_dataset, picture_folders, split_names
+
+COPIES = 2  # of all pixels at once while they are read
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +52,7 @@ def read_images(dataset: Dataset, config: DataConfig, chosen: NDArray[np.int64] 
         chosen: rows to read; all by default.
 
     Raises:
-        ValueError: no image can be used.
+        ValueError: no image can be used, or the images plainly do not fit into memory.
     """
     import datasets
     import torch
@@ -56,15 +61,21 @@ def read_images(dataset: Dataset, config: DataConfig, chosen: NDArray[np.int64] 
     numbers = np.arange(len(dataset)) if chosen is None else chosen
     rows = dataset.select_columns([column]).cast_column(column, datasets.Image(decode=False)).select(numbers)
     folders = picture_folders(config.data)
-    images, kept, skipped = [], [], []
+    images: list[Image.Image] = []
+    kept, skipped = [], []
     for place, (row, cell) in enumerate(zip(numbers, (row[column] for row in rows), strict=True)):
         try:
             picture = open_picture(read_cell(cell, folders))
-            images.append(fit_image(picture, config.image_size or 64, config.fit or "crop"))
-            kept.append(row)
+            image = fit_image(picture, config.image_size or 64, config.fit or "crop")
         except (OSError, ValueError) as error:
             name = (cell or {}).get("path") or f"image {place}"
             skipped.append(f"{' '.join(name.split())}: {error}")
+        else:
+            if not images:  # the others are as large
+                size = COPIES * len(numbers) * math.prod(image.size) * len(image.getbands())
+                refuse_beyond_memory(size, f"reading {len(numbers):,} images of {config.data}", "choose a smaller image_size")
+            images.append(image)
+            kept.append(row)
     if not images:
         example = f" (the first: {skipped[0]})" if skipped else ""
         raise ValueError(f"no readable image in {config.data}{example}")

@@ -17,6 +17,9 @@ from made_pictures import MODES, bomb_png, flat, saved
 from PIL import Image
 from pyarrow import parquet
 
+import pipelines.common.machine as machine
+import pipelines.datasets.image_sets as image_sets
+from pipelines.common.picture_files import open_picture
 from pipelines.datasets.decoding import fit_image
 from pipelines.datasets.image_sets import load_images, preview_images, read_images
 from pipelines.datasets.sources import PRESETS, image_column, open_dataset, resolve
@@ -412,3 +415,14 @@ def test_a_description_on_the_hub_names_no_files_of_this_machine(secret):
     (kept / "snapshots" / ("0" * 40) / "README.md").write_text(text)
     with pytest.raises(ValueError, match="names files outside its folder"):
         open_dataset("noisescope/elsewhere")
+
+
+def test_more_images_than_memory_are_refused_at_the_first(image_folder, monkeypatch):
+    config = resolve(DataConfig(data=str(image_folder), image_size=16))
+    monkeypatch.setattr(machine, "machine_memory", lambda: 36 * 2 * 3 * 16**2)
+    opened = []
+    monkeypatch.setattr(image_sets, "open_picture", lambda source: opened.append(1) or open_picture(source))
+    with pytest.raises(ValueError, match=r"reading 40 images of .* would take about .*: choose a smaller image_size"):
+        load_images(config)
+    assert len(opened) == 1
+    load_images(resolve(DataConfig(data=str(image_folder), image_size=15)))
