@@ -22,6 +22,7 @@ from ..common.devices import device_memory, has_fast_bfloat16
 from ..common.machine import in_words, refuse_beyond_memory
 from ..common.memory import TensorMemory, weight_bytes
 from ..datasets.augmentation import AUGMENT_DIM
+from ..storage.cache import adopt_compiler_cache
 from ..storage.config import RunConfig
 from ..storage.runs import find_run
 from .latents import autoencoder_of, empty_autoencoder
@@ -78,6 +79,7 @@ def training_footprint(config: RunConfig, device: torch.device, processes: int =
         TooLarge: the weights alone are plainly too large.
         ValueError: the network does not take images of this size.
     """
+    adopt_compiler_cache()  # running on "meta" loads the compiler
     config = completed(config)
     modules: list[nn.Module | None] = [None if config.model == "autoencoder" else empty_network(config), autoencoder_of(config)]
     network, *frozen = filter(None, modules)

@@ -6,6 +6,7 @@ import hashlib
 import os
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,19 @@ from .weights import read_tensors, write_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+def cache_folder() -> Path:
+    """Return the folder of all that is cached."""
+    return Path(os.environ.get("NOISESCOPE_CACHE", "~/.cache/noisescope")).expanduser()
+
+
+def adopt_compiler_cache() -> None:
+    """Let torch's compiler keep its files in the cache; its own place has a guessable name in the shared temporary folder."""
+    folder = cache_folder() / "compiler"
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
 
 
 def cached_tensors(
@@ -28,7 +42,7 @@ def cached_tensors(
         make: computes the tensors.
         folder: folder of the files, instead of the cache's subfolder.
     """
-    folder = Path(folder or Path(os.environ.get("NOISESCOPE_CACHE", "~/.cache/noisescope")).expanduser() / kind)
+    folder = Path(folder or cache_folder() / kind)
     path = folder / f"{key}.safetensors"
     found = _read(path)
     if found is not None:
