@@ -96,10 +96,3 @@ def test_a_damaged_recipe_is_refused_in_a_sentence(tmp_path, monkeypatch, conten
     monkeypatch.setitem(RECIPES, "mine", tmp_path / "mine.json")
     with pytest.raises(ValueError, match="recipe mine"):
         read_recipe("mine")
-
-
-def test_a_recipe_in_another_encoding_is_refused_in_a_sentence(tmp_path, monkeypatch):
-    (tmp_path / "mine.json").write_bytes("{}".encode("utf-16"))
-    monkeypatch.setitem(RECIPES, "mine", tmp_path / "mine.json")
-    with pytest.raises(ValueError, match="recipe mine is not valid JSON"):
-        read_recipe("mine")
