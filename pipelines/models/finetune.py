@@ -13,8 +13,9 @@ from unets.blocks import CrossAttention, FeedForward, SelfAttention
 
 from ..storage.config import DiffusionConfig, LatentConfig, NetworkConfig, RunConfig
 from ..storage.runs import find_run
-from ..storage.weights import read_tensors
-from .latents import split_weights
+from ..storage.weights import described_tensors, read_tensors
+from .latents import PREFIX, split_weights
+from .networks import empty_network, refuse_broken, refuse_misfits
 
 if TYPE_CHECKING:
     from ..storage.runs import Run
@@ -79,13 +80,17 @@ def load_initial(network: nn.Module, config: RunConfig) -> None:
     Classes with the same name in both runs keep their embedding; new ones start from that of the null class.
 
     Raises:
-        ValueError: the number of channels or the text encoder differs, or the run has changed since training started.
+        ValueError: the number of channels or the text encoder differs, the run has changed since training started, or its
+            weights are damaged.
     """
     assert config.init.init_from is not None
     source = find_run(config.init.init_from)
     theirs = source.config
     _refuse_misfits(config, source)
+    found = {name: part for name, part in described_tensors(source.model_path).items() if not name.startswith(PREFIX)}
+    refuse_misfits(source.model_path, empty_network(theirs).state_dict(), found)
     weights, _ = split_weights(read_tensors(source.model_path)[0])
+    refuse_broken(source.model_path, weights)
     own = network.state_dict()
     if AUGMENT in own:
         weights.setdefault(AUGMENT, own[AUGMENT])  # initially zero

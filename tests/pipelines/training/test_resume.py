@@ -317,6 +317,14 @@ def test_the_way_forward_from_a_damaged_state_works(command, flags, copied_run, 
     arguments = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", value)]
     done = command("pipelines.train", *arguments, "--init-from", copied_run.path, "--out", tmp_path / "new")
     assert done.code == 0, done.error
+    weights, metadata = read_tensors(copied_run.model_path)
+    not_finite = weights | {"stem.weight": weights["stem.weight"] * torch.nan}
+    broken = {"contain NaN": not_finite, "do not fit": {"stem": weights["stem.bias"]}}
+    for words, tensors in broken.items():
+        write_tensors(copied_run.model_path, tensors, metadata)
+        done = command("pipelines.train", *arguments, "--init-from", copied_run.path, "--out", tmp_path / "another")
+        assert words in done.refused_in_one_sentence()
+        assert not (tmp_path / "another").exists()
 
 
 def test_damaged_weights_of_a_finished_run_are_restored_from_its_state(command, copied_run):
