@@ -226,6 +226,7 @@ class Child:
         own = {
             "NOISESCOPE_RUNS": "mutant", "NOISESCOPE_CACHE": "cache/noisescope", "HF_HOME": "cache/huggingface",
             "MPLCONFIGDIR": "cache", "XDG_CACHE_HOME": "cache", "HOME": "cache", "TMPDIR": "tmp", "NOISESCOPE_DATA": "data",
+            "TORCHINDUCTOR_CACHE_DIR": "cache",  # the parent has its own, once it has loaded the compiler
         }  # fmt: skip
         environment = os.environ | {name: str(self.work / path) for name, path in own.items()} | FIXED
         self._log = (self.work / "child.log").open("w+")
