@@ -57,11 +57,11 @@ def _mutate_config(random: Random, folder: Path) -> None:
 
 def _use_config(folder: Path) -> Attempts:
     from pipelines.models.loading import load_model
-    from pipelines.models.networks import make_denoiser, make_network
+    from pipelines.models.networks import empty_network, make_denoiser
     from pipelines.storage.runs import Run
 
     run = Run(folder / RUN)
-    yield lambda: make_denoiser(make_network(run.config, 0), run.config)
+    yield lambda: make_denoiser(empty_network(run.config), run.config)
     yield lambda: load_model(run, device="cpu")
 
 
