@@ -64,7 +64,7 @@ def valid_pictures() -> dict[str, bytes]:
             buffer = io.BytesIO()
             _drawing(mode).save(buffer, kind)
             made[f"{kind} {mode}"] = buffer.getvalue()
-    for kind in {"GIF", "PNG", "WEBP", "TIFF"} & set(Image.SAVE):
+    for kind in [kind for kind in ("GIF", "PNG", "WEBP", "TIFF") if kind in Image.SAVE]:
         frames, buffer = [_drawing("RGB").rotate(angle) for angle in range(0, 90, 10)], io.BytesIO()
         frames[0].save(buffer, kind, save_all=True, append_images=frames[1:])
         made[f"{kind} frames"] = buffer.getvalue()
