@@ -68,7 +68,7 @@ def make_special(random: Random, file: Path) -> None:
         file.symlink_to("/dev/zero")
     elif kind == "sparse":
         file.touch()
-        os.truncate(file, 2**33)
+        os.truncate(file, 2**32)
     elif kind == "empty":
         file.touch()
 

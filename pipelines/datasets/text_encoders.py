@@ -138,6 +138,11 @@ class _PretrainedEncoder(ABC):
             encoded.mask[rows] = batch["attention_mask"].bool()
             lost = zip(texts[rows], batch.encodings, strict=True)
             cut.update({text: words for text, tokens in lost if (words := _lost_words(text, tokens))})
+        if not bool(encoded.tokens.isfinite().all() and encoded.pooled.isfinite().all()):
+            raise ValueError(
+                f"text encoder {self.name!r} computed NaN or infinite numbers: its weights are damaged, so fetch them again or "
+                "choose another encoder"
+            )
         self._warn(cut)
         return encoded
 

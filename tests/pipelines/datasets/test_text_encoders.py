@@ -437,6 +437,17 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
     assert "contain NaN or infinite numbers" in _refusal(str(folder))
 
 
+def test_encodings_that_are_not_finite_are_refused(tmp_path):
+    folder = save_clip(tmp_path)
+    weights = load_file(folder / "model.safetensors")
+    embedding = next(name for name in weights if name.endswith("token_embedding.weight"))
+    weights[embedding][:-2] = 3e38  # of all tokens but the marks of start and end
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    encoder = make_encoder(str(folder))
+    with pytest.raises(ValueError, match="computed NaN or infinite numbers"):
+        encoder.encode(["a red cat"])
+
+
 def test_incomplete_weights_are_refused(tmp_path):
     """transformers alone would make the missing ones up."""
     folder = save_clip(tmp_path)
