@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import re
 from pathlib import Path
 from typing import Literal
 
 from ..common.json_files import read_json
+from ..common.reading import MEGABYTE, open_regular
 from ..common.text import shorten
 
 MINILM = "minilm"
@@ -23,6 +25,7 @@ CHOICES = f"{MINILM}, or a CLIP or sentence-transformers model by its hub id (ow
 
 SETTINGS = ("*.json", "*.txt", "*.model")
 WEIGHTS = "*.safetensors"
+MOST_SETTINGS = 128 * MEGABYTE  # bytes of one file; large tokenizers have some tens of megabytes
 
 _PATIENCE = 5.0  # seconds to wait for an answer from the hub
 
@@ -129,6 +132,14 @@ def refuse_pickles(name: str, folder: Path) -> None:
                 f"text encoder {name!r} stores weights as a pickle ({pickled.name}), and Noisescope never unpickles: "
                 "save it with save_pretrained, which writes safetensors"
             )
+
+
+def refuse_endless_settings(folder: Path) -> None:
+    """Raise ValueError if a settings file in ``folder``, all of which the libraries read whole, is too large or no file."""
+    for path in sorted(path for pattern in SETTINGS for path in folder.rglob(pattern)):
+        with open_regular(path) as file:
+            if os.fstat(file.fileno()).st_size > MOST_SETTINGS:
+                raise ValueError(f"{path} is larger than {MOST_SETTINGS // MEGABYTE} MiB, the limit for an encoder's settings")
 
 
 def sha256(path: Path) -> str:

@@ -28,6 +28,7 @@ from .pretrained import (
     find_encoder,
     first_line,
     kind_of,
+    refuse_endless_settings,
     refuse_pickles,
     sha256,
 )
@@ -76,6 +77,7 @@ class _PretrainedEncoder(ABC):
         if kind_of(self._folder) != self._kind:
             raise ValueError(f"{name!r} is not a model for {type(self).__name__}: let make_encoder choose the class")
         refuse_pickles(name, self._folder)
+        refuse_endless_settings(self._folder)
         try:
             self._load(self._folder)
             broken = next((name for name, each in self._model.named_parameters() if not bool(each.isfinite().all())), None)

@@ -437,6 +437,12 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
     assert "contain NaN or infinite numbers" in _refusal(str(folder))
 
 
+def test_endless_settings_are_refused(tmp_path):
+    folder = save_clip(tmp_path)
+    os.truncate(folder / "tokenizer.json", 2**28)
+    assert "the limit for an encoder's settings" in _refusal(str(folder))
+
+
 def test_encodings_that_are_not_finite_are_refused(tmp_path):
     folder = save_clip(tmp_path)
     weights = load_file(folder / "model.safetensors")
