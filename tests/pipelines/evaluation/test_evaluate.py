@@ -33,6 +33,8 @@ from pipelines.storage.weights import read_tensors, write_tensors
 QUICK = ("--num-images", 30, "--reference-images", 30, "--held-out-images", 10)
 QUICK += ("--likelihood-images", 2, "--likelihood-levels", 20)
 
+LOSS = {"timesteps": [], "mean": [], "low": [], "high": [], "whole": {"value": 1.0, "low": 1.0, "high": 1.0}}  # some loss
+
 
 @pytest.fixture
 def evaluate(command, judge):
@@ -143,20 +145,20 @@ def test_other_weights_have_other_results(evaluate, copied_run):
 def test_results_belong_to_the_weights_that_were_measured(copied_run):
     """A run in training saves others meanwhile, whose results they would be taken for."""
     evaluation = Evaluation(copied_run, load_model(copied_run).fingerprint)
-    evaluation.add("loss", {"seed": 0}, {})
+    evaluation.add("loss", {"images": 10, "seed": 0}, LOSS)
     network = load_model(copied_run, dtype=torch.float32).denoiser.network
     weights = {name: tensor * 1.01 for name, tensor in network.state_dict().items()}
     copied_run.write_model(weights, copied_run.config)
     with pytest.raises(ValueError, match="changed during the evaluation"):
-        evaluation.add("loss", {"seed": 1}, {})
+        evaluation.add("loss", {"images": 10, "seed": 1}, LOSS)
     assert Evaluation(copied_run).results == []
 
 
 def test_two_at_once_lose_nothing_of_each_other(copied_run):
     one, other = Evaluation(copied_run), Evaluation(copied_run)
-    one.add("loss", {"seed": 0}, {})
-    other.add("loss", {"seed": 1}, {})
-    one.add("loss", {"seed": 2}, {})
+    one.add("loss", {"images": 10, "seed": 0}, LOSS)
+    other.add("loss", {"images": 10, "seed": 1}, LOSS)
+    one.add("loss", {"images": 10, "seed": 2}, LOSS)
     assert [result.asked["seed"] for result in Evaluation(copied_run).results] == [0, 1, 2]
     assert len(one.results) == 3
 
@@ -166,7 +168,7 @@ def test_files_in_one_folder_have_results_of_their_own(copied_run, tmp_path):
     for number, file in enumerate(files):
         file.parent.mkdir(exist_ok=True)
         shutil.copyfile(copied_run.model_path, file)
-        Evaluation(Run(file)).add("loss", {"seed": number}, {})
+        Evaluation(Run(file)).add("loss", {"images": 10, "seed": number}, LOSS)
     assert [Evaluation(Run(file)).results[0].asked["seed"] for file in files] == [0, 1]
 
 
@@ -276,7 +278,7 @@ def test_errors_of_one_image_count_once_where_it_is_drawn_often(copied_run, tmp_
     _, images = loss_draws(60, seed=0)
     differences = np.random.default_rng(1).normal(size=60)
     for run, errors in ((copied_run, np.ones(len(images))), (other, 1 + differences[images])):
-        Evaluation(run).add("loss", {"images": 60, "seed": 0}, {"errors": errors.tolist()})
+        Evaluation(run).add("loss", {"images": 60, "seed": 0}, LOSS | {"errors": errors.tolist()})
     [row] = paired_losses([Evaluation(copied_run), Evaluation(other)]).to_dict("records")
     half = float(row["Difference"].split(" ± ")[1])
     assert half == pytest.approx(1.96 * differences.std() / 60**0.5, rel=0.1)

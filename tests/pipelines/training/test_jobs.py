@@ -19,7 +19,7 @@ from pipelines.storage.config import config_to_json
 from pipelines.storage.files import write_text
 from pipelines.storage.processes import ProcessRecord, at_work, claim, read_record, stop, write_record
 from pipelines.storage.runs import METRICS, PROCESS, STATE, Run, find_runs
-from pipelines.storage.state import read_progress
+from pipelines.storage.state import read_resume_point
 from pipelines.storage.weights import read_tensors
 from pipelines.training.jobs import JOB, WORKER, Job, TrainingQueue
 
@@ -363,7 +363,7 @@ def test_a_training_is_recovered_from_what_kills_it_and_is_never_started_twice(q
     assert by_hand.returncode == 130, error
     assert "Traceback" not in error
     saved = int(output.split("stopped at step ")[1].split(";")[0])
-    assert read_progress(run.path / STATE)["step"] == saved > step
+    assert read_resume_point(run.path / STATE).step == saved > step
     assert all(bool(tensor.isfinite().all()) for tensor in read_tensors(run.model_path)[0].values())
     assert status_of(queue, "run") == "stopped"
 
