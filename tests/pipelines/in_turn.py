@@ -51,7 +51,7 @@ def masks(path: Path) -> list[list[bool]]:
         next(trainer.batches())
         kept.append(trainer.task.dropouts[0](trainer.task.data.images.new_ones(64).float()).bool().tolist())
         trainer.step += 1
-    trainer._release()
+    trainer.claim.release()
     return kept
 
 
