@@ -18,7 +18,7 @@ from typing import Literal
 from tyro.conf import OmitArgPrefixes
 
 from .common.command_line import DONE, INTERRUPTED, run_command
-from .storage.claim import is_free
+from .storage.claim import RunClaim, is_free
 from .storage.config import RunConfig
 from .storage.recipes import read_recipe
 from .storage.runs import CONFIG, PRIVATE, Run
@@ -101,9 +101,10 @@ def choose_run(arguments: Train) -> tuple[Run, RunConfig]:
 def main(arguments: Train) -> int:
     """Train or resume; return the exit code."""
     run, config = choose_run(arguments)
+    claim = RunClaim(run)  # at once: another training of this folder may end while torch is imported
     from .training.reading import open_training
 
-    loop = open_training(run, config, arguments.tracker)
+    loop = open_training(claim, config, arguments.tracker)
     finished = loop.fit(arguments.time_limit, arguments.compile)
     if loop.is_main:
         state = "finished" if finished else f"stopped at step {loop.step}; continue with --resume {run.path}"

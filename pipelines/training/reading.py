@@ -29,21 +29,21 @@ from .loop import TrainingLoop
 from .task import Task, TrainingData, fill_recorded
 
 
-def open_training(run: Run, config: RunConfig, trackers: Sequence[str] = ()) -> TrainingLoop:
+def open_training(run: Run | RunClaim, config: RunConfig, trackers: Sequence[str] = ()) -> TrainingLoop:
     """Read the configured data and return a training loop that is ready to train (see :meth:`TrainingLoop.prepare`).
 
     Args:
-        run: the folder to write; training resumes from its saved state, if there is one.
+        run: the folder to write, or a claim to it made earlier; training resumes from its saved state, if there is one.
         config: what to train. Settings left open are filled in, and the result is written to the folder.
         trackers: "wandb", "tensorboard".
 
     Raises:
         ValueError: the configuration cannot be trained; the message says why.
     """
-    run.refuse_without_state()
-    claim = RunClaim(run)  # before the data are read, which takes a while
-    accelerator = make_accelerator(config, run, trackers)
-    loop = TrainingLoop(claim, read_task(run, config), trackers, accelerator)
+    claim = run if isinstance(run, RunClaim) else RunClaim(run)  # before the data are read, which takes a while
+    claim.run.refuse_without_state()
+    accelerator = make_accelerator(config, claim.run, trackers)
+    loop = TrainingLoop(claim, read_task(claim.run, config), trackers, accelerator)
     loop.prepare()
     return loop
 

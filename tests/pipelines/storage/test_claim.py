@@ -79,6 +79,22 @@ def test_a_run_that_changes_while_the_data_are_read_is_left_alone(command, flags
         assert not out.exists()
 
 
+def test_a_run_that_another_process_trains_while_torch_is_imported_is_left_alone(
+    command, flags, copied_run, tmp_path, monkeypatch
+):
+    """It was taken for a finished run to resume."""
+    out, open_training = tmp_path / "run", reading.open_training
+
+    def open_later(*arguments):
+        shutil.copytree(copied_run.path, out)
+        return open_training(*arguments)
+
+    monkeypatch.setattr(reading, "open_training", open_later)
+    sentence = command("pipelines.train", *flags(), "--out", out).refused_in_one_sentence()
+    assert "another process has just started a run" in sentence
+    assert contents(out) == contents(copied_run.path)
+
+
 def test_a_folder_that_replaces_another_is_told_from_it_even_with_the_same_inode(tiny_run, tmp_path):
     """File systems hand the inode of a removed folder to the next one."""
     for _ in range(5):
