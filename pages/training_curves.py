@@ -48,8 +48,8 @@ settings = {name: asdict(config) for name, config in configs.items()}
 differences = settings_table(settings)
 objectives = {(config.model, config.diffusion, config.latent.latent_fingerprint) for config in configs.values()}
 
-reconstructs = any(config.model == "autoencoder" for config in configs.values())
-offered = [quantity for quantity in QUANTITIES if reconstructs or quantity not in RECONSTRUCTION]
+autoencoders = {name for name, config in configs.items() if config.model == "autoencoder"}
+offered = [quantity for quantity in QUANTITIES if autoencoders or quantity not in RECONSTRUCTION]
 with st.container(horizontal=True, gap="medium"):
     quantities = st.pills(
         "Curves", offered, selection_mode="multi", default=offered, format_func=QUANTITIES.__getitem__,
@@ -106,12 +106,12 @@ def show() -> None:
             st.info("Choose at least one curve to show.")
     with right:
         st.subheader("Samples over training", anchor=False)
-        show_samples({name: runs[name] for name in tables})
+        show_samples({name: runs[name] for name in tables}, autoencoders)
 
     validated = {name: table for name, table in tables.items() if len(validations_by_timestep(table))}
     st.subheader("Loss by timestep", anchor=False)
     if not validated:
-        st.info("No loss by timestep yet (autoencoders have none)." if reconstructs else "No validation yet.")
+        st.info("No loss by timestep yet (autoencoders have none)." if autoencoders else "No validation yet.")
         return
     lengths = {name: configs[name].diffusion.timesteps for name in validated}
     left, right = st.columns([3, 2], gap="medium")

@@ -274,10 +274,10 @@ class TrainingLoop:
                     print(said, flush=True)
             while self.step < total:
                 self.train_step()
+                if self.is_main:
+                    self.claim.check()  # before anything else is written to it, such as the progress
                 self.seconds = before + time.monotonic() - started
                 progress.update(size)
-                if self.is_main:
-                    self.claim.check()
                 last = self.step == total
                 evaluate = last or self.step % log.eval_every == 0
                 if evaluate or self.step % log.log_every == 0:

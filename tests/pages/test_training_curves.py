@@ -1,12 +1,15 @@
 """The logic of the Training curves page, without a browser."""
 
 import json
+import shutil
 from dataclasses import replace
 from functools import partial
 
 import pytest
 from opening import open_app
+from PIL import Image
 
+from pages.components import samples
 from pipelines.storage import runs
 from pipelines.storage.runs import Run
 
@@ -165,3 +168,20 @@ def test_damaged_lines_are_counted_and_the_rest_is_drawn(make_run):
     app = open_page()
     assert [warning.value for warning in app.warning] == ["The log of b: 2 damaged lines skipped."]
     assert {trace["name"] for trace in curves(app)["data"]} == {"a", "b"}
+
+
+def test_a_run_that_is_deleted_while_it_is_drawn_breaks_nothing(make_run, monkeypatch):
+    run = make_run("a")
+    (run.path / "samples").mkdir()
+    Image.new("RGB", (16, 16)).save(run.path / "samples" / "step-00000010.png")
+    show = samples.show_samples_in
+
+    def delete_and_show(*arguments):
+        shutil.rmtree(run.path)
+        show(*arguments)
+
+    monkeypatch.setattr(samples, "show_samples_in", delete_and_show)
+    app = open_page()
+    assert not run.path.exists()
+    assert not app.exception
+    assert any("a, step 10" in caption.value for caption in app.caption)
