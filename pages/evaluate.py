@@ -109,9 +109,11 @@ if bounds:
     with right:
         st.subheader("Likelihood", anchor=False)
         live_figure(bound_terms(bounds), "bound", "Bits per dimension, split into the terms of the bound")
+        without = ", ".join(evaluation.name for evaluation in measured if evaluation.name not in bounds)
         st.caption(
             "An upper bound on the negative log-likelihood of held-out images, with 95 % intervals; lower is better. Every "
-            "model is measured at the same log-SNRs, so models with different noise schedules can be compared."
+            "model is measured at the same log-SNRs, so models with different noise schedules can be compared, but not images "
+            "of different sizes." + (f" Not measured, or of latents: {literal(without)}." if without else "")
         )
 
 for evaluation in measured:

@@ -192,3 +192,11 @@ def test_runs_of_unlike_data_are_not_drawn_beside_each_other():
     assert list(app.dataframe[0].value["Run"].unique()) == ["flowers-attention"]
     app = open_page(runs=["flowers-attention", "fashion-class"], measured_data="fashion_mnist")
     assert list(app.dataframe[0].value["Run"].unique()) == ["fashion-class"]
+
+
+def test_models_without_a_bound_are_named_beside_those_with_one(measured):
+    other = Evaluation(Run(measured.run.path.with_name("two")))
+    loss = measured.of_kind("loss")[0]
+    other.add("loss", loss.asked, loss.found)
+    captions = [caption.value for caption in open_page().caption]
+    assert any("upper bound" in caption and "Not measured, or of latents: two." in caption for caption in captions)
