@@ -84,13 +84,7 @@ def _prepare_pipeline(seeds: Seeds, folder: Path) -> None:
 
 
 def _mutate_pipeline(random: Random, folder: Path) -> None:
-    file = random.choice(files_of(folder / "pipeline", "**/*.json", "**/*.safetensors", "unet/config.json"))
-    if random.random() < 0.1:
-        make_special(random, file)
-    elif file.suffix == ".json":
-        file.write_bytes(mutate_json(random, file.read_bytes()))
-    else:
-        file.write_bytes(mutate_tensors(random, file.read_bytes()))
+    _mutate_file(random, random.choice(files_of(folder / "pipeline", "**/*.json", "**/*.safetensors", "unet/config.json")))
 
 
 def _import(folder: Path) -> Attempts:
@@ -105,7 +99,11 @@ def _prepare_encoder(seeds: Seeds, folder: Path) -> None:
 
 
 def _mutate_encoder(random: Random, folder: Path) -> None:
-    file = random.choice(files_of(folder / "encoder", "*"))
+    _mutate_file(random, random.choice(files_of(folder / "encoder", "*")))
+
+
+def _mutate_file(random: Random, file: Path) -> None:
+    """Damage one file of a model's folder: its weights, or its settings."""
     if random.random() < 0.1:
         make_special(random, file)
     elif file.suffix == ".safetensors":
