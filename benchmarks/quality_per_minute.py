@@ -120,7 +120,7 @@ def main(arguments: Arguments) -> None:
     """Print Markdown: one row for each training time."""
     torch.manual_seed(0)
     classifier = load_classifier(arguments.classifier)
-    judge = Judge(classifier.data, classifier.features, classifier)
+    judge = Judge(classifier.data, "", classifier.features, classifier)
     config = RunConfig(data=DataConfig(data=arguments.data))
     images, _ = load_images(resolve(replace(config.data, held_out_images=arguments.num_images)), config.seed)
     spread = images.images[:: max(1, len(images) // 10_000)]

@@ -115,17 +115,17 @@ def measurements(
     from .evaluation.measurements import likelihood, loss_by_noise_level, measure_reconstructions, measure_samples
 
     seed, held_out = arguments.seed, len(real.held_out)
-    asked: dict[str, Any] = {"images": held_out, "seed": seed}
+    asked: dict[str, Any] = {"images": held_out, "seed": seed} | real.key(held_out)
     yield "loss", "loss", asked, partial(loss_by_noise_level, model, real, seed, arguments.batch_size)
     if arguments.likelihood_images and model.autoencoder is None:  # the bound is about pixels
         count = min(arguments.likelihood_images, held_out)
         levels = arguments.likelihood_levels
-        asked = {"images": count, "levels": levels, "seed": seed}
+        asked = {"images": count, "levels": levels, "seed": seed} | real.key(count)
         yield "likelihood", "bound", asked, partial(likelihood, model, real, count, levels, seed, arguments.batch_size)
     num_images = arguments.num_images or max(LEAST, min(MOST, held_out))
-    compared = {"features": real.judge.name, "reference_images": len(real.rows)}
+    count = min(num_images, held_out)
+    compared = real.compared_key(count)
     if model.autoencoder is not None:
-        count = min(num_images, held_out)
         asked = compared | {"images": count}
         yield "autoencoder", "reconstruction", asked, partial(measure_reconstructions, model, real, count, arguments.batch_size)
     conditional = real.conditions is not None

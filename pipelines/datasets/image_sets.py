@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -42,6 +43,11 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def digest(self, rows: NDArray[np.int64] | slice = slice(None)) -> str:
+        """Return the first 16 hexadecimal digits of the SHA-256 of some images, as the network sees them, in order."""
+        pixels = self.images[rows].contiguous().numpy()
+        return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()[:16]
 
 
 def read_images(dataset: Dataset, config: DataConfig, chosen: NDArray[np.int64] | None = None) -> ImageSet:

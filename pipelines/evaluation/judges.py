@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..models.loading import LoadedModel
 
 INCEPTION = "inception"  # instead of a classifier's file
-SHIPPED = {  # classifiers whose results are kept under their name alone, and the first digits of their SHA-256
+SHIPPED = {  # classifiers that are told by their name alone, and the first digits of their SHA-256
     "fashion-mnist": "124f3c00",
     "oxford-flowers": "436690c3",
     "tiny-imagenet": "e41d1b03",
@@ -33,10 +33,12 @@ class Judge:
     Attributes:
         name: display name of the features.
         see: (N, C, H, W) in [−1, 1] -> (N, D) features.
+        digest: first digits of the SHA-256 of its weights.
         classifier: a classifier of the dataset's classes, or None.
     """
 
     name: str
+    digest: str
     see: Callable[[Tensor], Tensor]
     classifier: LoadedClassifier | None
 
@@ -60,9 +62,9 @@ def judge_for(model: LoadedModel, features: Path | None = None) -> Judge:
 
     own = shipped_classifier(Path(model.config.data.data).name, model.image_shape)
     if features is not None and str(features) == INCEPTION:
-        from .inception import load_inception
+        from .inception import DIGEST, load_inception
 
-        return Judge("Inception (pytorch-fid)", load_inception().features, own and own[1])
+        return Judge("Inception (pytorch-fid)", DIGEST, load_inception().features, own and own[1])
     if features is None:
         found = own or shipped_classifier(PHOTOGRAPHS, model.image_shape)
     else:
@@ -76,17 +78,12 @@ def judge_for(model: LoadedModel, features: Path | None = None) -> Judge:
             f"{INCEPTION}, with --features"
         )
     path, classifier = found
-    name = f"{path.stem} classifier{_told_apart(path)}"
-    if classifier.image_shape != model.image_shape:
-        name += f", images made {'×'.join(map(str, classifier.image_shape[1:]))}"
-    return Judge(name, classifier.features, classifier if knows(classifier, model) else None)
-
-
-def _told_apart(path: Path) -> str:
-    """Return what to add to a classifier's name, under which results are kept: digits of its content, unless it is shipped."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:8]
-    return "" if SHIPPED.get(path.stem) == digest else f" {digest}"
+    name = f"{path.stem} classifier" if SHIPPED.get(path.stem) == digest else f"{path.stem} classifier {digest}"
+    if classifier.image_shape != model.image_shape:
+        name += f", images made {'×'.join(map(str, classifier.image_shape[1:]))}"
+    return Judge(name, digest, classifier.features, classifier if knows(classifier, model) else None)
 
 
 def shipped_classifier(data: str, image_shape: tuple[int, int, int]) -> tuple[Path, LoadedClassifier] | None:

@@ -84,6 +84,16 @@ class RealImages:
         """Features of the held-out images, (N, D)."""
         return self._seen(self.held_out, np.arange(len(self.held_out)))
 
+    def key(self, held_out: int) -> dict[str, str]:
+        """Return what identifies the images of a measurement of the first ``held_out`` held-out images."""
+        return {"held_out_digest": self.held_out.digest(slice(held_out))}
+
+    def compared_key(self, held_out: int) -> dict[str, Any]:
+        """Return what identifies a comparison in the judge's features: the judge, the training images and the held-out ones."""
+        judged = {"features": self.judge.name, "judge": self.judge.digest}
+        reference = {"reference_images": len(self.rows), "reference_digest": self.train.digest(self.rows)}
+        return judged | reference | self.key(held_out)
+
     @cached_property
     def newness(self) -> Features:
         """Distance of each held-out image from its nearest training image, (N,)."""

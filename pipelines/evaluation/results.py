@@ -26,6 +26,7 @@ from .stored import refuse_damaged
 
 EVALUATION = "evaluation.json"
 NEIGHBOURS_PICTURE = "evaluation-neighbours.png"  # samples above their nearest training images
+COMPARED = ("features", "judge", "reference_images", "reference_digest", "held_out_digest")  # what determines a comparison
 LOSS_BINS = 20  # equal ranges of timesteps over which the loss is averaged
 FIGURES = {  # of samples
     "frechet_distance": "Fréchet distance",
@@ -51,6 +52,15 @@ class Result:
     kind: str
     asked: dict[str, Any]
     found: dict[str, Any]
+
+    @property
+    def held_out_digest(self) -> str | None:
+        """Digest of the held-out images it was measured with, in order, as networks see them; None from older versions."""
+        return self.asked.get("held_out_digest")
+
+    def supersedes(self, other: Result) -> bool:
+        """Return whether ``other`` is the same measurement, perhaps by an older version, which recorded fewer settings."""
+        return self.kind == other.kind and all(self.asked.get(name) == value for name, value in other.asked.items())
 
 
 def file_beside(run: Run, name: str) -> Path:
@@ -110,7 +120,7 @@ class Evaluation:
         with self.alone():
             if self.run.fingerprint != self.fingerprint:
                 raise ValueError(f"the weights of {self.name} changed during the evaluation: evaluate them again")
-            self.results.append(result)
+            self.results = [*(other for other in self.results if not result.supersedes(other)), result]
             stored = {"fingerprint": self.fingerprint, "results": [vars(result) for result in self.results]}
             write_text(self.path, json.dumps(stored, indent=1) + "\n")
 
@@ -189,7 +199,7 @@ def samples_table(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
             row |= {name: found[name] for name in ("network_calls", "seconds")}
             row["machine"] = found.get("machine", "not recorded")
             row["memory"] = found.get("memory", math.nan) / 2**20
-            compared = {key: result.asked[key] for key in ("features", "reference_images")}
+            compared = {key: value for key, value in result.asked.items() if key in COMPARED}
             decoded = evaluation.find("reconstruction", compared | {"images": found["floor"]["images"]})
             for name in FIGURES:
                 estimate = found["figures"].get(name, {})

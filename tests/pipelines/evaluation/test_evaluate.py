@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import json
 import os
 import shutil
 import threading
@@ -10,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pipelines.common.devices import hardware
 from pipelines.evaluate import Evaluate, main
@@ -367,3 +368,39 @@ def test_results_of_the_shipped_classifiers_stay_known():
     assert {
         path.stem: hashlib.sha256(path.read_bytes()).hexdigest()[:8] for path in CLASSIFIERS.glob("*.safetensors")
     } == SHIPPED
+
+
+def test_figures_with_other_held_out_images_are_measured_again(evaluate, command, judge, train, image_folder, tmp_path):
+    """A regression: neither their number nor their content was part of what was asked, so that these figures were "known"."""
+    folder = tmp_path / "data"
+    for split in ("train", "test"):
+        shutil.copytree(image_folder, folder / split)
+    run = train(tmp_path / "run", data=str(folder), steps=1)
+    evaluate(run.path, "--steps", 2)
+    [samples] = Evaluation(run).of_kind("samples")
+    more = command("pipelines.evaluate", run.path, "--features", judge, "--steps", 2, *QUICK, "--held-out-images", 12).output
+    assert "already measured" not in more, "of more images, others are the first"
+    assert {result.held_out_digest for result in Evaluation(run).of_kind("samples")} > {samples.held_out_digest}
+    shutil.move(folder / "test", tmp_path / "kept")
+    shutil.copytree(image_folder, folder / "test")
+    for path in (folder / "test").rglob("*.png"):
+        ImageOps.invert(Image.open(path)).save(path)
+    assert "already measured" not in evaluate(run.path, "--steps", 2).output
+    shutil.rmtree(folder / "test")
+    shutil.move(tmp_path / "kept", folder / "test")
+    assert evaluate(run.path, "--steps", 2).output.count("already measured") == 3
+
+
+def test_results_of_older_versions_are_replaced(evaluate, copied_run):
+    """They did not record which images were held out."""
+    evaluate(copied_run.path, "--steps", 2)
+    evaluation = Evaluation(copied_run)
+    new = [result.asked for result in evaluation.results]
+    stored = json.loads(evaluation.path.read_text())
+    for result in stored["results"]:
+        for name in ("held_out_digest", "reference_digest", "judge"):
+            result["asked"].pop(name, None)
+    evaluation.path.write_text(json.dumps(stored))
+    assert all(result.held_out_digest is None for result in Evaluation(copied_run).results)
+    assert "already measured" not in evaluate(copied_run.path, "--steps", 2).output
+    assert [result.asked for result in Evaluation(copied_run).results] == new
