@@ -19,7 +19,7 @@ from tyro.conf import Positional
 
 from diffusion_core.choices import SAMPLERS
 
-from .common.command_line import DONE, refuse_several_processes, run_command
+from .common.command_line import DONE, run_command
 from .common.reports import report_progress
 from .common.settings import Between, Settings, one_of
 from .common.temporary import remove_leftovers
@@ -73,17 +73,22 @@ class Evaluate(Settings):
 
 def main(arguments: Evaluate) -> int:
     """Measure what has not been measured yet; return the exit code."""
-    refuse_several_processes("pipelines.evaluate")
     if not arguments.runs:
         raise ValueError("no run given: name one or more, such as checkpoints/fashion-attention")
     if arguments.num_images is not None and arguments.num_images < LEAST:
         raise ValueError(f"num_images={arguments.num_images}: choose {LEAST} or more")
+    from .common.devices import process_state
+
+    state = process_state()  # under `accelerate launch`, each of n processes takes every n-th batch, and the main one writes
     runs = [find_run(path) for path in arguments.runs]
-    for run in runs:
+    for run in runs if state.is_main_process else ():
         Evaluation(run).refuse_unwritable()  # before anything is measured
     for run in runs:
-        model = load_model(run)
+        model = load_model(run, device=state.device)
         evaluation = Evaluation(run, model.fingerprint)
+        if not state.is_main_process:
+            _measure(evaluation, model, arguments)
+            continue
         with evaluation.alone():
             remove_leftovers(evaluation.path.parent)
             _measure(evaluation, model, arguments)
@@ -93,6 +98,8 @@ def main(arguments: Evaluate) -> int:
 
 def _measure(evaluation: Evaluation, model: LoadedModel, arguments: Evaluate) -> None:
     """Take the measurements of a run that are missing."""
+    from .common.devices import process_state
+    from .common.together import told_by_main
     from .evaluation.judges import judge_for
     from .evaluation.measurements import RealImages
 
@@ -100,12 +107,13 @@ def _measure(evaluation: Evaluation, model: LoadedModel, arguments: Evaluate) ->
     real = RealImages(model.config, judge, arguments.reference_images, arguments.held_out_images)
     for what, kind, asked, measure in measurements(model, real, arguments):
         told = f"{evaluation.name}: {what}"
-        if evaluation.find(kind, asked):
-            print(f"{told}: already measured")
-            continue
+        known = told_by_main(evaluation.find(kind, asked) is not None)
         report_progress(told)
-        evaluation.add(kind, asked, measure())
-        print(f"{told}: {summary(kind, evaluation.results[-1].found)}")
+        found = {} if known else measure()
+        if process_state().is_main_process:
+            if not known:
+                evaluation.add(kind, asked, found)
+            print(f"{told}: {'already measured' if known else summary(kind, evaluation.results[-1].found)}")
 
 
 def measurements(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,7 @@ def main(arguments: Sample) -> int:
     from tqdm import tqdm
 
     from .common.devices import process_state
+    from .common.together import gathered, own_share
     from .sampling.prompts import condition_notes
 
     state = process_state()  # under `accelerate launch`, each of n processes takes every n-th batch
@@ -77,37 +78,30 @@ def main(arguments: Sample) -> int:
     if state.is_main_process:
         for note in condition_notes(model.config.condition, request) + origin.notes(model, request):
             print(f"note: {note}")
-    starts = range(0, request.num_images, arguments.batch_size)
+    starts = own_share(range(0, request.num_images, arguments.batch_size))
     steps = len(origin.timesteps(model, request))
-    steps_in_all = steps * len(starts[state.process_index :: state.num_processes])
     kept = set(kept_steps(steps))
     most_shown = max(1, min(SHOWN_IMAGES, SHOWN_PIXELS // math.prod(model.image_shape[1:])))
-    frames: dict[int, list[tuple[float, Pixels]]] = {}
-    with tqdm(total=steps_in_all, unit="step", desc=model.name, disable=not state.is_local_main_process) as progress:
-        for start in starts[state.process_index :: state.num_processes]:
+    batches: list[dict[int, tuple[float, Pixels]]] = []  # the frames of each
+    with tqdm(total=steps * len(starts), unit="step", desc=model.name, disable=not state.is_local_main_process) as progress:
+        for start in starts:
             numbers = range(start, min(start + arguments.batch_size, request.num_images))
             shown = max(0, min(most_shown, numbers.stop) - start)
+            frames: dict[int, tuple[float, Pixels]] = {}
             for step in sample(model, request, numbers, origin):
                 if shown and step.index in kept and step.index < steps:
-                    frames.setdefault(step.index, []).append((step.timestep, model.pictures(step.x[:shown])))
+                    frames[step.index] = step.timestep, model.pictures(step.x[:shown])
                 progress.update(step.index < steps)
             made = to_uint8(origin.images(model, step.x))
             if shown:
-                frames.setdefault(steps, []).append((step.timestep, made[:shown]))
+                frames[steps] = step.timestep, made[:shown]
+            batches.append(frames)
             for number, image in zip(numbers, made, strict=True):
                 path = arguments.out / "images" / f"{number:05d}.png"
                 _write(path, png_bytes(image, metadata | {"image": number}))
-    if state.num_processes > 1:
-        from accelerate.utils import gather_object
-
-        # Batches were dealt out in turn, so they are collected in turn.
-        parts = gather_object([frames])
-        frames = {
-            index: [part[index][turn] for turn in range(len(starts)) for part in parts if turn < len(part.get(index, []))]
-            for index in parts[0]
-        }
+    batches = gathered(batches)
     if state.is_main_process:
-        _write_overview(arguments.out, frames, metadata)
+        _write_overview(arguments.out, batches, metadata)
         print(f"{arguments.out}: {request.num_images} images, grid.png, denoising.gif")
     return DONE
 
@@ -153,11 +147,11 @@ def _prompts(given: Sequence[str]) -> Iterator[str]:
             yield prompt
 
 
-def _write_overview(out: Path, frames: dict[int, list[tuple[float, Pixels]]], metadata: dict[str, Any]) -> None:
-    indices = sorted(frames)
-    images = {index: np.concatenate([part for _, part in frames[index]]) for index in indices}
+def _write_overview(out: Path, batches: Sequence[Mapping[int, tuple[float, Pixels]]], metadata: dict[str, Any]) -> None:
+    indices = sorted(batches[0])
+    images = {index: np.concatenate([frames[index][1] for frames in batches if frames]) for index in indices}
     rows = [indices[i] for i in evenly_spaced(len(indices), SHOWN_ROWS)]
-    labels = ["sample" if index == indices[-1] else f"t = {frames[index][0][0]:.0f}" for index in rows]
+    labels = ["sample" if index == indices[-1] else f"t = {batches[0][index][0]:.0f}" for index in rows]
     _write(out / "grid.png", png_bytes(film_strip([images[index] for index in rows], labels), metadata))
     _write(out / "denoising.gif", denoising_gif([images[index] for index in indices]))
 

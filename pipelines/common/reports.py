@@ -177,7 +177,8 @@ class ProgressBar:
     def __init__(self, what: str, total: int, unit: str, *, done: int = 0, **options: Any) -> None:
         from tqdm import tqdm
 
-        self._bar = tqdm(desc=what, total=total, unit=unit, initial=done, **options)
+        quiet = os.environ.get("LOCAL_RANK", "0") != "0"  # one bar for all processes launched together on this machine
+        self._bar = tqdm(desc=what, total=total, unit=unit, initial=done, disable=quiet, **options)
         self._what, self._total, self._done, self._first, self._began = what, total, done, done, time.monotonic()
 
     def __enter__(self) -> ProgressBar:

@@ -19,12 +19,13 @@ from diffusion_core.noise import SeededNoise
 from diffusion_core.process import add_noise
 from diffusion_core.schedules import make_schedule
 
-from ..common.devices import hardware
+from ..common.devices import hardware, process_state
 from ..common.finite import refuse_not_finite
-from ..common.images import as_input, montage, png_bytes, to_uint8
+from ..common.images import Pixels, as_input, montage, png_bytes, to_uint8
 from ..common.indices import evenly_spaced
 from ..common.memory import TensorMemory, weight_bytes
 from ..common.reports import ProgressBar, tracked
+from ..common.together import gathered, own_share
 from ..datasets.image_sets import load_images, refuse_other_images
 from ..datasets.sources import resolve
 from ..sampling.request import SamplingRequest
@@ -63,7 +64,8 @@ class RealImages:
 
     def __init__(self, config: RunConfig, judge: Judge, reference_images: int, held_out_images: int) -> None:
         self.judge = judge
-        self.train, self.held_out = load_images(resolve(config.data), config.seed, held_out_images)
+        with process_state().main_process_first():  # it may have to download them
+            self.train, self.held_out = load_images(resolve(config.data), config.seed, held_out_images)
         refuse_other_images(config, self.train)
         if len(self.held_out) <= NEIGHBOURS:
             raise ValueError(f"{len(self.held_out)} held-out images: evaluation needs {NEIGHBOURS + 1} or more")
@@ -102,7 +104,7 @@ class RealImages:
     def _seen(self, images: ImageSet, rows: NDArray[np.int64]) -> Features:
         """Return the judge's features of some of the images, computed in batches."""
         parts = np.array_split(rows, -(-len(rows) // AT_ONCE))
-        return np.concatenate([self.judge.features(self.as_input(images, part)) for part in parts])
+        return np.concatenate(gathered([self.judge.features(self.as_input(images, part)) for part in own_share(parts)]))
 
     @cached_property
     def conditions(self) -> Conditions | None:
@@ -111,7 +113,8 @@ class RealImages:
             return None
         from ..datasets.conditions import load_conditions, refuse_other_classes
 
-        found, conditions = load_conditions(self._config, (self.train, self.held_out))
+        with process_state().main_process_first():  # it may have to download a text encoder
+            found, conditions = load_conditions(self._config, (self.train, self.held_out))
         refuse_other_classes(self._config, found)
         return conditions[1]
 
@@ -129,6 +132,15 @@ class RealImages:
 
         known = self.judge.classifier
         return None if known is None else held_out_labels(self._config, self.held_out, known.classes)
+
+    def recognised(self, images: Tensor, samples: Tensor) -> NDArray[np.float64] | None:
+        """Return 1 for each of these samples in which the judge's classifier recognises the requested class, else 0.
+
+        None without a classifier, or for an unconditional network.
+        """
+        if self.judge.classifier is None or self.conditions is None or self.labels is None:
+            return None
+        return (self.judge.classifier.classify(images) == self.labels[samples % len(self.labels)]).double().numpy()
 
 
 @torch.no_grad()
@@ -154,14 +166,14 @@ def loss_by_noise_level(model: LoadedModel, real: RealImages, seed: int, batch_s
     log_snr = make_schedule("cosine").log_snr
     t = model.schedule.timesteps_at(log_snr[torch.from_numpy((levels * len(log_snr)).astype(np.int64))]).float()
     errors = []
-    for part in torch.arange(len(levels)).split(batch_size):
+    for part in own_share(torch.arange(len(levels)).split(batch_size)):
         images = torch.from_numpy(drawn)[part]
         x0 = model.encode(real.as_input(real.held_out, images.tolist()))
         noise = SeededNoise(seed, model.state_shape, part.tolist()).initial(model.device)
         when = t[part]
         condition = None if real.conditions is None else real.conditions.of(images).to(model.device)
         errors.append(errors_in_v(model, x0, noise, when, condition).numpy())
-    values = np.concatenate(errors)
+    values = np.concatenate(gathered(errors))
     refuse_not_finite(torch.from_numpy(values), model.name, "on noisy held-out images")
     bin_of = noise_bins(levels)
     parts = [Estimate.of_mean(values[bin_of == number]) for number in range(LOSS_BINS)]
@@ -181,7 +193,7 @@ def likelihood(model: LoadedModel, real: RealImages, count: int, levels: int, se
     Dimensions are the pixel values that differ between training images. Others, such as the frame of padded images, cost next
     to no bits, and counting them would make the bound look smaller.
     """
-    parts = torch.arange(count).split(batch_size)
+    parts = own_share(torch.arange(count).split(batch_size))
     dimensions = int((real.train.images != real.train.images[:1]).any(0).sum())
     terms: list[list[BoundTerm]] = []
     with ProgressBar(f"{model.name}, likelihood", len(parts) * (levels + 2), "term", leave=False) as bar:
@@ -193,6 +205,7 @@ def likelihood(model: LoadedModel, real: RealImages, count: int, levels: int, se
             for term in variational_bound(model.denoiser, x0, model.schedule, condition, noise=noise, levels=levels):
                 terms[-1].append(term)
                 bar.update()
+    terms = gathered(terms)
     bits = torch.cat([torch.stack([term.bits for term in own]) for own in terms], dim=1) / dimensions  # (terms, images)
     refuse_not_finite(bits, model.name, "in the bound on the likelihood")
     prior, *denoising, decoder = bits.mean(1).tolist()
@@ -212,28 +225,27 @@ def measure_samples(model: LoadedModel, real: RealImages, request: SamplingReque
 
     Samples of a conditional network have the conditions of the held-out images, in order.
     """
-    images, seconds, calls = [], 0.0, 0
-    chunks = torch.arange(request.num_images).split(batch_size)
+    batches = []
+    chunks = own_share(torch.arange(request.num_images).split(batch_size))
     for numbers in tracked(chunks, f"{model.name}, {request.steps} steps of {request.sampler}", "batch"):
         before = time.perf_counter()
         *_, last = sample(model, request, numbers.tolist(), condition=real.shown(numbers.tolist()))
-        images.append(model.decode(last.x).cpu())
-        seconds, calls = seconds + time.perf_counter() - before, last.nfe
-    samples = torch.cat(images)
+        images = model.decode(last.x).cpu()
+        seconds = time.perf_counter() - before
+        batches.append((seconds, last.nfe, to_uint8(images), real.judge.features(images), real.recognised(images, numbers)))
+    all_seconds, calls, pictures, seen, recognised = zip(*gathered(batches), strict=True)
+    features = np.concatenate(seen)
     memory = TensorMemory()
     with memory:
         *_, alone = sample(model, replace(request, num_images=1), [0], condition=real.shown([0]))
         model.decode(alone.x)
-    features, classifier = real.judge.features(samples), real.judge.classifier
-    right = None
-    if classifier and real.conditions is not None and real.labels is not None:
-        wanted = real.labels[torch.arange(request.num_images) % len(real.labels)]
-        right = (classifier.classify(samples) == wanted).double().numpy()
     floor = real.held_out_features[: request.num_images]
-    write_neighbours(model, real, samples, features)
+    if process_state().is_main_process:
+        write_neighbours(model, real, np.concatenate(pictures), features)
+    right = None if recognised[0] is None else np.concatenate(recognised)
     return {
-        "network_calls": calls,
-        "seconds": seconds / request.num_images,
+        "network_calls": calls[-1],
+        "seconds": sum(all_seconds) / request.num_images,
         "machine": hardware(model.device),
         "memory": sum(map(weight_bytes, model.modules)) + memory.peak,
         "figures": figures(features, real, right),
@@ -246,9 +258,11 @@ def measure_reconstructions(model: LoadedModel, real: RealImages, count: int, ba
 
     No diffusion model of the latents can restore what the autoencoder loses (R-FID in Rombach et al. 2022, Table 8).
     """
-    parts = torch.arange(count).split(batch_size)
-    decoded = [model.decode(model.encode(real.as_input(real.held_out, part.tolist()))).cpu() for part in parts]
-    return {"figures": figures(real.judge.features(torch.cat(decoded)), real)}
+    seen = []
+    for part in own_share(torch.arange(count).split(batch_size)):
+        decoded = model.decode(model.encode(real.as_input(real.held_out, part.tolist()))).cpu()
+        seen.append(real.judge.features(decoded))
+    return {"figures": figures(np.concatenate(gathered(seen)), real)}
 
 
 def figures(features: Features, real: RealImages, right: NDArray[np.float64] | None = None) -> dict[str, Any]:
@@ -273,11 +287,11 @@ def figures(features: Features, real: RealImages, right: NDArray[np.float64] | N
     return {name: asdict(estimate) for name, estimate in found.items()}
 
 
-def write_neighbours(model: LoadedModel, real: RealImages, samples: Tensor, features: Features) -> None:
+def write_neighbours(model: LoadedModel, real: RealImages, samples: Pixels, features: Features) -> None:
     """Write an image beside the weights: the samples closest to training images, each above its nearest neighbour."""
     numbers, distances = nearest(features, real.reference.features)
     closest = distances.argsort()[:PAIRS]
     training = real.as_input(real.train, real.rows[numbers[closest]].tolist())
-    pairs = np.concatenate([to_uint8(samples[closest.tolist()]), to_uint8(training)])
+    pairs = np.concatenate([samples[closest], to_uint8(training)])
     with atomic(file_beside(model.run, NEIGHBOURS_PICTURE)) as temporary:
         temporary.write_bytes(png_bytes(montage(pairs, len(closest))))

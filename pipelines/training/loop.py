@@ -262,7 +262,6 @@ class TrainingLoop:
             "img",
             done=self.images_seen,
             unit_scale=True,
-            disable=not self.is_main,
             smoothing=0.05,
         )
         with caught_signals() as caught, progress, ExitStack() as at_the_end:

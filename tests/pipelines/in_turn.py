@@ -19,7 +19,7 @@ from pipelines.common.command_line import run_command
 from pipelines.storage.runs import Run
 from pipelines.training.reading import open_training
 
-COMMANDS = {"pipelines.train": "Train", "pipelines.sample": "Sample"}
+COMMANDS = {"pipelines.train": "Train", "pipelines.sample": "Sample", "pipelines.evaluate": "Evaluate"}
 
 
 def main(jobs: Path, reports: Path) -> None:

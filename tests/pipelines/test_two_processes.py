@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +23,9 @@ TRAININGS = {
     "low rank": {"lora_rank": 2, "lr": 1e-2},
 }
 DROPOUT = SHORT | {"dropout": 0.5, "lr": 1e-2}
+EVALUATED = ("class", "latent")
+MEASURING = ["--num-images", "30", "--steps", "2", "--guidance", "2", "--reference-images", "30", "--batch-size", "7"]
+MEASURING += ["--likelihood-images", "3", "--likelihood-levels", "5"]
 SAMPLING = ["--num-images", "11", "--steps", "3", "--sampler", "ddpm", "--batch-size", "2"]
 
 
@@ -51,7 +55,21 @@ def _free_ports(count: int) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def together(shell, flags, trainings, tiny_run, tmp_path_factory):
+def measuring(class_run, latent_run, judge):
+    """Returns the arguments that measure a model of classes and one of latents, copied into a folder."""
+
+    def copied(folder):
+        runs = zip(EVALUATED, (class_run, latent_run), strict=True)
+        paths = [shutil.copytree(run.path, folder / name) for name, run in runs]
+        for path in paths:
+            (path / "evaluation.json").unlink(missing_ok=True)  # by another test
+        return [*map(str, paths), "--features", str(judge), *MEASURING]
+
+    return copied
+
+
+@pytest.fixture(scope="module")
+def together(shell, flags, trainings, measuring, tiny_run, tmp_path_factory):
     """The folder in which two processes have done everything, and their reports of each job by its name."""
     folder = tmp_path_factory.mktemp("together")
     jobs = {name: ("pipelines.train", [*flags(**settings), "--out", name]) for name, settings in trainings.items()}
@@ -62,6 +80,7 @@ def together(shell, flags, trainings, tiny_run, tmp_path_factory):
         "masks again": ("masks", ["resumed"]),
         "dropout, resumed": ("pipelines.train", ["--resume", "resumed"]),
         "samples": ("pipelines.sample", [str(tiny_run.path), *SAMPLING, "--out", "samples"]),
+        "measurements": ("pipelines.evaluate", measuring(folder / "measured")),
     }
     numbered = zip(jobs.values(), _free_ports(len(jobs)), strict=True)
     (folder / "jobs.json").write_text(json.dumps([(module, port, arguments) for (module, arguments), port in numbered]))
@@ -121,11 +140,23 @@ def test_two_processes_write_the_very_same_samples(together, command, tiny_run, 
         assert (tmp_path / name).read_bytes() == (folder / "samples" / name).read_bytes(), name
 
 
-@pytest.mark.parametrize(
-    ("program", "arguments"),
-    [("pipelines.evaluate", ["any"]), ("pipelines.classifier", ["a.safetensors"])],
-)
-def test_what_works_in_one_process_says_so(command, monkeypatch, program, arguments):
+def test_two_processes_measure_the_very_same_figures(together, command, measuring, tmp_path):
+    folder, output, _ = together
+    assert command("pipelines.evaluate", *measuring(tmp_path)).code == 0
+    for name, kinds in zip(EVALUATED, (["loss", "bound", "samples"], ["loss", "reconstruction", "samples"]), strict=True):
+        files = [root / name / "evaluation.json" for root in (tmp_path, folder / "measured")]
+        one, two = (json.loads(file.read_text())["results"] for file in files)
+        assert [result["kind"] for result in two] == kinds
+        for result in (*one, *two):
+            for cost in ("seconds", "memory", "machine"):
+                result["found"].pop(cost, None)
+        assert two == one
+        pictures = [file.with_name("evaluation-neighbours.png").read_bytes() for file in files]
+        assert pictures[0] == pictures[1]
+        assert output.count(f"{name}: loss: ") == output.count(str(files[1])) == 1
+
+
+def test_what_works_in_one_process_says_so(command, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    sentence = command(program, *arguments).refused_in_one_sentence()
-    assert sentence == f"{program} runs in one process, but 2 were launched: start it with python -m {program}"
+    sentence = command("pipelines.classifier", "a.safetensors").refused_in_one_sentence()
+    assert "runs in one process, but 2 were launched: start it with python -m pipelines.classifier" in sentence

@@ -288,7 +288,7 @@ def test_the_autoencoder_is_measured_by_what_it_leaves_of_held_out_images(latent
     assert lost["frechet_distance"]["value"] != floor["frechet_distance"]["value"]
     monkeypatch.setattr(LoadedModel, "encode", lambda self, x: x)
     monkeypatch.setattr(LoadedModel, "decode", lambda self, x: x)
-    assert measure_reconstructions(model, real, count, batch_size=3)["figures"] == floor
+    assert measure_reconstructions(model, real, count, batch_size=count)["figures"] == floor
 
 
 def test_a_classifier_makes_larger_images_smaller_and_refuses_others(judge):
