@@ -1,4 +1,4 @@
-"""Registries of the schedules, predictions, losses, samplers and timestep spacings.
+"""Registries of the schedules, predictions, losses, timestep densities, samplers and timestep spacings.
 
 The command line, the forms of the dashboard, the validation of settings and the tests are all built from these registries.
 Importing this module does not load torch. To add a sampler, a schedule or a spacing, write the function and add one entry.
@@ -76,9 +76,34 @@ class PredictionChoice(Choice):
 
     Attributes:
         needs_signal: whether the prediction does not determine x0 where alpha is 0.
+        scales_input: whether the network takes a scaled state and the noise level instead of x_t and t.
     """
 
     needs_signal: bool = False
+    scales_input: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class WeightingChoice(FunctionChoice):
+    """A weighting of the loss, called as ``weighting(snr, c_out, gamma)``.
+
+    Attributes:
+        learned: whether training also learns weights (:class:`diffusion_core.losses.Uncertainty`), on top of these.
+    """
+
+    learned: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class DensityChoice(FunctionChoice):
+    """A density of the timesteps in training, called as ``density(schedule, mean, std)``.
+
+    Attributes:
+        mean, std: the parameters of its paper.
+    """
+
+    mean: float = 0.0
+    std: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +137,9 @@ PREDICTIONS: dict[str, PredictionChoice] = {
     "v": PredictionChoice("v", "alpha·ε − sigma·x0: stable at every noise level."),
     "epsilon": PredictionChoice("Noise (DDPM)", "The noise ε; not for schedules that end in pure noise.", needs_signal=True),
     "x0": PredictionChoice("Clean image", "The image x0 itself."),
+    "edm": PredictionChoice(
+        "EDM", "Image and noise mixed so that inputs and targets have variance 1 at every noise level.", scales_input=True
+    ),
 }
 
 NORMS: dict[str, FunctionChoice] = {
@@ -120,12 +148,34 @@ NORMS: dict[str, FunctionChoice] = {
     "huber": FunctionChoice("Huber", "Squared up to an error of 1, absolute beyond.", "torch.nn.functional:huber_loss"),
 }
 
-WEIGHTINGS: dict[str, FunctionChoice] = {
-    "uniform": FunctionChoice("Uniform", "All timesteps have equal weight.", "diffusion_core.losses:uniform_weights"),
-    "min_snr": FunctionChoice(
+WEIGHTINGS: dict[str, WeightingChoice] = {
+    "uniform": WeightingChoice("Uniform", "All timesteps have equal weight.", "diffusion_core.losses:uniform_weights"),
+    "min_snr": WeightingChoice(
         "Min-SNR",
         "Less weight for nearly clean timesteps: min(SNR, γ) on the x0 error.",
         "diffusion_core.losses:min_snr_weights",
+    ),
+    "learned": WeightingChoice(
+        "Learned uncertainty",
+        "Divides the loss by what it usually is at each noise level, which a small network learns.",
+        "diffusion_core.losses:uniform_weights",
+        learned=True,
+    ),
+}
+
+DENSITIES: dict[str, DensityChoice] = {
+    "uniform": DensityChoice("Uniform", "All timesteps are equally likely.", "diffusion_core.densities:uniform"),
+    "logit_normal": DensityChoice(
+        "Logit-normal",
+        "Prefers the middle of the schedule (Stable Diffusion 3: mean 0, deviation 1).",
+        "diffusion_core.densities:logit_normal",
+    ),
+    "log_normal": DensityChoice(
+        "Log-normal of sigma",
+        "Prefers one noise level sigma/alpha, whatever the schedule (EDM: mean −1.2, deviation 1.2).",
+        "diffusion_core.densities:log_normal",
+        mean=-1.2,
+        std=1.2,
     ),
 }
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .process import x0_coefficients, x0_from_prediction
+from .process import network_input, x0_coefficients, x0_from_prediction
 from .schedules import NoiseSchedule
 
 
@@ -15,7 +15,8 @@ class Denoiser(nn.Module):
     """Estimator of x0, made of a network, its schedule and its parameterisation.
 
     Args:
-        network: called as ``network(x_t, t, condition)`` with t of shape (B,), or (1,) when all images share it.
+        network: called as ``network(x_t, t, condition)`` with t of shape (B,), or (1,) when all images share it; with EDM's
+            preconditioning it gets the scaled state and noise level of :func:`process.network_input` instead.
         schedule: the schedule that the network was trained with.
         prediction: the quantity that the network outputs, one of ``process.PREDICTIONS``.
         data_range: the interval to which x0 is clipped; None for unbounded data (latents).
@@ -42,9 +43,10 @@ class Denoiser(nn.Module):
     def unclipped(self, x_t: Tensor, t: float | Tensor, condition: Any = None) -> Tensor:
         """Estimate x0 without clipping it to the data range, so that estimates can be combined linearly."""
         t = torch.as_tensor(t)
-        output = self.network(x_t, t.reshape(-1).to(x_t.device, torch.float32, non_blocking=x_t.is_cuda), condition)
         levels = self.schedule.at(t)
         alpha, sigma = levels if t.ndim else (level.item() for level in levels)
+        when = t.reshape(-1).to(x_t.device, torch.float32, non_blocking=x_t.is_cuda)
+        output = self.network(*network_input(self.prediction, x_t, when, alpha, sigma), condition)
         return x0_from_prediction(self.prediction, output.float(), x_t.float(), alpha, sigma)
 
     def clip(self, x0: Tensor) -> Tensor:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .choices import NORMS, WEIGHTINGS
-from .process import add_noise, check_prediction, per_image, prediction_target, x0_coefficients
+from .densities import draw_timesteps, probabilities
+from .process import add_noise, check_prediction, network_input, per_image, prediction_target, x0_coefficients
 from .schedules import NoiseSchedule
 
 
@@ -36,8 +38,11 @@ class DenoisingLoss:
         prediction: the quantity that the network outputs, one of ``process.PREDICTIONS``.
         norm: "mse", "l1" or "huber" (delta 1), averaged over each image.
         weighting: "uniform", or "min_snr", which weights the error of x0 by min(SNR, gamma) (Hang et al. 2023, equation 8):
-            min(SNR, γ)/SNR for epsilon, min(SNR, γ)/(SNR + 1) for v.
+            min(SNR, γ)/SNR for epsilon, min(SNR, γ)/(SNR + 1) for v. The weights of "learned" are those of
+            :class:`Uncertainty`, which training adds; here they are 1.
         min_snr_gamma: γ of "min_snr".
+        density: of the timesteps in training, a key of ``choices.DENSITIES``, with its parameters; by default those of its
+            paper.
     """
 
     schedule: NoiseSchedule
@@ -45,6 +50,9 @@ class DenoisingLoss:
     norm: str = "mse"
     weighting: str = "uniform"
     min_snr_gamma: float = 5.0
+    density: str = "uniform"
+    density_mean: float | None = None
+    density_std: float | None = None
 
     def __post_init__(self) -> None:
         check_prediction(self.prediction)
@@ -55,10 +63,18 @@ class DenoisingLoss:
         if self.min_snr_gamma <= 0:
             raise ValueError(f"min_snr_gamma={self.min_snr_gamma}: choose a positive number (5 in the paper)")
         x0_coefficients(self.prediction, self.schedule.alpha, self.schedule.sigma)
+        assert len(self.probabilities) == self.schedule.num_timesteps  # computed here, so that what is impossible fails now
+
+    @cached_property
+    def probabilities(self) -> Tensor:
+        """(T,) probability of each timestep in training."""
+        return probabilities(self.schedule, self.density, self.density_mean, self.density_std)
 
     def sample_timesteps(self, batch_size: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draw (B,) int64 timesteps uniformly over the schedule, on the CPU like its tables."""
-        return torch.randint(self.schedule.num_timesteps, (batch_size,), generator=generator)
+        """Draw (B,) int64 timesteps with the chosen density, on the CPU like the schedule's tables."""
+        if self.density == "uniform":  # exact, and what runs have drawn before there were others
+            return torch.randint(self.schedule.num_timesteps, (batch_size,), generator=generator)
+        return draw_timesteps(self.probabilities, batch_size, generator)
 
     def weights(self, t: Tensor) -> Tensor:
         """Return the weight of each image's error at its timestep, (B,) float64."""
@@ -71,14 +87,52 @@ class DenoisingLoss:
         """Return the weighted error of each image, (B,) float32.
 
         Args:
-            network: called as ``network(x_t, t, condition)``.
+            network: called as ``network(x_t, t, condition)``, or with the inputs of :func:`process.network_input`.
             x0: (B, C, H, W) clean images in [−1, 1].
             noise: (B, C, H, W) standard normal.
             t: (B,) timesteps.
             condition: passed to the network unchanged.
         """
         alpha, sigma = self.schedule.at(t)
-        output = network(add_noise(self.schedule, x0, noise, t), t.to(x0.device, non_blocking=x0.is_cuda), condition)
+        x_t, when = add_noise(self.schedule, x0, noise, t), t.to(x0.device, non_blocking=x0.is_cuda)
+        output = network(*network_input(self.prediction, x_t, when, alpha, sigma), condition)
         target = prediction_target(self.prediction, x0, noise, alpha, sigma)
         error = NORMS[self.norm](output.float(), target.float(), reduction="none").flatten(1).mean(1)
         return error * per_image(self.weights(t), error)
+
+
+class Uncertainty(nn.Module):
+    """Learned weights of the loss: a small network u of the log-SNR (Karras et al. 2024, equations 14 and 15).
+
+    An error L becomes L·exp(−u) + u, whose minimum over u is at exp(u) = E[L]: every noise level then contributes equally, as
+    in the weighting of several tasks by Kendall et al. 2018. u is linear in random Fourier features of the log-SNR and starts
+    at 0, where weights are 1.
+
+    Args:
+        seed: of the frequencies and phases.
+        features: their number.
+    """
+
+    frequencies: Tensor
+    phases: Tensor
+
+    def __init__(self, seed: int = 0, features: int = 64) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.register_buffer("frequencies", torch.randn(features, generator=generator))
+        self.register_buffer("phases", torch.rand(features, generator=generator))
+        self.linear = nn.Linear(features, 1)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, log_snr: Tensor) -> Tensor:
+        """Return u, (B,) float32, at log-SNRs (B,), of which −inf (pure noise) is allowed."""
+        level = log_snr.clamp(-20, 20).float()[:, None] / 8  # c_noise of EDM, up to its sign
+        waves = (2 * torch.pi * (level * self.frequencies + self.phases)).cos()  # (B, features)
+        u: Tensor = self.linear(2**0.5 * waves)
+        return u.squeeze(1)
+
+    def weighted(self, error: Tensor, log_snr: Tensor) -> Tensor:
+        """Return the objective error·exp(−u) + u of each image, (B,)."""
+        u = self(log_snr)
+        return error * torch.exp(-u) + u

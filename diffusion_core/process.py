@@ -1,11 +1,20 @@
-"""The forward process and the four quantities that a network can predict.
+"""The forward process and the quantities that a network can predict.
 
 With ``x_t = alpha·x0 + sigma·ε``, each prediction determines x0 linearly and is described by two coefficients
-(Karras et al. 2022, equation 7, without the input scaling)::
+(Karras et al. 2022, equation 7)::
 
     x0 = c_skip·x_t + c_out·output
 
-from which conversions and loss weights follow.
+from which conversions and loss weights follow. Networks take x_t and t as they are, except with EDM's preconditioning.
+
+EDM's preconditioning (Karras et al. 2022, table 1) is written for alpha = 1. The state x_t/alpha has that form, with the noise
+level sigma/alpha. Putting both into the table gives, with d the standard deviation of the data and S² = sigma² + alpha²·d²,
+which is the variance of x_t::
+
+    c_skip = alpha·d²/S²    c_out = sigma·d/S    c_in = 1/S    c_noise = log(sigma/alpha)/4
+
+where c_in multiplies x_t. Solving for the output gives the target (sigma·x0 − alpha·d²·ε)/(S·d), whose variance is 1. All are
+finite where alpha is 0, and depend on the signal-to-noise ratio alone, up to the scale of x_t.
 """
 
 from __future__ import annotations
@@ -16,6 +25,9 @@ from torch import Tensor
 from .choices import PREDICTIONS
 from .schedules import NoiseSchedule
 
+SIGMA_DATA = 0.5  # standard deviation of the data that EDM's preconditioning assumes (Karras et al. 2022, table 1)
+NOISE_SCALE = 400.0  # factor of c_noise: the embedding of timesteps is made for numbers up to about a thousand
+LOUDEST = 7.0  # of |log(sigma/alpha)| in c_noise: beyond, x0 is known, or lost, to a thousandth
 Level = float | Tensor  # alpha or sigma: one number, or one per image, (B,)
 
 
@@ -66,11 +78,37 @@ def x0_coefficients(prediction: str, alpha: Level, sigma: Level) -> tuple[Level,
         return alpha / scale, -sigma / scale
     if prediction == "flow":
         return 1 / (alpha + sigma), -sigma / (alpha + sigma)
+    if prediction == "edm":
+        variance = _variance(alpha, sigma)
+        return alpha * SIGMA_DATA**2 / variance, sigma * SIGMA_DATA / variance**0.5
     return 0 * alpha, 0 * alpha + 1
 
 
+def _variance(alpha: Level, sigma: Level) -> Level:
+    """Return the variance of x_t for data of the standard deviation :data:`SIGMA_DATA`."""
+    return sigma**2 + (alpha * SIGMA_DATA) ** 2
+
+
+def network_input(prediction: str, x_t: Tensor, t: Tensor, alpha: Level, sigma: Level) -> tuple[Tensor, Tensor]:
+    """Return the state and the time that a network takes: x_t and t or, for "edm", c_in·x_t and c_noise.
+
+    c_noise is multiplied by :data:`NOISE_SCALE`, and does not grow beyond the log-SNRs that matter.
+
+    Args:
+        prediction: one of :data:`PREDICTIONS`.
+        x_t: (B, C, H, W).
+        t: (B,), or (1,) when all images share it.
+        alpha, sigma: at ``t``: single numbers, or one per image, (B,).
+    """
+    if not PREDICTIONS[check_prediction(prediction)].scales_input:
+        return x_t, t
+    level = (torch.as_tensor(sigma) / torch.as_tensor(alpha)).log().clamp(-LOUDEST, LOUDEST)
+    c_noise = (NOISE_SCALE / 4 * level).reshape(-1).to(t.device, torch.float32, non_blocking=t.is_cuda)
+    return per_image(_variance(alpha, sigma) ** -0.5, x_t) * x_t, c_noise
+
+
 def prediction_target(prediction: str, x0: Tensor, noise: Tensor, alpha: Level, sigma: Level) -> Tensor:
-    """Return the training target: ε, x0, v = alpha·ε − sigma·x0, or the flow ε − x0.
+    """Return the training target: ε, x0, v = alpha·ε − sigma·x0, the flow ε − x0, or EDM's mixture of variance 1.
 
     Args:
         prediction: one of :data:`PREDICTIONS`.
@@ -84,6 +122,9 @@ def prediction_target(prediction: str, x0: Tensor, noise: Tensor, alpha: Level, 
         return x0
     if prediction == "v":
         return per_image(alpha, x0) * noise - per_image(sigma, x0) * x0
+    if prediction == "edm":
+        scale = _variance(alpha, sigma) ** 0.5
+        return per_image(sigma / scale / SIGMA_DATA, x0) * x0 - per_image(alpha / scale * SIGMA_DATA, x0) * noise
     return noise - x0
 
 

@@ -62,6 +62,12 @@ MORE = (  # row by row
         Setting("optimizer.precision", "precision", "Precision"),
     ),
     (
+        Setting("diffusion.timestep_density", "density", "Timestep density", taken=True),
+        Setting("diffusion.density_mean", "density_mean", "Its mean", taken=True, more={"placeholder": "as in its paper"}),
+        Setting("diffusion.density_std", "density_std", "Its deviation", taken=True, more={"placeholder": "as in its paper"}),
+        Setting("diffusion.weighting", "weighting", "Loss weights", taken=True),
+    ),
+    (
         Setting("data.augment", "augment", "Augmentation", more={"step": 0.02}),
         Setting("network.dropout", "dropout", "Dropout", more={"step": 0.05}),
         Setting("diffusion.noise_shift", "shift", "Noise shift", taken=True, more={"step": 0.5}),

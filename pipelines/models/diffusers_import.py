@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import torch
 
+from diffusion_core.choices import PREDICTIONS as CHOICES
 from unets.autoencoder import LatentSpace
 
 from ..common.command_line import describe
@@ -181,6 +182,8 @@ def _diffusion(schedule: str | None, prediction: str | None, path: Path) -> Diff
         if kind not in PREDICTIONS:
             raise ValueError(f"{path}: prediction_type {kind!r} cannot be imported: {', '.join(PREDICTIONS)} can")
         prediction = PREDICTIONS[kind]
+    if prediction in CHOICES and CHOICES[prediction].scales_input:
+        raise ValueError(f"prediction {prediction!r}: networks of diffusers take x_t as it is; state v, epsilon, x0 or flow")
     return DiffusionConfig(
         schedule=schedule,
         timesteps=timesteps,

@@ -58,7 +58,8 @@ def make_diffusion_schedule(config: DiffusionConfig) -> NoiseSchedule:
 def make_loss(config: DiffusionConfig) -> DenoisingLoss:
     """Return the run's training objective."""
     schedule = make_diffusion_schedule(config)
-    return DenoisingLoss(schedule, config.prediction, config.loss, config.weighting, config.min_snr_gamma)
+    density = (config.timestep_density, config.density_mean, config.density_std)
+    return DenoisingLoss(schedule, config.prediction, config.loss, config.weighting, config.min_snr_gamma, *density)
 
 
 def make_denoiser(network: torch.nn.Module, config: RunConfig) -> Denoiser:

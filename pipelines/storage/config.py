@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from tyro.conf import Suppress
 
-from diffusion_core.choices import NORMS, PREDICTIONS, SCHEDULES, WEIGHTINGS
+from diffusion_core.choices import DENSITIES, NORMS, PREDICTIONS, SCHEDULES, WEIGHTINGS
 
 from ..common.json_files import parse_json
 from ..common.settings import Between, Settings, one_of, require, settings_from
@@ -47,6 +47,12 @@ class DiffusionConfig(Settings):
     """γ of min-SNR weighting."""
     noise_shift: Annotated[float, Between(0.0, above=True)] = 1.0
     """Factor of sigma/alpha; large images need more noise (side/64, say)."""
+    timestep_density: Annotated[str, *one_of(DENSITIES)] = "uniform"
+    """How often training draws each timestep. The validation loss always covers all timesteps evenly."""
+    density_mean: Annotated[float | None, Between(-100.0, 100.0)] = None
+    """Mean of the density's normal distribution; by default that of its paper."""
+    density_std: Annotated[float | None, Between(0.0, 100.0, above=True)] = None
+    """Standard deviation of the density's normal distribution; by default that of its paper."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -55,6 +61,10 @@ class DiffusionConfig(Settings):
             not (in_noise and PREDICTIONS[self.prediction].needs_signal),
             f"{self.prediction}-prediction cannot start from pure noise: choose the prediction v, x0 or flow, or a schedule "
             "that does not end in pure noise, such as cosine without zero_terminal_snr",
+        )
+        require(
+            self.timestep_density != "uniform" or (self.density_mean is None and self.density_std is None),
+            "density_mean and density_std are for the timestep_density logit_normal or log_normal: give one of them as well",
         )
 
 

@@ -74,7 +74,7 @@ def _objective(config: RunConfig) -> str:
     diffusion = config.diffusion
     return (
         f"{diffusion.prediction}-prediction, {diffusion.schedule} schedule of {diffusion.timesteps} timesteps, "
-        f"{diffusion.loss} loss with {diffusion.weighting} weights"
+        f"{diffusion.loss} loss with {diffusion.weighting} weights and {diffusion.timestep_density} timesteps"
     )
 
 

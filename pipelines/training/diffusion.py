@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
+from diffusion_core.choices import WEIGHTINGS
 from diffusion_core.condition import Condition
 from diffusion_core.guidance import ClassifierFreeGuidance
 from diffusion_core.noise import SeededNoise
@@ -28,8 +30,10 @@ from ..models.latents import decode
 from ..models.networks import make_denoiser, make_loss, make_network
 from ..sampling.divergence import refuse_divergence
 from ..storage.config import RunConfig
+from ..storage.state import Learner
 from .plan import stream_seed
 from .task import Task, TrainingData, as_network_input, fill_recorded
+from .weighting import LearnedWeights
 
 TIMESTEP_BINS = 20  # of the validation loss by timestep
 SAMPLE_GUIDANCE = 2.0  # guidance scale of sample grids, for conditional networks
@@ -75,11 +79,25 @@ class DiffusionTask(Task[DiffusionBatch]):
         super().__init__(config, data, make_network(config, config.seed) if network is None else network)
         self.autoencoder, self.autoencoder_weights = autoencoder, autoencoder_weights or {}
         self.objective = make_loss(config.diffusion)
+        self.learned_weights = None
+        if WEIGHTINGS[config.diffusion.weighting].learned:
+            self.learned_weights = LearnedWeights(config, self.objective.schedule)
         self.dropouts = [module for module in self.network.modules() if isinstance(module, Dropout)]
         with torch.no_grad():  # images that do not fit the network fail here rather than in the first step
             self.network(as_network_input(data.held_out[:1]), torch.zeros(1))
 
+    def place(self, accelerator: Accelerator) -> None:
+        super().place(accelerator)
+        if self.learned_weights is not None:
+            self.learned_weights.place(accelerator)
+
+    @property
+    def other_learners(self) -> dict[str, Learner]:
+        return {} if self.learned_weights is None else {"weighting.": self.learned_weights.learner}
+
     def batches(self, step: int, parts: Iterable[slice], process: int = 0) -> Iterator[DiffusionBatch]:
+        if self.learned_weights is not None:
+            self.learned_weights.seen = []  # of a step that was tried only to compile the network
         size = self.config.optimizer.batch_size
         seed = stream_seed(self.config.seed, 1, step)
         on_cpu, on_device = torch.Generator().manual_seed(seed), torch.Generator(self.device).manual_seed(seed)
@@ -108,7 +126,12 @@ class DiffusionTask(Task[DiffusionBatch]):
             yield DiffusionBatch(x0, noise[part], t[part], own)
 
     def loss(self, network: nn.Module, batch: DiffusionBatch, step: int) -> Tensor:
-        return self.objective(network, *batch).mean()
+        error = self.objective(network, *batch)
+        return (error if self.learned_weights is None else self.learned_weights(error, batch.t)).mean()
+
+    def end_step(self, step: int) -> None:
+        if self.learned_weights is not None:
+            self.learned_weights.learn(step)
 
     def evaluate(self, average: nn.Module) -> dict[str, Any]:
         by_timestep = self.validation_loss(average)

@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from diffusion_core.denoiser import Denoiser
-from diffusion_core.process import PREDICTIONS, add_noise, prediction_target
-from diffusion_core.schedules import SCHEDULES, make_schedule
+from diffusion_core.process import NOISE_SCALE, PREDICTIONS, add_noise, network_input, prediction_target
+from diffusion_core.samplers import SAMPLERS
+from diffusion_core.schedules import SCHEDULES, make_schedule, sampling_timesteps
 
 POSSIBLE = [
     (name, zero, prediction)
@@ -18,16 +19,18 @@ POSSIBLE = [
 
 
 class Oracle(nn.Module):
-    """Outputs the exact target of images that it knows."""
+    """Outputs the exact target of images and timesteps that it knows."""
 
-    def __init__(self, x0, noise, schedule, prediction):
+    def __init__(self, x0, noise, schedule, prediction, t):
         super().__init__()
         self.x0, self.noise, self.schedule, self.prediction = x0, noise, schedule, prediction
+        self.t = torch.as_tensor(t).reshape(-1)
 
     def forward(self, x_t, t, condition=None):
-        assert t.ndim == 1
-        assert len(t) in (1, len(x_t))
-        return prediction_target(self.prediction, self.x0, self.noise, *self.schedule.at(t))
+        assert t.shape == self.t.shape
+        if not PREDICTIONS[self.prediction].scales_input:
+            assert torch.equal(t, self.t.float())
+        return prediction_target(self.prediction, self.x0, self.noise, *self.schedule.at(self.t))
 
 
 class Function(nn.Module):
@@ -52,7 +55,7 @@ def images(batch=4):
 def test_the_exact_target_gives_x0(name, zero, prediction, t):
     schedule = make_schedule(name, zero_terminal_snr=zero)
     x0, noise = images()
-    denoise = Denoiser(Oracle(x0, noise, schedule, prediction), schedule, prediction, data_range=None)
+    denoise = Denoiser(Oracle(x0, noise, schedule, prediction, t), schedule, prediction, data_range=None)
     found = denoise(add_noise(schedule, x0, noise, t), t)
     assert found.dtype == torch.float32
     # In float32 a rounding of x_t, of up to 3 times 1.2e-7, reaches x0 through 1/alpha with epsilon.
@@ -65,7 +68,7 @@ def test_the_exact_target_gives_x0(name, zero, prediction, t):
 def test_each_image_may_have_its_own_timestep(name, zero, prediction, t):
     schedule = make_schedule(name, zero_terminal_snr=zero)
     x0, noise = images()
-    denoise = Denoiser(Oracle(x0, noise, schedule, prediction), schedule, prediction, data_range=None)
+    denoise = Denoiser(Oracle(x0, noise, schedule, prediction, t), schedule, prediction, data_range=None)
     torch.testing.assert_close(denoise(add_noise(schedule, x0, noise, t), t), x0, rtol=0, atol=1e-4)
 
 
@@ -78,6 +81,45 @@ def test_a_number_equals_the_same_timestep_for_every_image(prediction, t):
     each = denoise(x_t, torch.full((4,), float(t)))
     for shared in (t, torch.tensor(t), torch.tensor([t])):
         torch.testing.assert_close(denoise(x_t, shared), each, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "zero"), [(name, zero) for name in SCHEDULES for zero in (False, True)])
+def test_edm_preconditioning_is_table_1_of_the_paper(name, zero):
+    """A network that knows only its own two inputs, and the table for x_t = x0 + sigma·ε, denoises N(m, s²) exactly, on every
+    schedule and from every noise level to the image."""
+    mean, spread, d = 0.3, 0.2, 0.5
+
+    def network(scaled, c_noise, condition):
+        sigma = (c_noise.double() / NOISE_SCALE * 4).exp().view(-1, 1, 1, 1)
+        c_skip, c_out = d**2 / (sigma**2 + d**2), sigma * d / (sigma**2 + d**2) ** 0.5
+        state = scaled * (sigma**2 + d**2) ** 0.5  # scaled is c_in·state
+        return ((mean + spread**2 / (spread**2 + sigma**2) * (state - mean)) - c_skip * state) / c_out
+
+    schedule = make_schedule(name, zero_terminal_snr=zero)
+    denoise = Denoiser(Function(network), schedule, "edm", data_range=None)
+    x = images()[1]
+    for t in (0, 1.5, 300, 700.25, 998, 999, torch.tensor([0.0, 10.0, 600.0, 999.0])):
+        alpha, sigma = (level.view(-1, 1, 1, 1) for level in schedule.at(t))
+        best = mean + alpha * spread**2 / (alpha**2 * spread**2 + sigma**2) * (x - alpha * mean)
+        # Where alpha/sigma is below exp(−LOUDEST) = 1e-3, c_noise says that x0 is lost, and is right to that.
+        torch.testing.assert_close(denoise(x, t).double(), best, rtol=0, atol=2e-3 if alpha.min() < 2e-3 else 1e-5)
+    for sampler in ("heun", "dpmpp_2m", "ddim"):
+        *_, last = SAMPLERS[sampler](denoise, x, sampling_timesteps(schedule, 200), schedule)
+        alpha, sigma = schedule.at(999)
+        exact = mean + spread / torch.hypot(alpha * spread, sigma) * (x - alpha * mean)
+        torch.testing.assert_close(last.x, exact.float(), rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize(("name", "zero"), [(name, zero) for name in SCHEDULES for zero in (False, True)])
+def test_edm_inputs_and_targets_have_variance_1(name, zero):
+    schedule = make_schedule(name, zero_terminal_snr=zero)
+    generator = torch.Generator().manual_seed(0)
+    x0, noise = torch.randn(2, 8, 1, 100, 100, generator=generator, dtype=torch.float64)
+    t = torch.tensor([0, 1, 50, 300, 500, 800, 998, 999])
+    levels = schedule.at(t)
+    scaled, _ = network_input("edm", add_noise(schedule, 0.5 * x0, noise, t), t, *levels)
+    for values in (scaled, prediction_target("edm", 0.5 * x0, noise, *levels)):
+        torch.testing.assert_close(values.std(dim=(1, 2, 3)), torch.ones(8, dtype=torch.float64), rtol=0.03, atol=0)
 
 
 def test_the_network_gets_float32_timesteps_and_the_condition():

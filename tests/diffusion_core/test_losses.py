@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from diffusion_core.losses import NORMS, WEIGHTINGS, DenoisingLoss
+from diffusion_core.losses import NORMS, WEIGHTINGS, DenoisingLoss, Uncertainty
 from diffusion_core.process import PREDICTIONS, noise_from_x0, prediction_target
 from diffusion_core.schedules import SCHEDULES, make_schedule
 
@@ -28,7 +28,9 @@ def network_that_believes(x0_estimate, schedule, prediction):
     """A network whose output stands for this x0 estimate, whatever the prediction."""
 
     def network(x_t, t, condition):
-        alpha, sigma = schedule.at(t)
+        alpha, sigma = schedule.at(TIMESTEPS)
+        if PREDICTIONS[prediction].scales_input:
+            x_t = x_t * (sigma**2 + (0.5 * alpha) ** 2).sqrt().view(-1, 1, 1, 1)
         return prediction_target(prediction, x0_estimate, noise_from_x0(x0_estimate, x_t, alpha, sigma), alpha, sigma)
 
     return network
@@ -45,7 +47,9 @@ def test_a_perfect_network_loses_nothing_and_any_other_something(name, zero, pre
     assert perfect.shape == (len(TIMESTEPS),)
     assert perfect.dtype == torch.float32
     assert perfect.max() <= 1e-6  # outputs are compared in float32; "l1" sees one rounding, the others its square
-    wrong = loss(lambda x_t, t, c: prediction_target(prediction, x0, noise, *schedule.at(t)) + 0.1, x0, noise, TIMESTEPS)
+    wrong = loss(
+        lambda x_t, t, c: prediction_target(prediction, x0, noise, *schedule.at(TIMESTEPS)) + 0.1, x0, noise, TIMESTEPS
+    )
     seen = loss.weights(TIMESTEPS) > 0
     assert (wrong[seen] > 0).all()
     assert seen.sum() >= len(TIMESTEPS) - 1  # only pure noise has a weight of 0, and only with min-SNR
@@ -68,7 +72,8 @@ def test_min_snr_weights_have_their_closed_forms(name, zero, prediction, gamma):
     loss = DenoisingLoss(schedule, prediction, weighting="min_snr", min_snr_gamma=gamma)
     snr = schedule.alphas_cumprod / (1 - schedule.alphas_cumprod)
     capped = snr.clamp(max=gamma)
-    wanted = {"epsilon": capped / snr, "v": capped / (snr + 1), "x0": capped}[prediction]
+    c_out = (1 - schedule.alphas_cumprod) * 0.25 / (1 - 0.75 * schedule.alphas_cumprod)  # squared, of EDM
+    wanted = {"epsilon": capped / snr, "v": capped / (snr + 1), "x0": capped, "edm": capped * c_out}[prediction]
     # 1 − ᾱ loses digits near t = 0, where it is 1e-4 or less.
     torch.testing.assert_close(loss.weights(torch.arange(1000)), wanted, rtol=1e-9, atol=1e-15)
 
@@ -138,6 +143,37 @@ def test_timesteps_are_uniform_over_the_whole_schedule_and_reproducible():
     assert not torch.equal(drawn, loss.sample_timesteps(100_000, torch.Generator().manual_seed(1)))
 
 
+def test_the_uniform_density_draws_what_runs_have_always_drawn():
+    """To the last bit: the timesteps of older runs depend on it when they are resumed."""
+    for name in SCHEDULES:
+        drawn = DenoisingLoss(make_schedule(name)).sample_timesteps(64, torch.Generator().manual_seed(3))
+        assert torch.equal(drawn, torch.randint(1000, (64,), generator=torch.Generator().manual_seed(3)))
+
+
+def test_learned_weights_find_the_error_of_each_noise_level():
+    """exp(u) = E[error], at which every level contributes 1 to the objective, whatever the error."""
+    network = Uncertainty()
+    generator = torch.Generator().manual_seed(0)
+    optimizer = torch.optim.Adam(network.parameters(), 0.02)
+    levels = torch.linspace(-10, 10, 41)
+
+    def mean_error(log_snr):
+        return 0.05 + torch.sigmoid(log_snr / 2)
+
+    assert torch.equal(network.weighted(mean_error(levels), levels), mean_error(levels))  # nothing is learned yet
+    for step in range(1000):
+        optimizer.param_groups[0]["lr"] = 0.02 * (1 - step / 1000)
+        log_snr = torch.rand(256, generator=generator) * 20 - 10
+        error = mean_error(log_snr) * (0.5 + torch.rand(256, generator=generator))
+        network.weighted(error, log_snr).mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    with torch.no_grad():
+        weighted = mean_error(levels) * torch.exp(-network(levels))
+        assert network(torch.tensor([-torch.inf])).isfinite().all()
+    torch.testing.assert_close(weighted, torch.ones(41), rtol=0.1, atol=0)
+
+
 def test_a_generator_keeps_the_global_random_state_as_it_was():
     before = torch.get_rng_state()
     DenoisingLoss(make_schedule("linear")).sample_timesteps(16, torch.Generator().manual_seed(0))
@@ -151,6 +187,8 @@ def test_a_generator_keeps_the_global_random_state_as_it_was():
         ({"norm": "l2"}, r"'l2'.*mse, l1, huber"),
         ({"weighting": "snr"}, r"'snr'.*uniform, min_snr"),
         ({"min_snr_gamma": 0.0}, r"min_snr_gamma=0\.0.*positive"),
+        ({"density": "cubic"}, r"'cubic'.*uniform, logit_normal, log_normal"),
+        ({"density": "log_normal", "density_std": 0.0}, r"density_std=0\.0.*positive"),
         ({"min_snr_gamma": -5.0}, r"min_snr_gamma=-5\.0.*positive"),
     ],
 )

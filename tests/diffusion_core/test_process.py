@@ -56,8 +56,9 @@ def test_round_trip_assumes_nothing_about_alpha_and_sigma(prediction):
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_targets_are_what_they_are_called(prediction):
     x0, noise = images()
-    wanted = {"epsilon": noise, "x0": x0, "v": 0.6 * noise - 0.8 * x0, "flow": noise - x0}[prediction]
-    assert torch.equal(prediction_target(prediction, x0, noise, 0.6, 0.8), wanted)
+    wanted = {"epsilon": noise, "x0": x0, "v": 0.6 * noise - 0.8 * x0, "flow": noise - x0}
+    wanted["edm"] = (0.8 * x0 - 0.6 * 0.25 * noise) / ((0.64 + 0.36 * 0.25) ** 0.5 * 0.5)
+    torch.testing.assert_close(prediction_target(prediction, x0, noise, 0.6, 0.8), wanted[prediction], rtol=0, atol=1e-15)
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)

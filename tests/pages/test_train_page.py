@@ -79,13 +79,14 @@ def test_a_local_folder_is_named_after_itself(open_page, image_folder):
 
 
 def test_every_choice_of_a_list_exists(open_page):
-    from diffusion_core.process import PREDICTIONS
-    from diffusion_core.schedules import SCHEDULES
+    from diffusion_core.choices import DENSITIES, PREDICTIONS, SCHEDULES, WEIGHTINGS
     from unets import NETWORKS
 
     app = open_page()
     assert set(app.selectbox(key="prediction").options) == set(PREDICTIONS)
     assert set(app.selectbox(key="schedule").options) == set(SCHEDULES)
+    assert set(app.selectbox(key="density").options) == set(DENSITIES)
+    assert set(app.selectbox(key="weighting").options) == set(WEIGHTINGS)
     assert set(app.selectbox(key="unet").options) <= {*NETWORKS, "autoencoder"}
     assert open_page(unet="attention").text_input(key="name").placeholder == "oxford_flowers-attention"
 

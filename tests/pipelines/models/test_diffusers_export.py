@@ -86,10 +86,11 @@ def test_flow_matching_of_diffusers_takes_the_same_steps(exported, train, tmp_pa
 
 
 def test_what_diffusers_does_not_know_is_refused_and_nothing_is_written(command, train, tmp_path):
-    run = train(tmp_path / "flow", schedule="flow", prediction="v", steps=1)
-    said = command("pipelines.export_diffusers", run.path, "--out", tmp_path / "out").refused_in_one_sentence()
-    assert "predicts v on the schedule flow" in said
-    assert not (tmp_path / "out").exists()
+    for schedule, prediction in (("flow", "v"), ("cosine", "edm")):
+        run = train(tmp_path / schedule, schedule=schedule, prediction=prediction, steps=1)
+        said = command("pipelines.export_diffusers", run.path, "--out", tmp_path / "out").refused_in_one_sentence()
+        assert f"predicts {prediction} on the schedule {schedule}" in said
+        assert not (tmp_path / "out").exists()
 
 
 def test_an_existing_folder_is_not_overwritten(command, tiny_run, tmp_path):

@@ -155,6 +155,7 @@ def test_nothing_that_is_there_is_overwritten(command, unet, tiny_run, tmp_path)
         (("--schedule", "cosin", "--prediction", "epsilon"), "unknown schedule 'cosin'"),
         (("--schedule", "linear", "--prediction", "eps"), "unknown prediction 'eps'"),
         (("--schedule", "flow", "--prediction", "epsilon"), "epsilon-prediction cannot start"),
+        (("--schedule", "linear", "--prediction", "edm"), "take x_t as it is"),
     ],
 )
 def test_what_could_not_be_sampled_is_not_imported(command, unet, tmp_path, given, sentence):

@@ -76,6 +76,9 @@ def interrupted(make_trainer, small_config):
 VARIANTS = {
     "bf16": {"precision": "bf16"},
     "attention, accumulated": {"unet": "attention", "attention_levels": (0, 1), "accumulation": 4},
+    "EDM, learned weights, a density": {
+        **{"prediction": "edm", "weighting": "learned", "timestep_density": "log_normal", "accumulation": 2},
+    },
     "flow, constant rate, logs that straddle saves, a batch larger than the data": {
         **{"schedule": "flow", "prediction": "flow", "lr_schedule": "constant"},
         **{"log_every": 5, "save_every": 3, "eval_every": 7, "sample_every": 11},
