@@ -34,7 +34,7 @@ def log_normal(schedule: NoiseSchedule, mean: float, std: float) -> Tensor:
     """Draw the noise level as log(sigma/alpha) ~ N(mean, std²) (Karras et al. 2022, section 5, for alpha = 1).
 
     Each timestep stands for the levels that are closest to its own, the first and the last also for those beyond. A timestep of
-    pure noise is not drawn. For rectified flow, logit(t) = log(sigma/alpha), so ``logit_normal`` with this mean and deviation is
+    pure noise is not drawn. For rectified flow, logit(t) = log(sigma/alpha), so ``logit_normal`` with these parameters is
     the same density.
     """
     level = -schedule.log_snr / 2
