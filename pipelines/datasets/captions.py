@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,9 +44,13 @@ TEXT_COLUMNS = ("en_text", "text", "caption", "en_caption", "text_en", "caption_
 # Common words for class names that are not used in speech.
 SPOKEN = {"trouser": "pair of trousers"}
 
+SYNONYMS = Path(__file__).parent / "synonyms.json"
+"""Phrases for classes, by the class's readable name: "one" takes an article in a template, "many" (plurals) does not."""
+
 # Names that take "an": not "european", "ewe", "one-piece", "unicorn" or "used car", but "hourglass", 8, 11 and 18.
 _VOWEL_SOUND = re.compile(r"[ai]|e(?!u|we)|o(?!ne\b)|u(?!ni|s[ae])|hour|honest|heir|8|1[18]\b")
 _SLOT = re.compile(r"(\b[Aa]n?\s+)?\{\}")
+_COMPOUND = re.compile(r"\{\}\s+\w")  # "a {} flower": the name qualifies a noun, so that a plural does not fit
 
 
 def templates_for(data: str) -> tuple[str, ...]:
@@ -76,27 +83,58 @@ def readable_name(class_name: str) -> str:
     return SPOKEN.get(name, name)
 
 
-def captions_for(class_names: Iterable[str], templates: Sequence[str] = TEMPLATES) -> list[list[str]]:
+@dataclass(frozen=True)
+class Phrase:
+    """A name of a class: a noun phrase in the singular, or one that takes no article."""
+
+    text: str
+    plural: bool = False
+
+
+@cache
+def synonyms() -> dict[str, tuple[Phrase, ...]]:
+    """Return the phrases listed for classes in :data:`SYNONYMS`, by the class's readable name."""
+    listed = json.loads(SYNONYMS.read_text("utf-8"))
+    return {
+        name: (*(Phrase(text) for text in words.get("one", ())), *(Phrase(text, plural=True) for text in words.get("many", ())))
+        for name, words in listed.items()
+    }
+
+
+def captions_for(
+    class_names: Iterable[str], templates: Sequence[str] = TEMPLATES, with_synonyms: bool = False
+) -> list[list[str]]:
     """Return the captions of each class: its name as prose in each template, with "a" or "an" as the name requires.
 
+    Args:
+        class_names: names of the classes.
+        templates: sentences with a place for the name.
+        with_synonyms: also put the class's :func:`synonyms`, if any, into the templates.
+
     Returns:
-        One list per class, in the order of ``class_names``, without duplicates.
+        One list per class, in the order of ``class_names``, without duplicates, beginning with the class's own name.
 
     Raises:
         ValueError: there are no templates, or one has no "{}".
     """
     check_templates(templates)
     names = [readable_name(name) for name in class_names]
-    return [list(dict.fromkeys(_fill(template, name) for template in templates)) for name in names]
+    phrases = [[Phrase(name), *(synonyms().get(name, ()) if with_synonyms else ())] for name in names]
+    return [
+        list(dict.fromkeys(caption for phrase in own for template in templates if (caption := _fill(template, phrase))))
+        for own in phrases
+    ]
 
 
-def _fill(template: str, name: str) -> str:
-    """Insert the name into the template, with the article that it requires."""
+def _fill(template: str, phrase: Phrase) -> str:
+    """Insert a phrase into the template, with the article that it requires; return "" where a plural does not fit."""
+    if phrase.plural and _COMPOUND.search(template):
+        return ""
 
     def place(slot: re.Match[str]) -> str:
-        if slot[1] is None:
-            return name
-        return f"{slot[1][0]}{'n' if _VOWEL_SOUND.match(name) else ''} {name}"
+        if slot[1] is None or phrase.plural:
+            return phrase.text
+        return f"{slot[1][0]}{'n' if _VOWEL_SOUND.match(phrase.text) else ''} {phrase.text}"
 
     return _SLOT.sub(place, template)
 

@@ -17,7 +17,16 @@ from diffusion_core.condition import Condition
 from ..common.devices import send
 from ..common.indices import evenly_spaced
 from ..storage.config import ConditionConfig, RunConfig
-from .captions import captions_for, class_names, has_labels, label_column, templates_for, text_column
+from .captions import (
+    captions_for,
+    class_names,
+    has_labels,
+    label_column,
+    readable_name,
+    synonyms,
+    templates_for,
+    text_column,
+)
 from .classes import labels_in
 from .encoded_text import TextEncoder
 from .image_sets import ImageSet
@@ -161,11 +170,13 @@ def _captions(table: Dataset, condition: ConditionConfig, data: str, rows: NDArr
     if condition.text_column is None and has_labels(table):
         column = label_column(table, condition.label_column)
         templates = condition.templates or templates_for(data)
-        by_class = [
-            [captions[way % len(captions)] for way in range(len(templates))]
-            for captions in captions_for(class_names(table, column), templates)
-        ]
-        by_class.append([NO_CAPTION] * len(templates))  # the last entry is for rows without a class, −1
+        names = class_names(table, column)
+        if condition.synonyms and not any(readable_name(name) in synonyms() for name in names):
+            raise ValueError(f"no synonyms are listed for the {len(names)} classes of {data}: choose --synonyms False")
+        captions = captions_for(names, templates, condition.synonyms)
+        ways = max(map(len, captions))
+        by_class = [[own[way % len(own)] for way in range(ways)] for own in captions]
+        by_class.append([NO_CAPTION] * ways)  # the last entry is for rows without a class, −1
         return [by_class[label] for label in labels_in(table, column)[rows]]
     texts = table[text_column(table, condition.text_column)]
     said = (texts[row] or NO_CAPTION for row in rows.tolist())

@@ -51,6 +51,9 @@ class ConditionConfig(Settings):
     """Name of the column of captions. By default captions are made from classes; without classes the column is detected."""
     templates: tuple[str, ...] = ()
     """Caption templates in which {} stands for the class name; chosen to suit the dataset by default."""
+    synonyms: bool = False
+    """Make captions also from synonyms and plurals of the class names, as far as pipelines/datasets/synonyms.json lists them,
+    so that prompts in other words than the class's name are understood."""
     encoder: str = "minilm"
     """Text encoder: minilm, or the hub id or folder of a CLIP or sentence-transformers model."""
     classes: Annotated[tuple[str, ...], Suppress] = ()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import datasets
 import pytest
 
+from benchmarks.agreement import UNSEEN
 from pipelines.datasets.captions import (
     DATASET_TEMPLATES,
     TEMPLATES,
@@ -14,6 +17,7 @@ from pipelines.datasets.captions import (
     has_labels,
     label_column,
     readable_name,
+    synonyms,
     templates_for,
     text_column,
 )
@@ -135,6 +139,31 @@ def test_bad_templates_are_refused(templates, said):
     with pytest.raises(ValueError, match=r"^[^\n]*$") as refused:
         captions_for(["bag"], templates)
     assert said in str(refused.value)
+
+
+# --- synonyms
+
+
+def test_synonyms_follow_the_class_s_own_name():
+    own, other = captions_for(["Trouser", "Wing nut"], ("a photo of a {}", "a {} on white", "{}"), with_synonyms=True)
+    assert own[:3] == ["a photo of a pair of trousers", "a pair of trousers on white", "pair of trousers"]
+    assert {"a photo of a trouser", "a trouser on white", "trouser"} <= set(own)
+    assert {"a photo of jeans", "jeans"} <= set(own), "a plural has no article"
+    assert "jeans on white" not in own, "a plural does not qualify a noun"
+    assert other == ["a photo of a wing nut", "a wing nut on white", "wing nut"], "no synonyms are listed"
+
+
+def test_the_listed_synonyms_mean_one_class_each():
+    meanings = [text for name, own in synonyms().items() for text in {name, *(phrase.text for phrase in own)}]
+    assert len(meanings) == len(set(meanings)), "a caption that fits two classes teaches neither"
+    assert all(text == " ".join(text.replace(",", "").lower().split()) for text in meanings)
+    assert {readable_name(name) for name in FASHION} <= set(synonyms())
+
+
+def test_prompts_called_unseen_are_in_no_caption():
+    listed = {phrase.text for own in synonyms().values() for phrase in own} | set(synonyms())
+    prompts = {prompt for own in UNSEEN.values() for prompt in own}
+    assert not {re.sub("^an? ", "", prompt) for prompt in prompts} & listed
 
 
 # --- columns

@@ -1,6 +1,7 @@
 """Networks that are told what to show: from the data to training and sampling."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import datasets
@@ -56,6 +57,22 @@ def test_every_way_to_say_it_is_used():
     ways = conditions.of(torch.zeros(300, dtype=torch.long), torch.rand(300)).tokens.flatten()
     assert all(50 < (ways == way).sum() < 150 for way in range(3))
     assert conditions.of(torch.zeros(5, dtype=torch.long)).tokens.sum() == 0
+
+
+def test_synonyms_are_captions_too(make_trainer, tmp_path, image_folder):
+    for folder, name in zip(sorted(image_folder.iterdir()), ("Bag", "Trouser"), strict=True):
+        shutil.copytree(folder, tmp_path / "garments" / name)
+    data = {"data": str(tmp_path / "garments"), "unet": "text", "templates": ("a {}", "{}")}
+    plain, rich = (make_trainer(tmp_path / f"run-{on}", synonyms=on, **data).task.data.conditions for on in (False, True))
+    assert len(plain.tokens) == 4
+    assert len(rich.tokens) > 60
+    for bag, trouser in ((plain.captions[0], plain.captions[-1]), (rich.captions[0], rich.captions[-1])):
+        assert not set(bag.tolist()) & set(trouser.tolist())
+
+
+def test_synonyms_are_refused_where_none_are_listed(make_trainer, tmp_path):
+    with pytest.raises(ValueError, match=r"no synonyms are listed for the 2 classes of .*: choose --synonyms False"):
+        make_trainer(tmp_path / "run", unet="text", synonyms=True)
 
 
 def test_validation_is_logged_with_and_without_the_condition(class_run):
