@@ -69,6 +69,8 @@ class Evaluate(Settings):
     """Noise levels at which each of these images is denoised."""
     batch_size: Annotated[int, Between(1, 65_536)] = 50
     """Images per batch."""
+    ema: Annotated[tuple[int, ...], Between(1, 10**12)] = ()
+    """Evaluate the weights averaged with each of these half-lives, in images, to choose one; by default the usual one."""
 
 
 def main(arguments: Evaluate) -> int:
@@ -80,7 +82,7 @@ def main(arguments: Evaluate) -> int:
     from .common.devices import process_state
 
     state = process_state()  # under `accelerate launch`, each of n processes takes every n-th batch, and the main one writes
-    runs = [find_run(path) for path in arguments.runs]
+    runs = [find_run(path).average(half_life) for path in arguments.runs for half_life in arguments.ema or (None,)]
     for run in runs if state.is_main_process else ():
         Evaluation(run).refuse_unwritable()  # before anything is measured
     for run in runs:

@@ -27,12 +27,14 @@ class Publish:
     """The folder to write."""
     notes: Path | None = None
     """A Markdown file to append to the card: the data's licence, the model's limitations."""
+    ema: int | None = None
+    """Publish the weights averaged with this half-life, in images, one of those kept with --ema-also."""
 
 
 def main(arguments: Publish) -> int:
     """Copy, convert and describe the run; return the exit code."""
     notes = arguments.notes.read_text(encoding="utf-8") if arguments.notes else ""
-    published = publish(Run(arguments.run), arguments.out, notes)
+    published = publish(Run(arguments.run), arguments.out, notes, arguments.ema)
     size, grids = published.model_path.stat().st_size / 2**20, len(published.samples())
     print(f"{published.path}: {size:.1f} MiB of weights, {grids} sample grids")
     return DONE

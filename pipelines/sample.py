@@ -28,6 +28,7 @@ from .sampling.origins import FROM_NOISE, FromPicture, Origin
 from .sampling.request import SamplingRequest
 from .sampling.sample import denoising_gif, kept_steps, metadata_of, sample
 from .storage.files import atomic
+from .storage.runs import find_run
 
 SHOWN_IMAGES = 64  # at most: columns of grid.png, images of denoising.gif
 SHOWN_PIXELS = 2**22  # at most: pixels of all images in a row of grid.png and in a frame of denoising.gif
@@ -55,6 +56,8 @@ class Sample:
     resamplings: int = 1
     """With --mask: number of times each step is repeated to harmonise both parts (RePaint, with ddpm steps); 1 uses the chosen
     sampler."""
+    ema: int | None = None
+    """Sample from the weights averaged with this half-life, in images (see --ema-also of pipelines.train)."""
 
 
 def main(arguments: Sample) -> int:
@@ -68,7 +71,7 @@ def main(arguments: Sample) -> int:
     from .sampling.prompts import condition_notes
 
     state = process_state()  # under `accelerate launch`, each of n processes takes every n-th batch
-    model = load_model(arguments.run, device=state.device)
+    model = load_model(find_run(arguments.run).average(arguments.ema), device=state.device)
     request = replace(arguments.request, prompt=tuple(_prompts(arguments.request.prompt)))
     origin = _origin(arguments)
     sample(model, request, [0], origin)  # an impossible request fails before anything is written

@@ -83,7 +83,8 @@ def training_footprint(config: RunConfig, device: torch.device, processes: int =
     config = completed(config)
     modules: list[nn.Module | None] = [None if config.model == "autoencoder" else empty_network(config), autoencoder_of(config)]
     network, *frozen = filter(None, modules)
-    memory = weight_bytes(network) * (2 if config.init.lora_rank else COPIES) + sum(map(weight_bytes, frozen))
+    copies = (2 if config.init.lora_rank else COPIES) + len(config.optimizer.ema_also)
+    memory = weight_bytes(network) * copies + sum(map(weight_bytes, frozen))
     parameters = sum(parameter.numel() for module in (network, *frozen) for parameter in module.parameters())
     found = Footprint(parameters, memory, device)
     found.refuse_beyond_memory()  # a network that cannot fit may take long to run, even without memory

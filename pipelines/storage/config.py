@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Annotated, Any, Literal, get_type_hints
 
 from tyro.conf import Suppress
@@ -96,6 +96,9 @@ class OptimizerConfig(Settings):
     """Maximum half-life as a fraction of the images seen so far, so that early averages follow quickly."""
     precision: Literal["auto", "bf16", "fp16", "no"] = "auto"
     """Mixed precision: bf16 where the hardware has it (auto), fp16 with gradient scaling (GPUs only), or none."""
+    ema_also: Annotated[tuple[int, ...], Between(1, 10**12)] = ()
+    """Further half-lives, in images, of averages that are kept as well, so that the best is chosen after training: sample,
+    evaluate and publish take one with --ema."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -103,6 +106,14 @@ class OptimizerConfig(Settings):
             self.batch_size % self.accumulation == 0,
             f"batch_size={self.batch_size} cannot be split into accumulation={self.accumulation} equal parts",
         )
+        require(
+            len({self.ema_half_life, *self.ema_also}) == 1 + len(self.ema_also),
+            f"ema_also={self.ema_also}: name each half-life once, and not that of ema_half_life={self.ema_half_life} again",
+        )
+
+    def with_average(self, half_life: int) -> OptimizerConfig:
+        """Return the settings of a run that keeps only the average with this half-life."""
+        return replace(self, ema_half_life=half_life, ema_also=())
 
 
 @dataclass(frozen=True)

@@ -78,21 +78,23 @@ def _objective(config: RunConfig) -> str:
     )
 
 
-def model_card(run: Run, name: str, parameters: int) -> str:
+def model_card(run: Run, name: str, parameters: int, ema: int | None = None) -> str:
     """Write a model card in Markdown from the run's records: what the model is, how it was trained and how good it is.
 
     Args:
         name: the name under which it is published.
         parameters: its number of parameters.
+        ema: half-life of the published average, if not the usual one.
 
     Raises:
         ValueError: the run has no metrics.
     """
-    config, metrics = run.config, run.metrics()
+    config, metrics = run.average(ema).config, run.metrics()
+    loss = "val_loss" if config == run.config else f"val_loss_ema_{ema}"
     if not set(REPORTED) <= set(metrics) or (whole := metrics.dropna(subset=REPORTED)).empty:
         raise ValueError(f"run {run.name!r} has no metrics: there is nothing to report in a model card")
     last = whole.iloc[-1]
-    validated = metrics.dropna(subset=["val_loss"]) if "val_loss" in metrics else metrics[:0]
+    validated = metrics.dropna(subset=[loss]) if loss in metrics else metrics[:0]
     channels, height, width = config.image_shape or (0, 0, 0)
     grids = list(run.samples().items())[-1:]
     lines = [
@@ -117,7 +119,7 @@ def model_card(run: Run, name: str, parameters: int) -> str:
     ]
     if len(validated):
         newest = validated.iloc[-1]
-        lines.append(f"- validation loss {newest['val_loss']:.4f} (EMA weights, held-out images)")
+        lines.append(f"- validation loss {newest[loss]:.4f} (EMA weights, held-out images)")
         if config.model == "autoencoder":
             similar = f" and an SSIM of {newest['ssim']:.3f}" if "ssim" in newest else ""  # not for small images
             lines.append(f"- their reconstructions have a PSNR of {newest['psnr']:.1f} dB{similar}")
@@ -139,21 +141,23 @@ def _to_16_bits(tensor: Tensor) -> Tensor:
     return tensor if tensor.element_size() <= 2 else tensor.bfloat16()
 
 
-def publish(run: Run, out: Path, notes: str = "") -> Run:
+def publish(run: Run, out: Path, notes: str = "", ema: int | None = None) -> Run:
     """Copy a run without its resume state, with its weights in 16 bits, and write its model card: all of it or nothing.
 
     Args:
         run: a run with weights and metrics.
         out: the folder to write.
         notes: Markdown to append to the card.
+        ema: half-life of the average to publish, if several were kept; by default the usual one.
 
     Raises:
-        ValueError: ``out`` exists and is not empty, or the run has no metrics.
+        ValueError: ``out`` exists and is not empty, or the run has no metrics or no such average.
     """
     with atomic_folder(out) as folder:
         copy = Run(folder)
-        config, weights = run.config, read_tensors(run.model_path)[0]
-        card = model_card(run, copy.name, sum(tensor.numel() for tensor in weights.values()))
+        chosen = run.average(ema)
+        config, weights = chosen.config, read_tensors(chosen.model_path)[0]
+        card = model_card(run, copy.name, sum(tensor.numel() for tensor in weights.values()), ema)
         copy.write_config(config)
         copy.write_model({name: _to_16_bits(tensor) for name, tensor in weights.items()}, config)
         for source in [run.path / METRICS, *_kept_grids(list(run.samples().values()))]:

@@ -3,6 +3,7 @@
     config.json         its configuration (pipelines.storage.config.RunConfig)
     model.safetensors   EMA weights; the header also contains config.json, so that this file alone rebuilds the model
     metrics.jsonl       one JSON object per line, appended during training
+    ema/50000.safetensors  EMA weights of another half-life in images, in the same form, if several were kept
     samples/            step-00001000.png (EMA weights) and step-00001000-raw.png, always from the same seeds
     state/              the state for an exact resume; never published
 
@@ -38,6 +39,7 @@ PUBLISHED = ROOT / "checkpoints"
 PRIVATE = Path(os.environ.get("NOISESCOPE_RUNS") or ROOT / "runs").expanduser()
 CONFIG, MODEL, METRICS, SAMPLES = "config.json", "model.safetensors", "metrics.jsonl", "samples"
 STATE = "state/state.safetensors"
+AVERAGES = "ema"  # folder of the averages with other half-lives
 NEWEST = 2**20  # bytes at the end of a log that contain the newest value of every quantity
 PROCESS = "state/process.json"  # the process that trains the run, if any
 SKIPPED = "state/skipped.txt"  # unusable images, one per line
@@ -71,6 +73,8 @@ class Run:
         """Name of the folder, which may be a link, or of the single file."""
         path = self.path.absolute()
         name = path.stem if path.suffix == ".safetensors" else path.name
+        if name != path.name and path.parent.name == AVERAGES:
+            name = f"{path.parent.parent.name}-ema-{name}"
         name = path.resolve().name if name in ("", "..") else name
         return os.fsencode(name).decode(errors="replace")  # the bytes of a file's name need not be text
 
@@ -78,6 +82,25 @@ class Run:
     def model_path(self) -> Path:
         """Path of the weights, which may not exist yet."""
         return self.path if self.path.suffix == ".safetensors" else self.path / MODEL
+
+    def average(self, half_life: int | None) -> Run:
+        """Return the run of the weights averaged with this half-life: the run itself for None and its usual half-life.
+
+        Raises:
+            ValueError: no such average was kept.
+        """
+        usual = self.config.optimizer.ema_half_life
+        if half_life in (None, usual):
+            return self
+        folder = self.path / AVERAGES
+        found = Run(folder / f"{half_life}.safetensors")
+        if not found.has_weights:
+            kept = sorted(int(file.stem) for file in folder.glob("*.safetensors") if file.stem.isdecimal())
+            raise ValueError(
+                f"ema={half_life}: {self.name} has averages of {', '.join(map(str, [usual, *kept]))} images; others are kept "
+                "by training with --ema-also"
+            )
+        return found
 
     @property
     def has_weights(self) -> bool:

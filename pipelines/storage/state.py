@@ -47,14 +47,14 @@ class ResumePoint:
 _POINT = TypeAdapter(ResumePoint)
 
 
-def state_tensors(learners: Mapping[str, Learner], average: nn.Module) -> dict[str, Tensor]:
+def state_tensors(learners: Mapping[str, Learner], averages: Mapping[str, nn.Module]) -> dict[str, Tensor]:
     """Return the tensors of a state by name.
 
     Args:
         learners: networks and optimisers, by the prefix of their tensors' names.
-        average: the moving average of the main network's weights.
+        averages: moving averages of the main network's weights, likewise.
     """
-    tensors = {f"ema.{name}": tensor for name, tensor in average.state_dict().items()}
+    tensors = {f"{prefix}{name}": value for prefix, part in averages.items() for name, value in part.state_dict().items()}
     for prefix, (network, optimizer) in learners.items():
         tensors |= {f"{prefix}network.{name}": tensor for name, tensor in network.state_dict().items()}
         for name, parameter in network.named_parameters():
@@ -77,12 +77,12 @@ def read_resume_point(path: Path) -> ResumePoint:
     return _parse_point(read_tensors(path)[1])
 
 
-def load_state(path: Path, learners: Mapping[str, Learner], average: nn.Module, instead: str) -> ResumePoint:
+def load_state(path: Path, learners: Mapping[str, Learner], averages: Mapping[str, nn.Module], instead: str) -> ResumePoint:
     """Restore a saved state and return the point at which it was saved; a state that does not fit leaves everything as it was.
 
     Args:
         path: the file.
-        learners, average: as for :func:`state_tensors`.
+        learners, averages: as for :func:`state_tensors`.
         instead: what to do if the state cannot be restored, for the error message.
 
     Raises:
@@ -90,11 +90,12 @@ def load_state(path: Path, learners: Mapping[str, Learner], average: nn.Module, 
     """
     try:
         tensors, metadata = read_tensors(path)
-        _refuse_misfits(tensors, learners, average)
+        _refuse_misfits(tensors, learners, averages)
         point = _parse_point(metadata)
     except ValueError as error:
         raise ValueError(f"{path} cannot be resumed from: {error}; {instead}") from error
-    _load(average, "ema.", tensors)
+    for prefix, average in averages.items():
+        _load(average, prefix, tensors)
     for prefix, learner in learners.items():
         _load(learner.network, f"{prefix}network.", tensors)
         _load_slots(learner, f"{prefix}optimizer.", tensors)
@@ -110,9 +111,9 @@ def _parse_point(metadata: Mapping[str, str]) -> ResumePoint:
         raise ValueError("the step and the losses in its header are damaged") from error
 
 
-def _refuse_misfits(tensors: Mapping[str, Tensor], learners: Mapping[str, Learner], average: nn.Module) -> None:
+def _refuse_misfits(tensors: Mapping[str, Tensor], learners: Mapping[str, Learner], averages: Mapping[str, nn.Module]) -> None:
     """Raise ValueError if a tensor is missing, unexpected, of another shape or type, or not finite."""
-    expected = dict(_expected(tensors, learners, average))
+    expected = dict(_expected(tensors, learners, averages))
     found = {name: _kind(tensor) for name, tensor in tensors.items()}
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
@@ -126,9 +127,12 @@ def _kind(tensor: Tensor) -> str:
     return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
 
 
-def _expected(tensors: Mapping[str, Tensor], learners: Mapping[str, Learner], average: nn.Module) -> Iterator[tuple[str, str]]:
+def _expected(
+    tensors: Mapping[str, Tensor], learners: Mapping[str, Learner], averages: Mapping[str, nn.Module]
+) -> Iterator[tuple[str, str]]:
     """Yield the name and the kind of each tensor of a state that fits; a parameter has all its averages or none."""
-    yield from ((f"ema.{name}", _kind(tensor)) for name, tensor in average.state_dict().items())
+    for prefix, average in averages.items():
+        yield from ((f"{prefix}{name}", _kind(tensor)) for name, tensor in average.state_dict().items())
     for prefix, (network, _) in learners.items():
         yield from ((f"{prefix}network.{name}", _kind(tensor)) for name, tensor in network.state_dict().items())
         for name, parameter in network.named_parameters():

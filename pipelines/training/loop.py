@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import nn
+from torch import Tensor, nn
 
 from ..common.devices import keep_freed_memory
 from ..common.finite import NotFiniteError
@@ -20,7 +21,7 @@ from ..common.signals import caught_signals
 from ..storage.claim import RunClaim
 from ..storage.config import RunConfig
 from ..storage.files import atomic
-from ..storage.runs import SAMPLES, STATE, Run
+from ..storage.runs import AVERAGES, SAMPLES, STATE, Run
 from ..storage.state import Learner, ResumePoint, load_state, save_state, state_tensors
 from .accelerator import any_process, make_accelerator, track_image
 from .compilation import compile_network
@@ -44,11 +45,11 @@ class TrainingLoop:
         step: optimiser steps done.
         seconds: training time so far.
         interrupted: whether SIGINT or SIGTERM ended :meth:`fit`.
-        model: the task's network wrapped by Accelerate; like ``ema`` and ``optimizer``, available after :meth:`prepare`.
+        model: the task's network wrapped by Accelerate; like ``emas`` and ``optimizer``, available after :meth:`prepare`.
     """
 
     model: Any
-    ema: ExponentialMovingAverage
+    emas: dict[int, ExponentialMovingAverage]  # by half-life, the usual one first
     optimizer: torch.optim.Optimizer
 
     def __init__(
@@ -79,7 +80,10 @@ class TrainingLoop:
         keep_freed_memory()
         task, optimizer = self.task, self.config.optimizer
         task.place(self.accelerator)
-        self.ema = ExponentialMovingAverage(self.network, optimizer.ema_half_life, optimizer.ema_ramp_up)
+        self.emas = {
+            half_life: ExponentialMovingAverage(self.network, half_life, optimizer.ema_ramp_up)
+            for half_life in (optimizer.ema_half_life, *optimizer.ema_also)
+        }
         adamw = torch.optim.AdamW(
             [parameter for parameter in self.network.parameters() if parameter.requires_grad],
             lr=optimizer.lr,
@@ -118,6 +122,16 @@ class TrainingLoop:
     def network(self) -> nn.Module:
         """The network in training."""
         return self.task.network
+
+    @property
+    def ema(self) -> ExponentialMovingAverage:
+        """The average that is evaluated, sampled from and written to model.safetensors."""
+        return self.emas[self.config.optimizer.ema_half_life]
+
+    @property
+    def averages(self) -> dict[str, nn.Module]:
+        """All averages, by the prefix of their tensors in the saved state."""
+        return {"ema." if ema is self.ema else f"ema-{half_life}.": ema.network for half_life, ema in self.emas.items()}
 
     @property
     def learners(self) -> dict[str, Learner]:
@@ -167,7 +181,8 @@ class TrainingLoop:
             losses.append(loss.detach())
         self.task.end_step(self.step)
         self.step += 1
-        self.ema.update(self.network, self.images_seen, optimizer.batch_size)
+        for ema in self.emas.values():
+            ema.update(self.network, self.images_seen, optimizer.batch_size)
         self._recent.add(torch.stack(losses).mean(), torch.as_tensor(grad_norm, device=self.task.device).detach())
 
     def log(self, evaluate: bool) -> None:
@@ -186,6 +201,9 @@ class TrainingLoop:
         if self.is_main:
             if evaluate:
                 row |= self.task.evaluate(self.ema.network)
+                others = {half_life: ema for half_life, ema in self.emas.items() if ema is not self.ema}
+                for half_life, ema in others.items():
+                    row[f"val_loss_ema_{half_life}"] = self.task.evaluate(ema.network)["val_loss"]
                 self._divergence.refuse_losses([row["val_loss"]], self.step, "the loss on held-out images")
             self.claim.check()
             self.run.append_metrics(row)
@@ -217,26 +235,39 @@ class TrainingLoop:
             return
         scaler = self.accelerator.scaler
         point = ResumePoint(self.step, self.seconds, losses, grad_norms, None if scaler is None else scaler.state_dict())
-        tensors, weights = state_tensors(self.learners, self.ema.network), self.task.weights(self.ema.network)
-        self._divergence.refuse_tensors({**tensors, **weights}, self.step)
+        tensors, weights = state_tensors(self.learners, self.averages), self._finite_weights()
+        self._divergence.refuse_tensors(tensors, self.step)
         self.claim.check()
         save_state(self.run.path / STATE, tensors, point)
+        self._write_models(weights)
+
+    def _finite_weights(self) -> dict[int, Mapping[str, Tensor]]:
+        """Return the weights to write of every average, by half-life."""
+        weights = {half_life: self.task.weights(ema.network) for half_life, ema in self.emas.items()}
+        for each in weights.values():
+            self._divergence.refuse_tensors(each, self.step)
+        return weights
+
+    def _write_models(self, weights: Mapping[int, Mapping[str, Tensor]]) -> None:
+        """Write the usual average to model.safetensors, and each other one as a run that keeps it alone would write it."""
         self.claim.check()
-        self.run.write_model(weights, self.config)
+        for half_life, each in weights.items():
+            usual = half_life == self.config.optimizer.ema_half_life
+            run = self.run if usual else Run(self.run.path / AVERAGES / f"{half_life}.safetensors")
+            optimizer = self.config.optimizer if usual else self.config.optimizer.with_average(half_life)
+            run.write_model(each, replace(self.config, optimizer=optimizer))
 
     def _restore(self) -> None:
         """Restore the last saved state, if there is one, and discard the log after it."""
         state = self.run.path / STATE
         if state.is_file():
-            point = load_state(state, self.learners, self.ema.network, self.run.instead_of_resuming)
+            point = load_state(state, self.learners, self.averages, self.run.instead_of_resuming)
             self.step, self.seconds = point.step, point.seconds
             self._recent.restore(point.losses, point.grad_norms, self.task.device)
             if self.accelerator.scaler is not None and point.scaler:
                 self.accelerator.scaler.load_state_dict(point.scaler)
             if self.is_main:  # the process may have been killed after saving the state and before the weights
-                weights = self.task.weights(self.ema.network)
-                self._divergence.refuse_tensors(weights, self.step)
-                self.run.write_model(weights, self.config)
+                self._write_models(self._finite_weights())
         if self.is_main:
             self.run.truncate_metrics(self.step)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 import torch
 from torch import nn
 
+from pipelines.storage.publishing import publish
 from pipelines.training.ema import ExponentialMovingAverage
 
 
@@ -54,6 +57,35 @@ def test_the_first_average_all_but_forgets_the_initial_weights():
     average = ExponentialMovingAverage(_network(0.0), half_life=100_000, ramp_up=0.05)
     average.update(_network(1.0), images_seen=64, batch_size=64)
     assert (_values(average.network) > 0.999).all()
+
+
+def test_several_lengths_kept_at_once_equal_runs_of_one_each(train, make_trainer, logged, tmp_path):
+    """To the byte of the file, after a stop and a resume too; the shorter one can be sampled, evaluated and published."""
+    alone = train(tmp_path / "alone", ema_half_life=16)
+    loop = make_trainer(tmp_path / "both", ema_half_life=40, ema_also=(16, 1000))
+    step_once = loop.train_step
+    loop.train_step = lambda: (step_once(), loop.step == 7 and signal.raise_signal(signal.SIGTERM))
+    assert not loop.fit()
+    both = train(loop.run.path, config=loop.run.config)
+    shorter = both.average(16)
+    assert shorter.model_path.read_bytes() == alone.model_path.read_bytes()
+    assert both.average(40) == both.average(None) == both
+    assert both.model_path.read_bytes() != both.average(1000).model_path.read_bytes()
+    assert shorter.name == "both-ema-16"
+    with pytest.raises(ValueError, match=r"ema=17: both has averages of 40, 16, 1000 images"):
+        both.average(17)
+    losses = [[row["val_loss"] for row in logged(alone.path) if "val_loss" in row]]
+    losses.append([row["val_loss_ema_16"] for row in logged(both.path) if "val_loss" in row])
+    assert losses[0] == losses[1]
+    published = publish(both, tmp_path / "published", ema=16)
+    assert published.config == alone.config
+    assert f"validation loss {losses[0][-1]:.4f}" in (published.path / "README.md").read_text()
+
+
+def test_an_average_that_is_named_twice_is_refused(small_config):
+    for also in ((40,), (16, 16)):
+        with pytest.raises(ValueError, match="name each half-life once"):
+            small_config(ema_half_life=40, ema_also=also)
 
 
 def test_the_average_is_another_network_without_gradients():
