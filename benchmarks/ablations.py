@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from diffusion_core.noise import SeededNoise
 from diffusion_core.schedules import make_schedule
-from pipelines.evaluation.distances import Estimate
+from pipelines.evaluation.intervals import Estimate
 from pipelines.evaluation.judges import judge_for
 from pipelines.evaluation.measurements import RealImages, errors_in_v
 from pipelines.models.loading import LoadedModel, load_model
@@ -119,7 +119,7 @@ def frechet_distance(model: LoadedModel, real: RealImages, count: int) -> Estima
     request = SamplingRequest(num_images=count)
     parts = [list(sample(model, request, rows.tolist()))[-1].x for rows in torch.arange(count).split(AT_ONCE)]
     features = real.judge.features(torch.cat(parts))
-    return real.reference.frechet_estimate(features)
+    return real.reference.frechet_estimate(features)[0]
 
 
 def cell(figure: Estimate, digits: str) -> str:

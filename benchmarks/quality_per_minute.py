@@ -146,7 +146,7 @@ def main(arguments: Arguments) -> None:
             row = [f"{minutes:g}"]
             for contender, model in contenders.items():
                 features = judge.features(model.samples(arguments.num_images))
-                found = reference.frechet_estimate(features)
+                found, _ = reference.frechet_estimate(features)
                 row += [f"{found.value:.2f} ({found.low:.2f} – {found.high:.2f})", f"{seen[contender]:,}"]
             rows.append(row)
             print(*row, sep=" · ", flush=True)

@@ -4,7 +4,7 @@ realistic the autoencoder's reconstructions are."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,8 @@ from ..datasets.sources import resolve
 from ..sampling.request import SamplingRequest
 from ..sampling.sample import sample
 from ..storage.files import atomic
-from .distances import NEIGHBOURS, Estimate, Features, Reference, nearest, precision_recall
+from .distances import NEIGHBOURS, Features, Reference, nearest, recall_estimate, within
+from .intervals import Estimate
 from .results import LOSS_BINS, NEIGHBOURS_PICTURE, file_beside, loss_draws, noise_bins
 
 if TYPE_CHECKING:
@@ -249,7 +250,7 @@ def measure_samples(model: LoadedModel, real: RealImages, request: SamplingReque
         "machine": hardware(model.device),
         "memory": sum(map(weight_bytes, model.modules)) + memory.peak,
         "figures": figures(features, real, right),
-        "floor": figures(floor, real) | {"images": len(floor)},
+        "floor": without_parts(figures(floor, real)) | {"images": len(floor)},
     }
 
 
@@ -262,11 +263,11 @@ def measure_reconstructions(model: LoadedModel, real: RealImages, count: int, ba
     for part in own_share(torch.arange(count).split(batch_size)):
         decoded = model.decode(model.encode(real.as_input(real.held_out, part.tolist()))).cpu()
         seen.append(real.judge.features(decoded))
-    return {"figures": figures(np.concatenate(gathered(seen)), real)}
+    return {"figures": without_parts(figures(np.concatenate(gathered(seen)), real))}
 
 
 def figures(features: Features, real: RealImages, right: NDArray[np.float64] | None = None) -> dict[str, Any]:
-    """Compute all figures of a set of images, with intervals.
+    """Compute all figures of a set of images, with intervals, and with the parts that another model's are paired with.
 
     Args:
         features: (N, D) of the images.
@@ -275,16 +276,30 @@ def figures(features: Features, real: RealImages, right: NDArray[np.float64] | N
     """
     count, reference = len(features), real.reference
     some = reference.thinned(max(ENOUGH, count))
-    found = {
+    halved = {
         "frechet_distance": reference.frechet_estimate(features),
         "kernel_distance": some.kernel_estimate(features),
     }
-    near = nearest(features, reference.features)[1] < np.quantile(real.newness[:count], CLOSEST)
-    precision, recall = precision_recall(features, some.features)
-    shares = {"closer_than_held_out": near.mean()} | ({} if right is None else {"agreement": right.mean()})
-    found |= {name: Estimate.of_share(share, count) for name, share in (shares | {"precision": precision}).items()}
-    found["recall"] = Estimate.of_share(recall, len(some.features))  # it is a share of the real images
-    return {name: asdict(estimate) for name, estimate in found.items()}
+    found = {name: asdict(estimate) | {"halves": _rounded(halves)} for name, (estimate, halves) in halved.items()}
+    cases = {
+        "closer_than_held_out": nearest(features, reference.features)[1] < np.quantile(real.newness[:count], CLOSEST),
+        "precision": within(features, some.features),
+    }
+    cases |= {} if right is None else {"agreement": right.astype(bool)}
+    for name, values in cases.items():
+        found[name] = asdict(Estimate.of_share(values.mean(), count)) | {"cases": "".join("01"[int(value)] for value in values)}
+    recall, subsets = recall_estimate(features, some.features)
+    return found | {"recall": asdict(recall) | {"subsets": _rounded(subsets)}}
+
+
+def without_parts(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the estimates alone of figures that will not be paired."""
+    return {name: {key: figure[key] for key in ("value", "low", "high")} for name, figure in figures.items()}
+
+
+def _rounded(values: Features) -> Any:
+    """Return values with six digits, as lists."""
+    return np.vectorize(lambda value: float(f"{value:.6g}"))(values).tolist()
 
 
 def write_neighbours(model: LoadedModel, real: RealImages, samples: Pixels, features: Features) -> None:

@@ -21,7 +21,7 @@ from ..common.json_files import parse_json, read_json
 from ..common.reports import report_progress
 from ..storage.files import write_text
 from ..storage.runs import MODEL, Run
-from .distances import Estimate
+from .intervals import Estimate
 from .stored import refuse_damaged
 
 EVALUATION = "evaluation.json"

@@ -20,13 +20,25 @@ class _Estimate(TypedDict):
     high: float
 
 
+class _Halved(_Estimate):
+    halves: NotRequired[list[Annotated[list[float], Field(min_length=2, max_length=2)]]]
+
+
+class _Share(_Estimate):
+    cases: NotRequired[Annotated[str, Field(pattern="^[01]+$", max_length=10**7)]]
+
+
+class _OfSubsets(_Estimate):
+    subsets: NotRequired[list[float]]
+
+
 class _Figures(TypedDict, total=False):
-    frechet_distance: _Estimate
-    kernel_distance: _Estimate
-    precision: _Estimate
-    recall: _Estimate
-    agreement: _Estimate
-    closer_than_held_out: _Estimate
+    frechet_distance: _Halved
+    kernel_distance: _Halved
+    precision: _Share
+    recall: _OfSubsets
+    agreement: _Share
+    closer_than_held_out: _Share
 
 
 class _Floor(_Figures):

@@ -1,0 +1,170 @@
+"""Confidence intervals, and the standard errors they are made of. Needs NumPy alone.
+
+Each ``…_error`` takes the values that a figure is made of, and returns its standard error. Given the difference between two
+models' values on the same images and the same noise, it returns the standard error of the difference of their figures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.float64]
+
+SPLITS = 200  # random splits into halves
+SUBSETS = 100  # random subsets of two thirds
+Z95 = 1.959964  # half-width of the 95 % interval of a normal distribution, in standard deviations
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measured value with its 95 % confidence interval.
+
+    Attributes:
+        value: the measured value.
+        low, high: bounds of the interval.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def error(self) -> float:
+        """Standard error of a normal distribution whose interval is as wide."""
+        return (self.high - self.low) / (2 * Z95)
+
+    @classmethod
+    def around(cls, value: float, error: float, quantile: float = Z95) -> Estimate:
+        """Return the estimate of a value with this standard error; the interval has ``quantile`` of them on each side."""
+        return cls(float(value), float(value - quantile * error), float(value + quantile * error))
+
+    @classmethod
+    def of_mean(cls, values: Values) -> Estimate:
+        """Return the mean of (N,) independent values."""
+        return cls.around(values.mean(), mean_error(values))
+
+    @classmethod
+    def of_strata(cls, values: Values, strata: NDArray[np.int64], cases: NDArray[np.int64]) -> Estimate:
+        """Return the mean of (N,) values from a stratified sample, see :func:`strata_error`."""
+        return cls.around(values.mean(), strata_error(values, strata, cases))
+
+    @classmethod
+    def of_halves(cls, value: float, halves: Values, offset: float = 0.0) -> Estimate:
+        """Return a figure of a set of images, with the interval of its variation over other sets of the same size.
+
+        The interval is symmetric in the logarithm of the figure, whose variation grows with its size.
+
+        Args:
+            value: the figure of all images.
+            halves: (S, 2), see :func:`halves_error`.
+            offset: added to a figure that may be negative to make it positive.
+        """
+        error, positive = halves_error(halves), value + offset
+        if error >= positive:  # too close to 0 for a logarithm
+            return cls(float(value), float(min(value, -offset)), float(value + Z95 * error))
+        factor = np.exp(Z95 * error / positive)
+        return cls(float(value), float(positive / factor - offset), float(positive * factor - offset))
+
+    @classmethod
+    def of_subsets(cls, value: float, subsets: Values, count: int) -> Estimate:
+        """Return a share that depends on a set of ``count`` images, with the interval of its variation over other such sets.
+
+        It is the interval of a share of as many independent cases as would give the same standard error, at most ``count``.
+
+        Args:
+            value: the share for the whole set.
+            subsets: (K,), see :func:`subsets_error`.
+        """
+        error, mean = subsets_error(subsets), subsets.mean()
+        return cls.of_share(value, min(count, mean * (1 - mean) / error**2) if error > 0 else count)
+
+    @classmethod
+    def of_share(cls, value: float, count: float) -> Estimate:
+        """Return a share of ``count`` independent cases with the score interval of Wilson 1927, which lies within [0, 1].
+
+        It is informative even for 0 of 60, where ± 1.96 standard errors would be ± 0.
+        """
+        unsure = Z95**2 / count
+        middle = (value + unsure / 2) / (1 + unsure)
+        half = (unsure * (value * (1 - value) + unsure / 4)) ** 0.5 / (1 + unsure)
+        return cls(float(value), float(min(middle - half, value)), float(max(middle + half, value)))
+
+
+def mean_error(values: Values) -> float:
+    """Return the standard error of the mean of (N,) independent values."""
+    return float(values.std(ddof=1) / len(values) ** 0.5)
+
+
+def share_error(values: Values) -> float:
+    """Return the standard error of a difference between two shares of the same (N,) cases.
+
+    Two cases are added, one in favour of each, so that it is not 0 where no case differs (Bonett & Price 2012).
+
+    Args:
+        values: (N,) differences, −1, 0 or 1; in between for differences of mean shares.
+    """
+    return float(np.append(values, (1.0, -1.0)).std() / (len(values) + 2) ** 0.5)
+
+
+def strata_error(values: Values, strata: NDArray[np.int64], cases: NDArray[np.int64]) -> float:
+    """Return the standard error of the mean of a stratified sample in which several values may come from the same case.
+
+    Differences between strata do not contribute to it, and the common error of a case's values is not reduced by their number
+    (Cochran 1977, chapters 5 and 9).
+
+    Args:
+        values: (N,).
+        strata: (N,) stratum of each value; all strata have the same size.
+        cases: (N,) case of each value.
+    """
+    means = np.bincount(strata, values) / np.bincount(strata)
+    sums = np.bincount(cases, values - means[strata])  # deviations from the stratum means, summed over each case
+    freedom = len(values) / (len(values) - len(means))
+    return float((freedom * len(sums) * sums.var(ddof=1)) ** 0.5 / len(values))
+
+
+def halves_error(halves: Values) -> float:
+    """Return the standard error of a figure of a set of images that is a smooth function of their distribution.
+
+    Its variance has contributions of single images and of pairs, V₁ + V₂ (Hoeffding 1948, section 5). With half as many images
+    V₁ is twice and V₂ four times as large. A quarter of the mean squared difference between the halves of a split (McCarthy
+    1969, section 4) is therefore V₁ + 2·V₂, as for the jackknife (Efron & Stein 1981, section 2). The variance of the mean of
+    both halves over splits is V₂, which is subtracted. A bootstrap would give V₁ + 3·V₂, because its sets contain images
+    repeatedly.
+
+    Args:
+        halves: (S, 2), the figures of the halves of S random splits.
+    """
+    apart = np.square(halves[:, 0] - halves[:, 1]).mean() / 4
+    return float(max(apart - halves.mean(1).var(ddof=1), apart / 2) ** 0.5)  # V₁ is not negative
+
+
+def subsets_error(subsets: Values) -> float:
+    """Return the standard error of a figure of a set of images that depends on nearest neighbours.
+
+    Such a figure is not smooth: leaving out single images overestimates its variance, halves underestimate it. Two thirds are
+    in between (the delete-d jackknife, Shao & Wu 1989).
+
+    Args:
+        subsets: (K,), the figures of K random subsets of two thirds.
+    """
+    return float((2 * subsets.var(ddof=1)) ** 0.5)
+
+
+def random_halves(count: int, splits: int = SPLITS, seed: int = 0) -> NDArray[np.int64]:
+    """Return random splits of ``count`` image numbers into halves, (splits, 2, count // 2); one is left out of an odd count.
+
+    They depend on nothing else, so that the halves of two models' samples correspond.
+    """
+    random = np.random.default_rng(seed)
+    half = count // 2
+    return np.stack([random.permutation(count)[: 2 * half].reshape(2, half) for _ in range(splits)])
+
+
+def random_subsets(count: int, least: int, subsets: int = SUBSETS, seed: int = 0) -> NDArray[np.int64]:
+    """Return random subsets of two thirds of ``count`` image numbers, but at least ``least`` of them, (subsets, …)."""
+    random = np.random.default_rng(seed)
+    return np.stack([random.permutation(count)[: max(2 * count // 3, least)] for _ in range(subsets)])
