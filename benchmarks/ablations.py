@@ -1,16 +1,21 @@
 """What helps with few images? ``python -m benchmarks.ablations --out runs/ablations``.
 
-Runs of equal budget differ in one setting each. They are compared by their error on held-out images at the same
-signal-to-noise ratios with the same noise, paired with the error of the first variant, and by the Fréchet distance of samples
-from the same noise. Finished runs are not trained again, and interrupted ones resume.
+Runs of equal budget differ in one setting each, and are repeated with several seeds. They are compared by their error on
+held-out images at the same signal-to-noise ratios with the same noise, paired with the error of the first variant, and by the
+Fréchet distance of samples from the same noise. Runs train and are measured in processes of their own, several at once with
+--parallel. Finished runs are not trained again, and interrupted ones resume.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal
+from statistics import mean
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -42,12 +47,15 @@ def of(part: str, **settings: object) -> Change:
     return lambda config: replace(config, **{part: replace(getattr(config, part), **settings)})
 
 
+def flow(**settings: object) -> Change:
+    """Return a change to flow, the default of training, with these settings of diffusion."""
+    return of("diffusion", **{"schedule": "flow", "prediction": "flow", **settings})
+
+
 VARIANTS: dict[str, Change] = {
     "v-prediction": lambda config: config,
-    "another-seed": lambda config: replace(config, seed=1),
     "epsilon": of("diffusion", prediction="epsilon"),
-    "flow": of("diffusion", prediction="flow", schedule="flow"),
-    "flow-another-seed": lambda config: replace(VARIANTS["flow"](config), seed=1),
+    "flow": flow(),
     "linear-schedule": of("diffusion", schedule="linear"),
     "sigmoid-schedule": of("diffusion", schedule="sigmoid"),
     "min-snr-weights": of("diffusion", weighting="min_snr"),
@@ -57,12 +65,20 @@ VARIANTS: dict[str, Change] = {
     "ema-ramp-up-0.2": of("optimizer", ema_ramp_up=0.2),
     "dropout-0.1": of("network", dropout=0.1),
     "augmentation-0.12": of("data", augment=0.12),
+    "flow-logit-normal": flow(timestep_density="logit_normal"),
+    "flow-log-normal": flow(timestep_density="log_normal"),
+    "flow-min-snr-weights": flow(weighting="min_snr"),
+    "flow-learned-weights": flow(weighting="learned"),
+    "edm": flow(prediction="edm"),
+    "edm-log-normal": flow(prediction="edm", timestep_density="log_normal"),
+    "edm-log-normal-learned-weights": flow(prediction="edm", timestep_density="log_normal", weighting="learned"),
 }
+TRAINING_OPTIONS = ("flow", *(name for name in VARIANTS if name.startswith(("flow-", "edm"))))  # all against the default
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Train and measure v-prediction with the cosine schedule, and variants that differ from it in one setting."""
+    """Train and measure variants of one recipe that differ in one setting; most from v-prediction with the cosine schedule."""
 
     out: Path = Path("runs/ablations")
     """Folder of the runs."""
@@ -72,19 +88,34 @@ class Arguments:
     steps: int = 5000
     images: int = 400
     """Number of samples, and the largest number of held-out images."""
-    variants: tuple[Literal[tuple(VARIANTS)], ...] = tuple(VARIANTS)
-    """Variants to measure, the reference first; all of them take hours."""
+    variants: tuple[Literal[tuple(VARIANTS)], ...] = TRAINING_OPTIONS
+    """Variants to measure, the reference first."""
+    seeds: tuple[int, ...] = (0, 1)
+    """Seeds of the runs of each variant."""
+    ema: tuple[int, ...] = ()
+    """Also keep and measure weight averages of these half-lives, in images, in every run."""
+    parallel: int = 1
+    """Runs at once, on one device."""
+    batch_size: int = 64
 
 
-def configuration(arguments: Arguments, change: Change) -> RunConfig:
-    """Return the configuration of one variant."""
-    return change(
+class Measured(NamedTuple):
+    """What is known of one average of one run: the error of each held-out image, and the Fréchet distance."""
+
+    errors: NDArray[np.float64]
+    distance: Estimate
+
+
+def configuration(arguments: Arguments, variant: str, seed: int) -> RunConfig:
+    """Return the configuration of one run."""
+    return VARIANTS[variant](
         RunConfig(
             network=NetworkConfig(unet="baseline", channels=arguments.channels),
             diffusion=DiffusionConfig(schedule="cosine", prediction="v"),
             data=DataConfig(data=arguments.data, image_size=arguments.image_size),
-            optimizer=OptimizerConfig(steps=arguments.steps),
+            optimizer=OptimizerConfig(steps=arguments.steps, batch_size=arguments.batch_size, ema_also=arguments.ema),
             log=LogConfig(sample_every=arguments.steps),
+            seed=seed,
         )
     )
 
@@ -99,6 +130,18 @@ def trained(run: Run, config: RunConfig) -> Run:
     if not done and not open_training(run, config).fit():
         raise KeyboardInterrupt
     return run
+
+
+def measured(arguments: Arguments, variant: str, seed: int) -> dict[int | None, Measured]:
+    """Train one run and measure its averages, by half-life; None is the usual one."""
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // arguments.parallel))
+    run = trained(Run(arguments.out / f"{variant}-{seed}"), configuration(arguments, variant, seed))
+    models = {half_life: load_model(run.average(half_life)) for half_life in (None, *arguments.ema)}
+    real = RealImages(models[None].config, judge_for(models[None]), 10_000, arguments.images)
+    return {
+        half_life: Measured(held_out_errors(model, real), frechet_distance(model, real, arguments.images))
+        for half_life, model in models.items()
+    }
 
 
 def held_out_errors(model: LoadedModel, real: RealImages) -> NDArray[np.float64]:
@@ -127,23 +170,37 @@ def cell(figure: Estimate, digits: str) -> str:
     return f"{figure.value:{digits}} ({figure.low:{digits}} – {figure.high:{digits}})"
 
 
+def rows(arguments: Arguments) -> Iterator[tuple[str, list[Measured]]]:
+    """Yield the name of each row of the table and what was measured with each seed, as soon as it is there."""
+    with ProcessPoolExecutor(arguments.parallel, get_context("spawn"), max_tasks_per_child=1) as pool:
+        runs = {name: [pool.submit(measured, arguments, name, seed) for seed in arguments.seeds] for name in arguments.variants}
+        for name, futures in runs.items():
+            found = [future.result() for future in futures]
+            for half_life in found[0]:
+                title = name if half_life is None else f"{name}, EMA of {half_life:,} images"
+                yield title, [each[half_life] for each in found]
+
+
 def main(arguments: Arguments) -> None:
     """Print Markdown, each line as soon as it is measured."""
     side, channels = arguments.image_size, ", ".join(map(str, arguments.channels))
-    print(f"{machine()}\n\n{arguments.steps:,} steps of 64 images of {arguments.data}, {side}×{side}, channels {channels};")
-    print(f"{arguments.images} samples.\n")
-    columns = ("variant", "error on held-out images (95 %)", "more than the first's (95 %)", "Fréchet distance (95 %)")
+    print(f"{machine()}\n\n{arguments.steps:,} steps of {arguments.batch_size} images of {arguments.data}, {side}×{side},")
+    print(f"channels {channels}; {arguments.images} samples; seeds {', '.join(map(str, arguments.seeds))}.\n")
+    columns = (
+        "variant",
+        "error on held-out images (95 %)",
+        "more than the first's (95 %)",
+        "distance: mean",
+        "of each seed (95 %)",
+    )
     print(table(columns, []), flush=True)
     first = None
-    for name in arguments.variants:
-        model = load_model(trained(Run(arguments.out / name), configuration(arguments, VARIANTS[name])))
-        real = RealImages(model.config, judge_for(model), 10_000, arguments.images)
-        errors = held_out_errors(model, real)
-        distance = frechet_distance(model, real, arguments.images)
+    for name, runs in rows(arguments):
+        errors = np.mean([run.errors for run in runs], axis=0)
         more = "–" if first is None else cell(Estimate.of_mean(errors - first), "+.4f")
         first = errors if first is None else first
-        cells = [cell(Estimate.of_mean(errors), ".4f"), more, cell(distance, ".1f")]
-        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+        distances = [f"{mean(run.distance.value for run in runs):.1f}", ", ".join(cell(run.distance, ".1f") for run in runs)]
+        print(f"| {' | '.join([name, cell(Estimate.of_mean(errors), '.4f'), more, *distances])} |", flush=True)
 
 
 if __name__ == "__main__":
