@@ -11,6 +11,7 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,7 @@ from typing import Literal
 from tyro.conf import OmitArgPrefixes
 
 from .common.command_line import DONE, INTERRUPTED, run_command
+from .storage.changes import resumed_with
 from .storage.claim import RunClaim, is_free
 from .storage.config import RunConfig
 from .storage.recipes import read_recipe
@@ -32,7 +34,8 @@ class Train:
     out: Path | None = None
     """Run folder to write; by default in runs/, named after the recipe, or after the data and the network."""
     resume: Path | None = None
-    """Continue this run exactly from its last saved state. All settings come from the run itself."""
+    """Continue this run exactly from its last saved state. All settings come from the run itself; only --steps and --lr may be
+    given anew, and hold from there on."""
     time_limit: float | None = None
     """Save and stop after this many minutes; --resume continues."""
     compile: bool = False
@@ -44,11 +47,15 @@ class Train:
 
 
 def from_recipe(words: Sequence[str]) -> Train:
-    """Return the defaults for a command line: the settings of the recipe that it names, if any."""
+    """Return the defaults for a command line: the settings of the run to resume or of the recipe that it names, if any."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--recipe")
-    recipe = parser.parse_known_args(words)[0].recipe
-    return Train(read_recipe(recipe), recipe=recipe) if recipe else Train()
+    parser.add_argument("--resume", type=Path)
+    named = parser.parse_known_args(words)[0]
+    if named.resume is not None:
+        with suppress(ValueError, OSError):  # choose_run says why it cannot be resumed
+            return Train(Run(named.resume).config)
+    return Train(read_recipe(named.recipe), recipe=named.recipe) if named.recipe else Train()
 
 
 def _plain(name: str) -> str:
@@ -76,16 +83,17 @@ def choose_run(arguments: Train) -> tuple[Run, RunConfig]:
     """Return the run to write and its configuration.
 
     Raises:
-        ValueError: the folder is taken, there is nothing to resume, or settings are given for a resumed run.
+        ValueError: the folder is taken, there is nothing to resume, or settings are given that a resumed run cannot change.
     """
     if arguments.resume is not None:
-        if arguments.config != RunConfig() or arguments.out is not None:
-            raise ValueError("--resume takes all settings from the run itself: give it alone, or start a new run with --out")
+        if arguments.recipe is not None or arguments.out is not None:
+            raise ValueError("--resume takes all settings from the run itself: leave out --out and --recipe")
         run = Run(arguments.resume)
         if not (run.path / CONFIG).is_file() and not (run.path.is_dir() and run.has_weights):
             start = f"; start one with its settings and --out {run.path}" if is_free(run.path) else ""
             raise ValueError(f"no run to resume at {run.path}: it has no {CONFIG}{start}")
-        return run, run.config
+        config = run.config
+        return run, config if arguments.config == RunConfig() else resumed_with(config, arguments.config)
     config = arguments.config
     out = arguments.out
     if out is None:

@@ -151,6 +151,21 @@ class InitConfig(Settings):
 
 
 @dataclass(frozen=True)
+class Change(Settings):
+    """A setting of the optimizer that was changed when the run was resumed.
+
+    Attributes:
+        step: steps done by then.
+        name, before, after: the setting and its values.
+    """
+
+    step: Annotated[int, Between(0, 10**9)]
+    name: str
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
 class RunConfig(Settings):
     """Everything that determines a run, with the library versions it was trained with."""
 
@@ -173,6 +188,8 @@ class RunConfig(Settings):
     latent: LatentConfig = field(default_factory=LatentConfig)
     training_images: Annotated[int | None, Between(0, 10**12), Suppress] = None
     """Number of training images, recorded when training starts."""
+    changes: Annotated[tuple[Change, ...], Suppress] = ()
+    """Settings that were changed when the run was resumed; the configuration has their newest values."""
     format: Annotated[int, Suppress] = FORMAT
     """Format of config.json. It increases when an older Noisescope would misread the file; older formats stay readable."""
 

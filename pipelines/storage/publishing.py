@@ -115,6 +115,10 @@ def model_card(run: Run, name: str, parameters: int, ema: int | None = None) -> 
         f"- {int(last['step']):,} steps of {config.optimizer.batch_size} images, {int(last['images_seen']):,} images seen, "
         f"{last['seconds'] / 60:.0f} minutes",
         f"- {_objective(config)}",
+        *(
+            f"- {each.name} was changed from {each.before:g} to {each.after:g} after step {each.step:,}"
+            for each in config.changes
+        ),
         f"- training loss {last['loss']:.4f} at the end",
     ]
     if len(validated):

@@ -21,7 +21,7 @@ from ..models.latents import in_parts, make_autoencoder
 from ..storage.config import RunConfig
 from ..storage.state import Learner
 from .critics import Adversary, feature_distance, read_feature_network
-from .plan import stream_seed
+from .plan import learning_rate, stream_seed
 from .task import Task, TrainingData, as_network_input, fill_recorded
 
 
@@ -101,7 +101,7 @@ class AutoencoderTask(Task[AutoencoderBatch]):
 
     def end_step(self, step: int) -> None:
         if self.adversary is not None and self.pairs:
-            self.adversary.learn(self.pairs, step)
+            self.adversary.learn(self.pairs, learning_rate(self.config.optimizer, step))
         self.pairs = []
 
     @torch.no_grad()

@@ -16,7 +16,6 @@ from ..models.classifier import Classifier, load_classifier
 from ..storage.config import RunConfig
 from ..storage.files import CLASSIFIERS
 from ..storage.state import Learner
-from .plan import learning_rate
 
 BETAS = (0.5, 0.9)  # of the discriminator's AdamW; short averages, since its target moves
 LR_SHARE = 0.5  # the discriminator's learning rate, as a share of the autoencoder's
@@ -115,10 +114,15 @@ class Adversary:
         """Return by how much images score above their reconstructions, (B,); 0 if the discriminator cannot distinguish them."""
         return (self.network(x) - self.network(back)).float().mean((1, 2, 3))
 
-    def learn(self, pairs: Sequence[tuple[Tensor, Tensor]], step: int) -> None:
-        """Take one optimiser step of the hinge loss (Lim & Ye 2017) on a batch of images and reconstructions, in parts."""
+    def learn(self, pairs: Sequence[tuple[Tensor, Tensor]], lr: float) -> None:
+        """Take one optimiser step of the hinge loss (Lim & Ye 2017) on a batch of images and reconstructions, in parts.
+
+        Args:
+            pairs: images and reconstructions of each part, (B, C, H, W).
+            lr: the autoencoder's learning rate at this step.
+        """
         for group in self.optimizer.param_groups:
-            group["lr"] = LR_SHARE * learning_rate(self.config.optimizer, step)
+            group["lr"] = LR_SHARE * lr
         for x, back in pairs:
             with self.accelerator.accumulate(self.model):
                 real, made = self.model(torch.cat([x, back])).chunk(2)

@@ -31,7 +31,7 @@ from ..models.networks import make_denoiser, make_loss, make_network
 from ..sampling.divergence import refuse_divergence
 from ..storage.config import RunConfig
 from ..storage.state import Learner
-from .plan import stream_seed
+from .plan import learning_rate, stream_seed
 from .task import Task, TrainingData, as_network_input, fill_recorded
 from .weighting import LearnedWeights
 
@@ -131,7 +131,7 @@ class DiffusionTask(Task[DiffusionBatch]):
 
     def end_step(self, step: int) -> None:
         if self.learned_weights is not None:
-            self.learned_weights.learn(step)
+            self.learned_weights.learn(learning_rate(self.config.optimizer, step))
 
     def evaluate(self, average: nn.Module) -> dict[str, Any]:
         by_timestep = self.validation_loss(average)

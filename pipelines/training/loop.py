@@ -18,6 +18,7 @@ from ..common.finite import NotFiniteError
 from ..common.images import enlarge, png_bytes
 from ..common.reports import ProgressBar
 from ..common.signals import caught_signals
+from ..storage.changes import recorded
 from ..storage.claim import RunClaim
 from ..storage.config import RunConfig
 from ..storage.files import atomic
@@ -264,6 +265,7 @@ class TrainingLoop:
             point = load_state(state, self.learners, self.averages, self.run.instead_of_resuming)
             self.step, self.seconds = point.step, point.seconds
             self._recent.restore(point.losses, point.grad_norms, self.task.device)
+            self.task.config = recorded(self.run.config, self.config, self.step)
             if self.accelerator.scaler is not None and point.scaler:
                 self.accelerator.scaler.load_state_dict(point.scaler)
             if self.is_main:  # the process may have been killed after saving the state and before the weights

@@ -12,7 +12,6 @@ from diffusion_core.schedules import NoiseSchedule
 from ..common.devices import send
 from ..storage.config import RunConfig
 from ..storage.state import Learner
-from .plan import learning_rate
 
 
 class LearnedWeights:
@@ -28,7 +27,7 @@ class LearnedWeights:
     accelerator: Accelerator
 
     def __init__(self, config: RunConfig, schedule: NoiseSchedule) -> None:
-        self.config, self.log_snr = config.optimizer, schedule.log_snr
+        self.log_snr = schedule.log_snr
         self.network = Uncertainty(config.seed)
         self.seen: list[tuple[Tensor, Tensor]] = []  # log-SNRs and errors of the current step
 
@@ -57,11 +56,11 @@ class LearnedWeights:
             u = self.network(log_snr)
         return error * torch.exp(-u) + u
 
-    def learn(self, step: int) -> None:
+    def learn(self, lr: float) -> None:
         """Take one optimiser step on the errors of this step, at the learning rate of the diffusion model."""
         log_snr, error = (self.accelerator.gather(torch.cat(parts)) for parts in zip(*self.seen, strict=True))
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.config, step)
+            group["lr"] = lr
         self.network.weighted(error, log_snr).mean().backward()
         self.optimizer.step()
         self.optimizer.zero_grad()

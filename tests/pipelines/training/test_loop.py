@@ -425,9 +425,14 @@ def test_an_empty_folder_may_be_used(command, flags, tmp_path):
 
 
 def test_resuming_with_other_settings_is_refused(command, copied_run, tmp_path):
-    for settings in (["--steps", 99], ["--data", "elsewhere"], ["--out", tmp_path / "other"], ["--seed", 5]):
+    for settings in (["--data", "elsewhere"], ["--out", tmp_path / "other"], ["--seed", 5], ["--steps", 99, "--batch-size", 2]):
         refusal = command("pipelines.train", "--resume", copied_run.path, *settings).refused_in_one_sentence()
         assert "--resume takes all settings from the run itself" in refusal
+    assert (
+        "steps=7: this run has already done 24 steps"
+        in command("pipelines.train", "--resume", copied_run.path, "--steps", 7).refused_in_one_sentence()
+    )
+    assert copied_run.config.optimizer.steps == 24
     assert "no run to resume" in command("pipelines.train", "--resume", tmp_path / "nowhere").refused_in_one_sentence()
 
 

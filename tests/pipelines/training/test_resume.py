@@ -8,11 +8,14 @@ import random
 import shutil
 import signal
 import subprocess
+from dataclasses import replace
 from functools import cache
 
 import pytest
 import torch
 
+from pipelines.storage.config import Change, config_from_json, config_to_json
+from pipelines.storage.publishing import model_card
 from pipelines.storage.runs import Run
 from pipelines.storage.weights import read_tensors, write_tensors
 
@@ -104,6 +107,21 @@ def test_stopping_between_saves_and_resuming_changes_nothing(train, interrupted,
     whole = train(tmp_path / "whole", **settings)
     resumed = interrupted(tmp_path / "resumed", [1, 13, 18], **settings)
     _assert_equal_runs(resumed, whole, logged)
+
+
+def test_more_steps_and_another_rate_hold_from_the_resume_on(command, train, logged, whole, tmp_path):
+    """With a constant rate, more steps alone continue as if they had been asked for at first; both changes are recorded."""
+    settings = {"lr_schedule": "constant", "steps": 12}
+    run = train(tmp_path / "run", **settings)
+    assert command("pipelines.train", "--resume", run.path, "--steps", 18).code == 0
+    longer = whole(**settings | {"steps": 18})
+    assert [row["loss"] for row in logged(run.path)] == [row["loss"] for row in logged(longer.path)]
+    assert command("pipelines.train", "--resume", run.path, "--steps", 20, "--lr", 1e-4).code == 0
+    assert logged(run.path)[-1]["lr"] == 1e-4
+    assert run.config.optimizer == replace(longer.config.optimizer, steps=20, lr=1e-4)
+    assert run.config.changes == (Change(12, "steps", 12, 18), Change(18, "steps", 18, 20), Change(18, "lr", 1e-3, 1e-4))
+    assert "- lr was changed from 0.001 to 0.0001 after step 18" in model_card(run, "run", 1)
+    assert config_from_json(config_to_json(run.config)) == run.config
 
 
 def test_a_signal_in_the_last_step_still_finishes_the_run(make_trainer, whole, logged, tmp_path):
