@@ -18,7 +18,7 @@ from diffusion_core.samplers import ddim
 from diffusion_core.schedules import sampling_timesteps
 from pipelines.common.devices import best_device
 from pipelines.datasets.image_sets import load_images
-from pipelines.datasets.sources import resolve
+from pipelines.datasets.splits import data_of
 from pipelines.models.loading import LoadedModel, load_model
 
 from .timing import machine, table, with_quartiles
@@ -61,7 +61,7 @@ def main(arguments: Arguments) -> None:
     found: list[tuple[str, ...]] = []
     for path in arguments.models:
         model = load_model(path, arguments.device)
-        _, held_out = load_images(resolve(model.config.data), model.config.seed, arguments.images)
+        _, held_out = load_images(data_of(model.config), arguments.images)
         x0 = held_out.images[: arguments.images].to(model.device).float() / 127.5 - 1
         found += rows(model, x0, arguments.steps)
     print(f"{machine(torch.device(arguments.device))}\n")

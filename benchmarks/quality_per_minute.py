@@ -122,7 +122,7 @@ def main(arguments: Arguments) -> None:
     classifier = load_classifier(arguments.classifier)
     judge = Judge(classifier.data, "", classifier.features, classifier)
     config = RunConfig(data=DataConfig(data=arguments.data))
-    images, _ = load_images(resolve(replace(config.data, held_out_images=arguments.num_images)), config.seed)
+    images, _ = load_images(resolve(replace(config.data, held_out_images=arguments.num_images)))
     spread = images.images[:: max(1, len(images) // 10_000)]
     reference = Reference(judge.features(spread.float() / 127.5 - 1))
     rows = []

@@ -21,6 +21,7 @@ from pipelines.common.images import as_input, enlarge, montage, png_bytes, to_ui
 from pipelines.common.indices import evenly_spaced
 from pipelines.common.picture_metrics import structural_similarity
 from pipelines.datasets.image_sets import load_images
+from pipelines.datasets.splits import data_of
 from pipelines.evaluation.distances import Reference
 from pipelines.evaluation.judges import shipped_classifier
 from pipelines.models.classifier import Classifier
@@ -86,7 +87,7 @@ def main(arguments: Arguments) -> None:
     if found is None:
         raise SystemExit(f"no shipped classifier knows {first.data.data}: choose autoencoders of data that one knows")
     network = found[1].network
-    train, held_out = load_images(first.data, first.seed)
+    train, held_out = load_images(data_of(first))
     x = as_input(held_out.images[evenly_spaced(len(held_out), arguments.images)])
     known = as_input(train.images[evenly_spaced(len(train), 4 * arguments.images)])
     reference = Reference(texture_features(network, known))

@@ -47,7 +47,8 @@ def main(arguments: TrainClassifier) -> int:
     arguments = replace(arguments, data=resolve(arguments.data))
     settings = {field.name: getattr(arguments, field.name) for field in fields(arguments) if field.name != "out"}
     classifier, test_images = train_classifier(**settings)
-    save_classifier(arguments.out, classifier, test_images, asdict(arguments))
+    recorded = replace(arguments, data=replace(arguments.data, held_out=classifier.held_out))
+    save_classifier(arguments.out, classifier, test_images, asdict(recorded))
     print(f"{arguments.out}: {classifier.accuracy:.2%} accuracy on {test_images} test images")
     return DONE
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..common.images import Pixels
 from ..common.indices import evenly_spaced
@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     import torch
     from datasets import Dataset
     from PIL import Image
+
+    from ..storage.runs import Run
 from .decoding import fit_image, read_cell
 from .sources import image_column, open_dataset, picture_folders, split_names
+from .splits import Keys, Rows, described, digest_of, hold_out, inherit, picture_key
 
 COPIES = 2  # of all pixels at once while they are read
 
@@ -34,23 +37,31 @@ class ImageSet:
     Attributes:
         images: (N, C, H, W) uint8, C = 1 if all are grey, else 3.
         rows: (N,) row of each image in its split.
+        keys: (N,) what identifies each picture before it was cropped and resized (see :mod:`pipelines.datasets.splits`).
+        split: name of that split.
         skipped: one sentence for each unusable file.
     """
 
     images: torch.Tensor
-    rows: NDArray[np.int64]
+    rows: Rows
+    keys: Keys
+    split: str = "train"
     skipped: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def digest(self, rows: NDArray[np.int64] | slice = slice(None)) -> str:
+    def part(self, rows: Rows) -> ImageSet:
+        """Return some of the images, in that order."""
+        return ImageSet(self.images[rows], self.rows[rows], self.keys[rows], self.split)
+
+    def digest(self, rows: Rows | slice = slice(None)) -> str:
         """Return the first 16 hexadecimal digits of the SHA-256 of some images, as the network sees them, in order."""
         pixels = self.images[rows].contiguous().numpy()
         return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()[:16]
 
 
-def read_images(dataset: Dataset, config: DataConfig, chosen: NDArray[np.int64] | None = None) -> ImageSet:
+def read_images(dataset: Dataset, config: DataConfig, chosen: Rows | None = None) -> ImageSet:
     """Decode, fit and stack the images of one split.
 
     Args:
@@ -68,7 +79,7 @@ def read_images(dataset: Dataset, config: DataConfig, chosen: NDArray[np.int64] 
     rows = dataset.select_columns([column]).cast_column(column, datasets.Image(decode=False)).select(numbers)
     folders = picture_folders(config.data)
     images: list[Image.Image] = []
-    kept, skipped = [], []
+    kept, keys, skipped = [], [], []
     for place, (row, cell) in enumerate(zip(numbers, (row[column] for row in rows), strict=True)):
         try:
             picture = open_picture(read_cell(cell, folders))
@@ -82,6 +93,7 @@ def read_images(dataset: Dataset, config: DataConfig, chosen: NDArray[np.int64] 
                 refuse_beyond_memory(size, f"reading {len(numbers):,} images of {config.data}", "choose a smaller image_size")
             images.append(image)
             kept.append(row)
+            keys.append(picture_key(picture))
     if not images:
         example = f" (the first: {skipped[0]})" if skipped else ""
         raise ValueError(f"no readable image in {config.data}{example}")
@@ -89,7 +101,7 @@ def read_images(dataset: Dataset, config: DataConfig, chosen: NDArray[np.int64] 
     stacked = np.stack([np.asarray(image if image.mode == mode else image.convert(mode)) for image in images])
     tensor = torch.from_numpy(stacked)
     tensor = tensor[:, None] if mode == "L" else tensor.permute(0, 3, 1, 2).contiguous()
-    return ImageSet(tensor, np.array(kept), tuple(skipped))
+    return ImageSet(tensor, np.array(kept), np.array(keys, dtype=np.uint64), skipped=tuple(skipped))
 
 
 def preview_images(config: DataConfig, count: int = 16) -> Pixels:
@@ -108,7 +120,7 @@ def preview_images(config: DataConfig, count: int = 16) -> Pixels:
     return images
 
 
-def _held_out_rows(split: Dataset, count: int) -> NDArray[np.int64]:
+def _held_out_rows(split: Dataset, count: int) -> Rows:
     """Return the first ``count`` rows or, if the split is sorted by class as folders are, evenly spaced ones in random order.
 
     The first few of these are therefore a fair sample too.
@@ -119,44 +131,48 @@ def _held_out_rows(split: Dataset, count: int) -> NDArray[np.int64]:
     return np.random.default_rng(0).permutation(rows) if by_class else np.arange(len(rows))
 
 
-def load_images(config: DataConfig, seed: int = 0, measured: int | None = None) -> tuple[ImageSet, ImageSet]:
-    """Load the training images and the held-out ones, which never overlap.
+def load_images(config: DataConfig, measured: int | None = None) -> tuple[ImageSet, ImageSet]:
+    """Load the training images and the held-out ones; see :func:`load_split`."""
+    return load_split(config, measured=measured)[:2]
 
-    ``held_out_images`` images of the test or validation split are held out. Without such a split, a random tenth of the
-    training images is held out, but at most that many.
+
+def load_split(
+    config: DataConfig, sources: Sequence[Run] = (), measured: int | None = None
+) -> tuple[ImageSet, ImageSet, DataConfig]:
+    """Load the training images and the held-out ones, which never overlap, and record which are held out.
+
+    ``held_out_images`` images of the test or validation split are held out. Without such a split, a tenth of the training
+    images is held out, but at most that many, chosen by content (see :mod:`pipelines.datasets.splits`).
 
     Args:
-        config: a resolved configuration (see :func:`resolve`).
-        seed: determines which training images are held out, if any.
+        config: a resolved configuration (see :func:`resolve`; of a run, see :func:`pipelines.datasets.splits.data_of`).
+        sources: runs whose training images may not be held out, because a new run starts from them.
         measured: number of held-out images to return instead, without taking any from training.
+
+    Raises:
+        ValueError: the held-out images are not those that a run recorded, or cannot be chosen.
     """
     splits = open_dataset(config.data, config.only_classes)
     train_name, held_out_name = split_names(splits, config)
-    train = read_images(splits[train_name], config)
+    train = replace(read_images(splits[train_name], config), split=train_name)
     if held_out_name is not None:
         split = splits[held_out_name]
-        return _same_channels(train, read_images(split, config, _held_out_rows(split, measured or config.held_out_images)))
-    if len(train) < 2:
-        raise ValueError(f"{config.data} has 1 readable image: training needs at least 2, one of them held out")
-    kept, held_out = held_out_split(len(train), config.held_out_images, seed)
-    held_out = held_out[:measured]
-    others = ImageSet(train.images[held_out], train.rows[held_out.numpy()])
-    return ImageSet(train.images[kept], train.rows[kept.numpy()], train.skipped), others
-
-
-def held_out_split(count: int, most: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Split image numbers into those to train on, in order, and those to hold out: a random tenth, but at most ``most``.
-
-    Raises:
-        ValueError: there are fewer than two images.
-    """
-    import torch
-
-    if count < 2:
-        raise ValueError(f"{count} images: training needs at least 2, one of them held out")
-    order = torch.from_numpy(np.random.default_rng(seed).permutation(count))
-    held_out = max(1, min(most, count // 10))
-    return order[held_out:].sort().values, order[:held_out]
+        held_out = read_images(split, config, _held_out_rows(split, measured or config.held_out_images))
+        found = replace(config.held_out, digest=digest_of(held_out.keys)) if measured is None else config.held_out
+        train, held_out = _same_channels(train, replace(held_out, split=held_out_name))
+    else:
+        if len(train) < 2:
+            raise ValueError(f"{config.data} has 1 readable image: training needs at least 2, one of them held out")
+        config = inherit(config, len(train), sources)
+        kept, rows = hold_out(train.keys, config.held_out_images, config.held_out)
+        found = described(config.held_out, train.keys[kept], train.keys[rows])
+        train, held_out = replace(train.part(kept), skipped=train.skipped), train.part(rows[:measured])
+    if config.held_out.digest not in ("", found.digest):
+        raise ValueError(
+            f"the images of {config.data} that this run held out are no longer those it holds out now: restore the data, or "
+            "start a new run with --init-from"
+        )
+    return train, held_out, replace(config, held_out=found)
 
 
 def refuse_other_images(config: RunConfig, train: ImageSet) -> None:

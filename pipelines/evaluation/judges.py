@@ -8,14 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..storage.files import CLASSIFIERS
 from .distances import Features
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..datasets.image_sets import ImageSet
     from ..models.classifier import LoadedClassifier
     from ..models.loading import LoadedModel
+    from ..storage.config import HeldOutConfig
 
 INCEPTION = "inception"  # instead of a classifier's file
 SHIPPED = {  # classifiers that are told by their name alone, and the first digits of their SHA-256
@@ -45,6 +49,23 @@ class Judge:
     def features(self, images: Tensor) -> Features:
         """Return the features of images: (N, C, H, W) in [−1, 1] -> (N, D)."""
         return self.see(images).double().numpy()
+
+    def refuse_informed(self, train: ImageSet, held_out: ImageSet, split: HeldOutConfig) -> None:
+        """Raise ValueError if the classifier may have been trained on held-out images, which it would take for others.
+
+        Args:
+            train, held_out: images of the data that it was trained on.
+            split: of these images (see :mod:`pipelines.datasets.splits`).
+        """
+        if self.classifier is None or train.split != held_out.split:  # it was not trained on a split for tests either
+            return
+        own = self.classifier.held_out
+        known = held_out.keys >= int(own.below, 16) if own.below else np.full(len(held_out), own.seed != split.seed)
+        if known.any():
+            raise ValueError(
+                f"the {self.name} may have been trained on {known.sum()} of the {len(held_out)} held-out images: train it "
+                "again with `python -m pipelines.classifier`, or give another with --features"
+            )
 
 
 def judge_for(model: LoadedModel, features: Path | None = None) -> Judge:

@@ -27,7 +27,7 @@ from ..common.memory import TensorMemory, weight_bytes
 from ..common.reports import ProgressBar, tracked
 from ..common.together import gathered, own_share
 from ..datasets.image_sets import load_images, refuse_other_images
-from ..datasets.sources import resolve
+from ..datasets.splits import data_of
 from ..sampling.request import SamplingRequest
 from ..sampling.sample import sample
 from ..storage.files import atomic
@@ -60,14 +60,16 @@ class RealImages:
         held_out_images: maximum number of held-out images.
 
     Raises:
-        ValueError: the data are not those of the run, or there are too few held-out images.
+        ValueError: the data are not those of the run, there are too few held-out images, or the judge knows some of them.
     """
 
     def __init__(self, config: RunConfig, judge: Judge, reference_images: int, held_out_images: int) -> None:
         self.judge = judge
+        data = data_of(config)
         with process_state().main_process_first():  # it may have to download them
-            self.train, self.held_out = load_images(resolve(config.data), config.seed, held_out_images)
+            self.train, self.held_out = load_images(data, held_out_images)
         refuse_other_images(config, self.train)
+        judge.refuse_informed(self.train, self.held_out, data.held_out)
         if len(self.held_out) <= NEIGHBOURS:
             raise ValueError(f"{len(self.held_out)} held-out images: evaluation needs {NEIGHBOURS + 1} or more")
         self.rows = evenly_spaced(len(self.train), reference_images)

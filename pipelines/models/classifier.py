@@ -17,6 +17,7 @@ from unets.blocks import GroupNorm
 from ..common.devices import best_device
 from ..common.json_files import parse_json
 from ..common.settings import Between, Settings, require, settings_from
+from ..storage.config import HeldOutConfig
 from ..storage.weights import open_tensors, write_tensors
 from .networks import load_weights
 
@@ -73,6 +74,7 @@ class LoadedClassifier:
         image_shape: (C, H, W) of its training images.
         data: name of the dataset it was trained on.
         accuracy: on the test images of that dataset.
+        held_out: those images, which it has not been trained on.
     """
 
     network: Classifier
@@ -80,6 +82,7 @@ class LoadedClassifier:
     image_shape: tuple[int, int, int]
     data: str
     accuracy: float
+    held_out: HeldOutConfig
 
     def takes(self, image_shape: tuple[int, ...]) -> bool:
         """Return whether it takes images of that shape: that of its training images, or larger, which it resizes."""
@@ -141,6 +144,12 @@ class _Described(Settings):
         require(isinstance(name, str), "the name of its dataset is missing")
         return Path(str(name)).name
 
+    @property
+    def held_out(self) -> HeldOutConfig:
+        """The images it was not trained on, which older versions chose by its seed."""
+        chosen_by_seed = {"seed": self.training.get("seed", 0)}
+        return settings_from(HeldOutConfig, self.training["data"].get("held_out", chosen_by_seed), "held_out")
+
 
 def load_classifier(path: str | Path, device: torch.device | str | None = None) -> LoadedClassifier:
     """Load a classifier written by :mod:`pipelines.classifier`.
@@ -152,14 +161,14 @@ def load_classifier(path: str | Path, device: torch.device | str | None = None) 
         metadata = file.metadata() or {}
     try:
         known = settings_from(_Described, parse_json(metadata.get(METADATA_KEY, ""), "its description"), "its description")
-        data = known.data
+        data, held_out = known.data, known.held_out
     except ValueError as error:
         raise ValueError(f"{path} is not a classifier ({error}): train one with `python -m pipelines.classifier`") from error
     with torch.device("meta"):
         network = Classifier(known.image_shape[0], len(known.classes), known.channels)
     load_weights(Path(path), {"": network})
     network = network.to(device or best_device()).float().eval().requires_grad_(False)
-    return LoadedClassifier(network, known.classes, known.image_shape, data, known.accuracy)
+    return LoadedClassifier(network, known.classes, known.image_shape, data, known.accuracy, held_out)
 
 
 def save_classifier(path: Path, classifier: LoadedClassifier, test_images: int, training: Mapping[str, Any]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
@@ -72,6 +74,23 @@ def _as_large_as_in(config: RunConfig, run: str) -> RunConfig:
     if config.data.image_size is not None or (shape := find_run(run).config.image_shape) is None:
         return config
     return replace(config, data=replace(config.data, image_size=shape[1]))
+
+
+def sources_of(config: RunConfig) -> Iterator[Run]:
+    """Yield the runs that a run starts from or whose latents it diffuses, and in turn those that they started from.
+
+    A run that is no longer there is left out.
+    """
+    told, left = set(), [config]
+    while left:
+        own = left.pop()
+        for name in filter(None, (own.init.init_from, own.latent.latent)):
+            with suppress(ValueError, OSError):
+                source = find_run(name)
+                if source.path not in told:
+                    told.add(source.path)
+                    left.append(source.config)
+                    yield source
 
 
 def load_initial(network: nn.Module, config: RunConfig) -> None:

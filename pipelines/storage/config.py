@@ -18,6 +18,7 @@ from ..common.json_files import parse_json
 from ..common.settings import Between, Settings, one_of, require, settings_from
 from .data_config import ConditionConfig as ConditionConfig
 from .data_config import DataConfig as DataConfig
+from .data_config import HeldOutConfig as HeldOutConfig
 from .data_config import find_class as find_class
 from .network_config import AutoencoderConfig as AutoencoderConfig
 from .network_config import LatentConfig as LatentConfig

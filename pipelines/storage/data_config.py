@@ -4,13 +4,41 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from pydantic import StringConstraints
 from tyro.conf import Suppress
 
 from ..common.settings import Between, Settings, some_of
 from .presets import PRESETS
+
+HEX = StringConstraints(pattern="^([0-9a-f]{16})?$")
+
+
+@dataclass(frozen=True)
+class HeldOutConfig(Settings):
+    """The images that a run has held out, recorded when training starts; empty for runs of versions before 0.2."""
+
+    digest: str = ""
+    """Digest of their contents, in order."""
+    below: Annotated[str, HEX] = ""
+    """Key below which images are held out, where the data have no test or validation split (see datasets/splits.py)."""
+    seed: Annotated[int | None, Between(0, 2**63 - 1)] = None
+    """Seed that chose them instead, in older versions."""
+    copies: Annotated[int | None, Between(0, 10**12)] = None
+    """Number of them that are also training images."""
+    near_copies: Annotated[int | None, Between(0, 10**12)] = None
+    """Number of others that are nearly the same as a training image (see datasets/copies.py)."""
+
+    @property
+    def about_copies(self) -> str:
+        """One sentence on held-out images that are copies of training images; empty if none are known."""
+        exact, near = self.copies or 0, self.near_copies or 0
+        if not exact + near:
+            return ""
+        parts = [f"{exact:,} also among the training images"] * bool(exact) + [f"{near:,} nearly the same as one"] * bool(near)
+        return f"of the held-out images, {' and '.join(parts)}: on these the model may look better than on new images"
 
 
 @dataclass(frozen=True)
@@ -37,6 +65,8 @@ class DataConfig(Settings):
     so that samples show none. Helps with few images (0.12 in Karras et al. 2022)."""
     only_classes: tuple[str, ...] = ()
     """Names of the classes to use; all by default."""
+    held_out: Annotated[HeldOutConfig, Suppress] = field(default_factory=HeldOutConfig)
+    """The held-out images, recorded when training starts."""
 
 
 @dataclass(frozen=True)

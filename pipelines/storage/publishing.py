@@ -124,6 +124,8 @@ def model_card(run: Run, name: str, parameters: int, ema: int | None = None) -> 
     if len(validated):
         newest = validated.iloc[-1]
         lines.append(f"- validation loss {newest[loss]:.4f} (EMA weights, held-out images)")
+        if told := config.data.held_out.about_copies:
+            lines.append(f"- {told}")
         if config.model == "autoencoder":
             similar = f" and an SSIM of {newest['ssim']:.3f}" if "ssim" in newest else ""  # not for small images
             lines.append(f"- their reconstructions have a PSNR of {newest['psnr']:.1f} dB{similar}")

@@ -15,7 +15,7 @@ from unets.blocks import initialise
 from ..common.devices import autocast, best_device, keep_freed_memory
 from ..common.images import as_input
 from ..datasets.conditions import Conditions, load_conditions
-from ..datasets.image_sets import ImageSet, load_images
+from ..datasets.image_sets import ImageSet, load_split
 from ..models.classifier import Classifier, LoadedClassifier
 from ..storage.config import ConditionConfig, DataConfig, NetworkConfig, OptimizerConfig, RunConfig
 from .plan import Shuffle, learning_rate, stream_seed
@@ -52,7 +52,7 @@ def train_classifier(
     if min(epochs, batch_size) < 1:
         raise ValueError(f"epochs={epochs}, batch_size={batch_size}: choose 1 or more")
     keep_freed_memory()
-    sets = load_images(data, seed)
+    *sets, data = load_split(data)
     config = RunConfig(NetworkConfig(unet="class"), data=data, condition=ConditionConfig(label_column=label_column))
     condition, conditions = load_conditions(config, sets)
     (train, known), (test, hidden) = map(_with_classes, sets, conditions)
@@ -77,7 +77,8 @@ def train_classifier(
         optimizer.zero_grad()
     network = network.eval().requires_grad_(False)
     image_channels, height, width = train.shape[1:]
-    classifier = LoadedClassifier(network, condition.classes, (image_channels, height, width), data.data, accuracy=math.nan)
+    shape = (image_channels, height, width)
+    classifier = LoadedClassifier(network, condition.classes, shape, data.data, math.nan, data.held_out)
     right = classifier.classify(as_input(test)) == hidden
     return replace(classifier, accuracy=right.double().mean().item()), len(test)
 

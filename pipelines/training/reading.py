@@ -13,9 +13,10 @@ from unets.autoencoder import LatentSpace
 from ..common.devices import process_state
 from ..common.reports import report_progress
 from ..datasets.conditions import Conditions, load_conditions, refuse_other_classes
-from ..datasets.image_sets import ImageSet, load_images, refuse_other_images
-from ..datasets.sources import resolve
-from ..models.finetune import add_low_rank, adopt, load_initial
+from ..datasets.copies import count_copies
+from ..datasets.image_sets import ImageSet, load_split, refuse_other_images
+from ..datasets.splits import data_of
+from ..models.finetune import add_low_rank, adopt, load_initial, sources_of
 from ..models.footprint import training_footprint
 from ..models.latents import PREFIX, encode_cached, prepare_autoencoder, read_autoencoder
 from ..models.networks import make_network
@@ -60,19 +61,27 @@ def read_task(run: Run, config: RunConfig) -> Task[Any]:
         ValueError: the data, the text encoder, the autoencoder or the run to start from is missing or does not fit.
     """
     config = adopt(config)
-    config = replace(config, data=resolve(config.data))
+    sources = () if config.image_shape else tuple(sources_of(config))  # what a run has begun with is recorded
+    config = replace(config, data=data_of(config))
     state = process_state()
     training_footprint(config, state.device, state.num_processes).refuse_beyond_memory()
     report_progress("reading the images")
     with process_state().main_process_first():
-        train, held_out = load_images(config.data, config.seed)
+        train, held_out, data_config = load_split(config.data, sources)
+    refuse_other_images(config, train)
+    if data_config.held_out.copies is None:
+        report_progress("looking for copies of training images among the held-out ones")
+        exact, near = count_copies(train, held_out)
+        data_config = replace(data_config, held_out=replace(data_config.held_out, copies=exact, near_copies=near))
+    config = replace(config, data=data_config)
     skipped = [*train.skipped, *held_out.skipped]
     if process_state().is_main_process:
         for problem in skipped:
             print(f"skipped {problem}")
         if skipped:
             print(f"skipped {len(skipped)} unreadable images in all")
-    refuse_other_images(config, train)
+        if told := data_config.held_out.about_copies:
+            print(f"note: {told}")
     config = fill_recorded(config, train.images.shape[1:], len(train))
     data = TrainingData(train.images, held_out.images, skipped=skipped)
     if config.model == "autoencoder":

@@ -16,8 +16,8 @@ from .. import __version__
 from ..common.devices import send
 from ..common.images import Pixels, as_input
 from ..datasets.conditions import Conditions
-from ..datasets.image_sets import held_out_split
-from ..storage.config import DataConfig, RunConfig
+from ..datasets.splits import hold_out, tensor_keys
+from ..storage.config import DataConfig, HeldOutConfig, RunConfig
 from ..storage.state import Learner
 from .plan import Shuffle
 
@@ -47,25 +47,25 @@ class TrainingData:
 
     @classmethod
     def from_images(
-        cls, images: Tensor | Iterable[Any], labels: Tensor | None = None, seed: int = 0, held_out_images: int | None = None
+        cls, images: Tensor | Iterable[Any], labels: Tensor | None = None, held_out_images: int | None = None
     ) -> TrainingData:
-        """Make training data from your own images; a tenth of them is held out.
+        """Make training data from your own images; a tenth of them is held out, chosen by content.
 
         Args:
             images: (N, C, H, W), uint8 pixels or floats in [−1, 1]; or a DataLoader, or any other iterable, of batches of
                 such images or of (images, labels) pairs, which is read once and kept in memory.
             labels: (N,) class numbers, for a class-conditional network.
-            seed: determines which images are held out.
             held_out_images: maximum number of held-out images; by default that of :class:`DataConfig`.
 
         Raises:
-            ValueError: there are fewer than two images.
+            ValueError: there are fewer than two different images.
         """
         if not isinstance(images, Tensor):
             batches = [batch if isinstance(batch, list | tuple) else (batch,) for batch in images]
             images, *others = (torch.cat(parts) for parts in zip(*batches, strict=True))
             labels = others[0] if others else labels
-        kept, held_out = held_out_split(len(images), held_out_images or DataConfig.held_out_images, seed)
+        rows = hold_out(tensor_keys(images), held_out_images or DataConfig.held_out_images, HeldOutConfig())
+        kept, held_out = map(torch.from_numpy, rows)
         known = [None, None] if labels is None else [Conditions(labels=labels[rows].long()) for rows in (kept, held_out)]
         return cls(images[kept], images[held_out], None, *known)
 

@@ -32,7 +32,7 @@ def last(model, **request):
 def test_labels_belong_to_their_images(make_trainer, tmp_path, image_folder):
     trainer = make_trainer(tmp_path / "run", unet="class")
     assert trainer.config.condition.classes == CLASSES
-    train_images, held_out = load_images(trainer.config.data, trainer.config.seed)
+    train_images, held_out = load_images(trainer.config.data)
     for images, conditions in ((train_images, trainer.task.data.conditions), (held_out, trainer.task.data.held_out_conditions)):
         assert len(images) == len(conditions.labels)
         for image, label in zip(images.images, conditions.labels.tolist(), strict=True):
@@ -310,7 +310,7 @@ def test_data_whose_conditions_are_all_missing_is_refused(make_trainer, tmp_path
 
 def test_held_out_images_without_a_class_cannot_say_whether_samples_agree(make_trainer, tmp_path):
     config = make_trainer(tmp_path / "run", unet="class", data=parquet(tmp_path / "data", label=[0, None, 1])).config
-    _, held_out = load_images(config.data, config.seed)
+    _, held_out = load_images(config.data)
     assert held_out_labels(config, held_out, ("dark", "light")) is None
 
 

@@ -98,11 +98,10 @@ def test_a_preview_shows_every_second_image_mirrored_where_training_does(tmp_pat
     assert (mirrored[1::2] == corner[:, ::-1]).all()
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_grey_training_and_coloured_held_out_images_agree_on_channels(tmp_path, seed):
+def test_grey_training_and_coloured_held_out_images_agree_on_channels(tmp_path):
     for number in range(20):
         _write(tmp_path, f"{number}.png", flat("L", number) if number % 10 else flat("RGB", (number, 0, 9)))
-    train, held_out = load_images(_config(tmp_path), seed)
+    train, held_out = load_images(_config(tmp_path))
     assert train.images.shape[1:] == held_out.images.shape[1:] == (3, 8, 8)
     assert len(train) == 18
     assert len(held_out) == 2
@@ -137,12 +136,11 @@ def test_broken_files_are_named_and_the_good_ones_used(tmp_path):
     assert "too large" in next(sentence for sentence in images.skipped if "huge.png" in sentence)
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_one_broken_file_never_spoils_a_folder(tmp_path, seed):
+def test_one_broken_file_never_spoils_a_folder(tmp_path):
     for number in range(11):
         _write(tmp_path, f"{number}.png", flat("RGB", (number, 0, 0)))
     _write(tmp_path, "broken.png", b"this is not a picture")
-    train, held_out = load_images(_config(tmp_path), seed)
+    train, held_out = load_images(_config(tmp_path))
     assert len(train) + len(held_out) == 11
     assert len(held_out) >= 1
     assert len(train.skipped) + len(held_out.skipped) == 1
@@ -223,30 +221,23 @@ def _values(images) -> list[int]:
 
 
 @pytest.mark.parametrize("held_out_images", [1, 3, 1000])
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_held_out_images_never_train(tmp_path, seed, held_out_images):
+def test_held_out_images_never_train(tmp_path, held_out_images):
     for number in range(50):
         _write(tmp_path, f"{number}.png", flat("L", number))
     config = _config(tmp_path, held_out_images=held_out_images)
-    train, held_out = load_images(config, seed)
+    train, held_out = load_images(config)
     assert sorted(_values(train) + _values(held_out)) == list(range(50))
     assert len(held_out) == min(held_out_images, 5)
-    again, held_out_again = load_images(config, seed)
+    again, held_out_again = load_images(config)
     assert torch.equal(train.images, again.images)
     assert torch.equal(held_out.images, held_out_again.images)
-
-
-def test_another_seed_holds_out_others(tmp_path):
-    for number in range(50):
-        _write(tmp_path, f"{number}.png", flat("L", number))
-    assert _values(load_images(_config(tmp_path), 0)[1]) != _values(load_images(_config(tmp_path), 1)[1])
 
 
 def test_rows_are_arrays_even_of_one(tmp_path):
     """A tensor of one number once indexed them as a number would."""
     for number in range(8):
         _write(tmp_path, f"{number}.png", flat("L", number))
-    train, held_out = load_images(_config(tmp_path), 0)
+    train, held_out = load_images(_config(tmp_path))
     assert (train.rows.shape, held_out.rows.shape) == ((7,), (1,))
     assert sorted([*train.rows, *held_out.rows]) == list(range(8))
 
@@ -298,8 +289,8 @@ def test_images_that_were_trained_on_are_not_measured_as_held_out(tmp_path, meas
     for number in range(100):
         _write(tmp_path, f"{number}.png", flat("L", number))
     config = _config(tmp_path, held_out_images=4)
-    seen, _ = load_images(config, 1)
-    train, held_out = load_images(config, 1, measured)
+    seen, _ = load_images(config)
+    train, held_out = load_images(config, measured)
     assert torch.equal(train.images, seen.images)
     assert not set(_values(train)) & set(_values(held_out))
     assert len(held_out) == min(measured, 4)
@@ -309,7 +300,7 @@ def test_more_of_a_test_split_may_be_measured_than_while_training(tmp_path):
     for number in range(12):
         _write(tmp_path / "train", f"{number:02d}.png", flat("L", number))
         _write(tmp_path / "test", f"{number:02d}.png", flat("L", 100 + number))
-    assert len(load_images(_config(tmp_path, held_out_images=5), 0, 9)[1]) == 9
+    assert len(load_images(_config(tmp_path, held_out_images=5), 9)[1]) == 9
 
 
 def test_a_short_name_resolves_to_the_local_folder(tmp_path, monkeypatch):

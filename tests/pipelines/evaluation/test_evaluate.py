@@ -391,6 +391,19 @@ def test_figures_with_other_held_out_images_are_measured_again(evaluate, command
     assert evaluate(run.path, "--steps", 2).output.count("already measured") == 3
 
 
+@pytest.mark.parametrize("known", [{"held_out": {"below": "0" * 15 + "1"}}, {}])
+def test_a_judge_that_was_trained_on_held_out_images_is_refused(command, copied_run, judge, tmp_path, known):
+    """A regression: a classifier of another seed was, and judged them like new ones."""
+    weights, metadata = read_tensors(judge)
+    described = json.loads(metadata["classifier"])
+    assert described["training"]["data"].pop("held_out")["below"] == copied_run.config.data.held_out.below
+    described["training"]["data"] |= known  # older versions, {}, recorded nothing
+    informed = tmp_path / "informed.safetensors"
+    write_tensors(informed, weights, {"classifier": json.dumps(described)})
+    done = command("pipelines.evaluate", copied_run.path, "--features", informed, *QUICK)
+    assert "may have been trained on 4 of the 4 held-out images: train it again" in done.refused_in_one_sentence()
+
+
 def test_results_of_older_versions_are_replaced(evaluate, copied_run):
     """They did not record which images were held out."""
     evaluate(copied_run.path, "--steps", 2)

@@ -123,7 +123,7 @@ def test_a_model_of_latents_is_complete_in_one_file(latent_run, autoencoder_run,
 def test_mirrored_images_have_latents_of_their_own(make_trainer, autoencoder, autoencoder_run, tmp_path):
     trainer = make_trainer(tmp_path / "run", image_size=16, latent=str(autoencoder_run.path), flip=True)
     index, mirrored = torch.tensor([4, 5]), torch.tensor([False, True])
-    images = load_images(trainer.config.data, trainer.config.seed)[0].images
+    images = load_images(trainer.config.data)[0].images
     pixels = torch.stack([images[4], images[5].flip(-1)])
     expected = encode_cached(trainer.task.autoencoder, pixels, "").float()
     torch.testing.assert_close(trainer.task.training_images(index, mirrored), expected, atol=2e-2, rtol=0)
