@@ -186,7 +186,33 @@ SAMPLERS: dict[str, SamplerChoice] = {
         "diffusion_core.samplers:dpmpp_2m",
         order=2,
     ),
+    "unipc": SamplerChoice(
+        "UniPC-3",
+        "Corrects every step with the next estimate, one network call per step; the most accurate in 10 to 20 steps.",
+        "diffusion_core.samplers:unipc",
+        order=4,
+    ),
+    "dpmpp_3m": SamplerChoice(
+        "DPM-Solver++(3M)",
+        "Third order, one network call per step; like 2M in few steps, more accurate in many.",
+        "diffusion_core.samplers:dpmpp_3m",
+        order=3,
+    ),
+    "dpmpp_2s": SamplerChoice(
+        "DPM-Solver++(2S)",
+        "Second order, two network calls per step; needs no earlier steps, so it suits strong guidance.",
+        "diffusion_core.samplers:dpmpp_2s",
+        order=2,
+    ),
+    "dpmpp_2m_sde": SamplerChoice(
+        "SDE-DPM-Solver++(2M)",
+        "Adds fresh noise like DDPM; good samples in 20 to 50 steps.",
+        "diffusion_core.samplers:dpmpp_2m_sde",
+    ),
     "ddpm": SamplerChoice("DDPM", "Adds fresh noise at every step; needs many steps.", "diffusion_core.samplers:ddpm"),
+    "euler_ancestral": SamplerChoice(
+        "Euler ancestral", "Another name for DDPM's step, with the same samples.", "diffusion_core.samplers:ddpm"
+    ),
     "ddim": SamplerChoice(
         "DDIM",
         "First order, one network call per step; eta adds fresh noise.",
@@ -212,5 +238,8 @@ SPACINGS: dict[str, FunctionChoice] = {
     "linspace": FunctionChoice("Linspace", "From the last timestep to 0, both included.", "diffusion_core.schedules:linspace"),
     "log_snr": FunctionChoice(
         "Log-SNR", "Equal steps in log-SNR, at fractional timesteps.", "diffusion_core.schedules:log_snr"
+    ),
+    "karras": FunctionChoice(
+        "Karras", "Equal steps in (sigma/alpha)^(1/7), at fractional timesteps.", "diffusion_core.schedules:karras"
     ),
 }

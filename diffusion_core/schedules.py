@@ -7,6 +7,7 @@ A schedule is a pair of tables. Timestep ``t`` runs from 0 (nearly clean) to Tâˆ
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -211,16 +212,30 @@ def linspace(schedule: NoiseSchedule, steps: int) -> Tensor:
 
 
 def log_snr(schedule: NoiseSchedule, steps: int) -> Tensor:
-    """Return fractional timesteps at equal steps in log-SNR between both ends (Lu et al. 2022, section 3.4).
+    """Return fractional timesteps at equal steps in log-SNR between both ends (Lu et al. 2022, section 3.4)."""
+    return _timesteps_between_ends(schedule, lambda low, high: torch.linspace(low, high, steps, dtype=torch.float64))
 
-    A schedule that ends in pure noise has no finite log-SNR there. Its last timestep comes first, and the others take equal
-    steps over the rest.
+
+def karras(schedule: NoiseSchedule, steps: int, rho: float = 7.0) -> Tensor:
+    """Return fractional timesteps at equal steps in (sigma/alpha)^(1/rho) (Karras et al. 2022, equation 5)."""
+
+    def levels(low: float, high: float) -> Tensor:
+        roots = torch.linspace(math.exp(-low / (2 * rho)), math.exp(-high / (2 * rho)), steps, dtype=torch.float64)
+        return -2 * rho * roots.log()
+
+    return _timesteps_between_ends(schedule, levels)
+
+
+def _timesteps_between_ends(schedule: NoiseSchedule, levels: Callable[[float, float], Tensor]) -> Tensor:
+    """Return the timesteps of the log-SNRs that ``levels`` gives between the lowest and the highest of the schedule.
+
+    A schedule that ends in pure noise has no finite log-SNR there. Its last timestep comes first, and the others take the
+    place of the levels over the rest.
     """
     finite = schedule.log_snr[schedule.log_snr.isfinite()]
-    timesteps = torch.zeros(steps, dtype=torch.float64)
-    if len(finite):
-        timesteps = schedule.timesteps_at(torch.linspace(float(finite[-1]), float(finite[0]), steps, dtype=torch.float64))
-        timesteps[-1] = 0
+    low, high = (float(finite[-1]), float(finite[0])) if len(finite) else (0.0, 0.0)
+    timesteps = schedule.timesteps_at(levels(low, high))
+    timesteps[-1] = 0
     timesteps[0] = schedule.num_timesteps - 1
     return timesteps
 
@@ -235,7 +250,7 @@ def sampling_timesteps(schedule: NoiseSchedule, steps: int, spacing: str = "trai
             definition visits only timestep 0.
 
     Returns:
-        (steps,) float64, descending; fractional only for "log_snr".
+        (steps,) float64, descending; fractional only for "log_snr" and "karras".
     """
     if spacing not in SPACINGS:
         raise ValueError(f"unknown timestep spacing {spacing!r}: choose one of {', '.join(SPACINGS)}")

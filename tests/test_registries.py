@@ -113,11 +113,10 @@ def test_the_forms_offer_additions(additions, queue, monkeypatch):
 def test_the_tests_of_the_mathematics_include_additions(additions):
     """Their lists are made from the registries, and the additions pass."""
     tests = runpy.run_path(str(ROOT / "tests" / "diffusion_core" / "test_samplers.py"))
-    converges = tests["test_halving_the_step_divides_the_error_by_two_or_four"]
-    lists = {mark.args[0]: list(mark.kwargs.get("ids") or mark.args[1]) for mark in converges.pytestmark}
-    assert "ours" in lists["name"]
-    assert "our-cosine" in lists["schedule"]
-    converges(tests["ALL_SCHEDULES"]["our-cosine"], "ours")
+    converges = tests["test_halving_the_step_divides_the_error_by_two_to_the_order"]
+    assert "ours" in converges.pytestmark[0].args[1]
+    assert "our-cosine" in tests["ALL_SCHEDULES"]
+    converges("ours")
     networks = runpy.run_path(str(ROOT / "tests" / "unets" / "test_unets.py"))
     assert "wider" in networks["every_network"].args[1]
     networks["test_weights_depend_on_the_seed_alone"]("wider")

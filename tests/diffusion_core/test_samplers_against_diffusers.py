@@ -10,12 +10,16 @@ from diffusers import (
     DDIMScheduler,
     DDPMScheduler,
     DPMSolverMultistepScheduler,
+    DPMSolverSinglestepScheduler,
+    EulerAncestralDiscreteScheduler,
     HeunDiscreteScheduler,
     IPNDMScheduler,
+    UniPCMultistepScheduler,
 )
 
+from diffusion_core import samplers
 from diffusion_core.noise import SeededNoise
-from diffusion_core.samplers import ddim, ddpm, dpmpp_2m, heun, ipndm
+from diffusion_core.samplers import SAMPLERS, ddim, ddpm, dpmpp_2m, dpmpp_2m_sde, dpmpp_2s, dpmpp_3m, heun, ipndm, unipc
 from diffusion_core.schedules import NoiseSchedule, make_schedule, sampling_timesteps
 
 LINEAR = {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02}
@@ -204,3 +208,101 @@ def test_ipndm(name, steps):
     assert_same(ours[:-1], theirs[:-1])
     # After the last timestep comes the clean image: ours is the last estimate itself, theirs extrapolates once more.
     torch.testing.assert_close(ours[-1].x, denoiser(own)(ours[-2].x, 0.0), rtol=0, atol=1e-12)
+
+
+ENDS = {"lower_order_final": False, "final_sigmas_type": "sigma_min"}
+GRID = torch.linspace(900, 40, 21, dtype=torch.float64)
+
+
+def states_of(scheduler, schedule, timesteps, noise=None):
+    """A scheduler's states at ``timesteps``; the step from the last of them to the clean image is left out."""
+    scheduler.set_timesteps(len(timesteps) - 1)
+    alpha, sigma = schedule.at(timesteps)
+    scheduler.sigmas = sigma / alpha
+    scheduler.timesteps = timesteps[:-1]
+    scheduler.set_begin_index(0)
+    x = start()
+    states = [x]
+    for index, t in enumerate(scheduler.timesteps):
+        fresh = {} if noise is None else {"variance_noise": noise.at_step(index)}
+        x = scheduler.step(epsilon(x, t.item()), t, x, **fresh).prev_sample
+        states.append(x)
+    return states
+
+
+def dpm_solver(name, order=3, **options):
+    return DPMSolverMultistepScheduler(**OPTIONS[name], **ENDS, solver_order=order, **options)
+
+
+@both_schedules
+def test_dpmpp_2m_sde(name):
+    scheduler = dpm_solver(name, 2, algorithm_type="sde-dpmsolver++", solver_type="midpoint")
+    schedule = make_schedule(name)
+    theirs = states_of(scheduler, schedule, GRID, DoubleNoise())
+    ours = list(dpmpp_2m_sde(denoiser(schedule), start(), GRID, schedule, noise=DoubleNoise()))
+    assert_same(ours[:-1], theirs, tolerance=1e-5)  # they round every state to float32
+
+
+@both_schedules
+def test_dpmpp_3m_is_the_predictor_of_unipc(name):
+    scheduler = UniPCMultistepScheduler(**OPTIONS[name], **ENDS, solver_order=3, disable_corrector=list(range(20)))
+    schedule = make_schedule(name)
+    ours = list(dpmpp_3m(denoiser(schedule), start(), GRID, schedule))
+    assert_same(ours[:-1], states_of(scheduler, schedule, GRID))
+
+
+@both_schedules
+def test_dpmpp_3m_has_twice_their_second_difference(name, monkeypatch):
+    """Their DPM-Solver++(3M) converges with second order only: f[λ0, λ1, λ2] is half the second derivative."""
+    moments = samplers.estimates.moments
+    monkeypatch.setattr(samplers.estimates, "moments", lambda *step: [moments(*step)[0], moments(*step)[1] / 2])
+    schedule = make_schedule(name)
+    ours = list(dpmpp_3m(denoiser(schedule), start(), GRID, schedule))
+    assert_same(ours[:-1], states_of(dpm_solver(name), schedule, GRID), tolerance=1e-5)  # they round every state to float32
+
+
+@both_schedules
+def test_dpmpp_2s(name):
+    """Their scheduler takes the middle of a step as a step of its own; its timestep is fractional, where ours preserve variance
+    up to 1e-6 only."""
+    schedule = make_schedule(name)
+    visited = []
+
+    def denoise(x, t, condition=None):
+        visited.append(t)
+        return denoiser(schedule)(x, t)
+
+    ours = list(dpmpp_2s(denoise, start(), GRID, schedule))
+    scheduler = DPMSolverSinglestepScheduler(**OPTIONS[name], **ENDS, solver_order=2)
+    theirs = states_of(scheduler, schedule, torch.tensor(visited, dtype=torch.float64))
+    assert len(visited) == 2 * len(GRID) - 1
+    assert_same(ours[:-1], theirs[::2], tolerance=1e-5)
+
+
+@both_schedules
+def test_unipc(name):
+    scheduler = UniPCMultistepScheduler(**OPTIONS[name], **ENDS, solver_order=3, solver_type="bh2")
+    schedule = make_schedule(name)
+    assert_same(list(unipc(denoiser(schedule), start(), GRID, schedule))[:-1], states_of(scheduler, schedule, GRID))
+
+
+@both_schedules
+def test_euler_ancestral(name, monkeypatch):
+    """They step in x/alpha, and round every state to float32. Their steps are DDPM's."""
+    schedule = make_schedule(name)
+    scheduler = EulerAncestralDiscreteScheduler(**OPTIONS[name])
+    scheduler.set_timesteps(len(GRID))
+    alpha, sigma = schedule.at(GRID)
+    scheduler.sigmas = torch.cat([sigma / alpha, torch.zeros(1, dtype=torch.float64)])
+    scheduler.timesteps = GRID
+    scheduler.set_begin_index(0)
+    scaled = start() / alpha[0]
+    theirs = [start()]
+    for index, t in enumerate(GRID):
+        noise = DoubleNoise().at_step(index)
+        monkeypatch.setattr(f"{scheduler.__module__}.randn_tensor", lambda *a, noise=noise, **k: noise)
+        x = scheduler.scale_model_input(scaled, t)
+        scaled = scheduler.step(epsilon(x, t.item()), t, scaled).prev_sample
+        theirs.append(scaled * (alpha[index + 1] if index + 1 < len(GRID) else 1))
+    ours = SAMPLERS["euler_ancestral"](denoiser(schedule), start(), GRID, schedule, noise=DoubleNoise())
+    assert_same(list(ours), theirs, tolerance=1e-5)

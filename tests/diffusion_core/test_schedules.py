@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from diffusers.schedulers.scheduling_ddim import rescale_zero_terminal_snr as diffusers_rescale
 
 from diffusion_core.schedules import (
@@ -225,7 +225,7 @@ def test_spacings_descend_within_the_schedule(name, zero, spacing):
             assert timesteps.isfinite().all()
             assert (timesteps.diff() < 0).all()
             assert 0 <= timesteps.min() <= timesteps.max() <= length - 1
-            if spacing != "log_snr":
+            if spacing not in ("log_snr", "karras"):
                 assert torch.equal(timesteps, timesteps.round())
 
 
@@ -289,6 +289,30 @@ def test_log_snr_spacing_is_equal_in_log_snr(name, zero, steps):
     torch.testing.assert_close(stride, stride.mean().expand_as(stride), rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize(("name", "zero"), EVERY)
+def test_karras_spacing_is_equal_in_the_seventh_root_of_the_noise_level(name, zero):
+    schedule = make_schedule(name, 1000, zero)
+    for steps in (3, 20, 100):
+        timesteps = sampling_timesteps(schedule, steps, "karras")
+        assert (timesteps[0], timesteps[-1]) == (999, 0)
+        alpha, sigma = schedule.at(timesteps)
+        stride = ((sigma / alpha) ** (1 / 7))[alpha > 0].diff()
+        torch.testing.assert_close(stride, stride.mean().expand_as(stride), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(("name", "theirs"), [("linear", "linear"), ("cosine", "squaredcos_cap_v2")])
+def test_karras_spacing_is_that_of_diffusers(name, theirs):
+    schedule = make_schedule(name)
+    for steps in (2, 10, 50):
+        oracle = DPMSolverMultistepScheduler(
+            beta_schedule=theirs, beta_start=1e-4, beta_end=0.02, use_karras_sigmas=True, final_sigmas_type="zero"
+        )
+        oracle.set_timesteps(steps)
+        alpha, sigma = schedule.at(sampling_timesteps(schedule, steps, "karras"))
+        # Their table is a float32 product of a thousand factors.
+        torch.testing.assert_close(sigma / alpha, oracle.sigmas[:-1].double(), rtol=1e-3, atol=0)
+
+
 @pytest.mark.parametrize("steps", [0, -1, 1001, 2.5])
 @pytest.mark.parametrize("spacing", SPACINGS)
 def test_impossible_steps_are_refused_with_the_possible_ones(steps, spacing):
@@ -299,7 +323,7 @@ def test_impossible_steps_are_refused_with_the_possible_ones(steps, spacing):
 def test_unknown_names_are_refused_with_the_known_ones():
     with pytest.raises(ValueError, match=r"'lineal'.*flow, cosine, linear, sigmoid"):
         make_schedule("lineal")
-    with pytest.raises(ValueError, match=r"'tailing'.*trailing, leading, linspace, log_snr"):
+    with pytest.raises(ValueError, match=r"'tailing'.*trailing, leading, linspace, log_snr, karras"):
         sampling_timesteps(make_schedule("linear"), 10, "tailing")
     for length in (0, -5):
         for name in SCHEDULES:

@@ -53,20 +53,19 @@ def _files(folder) -> set[str]:
 # --- the generator
 
 
-@pytest.mark.parametrize("spacing", list(SPACINGS))
 @pytest.mark.parametrize("sampler", list(SAMPLERS))
-@pytest.mark.parametrize("steps", [1, 2, 7])
-def test_every_sampler_runs_with_every_spacing(model, sampler, spacing, steps):
-    found = list(sample(model, SamplingRequest(3, 1, sampler, steps, spacing=spacing)))
-    assert [step.index for step in found] == list(range(steps + 1))
-    assert found[-1].timestep == 0
-    assert torch.equal(found[-1].x, found[-1].x0)
-    assert all(earlier.timestep >= later.timestep for earlier, later in itertools.pairwise(found))
-    for step in found:
-        assert step.x.shape == step.x0.shape == (3, 3, 8, 8)
-        assert step.x.dtype == step.x0.dtype == torch.float32
-        assert bool(step.x.isfinite().all())
-    assert float(found[-1].x.abs().max()) <= 1
+def test_every_sampler_runs_with_every_spacing(model, sampler):
+    for spacing, steps in itertools.product(SPACINGS, (1, 4)):
+        found = list(sample(model, SamplingRequest(3, 1, sampler, steps, spacing=spacing)))
+        assert [step.index for step in found] == list(range(steps + 1))
+        assert found[-1].timestep == 0
+        assert torch.equal(found[-1].x, found[-1].x0)
+        assert all(earlier.timestep >= later.timestep for earlier, later in itertools.pairwise(found))
+        for step in found:
+            assert step.x.shape == step.x0.shape == (3, 3, 8, 8)
+            assert step.x.dtype == step.x0.dtype == torch.float32
+            assert bool(step.x.isfinite().all())
+        assert float(found[-1].x.abs().max()) <= 1
 
 
 @pytest.mark.parametrize("spacing", list(SPACINGS))
@@ -112,7 +111,7 @@ def test_stopping_early_leaves_gradients_as_they_were(model):
 
 BAD_REQUESTS = {
     "unknown sampler": ({"sampler": "euler"}, ["euler", *SAMPLERS]),
-    "unknown spacing": ({"spacing": "karras"}, ["karras", *SPACINGS]),
+    "unknown spacing": ({"spacing": "cosine"}, ["cosine", *SPACINGS]),
     "no steps": ({"steps": 0}, ["steps=0", "1 or more"]),
     "negative steps": ({"steps": -1}, ["steps=-1", "1 or more"]),
     "more steps than the schedule has": ({"steps": 1001}, ["steps=1001", "1 to 1000"]),

@@ -1,0 +1,32 @@
+"""Samplers, which turn noise into images; each is a generator.
+
+Every sampler has the same call, ``sampler(denoise, x, timesteps, schedule, condition=None, *, noise=None)``:
+
+* ``denoise(x_t, t, condition)`` estimates x0, as :class:`diffusion_core.denoiser.Denoiser` does;
+* ``x`` is the state at the first timestep, (B, C, H, W) float32;
+* ``timesteps`` descend (see ``schedules.sampling_timesteps``); the clean image follows the last one;
+* ``noise`` is a :class:`diffusion_core.noise.SeededNoise`, needed only where fresh noise is added.
+
+It yields one :class:`Step` before each update and a last one with the sample. To add a sampler, write such a generator and
+add one entry to ``choices.SAMPLERS``. Gradients are off inside a sampler; its consumer keeps its own setting.
+"""
+
+from ..choices import SAMPLERS as SAMPLERS
+from .ancestral import ddim as ddim
+from .ancestral import ddpm as ddpm
+from .dpm_solver import dpmpp_2m as dpmpp_2m
+from .dpm_solver import dpmpp_2m_sde as dpmpp_2m_sde
+from .dpm_solver import dpmpp_2s as dpmpp_2s
+from .dpm_solver import dpmpp_3m as dpmpp_3m
+from .dpm_solver import unipc as unipc
+from .slopes import heun as heun
+from .slopes import ipndm as ipndm
+from .steps import Denoise as Denoise
+from .steps import Estimator as Estimator
+from .steps import Level as Level
+from .steps import Step as Step
+from .steps import ancestral_step as ancestral_step
+from .steps import calls_at as calls_at
+from .steps import forward_kernel as forward_kernel
+from .steps import noise_levels as noise_levels
+from .steps import straight_step as straight_step

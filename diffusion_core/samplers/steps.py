@@ -1,0 +1,138 @@
+"""The steps of a sampler: noise levels, the loop that all samplers share, and the moves between two levels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..noise import SeededNoise
+from ..schedules import NoiseSchedule
+
+Denoise = Callable[[Tensor, float, Any], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One step of a sampler.
+
+    Attributes:
+        index: from 0 to the number of timesteps; the last step holds the sample.
+        timestep: the timestep of ``x``; 0 for the sample.
+        x: (B, C, H, W) float32, the state.
+        x0: (B, C, H, W) float32, the estimate of the clean image from ``x``.
+        nfe: network evaluations so far, per image.
+    """
+
+    index: int
+    timestep: float
+    x: Tensor
+    x0: Tensor
+    nfe: int
+
+
+@dataclass(frozen=True)
+class Level:
+    """The noise level at one timestep, as plain numbers."""
+
+    timestep: float
+    alpha: float
+    sigma: float
+
+    @property
+    def log_ratio(self) -> float:
+        """λ = log(alpha/sigma), half the log-SNR; ±inf at the ends."""
+        if self.alpha == 0:
+            return -math.inf
+        return math.inf if self.sigma == 0 else math.log(self.alpha / self.sigma)
+
+
+_CLEAN = Level(timestep=0.0, alpha=1.0, sigma=0.0)
+
+
+def noise_levels(schedule: NoiseSchedule, timesteps: Tensor) -> list[Level]:
+    """Return the noise levels to visit, the clean image last; plain numbers, so that no step waits for a device."""
+    times = torch.as_tensor(timesteps, device="cpu", dtype=torch.float64)
+    if times.ndim != 1 or len(times) == 0:
+        raise ValueError(f"timesteps of shape {tuple(times.shape)}: give a list of at least one timestep")
+    if not 0 <= float(times.min()) <= float(times.max()) <= schedule.num_timesteps - 1:
+        raise ValueError(f"timesteps must lie in 0 … {schedule.num_timesteps - 1}, got {times.min():g} … {times.max():g}")
+    if bool((times.diff() >= 0).any()):
+        raise ValueError("timesteps must descend: the noisiest comes first")
+    alpha, sigma = schedule.at(times)
+    rows = zip(times.tolist(), alpha.tolist(), sigma.tolist(), strict=True)
+    return [Level(*row) for row in rows] + [_CLEAN]
+
+
+def calls_at(denoise: Denoise, t: float) -> int:
+    """Return the network evaluations per image of an estimate at ``t``: one, unless the denoiser defines ``calls_at``."""
+    return denoise.calls_at(t) if hasattr(denoise, "calls_at") else 1
+
+
+class Estimator:
+    """A denoiser with its condition, which counts its network evaluations per image."""
+
+    def __init__(self, denoise: Denoise, condition: Any) -> None:
+        self.denoise, self.condition = denoise, condition
+        self.nfe = 0
+
+    def __call__(self, x: Tensor, level: Level) -> Tensor:
+        self.nfe += calls_at(self.denoise, level.timestep)
+        return self.denoise(x, level.timestep, self.condition)
+
+
+Update = Callable[[int, Tensor, Tensor, Level, Level], Tensor]  # (index, x, x0, here, there) -> the state there
+
+
+@torch.no_grad()
+def integrate(estimate: Estimator, x: Tensor, levels: list[Level], update: Update) -> Iterator[Step]:
+    """Run the loop shared by all samplers: estimate x0, yield it, update; the last estimate is the sample.
+
+    ``no_grad`` on a generator is suspended at every ``yield``, so the consumer of the steps keeps its own setting.
+    """
+    for index, (here, there) in enumerate(pairwise(levels)):
+        x0 = estimate(x, here)
+        yield Step(index, here.timestep, x, x0, estimate.nfe)
+        if there is not _CLEAN:
+            x = update(index, x, x0, here, there)
+    yield Step(len(levels) - 1, _CLEAN.timestep, x0, x0, estimate.nfe)
+
+
+def straight_step(x: Tensor, x0: Tensor, here: Level, there: Level) -> Tensor:
+    """Move from one noise level to another with x0 held constant (Song et al. 2021, equation 12, σ = 0).
+
+    The result is alpha'·x0 + sigma'·ε with ε = (x − alpha·x0)/sigma, written so that alpha = 0 needs no special case.
+    """
+    ratio = there.sigma / here.sigma
+    return ratio * x + (there.alpha - here.alpha * ratio) * x0
+
+
+def forward_kernel(there: Level, here: Level) -> tuple[float, float]:
+    """Return a and b of q(x_t | x_s) = N(a·x_s, b²) from the level ``there`` (s) to the noisier ``here`` (t).
+
+    a = alpha_t/alpha_s and b² = sigma_t² − a²·sigma_s²: Ho et al. 2020, equation 2, for any alpha and sigma.
+    """
+    ratio = here.alpha / there.alpha
+    return ratio, math.sqrt(max(here.sigma**2 - (ratio * there.sigma) ** 2, 0.0))
+
+
+def ancestral_step(x: Tensor, x0: Tensor, here: Level, there: Level, fresh: Tensor) -> Tensor:
+    """Draw from the posterior q(x_s | x_t, x0) with the noise ``fresh`` (Ho et al. 2020, equations 6 and 7).
+
+    With a and b of :func:`forward_kernel`, the posterior has mean (a·sigma_s²·x_t + alpha_s·b²·x0)/sigma_t² and variance
+    b²·sigma_s²/sigma_t².
+    """
+    ratio, added = forward_kernel(there, here)
+    mean = (ratio * there.sigma**2 * x + there.alpha * added**2 * x0) / here.sigma**2
+    return mean + added * there.sigma / here.sigma * fresh
+
+
+def fresh_noise(noise: SeededNoise | None, index: int, x: Tensor) -> Tensor:
+    if noise is None:
+        raise ValueError("this sampler adds fresh noise at every step: pass noise=SeededNoise(...)")
+    return noise.at_step(index, x.device)
