@@ -41,7 +41,7 @@ class ResumePoint:
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     losses: list[Annotated[float, Field(allow_inf_nan=False)]]
     grad_norms: list[float]
-    scaler: dict[str, float] | None = None
+    scaler: dict[str, int | float] | None = None  # torch refuses a growth interval of 2000.0
 
 
 _POINT = TypeAdapter(ResumePoint)
