@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 import math
+import re
 import textwrap
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -33,6 +34,18 @@ def require(condition: bool, sentence: str) -> None:
     """Raise :class:`SettingsError` unless ``condition`` holds."""
     if not condition:
         raise SettingsError(sentence)
+
+
+def seconds_in(duration: str) -> float:
+    """Return the seconds of a duration such as "90s", "8m" or "1.5h".
+
+    Raises:
+        SettingsError: it is no positive duration.
+    """
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?) ?([smh])", duration)
+    seconds = float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
+    require(seconds > 0, f"{shorten(repr(duration), LONGEST)} is not a duration: give a number of s, m or h, such as 90s or 8m")
+    return seconds
 
 
 class Described(Protocol):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any, Literal, get_type_hints
 
 from tyro.conf import Suppress
@@ -15,7 +15,7 @@ from tyro.conf import Suppress
 from diffusion_core.choices import DENSITIES, NORMS, PREDICTIONS, SCHEDULES, WEIGHTINGS
 
 from ..common.json_files import parse_json
-from ..common.settings import Between, Settings, one_of, require, settings_from
+from ..common.settings import Between, Settings, one_of, require, seconds_in, settings_from
 from .data_config import ConditionConfig as ConditionConfig
 from .data_config import DataConfig as DataConfig
 from .data_config import HeldOutConfig as HeldOutConfig
@@ -100,6 +100,9 @@ class OptimizerConfig(Settings):
     ema_also: Annotated[tuple[int, ...], Between(1, 10**12)] = ()
     """Further half-lives, in images, of averages that are kept as well, so that the best is chosen after training: sample,
     evaluate and publish take one with --ema."""
+    time_budget: str | None = None
+    """Train for this long, such as 90s, 8m or 1.5h, in place of --steps: the speed is measured first, and as many steps as fit,
+    with evaluations and sample grids, become the run's steps, which the learning rate follows."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -111,10 +114,8 @@ class OptimizerConfig(Settings):
             len({self.ema_half_life, *self.ema_also}) == 1 + len(self.ema_also),
             f"ema_also={self.ema_also}: name each half-life once, and not that of ema_half_life={self.ema_half_life} again",
         )
-
-    def with_average(self, half_life: int) -> OptimizerConfig:
-        """Return the settings of a run that keeps only the average with this half-life."""
-        return replace(self, ema_half_life=half_life, ema_also=())
+        if self.time_budget is not None:
+            seconds_in(self.time_budget)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Accelerate, set up for a run: precision, accumulation, trackers, and a batch that can be divided."""
+"""Accelerate, set up for a run: precision, accumulation, trackers, and a batch that can be divided; and its optimiser."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 import torch
 from accelerate import Accelerator
+from torch import nn
 
 from ..common.devices import has_fast_bfloat16, process_state
 from ..common.images import Pixels
-from ..storage.config import RunConfig
+from ..storage.config import OptimizerConfig, RunConfig
 from ..storage.runs import Run
 
 
@@ -56,3 +57,15 @@ def track_image(accelerator: Accelerator, name: str, image: Pixels, step: int) -
     for tracker in accelerator.trackers:
         layout = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
         tracker.log_images({name: image[None]}, step=step, **layout)
+
+
+def make_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """Return AdamW for the trainable parameters of a network that is on its device."""
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    return torch.optim.AdamW(
+        parameters,
+        lr=config.lr,
+        betas=config.betas,
+        weight_decay=config.weight_decay,
+        fused=parameters[0].device.type in ("cpu", "cuda"),
+    )

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import nn
 
 from ..common.devices import keep_freed_memory
-from ..common.finite import NotFiniteError
-from ..common.images import enlarge, png_bytes
+from ..common.images import Pixels, enlarge, png_bytes
 from ..common.reports import ProgressBar
+from ..common.settings import seconds_in
 from ..common.signals import caught_signals
 from ..storage.changes import recorded
 from ..storage.claim import RunClaim
 from ..storage.config import RunConfig
 from ..storage.files import atomic
-from ..storage.runs import AVERAGES, SAMPLES, STATE, Run
+from ..storage.runs import SAMPLES, STATE, Run
 from ..storage.state import Learner, ResumePoint, load_state, save_state, state_tensors
-from .accelerator import any_process, make_accelerator, track_image
+from .accelerator import any_process, make_accelerator, make_optimizer, track_image
+from .budget import fitted_to_budget
 from .compilation import compile_network
 from .divergence import Divergence
-from .ema import ExponentialMovingAverage
+from .ema import ExponentialMovingAverage, Model, MovingAverages
+from .grids import sample_grids
 from .plan import learning_rate
 from .recent import RecentLosses
 from .task import Task
@@ -46,11 +47,12 @@ class TrainingLoop:
         step: optimiser steps done.
         seconds: training time so far.
         interrupted: whether SIGINT or SIGTERM ended :meth:`fit`.
-        model: the task's network wrapped by Accelerate; like ``emas`` and ``optimizer``, available after :meth:`prepare`.
+        clock: returns the time in seconds.
+        model: the task's network wrapped by Accelerate; like ``averages`` and ``optimizer``, available after :meth:`prepare`.
     """
 
     model: Any
-    emas: dict[int, ExponentialMovingAverage]  # by half-life, the usual one first
+    averages: MovingAverages
     optimizer: torch.optim.Optimizer
 
     def __init__(
@@ -64,6 +66,7 @@ class TrainingLoop:
         self.run = self.claim.run
         self.task, self.trackers, self._accelerator = task, trackers, accelerator
         self.step, self.seconds = 0, 0.0
+        self.clock: Callable[[], float] = time.monotonic
         self.interrupted = self._prepared = False
         self._recent = RecentLosses()
         self._divergence = Divergence(self.run, self.config)
@@ -81,18 +84,8 @@ class TrainingLoop:
         keep_freed_memory()
         task, optimizer = self.task, self.config.optimizer
         task.place(self.accelerator)
-        self.emas = {
-            half_life: ExponentialMovingAverage(self.network, half_life, optimizer.ema_ramp_up)
-            for half_life in (optimizer.ema_half_life, *optimizer.ema_also)
-        }
-        adamw = torch.optim.AdamW(
-            [parameter for parameter in self.network.parameters() if parameter.requires_grad],
-            lr=optimizer.lr,
-            betas=optimizer.betas,
-            weight_decay=optimizer.weight_decay,
-            fused=task.device.type in ("cpu", "cuda"),
-        )
-        self.model, self.optimizer = self.accelerator.prepare(self.network, adamw)
+        self.averages = MovingAverages(self.network, optimizer)
+        self.model, self.optimizer = self.accelerator.prepare(self.network, make_optimizer(self.network, optimizer))
         if self.is_main:
             self.claim.take()
         try:
@@ -127,12 +120,7 @@ class TrainingLoop:
     @property
     def ema(self) -> ExponentialMovingAverage:
         """The average that is evaluated, sampled from and written to model.safetensors."""
-        return self.emas[self.config.optimizer.ema_half_life]
-
-    @property
-    def averages(self) -> dict[str, nn.Module]:
-        """All averages, by the prefix of their tensors in the saved state."""
-        return {"ema." if ema is self.ema else f"ema-{half_life}.": ema.network for half_life, ema in self.emas.items()}
+        return self.averages.usual
 
     @property
     def learners(self) -> dict[str, Learner]:
@@ -182,8 +170,7 @@ class TrainingLoop:
             losses.append(loss.detach())
         self.task.end_step(self.step)
         self.step += 1
-        for ema in self.emas.values():
-            ema.update(self.network, self.images_seen, optimizer.batch_size)
+        self.averages.update(self.network, self.images_seen, optimizer.batch_size)
         self._recent.add(torch.stack(losses).mean(), torch.as_tensor(grad_norm, device=self.task.device).detach())
 
     def log(self, evaluate: bool) -> None:
@@ -201,28 +188,26 @@ class TrainingLoop:
         }
         if self.is_main:
             if evaluate:
-                row |= self.task.evaluate(self.ema.network)
-                others = {half_life: ema for half_life, ema in self.emas.items() if ema is not self.ema}
-                for half_life, ema in others.items():
-                    row[f"val_loss_ema_{half_life}"] = self.task.evaluate(ema.network)["val_loss"]
+                row |= self.evaluate()
                 self._divergence.refuse_losses([row["val_loss"]], self.step, "the loss on held-out images")
             self.claim.check()
             self.run.append_metrics(row)
             numbers = {key: value for key, value in row.items() if isinstance(value, float)}
             self.accelerator.log(numbers, step=self.step)
 
+    def evaluate(self) -> dict[str, Any]:
+        """Evaluate every average, on the held-out images; only the losses of the others than the usual one are kept."""
+        others = {f"val_loss_ema_{half_life}": average.network for half_life, average in self.averages.others.items()}
+        row = self.task.evaluate(self.ema.network)
+        return row | {name: self.task.evaluate(network)["val_loss"] for name, network in others.items()}
+
+    def grids(self) -> Iterator[tuple[str, Pixels]]:
+        """Yield sample grids of the EMA weights and of the raw weights, each with the suffix of its file."""
+        return sample_grids(self.task, {"": self.ema.network, "-raw": self.network}, self.step)
+
     def write_samples(self) -> None:
-        """Write sample grids of the EMA weights and of the raw weights."""
-        for suffix, network in (("", self.ema.network), ("-raw", self.network)):
-            was_training = network.training
-            try:
-                with self.accelerator.autocast():
-                    grid = self.task.draw(network.eval())  # no dropout while sampling
-            except NotFiniteError as error:  # the loss and the weights decide whether training goes on
-                print(f"no samples of step {self.step}: {error}", flush=True)
-                continue
-            finally:
-                network.train(was_training)
+        """Write the sample grids."""
+        for suffix, grid in self.grids():
             self.claim.check()
             with atomic(self.run.path / SAMPLES / f"step-{self.step:08d}{suffix}.png") as temporary:
                 temporary.write_bytes(png_bytes(grid, {"run": self.run.name, "step": self.step, "seed": 0}))
@@ -236,42 +221,45 @@ class TrainingLoop:
             return
         scaler = self.accelerator.scaler
         point = ResumePoint(self.step, self.seconds, losses, grad_norms, None if scaler is None else scaler.state_dict())
-        tensors, weights = state_tensors(self.learners, self.averages), self._finite_weights()
+        tensors, models = state_tensors(self.learners, self.averages.by_prefix), self._models()
         self._divergence.refuse_tensors(tensors, self.step)
         self.claim.check()
         save_state(self.run.path / STATE, tensors, point)
-        self._write_models(weights)
+        self._write(models)
 
-    def _finite_weights(self) -> dict[int, Mapping[str, Tensor]]:
-        """Return the weights to write of every average, by half-life."""
-        weights = {half_life: self.task.weights(ema.network) for half_life, ema in self.emas.items()}
-        for each in weights.values():
-            self._divergence.refuse_tensors(each, self.step)
-        return weights
+    def _models(self) -> list[Model]:
+        """Return the models to write, whose weights are finite."""
+        models = self.averages.models(self.run, self.config, self.task.weights)
+        for _, _, weights in models:
+            self._divergence.refuse_tensors(weights, self.step)
+        return models
 
-    def _write_models(self, weights: Mapping[int, Mapping[str, Tensor]]) -> None:
-        """Write the usual average to model.safetensors, and each other one as a run that keeps it alone would write it."""
+    def _write(self, models: Sequence[Model]) -> None:
         self.claim.check()
-        for half_life, each in weights.items():
-            usual = half_life == self.config.optimizer.ema_half_life
-            run = self.run if usual else Run(self.run.path / AVERAGES / f"{half_life}.safetensors")
-            optimizer = self.config.optimizer if usual else self.config.optimizer.with_average(half_life)
-            run.write_model(each, replace(self.config, optimizer=optimizer))
+        for run, config, weights in models:
+            run.write_model(weights, config)
 
     def _restore(self) -> None:
         """Restore the last saved state, if there is one, and discard the log after it."""
         state = self.run.path / STATE
         if state.is_file():
-            point = load_state(state, self.learners, self.averages, self.run.instead_of_resuming)
+            point = load_state(state, self.learners, self.averages.by_prefix, self.run.instead_of_resuming)
             self.step, self.seconds = point.step, point.seconds
             self._recent.restore(point.losses, point.grad_norms, self.task.device)
             self.task.config = recorded(self.run.config, self.config, self.step)
             if self.accelerator.scaler is not None and point.scaler:
                 self.accelerator.scaler.load_state_dict(point.scaler)
             if self.is_main:  # the process may have been killed after saving the state and before the weights
-                self._write_models(self._finite_weights())
+                self._write(self._models())
         if self.is_main:
             self.run.truncate_metrics(self.step)
+
+    def undo_steps(self) -> None:
+        """Count from 0 again, once the networks are as they were before the first step."""
+        for learner in self.learners.values():
+            learner.optimizer.state.clear()
+        self.step = 0
+        self._recent.clear()
 
     def fit(self, time_limit: float | None = None, compiled: bool = False) -> bool:
         """Train for the configured number of steps, or until interrupted or out of time; save at the end.
@@ -285,30 +273,30 @@ class TrainingLoop:
         """
         if not self._prepared:
             self.prepare()
-        log, total = self.config.log, self.config.optimizer.steps
+        log, budget = self.config.log, self.config.optimizer.time_budget
         size = self.config.optimizer.batch_size
-        started = time.monotonic()
+        started = self.clock()
         before = self.seconds
-        progress = ProgressBar(
-            f"training {self.run.name}",
-            total * size,
-            "img",
-            done=self.images_seen,
-            unit_scale=True,
-            smoothing=0.05,
-        )
-        with caught_signals() as caught, progress, ExitStack() as at_the_end:
+        with caught_signals() as caught, ExitStack() as shown, ExitStack() as at_the_end:
             at_the_end.callback(self.claim.release)
             if compiled:
                 self.model, said = compile_network(self.model, self._backward)
                 self.optimizer.zero_grad()
                 if self.is_main:
                     print(said, flush=True)
+            if budget is not None and self.step == 0:
+                self.task.config = fitted_to_budget(self, seconds_in(budget) - (self.clock() - started))
+                if self.is_main:
+                    self.claim.describe(self.config, self.task.data.skipped)
+            total = self.config.optimizer.steps
+            shown_as = f"training {self.run.name}"
+            bar = ProgressBar(shown_as, total * size, "img", done=self.images_seen, unit_scale=True, smoothing=0.05)
+            progress = shown.enter_context(bar)
             while self.step < total:
                 self.train_step()
                 if self.is_main:
                     self.claim.check()  # before anything else is written to it, such as the progress
-                self.seconds = before + time.monotonic() - started
+                self.seconds = before + self.clock() - started
                 progress.update(size)
                 last = self.step == total
                 evaluate = last or self.step % log.eval_every == 0
@@ -318,7 +306,7 @@ class TrainingLoop:
                     self.log(evaluate)
                 if self.is_main and (last or self.step % log.sample_every == 0):
                     self.write_samples()
-                out_of_time = time_limit is not None and time.monotonic() - started > time_limit * 60
+                out_of_time = time_limit is not None and self.clock() - started > time_limit * 60
                 stop = any_process(self.accelerator, bool(caught) or out_of_time)
                 if last or stop or self.step % log.save_every == 0:
                     self.save()

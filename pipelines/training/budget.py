@@ -1,0 +1,132 @@
+"""Training within a time budget: what a run's parts cost is measured first, then its steps are fitted to the time."""
+
+from __future__ import annotations
+
+import copy
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+
+from ..common.devices import finish
+from ..storage.config import LogConfig, RunConfig
+from ..storage.state import Learner
+from .ema import MovingAverages
+
+MOST_STEPS = 10**9
+UNTIMED = 3  # first steps, in which memory is allocated and kernels are chosen
+TIMED_AT_ONCE = 5  # steps between two looks at the clock, so that a GPU is not kept waiting
+SHARE = 0.03  # of the budget that the timed steps may take
+WARMUP_SHARE = 0.1  # of the fitted steps, at most, in which the learning rate grows
+
+
+class Trainable(Protocol):
+    """What is measured of a :class:`~pipelines.training.loop.TrainingLoop`."""
+
+    clock: Callable[[], float]
+    averages: MovingAverages
+
+    @property
+    def config(self) -> RunConfig: ...
+    @property
+    def accelerator(self) -> Accelerator: ...
+    @property
+    def learners(self) -> Mapping[str, Learner]: ...
+    @property
+    def is_main(self) -> bool: ...
+    def train_step(self) -> None: ...
+    def undo_steps(self) -> None: ...
+    def evaluate(self) -> object: ...
+    def grids(self) -> Iterable[object]: ...
+    def save(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds that a step, a measurement of the validation loss, the sample grids and a save take."""
+
+    step: float
+    evaluation: float
+    samples: float
+    saving: float
+
+    def seconds(self, steps: int, log: LogConfig) -> float:
+        """Return the duration of a run of ``steps`` steps; the last one is always evaluated, sampled and saved."""
+        often = ((self.evaluation, log.eval_every), (self.samples, log.sample_every), (self.saving, log.save_every))
+        return steps * self.step + sum(cost * -(-steps // every) for cost, every in often)
+
+
+def fitted(config: RunConfig, costs: Costs, seconds: float) -> RunConfig:
+    """Return the configuration with the most steps that take at most ``seconds``, at least one, and a warm-up to match."""
+    steps = max(1, bisect_right(range(1, MOST_STEPS + 1), seconds, key=lambda steps: costs.seconds(steps, config.log)))
+    warmup = min(config.optimizer.warmup_steps, int(WARMUP_SHARE * steps))
+    return replace(config, optimizer=replace(config.optimizer, steps=steps, warmup_steps=warmup))
+
+
+def fitted_to_budget(loop: Trainable, seconds: float) -> RunConfig:
+    """Return the configuration of a run that has not begun, with the steps that fit into the seconds left.
+
+    The steps taken to measure the speed are undone, so the run is the same as one that is given the fitted steps at first.
+    """
+    started = loop.clock()
+    costs = measured(loop, seconds)
+    config = fitted(loop.config, costs, seconds - (loop.clock() - started))
+    if loop.is_main:
+        print(f"a step takes {costs.step:.3g} s, so {config.optimizer.steps:,} steps fit into the time budget", flush=True)
+    return config
+
+
+def measured(loop: Trainable, seconds: float) -> Costs:
+    """Measure the costs of a run that has not begun, and leave it as it was; of several processes, the slowest counts.
+
+    Args:
+        loop: prepared, at step 0.
+        seconds: the time left in the budget.
+    """
+    undo = _snapshot(loop)
+    device = loop.accelerator.device
+
+    def timed(do: Callable[[], object]) -> float:
+        started = loop.clock()
+        do()
+        finish(device)
+        return loop.clock() - started
+
+    def steps(count: int) -> None:
+        for _ in range(count):
+            loop.train_step()
+
+    def slowest(*costs: float) -> list[float]:
+        found: Any = loop.accelerator.gather(torch.tensor([costs], device=device))  # (processes, costs)
+        worst: list[float] = found.amax(0).tolist()
+        return worst
+
+    steps(UNTIMED)
+    finish(device)
+    spent, count = 0.0, 0
+    while not count or spent < SHARE * seconds:
+        [spent] = slowest(spent + timed(lambda: steps(TIMED_AT_ONCE)))
+        count += TIMED_AT_ONCE
+    evaluation, samples = (timed(part) if loop.is_main else 0.0 for part in (loop.evaluate, lambda: list(loop.grids())))
+    undo()
+    return Costs(*slowest(spent / count, evaluation, samples, timed(loop.save)))
+
+
+def _snapshot(loop: Trainable) -> Callable[[], None]:
+    """Return a function that takes the loop back to its present state, in which no step has been taken yet."""
+    networks = [learner.network for learner in loop.learners.values()] + list(loop.averages.by_prefix.values())
+    before = [copy.deepcopy(network.state_dict()) for network in networks]
+    scaler = loop.accelerator.scaler
+    scale = None if scaler is None else copy.deepcopy(scaler.state_dict())
+
+    def undo() -> None:
+        for network, tensors in zip(networks, before, strict=True):
+            network.load_state_dict(tensors)
+        if scaler is not None and scale is not None:
+            scaler.load_state_dict(scale)
+        loop.undo_steps()
+
+    return undo

@@ -1,0 +1,33 @@
+"""Sample grids that show what networks in training have learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import nn
+
+from ..common.finite import NotFiniteError
+from ..common.images import Pixels
+from .task import Task
+
+
+def sample_grids(task: Task[Any], networks: Mapping[str, nn.Module], step: int) -> Iterator[tuple[str, Pixels]]:
+    """Yield the grid of each network by its key, always from the same seeds; a network whose samples are not finite has none.
+
+    Args:
+        task: draws the grids.
+        networks: the networks, which are left in the mode they are in.
+        step: for the message about samples that are not finite; the loss and the weights decide whether training goes on.
+    """
+    for name, network in networks.items():
+        was_training = network.training
+        try:
+            with task.accelerator.autocast():
+                grid = task.draw(network.eval())  # no dropout while sampling
+        except NotFiniteError as error:
+            print(f"no samples of step {step}: {error}", flush=True)
+            continue
+        finally:
+            network.train(was_training)
+        yield name, grid
