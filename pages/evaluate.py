@@ -12,6 +12,7 @@ from pages.components.runs import models_by_name, stop_without_runs
 from pipelines.common.text import literal
 from pipelines.evaluation.results import (
     FIGURES,
+    MAIN_FIGURES,
     NEIGHBOURS_PICTURE,
     Evaluation,
     file_beside,
@@ -85,7 +86,16 @@ if len(table):
     if cost == "seconds" and shown["machine"].nunique() > 1:
         told += " The times were measured on different machines (see the table) and are not comparable."
     st.caption(told)
-    st.dataframe(readable_table(shown), hide_index=True, width="stretch")
+    st.dataframe(readable_table(shown, MAIN_FIGURES), hide_index=True, width="stretch")
+    others = [name for name in FIGURES if name not in MAIN_FIGURES]
+    if shown[others].notna().any(axis=None):
+        with st.expander("More figures: diversity, and the Fréchet distance without its bias"):
+            st.dataframe(readable_table(shown, others), hide_index=True, width="stretch")
+            st.caption(
+                "Density: how many real images a sample is near; 1 for real images. Coverage: the share of real images with a "
+                "sample near them. Vendi score: the effective number of different images. The last two depend on the number of "
+                "samples. The Fréchet distance at infinitely many samples is extrapolated if there are enough of them."
+            )
 
 losses, bounds = newest(measured, "loss"), newest(measured, "bound")
 left, right = st.columns(2, gap="large")

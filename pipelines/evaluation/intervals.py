@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 Values = NDArray[np.float64]
 
 SPLITS = 200  # random splits into halves
-SUBSETS = 100  # random subsets of two thirds
+SUBSETS = 100  # random subsets
 Z95 = 1.959964  # half-width of the 95 % interval of a normal distribution, in standard deviations
 
 
@@ -69,16 +69,17 @@ class Estimate:
         return cls(float(value), float(positive / factor - offset), float(positive * factor - offset))
 
     @classmethod
-    def of_subsets(cls, value: float, subsets: Values, count: int) -> Estimate:
-        """Return a share that depends on a set of ``count`` images, with the interval of its variation over other such sets.
+    def of_subsets(cls, value: float, subsets: Values, count: int, left_out: int = 3) -> Estimate:
+        """Return a share that depends on a set of images, with the interval of its variation over other such sets.
 
         It is the interval of a share of as many independent cases as would give the same standard error, at most ``count``.
 
         Args:
             value: the share for the whole set.
-            subsets: (K,), see :func:`subsets_error`.
+            subsets, left_out: see :func:`subsets_error`.
+            count: number of independent cases at most.
         """
-        error, mean = subsets_error(subsets), subsets.mean()
+        error, mean = subsets_error(subsets, left_out), subsets.mean()
         return cls.of_share(value, min(count, mean * (1 - mean) / error**2) if error > 0 else count)
 
     @classmethod
@@ -142,16 +143,17 @@ def halves_error(halves: Values) -> float:
     return float(max(apart - halves.mean(1).var(ddof=1), apart / 2) ** 0.5)  # V₁ is not negative
 
 
-def subsets_error(subsets: Values) -> float:
+def subsets_error(subsets: Values, left_out: int = 3) -> float:
     """Return the standard error of a figure of a set of images that depends on nearest neighbours.
 
-    Such a figure is not smooth: leaving out single images overestimates its variance, halves underestimate it. Two thirds are
-    in between (the delete-d jackknife, Shao & Wu 1989).
+    Such a figure is not smooth: leaving out single images overestimates its variance, halves underestimate it. Two thirds or
+    three quarters are in between (the delete-d jackknife, Shao & Wu 1989).
 
     Args:
-        subsets: (K,), the figures of K random subsets of two thirds.
+        subsets: (K,), the figures of K random subsets.
+        left_out: one of so many images was left out of each.
     """
-    return float((2 * subsets.var(ddof=1)) ** 0.5)
+    return float(((left_out - 1) * subsets.var(ddof=1)) ** 0.5)
 
 
 def random_halves(count: int, splits: int = SPLITS, seed: int = 0) -> NDArray[np.int64]:
@@ -164,7 +166,7 @@ def random_halves(count: int, splits: int = SPLITS, seed: int = 0) -> NDArray[np
     return np.stack([random.permutation(count)[: 2 * half].reshape(2, half) for _ in range(splits)])
 
 
-def random_subsets(count: int, least: int, subsets: int = SUBSETS, seed: int = 0) -> NDArray[np.int64]:
-    """Return random subsets of two thirds of ``count`` image numbers, but at least ``least`` of them, (subsets, …)."""
+def random_subsets(count: int, least: int, subsets: int = SUBSETS, seed: int = 0, left_out: int = 3) -> NDArray[np.int64]:
+    """Return random subsets of ``count`` image numbers without one of ``left_out``, but of at least ``least``, (subsets, …)."""
     random = np.random.default_rng(seed)
-    return np.stack([random.permutation(count)[: max(2 * count // 3, least)] for _ in range(subsets)])
+    return np.stack([random.permutation(count)[: max(count - count // left_out, least)] for _ in range(subsets)])

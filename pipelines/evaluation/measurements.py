@@ -32,6 +32,7 @@ from ..sampling.request import SamplingRequest
 from ..sampling.sample import sample
 from ..storage.files import atomic
 from .distances import NEIGHBOURS, Features, Reference, nearest, recall_estimate, within
+from .diversity import density_and_coverage, vendi_score
 from .intervals import Estimate
 from .results import LOSS_BINS, NEIGHBOURS_PICTURE, file_beside, loss_draws, noise_bins
 
@@ -291,7 +292,12 @@ def figures(features: Features, real: RealImages, right: NDArray[np.float64] | N
     for name, values in cases.items():
         found[name] = asdict(Estimate.of_share(values.mean(), count)) | {"cases": "".join("01"[int(value)] for value in values)}
     recall, subsets = recall_estimate(features, some.features)
-    return found | {"recall": asdict(recall) | {"subsets": _rounded(subsets)}}
+    found["recall"] = asdict(recall) | {"subsets": _rounded(subsets)}
+    if at_infinity := reference.frechet_at_infinity(features, halved["frechet_distance"][1]):
+        found["frechet_at_infinity"] = asdict(at_infinity)
+    density, coverage = density_and_coverage(features, some.features)
+    others = {"density": density, "coverage": coverage, "vendi_score": vendi_score(features)}
+    return found | {name: asdict(estimate) for name, estimate in others.items()}
 
 
 def without_parts(figures: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -35,7 +35,12 @@ FIGURES = {  # of samples
     "recall": "Recall",
     "agreement": "Agreement with the condition",
     "closer_than_held_out": "Closer to training images than 95 % of held-out ones",
+    "frechet_at_infinity": "Fréchet distance at infinitely many samples",
+    "density": "Density",
+    "coverage": "Coverage",
+    "vendi_score": "Vendi score",
 }
+MAIN_FIGURES = tuple(FIGURES)[:6]  # which are shown first
 
 
 @dataclass(frozen=True)
@@ -249,7 +254,7 @@ def pareto_front(table: pd.DataFrame, cost: str, figure: str) -> pd.DataFrame:
     return ordered[(ordered[figure] == best) & (best != best.shift())]
 
 
-def readable_table(table: pd.DataFrame) -> pd.DataFrame:
+def readable_table(table: pd.DataFrame, figures: Iterable[str] = FIGURES) -> pd.DataFrame:
     """Format the table of samples for display: one column per figure, with its interval and any floors."""
     columns: dict[str, Any] = {
         "Run": table["run"],
@@ -264,9 +269,9 @@ def readable_table(table: pd.DataFrame) -> pd.DataFrame:
             columns[title] = table[name]
     if table["memory"].notna().any():
         columns["Memory (MiB)"] = ["" if pd.isna(memory) else f"{memory:.0f}" for memory in table["memory"]]
-    for name, title in FIGURES.items():
+    for name in figures:
         if table[name].notna().any():
-            columns[title] = [_told(row, name) for row in table.to_dict("records")]
+            columns[FIGURES[name]] = [_told(row, name) for row in table.to_dict("records")]
     return pd.DataFrame(columns)
 
 

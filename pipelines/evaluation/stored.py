@@ -39,6 +39,10 @@ class _Figures(TypedDict, total=False):
     recall: _OfSubsets
     agreement: _Share
     closer_than_held_out: _Share
+    frechet_at_infinity: _Estimate
+    density: _Estimate
+    coverage: _Estimate
+    vendi_score: _Estimate
 
 
 class _Floor(_Figures):

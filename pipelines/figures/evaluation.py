@@ -14,7 +14,7 @@ from ..common.text import plotly_text
 from ..evaluation.results import FIGURES, Evaluation, pareto_front
 from .style import DASHES, color, style_figure
 
-SMALLER_IS_BETTER = ("frechet_distance", "kernel_distance", "closer_than_held_out")
+SMALLER_IS_BETTER = ("frechet_distance", "frechet_at_infinity", "kernel_distance", "closer_than_held_out")
 APART = 1.015  # horizontal factor between series, so that their intervals do not hide each other
 ROOM = 1.25  # smallest ratio of neighbouring tick labels on a cost axis
 SYMBOLS = ("circle", "diamond", "square", "triangle-up")  # tell series of the same run and sampler apart

@@ -10,7 +10,15 @@ import plotly.graph_objects as go
 
 from ..common.command_line import describe
 from ..common.picture_files import picture_content
-from ..evaluation.results import FIGURES, NEIGHBOURS_PICTURE, Evaluation, file_beside, readable_table, samples_table
+from ..evaluation.results import (
+    FIGURES,
+    MAIN_FIGURES,
+    NEIGHBOURS_PICTURE,
+    Evaluation,
+    file_beside,
+    readable_table,
+    samples_table,
+)
 from .evaluation import INTERVALS, bound_terms, loss_bands, newest, quality_against_cost
 
 
@@ -24,7 +32,7 @@ def report(evaluations: Sequence[Evaluation]) -> str:
         # Distances to different images, or in different features, cannot be compared.
         for (data, judge), part in table.groupby(["data", "judge"], sort=False):
             told = f"{data}, {judge}" if table[table["data"] == data]["judge"].nunique() > 1 else str(data)
-            measured = [name for name in FIGURES if part[name].notna().any()]
+            measured = [name for name in MAIN_FIGURES if part[name].notna().any()]
             figures += [(f"{FIGURES[name]}: {told}", quality_against_cost(part, name, "network_calls")) for name in measured]
             tables += [f"<h2>All figures: {escape(told)}</h2>", readable_table(part).to_html(index=False)]
     for kind, title, draw in (("loss", "Loss by noise level", loss_bands), ("bound", "Likelihood", bound_terms)):

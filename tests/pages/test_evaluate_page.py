@@ -64,6 +64,20 @@ def test_what_is_measured_is_shown_and_what_is_not_is_told(measured):
     assert not app.exception
 
 
+def test_further_figures_are_in_a_table_of_their_own(measured):
+    assert not open_page().expander
+    [first, *_] = measured.of_kind("samples")
+    figures = {"density": estimate(0.8), "vendi_score": estimate(12.0)}
+    found = first.found | {"figures": first.found["figures"] | figures, "floor": first.found["floor"] | figures}
+    measured.add("samples", first.asked | {"reference_images": 39}, found)
+    app = open_page(figure="Vendi score")
+    assert app.selectbox(key="figure").value == "vendi_score"
+    assert "Density" not in app.dataframe[0].value
+    [further] = app.expander[0].dataframe
+    assert list(further.value["Vendi score"]) == ["", "", "", "12 (11.9 – 12.1), real 12"]
+    assert "Fréchet distance" not in further.value
+
+
 def test_a_picture_that_cannot_be_shown_gets_a_sentence(measured):
     file_beside(measured.run, NEIGHBOURS_PICTURE).write_bytes(bomb_png(60_000, pixels=False))
     app = open_page()

@@ -62,7 +62,7 @@ def test_every_figure_has_an_interval_and_a_floor(evaluate, copied_run):
     assert list(table["sampler"]) == ["ddim", "heun"]
     assert table["network_calls"][0] == 4 < table["network_calls"][1]
     assert set(table["machine"]) == {hardware(torch.device("cpu"))}
-    for name in set(FIGURES) - {"agreement"}:
+    for name in set(FIGURES) - {"agreement", "frechet_at_infinity"}:  # for which there are too few images
         assert (table[f"{name}_low"] <= table[name]).all()
         assert (table[name] <= table[f"{name}_high"]).all()
         assert table[f"{name}_floor"].notna().all()
