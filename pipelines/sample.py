@@ -56,6 +56,9 @@ class Sample:
     resamplings: int = 1
     """With --mask: number of times each step is repeated to harmonise both parts (RePaint, with ddpm steps); 1 uses the chosen
     sampler."""
+    reconstruction_guidance: bool = False
+    """With --mask: guide the inpainted part by the error in the known part, with a backward pass through the network in every
+    call, which takes about three times as long."""
     ema: int | None = None
     """Sample from the weights averaged with this half-life, in images (see --ema-also of pipelines.train)."""
 
@@ -128,14 +131,19 @@ def _origin(arguments: Sample) -> Origin:
     strength, mask = arguments.strength, arguments.mask
     if arguments.init_image is None and (mask is not None or strength is not None):
         raise ValueError("--mask and --strength need an image to start from: give it with --init-image")
-    if mask is None and arguments.resamplings != 1:
-        raise ValueError("--resamplings needs an area to inpaint: give it with --mask")
+    for flag, given in {
+        "--resamplings": arguments.resamplings != 1,
+        "--reconstruction-guidance": arguments.reconstruction_guidance,
+    }.items():
+        if mask is None and given:
+            raise ValueError(f"{flag} needs an area to inpaint: give it with --mask")
     if arguments.init_image is None:
         return FROM_NOISE
     if strength is None:
         strength = 0.6 if mask is None else 1.0
     picture = picture_content(arguments.init_image)
-    return FromPicture(picture, strength, None if mask is None else picture_content(mask), arguments.resamplings)
+    area = None if mask is None else picture_content(mask)
+    return FromPicture(picture, strength, area, arguments.resamplings, arguments.reconstruction_guidance)
 
 
 def _prompts(given: Sequence[str]) -> Iterator[str]:

@@ -23,7 +23,11 @@ from pipelines.storage.config import RunConfig
 
 SHOWN = 280  # CSS width of the picture to edit
 STRENGTHS = tuple(round(0.1 * number, 1) for number in range(1, 11))
-PASSES = (1, 2, 5, 10, 20)
+# Ways to inpaint: the settings of the origin of each.
+METHODS: dict[str, dict[str, Any]] = {"one pass": {}, "reconstruction guidance": {"guided": True}} | {
+    f"RePaint, {number} passes": {"resamplings": number} for number in (2, 5, 10, 20)
+}
+USUAL_METHODS = ("one pass", "reconstruction guidance", "RePaint, 10 passes")
 # The sampler that inverts a picture to its noise and denoises it from there.
 TRACEABLE = {"sampler": "ddim", "spacing": "linspace"}
 TRACED_STEPS = 50  # reconstruct a picture at a PSNR of about 40 dB, 20 steps at 27 dB (benchmarks.inversion)
@@ -83,19 +87,19 @@ def _vary(config: RunConfig) -> Edit:
     return Edit(_row(condition), columns, count, "The same noise is added to the picture in every cell")
 
 
-def _passes() -> list[int]:
-    about = "RePaint repeats every step so that the inpainted area fits its surroundings; one pass takes each step once."
-    return sorted(
-        st.multiselect("Passes", PASSES, (1, 10), format_func=_passes_name, key="passes", help=about, wrap=True, **BOUND)
+def _methods() -> list[str]:
+    about = (
+        "One pass only keeps the known area in place, and the inpainted area hardly follows it. Reconstruction guidance corrects "
+        "the inpainted area by the error in the known one, which takes three times as long. RePaint repeats every step until "
+        "both fit."
     )
+    chosen = st.multiselect("Methods", list(METHODS), USUAL_METHODS, key="passes", help=about, wrap=True, **BOUND)
+    return [method for method in METHODS if method in chosen]
 
 
-def _passes_name(passes: int) -> str:
-    return "one pass" if passes == 1 else f"RePaint, {passes} passes"
-
-
-def _repainted(picture: Pixels, mask: Pixels, passes: list[int], strength: float = 1.0) -> list[tuple[str, Origin]]:
-    return [(_passes_name(number), FromPicture(png_bytes(picture), strength, png_bytes(mask), number)) for number in passes]
+def _inpainted(picture: Pixels, mask: Pixels, methods: list[str], strength: float = 1.0) -> list[tuple[str, Origin]]:
+    files = png_bytes(picture), png_bytes(mask)
+    return [(method, FromPicture(files[0], strength, files[1], **METHODS[method])) for method in methods]
 
 
 def _paint(config: RunConfig) -> Edit:
@@ -118,7 +122,7 @@ def _paint(config: RunConfig) -> Edit:
     with canvas_place:
         painted = painter(picture, "mask", alt="The picture to paint on", begin=given)
     with settings_place:
-        passes = _passes()
+        methods = _methods()
         about = "How far the inpainted area may depart from the original: 1 ignores what was there."
         strength = st.slider("Strength", 0.0, 1.0, 1.0, 0.05, key="paint_strength", help=about, **BOUND)
         condition = choose_condition(config, in_turn=False)
@@ -126,7 +130,7 @@ def _paint(config: RunConfig) -> Edit:
     mask = np.where(painted, 255, 0).astype(np.uint8)[..., None]
     return Edit(
         _row(condition),
-        _repainted(picture, mask, passes, strength),
+        _inpainted(picture, mask, methods, strength),
         count,
         "Every cell starts from the same noise in the inpainted area",
         "" if painted.any() else "Paint over the area to inpaint.",
@@ -141,14 +145,14 @@ def _widen(config: RunConfig) -> Edit:
         across = st.slider("Position, left to right", 0.0, 1.0, 0.5, 0.05, key="across", **BOUND)
         down = st.slider("Position, top to bottom", 0.0, 1.0, 0.5, 0.05, key="down", **BOUND)
     with settings_place:
-        passes = _passes()
+        methods = _methods()
         condition = choose_condition(config, in_turn=False)
         count = _count()
     canvas, mask = place_on_canvas(picture, share, across, down)
     with picture_place:
         show_image(canvas, alt="The picture on its canvas, grey in the area to outpaint", width=SHOWN)
     return Edit(
-        _row(condition), _repainted(canvas, mask, passes), count, "Every cell starts from the same noise around the picture"
+        _row(condition), _inpainted(canvas, mask, methods), count, "Every cell starts from the same noise around the picture"
     )
 
 

@@ -14,46 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from .fitting import fit_mask, fit_to_model, refuse_other_size
 from .inversions import inverted
+from .starts import Known, Start
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from diffusion_core.noise import InterpolatedNoise, SeededNoise
-
     from ..models.loading import LoadedModel
     from .request import SamplingRequest
-
-
-@dataclass(frozen=True, eq=False)
-class Known:
-    """The known part of an image, which inpainting keeps.
-
-    Attributes:
-        image: (1, C, H, W), pixels in [−1, 1] or latents, as the model takes them.
-        mask: (1, 1, H, W), 1 where the image is kept and 0 elsewhere.
-        resamplings: how often each step is repeated to harmonise both parts (RePaint); with 1 the request's sampler is used.
-    """
-
-    image: Tensor
-    mask: Tensor
-    resamplings: int = 1
-
-
-@dataclass(frozen=True, eq=False)
-class Start:
-    """The state from which sampling starts, and the timesteps and noise that it uses.
-
-    Attributes:
-        x: (B, C, H, W) float32, the state at the first timestep.
-        timesteps: descending.
-        noise: fresh noise of stochastic samplers, for B images.
-        known: the part of the image to keep; None by default.
-    """
-
-    x: Tensor
-    timesteps: Tensor
-    noise: SeededNoise | InterpolatedNoise
-    known: Known | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +70,10 @@ class Origin:
         They are counted while they are made: calling this before :meth:`start` computes the starting point.
         """
         return sum(nfe for _, nfe in self._inversions(model, request))
+
+    def most_at_once(self, model: LoadedModel) -> int:
+        """Return the number of images that the device's memory may hold at once, roughly."""
+        return model.most_at_once
 
     def images(self, model: LoadedModel, x0: Tensor) -> Tensor:
         """Convert samples from this origin, or estimates of them, to images, (B, C, H, W) in [−1, 1]."""
@@ -172,13 +143,14 @@ class FromPicture(Origin):
         picture: image file, fitted to the model's images.
         strength: how much noise is added, from 0 (nearly the same picture is returned) to 1 (almost nothing of it is left).
         mask: image file of the same size, white in the area to inpaint; black or transparent parts are kept.
-        resamplings: with a mask, see :class:`Known`.
+        resamplings, guided: with a mask, see :class:`Known`.
     """
 
     picture: bytes
     strength: float
     mask: bytes | None = None
     resamplings: int = 1
+    guided: bool = False
 
     def __post_init__(self) -> None:
         _refuse_strength(self.strength)
@@ -205,7 +177,11 @@ class FromPicture(Origin):
             return start
         # A latent is regenerated if any of its pixels is.
         anew = F.adaptive_max_pool2d(self._anew(model).float(), model.state_shape[1:])
-        return replace(start, known=Known(x0, 1 - anew, self.resamplings))
+        return replace(start, known=Known(x0, 1 - anew, self.resamplings, self.guided))
+
+    def most_at_once(self, model: LoadedModel) -> int:
+        # For the gradient, all that the network's layers put out is kept: 1.7 times the estimate for sampling in float32.
+        return super().most_at_once(model) // (2 if self.guided else 1)
 
     def images(self, model: LoadedModel, x0: Tensor) -> Tensor:
         made = super().images(model, x0)

@@ -54,10 +54,10 @@ def sample(
     from .prompts import guided_denoiser
 
     numbers = range(request.num_images) if images is None else images
-    if len(numbers) > model.most_at_once:
+    if len(numbers) > origin.most_at_once(model):
         raise TooLarge(
             f"{len(numbers):,} images of {model.name} at once do not fit into the memory of {model.device}, which holds about "
-            f"{model.most_at_once:,}: choose a smaller batch"
+            f"{origin.most_at_once(model):,}: choose a smaller batch"
         )
     start = origin.start(model, request, numbers)
     sampler: Callable[..., Iterator[Step]] = SAMPLERS[request.sampler]
@@ -65,9 +65,12 @@ def sample(
     denoise: Any
     denoise, condition = guided_denoiser(model, request, numbers, condition)
     if start.known is not None:
-        from diffusion_core.inpainting import KnownPixels, repaint
+        from diffusion_core.inpainting import KnownPixels, ReconstructionGuidance, repaint
 
-        denoise = KnownPixels(denoise, start.known.image, start.known.mask)
+        known = start.known.image, start.known.mask
+        if start.known.guided:
+            denoise = ReconstructionGuidance(denoise, *known, data_range=model.denoiser.data_range)
+        denoise = KnownPixels(denoise, *known)
         if start.known.resamplings > 1:
             sampler, options = repaint, {"resamplings": start.known.resamplings}
     steps = sampler(denoise, start.x, start.timesteps, model.schedule, condition, noise=start.noise, **options)

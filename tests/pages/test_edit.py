@@ -72,15 +72,16 @@ def test_a_picture_is_varied_by_several_strengths():
 
 
 def test_what_is_painted_is_made_anew_and_the_rest_stays():
-    app = open_page(model="tiny", edit="Inpaint", passes=["one pass", "RePaint, 2 passes"], images_a_cell=2, steps=4)
+    methods = ["one pass", "reconstruction guidance", "RePaint, 2 passes"]
+    app = open_page(model="tiny", edit="Inpaint", passes=methods, images_a_cell=2, steps=4)
     [button] = [button for button in app.button if button.label == "Generate"]
     assert button.disabled
     assert "Paint over" in app.info[0].value
     [(of, mask)] = app.session_state["mask painted"].items()
     app.session_state["mask painted"] = {of: "1" * (len(mask) // 2) + "0" * (len(mask) - len(mask) // 2)}  # the upper half
     table, columns = finished(generate(app.run()))
-    assert table.columns == ["one pass", "RePaint, 2 passes"]
-    assert [column.origin.resamplings for column in columns] == [1, 2]
+    assert table.columns == methods
+    assert [(column.origin.resamplings, column.origin.guided) for column in columns] == [(1, False), (1, True), (2, False)]
     for column in columns:
         chosen, made = pixels(column.origin.picture), column.frames[-1].x
         half = len(chosen) // 2

@@ -16,6 +16,7 @@ from PIL import Image
 from diffusion_core.samplers import SAMPLERS
 from diffusion_core.schedules import SPACINGS
 from pipelines.common.images import place_on_canvas, png_bytes, to_uint8
+from pipelines.common.machine import TooLarge
 from pipelines.models.loading import load_model
 from pipelines.sampling.fitting import fit_mask, fit_picture, fit_to_model
 from pipelines.sampling.origins import FROM_NOISE, BetweenPictures, BetweenSeeds, FromInversion, FromPicture
@@ -178,15 +179,28 @@ def left_half():
     return png_bytes(mask)
 
 
-@pytest.mark.parametrize(("sampler", "resamplings"), [(name, 1) for name in SAMPLERS] + [("ddpm", 3)])
-def test_what_is_known_stays_and_the_rest_is_made(model, picture, left_half, sampler, resamplings):
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_what_is_known_stays_and_the_rest_is_made(model, picture, left_half, sampler):
     request = SamplingRequest(num_images=2, sampler=sampler, steps=6)
-    step = _sampled(model, request, FromPicture(picture, 1.0, left_half, resamplings))
     clean = fit_to_model(model, picture)
-    assert torch.equal(step.x[..., 4:], clean[..., 4:].expand(2, -1, -1, -1))
-    assert (step.x[..., :4] - clean[..., :4]).abs().mean() > 0.05
-    plain = _sampled(model, request, FROM_NOISE)
-    assert step.nfe == (5 * resamplings + 1 if resamplings > 1 else plain.nfe)
+    one_pass = _sampled(model, request, FROM_NOISE).nfe
+    generated = []
+    for settings, nfe in (({}, one_pass), ({"guided": True}, one_pass), ({"resamplings": 3}, 5 * 3 + 1)):
+        step = _sampled(model, request, FromPicture(picture, 1.0, left_half, **settings))
+        assert torch.equal(step.x[..., 4:], clean[..., 4:].expand(2, -1, -1, -1))
+        assert (step.x[..., :4] - clean[..., :4]).abs().mean() > 0.05
+        assert step.nfe == nfe
+        generated.append(step.x)
+    assert not torch.equal(generated[0], generated[1])
+
+
+def test_half_as_many_images_are_guided_at_once(model, picture, left_half):
+    """The gradient needs what all layers put out."""
+    plain, guided = (FromPicture(picture, 1.0, left_half, guided=guided) for guided in (False, True))
+    assert plain.most_at_once(model) == model.most_at_once >= 2 * guided.most_at_once(model) > 0
+    too_many = range(guided.most_at_once(model) + 1)
+    with pytest.raises(TooLarge, match="choose a smaller batch"):
+        sample(model, SamplingRequest(len(too_many)), too_many, guided)
 
 
 def test_a_mask_must_fit_and_leave_something_to_make(model, picture):
@@ -295,12 +309,13 @@ def origins(picture, other, mask):
         BetweenSeeds(4, (0.0, 0.3, 0.6, 1.0)),
         FromPicture(picture, 0.6),
         FromPicture(picture, 1.0, mask, resamplings=2),
+        FromPicture(picture, 1.0, mask, guided=True),
         FromInversion(picture),
         BetweenPictures(picture, other, (0.0, 0.3, 0.6, 1.0)),
     ]
 
 
-@pytest.mark.parametrize("kind", range(6))
+@pytest.mark.parametrize("kind", range(7))
 def test_an_image_is_the_same_alone_and_among_others(model, picture, other, left_half, kind):
     origin = origins(picture, other, left_half)[kind]
     together, alone = _sampled(model, REQUEST, origin), _sampled(model, REQUEST, origin, [2])
@@ -311,16 +326,16 @@ def test_an_image_is_the_same_alone_and_among_others(model, picture, other, left
 def test_origins_can_be_told_apart_and_found_again(picture, other, left_half):
     first, again = origins(picture, other, left_half), origins(bytes(bytearray(picture)), other, left_half)
     assert first == again
-    assert len(set(first + again)) == 6
+    assert len(set(first + again)) == 7
 
 
 def test_metadata_tell_where_an_image_comes_from(picture, other, left_half):
     told = [metadata_of("run", "f", REQUEST, origin) for origin in origins(picture, other, left_half)]
     assert "origin" not in told[0]
     assert told[3]["origin"] | {"picture": "", "mask": ""} == {
-        "kind": "FromPicture", "picture": "", "strength": 1.0, "mask": "", "resamplings": 2,
+        "kind": "FromPicture", "picture": "", "strength": 1.0, "mask": "", "resamplings": 2, "guided": False,
     }  # fmt: skip
-    assert len({json.dumps(metadata) for metadata in told}) == 6
+    assert len({json.dumps(metadata) for metadata in told}) == 7
     assert max(len(json.dumps(metadata)) for metadata in told) < 1000  # digests, and no pictures
 
 

@@ -346,17 +346,20 @@ def test_little_strength_keeps_the_picture(command, tiny_run, tmp_path, picture)
     assert (out / "denoising.gif").is_file()
 
 
-@pytest.mark.parametrize("resamplings", [1, 2])
-def test_inpainting_keeps_what_is_black_in_the_mask(command, tiny_run, tmp_path, picture, resamplings):
+@pytest.mark.parametrize(
+    ("way", "known"),
+    [((), {}), (("--resamplings", 2), {"resamplings": 2}), (("--reconstruction-guidance", True), {"guided": True})],
+)
+def test_inpainting_keeps_what_is_black_in_the_mask(command, tiny_run, tmp_path, picture, way, known):
     arguments = ("--init-image", picture[0], "--mask", picture[1], "--num-images", 3, "--steps", 4, "--batch-size", 2)
-    done = command("pipelines.sample", tiny_run.path, *arguments, "--resamplings", resamplings, "--out", tmp_path / "out")
+    done = command("pipelines.sample", tiny_run.path, *arguments, *way, "--out", tmp_path / "out")
     assert done.code == 0, done.error
     images = images_of(tmp_path / "out")
     assert (images[:, :, :4] == [200, 30, 30]).all()
     assert not (images[:, :, 4:] == [200, 30, 30]).all()
     assert len(np.unique(images[:, :, 4:].reshape(3, -1), axis=0)) == 3
     told = read_request(tmp_path / "out" / "images" / "00000.png")
-    assert told["origin"]["resamplings"] == resamplings
+    assert told["origin"].items() >= ({"resamplings": 1, "guided": False} | known).items()
 
 
 @pytest.mark.parametrize(
@@ -365,6 +368,7 @@ def test_inpainting_keeps_what_is_black_in_the_mask(command, tiny_run, tmp_path,
         (("--strength", 0.5), "give it with --init-image"),
         (("--mask", "MASK"), "give it with --init-image"),
         (("--init-image", "PICTURE", "--resamplings", 3), "give it with --mask"),
+        (("--init-image", "PICTURE", "--reconstruction-guidance", True), "--reconstruction-guidance needs an area"),
         (("--init-image", "PICTURE", "--strength", 2), "strength=2"),
         (("--init-image", "nowhere.png"), "nowhere.png"),
         (("--init-image", "PIPE"), "a named pipe, not a regular file"),
