@@ -89,9 +89,9 @@ def _vary(config: RunConfig) -> Edit:
 
 def _methods() -> list[str]:
     about = (
-        "One pass only keeps the known area in place, and the inpainted area hardly follows it. Reconstruction guidance corrects "
-        "the inpainted area by the error in the known one, which takes three times as long. RePaint repeats every step until "
-        "both fit."
+        "One pass only keeps the known area in place, and the inpainted area hardly follows it. Reconstruction guidance "
+        "corrects the inpainted area by the error in the known one, which takes three times as long. RePaint repeats every "
+        "step until both fit."
     )
     chosen = st.multiselect("Methods", list(METHODS), USUAL_METHODS, key="passes", help=about, wrap=True, **BOUND)
     return [method for method in METHODS if method in chosen]
