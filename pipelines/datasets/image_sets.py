@@ -158,7 +158,8 @@ def load_split(
     if held_out_name is not None:
         split = splits[held_out_name]
         held_out = read_images(split, config, _held_out_rows(split, measured or config.held_out_images))
-        found = replace(config.held_out, digest=digest_of(held_out.keys)) if measured is None else config.held_out
+        digest = digest_of(held_out.keys) if measured is None else config.held_out.digest
+        found = replace(config.held_out, digest=digest, below="", seed=None)
         train, held_out = _same_channels(train, replace(held_out, split=held_out_name))
     else:
         if len(train) < 2:
