@@ -7,32 +7,25 @@ image number.
 
 from __future__ import annotations
 
-import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from tyro.conf import OmitArgPrefixes, Positional
 
 from .common.command_line import DONE, run_command
-from .common.images import Pixels, film_strip, png_bytes, to_uint8
-from .common.indices import evenly_spaced
+from .common.images import Pixels, png_bytes, to_uint8
 from .common.picture_files import picture_content
 from .common.reading import MEGABYTE, read_text
 from .common.temporary import remove_leftovers
 from .models.loading import load_model
 from .sampling.origins import FROM_NOISE, FromPicture, Origin
+from .sampling.overview import Overview
 from .sampling.request import SamplingRequest
-from .sampling.sample import denoising_gif, kept_steps, metadata_of, sample
+from .sampling.sample import metadata_of, sample
 from .storage.files import atomic
 from .storage.runs import find_run
-
-SHOWN_IMAGES = 64  # at most: columns of grid.png, images of denoising.gif
-SHOWN_PIXELS = 2**22  # at most: pixels of all images in a row of grid.png and in a frame of denoising.gif
-SHOWN_ROWS = 21  # at most: rows of grid.png
 
 
 @dataclass(frozen=True)
@@ -86,16 +79,16 @@ def main(arguments: Sample) -> int:
             print(f"note: {note}")
     starts = own_share(range(0, request.num_images, arguments.batch_size))
     steps = len(origin.timesteps(model, request))
-    kept = set(kept_steps(steps))
-    most_shown = max(1, min(SHOWN_IMAGES, SHOWN_PIXELS // math.prod(model.image_shape[1:])))
+    overview = Overview(steps, model.image_shape[1:])
+    kept = overview.kept()
     batches: list[dict[int, tuple[float, Pixels]]] = []  # the frames of each
     with tqdm(total=steps * len(starts), unit="step", desc=model.name, disable=not state.is_local_main_process) as progress:
         for start in starts:
             numbers = range(start, min(start + arguments.batch_size, request.num_images))
-            shown = max(0, min(most_shown, numbers.stop) - start)
             frames: dict[int, tuple[float, Pixels]] = {}
             for step in sample(model, request, numbers, origin):
-                if shown and step.index in kept and step.index < steps:
+                shown = max(0, kept.get(step.index, 0) - start)
+                if shown and step.index < steps:
                     frames[step.index] = step.timestep, model.pictures(step.x[:shown])
                 progress.update(step.index < steps)
             made = to_uint8(origin.images(model, step.x))
@@ -107,7 +100,8 @@ def main(arguments: Sample) -> int:
                 _write(path, png_bytes(image, metadata | {"image": number}))
     batches = gathered(batches)
     if state.is_main_process:
-        _write_overview(arguments.out, batches, metadata)
+        _write(arguments.out / "grid.png", png_bytes(overview.grid(batches), metadata))
+        _write(arguments.out / "denoising.gif", overview.gif(batches))
         print(f"{arguments.out}: {request.num_images} images, grid.png, denoising.gif")
     return DONE
 
@@ -156,15 +150,6 @@ def _prompts(given: Sequence[str]) -> Iterator[str]:
             yield from lines
         else:
             yield prompt
-
-
-def _write_overview(out: Path, batches: Sequence[Mapping[int, tuple[float, Pixels]]], metadata: dict[str, Any]) -> None:
-    indices = sorted(batches[0])
-    images = {index: np.concatenate([frames[index][1] for frames in batches if frames]) for index in indices}
-    rows = [indices[i] for i in evenly_spaced(len(indices), SHOWN_ROWS)]
-    labels = ["sample" if index == indices[-1] else f"t = {batches[0][index][0]:.0f}" for index in rows]
-    _write(out / "grid.png", png_bytes(film_strip([images[index] for index in rows], labels), metadata))
-    _write(out / "denoising.gif", denoising_gif([images[index] for index in indices]))
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Pixels = NDArray[np.uint8]  # (..., H, W, C), C = 1 or 3
+PALETTE_PIXELS = 2**14
 REQUEST_KEY = "noisescope"  # the PNG text chunk that carries the request
 
 
@@ -138,10 +139,19 @@ def read_request(source: Source) -> dict[str, Any] | None:
 
 def gif_bytes(frames: Iterable[Pixels], milliseconds: int | Sequence[int] = 120) -> bytes:
     """Encode (H, W, C) frames as an endlessly looping GIF."""
-    pictures = [as_pil(frame) for frame in frames]
+    pictures = (_with_palette(as_pil(frame)) for frame in frames)
     buffer = io.BytesIO()
-    pictures[0].save(buffer, "GIF", save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0)
+    next(pictures).save(buffer, "GIF", save_all=True, append_images=pictures, duration=milliseconds, loop=0)
     return buffer.getvalue()
+
+
+def _with_palette(image: Image.Image) -> Image.Image:
+    """Reduce a colour image to 256 colours, chosen from about ``PALETTE_PIXELS`` of its pixels, because choosing takes long."""
+    if image.mode == "L":
+        return image
+    every = max(1, math.isqrt(image.width * image.height // PALETTE_PIXELS))
+    palette = Image.fromarray(np.asarray(image)[::every, ::every].copy()).quantize()
+    return image.quantize(palette=palette, dither=Image.Dither.NONE)
 
 
 def mp4_bytes(frames: Iterable[Pixels], frames_per_second: int = 8) -> bytes:

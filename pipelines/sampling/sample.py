@@ -1,4 +1,4 @@
-"""Sampling of a request step by step, and the metadata and GIFs of its images."""
+"""Sampling of a request step by step, and the metadata of its images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from diffusion_core.choices import SAMPLERS
 
-from ..common.images import Pixels, enlarge, gif_bytes, montage
 from ..common.indices import evenly_spaced
 from ..common.machine import TooLarge, refuse_beyond_memory
 from .divergence import refuse_divergence
@@ -97,10 +96,3 @@ def metadata_of(run: str, fingerprint: str, request: SamplingRequest, origin: Or
     """Return the metadata of a PNG, from which the same image can be generated again unless it started from a picture."""
     metadata = {"run": run, "fingerprint": fingerprint, "request": asdict(request)}
     return metadata if origin == FROM_NOISE else metadata | {"origin": origin.about}
-
-
-def denoising_gif(frames: Sequence[Pixels]) -> bytes:
-    """Return a GIF of montages of (N, H, W, C) frames, the last of which is shown longer."""
-    factor = max(1, 64 // frames[0].shape[1])
-    pictures = [enlarge(montage(frame), factor) for frame in frames]
-    return gif_bytes(pictures, [120] * (len(pictures) - 1) + [1500])

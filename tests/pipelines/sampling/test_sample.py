@@ -15,9 +15,9 @@ from diffusion_core.samplers import SAMPLERS
 from diffusion_core.schedules import SPACINGS
 from pipelines.common.images import film_strip, read_request, to_uint8
 from pipelines.models.loading import load_model
-from pipelines.sample import SHOWN_ROWS
+from pipelines.sampling.overview import GRID_ROWS, denoising_gif
 from pipelines.sampling.request import SamplingRequest
-from pipelines.sampling.sample import denoising_gif, sample
+from pipelines.sampling.sample import sample
 from pipelines.storage.runs import Run
 
 
@@ -230,7 +230,7 @@ def test_many_images_and_steps_show_a_readable_overview(command, tiny_run, tmp_p
     assert command("pipelines.sample", tiny_run.path, *arguments).code == 0
     assert len(_images(out)) == 70
     with Image.open(out / "grid.png") as grid:
-        assert grid.height == SHOWN_ROWS * 10 + 2
+        assert grid.height == GRID_ROWS * 10 + 2
         assert grid.width < 64 * 10 + 2 + 200
     with Image.open(out / "denoising.gif") as gif:
         assert gif.n_frames == 41
