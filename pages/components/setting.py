@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import attrgetter
-from typing import Any
+from typing import Any, get_type_hints
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -64,9 +64,16 @@ class Setting:
         """Default of the field."""
         return attrgetter(self.path)(USUAL)
 
+    @cached_property
+    def text(self) -> bool:
+        """Whether the field is free text, which may be left open."""
+        return self.rule is None and get_type_hints(self.kind)[self.name] == str | None
+
     def shown(self, config: RunConfig) -> Any:
         """Return the value of the widget for ``config``."""
         value = attrgetter(self.path)(config)
+        if self.text:
+            return value or ""
         if isinstance(value, tuple):
             return ", ".join(map(str, value))
         if isinstance(self.rule, Between):
@@ -79,6 +86,8 @@ class Setting:
         Raises:
             ValueError: a part of a list of numbers is not a whole number.
         """
+        if self.text:
+            return shown.strip() or None
         if isinstance(self.usual, tuple):
             parts = tuple(filter(None, map(str.strip, shown.split(","))))
             return tuple(map(self._whole, parts)) if isinstance(self.rule, Between) else parts
@@ -95,7 +104,7 @@ class Setting:
         """Draw the widget, initially with the value in ``base``, and return its value."""
         about = help_of(self.kind)[self.name]
         more = {"key": self.key, "help": about, **BOUND, **self.more, **more}
-        if isinstance(self.usual, tuple):
+        if self.text or isinstance(self.usual, tuple):
             return place.text_input(self.label, self.shown(base), **more)
         if isinstance(self.rule, Between):
             highest = type(self.rule.low)(self.rule.high) if self.rule.high <= LARGEST else None

@@ -68,6 +68,11 @@ MORE = (  # row by row
         Setting("diffusion.weighting", "weighting", "Loss weights", taken=True),
     ),
     (
+        Setting("optimizer.ema_half_life", "ema", "EMA half-life", more={"step": 10_000}),
+        Setting("optimizer.ema_also", "ema_also", "Further half-lives", more={"placeholder": "none"}),
+        Setting("optimizer.time_budget", "budget", "Time budget", more={"placeholder": "none: train the steps above"}),
+    ),
+    (
         Setting("data.augment", "augment", "Augmentation", more={"step": 0.02}),
         Setting("network.dropout", "dropout", "Dropout", more={"step": 0.05}),
         Setting("diffusion.noise_shift", "shift", "Noise shift", taken=True, more={"step": 0.5}),

@@ -113,6 +113,7 @@ def test_the_form_says_what_training_takes_and_what_cannot_fit(open_page):
     [
         ({"channels": "64, wide"}, "whole numbers with commas"),
         ({"lr": 0.0}, "lr=0.0: choose a finite number above 0"),
+        ({"budget": "8"}, "'8' is not a duration"),
         ({"data": "no-such-thing"}, "unknown dataset 'no-such-thing'"),
         ({"data": " "}, "unknown dataset ''"),
     ],
@@ -137,6 +138,11 @@ def test_start_stop_resume_and_delete(open_page, queue, wait_for):
         train_seed=3,
         lr=0.002,
         limit=30,
+        density="logit_normal",
+        density_mean=0.5,
+        weighting="learned",
+        ema_also="2000, 50000",
+        budget="",
         schedule="linear",
         prediction="epsilon",
     )
@@ -148,6 +154,9 @@ def test_start_stop_resume_and_delete(open_page, queue, wait_for):
     assert (config.network.unet, config.network.channels) == ("attention", (8, 16))
     assert (config.seed, config.diffusion.schedule, config.diffusion.prediction) == (3, "linear", "epsilon")
     assert (config.optimizer.steps, config.optimizer.batch_size, config.optimizer.lr) == (1_000_000, 8, 0.002)
+    diffusion = config.diffusion
+    assert (diffusion.timestep_density, diffusion.density_mean, diffusion.density_std) == ("logit_normal", 0.5, None)
+    assert (diffusion.weighting, config.optimizer.ema_also, config.optimizer.time_budget) == ("learned", (2000, 50000), None)
     assert (config.optimizer.warmup_steps, config.optimizer.precision) == (2, "no")
     assert app.selectbox(key="run").value == "oxford_flowers-attention"
     assert app.text_input(key="name").placeholder == "oxford_flowers-attention-2"
