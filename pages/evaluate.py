@@ -9,6 +9,7 @@ from pages.components.live_figure import live_figure
 from pages.components.measuring import show_measuring
 from pages.components.pictures import show_file
 from pages.components.runs import models_by_name, stop_without_runs
+from pages.components.verdicts import show_verdict
 from pipelines.common.text import literal
 from pipelines.evaluation.results import (
     FIGURES,
@@ -16,10 +17,10 @@ from pipelines.evaluation.results import (
     NEIGHBOURS_PICTURE,
     Evaluation,
     file_beside,
-    paired_losses,
     readable_table,
     samples_table,
 )
+from pipelines.evaluation.verdict import paired_losses
 from pipelines.figures.evaluation import COSTS, INTERVALS, bound_terms, loss_bands, newest, quality_against_cost
 from pipelines.figures.report import report
 from pipelines.storage.runs import Run
@@ -55,6 +56,7 @@ measured = [evaluation for evaluation in evaluations.values() if evaluation.resu
 if not measured:
     st.stop()
 
+show_verdict(measured)
 table = samples_table(measured)
 if len(table):
     st.subheader("Quality against cost", anchor=False)

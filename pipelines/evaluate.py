@@ -8,10 +8,10 @@ real images against real images. Results are added to the run's evaluation.json 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -95,6 +95,8 @@ def main(arguments: Evaluate) -> int:
             remove_leftovers(evaluation.path.parent)
             _measure(evaluation, model, arguments)
         print(evaluation.path)
+    if state.is_main_process and len(runs) > 1:
+        _compare([Evaluation(run) for run in runs], arguments)
     return DONE
 
 
@@ -116,6 +118,26 @@ def _measure(evaluation: Evaluation, model: LoadedModel, arguments: Evaluate) ->
             if not known:
                 evaluation.add(kind, asked, found)
             print(f"{told}: {'already measured' if known else summary(kind, evaluation.results[-1].found)}")
+
+
+def _compare(evaluations: Sequence[Evaluation], arguments: Evaluate) -> None:
+    """Print a verdict on each pair of models at the settings asked for, and keep it with the results of the first."""
+    from .evaluation.measured import shared_settings
+    from .evaluation.verdict import TITLES, grouped, keep_verdict
+
+    asked = {"sampler": arguments.samplers, "steps": arguments.steps, "guidance": arguments.guidance, "seed": (arguments.seed,)}
+    for (first, one), (second, other) in combinations(grouped(evaluations).items(), 2):
+        for setting in shared_settings([*one, *other]):
+            if all(setting.request[name] in wanted for name, wanted in asked.items()):
+                report_progress(f"comparing {first} with {second}")
+                found = keep_verdict(one, other, setting)
+                print(f"\n{found.summary} {setting}:")
+                for name in found.differences:
+                    print(f"  {TITLES[name]}: {found.sentence(name)}; {found.values(name)}{found.chance(name)}")
+                for title, cost in found.costs[0].items():
+                    print(f"  {title}: {cost} against {found.costs[1].get(title, 'not measured')}")
+                for note in found.notes:
+                    print(f"  {note}")
 
 
 def measurements(

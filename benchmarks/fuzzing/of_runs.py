@@ -32,7 +32,8 @@ def _mutate_records(random: Random, folder: Path) -> None:
 
 def _read_records(folder: Path) -> Attempts:
     from pages.components.runs import describe_run, newest_samples
-    from pipelines.evaluation.results import Evaluation, paired_losses, readable_table, samples_table
+    from pipelines.evaluation.results import Evaluation, readable_table, samples_table
+    from pipelines.evaluation.verdict import paired_losses
     from pipelines.figures.report import report
     from pipelines.figures.training import training_curves
     from pipelines.models.loading import load_model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .intervals import SPLITS, SUBSETS, Estimate, random_halves, random_subsets
+from .paired import permutation_test
 
 Features = NDArray[np.float64]  # (N, D)
 
 PER_FEATURE = 3  # images from which the Fréchet distance can be extrapolated
 NEIGHBOURS = 3  # k of the nearest neighbours in precision and recall
+ENOUGH = 1000  # reference images for figures that compare all pairs
+ROUNDS = 199  # of the permutation tests of distances, which are slow
 AT_ONCE = 1000  # batch size of comparisons with all other images
 
 
@@ -103,6 +107,24 @@ class Reference:
         halves = np.reshape(others, (splits, 2))
         with_themselves = _with_itself(features, own[0]) + _with_itself(self.features, self._own_kernel)
         return Estimate.of_halves(value, halves, with_themselves), halves
+
+    def p_values(self, first: Features, second: Features) -> dict[str, float]:
+        """Return the p-values of permutation tests of the differences between both distances of two models' samples.
+
+        Args:
+            first, second: (N, D), from the same noise in the same order.
+        """
+        some = self.thinned(max(ENOUGH, len(first)))
+        distances = {"frechet_distance": self.frechet_distance, "kernel_distance": some.kernel_distance}
+
+        def test(distance: Callable[[Features], float]) -> float:
+            def swapped_difference(swapped: NDArray[np.bool_]) -> float:
+                swap = swapped[:, None]
+                return distance(np.where(swap, second, first)) - distance(np.where(swap, first, second))
+
+            return permutation_test(swapped_difference, len(first), ROUNDS)
+
+        return {name: test(distance) for name, distance in distances.items()}
 
     def _kernel_means(self, features: Features, chosen: Features) -> tuple[Features, Features]:
         """Return the mean kernel between different images of each set, and between each set and the reference, (R,) each.

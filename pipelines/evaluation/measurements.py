@@ -31,9 +31,10 @@ from ..datasets.splits import data_of
 from ..sampling.request import SamplingRequest
 from ..sampling.sample import sample
 from ..storage.files import atomic
-from .distances import NEIGHBOURS, Features, Reference, nearest, recall_estimate, within
+from .distances import ENOUGH, NEIGHBOURS, Features, Reference, nearest, recall_estimate, within
 from .diversity import density_and_coverage, vendi_score
 from .intervals import Estimate
+from .kept_features import keep_features
 from .results import LOSS_BINS, NEIGHBOURS_PICTURE, file_beside, loss_draws, noise_bins
 
 if TYPE_CHECKING:
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
 CLOSEST = 0.05  # share of held-out images that defines what is close to a training image
 PAIRS = 12  # number of samples shown with their nearest training image
 AT_ONCE = 500  # batch size of the judge
-ENOUGH = 1000  # training images for figures that compare all pairs
 
 
 class RealImages:
@@ -246,6 +246,8 @@ def measure_samples(model: LoadedModel, real: RealImages, request: SamplingReque
     floor = real.held_out_features[: request.num_images]
     if process_state().is_main_process:
         write_neighbours(model, real, np.concatenate(pictures), features)
+        asked = {"request": asdict(request)} | real.compared_key(len(floor))
+        keep_features(model.fingerprint, asked, features, real.reference)
     right = None if recognised[0] is None else np.concatenate(recognised)
     return {
         "network_calls": calls[-1],

@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from ..common.json_files import parse_json, read_json
 from ..common.reports import report_progress
 from ..storage.files import write_text
 from ..storage.runs import MODEL, Run
-from .intervals import Estimate
 from .stored import refuse_damaged
 
 EVALUATION = "evaluation.json"
@@ -41,6 +40,7 @@ FIGURES = {  # of samples
     "vendi_score": "Vendi score",
 }
 MAIN_FIGURES = tuple(FIGURES)[:6]  # which are shown first
+LARGER_IS_BETTER = ("precision", "recall", "agreement")  # of these
 
 
 @dataclass(frozen=True)
@@ -213,38 +213,6 @@ def samples_table(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
                 row[f"{name}_decoded"] = decoded.found["figures"].get(name, {}).get("value") if decoded else None
             rows.append(row)
     return pd.DataFrame(rows)
-
-
-def paired_losses(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
-    """Return paired differences between the losses of runs, on the same held-out images, noise and noise levels.
-
-    Images vary far more than models do, which widens the interval of each loss but not that of a paired difference.
-
-    Returns:
-        A row for each run whose errors can be paired with those of an earlier run: columns Run, Compared with, Loss, and
-        Difference with half of its 95 % interval; empty if nothing can be paired.
-    """
-    firsts: dict[object, tuple[str, NDArray[np.float64]]] = {}
-    rows = []
-    for evaluation in evaluations:
-        # The draws are a function of these numbers; errors of another number of images belong to none.
-        results = [result for result in evaluation.of_kind("loss") if _errors_are_whole(result)]
-        if not results:
-            continue
-        config, errors = evaluation.run.config, np.array(results[-1].found["errors"])
-        images = replace(config.data, flip=None, augment=0.0, held_out_images=1)
-        same = (images, config.seed, config.state_shape, config.latent.latent_fingerprint, len(errors))
-        first, others = firsts.setdefault((same, json.dumps(results[-1].asked)), (evaluation.name, errors))
-        if first != evaluation.name:
-            levels, drawn = loss_draws(results[-1].asked["images"], results[-1].asked["seed"])
-            difference = Estimate.of_strata(errors - others, noise_bins(levels), drawn)
-            told = f"{difference.value:+.5f} ± {difference.high - difference.value:.5f}"
-            rows.append({"Run": evaluation.name, "Compared with": first, "Loss": f"{errors.mean():.4f}", "Difference": told})
-    return pd.DataFrame(rows)
-
-
-def _errors_are_whole(loss: Result) -> bool:
-    return len(loss.found.get("errors", ())) == max(loss.asked["images"], 20 * LOSS_BINS)
 
 
 def pareto_front(table: pd.DataFrame, cost: str, figure: str) -> pd.DataFrame:

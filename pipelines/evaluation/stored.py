@@ -93,6 +93,14 @@ class _BoundFound(TypedDict):
     decoder: float
 
 
+class _Tested(TypedDict, total=False):
+    p: float | None
+
+
+class _VerdictFound(TypedDict):
+    figures: dict[str, _Tested]
+
+
 class _ReconstructionFound(TypedDict):
     figures: _Figures
 
@@ -101,6 +109,7 @@ KINDS: dict[str, tuple[TypeAdapter[Any], TypeAdapter[Any]]] = {  # of results: t
     "samples": (TypeAdapter(_SamplesAsked), TypeAdapter(_SamplesFound)),
     "loss": (TypeAdapter(_LossAsked), TypeAdapter(_LossFound)),
     "bound": (TypeAdapter(dict[str, Any]), TypeAdapter(_BoundFound)),
+    "verdict": (TypeAdapter(dict[str, Any]), TypeAdapter(_VerdictFound)),
     "reconstruction": (TypeAdapter(dict[str, Any]), TypeAdapter(_ReconstructionFound)),
 }
 

@@ -214,3 +214,17 @@ def test_models_without_a_bound_are_named_beside_those_with_one(measured):
     other.add("loss", loss.asked, loss.found)
     captions = [caption.value for caption in open_page().caption]
     assert any("upper bound" in caption and "Not measured, or of latents: two." in caption for caption in captions)
+
+
+def test_which_of_two_models_is_better_is_said_first():
+    app = open_page()
+    assert app.subheader[0].value == "Which is better?"
+    assert any("Fréchet distance: **flowers-" in text.value for text in app.markdown)
+    assert list(app.dataframe[0].value) == ["flowers-attention-64", "flowers-baseline-64"]
+    app.selectbox(key="verdict_first").set_value("flowers-baseline-64").run()  # which was the other of the two
+    assert not app.exception
+    assert list(app.dataframe[0].value) == ["flowers-baseline-64", "flowers-attention-64"]
+    app = open_page(verdict_first="flowers-text", verdict_second="flowers-class")
+    assert list(app.dataframe[0].value) == ["flowers-text", "flowers-class"]
+    app = open_page(runs=["flowers-attention", "fashion-class"])
+    assert "nothing in common" in app.info[0].value

@@ -18,7 +18,8 @@ from pipelines.evaluate import Evaluate, main
 from pipelines.evaluation import measurements
 from pipelines.evaluation.judges import SHIPPED, judge_for
 from pipelines.evaluation.measurements import RealImages, figures, likelihood, measure_reconstructions, without_parts
-from pipelines.evaluation.results import FIGURES, Evaluation, paired_losses, samples_table
+from pipelines.evaluation.results import FIGURES, Evaluation, samples_table
+from pipelines.evaluation.verdict import paired_losses
 from pipelines.figures.evaluation import newest
 from pipelines.models.classifier import load_classifier
 from pipelines.models.loading import LoadedModel, load_model
@@ -300,6 +301,40 @@ def test_a_classifier_makes_larger_images_smaller_and_refuses_others(judge):
         assert not classifier.takes(shape)
         with pytest.raises(ValueError, match="this classifier takes"):
             classifier.features(torch.zeros(1, *shape))
+
+
+def test_two_models_get_a_verdict(evaluate, copied_run, tmp_path, monkeypatch):
+    """Of the same noise other weights make other samples, and nearly the same weights make nearly the same."""
+    monkeypatch.setenv("NOISESCOPE_CACHE", str(tmp_path / "cache"))
+    tensors, metadata = read_tensors(copied_run.model_path)
+    runs = [copied_run.path]
+    for name, factor in (("alike", 1 + 1e-4), ("other", 1.5)):
+        shutil.copytree(copied_run.path, tmp_path / name)
+        changed = {key: tensor * factor for key, tensor in tensors.items()}
+        write_tensors(tmp_path / name / "model.safetensors", changed, metadata)
+        write_config_with_batch(tmp_path / name, 7 if name == "alike" else 9)
+        runs.append(tmp_path / name)
+    said = evaluate(*runs, "--steps", 2).output
+    assert "Fréchet distance: other is better by" in said
+    assert said.count("Parameters: 0.0 M against 0.0 M") == 3
+    kept = {result.found["second"]: result.found["figures"] for result in Evaluation(copied_run).of_kind("verdict")}
+    assert set(kept) == {"alike", "other"}
+    for name in ("frechet_distance", "kernel_distance"):
+        assert kept["other"][name]["paired"]
+        assert kept["other"][name]["p"] == 0.005
+        alike = kept["alike"][name]
+        width = alike["estimate"]["high"] - alike["estimate"]["low"]
+        [samples] = Evaluation(copied_run).of_kind("samples")
+        alone = samples.found["figures"][name]
+        assert width < 0.1 * (alone["high"] - alone["low"]), "the same noise: hardly any difference is left to chance"
+    assert "already measured" in evaluate(*runs, "--steps", 2).output
+    assert len(Evaluation(copied_run).of_kind("verdict")) == 2
+
+
+def write_config_with_batch(folder, batch):
+    """Make a run another recipe than the one it was copied from."""
+    config = Run(folder).config
+    Run(folder).write_config(replace(config, optimizer=replace(config.optimizer, batch_size=batch)))
 
 
 # --- several evaluations, and files that cannot be used

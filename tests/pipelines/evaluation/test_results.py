@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
-from pipelines.evaluation.results import Evaluation, loss_draws, paired_losses, pareto_front
+from pipelines.evaluation.results import Evaluation, loss_draws, pareto_front
+from pipelines.evaluation.verdict import paired_losses
 from pipelines.models.loading import load_model
 from pipelines.storage.runs import Run
 

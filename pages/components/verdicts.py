@@ -1,0 +1,68 @@
+"""The verdict on two measured models: a sentence on each figure, and what each of them costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+import streamlit as st
+
+from pages.components import BOUND
+from pipelines.common.text import literal
+from pipelines.evaluation.measured import shared_settings
+from pipelines.evaluation.results import Evaluation
+from pipelines.evaluation.verdict import TITLES, Verdict, grouped, verdict
+
+BETTER, OPEN = ":material/check_circle:", ":material/radio_button_unchecked:"
+NOTHING = (
+    "These two have nothing in common that can be compared: they were measured on different images or in different features, "
+    "or one of them has not been measured."
+)
+
+
+def show_verdict(evaluations: Sequence[Evaluation]) -> None:
+    """Let the user choose two of the measured models, and show which of them is better and at what cost."""
+    groups = grouped(evaluations)
+    if len(groups) < 2:
+        return
+    st.subheader("Which is better?", anchor=False)
+    names = list(groups)
+    with st.container(horizontal=True):
+        first = st.selectbox("Compare", names, 0, format_func=literal, key="verdict_first", width=270, **BOUND)
+        others = [name for name in names if name != first]
+        second = st.selectbox("with", others, 0, format_func=literal, key="verdict_second", width=270, **BOUND)
+        settings = {str(setting): setting for setting in shared_settings([*groups[first], *groups[second]])}
+        setting = st.selectbox("Setting", settings, key="verdict_setting", width=320, **BOUND) if len(settings) > 1 else None
+    found = verdict(groups[first], groups[second], settings[setting] if setting else None)
+    if not found.differences:
+        st.info(NOTHING)
+        return
+    st.markdown(literal(found.summary))
+    sentences, costs = st.columns([3, 2], gap="large")
+    with sentences:
+        _show_sentences(found)
+    with costs:
+        st.dataframe(pd.DataFrame(found.costs, index=[found.first, found.second]).fillna("not measured").T, width="stretch")
+        st.caption(" ".join(_about(found)))
+
+
+def _show_sentences(found: Verdict) -> None:
+    """Show a sentence on each figure, first on those in which the models are told apart."""
+    lines = []
+    for name in sorted(found.differences, key=lambda name: found.better(name) is None):
+        better, sentence = found.better(name), literal(found.sentence(name))
+        if better is not None:
+            sentence = f"**{literal(better)}**{sentence.removeprefix(literal(better))}"
+        values = f":small[:gray[{found.values(name)}{found.chance(name)}]]".replace(" ", "\u00a0")
+        lines.append(f"{BETTER if better else OPEN} {TITLES[name]}: {sentence} \u2003{values}")
+    st.markdown("\n\n".join(lines))
+
+
+def _about(found: Verdict) -> Iterator[str]:
+    """Yield sentences on what the verdict is made of."""
+    if found.setting is not None:
+        yield f"{found.setting}."
+    yield "Each interval contains the true difference in 95 of 100 cases."
+    if any(one.p is not None for one in found.differences.values()):
+        yield "p: how often a difference as large arises when the two models' images are swapped at random."
+    yield from found.notes

@@ -1,0 +1,69 @@
+"""Features kept in the cache, for permutation tests between models that are measured one after the other.
+
+They are not part of a run: those of one setting may take a megabyte, and can be computed again from the seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ..storage.cache import cached_tensors
+from .distances import Features, Reference
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+KIND = "features"
+OF_REFERENCE = ("features", "judge", "reference_images", "reference_digest")  # the settings that determine them
+
+
+def keep_features(fingerprint: str, asked: Mapping[str, Any], samples: Features, reference: Reference) -> None:
+    """Keep the features of samples and of the training images that they are compared with.
+
+    Args:
+        fingerprint: of the weights.
+        asked: the settings of the measurement (:attr:`Result.asked`).
+    """
+    import torch
+
+    kept = {_samples_key(fingerprint, asked): samples, _reference_key(asked): reference.features}
+    for key, features in kept.items():
+        tensors = {"features": torch.from_numpy(features).float()}
+        cached_tensors(KIND, key, partial(dict, tensors))
+
+
+def kept_samples(fingerprint: str, asked: Mapping[str, Any]) -> Features | None:
+    """Return the features of samples, (N, D), or None if they have not been kept."""
+    return _kept(_samples_key(fingerprint, asked))
+
+
+def kept_reference(asked: Mapping[str, Any]) -> Reference | None:
+    """Return the training images that samples were compared with, or None if they have not been kept."""
+    features = _kept(_reference_key(asked))
+    return None if features is None else Reference(features)
+
+
+def _kept(key: str) -> Features | None:
+    def fail() -> Mapping[str, Tensor]:
+        raise KeyError(key)
+
+    try:
+        return cached_tensors(KIND, key, fail)["features"].double().numpy()
+    except KeyError:
+        return None
+
+
+def _samples_key(fingerprint: str, asked: Mapping[str, Any]) -> str:
+    return _digest([fingerprint, {key: value for key, value in asked.items() if key != "shown"}])
+
+
+def _reference_key(asked: Mapping[str, Any]) -> str:
+    return _digest([asked.get(key) for key in OF_REFERENCE])
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

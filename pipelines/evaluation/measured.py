@@ -1,0 +1,131 @@
+"""Measured figures with what they are made of, and which of them can be compared and paired with those of another model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .intervals import Estimate, Values, halves_error, mean_error, share_error, strata_error, subsets_error
+from .paired import Figure
+from .results import LOSS_BINS, Evaluation, Result, loss_draws, noise_bins
+
+PARTS: dict[str, Callable[[Values], float]] = {"halves": halves_error, "cases": share_error, "subsets": subsets_error}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How samples were made and compared, as the results keep it.
+
+    Attributes:
+        request: how they were sampled.
+        compared: the features they were compared in, and the real images they were compared with.
+    """
+
+    request: dict[str, Any]
+    compared: dict[str, Any]
+
+    @classmethod
+    def of(cls, result: Result) -> Setting:
+        """Return the setting of a measurement of samples; the conditions of conditional models are no part of it."""
+        return cls(result.asked["request"], {key: result.asked[key] for key in result.asked if key not in ("request", "shown")})
+
+    def fits(self, other: Setting) -> bool:
+        """Return whether samples of both can be compared; older results have fewer settings."""
+        pairs = ((self.request, other.request), (self.compared, other.compared))
+        return all(one[key] == two[key] for one, two in pairs for key in one.keys() & two.keys())
+
+    def __str__(self) -> str:
+        guided = "" if self.request["guidance"] == 1 else f", guidance {self.request['guidance']:g}"
+        return f"{self.request['num_images']:,} samples, {self.request['steps']} steps of {self.request['sampler']}{guided}"
+
+
+def shared_settings(evaluations: Sequence[Evaluation]) -> list[Setting]:
+    """Return the settings at which the samples of all evaluations were measured, and can be compared."""
+    own = [Setting.of(result) for result in evaluations[0].of_kind("samples")]
+    return [setting for number, setting in enumerate(own) if setting not in own[:number] and samples_at(evaluations, setting)]
+
+
+def samples_at(evaluations: Sequence[Evaluation], setting: Setting) -> list[Result]:
+    """Return each evaluation's newest samples at a setting of the first; empty if not all have such."""
+    found: list[Result] = []
+    for evaluation in evaluations:
+        own = [result for result in evaluation.of_kind("samples") if Setting.of(result).fits(setting)]
+        if found:
+            own = [result for result in own if same_images(evaluation, result, evaluations[0], found[0])]
+        if not own:
+            return []
+        found.append(own[-1])
+    return found
+
+
+def same_images(one: Evaluation, result: Result, other: Evaluation, theirs: Result) -> bool:
+    """Return whether two results are about images of the same dataset and size."""
+    digests = (result.held_out_digest, theirs.held_out_digest)
+    configs = (one.run.config, other.run.config)
+    if None not in digests and digests[0] == digests[1]:
+        return True
+    return len({(Path(config.data.data).name, config.image_shape) for config in configs}) == 1
+
+
+def _images(evaluation: Evaluation, result: Result) -> object:
+    """Return what identifies the held-out images of a result: their digest, or in older ones the settings that chose them."""
+    config = evaluation.run.config
+    return result.held_out_digest or (replace(config.data, flip=None, augment=0.0, held_out_images=1), config.seed)
+
+
+def sample_figure(evaluation: Evaluation, result: Result, name: str) -> Figure | None:
+    """Return a figure of samples, or None if it was not measured."""
+    found = result.found["figures"].get(name)
+    if found is None:
+        return None
+    estimate = Estimate(*(found[key] for key in ("value", "low", "high")))
+    request, config = result.asked["request"], evaluation.run.config
+    kind = next((kind for kind in PARTS if kind in found), None)
+    if kind is None:
+        return Figure(estimate, request["num_images"])
+    parts = np.array(list(map(int, found[kind])) if kind == "cases" else found[kind], np.float64)
+    cases = np.arange(len(parts)) if kind == "cases" else None
+    pair = (json.dumps(request, sort_keys=True), _images(evaluation, result), config.state_shape)
+    return Figure(estimate, request["num_images"], parts, PARTS[kind], pair, cases)
+
+
+def loss_figure(evaluation: Evaluation) -> Figure | None:
+    """Return the newest loss on held-out images, or None if it was not measured."""
+    results = evaluation.of_kind("loss")
+    if not results:
+        return None
+    result, config = results[-1], evaluation.run.config
+    estimate = Estimate(**{key: result.found["whole"][key] for key in ("value", "low", "high")})
+    count, seed = result.asked["images"], result.asked["seed"]
+    errors = np.array(result.found.get("errors", ()))
+    if len(errors) != max(count, 20 * LOSS_BINS):  # then they belong to other draws
+        return Figure(estimate, count)
+    levels, drawn = loss_draws(count, seed)
+    error = partial(strata_error, strata=noise_bins(levels), cases=drawn)
+    noise = (count, seed, config.state_shape, config.latent.latent_fingerprint)
+    return Figure(estimate, count, errors, error, (noise, _images(evaluation, result)), drawn)
+
+
+def bound_figure(evaluation: Evaluation) -> Figure | None:
+    """Return the newest bound on the likelihood, or None if it was not measured."""
+    results = evaluation.of_kind("bound")
+    if not results:
+        return None
+    result = results[-1]
+    estimate = Estimate(**{key: result.found["total"][key] for key in ("value", "low", "high")})
+    bits = np.array(result.found.get("images", ()))
+    pair = (json.dumps(result.asked, sort_keys=True), _images(evaluation, result), evaluation.run.config.image_shape)
+    return Figure(estimate, len(bits), bits if len(bits) > 1 else None, mean_error, pair, np.arange(len(bits)))
+
+
+def comparable(kind: str, one: Evaluation, other: Evaluation) -> bool:
+    """Return whether the losses or bounds of two evaluations are about the same images, or latents."""
+    own, theirs = one.of_kind(kind), other.of_kind(kind)
+    latents = {evaluation.run.config.latent.latent_fingerprint for evaluation in (one, other)}
+    return bool(own and theirs) and len(latents) == 1 and same_images(one, own[-1], other, theirs[-1])

@@ -1,0 +1,156 @@
+"""Verdicts from the results of runs: what is compared, what is paired, and what is said."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pipelines.evaluation.distances import Reference
+from pipelines.evaluation.kept_features import keep_features
+from pipelines.evaluation.measured import shared_settings
+from pipelines.evaluation.results import Evaluation
+from pipelines.evaluation.verdict import ONE_SEED, SEEDS, UNPAIRED, VERDICT, grouped, keep_verdict, paired_losses, verdict
+from pipelines.storage.runs import Run
+from pipelines.storage.weights import read_tensors
+
+IMAGES = 400
+REQUEST = {"sampler": "ddim", "steps": 20, "guidance": 1.0, "seed": 0, "num_images": IMAGES}
+COMPARED = {
+    "features": "shapes classifier",
+    "judge": "abc",
+    "reference_images": 40,
+    "reference_digest": "d",
+    "held_out_digest": "h",
+}
+
+
+@pytest.fixture
+def made(tiny_run, tmp_path):
+    """Makes a run that differs from others in its weights' file and in some settings."""
+
+    def make(name, **settings):
+        run = Run(shutil.copytree(tiny_run.path, tmp_path / name))
+        (run.path / "evaluation.json").unlink(missing_ok=True)
+        run.write_config(replace(run.config, **settings))
+        weights, _ = read_tensors(run.model_path)
+        run.write_model(weights, replace(run.config, versions={"name": name}))  # a fingerprint of its own
+        return Evaluation(run)
+
+    return make
+
+
+def estimate(value, width=0.5):
+    return {"value": value, "low": value - width, "high": value + width}
+
+
+def measure(evaluation, distance, losses=0.0, request=(), images="h", **changed):
+    """Keep results as the evaluation does: figures of samples, and losses, that vary alike in all runs."""
+    vary = np.random.default_rng(0).standard_normal((200, 2))
+    figures = {
+        "frechet_distance": estimate(distance) | {"halves": (distance + vary).tolist()},
+        "agreement": estimate(0.5, 0.05) | {"cases": "01" * (IMAGES // 2)},
+    }
+    found = {"network_calls": 20, "seconds": 0.5, "memory": 2**21, "figures": figures, "floor": {"images": 40}}
+    asked = {"request": REQUEST | dict(request)} | COMPARED | {"held_out_digest": images} | changed
+    evaluation.add("samples", {key: value for key, value in asked.items() if value is not None}, found)
+    errors = losses + np.random.default_rng(1).exponential(1, 400)
+    errors += 0.01 * np.random.default_rng(int(1e6 * losses) + 2).standard_normal(400)
+    digest = {"held_out_digest": images} if images else {}
+    bins = {"timesteps": [], "mean": [], "low": [], "high": []}
+    whole = estimate(errors.mean(), 0.1)
+    evaluation.add("loss", {"images": 400, "seed": 0} | digest, bins | {"whole": whole, "errors": errors.tolist()})
+    return evaluation
+
+
+def test_it_says_who_is_better_by_how_much_and_at_what_cost(made):
+    found = verdict([measure(made("one"), 6.0)], [measure(made("two"), 5.0, 0.02)])
+    assert found.sentence("frechet_distance").startswith("two is better by 1.0")
+    assert found.better("loss") == "one"
+    assert found.differences["loss"].p == 0.001
+    assert found.sentence("agreement") == "not told apart; about 9,700 samples would be needed to tell a difference of 0.002"
+    assert found.better("agreement") is None
+    assert found.costs[0]["Network calls"] == "20"
+    assert found.costs[0]["Time per image"] == "500 ms"
+    assert found.notes == (ONE_SEED,)
+    assert str(found.setting) == "400 samples, 20 steps of ddim"
+
+
+def test_the_verdict_does_not_depend_on_the_order(made):
+    one, two = measure(made("one"), 6.0), measure(made("two"), 5.0, 0.02)
+    here, there = verdict([one], [two]), verdict([two], [one])
+    for name in here.differences:
+        assert here.sentence(name) == there.sentence(name)
+
+
+def test_what_is_paired_is_what_has_the_same_images_and_noise(made):
+    """Neither the seed of training nor the name of the data matters; without digests both do, because they chose the images."""
+    one = measure(made("one"), 6.0)
+    data = one.run.config.data
+    elsewhere = measure(made("elsewhere", data=replace(data, data="someone/shapes"), seed=7), 5.9, 0.02)
+    assert all(found.paired for found in verdict([one], [elsewhere]).differences.values())
+    assert list(paired_losses([one, elsewhere])["Run"]) == ["elsewhere"]
+    others = measure(made("others", seed=7), 5.9, 0.02, images="other")
+    assert not shared_settings([one, others])
+    assert not verdict([one], [others]).differences["loss"].paired
+    assert paired_losses([one, others]).empty
+    old = [measure(made(name, seed=seed), 6.0, images=None, judge=None) for name, seed in (("a", 0), ("b", 0), ("c", 7))]
+    assert verdict(old[:1], old[1:2]).differences["loss"].paired
+    assert not verdict(old[:1], old[2:]).differences["loss"].paired
+    assert UNPAIRED in verdict(old[:1], old[2:]).notes
+
+
+def test_other_data_are_not_compared(made):
+    one = measure(made("one"), 6.0)
+    other = made("other", data=replace(one.run.config.data, data="flowers"))
+    assert verdict([one], [measure(other, 5.0, images="other")]).differences == {}
+
+
+def test_samples_of_another_setting_are_not_compared(made):
+    one, two = measure(made("one"), 6.0), measure(made("two"), 5.0, request={"steps": 10})
+    assert "loss" in verdict([one], [two]).differences
+    assert verdict([one], [two]).setting is None
+    measure(two, 5.0, request={"steps": 20}, shown="what held-out images show")
+    assert str(verdict([one], [two]).setting) == "400 samples, 20 steps of ddim"
+
+
+def test_seeds_of_one_recipe_are_one_model_whose_spread_counts(made):
+    recipe = [measure(made(f"a{seed}", seed=seed), 6 + seed / 2) for seed in range(3)]
+    other = made("b", optimizer=replace(recipe[0].run.config.optimizer, lr=0.5))
+    measure(other, 5.0)
+    groups = grouped([*recipe, other])
+    assert {name: len(group) for name, group in groups.items()} == {"a0 (3 seeds)": 3, "b": 1}
+    found = verdict(*groups.values())
+    assert found.differences["frechet_distance"].seeds == (3, 1)
+    alone = verdict(recipe[1:2], [other]).differences["frechet_distance"].estimate
+    assert found.differences["frechet_distance"].estimate.error > 3 * alone.error
+    assert found.notes == (SEEDS.format(3, 1),)
+    assert "more training seeds" in found.sentence("frechet_distance")
+
+
+def test_it_is_kept_with_p_values_of_distances(made, tmp_path, monkeypatch):
+    monkeypatch.setenv("NOISESCOPE_CACHE", str(tmp_path / "cache"))
+    one, two = measure(made("one"), 6.0), measure(made("two"), 5.0)
+    random = np.random.default_rng(0)
+    noise, reference = random.standard_normal((40, 3)), Reference(random.standard_normal((60, 3)))
+    for evaluation, shift in ((one, 1.0), (two, 0.0)):
+        asked = evaluation.of_kind("samples")[0].asked
+        keep_features(evaluation.fingerprint, asked, shift + noise, reference)
+    [setting] = shared_settings([one, two])
+    found = keep_verdict([one], [two], setting)
+    assert found.differences["frechet_distance"].p == 0.005
+    for kept in (verdict([one], [two]), verdict([two], [one])):
+        assert kept.differences["frechet_distance"].p == 0.005
+    [result] = Evaluation(one.run).of_kind(VERDICT)
+    assert result.found["figures"]["frechet_distance"]["verdict"] == found.sentence("frechet_distance")
+    assert json.loads(json.dumps(found.to_json())) == result.found
+    keep_verdict([one], [two], setting)
+    assert len(Evaluation(one.run).of_kind(VERDICT)) == 1
+
+
+def test_what_does_not_fit_is_not_paired(made):
+    """A file that somebody edited."""
+    one, two = measure(made("one"), 6.0), measure(made("two"), 5.0)
+    two.of_kind("samples")[0].found["figures"]["frechet_distance"]["halves"].pop()
+    assert not verdict([one], [two]).differences["frechet_distance"].paired
