@@ -30,11 +30,18 @@ class Arguments:
     num_images: int = 500
     reference_steps: int = 1000
     """Steps of DDPM."""
+    batch_size: int = 50
+    """Images sampled at once; more suit a GPU."""
 
 
 def main(arguments: Arguments) -> None:
     """Print Markdown: a table with one row for each sampler."""
-    shared = {"runs": (arguments.run,), "num_images": arguments.num_images, "likelihood_images": 0}
+    shared = {
+        "runs": (arguments.run,),
+        "num_images": arguments.num_images,
+        "likelihood_images": 0,
+        "batch_size": arguments.batch_size,
+    }
     evaluate(Evaluate(samplers=("ddpm",), steps=(arguments.reference_steps,), **shared))
     evaluate(Evaluate(samplers=tuple(SAMPLERS), steps=arguments.steps, **shared))
     found = samples_table([Evaluation(find_run(arguments.run))])

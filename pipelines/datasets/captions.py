@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..common.json_files import read_json
 from .classes import label_columns
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Phrase:
 @cache
 def synonyms() -> dict[str, tuple[Phrase, ...]]:
     """Return the phrases listed for classes in :data:`SYNONYMS`, by the class's readable name."""
-    listed = json.loads(SYNONYMS.read_text("utf-8"))
+    listed = read_json(SYNONYMS)
     return {
         name: (*(Phrase(text) for text in words.get("one", ())), *(Phrase(text, plural=True) for text in words.get("many", ())))
         for name, words in listed.items()
