@@ -26,7 +26,8 @@ from diffusion_core.noise import SeededNoise
 from diffusion_core.schedules import make_schedule
 from pipelines.evaluation.intervals import Estimate
 from pipelines.evaluation.judges import judge_for
-from pipelines.evaluation.measurements import RealImages, errors_in_v
+from pipelines.evaluation.measurements import errors_in_v
+from pipelines.evaluation.real_images import RealImages
 from pipelines.models.loading import LoadedModel, load_model
 from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import sample

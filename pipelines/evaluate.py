@@ -30,7 +30,7 @@ from .sampling.sample import sample
 from .storage.runs import find_run
 
 if TYPE_CHECKING:
-    from .evaluation.measurements import RealImages
+    from .evaluation.real_images import RealImages
     from .models.loading import LoadedModel
 
 MOST = 1000  # samples per setting, unless more are requested
@@ -105,7 +105,7 @@ def _measure(evaluation: Evaluation, model: LoadedModel, arguments: Evaluate) ->
     from .common.devices import process_state
     from .common.together import told_by_main
     from .evaluation.judges import judge_for
-    from .evaluation.measurements import RealImages
+    from .evaluation.real_images import RealImages
 
     judge = judge_for(model, arguments.features)
     real = RealImages(model.config, judge, arguments.reference_images, arguments.held_out_images)

@@ -8,7 +8,8 @@ import pytest
 
 from pipelines.evaluate import Evaluate, main
 from pipelines.evaluation.judges import judge_for
-from pipelines.evaluation.measurements import RealImages, loss_by_noise_level
+from pipelines.evaluation.measurements import loss_by_noise_level
+from pipelines.evaluation.real_images import RealImages
 from pipelines.evaluation.results import Evaluation
 
 pytestmark = pytest.mark.gpu

@@ -17,7 +17,8 @@ from pipelines.common.devices import hardware
 from pipelines.evaluate import Evaluate, main
 from pipelines.evaluation import measurements
 from pipelines.evaluation.judges import SHIPPED, judge_for
-from pipelines.evaluation.measurements import RealImages, figures, likelihood, measure_reconstructions, without_parts
+from pipelines.evaluation.measurements import figures, likelihood, measure_reconstructions, without_parts
+from pipelines.evaluation.real_images import RealImages
 from pipelines.evaluation.results import FIGURES, Evaluation, samples_table
 from pipelines.evaluation.verdict import paired_losses
 from pipelines.figures.evaluation import newest

@@ -11,7 +11,8 @@ from diffusion_core.denoiser import clip
 from diffusion_core.samplers import Step
 from pipelines.common.finite import NotFiniteError
 from pipelines.evaluation.judges import judge_for
-from pipelines.evaluation.measurements import RealImages, likelihood, measure_samples
+from pipelines.evaluation.measurements import likelihood, measure_samples
+from pipelines.evaluation.real_images import RealImages
 from pipelines.evaluation.results import Evaluation
 from pipelines.models.loading import load_model
 from pipelines.sampling.divergence import refuse_divergence
