@@ -56,8 +56,9 @@ class Evaluate(Settings):
     """Guidance scales to try with conditional models, whose conditions are the classes or captions of the held-out images.
     1 is no guidance; larger scales give samples that match their conditions better but vary less than real images."""
     features: Path | None = None
-    """Classifier whose features are compared: a file (see pipelines.classifier), or ``inception``, as papers use for
-    photographs. By default the data's own classifier or, for colour images without one, the classifier of photographs."""
+    """Network whose features are compared: a classifier's file (see pipelines.classifier), ``inception``, as most papers use
+    for photographs, ``dinov2``, ``clip``, or the hub id or folder of another DINOv2 or CLIP model. By default the data's own
+    classifier or, for colour images without one, the classifier of photographs."""
     reference_images: Annotated[int, Between(10, 10_000_000)] = 10_000
     """Training images to compare samples with."""
     held_out_images: Annotated[int, Between(10, 10_000_000)] = 1000

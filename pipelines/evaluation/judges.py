@@ -1,4 +1,5 @@
-"""Judges: the feature networks that evaluate generated images, a classifier of the run's data, another one, or Inception."""
+"""Judges: the feature networks that evaluate generated images, a classifier of the run's data, another one, Inception, DINOv2
+or CLIP."""
 
 from __future__ import annotations
 
@@ -73,19 +74,23 @@ def judge_for(model: LoadedModel, features: Path | None = None) -> Judge:
 
     Args:
         model: the model to evaluate.
-        features: a classifier's file, or "inception"; by default the shipped classifier of the model's dataset, or else that of
-            photographs.
+        features: a classifier's file, "inception", or a vision model (see :func:`.vision.load_vision_model`); by default the
+            shipped classifier of the model's dataset, or else that of photographs.
 
     Raises:
         ValueError: there is no judge for such images.
     """
     from ..models.classifier import load_classifier
+    from .vision import load_vision_model, names_vision_model
 
     own = shipped_classifier(Path(model.config.data.data).name, model.image_shape)
     if features is not None and str(features) == INCEPTION:
         from .inception import DIGEST, load_inception
 
         return Judge("Inception (pytorch-fid)", DIGEST, load_inception().features, own and own[1])
+    if features is not None and names_vision_model(features):
+        vision = load_vision_model(features)
+        return Judge(vision.name, vision.digest, vision.features, own and own[1])
     if features is None:
         found = own or shipped_classifier(PHOTOGRAPHS, model.image_shape)
     else:
