@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import copy
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
-from accelerate import Accelerator
+from torch import nn
 
 from ..common.devices import finish
 from ..storage.config import LogConfig, RunConfig
 from ..storage.state import Learner
 from .ema import MovingAverages
+from .grids import sample_grids
+from .task import Task
 
 MOST_STEPS = 10**9
 UNTIMED = 3  # first steps, in which memory is allocated and kernels are chosen
@@ -32,7 +34,7 @@ class Trainable(Protocol):
     @property
     def config(self) -> RunConfig: ...
     @property
-    def accelerator(self) -> Accelerator: ...
+    def task(self) -> Task[Any]: ...
     @property
     def learners(self) -> Mapping[str, Learner]: ...
     @property
@@ -40,7 +42,8 @@ class Trainable(Protocol):
     def train_step(self) -> None: ...
     def undo_steps(self) -> None: ...
     def evaluate(self) -> object: ...
-    def grids(self) -> Iterable[object]: ...
+    @property
+    def shown(self) -> Mapping[str, nn.Module]: ...
     def save(self) -> None: ...
 
 
@@ -87,7 +90,7 @@ def measured(loop: Trainable, seconds: float) -> Costs:
         seconds: the time left in the budget.
     """
     undo = _snapshot(loop)
-    device = loop.accelerator.device
+    device = loop.task.device
 
     def timed(do: Callable[[], object]) -> float:
         started = loop.clock()
@@ -100,7 +103,7 @@ def measured(loop: Trainable, seconds: float) -> Costs:
             loop.train_step()
 
     def slowest(*costs: float) -> list[float]:
-        found: Any = loop.accelerator.gather(torch.tensor([costs], device=device))  # (processes, costs)
+        found: Any = loop.task.accelerator.gather(torch.tensor([costs], device=device))  # (processes, costs)
         worst: list[float] = found.amax(0).tolist()
         return worst
 
@@ -110,7 +113,9 @@ def measured(loop: Trainable, seconds: float) -> Costs:
     while not count or spent < SHARE * seconds:
         [spent] = slowest(spent + timed(lambda: steps(TIMED_AT_ONCE)))
         count += TIMED_AT_ONCE
-    evaluation, samples = (timed(part) if loop.is_main else 0.0 for part in (loop.evaluate, lambda: list(loop.grids())))
+    evaluation, samples = (
+        timed(part) if loop.is_main else 0.0 for part in (loop.evaluate, lambda: list(sample_grids(loop.task, loop.shown, 0)))
+    )
     undo()
     return Costs(*slowest(spent / count, evaluation, samples, timed(loop.save)))
 
@@ -119,7 +124,7 @@ def _snapshot(loop: Trainable) -> Callable[[], None]:
     """Return a function that takes the loop back to its present state, in which no step has been taken yet."""
     networks = [learner.network for learner in loop.learners.values()] + list(loop.averages.by_prefix.values())
     before = [copy.deepcopy(network.state_dict()) for network in networks]
-    scaler = loop.accelerator.scaler
+    scaler = loop.task.accelerator.scaler
     scale = None if scaler is None else copy.deepcopy(scaler.state_dict())
 
     def undo() -> None:

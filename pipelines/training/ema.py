@@ -66,6 +66,11 @@ class MovingAverages:
         """The averaged networks, by the prefix of their tensors in the saved state."""
         return {"ema.": self.usual.network} | {f"ema-{each}.": average.network for each, average in self.others.items()}
 
+    @property
+    def by_loss(self) -> dict[str, nn.Module]:
+        """The other averaged networks, by the name under which their validation loss is logged."""
+        return {f"val_loss_ema_{each}": average.network for each, average in self.others.items()}
+
     def models(self, run: Run, config: RunConfig, weights: Callable[[nn.Module], Mapping[str, Tensor]]) -> list[Model]:
         """Return the models to write: the usual one, and each other one as a run that keeps it alone would write it.
 

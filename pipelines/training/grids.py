@@ -8,7 +8,11 @@ from typing import Any
 from torch import nn
 
 from ..common.finite import NotFiniteError
-from ..common.images import Pixels
+from ..common.images import Pixels, enlarge, png_bytes
+from ..storage.claim import RunClaim
+from ..storage.files import atomic
+from ..storage.runs import SAMPLES
+from .accelerator import track_image
 from .task import Task
 
 
@@ -31,3 +35,12 @@ def sample_grids(task: Task[Any], networks: Mapping[str, nn.Module], step: int) 
         finally:
             network.train(was_training)
         yield name, grid
+
+
+def write_grids(task: Task[Any], claim: RunClaim, networks: Mapping[str, nn.Module], step: int) -> None:
+    """Write the grid of each network to the claimed run; the networks' keys are the suffixes of the files' names."""
+    for suffix, grid in sample_grids(task, networks, step):
+        claim.check()
+        with atomic(claim.run.path / SAMPLES / f"step-{step:08d}{suffix}.png") as temporary:
+            temporary.write_bytes(png_bytes(grid, {"run": claim.run.name, "step": step, "seed": 0}))
+        track_image(task.accelerator, f"samples{suffix}", enlarge(grid, 2), step)

@@ -13,22 +13,20 @@ from accelerate import Accelerator
 from torch import nn
 
 from ..common.devices import keep_freed_memory
-from ..common.images import Pixels, enlarge, png_bytes
 from ..common.reports import ProgressBar
 from ..common.settings import seconds_in
 from ..common.signals import caught_signals
 from ..storage.changes import recorded
 from ..storage.claim import RunClaim
 from ..storage.config import RunConfig
-from ..storage.files import atomic
-from ..storage.runs import SAMPLES, STATE, Run
+from ..storage.runs import STATE, Run
 from ..storage.state import Learner, ResumePoint, load_state, save_state, state_tensors
-from .accelerator import any_process, make_accelerator, make_optimizer, track_image
+from .accelerator import any_process, make_accelerator, make_optimizer
 from .budget import fitted_to_budget
 from .compilation import compile_network
 from .divergence import Divergence
 from .ema import ExponentialMovingAverage, Model, MovingAverages
-from .grids import sample_grids
+from .grids import write_grids
 from .plan import learning_rate
 from .recent import RecentLosses
 from .task import Task
@@ -196,22 +194,18 @@ class TrainingLoop:
             self.accelerator.log(numbers, step=self.step)
 
     def evaluate(self) -> dict[str, Any]:
-        """Evaluate every average, on the held-out images; only the losses of the others than the usual one are kept."""
-        others = {f"val_loss_ema_{half_life}": average.network for half_life, average in self.averages.others.items()}
-        row = self.task.evaluate(self.ema.network)
-        return row | {name: self.task.evaluate(network)["val_loss"] for name, network in others.items()}
+        """Evaluate every average on the held-out images; only the losses of the others than the usual one are kept."""
+        losses = {name: self.task.evaluate(network)["val_loss"] for name, network in self.averages.by_loss.items()}
+        return self.task.evaluate(self.ema.network) | losses
 
-    def grids(self) -> Iterator[tuple[str, Pixels]]:
-        """Yield sample grids of the EMA weights and of the raw weights, each with the suffix of its file."""
-        return sample_grids(self.task, {"": self.ema.network, "-raw": self.network}, self.step)
+    @property
+    def shown(self) -> dict[str, nn.Module]:
+        """The networks whose samples are shown, by the suffix of their grids: the EMA weights and the raw weights."""
+        return {"": self.ema.network, "-raw": self.network}
 
     def write_samples(self) -> None:
-        """Write the sample grids."""
-        for suffix, grid in self.grids():
-            self.claim.check()
-            with atomic(self.run.path / SAMPLES / f"step-{self.step:08d}{suffix}.png") as temporary:
-                temporary.write_bytes(png_bytes(grid, {"run": self.run.name, "step": self.step, "seed": 0}))
-            track_image(self.accelerator, f"samples{suffix}", enlarge(grid, 2), self.step)
+        """Write sample grids."""
+        write_grids(self.task, self.claim, self.shown, self.step)
 
     def save(self) -> None:
         """Save the state, then the weights. If the process is killed meanwhile, the previous files remain intact."""

@@ -15,7 +15,7 @@ from pipelines.storage.weights import read_tensors
 from pipelines.training.budget import Costs, fitted
 from pipelines.training.plan import learning_rate
 
-COSTS = {"train_step": 0.25, "evaluate": 2.0, "write_samples": 3.0, "save": 0.5}
+COSTS = {"train_step": 0.25, "task.evaluate": 2.0, "task.draw": 1.5, "save": 0.5}  # two grids are drawn each time
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -59,17 +59,17 @@ def timed(make_trainer, monkeypatch):
         now = [100.0]
         loop.clock = lambda: now[0]
 
-        def slow(name, seconds):
-            do = getattr(loop, name)
+        def slow(owner, name, seconds):
+            do = getattr(owner, name)
 
             def done(*arguments):
                 now[0] += seconds
                 return do(*arguments)
 
-            monkeypatch.setattr(loop, name, done)
+            monkeypatch.setattr(owner, name, done)
 
         for name, seconds in COSTS.items():
-            slow("grids" if name == "write_samples" else name, seconds)
+            slow(loop.task if "." in name else loop, name.removeprefix("task."), seconds)
         return loop, lambda: now[0] - 100.0
 
     return make
