@@ -35,6 +35,7 @@ ORIGINS = {
     "between seeds": BetweenSeeds(8, (0.0, 0.5, 1.0)),
     "a picture": FromPicture(PICTURE, 0.6),
     "inpainting": FromPicture(PICTURE, 1.0, MASK),
+    "reconstruction guidance": FromPicture(PICTURE, 1.0, MASK, guided=True),
     "RePaint": FromPicture(PICTURE, 0.8, MASK, resamplings=3),
     "an inversion": FromInversion(PICTURE, prompt="a red cat"),
     "between pictures": BetweenPictures(PICTURE, OTHER, (0.0, 0.5, 1.0)),
