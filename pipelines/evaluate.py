@@ -97,7 +97,9 @@ def main(arguments: Evaluate) -> int:
             _measure(evaluation, model, arguments)
         print(evaluation.path)
     if state.is_main_process and len(runs) > 1:
-        _compare([Evaluation(run) for run in runs], arguments)
+        names = [run.name for run in runs]
+        alike = {name for name in names if names.count(name) > 1}
+        _compare([Evaluation(run, name=str(run.path) if run.name in alike else None) for run in runs], arguments)
     return DONE
 
 
@@ -134,7 +136,7 @@ def _compare(evaluations: Sequence[Evaluation], arguments: Evaluate) -> None:
                 found = keep_verdict(one, other, setting)
                 print(f"\n{found.summary} {setting}:")
                 for name in found.differences:
-                    print(f"  {TITLES[name]}: {found.sentence(name)}; {found.values(name)}{found.chance(name)}")
+                    print(f"  {TITLES[name]}, {found.values(name)}: {found.sentence(name)}{found.chance(name)}")
                 for title, cost in found.costs[0].items():
                     print(f"  {title}: {cost} against {found.costs[1].get(title, 'not measured')}")
                 for note in found.notes:

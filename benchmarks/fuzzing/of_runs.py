@@ -33,7 +33,7 @@ def _mutate_records(random: Random, folder: Path) -> None:
 def _read_records(folder: Path) -> Attempts:
     from pages.components.runs import describe_run, newest_samples
     from pipelines.evaluation.results import Evaluation, readable_table, samples_table
-    from pipelines.evaluation.verdict import paired_losses
+    from pipelines.evaluation.verdict import paired_losses, verdict
     from pipelines.figures.report import report
     from pipelines.figures.training import training_curves
     from pipelines.models.loading import load_model
@@ -52,6 +52,7 @@ def _read_records(folder: Path) -> Attempts:
         measured = [Evaluation(run), Evaluation(Run(folder / OTHER))]
         readable_table(samples_table(measured))
         paired_losses(measured)
+        _ = verdict(measured[:1], measured[1:]).summary
         report(measured)
 
     yield list_all

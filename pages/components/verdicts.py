@@ -53,8 +53,8 @@ def _show_sentences(found: Verdict) -> None:
         better, sentence = found.better(name), literal(found.sentence(name))
         if better is not None:
             sentence = f"**{literal(better)}**{sentence.removeprefix(literal(better))}"
-        values = f":small[:gray[{found.values(name)}{found.chance(name)}]]".replace(" ", "\u00a0")
-        lines.append(f"{BETTER if better else OPEN} {TITLES[name]}: {sentence} \u2003{values}")
+        mark = BETTER if better else OPEN
+        lines.append(f"{mark} {TITLES[name]}, :gray[{found.values(name)}]: {sentence}{found.chance(name)}")
     st.markdown("\n\n".join(lines))
 
 

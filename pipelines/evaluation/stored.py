@@ -11,17 +11,18 @@ from typing_extensions import TypedDict
 from ..common.text import shorten
 
 Count = Annotated[int, Field(ge=0, le=10**9)]
+Number = Annotated[float, Field(ge=-1e100, le=1e100)]  # whose square is finite
 Name = Annotated[str, Field(max_length=300)]
 
 
 class _Estimate(TypedDict):
-    value: float
-    low: float
-    high: float
+    value: Number
+    low: Number
+    high: Number
 
 
 class _Halved(_Estimate):
-    halves: NotRequired[list[Annotated[list[float], Field(min_length=2, max_length=2)]]]
+    halves: NotRequired[list[Annotated[list[Number], Field(min_length=2, max_length=2)]]]
 
 
 class _Share(_Estimate):
@@ -29,7 +30,7 @@ class _Share(_Estimate):
 
 
 class _OfSubsets(_Estimate):
-    subsets: NotRequired[list[float]]
+    subsets: NotRequired[list[Number]]
 
 
 class _Figures(TypedDict, total=False):
@@ -52,7 +53,7 @@ class _Floor(_Figures):
 class _Request(TypedDict):
     sampler: Name
     steps: Count
-    guidance: float
+    guidance: Number
     seed: int
     num_images: Count
 
@@ -61,40 +62,43 @@ class _SamplesAsked(TypedDict):
     request: _Request
     features: Name
     reference_images: Count
+    held_out_digest: NotRequired[Name]
 
 
 class _SamplesFound(TypedDict):
     network_calls: Count
-    seconds: float
+    seconds: Number
     machine: NotRequired[Name]
-    memory: NotRequired[float]
+    memory: NotRequired[Number]
     figures: _Figures
     floor: _Floor
 
 
 class _LossAsked(TypedDict):
+    held_out_digest: NotRequired[Name]
     images: Annotated[int, Field(gt=0, le=10**6)]
     seed: Annotated[int, Field(ge=0)]
 
 
 class _LossFound(TypedDict):
-    timesteps: list[float]
-    mean: list[float]
-    low: list[float]
-    high: list[float]
+    timesteps: list[Number]
+    mean: list[Number]
+    low: list[Number]
+    high: list[Number]
     whole: _Estimate
-    errors: NotRequired[list[float]]
+    errors: NotRequired[list[Number]]
 
 
 class _BoundFound(TypedDict):
     total: _Estimate
-    prior: float
-    denoising: list[float]
-    decoder: float
+    images: NotRequired[list[Number]]
+    prior: Number
+    denoising: list[Number]
+    decoder: Number
 
 
 class _Tested(TypedDict, total=False):
-    p: float | None
+    p: Number | None
 
 
 class _VerdictFound(TypedDict):

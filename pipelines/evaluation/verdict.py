@@ -120,7 +120,7 @@ def grouped(evaluations: Sequence[Evaluation]) -> dict[str, list[Evaluation]]:
     for evaluation in evaluations:
         config = evaluation.run.config
         recipe = json.dumps(asdict(replace(config, seed=0, versions={}, log=LogConfig())), sort_keys=True)
-        copy = 0  # of a seed that the group has already
+        copy = 0  # a seed that the group has already begins another group
         while config.seed in [other.run.config.seed for other in groups.get((recipe, copy), ())]:
             copy += 1
         groups.setdefault((recipe, copy), []).append(evaluation)

@@ -219,7 +219,7 @@ def test_models_without_a_bound_are_named_beside_those_with_one(measured):
 def test_which_of_two_models_is_better_is_said_first():
     app = open_page()
     assert app.subheader[0].value == "Which is better?"
-    assert any("Fréchet distance: **flowers-" in text.value for text in app.markdown)
+    assert any("**flowers-attention-64** is better by" in text.value for text in app.markdown)
     assert list(app.dataframe[0].value) == ["flowers-attention-64", "flowers-baseline-64"]
     app.selectbox(key="verdict_first").set_value("flowers-baseline-64").run()  # which was the other of the two
     assert not app.exception

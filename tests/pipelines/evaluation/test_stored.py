@@ -8,13 +8,13 @@ import shutil
 import pytest
 
 from pipelines.evaluation.results import EVALUATION, Evaluation, readable_table, samples_table
-from pipelines.evaluation.verdict import paired_losses
+from pipelines.evaluation.verdict import paired_losses, verdict
 from pipelines.figures.evaluation import bound_terms, loss_bands, newest, quality_against_cost
 from pipelines.storage.files import ROOT
 from pipelines.storage.runs import Run
 
 SHIPPED = ROOT / "checkpoints" / "fashion-attention"
-WRONG = [None, "", "text", -1, 10**15, 0.5, True, [], {}, [1], {"a": 1}, [[]]]
+WRONG = [None, "", "text", -1, 10**15, 0.5, 1e308, True, [], {}, [1], {"a": 1}, [[]]]
 
 
 @pytest.fixture
@@ -31,6 +31,8 @@ def show(evaluation, other):
     quality_against_cost(table, "frechet_distance", "seconds")
     readable_table(table)
     paired_losses([other, evaluation])
+    told = verdict([other], [evaluation])
+    assert told.summary + "".join(told.sentence(name) + told.values(name) + told.chance(name) for name in told.differences)
     loss_bands(newest([evaluation], "loss"))
     bound_terms(newest([evaluation], "bound"))
 
