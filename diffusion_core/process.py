@@ -26,7 +26,7 @@ from .choices import PREDICTIONS
 from .schedules import NoiseSchedule
 
 SIGMA_DATA = 0.5  # standard deviation of the data that EDM's preconditioning assumes (Karras et al. 2022, table 1)
-NOISE_SCALE = 400.0  # factor of c_noise: the embedding of timesteps is made for numbers up to about a thousand
+NOISE_SCALE = 20.0  # factor of c_noise: the fastest sinusoid of its embedding then has 11 periods over all noise levels
 LOUDEST = 7.0  # of |log(sigma/alpha)| in c_noise: beyond, x0 is known, or lost, to a thousandth
 Level = float | Tensor  # alpha or sigma: one number, or one per image, (B,)
 
