@@ -18,7 +18,7 @@ from pipelines.storage.weights import read_tensors
 SHORT = {"steps": 6, "log_every": 1}
 TRAININGS = {
     "class, augmented": {"unet": "class", "augment": 0.5},
-    "accumulated": {"accumulation": 2},
+    "accumulated, learned weights, two averages": {"accumulation": 2, "weighting": "learned", "ema_also": (16,)},
     "autoencoder": {"model": "autoencoder", "image_size": 16, "latent_channels": 2},
     "low rank": {"lora_rank": 2, "lr": 1e-2},
 }
