@@ -3,6 +3,7 @@
 Measures how well a run explains held-out images (loss by timestep, a bound on their likelihood) and how far its samples are
 from real images in a classifier's feature space. Each figure comes with its interval and with the floor: the same figure for
 real images against real images. Results are added to the run's evaluation.json one by one and are not measured again.
+Of several runs it says, pair by pair, which is better in which figure, and by how much.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.components import BOUND
+from pipelines.common.command_line import describe
 from pipelines.common.text import literal
 from pipelines.evaluation.measured import shared_settings
 from pipelines.evaluation.results import Evaluation
@@ -22,18 +23,13 @@ NOTHING = (
 
 def show_verdict(evaluations: Sequence[Evaluation]) -> None:
     """Let the user choose two of the measured models, and show which of them is better and at what cost."""
-    groups = grouped(evaluations)
-    if len(groups) < 2:
+    try:
+        found = _chosen(evaluations)
+    except (ValueError, OSError) as error:  # a run was removed or damaged meanwhile
+        st.warning(literal(describe(error)))
         return
-    st.subheader("Which is better?", anchor=False)
-    names = list(groups)
-    with st.container(horizontal=True):
-        first = st.selectbox("Compare", names, 0, format_func=literal, key="verdict_first", width=270, **BOUND)
-        others = [name for name in names if name != first]
-        second = st.selectbox("with", others, 0, format_func=literal, key="verdict_second", width=270, **BOUND)
-        settings = {str(setting): setting for setting in shared_settings([*groups[first], *groups[second]])}
-        setting = st.selectbox("Setting", settings, key="verdict_setting", width=320, **BOUND) if len(settings) > 1 else None
-    found = verdict(groups[first], groups[second], settings[setting] if setting else None)
+    if found is None:
+        return
     if not found.differences:
         st.info(NOTHING)
         return
@@ -43,7 +39,25 @@ def show_verdict(evaluations: Sequence[Evaluation]) -> None:
         _show_sentences(found)
     with costs:
         st.dataframe(pd.DataFrame(found.costs, index=[found.first, found.second]).fillna("not measured").T, width="stretch")
-        st.caption(" ".join(_about(found)))
+        st.caption(literal(" ".join(_about(found))))
+
+
+def _chosen(evaluations: Sequence[Evaluation]) -> Verdict | None:
+    """Return the verdict on the two models that the user chooses; None if there is only one."""
+    groups = grouped(evaluations)
+    if len(groups) < 2:
+        return None
+    st.subheader("Which is better?", anchor=False)
+    names = list(groups)
+    with st.container(horizontal=True):
+        first = st.selectbox("Compare", names, 0, format_func=literal, key="verdict_first", width=270, **BOUND)
+        others = [name for name in names if name != first]
+        second = st.selectbox("with", others, 0, format_func=literal, key="verdict_second", width=270, **BOUND)
+        settings = {str(setting): setting for setting in shared_settings([*groups[first], *groups[second]])}
+        setting = None
+        if len(settings) > 1:
+            setting = st.selectbox("Setting", settings, format_func=literal, key="verdict_setting", width=320, **BOUND)
+    return verdict(groups[first], groups[second], settings[setting] if setting else None)
 
 
 def _show_sentences(found: Verdict) -> None:
