@@ -116,13 +116,13 @@ def read_autoencoder(run: Run) -> tuple[LatentSpace, NetworkConfig]:
     return autoencoder, network
 
 
-def in_parts(images: Tensor, factor: int = 1) -> tuple[Tensor, ...]:
+def in_parts(images: Tensor, factor: int = 1, most: int = AT_ONCE) -> tuple[Tensor, ...]:
     """Split images, or latents of images ``factor`` times as wide and high, into batches for an autoencoder.
 
-    A batch holds at most sixteen images, and at most as many pixels as sixteen images of 256×256.
+    A batch holds at most ``most`` images, sixteen by default, and at most as many pixels as sixteen images of 256×256.
     """
     pixels = factor**2 * images.shape[2] * images.shape[3]
-    return images.split(max(1, min(AT_ONCE, PIXELS_AT_ONCE // pixels)))
+    return images.split(max(1, min(most, AT_ONCE, PIXELS_AT_ONCE // pixels)))
 
 
 @torch.no_grad()

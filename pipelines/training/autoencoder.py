@@ -110,7 +110,7 @@ class AutoencoderTask(Task[AutoencoderBatch]):
         assert isinstance(average, LatentSpace)
         errors, similarities, divergences, means = [], [], [], []
         judged: dict[str, list[Tensor]] = {"feature_distance": [], "discriminator_margin": []}
-        for images in in_parts(self.data.held_out):
+        for images in in_parts(self.data.held_out, most=self.evaluated_at_once):
             x = as_network_input(images)
             with self.accelerator.autocast():
                 posterior = average.posterior(x)
@@ -143,7 +143,9 @@ class AutoencoderTask(Task[AutoencoderBatch]):
         pairs = (self.config.log.sample_images + 1) // 2
         held_out = self.data.held_out
         shown = as_network_input(held_out[evenly_spaced(len(held_out), pairs)])
-        reconstructed = torch.cat([network.reconstruct(network.posterior(x).mean) for x in in_parts(shown)])
+        reconstructed = torch.cat(
+            [network.reconstruct(network.posterior(x).mean) for x in in_parts(shown, most=self.evaluated_at_once)]
+        )
         refuse_not_finite(reconstructed, "the autoencoder", "from held-out images")
         back = to_uint8(reconstructed)
         alternating = np.stack([to_uint8(shown), back], axis=1)
@@ -154,5 +156,8 @@ class AutoencoderTask(Task[AutoencoderBatch]):
         """Return the averaged weights, with the scale that gives the latents of held-out images variance 1."""
         assert isinstance(average, LatentSpace)
         with self.accelerator.autocast():
-            means = [average.posterior(as_network_input(images)).mean.cpu() for images in in_parts(self.data.held_out)]
+            means = [
+                average.posterior(as_network_input(images)).mean.cpu()
+                for images in in_parts(self.data.held_out, most=self.evaluated_at_once)
+            ]
         return average.state_dict() | {"latent_scale": 1 / torch.cat(means).std()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,6 +39,7 @@ from .weighting import LearnedWeights
 TIMESTEP_BINS = 20  # of the validation loss by timestep
 SAMPLE_GUIDANCE = 2.0  # guidance scale of sample grids, for conditional networks
 MOST_AT_ONCE, PIXELS_AT_ONCE = 256, 256 * 64**2  # at most: images and their pixels that are evaluated or drawn in one batch
+NOISE_GROUP = 16  # images whose noise is drawn at once; PyTorch's numbers are those of all at once if it is a multiple of 16
 SAMPLE_STEPS = 20  # of DPM-Solver++(2M), for sample grids
 
 
@@ -156,14 +158,11 @@ class DiffusionTask(Task[DiffusionBatch]):
         Args:
             withheld: withhold the images' conditions from the network.
         """
-        # A small number of images is repeated, so that every bin is measured.
-        held_out = len(self.data.held_out)
-        count = max(held_out, 4 * TIMESTEP_BINS)
+        held_out, count = len(self.data.held_out), self._validation_count
         timesteps = self.objective.schedule.num_timesteps
-        generator = torch.Generator().manual_seed(stream_seed(self.config.seed, 2))
-        noise = torch.randn(count, *self.state_shape, generator=generator)
         # Timesteps cover the schedule evenly, so that all bins hold equally many.
-        t = ((torch.randperm(count, generator=generator) + 0.5) / count * timesteps).long()
+        t = ((self._validation_order + 0.5) / count * timesteps).long()
+        noise = self._validation_noise(self._validation_generator())
         losses = []
         for part in torch.arange(count).split(self.at_once):
             images = part % held_out
@@ -171,7 +170,9 @@ class DiffusionTask(Task[DiffusionBatch]):
             known = self.data.held_out_conditions
             condition = None if known is None or withheld else known.of(images)
             with self.accelerator.autocast():
-                values = self.objective(average, x0, noise[part].to(self.device), t[part], condition)
+                values = self.objective(
+                    average, x0, torch.stack([next(noise) for _ in part]).to(self.device), t[part], condition
+                )
             losses.append(values.float().cpu())
         values = torch.cat(losses).double()
         bin_count = min(TIMESTEP_BINS, timesteps)
@@ -181,12 +182,34 @@ class DiffusionTask(Task[DiffusionBatch]):
 
     @property
     def at_once(self) -> int:
-        """Number of images that are evaluated or drawn in one batch: fewer large ones, so that they take no more memory."""
-        return max(1, min(MOST_AT_ONCE, PIXELS_AT_ONCE // math.prod(self.state_shape[1:])))
+        """Number of images that are evaluated in one batch, which take no more memory than training."""
+        return max(1, min(MOST_AT_ONCE, PIXELS_AT_ONCE // math.prod(self.state_shape[1:]), self.evaluated_at_once))
+
+    def _validation_generator(self) -> torch.Generator:
+        return torch.Generator().manual_seed(stream_seed(self.config.seed, 2))
+
+    @property
+    def _validation_count(self) -> int:
+        """Number of noisy images of the validation loss. A few held-out images are repeated, so that every bin is measured."""
+        return max(len(self.data.held_out), 4 * TIMESTEP_BINS)
+
+    def _validation_noise(self, generator: torch.Generator) -> Iterator[Tensor]:
+        """Yield the noise of each of these images; it is drawn in groups, so that little of it is in memory."""
+        for group in torch.arange(self._validation_count).split(NOISE_GROUP):
+            yield from torch.randn(len(group), *self.state_shape, generator=generator)
+
+    @cached_property
+    def _validation_order(self) -> Tensor:
+        """Order of their timesteps, which is drawn after the noise."""
+        generator = self._validation_generator()
+        for _ in self._validation_noise(generator):
+            pass
+        return torch.randperm(self._validation_count, generator=generator)
 
     def draw(self, network: nn.Module) -> Pixels:
         numbers = range(self.config.log.sample_images)
-        parts = [numbers[start : start + self.at_once] for start in range(0, len(numbers), self.at_once)]
+        size = max(1, self.at_once // 2) if self.config.network.conditional else self.at_once  # guidance doubles the batch
+        parts = [numbers[start : start + size] for start in range(0, len(numbers), size)]
         return montage(np.concatenate([self._drawn(network, part) for part in parts]))
 
     def _drawn(self, network: nn.Module, numbers: range) -> Pixels:

@@ -75,3 +75,27 @@ def test_labels_of_a_loader_reach_a_class_conditional_network(tmp_path):
 def test_one_image_is_too_few():
     with pytest.raises(ValueError, match="at least 2"):
         TrainingData.from_images(images(1))
+
+
+def test_validation_takes_a_few_times_as_many_images_at_once_as_training(tmp_path):
+    """A regression: batches of two large images trained, and then all memory was gone at the first validation."""
+    data, losses = TrainingData.from_images(images(400)), []
+    for batch_size in (4, 16):
+        config = replace(CONFIG, optimizer=replace(CONFIG.optimizer, batch_size=batch_size, accumulation=2))
+        loop = TrainingLoop(tmp_path / str(batch_size), DiffusionTask(config, data))
+        loop.prepare()
+        seen = []
+        loop.network.register_forward_pre_hook(lambda _, arguments, seen=seen: seen.append(len(arguments[0])))
+        losses.append(loop.task.validation_loss(loop.network))
+        loop.task.draw(loop.network)
+        assert max(seen) == 4 * batch_size // 2
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_the_noise_of_validation_is_that_of_all_images_at_once():
+    """However many images are validated at once, and as in older versions."""
+    task = DiffusionTask(CONFIG, TrainingData.from_images(images(30)[..., :5, :7].repeat(1, 3, 1, 1).repeat(1, 1, 2, 2)))
+    drawn, whole = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
+    noise = torch.stack(list(task._validation_noise(drawn)))
+    assert torch.equal(noise, torch.randn(noise.shape, generator=whole))
+    assert torch.equal(torch.randperm(9, generator=drawn), torch.randperm(9, generator=whole))
