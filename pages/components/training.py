@@ -105,8 +105,6 @@ def show_training(job: Job) -> None:
         count = f"{len(skipped)} images" if len(skipped) > 1 else "1 image"
         with st.expander(f"Skipped {count} that could not be read", icon=":material/broken_image:"):
             st.code("\n".join(skipped), language=None, wrap_lines=True)
-    if told := job.run.config.data.held_out.about_copies:
-        st.caption(f":material/content_copy: {told[0].upper()}{told[1:]}.")
     left, right = st.columns([3, 2], gap="medium")
     with left:
         metrics = job.run.metrics()
@@ -115,6 +113,8 @@ def show_training(job: Job) -> None:
         curves = training_curves({name: metrics}, ("loss", "val_loss"), smoothing=0.005, log=("y",))
         live_figure(curves, "loss", f"Training and validation loss of {name}")
         st.caption("Faint: logged values. Strong: smoothed. The Training curves page shows more.")
+        if told := job.run.config.data.held_out.about_copies:
+            st.caption(f":material/content_copy: {told[0].upper()}{told[1:]}.")
     with right:
         samples = job.run.samples()
         if not samples:

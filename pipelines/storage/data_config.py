@@ -37,7 +37,11 @@ class HeldOutConfig(Settings):
         exact, near = self.copies or 0, self.near_copies or 0
         if not exact + near:
             return ""
-        parts = [f"{exact:,} also among the training images"] * bool(exact) + [f"{near:,} nearly the same as one"] * bool(near)
+        parts = []
+        if exact:
+            parts.append(f"{exact:,} {'is' if exact == 1 else 'are'} also among the training images")
+        if near:
+            parts.append(f"{near:,} {'is' if near == 1 else 'are'} nearly the same as a training image")
         return f"of the held-out images, {' and '.join(parts)}: on these the model may look better than on new images"
 
 

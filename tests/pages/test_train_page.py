@@ -374,6 +374,17 @@ def test_pictures_that_could_not_be_used_are_counted_and_named(open_page, queue,
     assert all(str(file) in found.code[0].value for file in torn)
 
 
+def test_held_out_images_that_are_also_trained_on_are_told(open_page, queue, train, image_folder, tmp_path):
+    for split in ("train", "test"):
+        shutil.copytree(image_folder, tmp_path / "photos" / split)
+    train(queue.root / "mine", data=str(tmp_path / "photos"), steps=1)
+    told = [caption.value for caption in open_page().caption if "are also among the training images" in caption.value]
+    assert told == [
+        ":material/content_copy: Of the held-out images, 40 are also among the training images: on these the model may look "
+        "better than on new images."
+    ]
+
+
 def test_many_runs_do_not_bury_the_one_that_is_watched(open_page, queue, small_config):
     for number in range(8):
         Run(queue.root / f"run-{number}").write_config(small_config())

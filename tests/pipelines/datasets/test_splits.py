@@ -193,6 +193,6 @@ def test_exact_and_near_copies_are_counted_and_told(command, flags, tmp_path):
     assert count_copies(*sets) == (2, 3)
     assert count_copies(sets[0], replace(sets[1], keys=sets[1].keys + np.uint64(1))) == (0, 5)
     done = command("pipelines.train", *flags(data=folder, image_size=16, steps=1), "--out", tmp_path / "run")
-    assert "2 also among the training images and 3 nearly the same as one" in done.output
+    assert "2 are also among the training images and 3 are nearly the same as a training image" in done.output
     config = Run(tmp_path / "run").config
     assert (config.data.held_out.copies, config.data.held_out.near_copies) == (2, 3)
