@@ -1,8 +1,9 @@
 """Steps saved: ``python -m benchmarks.steps_saved``, the fewest network calls with which each sampler is as good as DDPM.
 
-A sampler is as good if its Fréchet distance lies within the 95 % interval of that of 1000 DDPM steps, or below it, with equally
-many samples from the same noise. Results are stored in the run's evaluation.json, shown on the Evaluate page and not measured
-again.
+A sampler is as good if its Fréchet distance cannot be told from that of 1000 DDPM steps, or is smaller: the 95 % interval of
+their difference, paired by the noise that both start from, reaches 0. With few samples a small loss of quality therefore goes
+unnoticed; the interval says how large it may be. Results are stored in the run's evaluation.json, shown on the Evaluate page
+and not measured again.
 """
 
 from __future__ import annotations
@@ -15,10 +16,14 @@ import tyro
 from diffusion_core.samplers import SAMPLERS
 from pipelines.evaluate import Evaluate
 from pipelines.evaluate import main as evaluate
-from pipelines.evaluation.results import Evaluation, samples_table
+from pipelines.evaluation.measured import sample_figure
+from pipelines.evaluation.paired import Figure, difference
+from pipelines.evaluation.results import Evaluation
 from pipelines.storage.runs import find_run
 
 from .timing import machine, table
+
+FIGURE = "frechet_distance"
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,16 @@ class Arguments:
     """Images sampled at once; more suit a GPU."""
 
 
+def measured(evaluation: Evaluation, num_images: int) -> dict[tuple[str, int], tuple[int, Figure]]:
+    """Return the network calls and the distance of each sampler and number of steps."""
+    found = {}
+    for result in evaluation.of_kind("samples"):
+        request, figure = result.asked["request"], sample_figure(evaluation, result, FIGURE)
+        if request["num_images"] == num_images and figure is not None:
+            found[request["sampler"], request["steps"]] = result.found["network_calls"], figure
+    return found
+
+
 def main(arguments: Arguments) -> None:
     """Print Markdown: a table with one row for each sampler."""
     shared = {
@@ -42,27 +57,31 @@ def main(arguments: Arguments) -> None:
         "likelihood_images": 0,
         "batch_size": arguments.batch_size,
     }
+    samplers = list({choice.target: name for name, choice in reversed(SAMPLERS.items())}.values())[::-1]  # each under one name
     evaluate(Evaluate(samplers=("ddpm",), steps=(arguments.reference_steps,), **shared))
-    evaluate(Evaluate(samplers=tuple(SAMPLERS), steps=arguments.steps, **shared))
-    found = samples_table([Evaluation(find_run(arguments.run))])
-    found = found[found["images"] == arguments.num_images]
-    reference = found[(found["sampler"] == "ddpm") & (found["steps"] == arguments.reference_steps)].iloc[0]
+    evaluate(Evaluate(samplers=tuple(samplers), steps=arguments.steps, **shared))
+    evaluation = Evaluation(find_run(arguments.run))
+    found = measured(evaluation, arguments.num_images)
+    _, reference = found["ddpm", arguments.reference_steps]
     rows = []
-    for sampler in SAMPLERS:
-        tried = found[(found["sampler"] == sampler) & found["steps"].isin(arguments.steps)].sort_values("network_calls")
-        good = tried[tried["frechet_distance"] <= reference["frechet_distance_high"]]
-        fewest = f"{good['network_calls'].iloc[0]}" if len(good) else f"more than {tried['network_calls'].max()}"
-        pairs = tried[["network_calls", "frechet_distance"]].itertuples(index=False)
-        distances = [f"{calls}: {value:.3f}" for calls, value in pairs]
-        rows.append((sampler, fewest, ", ".join(distances)))
+    for sampler in samplers:
+        tried = sorted((found[sampler, steps] for steps in arguments.steps), key=lambda pair: pair[0])
+        more = [(calls, difference([figure], [reference]).estimate) for calls, figure in tried]
+        calls, least = next(((calls, found) for calls, found in more if found.low <= 0), (0, None))
+        fewest = f"more than {tried[-1][0]}" if least is None else str(calls)
+        loss = "" if least is None else f"{least.value:+.2f} ({least.low:+.2f} – {least.high:+.2f})"
+        rows.append((sampler, fewest, loss, ", ".join(f"{calls}: {figure.estimate.value:.3f}" for calls, figure in tried)))
     print(f"\n{machine()}\n")
-    low, value, high = (reference[f"frechet_distance{end}"] for end in ("_low", "", "_high"))
+    distance = reference.estimate
     print(
-        f"{find_run(arguments.run).name}, {arguments.num_images} samples, {reference['features']}: "
-        f"{arguments.reference_steps} steps of DDPM give {value:.3f} ({low:.3f} – {high:.3f}), "
-        f"real images {reference['frechet_distance_floor']:.3f}.\n"
+        f"{evaluation.name}, {arguments.num_images} samples: {arguments.reference_steps} steps of DDPM give "
+        f"{distance.value:.3f} ({distance.low:.3f} – {distance.high:.3f}).\n"
     )
-    print(table(("sampler", "network calls that match", "Fréchet distance by network calls"), rows))
+    print(
+        table(
+            ("sampler", "network calls that match", "distance beyond DDPM's (95 %)", "Fréchet distance by network calls"), rows
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ def sample_figure(evaluation: Evaluation, result: Result, name: str) -> Figure |
         return Figure(estimate, request["num_images"])
     parts = np.array(list(map(int, found[kind])) if kind == "cases" else found[kind], np.float64)
     cases = np.arange(len(parts)) if kind == "cases" else None
-    pair = (json.dumps(request, sort_keys=True), _images(evaluation, result), config.state_shape)
+    pair = (request["num_images"], request["seed"], config.state_shape, _images(evaluation, result))
     return Figure(estimate, request["num_images"], parts, PARTS[kind], pair, cases)
 
 
