@@ -59,7 +59,10 @@ class Reference:
         return Reference(self.features[:: max(1, len(self.features) // least)])
 
     def frechet_estimate(self, features: Features, splits: int = SPLITS, seed: int = 0) -> tuple[Estimate, Features]:
-        """Return the Fréchet distance with its interval, and the distances of the halves (see :meth:`Estimate.of_halves`)."""
+        """Return the Fréchet distance with its interval, and the distances of the halves (see :meth:`Estimate.of_halves`).
+
+        The interval is about other samples of as many images; the reference, and with it the bias, is the same for all of them.
+        """
         pairs = random_halves(len(features), splits, seed)
         halves = np.array([[self.frechet_distance(features[rows]) for rows in pair] for pair in pairs])
         return Estimate.of_halves(self.frechet_distance(features), halves), halves

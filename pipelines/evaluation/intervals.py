@@ -55,18 +55,25 @@ class Estimate:
     def of_halves(cls, value: float, halves: Values, offset: float = 0.0) -> Estimate:
         """Return a figure of a set of images, with the interval of its variation over other sets of the same size.
 
-        The interval is symmetric in the logarithm of the figure, whose variation grows with its size.
+        The bounds are the figures from which the value is Z95 of their own standard errors away, as in :meth:`of_share`. The
+        variance of a squared distance grows with it, as that of a noncentral χ² distribution: by κ₃/κ₂, the cumulants of the
+        contribution of pairs, whose distribution is that of the mean of both halves over splits. It is never less than V₂.
+
+        The interval reaches further up than down where a distance is no larger than by chance and few directions make it up.
+        Simulations find a coverage of 92 to 98 %; for sets that differ by chance alone it may reach 99 %.
 
         Args:
             value: the figure of all images.
             halves: (S, 2), see :func:`halves_error`.
             offset: added to a figure that may be negative to make it positive.
         """
-        error, positive = halves_error(halves), value + offset
-        if error >= positive:  # too close to 0 for a logarithm
-            return cls(float(value), float(min(value, -offset)), float(value + Z95 * error))
-        factor = np.exp(Z95 * error / positive)
-        return cls(float(value), float(positive / factor - offset), float(positive * factor - offset))
+        error, pairs, means = halves_error(halves), pairs_variance(halves), halves.mean(1)
+        growth = max(np.mean((means - means.mean()) ** 3) / pairs, 0.0) if pairs > 0 else 0.0
+        # (θ − value)² = Z95²·(error² + growth·(θ − value)), solved for θ − value
+        middle = Z95**2 * growth / 2
+        half = (middle**2 + (Z95 * error) ** 2) ** 0.5
+        below = min(max(half - middle, Z95 * pairs**0.5), max(value + offset, 0.0))
+        return cls(float(value), float(value - below), float(value + middle + half))
 
     @classmethod
     def of_subsets(cls, value: float, subsets: Values, count: int, left_out: int = 3) -> Estimate:
@@ -132,15 +139,22 @@ def halves_error(halves: Values) -> float:
 
     Its variance has contributions of single images and of pairs, V₁ + V₂ (Hoeffding 1948, section 5). With half as many images
     V₁ is twice and V₂ four times as large. A quarter of the mean squared difference between the halves of a split (McCarthy
-    1969, section 4) is therefore V₁ + 2·V₂, as for the jackknife (Efron & Stein 1981, section 2). The variance of the mean of
-    both halves over splits is V₂, which is subtracted. A bootstrap would give V₁ + 3·V₂, because its sets contain images
-    repeatedly.
+    1969, section 4) is therefore V₁ + 2·V₂, as for the jackknife (Efron & Stein 1981, section 2), from which V₂ is subtracted.
+    A bootstrap would give V₁ + 3·V₂, because its sets contain images repeatedly.
+
+    For sets that differ by chance alone V₁ is 0. If few directions make up most of their distance, the estimate of V₁ + 2·V₂ is
+    noisy, and low when the distance is. V₂ itself is estimated well, and is the least that the variance can be.
 
     Args:
         halves: (S, 2), the figures of the halves of S random splits.
     """
-    apart = np.square(halves[:, 0] - halves[:, 1]).mean() / 4
-    return float(max(apart - halves.mean(1).var(ddof=1), apart / 2) ** 0.5)  # V₁ is not negative
+    apart, pairs = np.square(halves[:, 0] - halves[:, 1]).mean() / 4, pairs_variance(halves)
+    return float(max(apart - pairs, pairs) ** 0.5)  # V₁ is not negative
+
+
+def pairs_variance(halves: Values) -> float:
+    """Return V₂, the variance of the mean of both halves over splits: the part of single images is the same in every split."""
+    return float(halves.mean(1).var(ddof=1))
 
 
 def subsets_error(subsets: Values, left_out: int = 3) -> float:
