@@ -108,7 +108,8 @@ class OptimizerConfig(Settings):
         super().__post_init__()
         require(
             self.batch_size % self.accumulation == 0,
-            f"batch_size={self.batch_size} cannot be split into accumulation={self.accumulation} equal parts",
+            f"batch_size={self.batch_size} cannot be split into accumulation={self.accumulation} equal parts: "
+            "choose a multiple of accumulation",
         )
         require(
             len({self.ema_half_life, *self.ema_also}) == 1 + len(self.ema_also),

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from accelerate import Accelerator
 from torch import nn
 
 from ..common.devices import has_fast_bfloat16, process_state
-from ..common.images import Pixels
 from ..storage.config import OptimizerConfig, RunConfig
 from ..storage.runs import Run
+from .trackers import refuse_missing
 
 
 def make_accelerator(config: RunConfig, run: Run, trackers: Sequence[str]) -> Accelerator:
@@ -21,9 +20,7 @@ def make_accelerator(config: RunConfig, run: Run, trackers: Sequence[str]) -> Ac
     Raises:
         ValueError: the hardware lacks the precision, a tracker is not installed, or the batch cannot be divided equally.
     """
-    for tracker in trackers:
-        if importlib.util.find_spec(tracker) is None:
-            raise ValueError(f"--tracker {tracker} needs the package {tracker!r}: pip install {tracker}")
+    refuse_missing(trackers)
     precision = config.optimizer.precision
     device = process_state().device
     if precision == "auto":
@@ -40,9 +37,29 @@ def make_accelerator(config: RunConfig, run: Run, trackers: Sequence[str]) -> Ac
     if config.optimizer.batch_size % parts:
         raise ValueError(
             f"batch_size={config.optimizer.batch_size} cannot be split into {parts} equal parts "
-            f"({accelerator.num_processes} processes, accumulation {config.optimizer.accumulation})"
+            f"({accelerator.num_processes} processes, accumulation {config.optimizer.accumulation}): choose a multiple of "
+            f"{parts}"
         )
     return accelerator
+
+
+def own_parts(accelerator: Accelerator, config: OptimizerConfig) -> Iterator[slice]:
+    """Yield the rows of a batch in each part of this process's share: ``config.accumulation`` parts of equal size."""
+    count = config.accumulation
+    size = config.batch_size // (accelerator.num_processes * count)
+    first = accelerator.process_index * count
+    yield from (slice(part * size, (part + 1) * size) for part in range(first, first + count))
+
+
+def scaler_state(accelerator: Accelerator) -> dict[str, int | float] | None:
+    """Return a copy of the state of the loss scaler of fp16; None without one."""
+    return None if accelerator.scaler is None else dict(accelerator.scaler.state_dict())
+
+
+def restore_scaler(accelerator: Accelerator, state: Mapping[str, int | float] | None) -> None:
+    """Restore what :func:`scaler_state` has returned; with another precision than then, do nothing."""
+    if accelerator.scaler is not None and state:
+        accelerator.scaler.load_state_dict(dict(state))
 
 
 def any_process(accelerator: Accelerator, flag: bool) -> bool:
@@ -50,13 +67,6 @@ def any_process(accelerator: Accelerator, flag: bool) -> bool:
     if accelerator.num_processes == 1:
         return flag
     return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device), "sum").item())
-
-
-def track_image(accelerator: Accelerator, name: str, image: Pixels, step: int) -> None:
-    """Send an image to the trackers, if there are any."""
-    for tracker in accelerator.trackers:
-        layout = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
-        tracker.log_images({name: image[None]}, step=step, **layout)
 
 
 def make_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:

@@ -14,6 +14,7 @@ from torch import nn
 from ..common.devices import finish
 from ..storage.config import LogConfig, RunConfig
 from ..storage.state import Learner
+from .accelerator import restore_scaler, scaler_state
 from .ema import MovingAverages
 from .grids import sample_grids
 from .task import Task
@@ -40,7 +41,7 @@ class Trainable(Protocol):
     @property
     def is_main(self) -> bool: ...
     def train_step(self) -> None: ...
-    def undo_steps(self) -> None: ...
+    def start_again(self) -> None: ...
     def evaluate(self) -> object: ...
     @property
     def shown(self) -> Mapping[str, nn.Module]: ...
@@ -124,14 +125,15 @@ def _snapshot(loop: Trainable) -> Callable[[], None]:
     """Return a function that takes the loop back to its present state, in which no step has been taken yet."""
     networks = [learner.network for learner in loop.learners.values()] + list(loop.averages.by_prefix.values())
     before = [copy.deepcopy(network.state_dict()) for network in networks]
-    scaler = loop.task.accelerator.scaler
-    scale = None if scaler is None else copy.deepcopy(scaler.state_dict())
+    accelerator = loop.task.accelerator
+    scale = scaler_state(accelerator)
 
     def undo() -> None:
         for network, tensors in zip(networks, before, strict=True):
             network.load_state_dict(tensors)
-        if scaler is not None and scale is not None:
-            scaler.load_state_dict(scale)
-        loop.undo_steps()
+        restore_scaler(accelerator, scale)
+        for learner in loop.learners.values():
+            learner.optimizer.state.clear()
+        loop.start_again()
 
     return undo

@@ -12,8 +12,8 @@ from ..common.images import Pixels, enlarge, png_bytes
 from ..storage.claim import RunClaim
 from ..storage.files import atomic
 from ..storage.runs import SAMPLES
-from .accelerator import track_image
 from .task import Task
+from .trackers import track_image
 
 
 def sample_grids(task: Task[Any], networks: Mapping[str, nn.Module], step: int) -> Iterator[tuple[str, Pixels]]:

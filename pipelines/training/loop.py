@@ -21,7 +21,7 @@ from ..storage.claim import RunClaim
 from ..storage.config import RunConfig
 from ..storage.runs import STATE, Run
 from ..storage.state import Learner, ResumePoint, load_state, save_state, state_tensors
-from .accelerator import any_process, make_accelerator, make_optimizer
+from .accelerator import any_process, make_accelerator, make_optimizer, own_parts, restore_scaler, scaler_state
 from .budget import fitted_to_budget
 from .compilation import compile_network
 from .divergence import Divergence
@@ -30,6 +30,7 @@ from .grids import write_grids
 from .plan import learning_rate
 from .recent import RecentLosses
 from .task import Task
+from .trackers import start_trackers, track_numbers
 
 
 class TrainingLoop:
@@ -93,9 +94,7 @@ class TrainingLoop:
         except BaseException:
             self.claim.release()
             raise
-        if self.trackers:
-            wandb = {"wandb": {"dir": self.run.path}}
-            self.accelerator.init_trackers("noisescope", config={"run": self.run.name}, init_kwargs=wandb)
+        start_trackers(self.accelerator, self.run)
         self._prepared = True
 
     @property
@@ -135,16 +134,9 @@ class TrainingLoop:
         """Number of training images seen so far, including repetitions."""
         return self.step * self.config.optimizer.batch_size
 
-    def parts(self) -> Iterator[slice]:
-        """Yield the rows of the current batch in each part of this process's share."""
-        count = self.config.optimizer.accumulation
-        size = self.config.optimizer.batch_size // (self.accelerator.num_processes * count)
-        first = self.accelerator.process_index * count
-        yield from (slice(part * size, (part + 1) * size) for part in range(first, first + count))
-
     def batches(self) -> Iterator[Any]:
         """Yield this process's share of the current batch in ``accumulation`` parts."""
-        return self.task.batches(self.step, self.parts(), self.accelerator.process_index)
+        return self.task.batches(self.step, own_parts(self.accelerator, self.config.optimizer), self.accelerator.process_index)
 
     def _backward(self, model: nn.Module) -> None:
         """Add the gradients of the current batch."""
@@ -190,8 +182,7 @@ class TrainingLoop:
                 self._divergence.refuse_losses([row["val_loss"]], self.step, "the loss on held-out images")
             self.claim.check()
             self.run.append_metrics(row)
-            numbers = {key: value for key, value in row.items() if isinstance(value, float)}
-            self.accelerator.log(numbers, step=self.step)
+            track_numbers(self.accelerator, row, self.step)
 
     def evaluate(self) -> dict[str, Any]:
         """Evaluate every average on the held-out images; only the losses of the others than the usual one are kept."""
@@ -213,8 +204,7 @@ class TrainingLoop:
         self._divergence.refuse_losses(losses, self.step)
         if not self.is_main:
             return
-        scaler = self.accelerator.scaler
-        point = ResumePoint(self.step, self.seconds, losses, grad_norms, None if scaler is None else scaler.state_dict())
+        point = ResumePoint(self.step, self.seconds, losses, grad_norms, scaler_state(self.accelerator))
         tensors, models = state_tensors(self.learners, self.averages.by_prefix), self._models()
         self._divergence.refuse_tensors(tensors, self.step)
         self.claim.check()
@@ -241,17 +231,14 @@ class TrainingLoop:
             self.step, self.seconds = point.step, point.seconds
             self._recent.restore(point.losses, point.grad_norms, self.task.device)
             self.task.config = recorded(self.run.config, self.config, self.step)
-            if self.accelerator.scaler is not None and point.scaler:
-                self.accelerator.scaler.load_state_dict(point.scaler)
+            restore_scaler(self.accelerator, point.scaler)
             if self.is_main:  # the process may have been killed after saving the state and before the weights
                 self._write(self._models())
         if self.is_main:
             self.run.truncate_metrics(self.step)
 
-    def undo_steps(self) -> None:
-        """Count from 0 again, once the networks are as they were before the first step."""
-        for learner in self.learners.values():
-            learner.optimizer.state.clear()
+    def start_again(self) -> None:
+        """Count from 0 again, once networks and optimisers are as they were before the first step."""
         self.step = 0
         self._recent.clear()
 
