@@ -21,7 +21,7 @@ from pipelines.evaluation.results import (
     samples_table,
 )
 from pipelines.evaluation.verdict import paired_losses
-from pipelines.figures.evaluation import COSTS, INTERVALS, bound_terms, loss_bands, newest, quality_against_cost
+from pipelines.figures.evaluation import COSTS, INTERVALS, bound_terms, comparison, loss_bands, newest, quality_against_cost
 from pipelines.figures.report import report
 from pipelines.storage.runs import Run
 
@@ -80,9 +80,7 @@ if len(table):
             "Cost", costs, default="network_calls", required=True, format_func=COSTS.__getitem__, key="cost", **BOUND
         )
     live_figure(quality_against_cost(shown, figure, cost), "quality", f"{FIGURES[figure]} over {COSTS[cost]} per image")
-    features = literal(", ".join(dict.fromkeys(shown["features"])))
-    counts = ", ".join(f"{count:,}" for count in dict.fromkeys(shown["images"]))
-    told = f"{counts} samples, compared with training images in the features of the {features}. {INTERVALS}"
+    told = f"{literal(comparison(shown))} {INTERVALS}"
     if shown[f"{figure}_decoded"].notna().any():
         told += " Dashed: real images after the autoencoder; the detail that it loses is out of reach for a latent model."
     if cost == "seconds" and shown["machine"].nunique() > 1:

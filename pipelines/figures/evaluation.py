@@ -12,12 +12,12 @@ import plotly.graph_objects as go
 
 from ..common.text import plotly_text
 from ..evaluation.results import FIGURES, Evaluation, pareto_front
-from .style import DASHES, color, style_figure
+from .style import DASHES, color, line_styles, style_figure
 
 SMALLER_IS_BETTER = ("frechet_distance", "frechet_at_infinity", "kernel_distance", "closer_than_held_out")
 APART = 1.015  # horizontal factor between series, so that their intervals do not hide each other
 ROOM = 1.25  # smallest ratio of neighbouring tick labels on a cost axis
-SYMBOLS = ("circle", "diamond", "square", "triangle-up")  # tell series of the same run and sampler apart
+SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "star")  # tell series of the same colour and dash apart
 COSTS = {"network_calls": "Network calls", "seconds": "Seconds", "memory": "MiB of memory"}  # per image
 FLOORS = {  # columns with figures of real images: line style, label and its position
     "floor": ("dot", "real against real", "top left"),  # where samples of few steps lie far above it
@@ -32,7 +32,8 @@ TERMS = {"prior": "Prior", "denoising": "Denoising", "decoder": "Decoder"}
 def quality_against_cost(table: pd.DataFrame, figure: str, cost: str) -> go.Figure:
     """Plot a figure of samples against their cost, with intervals, the Pareto front and the real-against-real floor.
 
-    Colours distinguish runs, or the samplers of a single run.
+    Colours distinguish runs, or the samplers of a single run; dashes distinguish samplers, and symbols distinguish series whose
+    colour and dash are the same, because there are more of them than colours or dashes.
 
     Args:
         table: see :func:`pipelines.evaluation.results.samples_table`; of one dataset and judge.
@@ -43,7 +44,7 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str) -> go.Figu
     shown = table.dropna(subset=[figure, cost])
     runs = list(dict.fromkeys(shown["run"]))
     samplers = list(dict.fromkeys(shown["sampler"]))
-    asked: Counter[object] = Counter()
+    alike: Counter[tuple[str, str]] = Counter()
     series = list(shown.groupby(["run", "sampler", "guidance", "images", "seed"], sort=False))
     for number, ((run, sampler, guidance, images, seed), part) in enumerate(series):
         points = part.sort_values(cost)
@@ -54,9 +55,12 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str) -> go.Figu
         told += f", {images:,} samples" if own["images"].nunique() > 1 else ""
         told += f", seed {seed}" if own["seed"].nunique() > 1 else ""
         hue = samplers.index(sampler) if len(runs) == 1 else runs.index(run)
-        line = {"color": color(hue), "dash": DASHES[samplers.index(sampler) % len(DASHES)]}
-        style = {"line": line, "marker": {"size": 8, "symbol": SYMBOLS[asked[run, sampler] % len(SYMBOLS)]}}
-        asked[run, sampler] += 1
+        look = color(hue), DASHES[samplers.index(sampler) % len(DASHES)]
+        style = {
+            "line": {"color": look[0], "dash": look[1]},
+            "marker": {"size": 8, "symbol": SYMBOLS[alike[look] % len(SYMBOLS)]},
+        }
+        alike[look] += 1
         errors = {"array": points[f"{figure}_high"] - points[figure], "arrayminus": points[figure] - points[f"{figure}_low"]}
         name = plotly_text(f"{run}, {sampler}{told}")
         hover = {"customdata": points[cost], "hovertemplate": "%{customdata:.3g}: %{y:.4g}"}
@@ -82,6 +86,18 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str) -> go.Figu
     return drawn.update_layout(hovermode="closest")
 
 
+def comparison(table: pd.DataFrame) -> str:
+    """Return one sentence on what was compared with what, and in which features.
+
+    Args:
+        table: as for :func:`quality_against_cost`.
+    """
+    counts = " or ".join(f"{count:,}" for count in sorted(set(table["images"])))
+    judge, _, size = max(table["features"], key=len).partition(", images made ")  # named where it resizes images
+    judge += f", which sees every image at {size} pixels" if size else ""
+    return f"{counts} samples per point, compared with training images in feature space ({judge})."
+
+
 def _ticks(costs: pd.Series[float]) -> list[float]:
     """Return the costs to label, rising: as many of the measured ones as fit, with priority to the most frequent."""
     asked = Counter(costs)
@@ -99,12 +115,13 @@ def loss_bands(losses: Mapping[str, Mapping[str, Any]]) -> go.Figure:
         losses: results of kind "loss" (:attr:`Result.found`) by run name.
     """
     figure = go.Figure()
-    for number, (name, found) in enumerate(losses.items()):
+    styles = line_styles(list(losses))
+    for name, found in losses.items():
         t = np.array(found["timesteps"])
         around = {"x": np.concatenate([t, t[::-1]]), "y": np.concatenate([found["high"], found["low"][::-1]])}
-        band = {"fill": "toself", "fillcolor": color(number), "opacity": 0.2, "line": {"width": 0}}
+        band = {"fill": "toself", "fillcolor": styles[name]["color"], "opacity": 0.2, "line": {"width": 0}}
         figure.add_scatter(**around, **band, showlegend=False, hoverinfo="skip", legendgroup=name, mode="lines")
-        figure.add_scatter(x=t, y=found["mean"], name=plotly_text(name), legendgroup=name, line={"color": color(number)})
+        figure.add_scatter(x=t, y=found["mean"], name=plotly_text(name), legendgroup=name, line=styles[name])
     figure.update_xaxes(title="timestep of a cosine schedule: from image to noise")
     figure.update_yaxes(title="error in v", type="log", dtick="D2", tickformat="~g")
     return style_figure(figure, 380)

@@ -7,14 +7,16 @@ import shutil
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 from made_pictures import bomb_png
 from opening import open_app
 
 from pipelines.evaluation.job import EvaluationJob
 from pipelines.evaluation.results import NEIGHBOURS_PICTURE, Evaluation, file_beside, readable_table, samples_table
-from pipelines.figures.evaluation import quality_against_cost
+from pipelines.figures.evaluation import loss_bands, quality_against_cost
 from pipelines.figures.report import report
+from pipelines.figures.style import COLORS
 from pipelines.storage.runs import Run
 
 open_page = partial(open_app, "evaluate")
@@ -196,6 +198,25 @@ def test_seeds_and_samplers_are_told_apart(measured):
     lines = [trace for trace in quality_against_cost(table, "frechet_distance", "network_calls").data if trace.marker.symbol]
     assert {trace.name for trace in lines} == {"one, ddim, seed 0", "one, ddim, seed 1", "one, heun, seed 0"}
     assert len({trace.line.color for trace in lines}) == 2, "of one run, the colour is the sampler's"
+
+
+def test_runs_beyond_the_palette_are_told_apart(measured):
+    table = samples_table([measured])
+    many = pd.concat([table.assign(run=f"run {number}") for number in range(2 * len(COLORS) + 1)], ignore_index=True)
+    lines = [trace for trace in quality_against_cost(many, "frechet_distance", "network_calls").data if trace.marker.symbol]
+    looks = {(trace.line.color, trace.line.dash, trace.marker.symbol) for trace in lines}
+    assert len(looks) == len(lines) == 2 * many["run"].nunique(), "two samplers of every run"
+    loss = measured.of_kind("loss")[0].found
+    curves = [trace for trace in loss_bands(dict.fromkeys(many["run"], loss)).data if trace.fill is None]
+    assert len({(curve.line.color, curve.line.dash) for curve in curves}) == many["run"].nunique()
+
+
+def test_features_of_images_of_several_sizes_are_named_in_one_sentence():
+    captions = [caption.value for caption in open_page(runs=["flowers-attention", "flowers-attention-64"]).caption]
+    about = "in feature space (oxford-flowers classifier, which sees every image at 32×32 pixels)."
+    assert sum(about in caption for caption in captions) == 1
+    captions = [caption.value for caption in open_page(runs=["flowers-attention"]).caption]
+    assert any("in feature space (oxford-flowers classifier)." in caption for caption in captions)
 
 
 def test_runs_of_unlike_data_are_not_drawn_beside_each_other():
