@@ -56,7 +56,7 @@ def probabilities(schedule: NoiseSchedule, density: str, mean: float | None = No
         mean, std: parameters of the density; by default those of its paper.
 
     Raises:
-        ValueError: there is no such density, the parameters are impossible, or no timestep has a positive probability.
+        ValueError: there is no such density, or the parameters are impossible.
     """
     if density not in DENSITIES:
         raise ValueError(f"unknown timestep density {density!r}: choose one of {', '.join(DENSITIES)}")

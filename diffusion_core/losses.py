@@ -63,7 +63,7 @@ class DenoisingLoss:
         if self.min_snr_gamma <= 0:
             raise ValueError(f"min_snr_gamma={self.min_snr_gamma}: choose a positive number (5 in the paper)")
         x0_coefficients(self.prediction, self.schedule.alpha, self.schedule.sigma)
-        assert len(self.probabilities) == self.schedule.num_timesteps  # computed here, so that what is impossible fails now
+        _ = self.probabilities  # computed here, so that what is impossible fails now
 
     @cached_property
     def probabilities(self) -> Tensor:
@@ -132,7 +132,7 @@ class Uncertainty(nn.Module):
         u: Tensor = self.linear(2**0.5 * waves)
         return u.squeeze(1)
 
-    def weighted(self, error: Tensor, log_snr: Tensor) -> Tensor:
-        """Return the objective error·exp(−u) + u of each image, (B,)."""
-        u = self(log_snr)
+    @staticmethod
+    def objective(error: Tensor, u: Tensor) -> Tensor:
+        """Return error·exp(−u) + u of each image, (B,), which the diffusion model and this network both minimise."""
         return error * torch.exp(-u) + u

@@ -70,7 +70,7 @@ def x0_coefficients(prediction: str, alpha: Level, sigma: Level) -> tuple[Level,
         if bool((torch.as_tensor(alpha) == 0).any()):
             raise ValueError(
                 "epsilon-prediction cannot start where alpha is 0 (zero terminal SNR): "
-                "predict v, x0 or flow, or use a schedule that does not end in pure noise, such as cosine"
+                "predict v, x0, flow or edm, or use a schedule that does not end in pure noise, such as cosine"
             )
         return 1 / alpha, -sigma / alpha
     if prediction == "v":

@@ -46,7 +46,7 @@ class Train:
     """Take the settings from this recipe (see pipelines/storage/recipes); other flags override them."""
 
 
-def from_recipe(words: Sequence[str]) -> Train:
+def defaults_for(words: Sequence[str]) -> Train:
     """Return the defaults for a command line: the settings of the run to resume or of the recipe that it names, if any."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--recipe")
@@ -121,4 +121,4 @@ def main(arguments: Train) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(Train, main, "pipelines.train", from_recipe))
+    sys.exit(run_command(Train, main, "pipelines.train", defaults_for))

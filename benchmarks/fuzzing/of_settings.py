@@ -31,10 +31,10 @@ def _mutate_recipe(random: Random, folder: Path) -> None:
 
 def _read_recipe(folder: Path) -> Attempts:
     from pipelines.storage import recipes
-    from pipelines.train import from_recipe
+    from pipelines.train import defaults_for
 
     recipes.RECIPES["mutant"] = folder / "recipe.json"
-    yield partial(from_recipe, ["--recipe", "mutant"])
+    yield partial(defaults_for, ["--recipe", "mutant"])
 
 
 def _prepare_config(seeds: Seeds, folder: Path) -> None:

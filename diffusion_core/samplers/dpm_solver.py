@@ -16,7 +16,18 @@ from torch import Tensor
 from ..noise import SeededNoise
 from ..schedules import NoiseSchedule
 from .estimates import Estimates, mean_over, reliable, remember
-from .steps import Denoise, Estimator, Level, Step, ancestral_step, fresh_noise, integrate, noise_levels, straight_step
+from .steps import (
+    Denoise,
+    Estimator,
+    Level,
+    Step,
+    Update,
+    ancestral_step,
+    fresh_noise,
+    integrate,
+    noise_levels,
+    straight_step,
+)
 
 
 def _extrapolate(most: int) -> Callable[[Tensor, Level, Level], Tensor]:
@@ -28,6 +39,15 @@ def _extrapolate(most: int) -> Callable[[Tensor, Level, Level], Tensor]:
         return mean_over(reliable(estimates, there), there.log_ratio - here.log_ratio) if estimates else x0
 
     return target
+
+
+def _towards(target: Callable[[Tensor, Level, Level], Tensor]) -> Update:
+    """Return the update that moves straight towards ``target(x0, here, there)``."""
+
+    def update(index: int, x: Tensor, x0: Tensor, here: Level, there: Level) -> Tensor:
+        return straight_step(x, target(x0, here, there), here, there)
+
+    return update
 
 
 def dpmpp_2m(
@@ -44,12 +64,7 @@ def dpmpp_2m(
     The last two estimates of x0 are extrapolated to the middle of the step in λ. The first step and the one that reaches the
     clean image are of first order, and so is one that is much longer than the one before (see ``estimates.reliable``).
     """
-    target = _extrapolate(2)
-
-    def update(index: int, x: Tensor, x0: Tensor, here: Level, there: Level) -> Tensor:
-        return straight_step(x, target(x0, here, there), here, there)
-
-    return integrate(Estimator(denoise, condition), x, noise_levels(schedule, timesteps), update)
+    return integrate(Estimator(denoise, condition), x, noise_levels(schedule, timesteps), _towards(_extrapolate(2)))
 
 
 def dpmpp_3m(
@@ -67,12 +82,7 @@ def dpmpp_3m(
     difference has half its weight, with which the method is of second order. The first two steps, and those that would
     extrapolate too far, are of lower order.
     """
-    target = _extrapolate(3)
-
-    def update(index: int, x: Tensor, x0: Tensor, here: Level, there: Level) -> Tensor:
-        return straight_step(x, target(x0, here, there), here, there)
-
-    return integrate(Estimator(denoise, condition), x, noise_levels(schedule, timesteps), update)
+    return integrate(Estimator(denoise, condition), x, noise_levels(schedule, timesteps), _towards(_extrapolate(3)))
 
 
 def dpmpp_2m_sde(

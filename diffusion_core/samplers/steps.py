@@ -133,6 +133,7 @@ def ancestral_step(x: Tensor, x0: Tensor, here: Level, there: Level, fresh: Tens
 
 
 def fresh_noise(noise: SeededNoise | None, index: int, x: Tensor) -> Tensor:
+    """Return the fresh noise of a step, like ``x``; raise ValueError if the sampler has been given none."""
     if noise is None:
         raise ValueError("this sampler adds fresh noise at every step: pass noise=SeededNoise(...)")
     return noise.at_step(index, x.device)

@@ -60,8 +60,8 @@ class DiffusionConfig(Settings):
         in_noise = self.zero_terminal_snr or SCHEDULES[self.schedule].ends_in_noise
         require(
             not (in_noise and PREDICTIONS[self.prediction].needs_signal),
-            f"{self.prediction}-prediction cannot start from pure noise: choose the prediction v, x0 or flow, or a schedule "
-            "that does not end in pure noise, such as cosine without zero_terminal_snr",
+            f"{self.prediction}-prediction cannot start from pure noise: choose the prediction v, x0, flow or edm, or a "
+            "schedule that does not end in pure noise, such as cosine without zero_terminal_snr",
         )
         require(
             self.timestep_density != "uniform" or (self.density_mean is None and self.density_std is None),

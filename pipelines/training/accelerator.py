@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -70,12 +71,11 @@ def any_process(accelerator: Accelerator, flag: bool) -> bool:
 
 
 def make_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Return AdamW for the trainable parameters of a network that is on its device."""
+    """Return a run's optimiser of the network in training, which is on its device."""
+    return adamw(network, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
+
+
+def adamw(network: nn.Module, **options: Any) -> torch.optim.AdamW:
+    """Return AdamW with these options for the trainable parameters of a network on its device, fused where that is possible."""
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    return torch.optim.AdamW(
-        parameters,
-        lr=config.lr,
-        betas=config.betas,
-        weight_decay=config.weight_decay,
-        fused=parameters[0].device.type in ("cpu", "cuda"),
-    )
+    return torch.optim.AdamW(parameters, fused=parameters[0].device.type in ("cpu", "cuda"), **options)

@@ -16,6 +16,7 @@ from ..models.classifier import Classifier, load_classifier
 from ..storage.config import RunConfig
 from ..storage.files import CLASSIFIERS
 from ..storage.state import Learner
+from .accelerator import adamw
 
 BETAS = (0.5, 0.9)  # of the discriminator's AdamW; short averages, since its target moves
 LR_SHARE = 0.5  # the discriminator's learning rate, as a share of the autoencoder's
@@ -82,10 +83,9 @@ class Adversary:
 
     def place(self, accelerator: Accelerator) -> None:
         """Move the discriminator to the loop's device."""
-        self.accelerator, device = accelerator, accelerator.device
-        self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        adamw = torch.optim.AdamW(self.network.parameters(), betas=BETAS, fused=device.type in ("cpu", "cuda"))
-        self.model, self.optimizer = accelerator.prepare(self.network, adamw)
+        self.accelerator = accelerator
+        self.network.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model, self.optimizer = accelerator.prepare(self.network, adamw(self.network, betas=BETAS))
 
     @property
     def learner(self) -> Learner:

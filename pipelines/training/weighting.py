@@ -1,4 +1,4 @@
-"""Learned weights of the loss in training: a small network follows the usual error at each noise level."""
+"""Learned weights of the loss in training: a small network learns the usual error at each noise level."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from diffusion_core.schedules import NoiseSchedule
 from ..common.devices import send
 from ..storage.config import RunConfig
 from ..storage.state import Learner
+from .accelerator import adamw
 
 
 class LearnedWeights:
@@ -33,10 +34,9 @@ class LearnedWeights:
 
     def place(self, accelerator: Accelerator) -> None:
         """Move the network to the loop's device."""
-        self.accelerator, device = accelerator, accelerator.device
-        self.network.to(device)
-        fused = device.type in ("cpu", "cuda")
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), weight_decay=0, fused=fused)
+        self.accelerator = accelerator
+        self.network.to(accelerator.device)
+        self.optimizer = adamw(self.network, weight_decay=0)
 
     @property
     def learner(self) -> Learner:
@@ -54,14 +54,14 @@ class LearnedWeights:
         self.seen.append((log_snr, error.detach()))
         with torch.no_grad():
             u = self.network(log_snr)
-        return error * torch.exp(-u) + u
+        return Uncertainty.objective(error, u)
 
     def learn(self, lr: float) -> None:
         """Take one optimiser step on the errors of this step, at the learning rate of the diffusion model."""
         log_snr, error = (self.accelerator.gather(torch.cat(parts)) for parts in zip(*self.seen, strict=True))
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        self.network.weighted(error, log_snr).mean().backward()
+        Uncertainty.objective(error, self.network(log_snr)).mean().backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.seen = []

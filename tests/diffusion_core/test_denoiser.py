@@ -165,7 +165,7 @@ def test_estimates_are_float32_whatever_the_network_computes_in(prediction):
 
 @pytest.mark.parametrize(("name", "zero"), [("linear", True), ("cosine", True), ("sigmoid", True), ("flow", False)])
 def test_epsilon_is_refused_on_a_schedule_that_ends_in_pure_noise(name, zero):
-    with pytest.raises(ValueError, match=r"epsilon-prediction.*predict v, x0 or flow"):
+    with pytest.raises(ValueError, match=r"epsilon-prediction.*predict v, x0, flow or edm"):
         Denoiser(nn.Identity(), make_schedule(name, zero_terminal_snr=zero), "epsilon")
 
 

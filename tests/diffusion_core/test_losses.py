@@ -160,12 +160,12 @@ def test_learned_weights_find_the_error_of_each_noise_level():
     def mean_error(log_snr):
         return 0.05 + torch.sigmoid(log_snr / 2)
 
-    assert torch.equal(network.weighted(mean_error(levels), levels), mean_error(levels))  # nothing is learned yet
+    assert torch.equal(network.objective(mean_error(levels), network(levels)), mean_error(levels))  # nothing is learned yet
     for step in range(1000):
         optimizer.param_groups[0]["lr"] = 0.02 * (1 - step / 1000)
         log_snr = torch.rand(256, generator=generator) * 20 - 10
         error = mean_error(log_snr) * (0.5 + torch.rand(256, generator=generator))
-        network.weighted(error, log_snr).mean().backward()
+        network.objective(error, network(log_snr)).mean().backward()
         optimizer.step()
         optimizer.zero_grad()
     with torch.no_grad():

@@ -34,7 +34,7 @@ def test_every_prediction_round_trips_at_both_ends(name, zero, prediction, t):
     alpha, sigma = schedule.at(t)
     output = prediction_target(prediction, x0, noise, alpha, sigma)
     if prediction == "epsilon" and alpha == 0:
-        with pytest.raises(ValueError, match=r"alpha is 0.*predict v, x0 or flow"):
+        with pytest.raises(ValueError, match=r"alpha is 0.*predict v, x0, flow or edm"):
             x0_from_prediction(prediction, output, x_t, alpha, sigma)
         return
     # epsilon divides the roundings of x_t (up to 4, so 4e-16 each) by alpha, which is 5e-5 at the end of cosine.

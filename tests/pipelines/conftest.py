@@ -59,7 +59,7 @@ def command(capsys, monkeypatch):
         monkeypatch.setattr(sys, "argv", [program, *map(str, arguments)])
         capsys.readouterr()
         try:
-            default = getattr(module, "from_recipe", None)
+            default = getattr(module, "defaults_for", None)
             code = run_command(getattr(module, ARGUMENTS[program]), module.main, program, default)
         except SystemExit as stop:  # the parser's own refusal
             code = stop.code

@@ -116,7 +116,7 @@ from pipelines.storage.claim import RunClaim
 RunClaim.describe = lambda *_: os._exit(9)  # as by kill -9 before config.json is written
 import pipelines.train as train
 from pipelines.common.command_line import run_command
-run_command(train.Train, train.main, "pipelines.train", train.from_recipe)
+run_command(train.Train, train.main, "pipelines.train", train.defaults_for)
 """
 
 
