@@ -16,6 +16,9 @@ from ..common.machine import refuse_beyond_memory
 from ..common.picture_files import open_picture
 from ..storage.config import DataConfig, RunConfig
 from .classes import label_columns, labels_in
+from .decoding import fit_image, read_cell
+from .sources import image_column, open_dataset, picture_folders, split_names
+from .splits import Keys, Rows, described, digest_of, hold_out, inherit, picture_key
 
 if TYPE_CHECKING:
     import torch
@@ -23,9 +26,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from ..storage.runs import Run
-from .decoding import fit_image, read_cell
-from .sources import image_column, open_dataset, picture_folders, split_names
-from .splits import Keys, Rows, described, digest_of, hold_out, inherit, picture_key
 
 COPIES = 2  # of all pixels at once while they are read
 
@@ -37,7 +37,7 @@ class ImageSet:
     Attributes:
         images: (N, C, H, W) uint8, C = 1 if all are grey, else 3.
         rows: (N,) row of each image in its split.
-        keys: (N,) what identifies each picture before it was cropped and resized (see :mod:`pipelines.datasets.splits`).
+        keys: (N,) key of each picture, made before it is cropped and resized (see :mod:`pipelines.datasets.splits`).
         split: name of that split.
         skipped: one sentence for each unusable file.
     """

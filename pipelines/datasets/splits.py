@@ -65,7 +65,7 @@ def hold_out(keys: Keys, most: int, wanted: HeldOutConfig) -> tuple[Rows, Rows]:
     count = len(keys)
     if count < 2:
         raise ValueError(f"{count} images: training needs at least 2, one of them held out")
-    tenth = max(1, min(most, count // 10))
+    tenth = _tenth(count, most)
     if wanted.seed is not None:
         order = np.random.default_rng(wanted.seed).permutation(count)
         return np.sort(order[tenth:]), order[:tenth]
@@ -82,6 +82,11 @@ def hold_out(keys: Keys, most: int, wanted: HeldOutConfig) -> tuple[Rows, Rows]:
             f"none of these {count} images belongs to those that were held out before: restore the data, or start anew"
         )
     return np.flatnonzero(keys >= below), held_out[keys[held_out].argsort(kind="stable")]
+
+
+def _tenth(count: int, most: int) -> int:
+    """Return how many of ``count`` images are held out: a tenth, but at least one and at most ``most``."""
+    return max(1, min(most, count // 10))
 
 
 def described(wanted: HeldOutConfig, train: Keys, held_out: Keys) -> HeldOutConfig:
@@ -127,7 +132,7 @@ def inherit(config: DataConfig, count: int, sources: Sequence[Run]) -> DataConfi
             config = replace(config, held_out=HeldOutConfig(below=min(own.below or split.below, split.below)))
             continue
         trained_on = source.config.training_images
-        left = count - max(1, min(theirs.held_out_images, count // 10))
+        left = count - _tenth(count, theirs.held_out_images)
         if trained_on not in (None, left) or theirs.only_classes != config.only_classes:
             raise ValueError(
                 f"an older version of Noisescope chose at random which images of {config.data} {source.name} held out, and "

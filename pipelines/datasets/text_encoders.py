@@ -7,7 +7,6 @@ are read. Importing this module does not load torch or transformers.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import warnings
 from abc import ABC, abstractmethod
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..common.text import shorten
-from ..storage.cache import cached_tensors
+from ..storage.cache import cache_key, cached_tensors
 from .encoded_text import END_MARK, START_MARK, EncodedText, TextEncoder, Word
 from .pretrained import (
     CHOICES,
@@ -272,7 +271,7 @@ def encode_cached(encoder: TextEncoder, texts: list[str], folder: str | Path | N
         folder: see :func:`pipelines.storage.cache.cached_tensors`.
     """
     distinct = sorted(set(texts))
-    key = hashlib.sha256(json.dumps([encoder.fingerprint, distinct]).encode()).hexdigest()
+    key = cache_key([encoder.fingerprint, distinct])
     encoded = EncodedText(**cached_tensors("text", key, lambda: vars(encoder.encode(distinct)), folder))
     rows = {text: row for row, text in enumerate(distinct)}
     return encoded[[rows[text] for text in texts]]

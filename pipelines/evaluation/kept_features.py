@@ -5,17 +5,12 @@ They are not part of a run: those of one setting may take a megabyte, and can be
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..storage.cache import cached_tensors
+from ..storage.cache import cache_key, cached_tensors, find_cached
 from .distances import Features, Reference
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 KIND = "features"
 OF_REFERENCE = ("features", "judge", "reference_images", "reference_digest")  # the settings that determine them
@@ -48,22 +43,13 @@ def kept_reference(asked: Mapping[str, Any]) -> Reference | None:
 
 
 def _kept(key: str) -> Features | None:
-    def fail() -> Mapping[str, Tensor]:
-        raise KeyError(key)
-
-    try:
-        return cached_tensors(KIND, key, fail)["features"].double().numpy()
-    except KeyError:
-        return None
+    found = find_cached(KIND, key)
+    return None if found is None else found["features"].double().numpy()
 
 
 def _samples_key(fingerprint: str, asked: Mapping[str, Any]) -> str:
-    return _digest([fingerprint, {key: value for key, value in asked.items() if key != "shown"}])
+    return cache_key([fingerprint, {key: value for key, value in asked.items() if key != "shown"}])
 
 
 def _reference_key(asked: Mapping[str, Any]) -> str:
-    return _digest([asked.get(key) for key in OF_REFERENCE])
-
-
-def _digest(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    return cache_key([asked.get(key) for key in OF_REFERENCE])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -79,12 +79,17 @@ def _images(evaluation: Evaluation, result: Result) -> object:
     return result.held_out_digest or (replace(config.data, flip=None, augment=0.0, held_out_images=1), config.seed)
 
 
+def _estimate(found: Mapping[str, Any]) -> Estimate:
+    """Return the estimate in a stored figure, which may contain more."""
+    return Estimate(found["value"], found["low"], found["high"])
+
+
 def sample_figure(evaluation: Evaluation, result: Result, name: str) -> Figure | None:
     """Return a figure of samples, or None if it was not measured."""
     found = result.found["figures"].get(name)
     if found is None:
         return None
-    estimate = Estimate(*(found[key] for key in ("value", "low", "high")))
+    estimate = _estimate(found)
     request, config = result.asked["request"], evaluation.run.config
     kind = next((kind for kind in PARTS if kind in found), None)
     if kind is None:
@@ -101,7 +106,7 @@ def loss_figure(evaluation: Evaluation) -> Figure | None:
     if not results:
         return None
     result, config = results[-1], evaluation.run.config
-    estimate = Estimate(**{key: result.found["whole"][key] for key in ("value", "low", "high")})
+    estimate = _estimate(result.found["whole"])
     count, seed = result.asked["images"], result.asked["seed"]
     errors = np.array(result.found.get("errors", ()))
     if len(errors) != max(count, 20 * LOSS_BINS):  # then they belong to other draws
@@ -118,7 +123,7 @@ def bound_figure(evaluation: Evaluation) -> Figure | None:
     if not results:
         return None
     result = results[-1]
-    estimate = Estimate(**{key: result.found["total"][key] for key in ("value", "low", "high")})
+    estimate = _estimate(result.found["total"])
     bits = np.array(result.found.get("images", ()))
     pair = (json.dumps(result.asked, sort_keys=True), _images(evaluation, result), evaluation.run.config.image_shape)
     return Figure(estimate, len(bits), bits if len(bits) > 1 else None, mean_error, pair, np.arange(len(bits)))

@@ -40,7 +40,9 @@ FIGURES = {  # of samples
     "vendi_score": "Vendi score",
 }
 MAIN_FIGURES = tuple(FIGURES)[:6]  # which are shown first
-LARGER_IS_BETTER = ("precision", "recall", "agreement")  # of these
+# Which way is better; of the other figures, neither: density is best near 1, and diversity where it is that of the data.
+LARGER_IS_BETTER = ("precision", "recall", "agreement")
+SMALLER_IS_BETTER = ("frechet_distance", "frechet_at_infinity", "kernel_distance", "closer_than_held_out")
 
 
 @dataclass(frozen=True)

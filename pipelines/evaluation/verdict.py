@@ -23,7 +23,7 @@ TITLES = {
     "bound": "Bits per dimension (upper bound)",
 }
 MEASURED_ON = dict.fromkeys(("loss", "bound"), "held-out images")  # the others on samples
-ONE_SEED = "Each model is one training: what another seed would change is not in the intervals."
+ONE_SEED = "Each model was trained once: what another training seed would change is not in the intervals."
 SEEDS = "The spread over training seeds ({} and {}) is part of the intervals."
 UNPAIRED = (
     "Some figures were not measured on the same images and the same noise, or by an older Noisescope that did not keep what "
@@ -144,9 +144,9 @@ def verdict(first: Sequence[Evaluation], second: Sequence[Evaluation], setting: 
     for name in MAIN_FIGURES if samples else ():
         figures[name] = [sample_figure(one, own, name) for one, own in zip(everyone, samples, strict=True)]
     tested = {} if setting is None else _tested(first, second, setting)
-    for name, kind, figure in (("loss", "loss", loss_figure), ("bound", "bound", bound_figure)):
+    for kind, figure in (("loss", loss_figure), ("bound", bound_figure)):
         if all(comparable(kind, first[0], other) for other in everyone):
-            figures[name] = [figure(one) for one in everyone]
+            figures[kind] = [figure(one) for one in everyone]
     differences = {}
     for name, given in figures.items():
         known = [figure for figure in given if figure is not None]

@@ -11,10 +11,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ..common.text import plotly_text
-from ..evaluation.results import FIGURES, Evaluation, pareto_front
+from ..evaluation.results import FIGURES, SMALLER_IS_BETTER, Evaluation, pareto_front
 from .style import DASHES, color, line_styles, style_figure
 
-SMALLER_IS_BETTER = ("frechet_distance", "frechet_at_infinity", "kernel_distance", "closer_than_held_out")
 APART = 1.015  # horizontal factor between series, so that their intervals do not hide each other
 ROOM = 1.25  # smallest ratio of neighbouring tick labels on a cost axis
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "star")  # tell series of the same colour and dash apart

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -29,6 +30,16 @@ def adopt_compiler_cache() -> None:
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
 
 
+def cache_key(value: object) -> str:
+    """Return the SHA-256 of a value that can be written as JSON, in hexadecimal digits."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def find_cached(kind: str, key: str, folder: str | Path | None = None) -> Mapping[str, Tensor] | None:
+    """Return the tensors cached under ``key``, or None if there are none or the file is damaged; see :func:`cached_tensors`."""
+    return _read(_path(kind, key, folder))
+
+
 def cached_tensors(
     kind: str, key: str, make: Callable[[], Mapping[str, Tensor]], folder: str | Path | None = None
 ) -> Mapping[str, Tensor]:
@@ -42,8 +53,7 @@ def cached_tensors(
         make: computes the tensors.
         folder: folder of the files, instead of the cache's subfolder.
     """
-    folder = Path(folder or cache_folder() / kind)
-    path = folder / f"{key}.safetensors"
+    path = _path(kind, key, folder)
     found = _read(path)
     if found is not None:
         return found
@@ -51,8 +61,12 @@ def cached_tensors(
     try:
         write_tensors(path, made, {"sha256": digest(made)})
     except OSError as error:
-        warnings.warn(f"{kind} could not be cached in {folder} ({error.strerror})", stacklevel=3)
+        warnings.warn(f"{kind} could not be cached in {path.parent} ({error.strerror})", stacklevel=3)
     return made
+
+
+def _path(kind: str, key: str, folder: str | Path | None) -> Path:
+    return Path(folder or cache_folder() / kind) / f"{key}.safetensors"
 
 
 def _read(path: Path) -> dict[str, Tensor] | None:

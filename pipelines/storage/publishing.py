@@ -13,7 +13,7 @@ from ..common.indices import evenly_spaced
 from ..common.text import code_block, code_span, literal
 from .config import LatentConfig, RunConfig, given_fields
 from .files import atomic, atomic_folder, write_text
-from .runs import METRICS, Run
+from .runs import METRICS, Run, loss_of_average
 from .weights import read_tensors
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def model_card(run: Run, name: str, parameters: int, ema: int | None = None) -> 
         ValueError: the run has no metrics.
     """
     config, metrics = run.average(ema).config, run.metrics()
-    loss = "val_loss" if config == run.config else f"val_loss_ema_{ema}"
+    loss = "val_loss" if ema is None or config == run.config else loss_of_average(ema)
     if not set(REPORTED) <= set(metrics) or (whole := metrics.dropna(subset=REPORTED)).empty:
         raise ValueError(f"run {run.name!r} has no metrics: there is nothing to report in a model card")
     last = whole.iloc[-1]

@@ -45,6 +45,11 @@ PROCESS = "state/process.json"  # the process that trains the run, if any
 SKIPPED = "state/skipped.txt"  # unusable images, one per line
 
 
+def loss_of_average(half_life: int) -> str:
+    """Return the name under which the validation loss of an average with another half-life is logged."""
+    return f"val_loss_ema_{half_life}"
+
+
 @lru_cache(maxsize=256)
 def _fingerprint(path: Path, modified: int, size: int) -> str:
     with path.open("rb") as file:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..storage.config import OptimizerConfig, RunConfig
-from ..storage.runs import AVERAGES, Run
+from ..storage.runs import AVERAGES, Run, loss_of_average
 
 Model = tuple[Run, RunConfig, Mapping[str, Tensor]]  # what is written, and where
 
@@ -69,7 +69,7 @@ class MovingAverages:
     @property
     def by_loss(self) -> dict[str, nn.Module]:
         """The other averaged networks, by the name under which their validation loss is logged."""
-        return {f"val_loss_ema_{each}": average.network for each, average in self.others.items()}
+        return {loss_of_average(each): average.network for each, average in self.others.items()}
 
     def models(self, run: Run, config: RunConfig, weights: Callable[[nn.Module], Mapping[str, Tensor]]) -> list[Model]:
         """Return the models to write: the usual one, and each other one as a run that keeps it alone would write it.
