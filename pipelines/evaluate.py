@@ -1,9 +1,9 @@
 """Evaluate runs: ``python -m pipelines.evaluate checkpoints/NAME [MORE …]``.
 
-Measures how well a run explains held-out images (loss by timestep, a bound on their likelihood) and how far its samples are
+Measures how well a run explains held-out images (loss by noise level, a bound on their likelihood) and how far its samples are
 from real images in a classifier's feature space. Each figure comes with its interval and with the floor: the same figure for
 real images against real images. Results are added to the run's evaluation.json one by one and are not measured again.
-Of several runs it says, pair by pair, which is better in which figure, and by how much.
+Given several runs, it says of each pair which is better in which figure, and by how much.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Evaluate(Settings):
     reference_images: Annotated[int, Between(10, 10_000_000)] = 10_000
     """Training images to compare samples with."""
     held_out_images: Annotated[int, Between(10, 10_000_000)] = 1000
-    """Held-out images for the loss by timestep and for the floor."""
+    """Held-out images for the loss by noise level and for the floor."""
     likelihood_images: Annotated[int, Between(0, 10_000_000)] = 200
     """Held-out images whose likelihood is bounded; 0 skips the bound. Latent models always skip it, because it would say
     nothing about pixels."""

@@ -23,7 +23,7 @@ from pipelines.storage.config import RunConfig
 
 SHOWN = 280  # CSS width of the picture to edit
 STRENGTHS = tuple(round(0.1 * number, 1) for number in range(1, 11))
-# Ways to inpaint: the settings of the origin of each.
+# Ways to inpaint, and the settings of FromPicture for each.
 METHODS: dict[str, dict[str, Any]] = {"one pass": {}, "reconstruction guidance": {"guided": True}} | {
     f"RePaint, {number} passes": {"resamplings": number} for number in (2, 5, 10, 20)
 }
@@ -89,11 +89,11 @@ def _vary(config: RunConfig) -> Edit:
 
 def _methods() -> list[str]:
     about = (
-        "One pass only keeps the known area in place, and the inpainted area hardly follows it. Reconstruction guidance "
+        "One pass keeps the known area in place, but the inpainted area hardly adapts to it. Reconstruction guidance "
         "corrects the inpainted area by the error in the known one, which takes three times as long. RePaint repeats every "
         "step until both fit."
     )
-    chosen = st.multiselect("Methods", list(METHODS), USUAL_METHODS, key="passes", help=about, wrap=True, **BOUND)
+    chosen = st.multiselect("Methods", list(METHODS), USUAL_METHODS, key="methods", help=about, wrap=True, **BOUND)
     return [method for method in METHODS if method in chosen]
 
 

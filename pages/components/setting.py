@@ -66,7 +66,7 @@ class Setting:
 
     @cached_property
     def text(self) -> bool:
-        """Whether the field is free text, which may be left open."""
+        """Whether the field is free text, which may be left empty."""
         return self.rule is None and get_type_hints(self.kind)[self.name] == str | None
 
     def shown(self, config: RunConfig) -> Any:

@@ -45,6 +45,7 @@ BUDGET = (
     Setting("optimizer.steps", "train_steps", "Steps", more={"step": 1000}),
     Setting("optimizer.batch_size", "batch", "Batch size"),
 )
+FROM_PAPER = {"placeholder": "as in its paper"}
 PATCH = Setting("network.patch_size", "patch", "Patch size", taken=True)
 RANK = Setting("init.lora_rank", "rank", "LoRA rank")
 MORE = (  # row by row
@@ -63,8 +64,8 @@ MORE = (  # row by row
     ),
     (
         Setting("diffusion.timestep_density", "density", "Timestep density", taken=True),
-        Setting("diffusion.density_mean", "density_mean", "Its mean", taken=True, more={"placeholder": "as in its paper"}),
-        Setting("diffusion.density_std", "density_std", "Its deviation", taken=True, more={"placeholder": "as in its paper"}),
+        Setting("diffusion.density_mean", "density_mean", "Mean of the density", taken=True, more=FROM_PAPER),
+        Setting("diffusion.density_std", "density_std", "Standard deviation", taken=True, more=FROM_PAPER),
         Setting("diffusion.weighting", "weighting", "Loss weights", taken=True),
     ),
     (

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Pixels = NDArray[np.uint8]  # (..., H, W, C), C = 1 or 3
-PALETTE_PIXELS = 2**14
+PALETTE_PIXELS = 2**14  # of a GIF's frame, from which its colours are chosen
 REQUEST_KEY = "noisescope"  # the PNG text chunk that carries the request
 
 
@@ -146,7 +146,7 @@ def gif_bytes(frames: Iterable[Pixels], milliseconds: int | Sequence[int] = 120)
 
 
 def _with_palette(image: Image.Image) -> Image.Image:
-    """Reduce a colour image to 256 colours, chosen from about ``PALETTE_PIXELS`` of its pixels, because choosing takes long."""
+    """Reduce a colour image to 256 colours, chosen from PALETTE_PIXELS of its pixels, because from all it would be slow."""
     if image.mode == "L":
         return image
     every = max(1, math.isqrt(image.width * image.height // PALETTE_PIXELS))

@@ -44,7 +44,9 @@ def seconds_in(duration: str) -> float:
     """
     found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?) ?([smh])", duration)
     seconds = float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
-    require(seconds > 0, f"{shorten(repr(duration), LONGEST)} is not a duration: give a number of s, m or h, such as 90s or 8m")
+    require(
+        seconds > 0, f"{shorten(repr(duration), LONGEST)} is not a duration: give a number with s, m or h, such as 90s or 8m"
+    )
     return seconds
 
 

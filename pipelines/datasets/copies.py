@@ -1,4 +1,4 @@
-"""Held-out images that are also, or nearly, among the training images: figures of them say nothing about new images."""
+"""Held-out images that are copies or near copies of training images: a loss on them says little about new images."""
 
 from __future__ import annotations
 

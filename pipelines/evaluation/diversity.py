@@ -8,7 +8,7 @@ from .distances import Features
 from .intervals import Z95, Estimate, random_subsets
 
 NEIGHBOURS = 5  # k of the nearest neighbours in density and coverage, as in the paper
-LEFT_OUT = 4  # one of so many fakes is left out of the subsets from which the interval of coverage is estimated
+LEFT_OUT = 4  # one in so many fakes is left out of each subset from which the interval of coverage is estimated
 
 
 def density_and_coverage(fake: Features, real: Features, neighbours: int = NEIGHBOURS) -> tuple[Estimate, Estimate]:

@@ -1,5 +1,4 @@
-"""Judges: the feature networks that evaluate generated images, a classifier of the run's data, another one, Inception, DINOv2
-or CLIP."""
+"""Judges: the networks in whose features images are compared, such as a classifier of the run's data, Inception or DINOv2."""
 
 from __future__ import annotations
 

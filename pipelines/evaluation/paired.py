@@ -24,7 +24,7 @@ class Figure:
     Attributes:
         estimate: the figure with its interval.
         count: number of images that it is measured on.
-        parts: what it is made of, one of them per image, split or subset; None if not recorded.
+        parts: what it is computed from, one value per image or subset, or two per split; None if not recorded.
         error: the standard error of the figure from such parts, and of a weighted sum of figures from the sum of their parts.
         pair: equal for figures whose parts correspond, because they are measured on the same images and the same noise.
         cases: (N,) which of the parts come from the same image; None if they are not of single images.
@@ -47,9 +47,11 @@ class Difference:
         estimate: first − second, with its interval.
         seeds: the numbers of models.
         paired: whether the figures are measured on the same images and noise.
-        p: of a permutation test; None if none was made.
-        tells: a difference that is not told; None if theirs is.
-        needed: about how many images would tell it in 80 of 100 cases; None if it would take more seeds.
+        p: p-value of a permutation test; None if none was made.
+        needed: about how many images would tell the difference ``tells`` in 80 of 100 cases; None if that would take more
+            training seeds.
+        tells: a difference worth telling, the measured one or at least a sixth of the interval; None if the models are told
+            apart, or equal.
     """
 
     first: float

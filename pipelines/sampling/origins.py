@@ -180,7 +180,7 @@ class FromPicture(Origin):
         return replace(start, known=Known(x0, 1 - anew, self.resamplings, self.guided))
 
     def most_at_once(self, model: LoadedModel) -> int:
-        # For the gradient, all that the network's layers put out is kept: 1.7 times the estimate for sampling in float32.
+        # The gradient needs the activations of all layers: 1.7 times the estimate for sampling in float32.
         return super().most_at_once(model) // (2 if self.guided else 1)
 
     def images(self, model: LoadedModel, x0: Tensor) -> Tensor:

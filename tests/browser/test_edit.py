@@ -9,7 +9,7 @@ from .conftest import ARTIFACTS, PATIENCE, screen
 
 pytestmark = pytest.mark.browser
 
-PAINT = "model=fashion-baseline&edit=Inpaint&steps=4&images_a_cell=1&passes=one pass"
+PAINT = "model=fashion-baseline&edit=Inpaint&steps=4&images_a_cell=1&methods=one pass"
 
 
 def open_painter(page, server):

@@ -73,7 +73,7 @@ def test_a_picture_is_varied_by_several_strengths():
 
 def test_what_is_painted_is_made_anew_and_the_rest_stays():
     methods = ["one pass", "reconstruction guidance", "RePaint, 2 passes"]
-    app = open_page(model="tiny", edit="Inpaint", passes=methods, images_a_cell=2, steps=4)
+    app = open_page(model="tiny", edit="Inpaint", methods=methods, images_a_cell=2, steps=4)
     [button] = [button for button in app.button if button.label == "Generate"]
     assert button.disabled
     assert "Paint over" in app.info[0].value
@@ -91,7 +91,9 @@ def test_what_is_painted_is_made_anew_and_the_rest_stays():
 
 def test_a_widened_picture_stands_small_among_what_is_made():
     app = generate(
-        open_page(model="tiny", edit="Outpaint", share=0.5, across=0.0, down=1.0, passes=["one pass"], images_a_cell=1, steps=4)
+        open_page(
+            model="tiny", edit="Outpaint", share=0.5, across=0.0, down=1.0, methods=["one pass"], images_a_cell=1, steps=4
+        )
     )
     _, [column] = finished(app)
     canvas, made = pixels(column.origin.picture), column.frames[-1].x[0]
@@ -113,7 +115,7 @@ def wide():
 def test_an_upload_and_its_mask_go_the_way_of_the_command_line(wide, fit, train, tmp_path):
     picture, mask = wide
     run = train(tmp_path / "fitted", fit=fit, steps=1)
-    app = open_page(model="fitted", edit="Inpaint", source="An upload", passes=["one pass"], images_a_cell=1, steps=2)
+    app = open_page(model="fitted", edit="Inpaint", source="An upload", methods=["one pass"], images_a_cell=1, steps=2)
     app.file_uploader(key="upload").upload("wide.png", picture).run()
     app.file_uploader(key="mask_file").upload("mask.png", mask).run()
     _, [column] = finished(generate(app))
@@ -129,7 +131,7 @@ def test_an_upload_and_its_mask_go_the_way_of_the_command_line(wide, fit, train,
 def test_a_mask_that_does_not_fit_is_left_out_and_said(wide):
     """And all else stays: the canvas, what was made before, the button."""
     picture, mask = wide
-    app = open_page(model="tiny", edit="Inpaint", source="An upload", passes=["one pass"], images_a_cell=1, steps=2)
+    app = open_page(model="tiny", edit="Inpaint", source="An upload", methods=["one pass"], images_a_cell=1, steps=2)
     app.file_uploader(key="upload").upload("wide.png", picture).run()
     app.file_uploader(key="mask_file").upload("mask.png", mask).run()
     generate(app)

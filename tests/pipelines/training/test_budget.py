@@ -46,7 +46,7 @@ def test_durations_are_read_and_others_refused(command, flags, tmp_path):
     for text in ("8", "m", "-3m", "0s", "8 minutes", "1e3s", "nanm"):
         said = command("pipelines.train", *flags(), "--time-budget", text, "--out", tmp_path / "run").code
         assert said == 2
-        with pytest.raises(ValueError, match="is not a duration: give a number of s, m or h"):
+        with pytest.raises(ValueError, match="is not a duration: give a number with s, m or h"):
             OptimizerConfig(time_budget=text)
 
 
