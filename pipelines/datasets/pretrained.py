@@ -1,4 +1,4 @@
-"""Locate the files of a pretrained text encoder: first on this machine, last on the Hugging Face hub.
+"""Find a pretrained text encoder, first on this machine and last on the Hugging Face hub, and load models of transformers.
 
 Importing this module loads neither torch nor the hub's client.
 """
@@ -10,11 +10,14 @@ import importlib.util
 import os
 import re
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..common.json_files import read_json
 from ..common.reading import MEGABYTE, open_regular
 from ..common.text import shorten
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 MINILM = "minilm"
 MINILM_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
@@ -25,6 +28,7 @@ CHOICES = f"{MINILM}, or a CLIP or sentence-transformers model by its hub id (ow
 
 SETTINGS = ("*.json", "*.txt", "*.model")
 WEIGHTS = "*.safetensors"
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 MOST_SETTINGS = 128 * MEGABYTE  # bytes of one file; large tokenizers have some tens of megabytes
 
 _PATIENCE = 5.0  # seconds to wait for an answer from the hub
@@ -83,7 +87,7 @@ def local_encoder(name: str) -> Path | None:
 
 def _hub_id(name: str) -> str:
     hub_id = MINILM_HUB_ID if name == MINILM else name
-    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", hub_id):
+    if not HUB_ID.fullmatch(hub_id):
         raise ValueError(f"unknown text encoder {name!r}: choose {CHOICES}")
     return hub_id
 
@@ -146,6 +150,40 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def weights_digest(folder: Path) -> str:
+    """Return the SHA-256 of all weights in ``folder``, in hexadecimal digits."""
+    files = sorted(sha256(path) for path in folder.rglob(WEIGHTS))
+    return files[0] if len(files) == 1 else hashlib.sha256("".join(files).encode()).hexdigest()
+
+
+def load_pretrained(kind: str, folder: Path) -> PreTrainedModel:
+    """Load a model of a class of transformers from safetensors, in float32.
+
+    Raises:
+        ValueError: some of its weights are missing, which transformers would leave random.
+    """
+    import torch
+    import transformers
+
+    be_quiet()
+    model: PreTrainedModel
+    found: dict[str, Any]
+    model, found = getattr(transformers, kind).from_pretrained(
+        folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+    )
+    if found["missing_keys"]:
+        raise ValueError(f"its weights lack {', '.join(sorted(found['missing_keys'])[:3])}")
+    return model
+
+
+def be_quiet() -> None:
+    """Disable the progress bars and load reports of transformers; failures are raised anyway."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
 
 
 def first_line(error: Exception) -> str:

@@ -24,12 +24,15 @@ from .pretrained import (
     MINILM_HUB_ID,
     SETTINGS,
     WEIGHTS,
+    be_quiet,
     find_encoder,
     first_line,
     kind_of,
+    load_pretrained,
     refuse_endless_settings,
     refuse_pickles,
     sha256,
+    weights_digest,
 )
 
 if TYPE_CHECKING:
@@ -111,8 +114,7 @@ class _PretrainedEncoder(ABC):
     @cached_property
     def weights_digest(self) -> str:
         """SHA-256 of the weight files."""
-        files = sorted(sha256(path) for path in self._folder.rglob(WEIGHTS))
-        return files[0] if len(files) == 1 else hashlib.sha256("".join(files).encode()).hexdigest()
+        return weights_digest(self._folder)
 
     def _tokenize(self, texts: list[str]) -> Any:
         # A lone surrogate (a broken byte on the command line) has no UTF-8 form, which is what tokenizers read.
@@ -205,17 +207,11 @@ class CLIPTextEncoder(_PretrainedEncoder):
     _kind = "clip"
 
     def _load(self, folder: Path) -> None:
-        from transformers import AutoTokenizer, CLIPTextModel
+        from transformers import AutoTokenizer
 
-        _be_quiet()
+        model: Any = load_pretrained("CLIPTextModel", folder)
         self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        loaded: Any = CLIPTextModel.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
-        model, found = loaded
-        if found["missing_keys"]:  # transformers would leave them random
-            raise ValueError(f"its weights lack {', '.join(sorted(found['missing_keys'])[:3])}")
-        self._model = model.float().to(self._device).eval().requires_grad_(False)
+        self._model = model.to(self._device).eval().requires_grad_(False)
         self.length = min(self._tokenizer.model_max_length, model.config.max_position_embeddings)
 
     def _forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -246,7 +242,7 @@ class SentenceTransformerEncoder(_PretrainedEncoder):
     def _load(self, folder: Path) -> None:
         from sentence_transformers import SentenceTransformer
 
-        _be_quiet()
+        be_quiet()
         model = SentenceTransformer(
             str(folder), device=str(self._device), local_files_only=True, model_kwargs={"use_safetensors": True}
         )
@@ -275,14 +271,6 @@ def encode_cached(encoder: TextEncoder, texts: list[str], folder: str | Path | N
     encoded = EncodedText(**cached_tensors("text", key, lambda: vars(encoder.encode(distinct)), folder))
     rows = {text: row for row, text in enumerate(distinct)}
     return encoded[[rows[text] for text in texts]]
-
-
-def _be_quiet() -> None:
-    """Disable the progress bars and load reports of transformers; failures are raised anyway."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
 
 
 def _lost_words(text: str, tokens: Any) -> list[str]:

@@ -5,12 +5,8 @@ Their weights are read from this machine, as safetensors, and never downloaded.
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -18,10 +14,7 @@ from torch import Tensor, nn
 
 from ..common.devices import best_device
 from ..common.json_files import read_json
-from ..datasets.pretrained import WEIGHTS, first_line, refuse_endless_settings, sha256
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+from ..datasets.pretrained import HUB_ID, WEIGHTS, first_line, load_pretrained, refuse_endless_settings, weights_digest
 
 NAMES = {  # both are ViT-L/14; the first is that of the Fréchet distances of Stein et al. 2023
     "dinov2": "facebook/dinov2-large",
@@ -69,7 +62,7 @@ class VisionModel:
         with torch.no_grad():
             found = torch.cat([self.network(self.fitted(part).to(device))[self.output].cpu() for part in images.split(AT_ONCE)])
         if not bool(found.isfinite().all()):
-            raise ValueError(f"{self.name} does not return finite numbers: its weights are damaged")
+            raise ValueError(f"{self.name} does not return finite numbers: its weights are damaged, so fetch them again")
         return found
 
     def fitted(self, images: Tensor) -> Tensor:
@@ -81,7 +74,7 @@ class VisionModel:
 
 def names_vision_model(features: Path) -> bool:
     """Return whether ``--features`` names a vision model and not a classifier's file."""
-    hub_id = re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", features.as_posix()) and features.suffix != WEIGHTS.lstrip("*")
+    hub_id = HUB_ID.fullmatch(features.as_posix()) and features.suffix != WEIGHTS.lstrip("*")
     return str(features) in NAMES or features.is_dir() or bool(hub_id and not features.exists())
 
 
@@ -103,9 +96,9 @@ def load_vision_model(features: Path, device: torch.device | str | None = None) 
         if not 0 < side <= MOST_PIXELS:
             raise ValueError(f"images of {side}×{side} pixels")
         mean, deviation = (torch.tensor(settings[name]).view(3, 1, 1) for name in ("image_mean", "image_std"))
-        network = _network(kind, folder).to(device or best_device()).eval().requires_grad_(False)
-        weights = sorted(sha256(path) for path in folder.glob(WEIGHTS))
-        digest = weights[0] if len(weights) == 1 else hashlib.sha256("".join(weights).encode()).hexdigest()
+        model: nn.Module = load_pretrained(kind, folder)
+        network = model.to(device or best_device()).eval().requires_grad_(False)
+        digest = weights_digest(folder)
     except Exception as error:  # the libraries raise many kinds of errors
         raise ValueError(
             f"{folder} does not hold a vision model that can be loaded ({first_line(error)}): "
@@ -132,19 +125,3 @@ def _folder(features: Path) -> Path:
             "or give a folder that holds them with --features"
         )
     return folder
-
-
-def _network(kind: str, folder: Path) -> PreTrainedModel:
-    import transformers
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    network: PreTrainedModel
-    found: Mapping[str, Any]
-    network, found = getattr(transformers, kind).from_pretrained(
-        folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-    )
-    if found["missing_keys"]:  # transformers would leave them random
-        raise ValueError(f"its weights lack {', '.join(sorted(found['missing_keys'])[:3])}")
-    return network
