@@ -88,7 +88,8 @@ class ReconstructionGuidance(nn.Module):
 
 def _check_mask(known: Tensor, mask: Tensor) -> None:
     if mask.shape[-2:] != known.shape[-2:] or mask.shape[1] != 1:
-        raise ValueError(f"a mask of shape {tuple(mask.shape)} for images of shape {tuple(known.shape)}: sizes must agree")
+        size = "×".join(map(str, known.shape[-2:]))
+        raise ValueError(f"a mask of shape {tuple(mask.shape)} for images of {size} pixels: give one channel of the same size")
     if not bool(((mask >= 0) & (mask <= 1)).all()):
         raise ValueError("mask values outside [0, 1]: choose numbers from 0 (to be generated) to 1 (known)")
 

@@ -173,8 +173,8 @@ def load_split(
         train, held_out = replace(train.part(kept), skipped=train.skipped), train.part(rows[:measured])
     if config.held_out.digest not in ("", found.digest):
         raise ValueError(
-            f"the images of {config.data} that this run held out are no longer those it holds out now: restore the data, or "
-            "start a new run with --init-from"
+            f"the held-out images of {config.data} have changed since this run started: restore the data, or start a new run "
+            "with --init-from"
         )
     return train, held_out, replace(config, held_out=found)
 

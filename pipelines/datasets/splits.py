@@ -78,9 +78,7 @@ def hold_out(keys: Keys, most: int, wanted: HeldOutConfig) -> tuple[Rows, Rows]:
         below = min(below, int(wanted.below, 16))
     held_out = np.flatnonzero(keys < below)
     if not len(held_out):
-        raise ValueError(
-            f"none of these {count} images belongs to those that were held out before: restore the data, or start anew"
-        )
+        raise ValueError(f"none of the {count} images is one that was held out before: restore the data, or train a new run")
     return np.flatnonzero(keys >= below), held_out[keys[held_out].argsort(kind="stable")]
 
 

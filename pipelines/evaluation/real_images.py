@@ -51,7 +51,9 @@ class RealImages:
         refuse_other_images(config, self.train)
         judge.refuse_informed(self.train, self.held_out, data.held_out)
         if len(self.held_out) <= NEIGHBOURS:
-            raise ValueError(f"{len(self.held_out)} held-out images: evaluation needs {NEIGHBOURS + 1} or more")
+            raise ValueError(
+                f"{len(self.held_out)} held-out images: evaluation needs {NEIGHBOURS + 1} or more: choose data with more images"
+            )
         self.rows = evenly_spaced(len(self.train), reference_images)
         self._config = config
 

@@ -200,8 +200,8 @@ def test_what_guidance_costs_is_still_counted():
 @pytest.mark.parametrize(
     ("mask", "sentence"),
     [
-        (torch.ones(1, 1, 3, 3), "sizes must agree"),
-        (torch.ones(1, 2, 2, 2), "sizes must agree"),
+        (torch.ones(1, 1, 3, 3), "for images of .* pixels: give one channel of the same size"),
+        (torch.ones(1, 2, 2, 2), "for images of .* pixels: give one channel of the same size"),
         (torch.full((1, 1, 2, 2), 1.5), "from 0"),
         (torch.full((1, 1, 2, 2), math.nan), "from 0"),
     ],

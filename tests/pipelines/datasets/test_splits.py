@@ -109,7 +109,7 @@ def test_held_out_images_that_have_changed_are_refused(train, command, pictures,
     paths = sorted(pictures.rglob("*.png"))
     picture(99).save(paths[held_out.rows[0]])  # the number of images stays the same
     assert "restore the data" in command("pipelines.train", "--resume", run.path).refused_in_one_sentence()
-    with pytest.raises(ValueError, match="no longer those it holds out now: restore the data, or start a new run"):
+    with pytest.raises(ValueError, match="have changed since this run started: restore the data, or start a new run"):
         load_images(run.config.data)
 
 
