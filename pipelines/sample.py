@@ -18,6 +18,7 @@ from .common.command_line import DONE, run_command
 from .common.images import Pixels, png_bytes, to_uint8
 from .common.picture_files import picture_content
 from .common.reading import MEGABYTE, read_text
+from .common.reports import ProgressBar
 from .common.temporary import remove_leftovers
 from .models.loading import load_model
 from .sampling.origins import FROM_NOISE, FromPicture, Origin
@@ -60,8 +61,6 @@ def main(arguments: Sample) -> int:
     """Generate and write the images; return the exit code."""
     if arguments.batch_size < 1:
         raise ValueError(f"batch_size={arguments.batch_size}: choose 1 or more")
-    from tqdm import tqdm
-
     from .common.devices import process_state
     from .common.together import gathered, own_share
     from .sampling.prompts import condition_notes
@@ -82,7 +81,7 @@ def main(arguments: Sample) -> int:
     overview = Overview(steps, model.image_shape[1:])
     kept = overview.kept()
     batches: list[dict[int, tuple[float, Pixels]]] = []  # the frames of each
-    with tqdm(total=steps * len(starts), unit="step", desc=model.name, disable=not state.is_local_main_process) as progress:
+    with ProgressBar(model.name, steps * len(starts), "step") as progress:
         for start in starts:
             numbers = range(start, min(start + arguments.batch_size, request.num_images))
             frames: dict[int, tuple[float, Pixels]] = {}
@@ -90,7 +89,8 @@ def main(arguments: Sample) -> int:
                 shown = max(0, kept.get(step.index, 0) - start)
                 if shown and step.index < steps:
                     frames[step.index] = step.timestep, model.pictures(step.x[:shown])
-                progress.update(step.index < steps)
+                if step.index < steps:
+                    progress.update()
             made = to_uint8(origin.images(model, step.x))
             if shown:
                 frames[steps] = step.timestep, made[:shown]
