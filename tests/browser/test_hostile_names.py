@@ -50,7 +50,7 @@ def hostile(tmp_path_factory):
 PAGES = {
     "": [*NAMES, BAD],
     "training_curves": [*NAMES, f"{NAMES[0]}: 1 damaged line skipped", MARKUP],
-    "evaluate": [*NAMES, f"features of the {MARKUP}"],
+    "evaluate": [*NAMES, f"in feature space ({MARKUP}"],
     "train": [BAD, "state/job.json and state/process.json"],
 }
 SHOWN = """texts => {
