@@ -1,13 +1,17 @@
-"""Picture files made on the spot: one of every mode, and some that are not what they say."""
+"""Picture files made on the spot: one of every mode, some that are not what they say, and folders of them."""
 
 from __future__ import annotations
 
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from pipelines.datasets.sources import resolve
+from pipelines.storage.config import DataConfig
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -88,3 +92,19 @@ def bomb_tiff(side: int, bits: int = 8, sample: int = 1, tile: int | None = None
     start = 8 + 2 + 12 * len(tags) + 4
     entries = [struct.pack("<HHII", tag, 4, 1, start if value is None else value) for tag, value in sorted(tags.items())]
     return b"II*\0" + struct.pack("<IH", 8, len(tags)) + b"".join(entries) + bytes(4) + content
+
+
+def write_picture(folder: Path, name: str, content: bytes | Image.Image) -> None:
+    """Write a picture, or other bytes, into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(content if isinstance(content, bytes) else saved(content))
+
+
+def pictures_config(folder: Path, **changes) -> DataConfig:
+    """The resolved settings of a folder of pictures, at 8×8."""
+    return resolve(DataConfig(str(folder), **({"image_size": 8} | changes)))
+
+
+def first_pixels(images) -> list[int]:
+    """The first value of each image."""
+    return [int(image[0, 0, 0]) for image in images.images]

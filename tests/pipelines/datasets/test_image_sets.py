@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
 from dataclasses import replace
-from pathlib import Path
 
 import datasets
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
-from made_pictures import MODES, bomb_png, flat, saved
+from made_pictures import MODES, bomb_png, flat, pictures_config, saved, write_picture
 from PIL import Image
-from pyarrow import parquet
 
 import pipelines.common.machine as machine
 import pipelines.datasets.image_sets as image_sets
@@ -24,16 +18,6 @@ from pipelines.datasets.decoding import fit_image
 from pipelines.datasets.image_sets import load_images, preview_images, read_images
 from pipelines.datasets.sources import PRESETS, image_column, open_dataset, resolve
 from pipelines.storage.config import DataConfig
-
-
-def _write(folder, name: str, content: bytes | Image.Image):
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_bytes(content if isinstance(content, bytes) else saved(content))
-
-
-def _config(folder, **changes) -> DataConfig:
-    return resolve(DataConfig(str(folder), **({"image_size": 8} | changes)))
-
 
 # --- one image
 
@@ -71,10 +55,10 @@ def test_cropping_keeps_the_middle():
 
 def test_a_grey_folder_has_one_channel_and_a_mixed_one_three(tmp_path):
     for number in range(4):
-        _write(tmp_path / "grey", f"{number}.png", flat("L", 10 * number))
-        _write(tmp_path / "mixed", f"{number}.png", flat("L", 10 * number) if number else flat("RGB", (9, 8, 7)))
-    grey = read_images(open_dataset(str(tmp_path / "grey"))["train"], _config(tmp_path / "grey"))
-    mixed = read_images(open_dataset(str(tmp_path / "mixed"))["train"], _config(tmp_path / "mixed"))
+        write_picture(tmp_path / "grey", f"{number}.png", flat("L", 10 * number))
+        write_picture(tmp_path / "mixed", f"{number}.png", flat("L", 10 * number) if number else flat("RGB", (9, 8, 7)))
+    grey = read_images(open_dataset(str(tmp_path / "grey"))["train"], pictures_config(tmp_path / "grey"))
+    mixed = read_images(open_dataset(str(tmp_path / "mixed"))["train"], pictures_config(tmp_path / "mixed"))
     assert grey.images.shape == (4, 1, 8, 8)
     assert mixed.images.shape == (4, 3, 8, 8)
     assert grey.images.dtype == mixed.images.dtype == torch.uint8
@@ -91,8 +75,8 @@ def test_a_preview_shows_every_second_image_mirrored_where_training_does(tmp_pat
     corner = np.zeros((8, 8), np.uint8)
     corner[0, :3] = 255  # at the top, on the left
     for number in range(4):
-        _write(tmp_path, f"{number}.png", Image.fromarray(corner))
-    mirrored, plain = (preview_images(replace(_config(tmp_path), flip=flip))[..., 0] for flip in (True, False))
+        write_picture(tmp_path, f"{number}.png", Image.fromarray(corner))
+    mirrored, plain = (preview_images(replace(pictures_config(tmp_path), flip=flip))[..., 0] for flip in (True, False))
     assert (plain == corner).all()
     assert (mirrored[::2] == corner).all()
     assert (mirrored[1::2] == corner[:, ::-1]).all()
@@ -100,8 +84,8 @@ def test_a_preview_shows_every_second_image_mirrored_where_training_does(tmp_pat
 
 def test_grey_training_and_coloured_held_out_images_agree_on_channels(tmp_path):
     for number in range(20):
-        _write(tmp_path, f"{number}.png", flat("L", number) if number % 10 else flat("RGB", (number, 0, 9)))
-    train, held_out = load_images(_config(tmp_path))
+        write_picture(tmp_path, f"{number}.png", flat("L", number) if number % 10 else flat("RGB", (number, 0, 9)))
+    train, held_out = load_images(pictures_config(tmp_path))
     assert train.images.shape[1:] == held_out.images.shape[1:] == (3, 8, 8)
     assert len(train) == 18
     assert len(held_out) == 2
@@ -110,23 +94,24 @@ def test_grey_training_and_coloured_held_out_images_agree_on_channels(tmp_path):
 def test_every_mode_can_lie_in_one_folder(tmp_path):
     for number, (image, picture_format, options, _) in enumerate(MODES.values()):
         suffix = {"TIFF": "tif", "WEBP": "webp", "BMP": "bmp"}.get(picture_format, "png")
-        _write(tmp_path, f"{number:02d}.{suffix}", saved(image, picture_format, **options))
-    images = read_images(open_dataset(str(tmp_path))["train"], _config(tmp_path))
+        write_picture(tmp_path, f"{number:02d}.{suffix}", saved(image, picture_format, **options))
+    images = read_images(open_dataset(str(tmp_path))["train"], pictures_config(tmp_path))
     assert images.images.shape == (len(MODES), 3, 8, 8)
     assert images.skipped == ()
 
 
 def test_broken_files_are_named_and_the_good_ones_used(tmp_path):
     for number in range(6):
-        _write(tmp_path, f"good-{number}.png", flat("RGB", (number, 0, 0)))
-    _write(tmp_path, "text.png", b"this is not a picture")
-    _write(tmp_path, "torn.png", saved(Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)))[:900])
-    _write(tmp_path, "huge.png", bomb_png(60_000, pixels=False))
-    _write(tmp_path, "empty.jpg", b"")
+        write_picture(tmp_path, f"good-{number}.png", flat("RGB", (number, 0, 0)))
+    write_picture(tmp_path, "text.png", b"this is not a picture")
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    write_picture(tmp_path, "torn.png", saved(Image.fromarray(noise))[:900])
+    write_picture(tmp_path, "huge.png", bomb_png(60_000, pixels=False))
+    write_picture(tmp_path, "empty.jpg", b"")
     for name, picture_format in (("avif.jpg", "AVIF"), ("dds.png", "DDS")):  # errors that are no OSError end no training
-        _write(tmp_path, name, saved(flat("RGB", (1, 2, 3)), picture_format)[:-20])
-    _write(tmp_path, "script.png", b"%!PS-Adobe-3.0 EPSF-3.0\n")
-    images = read_images(open_dataset(str(tmp_path))["train"], _config(tmp_path))
+        write_picture(tmp_path, name, saved(flat("RGB", (1, 2, 3)), picture_format)[:-20])
+    write_picture(tmp_path, "script.png", b"%!PS-Adobe-3.0 EPSF-3.0\n")
+    images = read_images(open_dataset(str(tmp_path))["train"], pictures_config(tmp_path))
     assert len(images) == 6
     assert len(images.skipped) == 7
     for name in ("text.png", "torn.png", "huge.png", "empty.jpg", "avif.jpg", "dds.png", "script.png"):
@@ -138,9 +123,9 @@ def test_broken_files_are_named_and_the_good_ones_used(tmp_path):
 
 def test_one_broken_file_never_spoils_a_folder(tmp_path):
     for number in range(11):
-        _write(tmp_path, f"{number}.png", flat("RGB", (number, 0, 0)))
-    _write(tmp_path, "broken.png", b"this is not a picture")
-    train, held_out = load_images(_config(tmp_path))
+        write_picture(tmp_path, f"{number}.png", flat("RGB", (number, 0, 0)))
+    write_picture(tmp_path, "broken.png", b"this is not a picture")
+    train, held_out = load_images(pictures_config(tmp_path))
     assert len(train) + len(held_out) == 11
     assert len(held_out) >= 1
     assert len(train.skipped) + len(held_out.skipped) == 1
@@ -148,9 +133,9 @@ def test_one_broken_file_never_spoils_a_folder(tmp_path):
 
 def test_a_folder_of_broken_files_is_refused_with_an_example(tmp_path):
     for number in range(3):
-        _write(tmp_path, f"{number}.png", b"this is not a picture")
+        write_picture(tmp_path, f"{number}.png", b"this is not a picture")
     with pytest.raises(ValueError, match="no readable image in") as refusal:
-        load_images(_config(tmp_path))
+        load_images(pictures_config(tmp_path))
     assert str(tmp_path) in str(refusal.value)
     assert ".png: not a readable image" in str(refusal.value)
     assert "\n" not in str(refusal.value)
@@ -163,14 +148,14 @@ def test_a_folder_without_images_is_refused(tmp_path, name):
     if name != "empty":
         (folder / "readme.md").write_text("nothing to see")
     with pytest.raises(ValueError, match=r"could not be loaded|image columns") as refusal:
-        load_images(_config(folder))
+        load_images(pictures_config(folder))
     assert "\n" not in str(refusal.value)
 
 
 def test_a_single_image_is_too_few(tmp_path):
-    _write(tmp_path, "one.png", flat("RGB", (1, 2, 3)))
+    write_picture(tmp_path, "one.png", flat("RGB", (1, 2, 3)))
     with pytest.raises(ValueError, match="at least 2"):
-        load_images(_config(tmp_path))
+        load_images(pictures_config(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["flowers", "/no/such/folder", "a/b/c"])
@@ -189,9 +174,9 @@ def test_a_hub_dataset_that_cannot_be_reached_is_refused():
 
 def test_an_unknown_split_and_column_are_refused_with_what_is_there(image_folder):
     with pytest.raises(ValueError, match=r"no split 'training'.*choose one of train"):
-        load_images(_config(image_folder, train_split="training"))
+        load_images(pictures_config(image_folder, train_split="training"))
     with pytest.raises(ValueError, match=r"no image column 'label'.*\['image'\]"):
-        load_images(_config(image_folder, image_column="label"))
+        load_images(pictures_config(image_folder, image_column="label"))
 
 
 def test_of_two_image_columns_one_must_be_chosen():
@@ -213,100 +198,10 @@ def test_a_row_without_an_image_is_skipped():
     assert images.skipped == ("image 1: no image in this row",)
 
 
-# --- what is held out
-
-
-def _values(images) -> list[int]:
-    return [int(image[0, 0, 0]) for image in images.images]
-
-
-@pytest.mark.parametrize("held_out_images", [1, 3, 1000])
-def test_held_out_images_never_train(tmp_path, held_out_images):
-    for number in range(50):
-        _write(tmp_path, f"{number}.png", flat("L", number))
-    config = _config(tmp_path, held_out_images=held_out_images)
-    train, held_out = load_images(config)
-    assert sorted(_values(train) + _values(held_out)) == list(range(50))
-    assert len(held_out) == min(held_out_images, 5)
-    again, held_out_again = load_images(config)
-    assert torch.equal(train.images, again.images)
-    assert torch.equal(held_out.images, held_out_again.images)
-
-
-def test_rows_are_arrays_even_of_one(tmp_path):
-    """A tensor of one number once indexed them as a number would."""
-    for number in range(8):
-        _write(tmp_path, f"{number}.png", flat("L", number))
-    train, held_out = load_images(_config(tmp_path))
-    assert (train.rows.shape, held_out.rows.shape) == ((7,), (1,))
-    assert sorted([*train.rows, *held_out.rows]) == list(range(8))
-
-
-@pytest.mark.parametrize("split", ["test", "validation"])
-def test_a_test_split_is_held_out_instead(tmp_path, split):
-    for number in range(12):
-        _write(tmp_path / "train", f"{number:02d}.png", flat("L", number))
-        _write(tmp_path / split, f"{number:02d}.png", flat("L", 100 + number))
-    train, held_out = load_images(_config(tmp_path, held_out_images=5))
-    assert sorted(_values(train)) == list(range(12))
-    assert _values(held_out) == [100, 101, 102, 103, 104]
-    swapped, _ = load_images(_config(tmp_path, train_split=split))
-    assert min(_values(swapped)) >= 100
-
-
-@pytest.mark.parametrize("count", [3, 6, 17, 18, 1000])
-def test_of_a_test_split_sorted_by_class_every_class_is_held_out(tmp_path, count):
-    """The first of them would be of one class."""
-    for shade, name in enumerate("abc"):
-        for number in range(6):
-            _write(tmp_path / "train" / name, f"{number}.png", flat("L", 50 * shade + number))
-            _write(tmp_path / "test" / name, f"{number}.png", flat("L", 50 * shade + number))
-    _, held_out = load_images(_config(tmp_path, held_out_images=count))
-    labels = open_dataset(str(tmp_path))["test"]["label"]
-    assert [labels[row] for row in held_out.rows] == [value // 50 for value in _values(held_out)]
-    assert len(set(held_out.rows)) == len(held_out) == min(count, 18)
-    if count == 18:
-        assert len({labels[row] for row in held_out.rows[:6]}) == 3, "nor are the first of these"
-    shares = np.bincount([labels[row] for row in held_out.rows], minlength=3)
-    assert shares.max() - shares.min() <= 1
-
-
-@pytest.mark.parametrize("order", [("a", "b", "c"), ("c", "b", "a"), ("b", "a")])
-def test_so_is_every_one_of_some_classes_in_any_order(tmp_path, order):
-    for split in ("train", "test"):
-        for number, name in enumerate("abc"):
-            (tmp_path / split / name).mkdir(parents=True)
-            for image in range(12):
-                Image.new("L", (4, 4), 80 * number + image).save(tmp_path / split / name / f"{image}.png")
-    config = resolve(DataConfig(data=str(tmp_path), image_size=4, held_out_images=8, only_classes=order))
-    _, held_out = load_images(config)
-    found = {int(image.float().mean()) // 80 for image in held_out.images}
-    assert found == {"abc".index(name) for name in order}
-
-
-@pytest.mark.parametrize("measured", [1, 4, 1000])
-def test_images_that_were_trained_on_are_not_measured_as_held_out(tmp_path, measured):
-    for number in range(100):
-        _write(tmp_path, f"{number}.png", flat("L", number))
-    config = _config(tmp_path, held_out_images=4)
-    seen, _ = load_images(config)
-    train, held_out = load_images(config, measured)
-    assert torch.equal(train.images, seen.images)
-    assert not set(_values(train)) & set(_values(held_out))
-    assert len(held_out) == min(measured, 4)
-
-
-def test_more_of_a_test_split_may_be_measured_than_while_training(tmp_path):
-    for number in range(12):
-        _write(tmp_path / "train", f"{number:02d}.png", flat("L", number))
-        _write(tmp_path / "test", f"{number:02d}.png", flat("L", 100 + number))
-    assert len(load_images(_config(tmp_path, held_out_images=5), 9)[1]) == 9
-
-
 def test_a_short_name_resolves_to_the_local_folder(tmp_path, monkeypatch):
     for number in range(12):
-        _write(tmp_path / "fashion_mnist" / "train", f"{number}.png", flat("L", number, 28))
-        _write(tmp_path / "fashion_mnist" / "test", f"{number}.png", flat("L", 100 + number, 28))
+        write_picture(tmp_path / "fashion_mnist" / "train", f"{number}.png", flat("L", number, 28))
+        write_picture(tmp_path / "fashion_mnist" / "test", f"{number}.png", flat("L", 100 + number, 28))
     monkeypatch.setenv("NOISESCOPE_DATA", str(tmp_path))
     config = resolve(DataConfig("fashion_mnist"))
     assert (config.image_size, config.fit, config.flip) == (32, "pad", False)
@@ -328,84 +223,6 @@ def test_resolving_fills_only_what_is_open():
     for name in ("zalando-datasets/fashion_mnist", "/a/folder/fashion_mnist", "fashion_mnist"):
         assert resolve(DataConfig(name)) == DataConfig(name, 32, "pad", False)
     assert resolve(resolve(DataConfig("tiny_imagenet"))) == resolve(DataConfig("tiny_imagenet"))
-
-
-# --- pictures that a dataset names elsewhere
-
-
-@pytest.fixture
-def secret(tmp_path):
-    """A picture that lies beside the dataset's folder."""
-    _write(tmp_path, "secret.png", flat("L", 200))
-    return tmp_path / "secret.png"
-
-
-@pytest.mark.parametrize("named", ["../secret.png", "{folder}/../secret.png", "{secret}", "http://127.0.0.1:{port}/a.png"])
-@pytest.mark.parametrize("described", [".huggingface.yaml", "README.md"])
-def test_a_description_names_no_files_outside_its_folder(tmp_path, secret, named, described):
-    _write(tmp_path / "data", "own.png", flat("L", 1))
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(0.05)
-        path = named.format(folder=tmp_path / "data", secret=secret, port=server.getsockname()[1])
-        for where in ("data_files", "data_dir"):
-            text = f"configs:\n- config_name: default\n  {where}: {path}\n"
-            (tmp_path / "data" / described).write_text(text if described.endswith("yaml") else f"---\n{text}---\n")
-            with pytest.raises(ValueError, match="names files outside its folder") as refusal:
-                open_dataset(str(tmp_path / "data"))
-            assert "\n" not in str(refusal.value)
-        with pytest.raises(TimeoutError):
-            server.accept()
-
-
-def test_a_description_may_name_files_inside_its_folder(tmp_path):
-    for number in range(3):
-        _write(tmp_path / "some where", f"{number}.png", flat("L", number))
-    text = "configs:\n- config_name: default\n  data_files: 'some where/*.png'\n"
-    (tmp_path / "README.md").write_text(f"---\n{text}---\n# Hello\n")
-    assert len(open_dataset(str(tmp_path))["train"]) == 3
-
-
-def test_a_table_names_no_pictures_outside_its_folder(tmp_path, secret):
-    _write(tmp_path / "data", "own.png", flat("L", 100))
-    (tmp_path / "link").symlink_to(tmp_path / "data")
-    inside = [str(tmp_path / "data" / "own.png"), "own.png"]
-    outside = [str(secret), "../secret.png", f"{tmp_path}/data/../secret.png", f"file://{secret}", "http://127.0.0.1:9/a.png"]
-    cells = pa.array(
-        [{"bytes": None, "path": path} for path in [*inside, *outside, "nothing\0here.png"]], datasets.Image.pa_type
-    )
-    schema = datasets.Features({"image": datasets.Image()}).arrow_schema
-    parquet.write_table(pa.Table.from_arrays([cells], schema=schema), tmp_path / "data" / "table.parquet")
-    (tmp_path / "data" / "README.md").write_text("---\nconfigs:\n- config_name: default\n  data_files: table.parquet\n---\n")
-    for folder in (tmp_path / "data", tmp_path / "link"):
-        images = read_images(open_dataset(str(folder))["train"], _config(folder))
-        assert _values(images) == [100, 100]
-        said = [sentence.split(": ")[-1] for sentence in images.skipped]
-        assert said[:-1] == ["it lies outside the dataset's folder, where no picture is read"] * len(outside)
-        assert "embedded null" in said[-1]
-
-
-def test_linked_pictures_are_the_datasets_own_and_archives_are_to_be_unpacked(tmp_path, secret):
-    for number in range(2):
-        _write(tmp_path / "data", f"{number}.png", flat("L", number))
-    (tmp_path / "data" / "link.png").symlink_to(secret)
-    images = read_images(open_dataset(str(tmp_path / "data"))["train"], _config(tmp_path / "data"))
-    assert _values(images) == [0, 1, 200]
-    assert not images.skipped
-    shutil.make_archive(str(tmp_path / "packed" / "pictures"), "zip", tmp_path / "data")
-    with pytest.raises(ValueError, match="it lies in an archive: unpack that first"):
-        load_images(_config(tmp_path / "packed"))
-
-
-def test_a_description_on_the_hub_names_no_files_of_this_machine(secret):
-    """It is read from the cache of the hub here, as it would be after its download."""
-    kept = Path(os.environ["HF_HOME"]) / "hub" / "datasets--noisescope--elsewhere"
-    (kept / "refs").mkdir(parents=True)
-    (kept / "refs" / "main").write_text("0" * 40)
-    (kept / "snapshots" / ("0" * 40)).mkdir(parents=True)
-    text = f"---\nconfigs:\n- config_name: default\n  data_files: {secret}\n---\n"
-    (kept / "snapshots" / ("0" * 40) / "README.md").write_text(text)
-    with pytest.raises(ValueError, match="names files outside its folder"):
-        open_dataset("noisescope/elsewhere")
 
 
 def test_more_images_than_memory_are_refused_at_the_first(image_folder, monkeypatch):
