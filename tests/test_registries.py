@@ -110,8 +110,10 @@ def test_the_forms_offer_additions(additions, queue, monkeypatch):
     assert (compare.slider(key="eta1").label, compare.slider(key="eta1").max) == ("eta: our noise", 0.5)
 
 
-def test_the_tests_of_the_mathematics_include_additions(additions):
+def test_the_tests_of_the_mathematics_include_additions(additions, monkeypatch):
     """Their lists are made from the registries, and the additions pass."""
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "diffusion_core"))
+    monkeypatch.delitem(sys.modules, "gaussian_data", raising=False)  # made anew, with the additions
     tests = runpy.run_path(str(ROOT / "tests" / "diffusion_core" / "test_samplers.py"))
     converges = tests["test_halving_the_step_divides_the_error_by_two_to_the_order"]
     assert "ours" in converges.pytestmark[0].args[1]
