@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 from ..storage.config import DataConfig
 from ..storage.presets import PRESETS, Preset
 from .classes import name_in_words, select_classes
+from .inventory import Source, Unused
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -55,7 +57,12 @@ def locate(name: str) -> str:
 
 
 def open_dataset(name: str, only_classes: Sequence[str] = ()) -> DatasetDict:
-    """Open all splits of a dataset without decoding its images.
+    """Open all splits of a dataset without decoding its images; see :func:`open_source`."""
+    return open_source(name, only_classes).splits
+
+
+def open_source(name: str, only_classes: Sequence[str] = ()) -> Source:
+    """Open a dataset without decoding its images, and account for every file in it.
 
     Args:
         name: see :func:`locate`.
@@ -74,13 +81,38 @@ def open_dataset(name: str, only_classes: Sequence[str] = ()) -> DatasetDict:
     except Exception as error:  # the library raises many kinds of errors, its own and the hub's
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"dataset {name!r} could not be loaded from {source}: {reason}") from error
+    rows = sum(map(len, loaded.values()))
+    described, unused = _other_files(Path(source), loaded) if Path(source).is_dir() else (0, [])
+    found = rows + described + len(unused)
+    origins = {split: f"split {split!r} of {source}" for split in loaded}
     for split, table in list(loaded.items()):
         loaded[split] = name_in_words(table)
         if only_classes:
-            loaded[split] = select_classes(loaded[split], only_classes)
+            chosen = select_classes(loaded[split], only_classes)
+            unused += [Unused(f"{split}, a row", "not of the chosen classes")] * (len(loaded[split]) - len(chosen))
+            loaded[split] = chosen
             if not len(loaded[split]):  # the labels of a test split may be secret
                 del loaded[split]
-    return loaded
+    return Source(loaded, found, described, tuple(unused), {split: origins[split] for split in loaded})
+
+
+def _other_files(folder: Path, splits: DatasetDict) -> tuple[int, list[Unused]]:
+    """Return how many files of a folder describe or contain the rows, and those that are not used."""
+    import datasets
+    import pyarrow.compute as pc
+
+    files = {str(Path(place, file)) for place, _, names in os.walk(folder) for file in names}
+    used: set[str] = set()
+    for split in splits.values():
+        for column in [name for name, feature in split.features.items() if isinstance(feature, datasets.Image)]:
+            paths = (pc.struct_field(chunk, "path") for chunk in split.with_format("arrow").data.column(column).chunks)
+            used |= files.intersection(*[chain.from_iterable(part.to_pylist() for part in paths)])
+    others = [Path(file) for file in files - used]
+    names = ("README.md", ".huggingface.yaml", "metadata.csv", "metadata.jsonl", "metadata.parquet")
+    suffixes = (".parquet", ".arrow", ".csv", ".jsonl", ".json", ".zip", ".tar")
+    describing = [file for file in others if file.name in names or (not used and file.suffix.lower() in suffixes)]
+    left = sorted(set(others) - set(describing))
+    return len(describing), [Unused(str(file.relative_to(folder)), "not read by datasets") for file in left]
 
 
 def picture_folders(name: str) -> tuple[Path, ...]:
