@@ -37,6 +37,20 @@ def read_cell(cell: Mapping[str, Any] | None, folders: Sequence[Path]) -> bytes:
     return picture_content(file)
 
 
+def picture_name(cell: Mapping[str, Any] | None, row: int, split: object, folders: Sequence[Path]) -> str:
+    """Return what a picture is called in reports: its file, relative to the dataset's folder, or its row in the split.
+
+    Args:
+        cell, folders: see :func:`read_cell`.
+        row, split: number of the row, and name of the split if it has one.
+    """
+    path = (cell or {}).get("path")
+    if not path:
+        return f"{split}, row {row}" if split else f"row {row}"
+    file = Path(os.path.normpath(folders[0] / path))
+    return next((str(file.relative_to(folder)) for folder in folders if file.is_relative_to(folder)), path)
+
+
 def fit_image(image: Image.Image, size: int, fit: str) -> Image.Image:
     """Return a square of ``size`` pixels: the middle of the image ("crop"), or all of it in a black frame ("pad")."""
     if fit == "pad":

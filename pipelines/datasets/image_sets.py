@@ -16,7 +16,8 @@ from ..common.machine import refuse_beyond_memory
 from ..common.picture_files import open_picture
 from ..storage.config import DataConfig, RunConfig
 from .classes import label_columns, labels_in
-from .decoding import fit_image, read_cell
+from .decoding import fit_image, picture_name, read_cell
+from .inventory import Unused
 from .sources import image_column, open_dataset, picture_folders, split_names
 from .splits import Keys, Rows, described, digest_of, hold_out, inherit, picture_key
 
@@ -39,14 +40,14 @@ class ImageSet:
         rows: (N,) row of each image in its split.
         keys: (N,) key of each picture, made before it is cropped and resized (see :mod:`pipelines.datasets.splits`).
         split: name of that split.
-        skipped: one sentence for each unusable file.
+        skipped: the pictures that cannot be read, by name.
     """
 
     images: torch.Tensor
     rows: Rows
     keys: Keys
     split: str = "train"
-    skipped: tuple[str, ...] = ()
+    skipped: tuple[Unused, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -83,13 +84,13 @@ def read_images(dataset: Dataset, config: DataConfig, chosen: Rows | None = None
     folders = picture_folders(config.data)
     images: list[Image.Image] = []
     kept, keys, skipped = [], [], []
-    for place, (row, cell) in enumerate(zip(numbers, (row[column] for row in rows), strict=True)):
+    for row, cell in zip(numbers, (row[column] for row in rows), strict=True):
         try:
             picture = open_picture(read_cell(cell, folders))
             image = fit_image(picture, config.image_size or 64, config.fit or "crop")
         except (OSError, ValueError) as error:
-            name = (cell or {}).get("path") or f"image {place}"
-            skipped.append(f"{' '.join(name.split())}: {error}")
+            reason = error.strerror.lower() if isinstance(error, OSError) and error.strerror else str(error)
+            skipped.append(Unused(picture_name(cell, row, dataset.split, folders), reason))
         else:
             if not images:  # the others are as large
                 size = COPIES * len(numbers) * math.prod(image.size) * len(image.getbands())

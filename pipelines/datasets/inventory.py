@@ -21,6 +21,10 @@ class Unused:
     path: str
     reason: str
 
+    def __str__(self) -> str:
+        """Return the path and the reason as one line."""
+        return f"{' '.join(self.path.split())}: {self.reason}"
+
 
 @dataclass(frozen=True)
 class Source:

@@ -74,7 +74,7 @@ def read_task(run: Run, config: RunConfig) -> Task[Any]:
         exact, near = count_copies(train, held_out)
         data_config = replace(data_config, held_out=replace(data_config.held_out, copies=exact, near_copies=near))
     config = replace(config, data=data_config)
-    skipped = [*train.skipped, *held_out.skipped]
+    skipped = [str(each) for each in (*train.skipped, *held_out.skipped)]
     if process_state().is_main_process:
         for problem in skipped:
             print(f"skipped {problem}")

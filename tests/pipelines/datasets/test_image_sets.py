@@ -16,6 +16,7 @@ import pipelines.datasets.image_sets as image_sets
 from pipelines.common.picture_files import open_picture
 from pipelines.datasets.decoding import fit_image
 from pipelines.datasets.image_sets import load_images, preview_images, read_images
+from pipelines.datasets.inventory import Unused
 from pipelines.datasets.sources import PRESETS, image_column, open_dataset, resolve
 from pipelines.storage.config import DataConfig
 
@@ -115,10 +116,10 @@ def test_broken_files_are_named_and_the_good_ones_used(tmp_path):
     assert len(images) == 6
     assert len(images.skipped) == 7
     for name in ("text.png", "torn.png", "huge.png", "empty.jpg", "avif.jpg", "dds.png", "script.png"):
-        said = [sentence for sentence in images.skipped if name in sentence]
+        said = [str(each) for each in images.skipped if each.path == name]
         assert len(said) == 1
         assert "\n" not in said[0]
-    assert "too large" in next(sentence for sentence in images.skipped if "huge.png" in sentence)
+    assert "too large" in next(each.reason for each in images.skipped if each.path == "huge.png")
 
 
 def test_one_broken_file_never_spoils_a_folder(tmp_path):
@@ -195,7 +196,7 @@ def test_a_row_without_an_image_is_skipped():
     table = datasets.Dataset.from_dict({"image": [flat("L", 1), None, flat("L", 2)]}, features=features)
     images = read_images(table, resolve(DataConfig("x/y", 8)))
     assert len(images) == 2
-    assert images.skipped == ("image 1: no image in this row",)
+    assert images.skipped == (Unused("row 1", "no image in this row"),)
 
 
 def test_a_short_name_resolves_to_the_local_folder(tmp_path, monkeypatch):

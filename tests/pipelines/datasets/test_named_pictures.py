@@ -63,7 +63,7 @@ def test_a_table_names_no_pictures_outside_its_folder(tmp_path, secret):
     for folder in (tmp_path / "data", tmp_path / "link"):
         images = read_images(open_dataset(str(folder))["train"], pictures_config(folder))
         assert first_pixels(images) == [100, 100]
-        said = [sentence.split(": ")[-1] for sentence in images.skipped]
+        said = [each.reason for each in images.skipped]
         assert said[:-1] == ["it lies outside the dataset's folder, where no picture is read"] * len(outside)
         assert "embedded null" in said[-1]
 
