@@ -77,12 +77,12 @@ def open_picture(source: Source, background: str = "white") -> Image.Image:
     Raises:
         UnreadableError: the file is damaged, too large, or of a format that is not read.
     """
-    with _one_error():
-        image = _header(source)
+    with one_error():
+        image = open_header(source)
         if (factor := _reduction(image)) > 1:
             image.draft(None, (image.width // factor, image.height // factor))  # decodes JPEG to a smaller size
         image.load()
-        turned = _UPRIGHT.get(_orientation(image))
+        turned = _UPRIGHT.get(orientation(image))
         pixels = to_8_bit(image, background)
         return pixels if turned is None else pixels.transpose(turned)
 
@@ -93,10 +93,10 @@ def picture_size(source: Source) -> tuple[int, int]:
     Raises:
         UnreadableError: see :func:`open_picture`.
     """
-    with _one_error():
-        image = _header(source)
+    with one_error():
+        image = open_header(source)
         image.load()
-        on_its_side = _orientation(image) >= 5
+        on_its_side = orientation(image) >= 5
         return (image.height, image.width) if on_its_side else image.size
 
 
@@ -106,8 +106,8 @@ def picture_text(source: Source, key: str) -> str | None:
     Raises:
         UnreadableError: see :func:`open_picture`.
     """
-    with _one_error():
-        text = _header(source).info.get(key)
+    with one_error():
+        text = open_header(source).info.get(key)
         return str(text) if isinstance(text, str) else None
 
 
@@ -176,7 +176,7 @@ def _band_to_8_bit(image: Image.Image, scale: float, background: str) -> Image.I
     return red if red == green == blue else rgb
 
 
-def _header(source: Source) -> Image.Image:
+def open_header(source: Source) -> Image.Image:
     """Open a picture file without decoding it, once nothing in its header speaks against that.
 
     Raises:
@@ -221,17 +221,17 @@ def picture_content(source: Source) -> bytes:
     return content
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
     """Return the EXIF orientation of a decoded picture, 1 (upright) if there is none or the tags are damaged."""
     try:
-        orientation = int(image.getexif().get(ExifTags.Base.Orientation, 1))
-        return orientation if orientation in _UPRIGHT else 1
+        turned = int(image.getexif().get(ExifTags.Base.Orientation, 1))
+        return turned if turned in _UPRIGHT else 1
     except Exception:  # of any kind; the picture itself is intact
         return 1
 
 
 @contextmanager
-def _one_error() -> Iterator[None]:
+def one_error() -> Iterator[None]:
     """Turn whatever Pillow raises on damaged data into a :class:`UnreadableError`."""
     try:
         yield
