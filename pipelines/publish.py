@@ -13,6 +13,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from .common.command_line import DONE, run_command
+from .common.reading import MEGABYTE, read_text
 from .storage.publishing import publish
 from .storage.runs import Run
 
@@ -33,7 +34,7 @@ class Publish:
 
 def main(arguments: Publish) -> int:
     """Copy, convert and describe the run; return the exit code."""
-    notes = arguments.notes.read_text(encoding="utf-8") if arguments.notes else ""
+    notes = read_text(arguments.notes, MEGABYTE) if arguments.notes else ""
     published = publish(Run(arguments.run), arguments.out, notes, arguments.ema)
     size, grids = published.model_path.stat().st_size / 2**20, len(published.samples())
     print(f"{published.path}: {size:.1f} MiB of weights, {grids} sample grids")

@@ -16,16 +16,18 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 from .common.command_line import DONE, run_command
 from .common.images import Pixels, png_bytes, to_uint8
+from .common.paths import expanded
 from .common.picture_files import picture_content
 from .common.reading import MEGABYTE, read_text
 from .common.reports import ProgressBar
 from .common.temporary import remove_leftovers
+from .common.text import lines_of
 from .models.loading import load_model
 from .sampling.origins import FROM_NOISE, FromPicture, Origin
 from .sampling.overview import Overview
 from .sampling.request import SamplingRequest
 from .sampling.sample import metadata_of, sample
-from .storage.files import atomic
+from .storage.files import atomic, is_file
 from .storage.runs import find_run
 
 
@@ -67,7 +69,7 @@ def main(arguments: Sample) -> int:
 
     state = process_state()  # under `accelerate launch`, each of n processes takes every n-th batch
     model = load_model(find_run(arguments.run).average(arguments.ema), device=state.device)
-    request = replace(arguments.request, prompt=tuple(_prompts(arguments.request.prompt)))
+    request = replace(arguments.request, prompt=tuple(read_prompts(arguments.request.prompt)))
     origin = _origin(arguments)
     sample(model, request, [0], origin)  # an impossible request fails before anything is written
     _refuse_mixture(arguments.out / "images", request.num_images)
@@ -140,14 +142,21 @@ def _origin(arguments: Sample) -> Origin:
     return FromPicture(picture, strength, area, arguments.resamplings, arguments.reconstruction_guidance)
 
 
-def _prompts(given: Sequence[str]) -> Iterator[str]:
-    """Yield the prompts, reading those in .txt files line by line."""
+def read_prompts(given: Sequence[str]) -> Iterator[str]:
+    """Yield the prompts, reading those in .txt files line by line.
+
+    Raises:
+        OSError, ValueError: such a file is missing, has no prompts or is no text, or a prompt is the name of another file.
+    """
     for prompt in given:
-        if prompt.endswith(".txt"):
-            lines = [line for line in read_text(Path(prompt), MEGABYTE).splitlines() if line.strip()]
+        path = Path(expanded(prompt))
+        if path.suffix.lower() == ".txt":
+            lines = lines_of(read_text(path, MEGABYTE))
             if not lines:
                 raise ValueError(f"no prompts in {prompt}: write one per line")
             yield from lines
+        elif path.suffix and is_file(path):
+            raise ValueError(f"the prompt {prompt!r} is the name of a file: prompts are read from .txt files, one per line")
         else:
             yield prompt
 

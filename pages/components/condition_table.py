@@ -24,6 +24,7 @@ from pages.components.picture_table import picture_table
 from pages.components.pictures import background
 from pages.components.requests import choose_guidance, follow_model
 from pipelines.common.images import Pixels, enlarge, film_strip, gif_bytes, montage
+from pipelines.common.text import lines_of
 from pipelines.sampling.alignment import frame_at, shared_log_snrs
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def choose_rows(condition: ConditionConfig) -> list[tuple[str, dict[str, Any]]]:
     some = [examples[i] for i in np.linspace(0, len(examples) - 1, min(4, len(examples))).round().astype(int)]
     follow_model("prompts", "\n".join(some))
     text = st.text_area("Prompts, one per line", "\n".join(some), key="prompts", height=122, **BOUND)
-    prompts = [line.strip() for line in text.splitlines() if line.strip()] or [""]
+    prompts = lines_of(text) or [""]
     return [(_short(prompt) or "empty prompt", {"prompt": (prompt,)}) for prompt in dict.fromkeys(prompts)]
 
 

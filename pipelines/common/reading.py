@@ -20,6 +20,15 @@ KINDS: Mapping[int, str] = MappingProxyType(
         stat.S_IFBLK: "a device",
     }
 )
+MARKS: Mapping[bytes, str] = MappingProxyType(  # that of UTF-32 begins with that of UTF-16
+    {
+        codecs.BOM_UTF32_LE: "utf-32",
+        codecs.BOM_UTF32_BE: "utf-32",
+        codecs.BOM_UTF16_LE: "utf-16",
+        codecs.BOM_UTF16_BE: "utf-16",
+        codecs.BOM_UTF8: "utf-8-sig",
+    }
+)
 
 
 class UnreadableError(ValueError):
@@ -56,15 +65,33 @@ def read_regular(path: Path, most: int) -> bytes:
 
 
 def read_text(path: Path, most: int) -> str:
-    """Return the text of a regular file in UTF-8, or in UTF-16 with a byte order mark, as some editors write it.
+    """Return the text of a regular file in UTF-8, UTF-16 or UTF-32, without a byte order mark and with ``\\n`` at line ends.
+
+    Older encodings, of which each gives the same bytes another meaning, are refused rather than guessed.
 
     Raises:
         OSError: the file is missing or cannot be read.
         UnreadableError: it is not a regular file, larger than ``most`` bytes, or not such a text.
     """
     content = read_regular(path, most)
-    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    encoding = _encoding_of(content)
     try:
-        return content.decode(encoding)
+        text = content.decode(encoding)
     except UnicodeDecodeError as error:
-        raise UnreadableError(f"{path} is not a text in UTF-8: save it as one") from error
+        line = content[: error.start].count(b"\n") + 1
+        place = f" (line {line} cannot be read as such)" if encoding.startswith("utf-8") else ""
+        raise UnreadableError(f"{path} is not a text in UTF-8 or UTF-16{place}: save it as UTF-8") from error
+    if "\0" in text:
+        raise UnreadableError(f"{path} is not a text in UTF-8 or UTF-16 (it has bytes of value 0): save it as UTF-8")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _encoding_of(content: bytes) -> str:
+    """Return the encoding that a text states in its first bytes, or shows by where it has bytes of value 0."""
+    stated = next((encoding for mark, encoding in MARKS.items() if content.startswith(mark)), None)
+    if stated is not None:
+        return stated
+    first, second = content[::2].count(0), content[1::2].count(0)
+    if len(content) % 2 == 0 and min(first, second) == 0 and 4 * max(first, second) > len(content):
+        return "utf-16-be" if first else "utf-16-le"  # more than half of its characters are Latin letters
+    return "utf-8"

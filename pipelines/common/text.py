@@ -24,6 +24,14 @@ def shorten(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
+def lines_of(text: str) -> list[str]:
+    """Return the lines of a text that are not blank, without spaces around them.
+
+    Only line ends divide it: ``str.splitlines`` would also cut at a form feed or at a line separator within a sentence.
+    """
+    return [line for part in re.split(r"\r\n|\r|\n", text) if (line := part.strip())]
+
+
 def one_line(text: object, most: int = 500) -> str:
     """Return text as one line of at most ``most`` characters, without control characters."""
     return CONTROLS.sub("\ufffd", shorten(re.sub(r"[ \t-\r]+", " ", str(text)).strip(), most))

@@ -15,6 +15,7 @@ from diffusion_core.samplers import SAMPLERS
 from diffusion_core.schedules import SPACINGS
 from pipelines.common.images import film_strip, read_request, to_uint8
 from pipelines.models.loading import load_model
+from pipelines.sample import read_prompts
 from pipelines.sampling.overview import GRID_ROWS, denoising_gif
 from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import sample
@@ -289,27 +290,40 @@ def test_a_grey_model_makes_grey_files(train, command, tmp_path):
         assert image.mode == "L"
 
 
-def test_prompts_come_from_a_file_and_an_empty_one_is_refused(command, text_run, tmp_path):
-    file = tmp_path / "prompts.txt"
-    arguments = (
-        "pipelines.sample",
-        text_run.path,
-        "--prompt",
-        file,
-        "--num-images",
-        2,
-        "--steps",
-        1,
-        "--out",
-        tmp_path / "out",
-    )
-    file.write_text("\n  \n")
-    assert f"no prompts in {file}" in command(*arguments).refused_in_one_sentence()
-    file.write_bytes("a café".encode("latin-1"))
-    assert "is not a text in UTF-8" in command(*arguments).refused_in_one_sentence()
+def test_prompts_come_from_files_of_any_case_and_encoding(tmp_path, monkeypatch):
+    """Each line is one prompt, whole, whatever the editor that wrote it."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    lines = ["a café", "a tulip\u2028by night\x0cin spring", "word " * 5000 + "end"]
+    for name, encoding, end in (("a.txt", "utf-8", "\n"), ("B.TXT", "utf-8-sig", "\r\n"), ("c.Txt", "utf-16", "\r")):
+        (tmp_path / name).write_bytes(end.join(["", *lines, "  ", ""]).encode(encoding))
+        assert list(read_prompts(["a rose", name, "a tulip.", "~"])) == ["a rose", *lines, "a tulip.", "~"]
+        assert list(read_prompts([f"~/{name}"])) == lines
+
+
+def test_a_prompt_that_is_no_prompt_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.txt").mkdir()
+    for name in ("blank.txt", "prompts.csv", "latin.txt"):
+        (tmp_path / name).write_bytes("café".encode("latin-1") if name == "latin.txt" else b"\n \r\n")
+    for name, problem in {
+        "blank.txt": "no prompts in blank.txt: write one per line",
+        "latin.txt": "latin.txt is not a text in UTF-8",
+        "prompts.csv": "'prompts.csv' is the name of a file: prompts are read from .txt files",
+        "folder.txt": "folder.txt is a folder, not a regular file",
+        "missing.TXT": "No such file or directory: 'missing.TXT'",
+    }.items():
+        with pytest.raises((ValueError, OSError), match=problem):
+            list(read_prompts([name]))
+
+
+def test_the_prompts_of_a_file_are_sampled_and_recorded(command, text_run, tmp_path):
+    file, out = tmp_path / "PROMPTS.TXT", tmp_path / "out"
+    arguments = ("pipelines.sample", text_run.path, "--prompt", file, "--num-images", 2, "--steps", 1, "--out", out)
+    assert f"no such file or directory: {file}" in command(*arguments).refused_in_one_sentence()
     file.write_text("a circle\n\na square\n")
     assert command(*arguments).code == 0
-    assert read_request(tmp_path / "out" / "images" / "00000.png")["request"]["prompt"] == ["a circle", "a square"]
+    assert read_request(out / "images" / "00000.png")["request"]["prompt"] == ["a circle", "a square"]
 
 
 def test_the_gif_of_one_image_is_enlarged():
