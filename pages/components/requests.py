@@ -120,7 +120,7 @@ def choose_condition(config: RunConfig, suffix: str = "", in_turn: bool = True) 
     what, how_much = st.columns([3, 2])
     condition: dict[str, Any]
     if config.network.takes == "class":
-        classes = [EVERY_CLASS] * in_turn + list(config.condition.classes)
+        classes = [EVERY_CLASS] * (in_turn and config.condition.cycles("all")) + list(config.condition.classes)
         label = what.selectbox("Class", classes, key=f"class{suffix}", **BOUND)
         condition = {"label": "all" if label == EVERY_CLASS else label}
     else:
@@ -179,7 +179,7 @@ def _load_request(runs: Mapping[str, Run], columns: int) -> None:
         label, config = values.pop("label"), runs[name].config
         if label is not None:
             condition = config.condition
-            values["class"] = EVERY_CLASS if label == "all" else condition.classes[condition.class_number(label)]
+            values["class"] = EVERY_CLASS if condition.cycles(label) else condition.classes[condition.class_number(label)]
     except (ValueError, OSError) as error:
         st.session_state["request_problem"] = str(error)
         return

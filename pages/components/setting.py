@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -75,7 +76,7 @@ class Setting:
         if self.text:
             return value or ""
         if isinstance(value, tuple):
-            return ", ".join(map(str, value))
+            return ", ".join(map(_quoted, value))
         if isinstance(self.rule, Between):
             return None if value is None else type(self.rule.low)(value)
         return {None: AUTO, True: "on", False: "off"}.get(value, value)
@@ -89,7 +90,7 @@ class Setting:
         if self.text:
             return shown.strip() or None
         if isinstance(self.usual, tuple):
-            parts = tuple(filter(None, map(str.strip, shown.split(","))))
+            parts = tuple(filter(None, (part.strip() for row in csv.reader([shown], skipinitialspace=True) for part in row)))
             return tuple(map(self._whole, parts)) if isinstance(self.rule, Between) else parts
         if isinstance(self.rule, Between):
             return None if shown is None else type(self.rule.low)(shown)
@@ -116,6 +117,12 @@ class Setting:
             more["help"] = f"{about}\n\n{about_choices(names)}"
         options = [AUTO] * (self.usual is None) + list(names)
         return place.selectbox(self.label, options, options.index(self.shown(base)), **more)
+
+
+def _quoted(value: object) -> str:
+    """Return an item of a list, in quotes if it has a comma itself, as have the names of some classes."""
+    text = str(value)
+    return '"' + text.replace('"', '""') + '"' if "," in text or text.startswith('"') else text
 
 
 def fill(settings: Iterable[Setting], config: RunConfig) -> None:

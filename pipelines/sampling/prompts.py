@@ -67,7 +67,7 @@ def condition_of(
     Raises:
         ValueError: there is no such class, or the text encoder is not the one the model was trained with.
     """
-    if request.label == "all":
+    if config.cycles(request.label):
         return conditions_in_turn(config, images), None
     if request.label is not None:
         number = config.class_number(request.label)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -99,6 +100,10 @@ class ConditionConfig(Settings):
     examples: Annotated[tuple[str, ...], Suppress] = ()
     """Captions for sample grids, chosen from the data when training starts."""
 
+    def cycles(self, label: str | None) -> bool:
+        """Return whether a label stands for every class in turn: "all" does, unless it is the name of a class."""
+        return label == "all" and label not in self.classes
+
     def class_number(self, label: str) -> int:
         """Return the number of a class, given its name (see :func:`find_class`) or its number.
 
@@ -108,15 +113,35 @@ class ConditionConfig(Settings):
         named = find_class(self.classes, label)
         if named is not None:
             return named
-        if label.isdecimal() and int(label) < len(self.classes):
+        if label.isdecimal() and len(label) < 10 and int(label) < len(self.classes):
             return int(label)
         known = ", ".join(self.classes)
         raise ValueError(f"unknown class {label!r}: choose a number from 0 to {len(self.classes) - 1}, or one of {known}")
 
 
 def find_class(names: Sequence[str], wanted: str) -> int | None:
-    """Return the number of a class, given its name or one of its synonyms separated by commas, in any case."""
-    wanted = wanted.strip().casefold()
-    folded = [name.casefold() for name in names]
-    synonyms = (number for number, name in enumerate(folded) if wanted in re.split(r"\s*,\s*", name))
-    return folded.index(wanted) if wanted in folded else next(synonyms, None)
+    """Return the number of a class, given its name or one of its synonyms separated by commas; None if there is none.
+
+    The name as it is written comes first, then the same letters however they are encoded and spaced, then any case; and
+    names come before synonyms.
+
+    Raises:
+        ValueError: in any case, and not otherwise, it is the name of several classes.
+    """
+    synonyms = [(number, part) for number, name in enumerate(names) for part in re.split(r"\s*,\s*", name)]
+    for named in (list(enumerate(names)), synonyms):
+        for alike in (str, _in_one_form, lambda name: _in_one_form(_in_one_form(name).casefold())):
+            found = list(dict.fromkeys(number for number, name in named if alike(name) == alike(wanted)))
+            if len(found) > 1:
+                several = " and ".join(repr(names[number]) for number in found)
+                raise ValueError(
+                    f"{wanted!r} fits {len(found)} classes, {several}: write the name of one exactly as it is here"
+                )
+            if found:
+                return found[0]
+    return None
+
+
+def _in_one_form(name: str) -> str:
+    """Return a name with composed letters, as é is on most keyboards, and single spaces, none of them around it."""
+    return " ".join(unicodedata.normalize("NFC", name).split())

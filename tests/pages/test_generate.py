@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 import zipfile
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -18,6 +19,7 @@ from pages.components.downloads import comparison_zip
 from pages.components.picture_table import picture_table
 from pipelines.common.images import read_request
 from pipelines.sampling.alignment import shared_log_snrs
+from pipelines.storage.runs import Run
 
 open_page = partial(open_app, "generate")
 generate = partial(opening.generate, key="table")
@@ -53,6 +55,20 @@ def test_every_class_with_and_without_guidance():
     assert comparison.status == "done"
     assert html(app).count("<img") == 4
     assert any("8 images · 4 network calls per image" in caption.value for caption in app.caption)
+
+
+def test_classes_whose_names_are_alike_are_each_at_hand(class_run, tmp_path):
+    """Classes that differ by case only, one called as the label for every class in turn, and one as another's number."""
+    for place, names in (("cased", ("a", "A")), ("meant", ("all", "0"))):
+        run = Run(shutil.copytree(class_run.path, tmp_path / place))
+        run.write_config(replace(run.config, condition=replace(run.config.condition, classes=names)))
+        app = generate(open_page(model=place, classes=list(names), vary="Guided only", steps=1, images_a_cell=1))
+        assert [cell.request.label for cell in cells(app)] == list(names)
+        first, second = (cell.frames[-1].x for cell in cells(app))
+        assert not np.array_equal(first, second), "each is drawn as itself"
+        edited = open_app("compare", model1=place, class1=names[1])
+        assert edited.selectbox(key="class1").value == names[1]
+        assert edited.selectbox(key="class1").options == ["every class in turn"] * (place == "cased") + list(names)
 
 
 def test_prompts_by_guidance_scales_and_what_to_lead_away_from():

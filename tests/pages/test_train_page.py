@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from pages.components.setting import Setting
 from pages.components.training import describe_progress
 from pages.components.training_settings import PIXELS, RANDOM_WEIGHTS
 from pipelines.common.devices import best_device
@@ -294,6 +295,13 @@ def test_only_some_classes_are_trained_on(open_page, work):
     press(app, "Start training")
     [run] = work()
     assert run.config.condition.classes == ("squares",)
+
+
+def test_a_list_of_names_means_the_names_it_was_made_from():
+    classes = Setting("data.only_classes", "only_classes", "Classes")
+    for names in ((), ("a", "A"), ("tench, Tinca tinca", "b"), ('"quoted"', 'of 5" or more', 'both, "', "’")):
+        assert classes.meant(classes.shown(RunConfig(data=DataConfig(only_classes=names)))) == names
+    assert classes.meant(" squares ,, a b, ") == ("squares", "a b")
 
 
 def test_a_recipe_of_latents_names_its_autoencoder(open_page):

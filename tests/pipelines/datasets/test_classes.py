@@ -52,6 +52,25 @@ def test_a_class_is_found_by_its_name_or_a_synonym():
     assert find_class(WORDS, "gold") is None
 
 
+def test_every_class_is_found_by_its_exact_name_and_doubt_is_refused():
+    """However alike the names are: in case, in the encoding of an accent, in spaces, or as words of another's synonyms."""
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    names = ["A", "a", " a", composed, apart, "Café", "b, a", "b", "3", "all", "ß", "SS", "10", "x, y", "X, z"]
+    assert [find_class(names, name) for name in names] == list(range(len(names)))
+    assert find_class(["A", composed], apart) == 1
+    assert find_class(["Z", "new  york"], "New York ") == 1
+    for wanted, either in {"sS": "'ß' and 'SS'", "CAFÉ": "and 'Café'", "c": None}.items():
+        if either is None:
+            assert find_class(names, wanted) is None
+        else:
+            with pytest.raises(ValueError, match=f"{wanted!r} fits . classes, .*{either}: write the name of one exactly"):
+                find_class(names, wanted)
+    assert find_class(names, "x") == 13
+    with pytest.raises(ValueError, match="'Ab' fits 2 classes, 'AB' and 'ab'"):
+        select_classes(make_split([0, 1], ["AB", "ab"]), ["Ab"])
+    assert select_classes(make_split([0, 1, 1], ["AB", "ab"]), ["ab"]).num_rows == 2
+
+
 def test_numbers_of_wordnet_become_words():
     named = name_in_words(make_split([2, 0, 3, None]))
     assert named.features["label"].names == WORDS
