@@ -32,6 +32,11 @@ def lines_of(text: str) -> list[str]:
     return [line for part in re.split(r"\r\n|\r|\n", text) if (line := part.strip())]
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return a number with its noun: "1 picture", "1,204 pictures"; ``many`` is the plural if it is not formed with s."""
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
 def one_line(text: object, most: int = 500) -> str:
     """Return text as one line of at most ``most`` characters, without control characters."""
     return CONTROLS.sub("\ufffd", shorten(re.sub(r"[ \t-\r]+", " ", str(text)).strip(), most))

@@ -139,19 +139,24 @@ def _fill(template: str, phrase: Phrase) -> str:
     return _SLOT.sub(place, template)
 
 
+def text_columns(dataset: Dataset) -> list[str]:
+    """Return the names of the columns of text."""
+    import datasets
+
+    return [
+        column
+        for column, feature in dataset.features.items()
+        if isinstance(feature, datasets.Value) and feature.dtype in ("string", "large_string")
+    ]
+
+
 def text_column(dataset: Dataset, name: str | None = None) -> str:
     """Return the column of captions: ``name``, the only text column, or the one with a usual name of English captions.
 
     Raises:
         ValueError: there is no such column, or the choice is ambiguous; the message lists the text columns.
     """
-    import datasets
-
-    texts = [
-        column
-        for column, feature in dataset.features.items()
-        if isinstance(feature, datasets.Value) and feature.dtype in ("string", "large_string")
-    ]
+    texts = text_columns(dataset)
     usual = [column for column in TEXT_COLUMNS if column in texts]
     return _choose(dataset, "text", texts, usual[:1] or texts, name)
 

@@ -41,6 +41,7 @@ class ImageSet:
         keys: (N,) key of each picture, made before it is cropped and resized (see :mod:`pipelines.datasets.splits`).
         split: name of that split.
         skipped: the pictures that cannot be read, by name.
+        notes: how pictures of unusual kinds were read, a sentence each.
     """
 
     images: torch.Tensor
@@ -48,6 +49,7 @@ class ImageSet:
     keys: Keys
     split: str = "train"
     skipped: tuple[Unused, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -65,6 +67,15 @@ class ImageSet:
         return found.hexdigest()[:16]
 
 
+class NoReadableImage(ValueError):
+    """Raised when none of the pictures can be read; ``skipped`` names them."""
+
+    def __init__(self, data: str, skipped: Sequence[Unused]) -> None:
+        example = f" (the first: {skipped[0]})" if skipped else ""
+        super().__init__(f"no readable image in {data}{example}")
+        self.skipped = tuple(skipped)
+
+
 def read_images(dataset: Dataset, config: DataConfig, chosen: Rows | None = None) -> ImageSet:
     """Decode, fit and stack the images of one split.
 
@@ -73,7 +84,8 @@ def read_images(dataset: Dataset, config: DataConfig, chosen: Rows | None = None
         chosen: rows to read; all by default.
 
     Raises:
-        ValueError: no image can be used, or the images plainly do not fit into memory.
+        NoReadableImage: no image can be used.
+        TooLarge: the images plainly do not fit into memory.
     """
     import datasets
     import torch
@@ -99,8 +111,7 @@ def read_images(dataset: Dataset, config: DataConfig, chosen: Rows | None = None
             kept.append(row)
             keys.append(picture_key(picture))
     if not images:
-        example = f" (the first: {skipped[0]})" if skipped else ""
-        raise ValueError(f"no readable image in {config.data}{example}")
+        raise NoReadableImage(config.data, skipped)
     mode = "L" if all(image.mode == "L" for image in images) else "RGB"
     stacked = np.stack([np.asarray(image if image.mode == mode else image.convert(mode)) for image in images])
     tensor = torch.from_numpy(stacked)
@@ -124,7 +135,7 @@ def preview_images(config: DataConfig, count: int = 16) -> Pixels:
     return images
 
 
-def _held_out_rows(split: Dataset, count: int) -> Rows:
+def held_out_rows(split: Dataset, count: int) -> Rows:
     """Return the first ``count`` rows or, if the split is sorted by class as folders are, evenly spaced ones in random order.
 
     The first few of these are therefore a fair sample too.
@@ -161,7 +172,7 @@ def load_split(
     train = replace(read_images(splits[train_name], config), split=train_name)
     if held_out_name is not None:
         split = splits[held_out_name]
-        held_out = read_images(split, config, _held_out_rows(split, measured or config.held_out_images))
+        held_out = read_images(split, config, held_out_rows(split, measured or config.held_out_images))
         digest = digest_of(held_out.keys) if measured is None else config.held_out.digest
         found = replace(config.held_out, digest=digest, below="", seed=None)
         train, held_out = _same_channels(train, replace(held_out, split=held_out_name))
@@ -171,13 +182,37 @@ def load_split(
         config = inherit(config, len(train), sources)
         kept, rows = hold_out(train.keys, config.held_out_images, config.held_out)
         found = described(config.held_out, train.keys[kept], train.keys[rows])
-        train, held_out = replace(train.part(kept), skipped=train.skipped), train.part(rows[:measured])
+        train, held_out = replace(train.part(kept), skipped=train.skipped, notes=train.notes), train.part(rows[:measured])
     if config.held_out.digest not in ("", found.digest):
         raise ValueError(
             f"the held-out images of {config.data} have changed since this run started: restore the data, or start a new run "
             "with --init-from"
         )
     return train, held_out, replace(config, held_out=found)
+
+
+def readable_images(config: DataConfig) -> tuple[ImageSet, ...]:
+    """Return what can be read of the training split and of the held-out one, if any, whether it is enough to train on or not.
+
+    Args:
+        config: a resolved configuration (see :func:`resolve`).
+    """
+    splits = open_dataset(config.data, config.only_classes)
+    train_name, held_out_name = split_names(splits, config)
+    train = _readable(splits[train_name], config)
+    if held_out_name is None:
+        return (train,)
+    return train, _readable(splits[held_out_name], config, held_out_rows(splits[held_out_name], config.held_out_images))
+
+
+def _readable(split: Dataset, config: DataConfig, chosen: Rows | None = None) -> ImageSet:
+    import torch
+
+    try:
+        return read_images(split, config, chosen)
+    except NoReadableImage as error:
+        none = np.zeros(0, np.uint64)
+        return ImageSet(torch.zeros(0, 1, 1, 1, dtype=torch.uint8), none.astype(np.int64), none, skipped=error.skipped)
 
 
 def refuse_other_images(config: RunConfig, train: ImageSet) -> None:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+TOKENS = 32  # at most, that a sentence-transformers model reads
 _CHUNK = 64  # texts encoded at once
 _NAMED = 40  # at most: words listed in a warning about a truncated prompt
 _WARNINGS = 5  # prompts per call that get their own warning
@@ -248,7 +249,7 @@ class SentenceTransformerEncoder(_PretrainedEncoder):
         )
         self._tokenizer = model.tokenizer
         self._model = model.float().eval().requires_grad_(False)
-        self.length = min(32, model.max_seq_length or 32)
+        self.length = min(TOKENS, model.max_seq_length or TOKENS)
 
     def _forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         output = self._model(dict(batch))

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ARGUMENTS = {
     "pipelines.import_diffusers": "Import",
     "pipelines.export_diffusers": "Export",
+    "pipelines.data": "Data",
     "pipelines.train": "Train",
     "pipelines.sample": "Sample",
     "pipelines.publish": "Publish",
