@@ -13,7 +13,7 @@ from .pictures import mutate_chunks
 
 def mutate_record(random: Random, run: Path) -> None:
     """Damage one of a run's JSON files, its log, or one of its pictures."""
-    names = ("config.json", "evaluation.json", "metrics.jsonl", "state/*.json", "state/skipped.txt", "samples/*.png", "*.png")
+    names = ("config.json", "evaluation.json", "metrics.jsonl", "state/*.json", "data.json", "samples/*.png", "*.png")
     file = random.choice(files_of(run, random.choice(names)))
     data = file.read_bytes()
     if file.suffix == ".png":
@@ -32,6 +32,8 @@ def _mutate_records(random: Random, folder: Path) -> None:
 
 def _read_records(folder: Path) -> Attempts:
     from pages.components.runs import describe_run, newest_samples
+    from pipelines.datasets.report import read_report
+    from pipelines.datasets.report_text import as_text
     from pipelines.evaluation.results import Evaluation, readable_table, samples_table
     from pipelines.evaluation.verdict import paired_losses, verdict
     from pipelines.figures.report import report
@@ -61,7 +63,8 @@ def _read_records(folder: Path) -> Attempts:
     yield run.metrics
     yield run.newest_metrics
     yield run.samples
-    yield run.skipped
+    yield run.about_data
+    yield lambda: as_text(read_report(run.path / "data.json"))
     yield lambda: describe_run(run)
     yield lambda: newest_samples(run)
     yield lambda: training_curves({RUN: run.metrics(), OTHER: Run(folder / OTHER).metrics()}, ["loss", "val_loss"], "step")

@@ -103,4 +103,3 @@ def copy_run(seeds: Seeds, folder: Path) -> None:
     }
     for name, record in reports.items():
         (folder / "state" / name).write_text(json.dumps(record))
-    (folder / "state/skipped.txt").write_text("a.png: not a readable image\n")

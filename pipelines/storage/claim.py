@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Sequence
 from pathlib import Path
 
 from ..common.reports import LOG, OUTCOME, PROGRESS, stop_reporting
@@ -12,7 +11,7 @@ from ..common.temporary import is_temporary, remove_leftovers
 from .config import RunConfig
 from .files import write_text
 from .processes import at_work, claim, read_record
-from .runs import CONFIG, PROCESS, SAMPLES, SKIPPED, STATE, Run
+from .runs import CONFIG, DATA, PROCESS, SAMPLES, STATE, Run
 
 BEFORE_CONFIG = (PROCESS, *(f"{Path(PROCESS).parent}/{name}" for name in (PROGRESS, OUTCOME, LOG)))
 
@@ -58,15 +57,13 @@ class RunClaim:
         self._folder = self._folder or _OpenFolder(path)
         remove_leftovers(path, (path / STATE).parent, path / SAMPLES)
 
-    def describe(self, config: RunConfig, skipped: Sequence[str]) -> None:
-        """Write the configuration, and a sentence for each image that could not be read."""
+    def describe(self, config: RunConfig, data: str = "") -> None:
+        """Write the configuration and, for a new run, the report on its data (as JSON), if there is one."""
         self.check()
         self.run.write_config(config)
         self._is_run = True
-        if skipped:
-            write_text(self.run.path / SKIPPED, "".join(f"{problem}\n" for problem in skipped))
-        else:
-            (self.run.path / SKIPPED).unlink(missing_ok=True)  # the images have been repaired since
+        if data and not (self.run.path / DATA).exists():
+            write_text(self.run.path / DATA, data)
 
     def check(self) -> None:
         """Raise ValueError if the folder is not the one that was found, or no run any more."""

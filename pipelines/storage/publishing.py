@@ -114,6 +114,7 @@ def model_card(run: Run, name: str, parameters: int, ema: int | None = None) -> 
         "",
         f"- {int(last['step']):,} steps of {config.optimizer.batch_size} images, {int(last['images_seen']):,} images seen, "
         f"{last['seconds'] / 60:.0f} minutes",
+        *(f"- {literal(about)}" for about in [run.about_data()] if about),
         f"- {_objective(config)}",
         *(
             f"- {each.name} was changed from {each.before:g} to {each.after:g} after step {each.step:,}"

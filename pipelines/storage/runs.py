@@ -5,6 +5,7 @@
     metrics.jsonl       one JSON object per line, appended during training
     ema/50000.safetensors  EMA weights of another half-life in images, in the same form, if several were kept
     samples/            step-00001000.png (EMA weights) and step-00001000-raw.png, always from the same seeds
+    data.json           what was found in the dataset, used or not (pipelines.datasets.report); never published
     state/              the state for an exact resume; never published
 
 Files are written whole or not at all. Nothing is ever unpickled. Importing this module does not load torch.
@@ -24,7 +25,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..common.json_files import MOST
+from ..common.json_files import MOST, read_json
 from ..common.reading import open_regular, read_regular
 from .config import RunConfig, config_from_json, config_to_json
 from .metrics_log import MetricsLog, line_or_none, newest_lines, whole_lines
@@ -32,17 +33,17 @@ from .metrics_log import MetricsLog, line_or_none, newest_lines, whole_lines
 if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
-from .files import ROOT, atomic, is_file, tail, write_text
+from .files import ROOT, atomic, is_file, write_text
 from .weights import open_tensors, refuse_too_large, write_tensors
 
 PUBLISHED = ROOT / "checkpoints"
 PRIVATE = Path(os.environ.get("NOISESCOPE_RUNS") or ROOT / "runs").expanduser()
 CONFIG, MODEL, METRICS, SAMPLES = "config.json", "model.safetensors", "metrics.jsonl", "samples"
+DATA = "data.json"  # what was found in the dataset (pipelines.datasets.report)
 STATE = "state/state.safetensors"
 AVERAGES = "ema"  # folder of the averages with other half-lives
 NEWEST = 2**20  # bytes at the end of a log that contain the newest value of every quantity
 PROCESS = "state/process.json"  # the process that trains the run, if any
-SKIPPED = "state/skipped.txt"  # unusable images, one per line
 
 
 def loss_of_average(half_life: int) -> str:
@@ -179,9 +180,14 @@ class Run:
             newest |= row
         return newest
 
-    def skipped(self) -> list[str]:
-        """Return one sentence for each image that training could not use."""
-        return tail(self.path / SKIPPED).decode(errors="replace").splitlines()
+    def about_data(self) -> str:
+        """Return one sentence on the data that the run was trained on; empty if no report on them can be read."""
+        try:
+            report = read_json(self.path / DATA)
+        except (OSError, ValueError):
+            return ""
+        about = report.get("about") if isinstance(report, dict) else None
+        return about if isinstance(about, str) else ""
 
     def samples(self) -> dict[int, Path]:
         """Return the sample grids of the EMA weights by training step, oldest first."""

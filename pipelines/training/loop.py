@@ -90,7 +90,7 @@ class TrainingLoop:
         try:
             self._restore()
             if self.is_main:
-                self.claim.describe(self.config, task.data.skipped)
+                self.claim.describe(self.config, task.data.report)
         except BaseException:
             self.claim.release()
             raise
@@ -268,7 +268,7 @@ class TrainingLoop:
             if budget is not None and self.step == 0:
                 self.task.config = fitted_to_budget(self, seconds_in(budget) - (self.clock() - started))
                 if self.is_main:
-                    self.claim.describe(self.config, self.task.data.skipped)
+                    self.claim.describe(self.config, self.task.data.report)
             total = self.config.optimizer.steps
             shown_as = f"training {self.run.name}"
             bar = ProgressBar(shown_as, total * size, "img", done=self.images_seen, unit_scale=True, smoothing=0.05)

@@ -15,14 +15,17 @@ from ..common.reports import report_progress
 from ..datasets.conditions import Conditions, load_conditions, refuse_other_classes
 from ..datasets.copies import count_copies
 from ..datasets.image_sets import ImageSet, load_split, refuse_other_images
+from ..datasets.report import read_report
+from ..datasets.report_text import not_used, sum_of_files
 from ..datasets.splits import data_of
+from ..datasets.survey import survey
 from ..models.finetune import add_low_rank, adopt, load_initial, sources_of
 from ..models.footprint import training_footprint
 from ..models.latents import PREFIX, encode_cached, prepare_autoencoder, read_autoencoder
 from ..models.networks import make_network
 from ..storage.claim import RunClaim
 from ..storage.config import LatentConfig, RunConfig
-from ..storage.runs import STATE, Run, find_run
+from ..storage.runs import DATA, STATE, Run, find_run
 from .accelerator import make_accelerator
 from .autoencoder import AutoencoderTask
 from .diffusion import DiffusionTask
@@ -74,16 +77,9 @@ def read_task(run: Run, config: RunConfig) -> Task[Any]:
         exact, near = count_copies(train, held_out)
         data_config = replace(data_config, held_out=replace(data_config.held_out, copies=exact, near_copies=near))
     config = replace(config, data=data_config)
-    skipped = [str(each) for each in (*train.skipped, *held_out.skipped)]
-    if process_state().is_main_process:
-        for problem in skipped:
-            print(f"skipped {problem}")
-        if skipped:
-            print(f"skipped {len(skipped)} unreadable images in all")
-        if told := data_config.held_out.about_copies:
-            print(f"note: {told}")
+    report = _report(run, config, (train, held_out)) if process_state().is_main_process else ""
     config = fill_recorded(config, train.images.shape[1:], len(train))
-    data = TrainingData(train.images, held_out.images, skipped=skipped)
+    data = TrainingData(train.images, held_out.images, report=report)
     if config.model == "autoencoder":
         return AutoencoderTask(config, data)
     if config.network.conditional:
@@ -98,6 +94,24 @@ def read_task(run: Run, config: RunConfig) -> Task[Any]:
     if config.init.lora_rank:
         add_low_rank(network, config.init.lora_rank, config.seed)
     return DiffusionTask(config, data, network, autoencoder, autoencoder_weights)
+
+
+def _report(run: Run, config: RunConfig, images: tuple[ImageSet, ImageSet]) -> str:
+    """Print what was found in the dataset, and return it as JSON: the report that the run has begun with, or a new one."""
+    path = run.path / DATA
+    try:
+        report = read_report(path)
+    except (OSError, ValueError):
+        condition = config.condition if config.network.conditional and config.model == "diffusion" else None
+        report = survey(config.data, condition, images)
+    print(sum_of_files(report))
+    for sentence in not_used(report):
+        print(f"not used: {sentence}")
+    for note in report.notes:
+        print(f"note: {note}")
+    if told := config.data.held_out.about_copies:
+        print(f"note: {told}")
+    return report.to_json()
 
 
 def _read_conditions(config: RunConfig, train: ImageSet, held_out: ImageSet) -> tuple[RunConfig, list[Conditions]]:

@@ -35,7 +35,7 @@ class TrainingData:
         mirrored: latents of the mirrored training images, because a mirrored latent is not the latent of a mirrored image;
             None for pixels.
         conditions, held_out_conditions: of the images, for a conditional network.
-        skipped: one sentence for each image that could not be read.
+        report: what was found in the dataset, as JSON (see :mod:`pipelines.datasets.report`); empty if nobody has looked.
     """
 
     images: Tensor
@@ -43,7 +43,7 @@ class TrainingData:
     mirrored: Tensor | None = None
     conditions: Conditions | None = None
     held_out_conditions: Conditions | None = None
-    skipped: Sequence[str] = ()
+    report: str = ""
 
     @classmethod
     def from_images(

@@ -17,10 +17,11 @@ from safetensors.torch import load_file
 
 from pipelines import __version__
 from pipelines.common.images import read_request
+from pipelines.datasets.report import read_report
 from pipelines.models.loading import load_model
 from pipelines.models.networks import make_loss
 from pipelines.storage.config import DataConfig, InitConfig, OptimizerConfig, RunConfig
-from pipelines.storage.runs import Run
+from pipelines.storage.runs import DATA, Run
 from pipelines.train import default_name
 from pipelines.training.diffusion import TIMESTEP_BINS
 from pipelines.training.loop import TrainingLoop
@@ -504,15 +505,18 @@ def test_broken_files_are_reported_and_the_rest_is_trained_on(command, flags, tm
         (folder / f"broken-{number}.png").write_bytes(b"this is not a picture")
     done = command("pipelines.train", *flags(data=str(folder), steps=1), "--out", tmp_path / "run")
     assert done.code == 0, done.error
-    assert done.output.count("not a readable image") == 8
-    assert "skipped 8 unreadable images in all" in done.output
+    assert "38 files: 30 pictures used (27 to train on, 3 held out), 8 not used" in done.output
+    assert done.output.count("not a readable image") == 1  # one line for all, with three of their names
+    assert done.output.count("broken-") == 3
     assert load_model(tmp_path / "run").image_shape == (1, 8, 8)
     run = Run(tmp_path / "run")
-    assert [f"broken-{number}.png" in sentence for number, sentence in enumerate(sorted(run.skipped()))] == [True] * 8
+    kept = (run.path / DATA).read_bytes()
+    [group] = read_report(run.path / DATA).unused
+    assert sorted(group.paths) == [f"broken-{number}.png" for number in range(8)]
     for number in range(8):
         (folder / f"broken-{number}.png").unlink()
     assert command("pipelines.train", "--resume", run.path).code == 0
-    assert run.skipped() == []
+    assert (run.path / DATA).read_bytes() == kept  # it says what the run began with
 
 
 def test_a_full_disk_while_saving_is_one_sentence_and_loses_nothing(command, flags, train, full_disk, monkeypatch):
