@@ -7,6 +7,7 @@ from typing import Literal
 
 import streamlit as st
 
+from pages.components.data_report import show_used
 from pages.components.live_figure import live_figure
 from pages.components.runs import about_samples, show_samples_in
 from pipelines.common.command_line import describe
@@ -99,12 +100,9 @@ def show_job(queue: TrainingQueue, job: Job) -> None:
 
 
 def show_training(job: Job) -> None:
-    """Show the loss so far, the newest sample grid and any images that could not be read."""
+    """Show what of its data is used, the loss so far and the newest sample grid."""
     name = job.run.name
-    if skipped := job.run.skipped():
-        count = f"{len(skipped)} images" if len(skipped) > 1 else "1 image"
-        with st.expander(f"Skipped {count} that could not be read", icon=":material/broken_image:"):
-            st.code("\n".join(skipped), language=None, wrap_lines=True)
+    show_used(job.run)
     left, right = st.columns([3, 2], gap="medium")
     with left:
         metrics = job.run.metrics()

@@ -7,13 +7,14 @@ from dataclasses import replace
 import streamlit as st
 
 from pages.components.asking import may_read
+from pages.components.data_report import show_report
 from pages.components.pictures import show_grid
 from pipelines.common.command_line import describe
 from pipelines.common.images import Pixels
 from pipelines.common.text import literal
 from pipelines.datasets.image_sets import preview_images
 from pipelines.datasets.sources import resolve
-from pipelines.storage.config import DataConfig, RunConfig, config_from_json, config_to_json
+from pipelines.storage.config import ConditionConfig, DataConfig, RunConfig, config_from_json, config_to_json
 
 PREVIEWED = 16
 
@@ -23,21 +24,23 @@ def _preview(config: DataConfig) -> Pixels:
     return preview_images(config, PREVIEWED)
 
 
-def show_preview(config: DataConfig) -> None:
-    """Show sixteen training images as the network will see them, once the user has asked for them."""
-    prepared = resolve(config)
+def show_preview(config: DataConfig, condition: ConditionConfig) -> None:
+    """Show sixteen training images as the network will see them, and what is in the dataset, once the user has asked."""
+    prepared, told = resolve(config), ""
     try:
         if not may_read(config.data):
             st.caption("Shows 16 training images here. Training reads them too; what is on the Hub is downloaded once.")
             return
         images = _preview(prepared)
     except (ValueError, OSError) as error:
-        st.error(literal(f"These images cannot be loaded: {describe(error)}"))
-        return
-    show_grid(images, f"{len(images)} training images of {config.data}", columns=8)
-    fitted = "cropped" if prepared.fit == "crop" else "padded"
-    mirrored = "every second one flipped" if prepared.flip else "not flipped"
-    st.caption(f"{len(images)} training images, {prepared.image_size}×{prepared.image_size} pixels, {fitted}, {mirrored}.")
+        told = describe(error)
+        st.error(literal(f"These images cannot be loaded: {told}"))
+    else:
+        show_grid(images, f"{len(images)} training images of {config.data}", columns=8)
+        fitted = "cropped" if prepared.fit == "crop" else "padded"
+        mirrored = "every second one flipped" if prepared.flip else "not flipped"
+        st.caption(f"{len(images)} training images, {prepared.image_size}×{prepared.image_size} pixels, {fitted}, {mirrored}.")
+    show_report(prepared, condition, told)
 
 
 def show_footprint(config: RunConfig) -> None:
