@@ -27,9 +27,9 @@ def expanded(typed: str) -> str:
 
 
 def allow_typed(key: str) -> None:
-    """Allow reading the folder just typed into the widget ``key``; to be called when the user, not an address, changes it."""
+    """Allow reading what was just typed into the widget ``key``; to be called when the user, not an address, changes it."""
     name = expanded(st.session_state[key] or "")
-    if Path(name).is_dir():
+    if Path(name).exists():
         _allow(name)
 
 
@@ -37,17 +37,18 @@ def may_read(name: str, suffix: str = "") -> bool:
     """Return whether the user has asked for a dataset; if not, draw a button that says what reading it would do.
 
     Args:
-        name: a short name, a hub id or a folder.
+        name: a short name, a hub id, a folder or a file.
         suffix: suffix of the button's key.
 
     Raises:
         ValueError: it is none of these.
     """
     source = locate(name)
-    local = Path(source).is_dir()
+    local = Path(source).exists()
     if (local and name in PRESETS) or source in st.session_state.get(ALLOWED, ()):
         return True
-    what = f"Read the folder {literal(source)}" if local else f"Download {literal(source)} {HUB}"
+    kind = "folder" if Path(source).is_dir() else "file"
+    what = f"Read the {kind} {literal(source)}" if local else f"Download {literal(source)} {HUB}"
     icon = ":material/folder_open:" if local else ":material/download:"
     st.button(what, icon=icon, key=f"read{suffix}", on_click=_allow, args=(source,))
     return False

@@ -65,24 +65,35 @@ def read_regular(path: Path, most: int) -> bytes:
 
 
 def read_text(path: Path, most: int) -> str:
-    """Return the text of a regular file in UTF-8, UTF-16 or UTF-32, without a byte order mark and with ``\\n`` at line ends.
-
-    Older encodings, of which each gives the same bytes another meaning, are refused rather than guessed.
+    """Return the text of a regular file; see :func:`decode_text`.
 
     Raises:
         OSError: the file is missing or cannot be read.
         UnreadableError: it is not a regular file, larger than ``most`` bytes, or not such a text.
     """
-    content = read_regular(path, most)
+    return decode_text(read_regular(path, most), str(path))
+
+
+def decode_text(content: bytes, name: str) -> str:
+    """Return a text in UTF-8, UTF-16 or UTF-32, without a byte order mark and with ``\\n`` at line ends.
+
+    Older encodings, of which each gives the same bytes another meaning, are refused rather than guessed.
+
+    Args:
+        name: where it comes from, for the error message.
+
+    Raises:
+        UnreadableError: it is not such a text.
+    """
     encoding = _encoding_of(content)
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         place = f" (line {line} cannot be read as such)" if encoding.startswith("utf-8") else ""
-        raise UnreadableError(f"{path} is not a text in UTF-8 or UTF-16{place}: save it as UTF-8") from error
+        raise UnreadableError(f"{name} is not a text in UTF-8 or UTF-16{place}: save it as UTF-8") from error
     if "\0" in text:
-        raise UnreadableError(f"{path} is not a text in UTF-8 or UTF-16 (it has bytes of value 0): save it as UTF-8")
+        raise UnreadableError(f"{name} is not a text in UTF-8 or UTF-16 (it has bytes of value 0): save it as UTF-8")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..common.json_files import read_json
-from .classes import label_columns
+from .classes import label_columns, plain_columns
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -140,14 +140,8 @@ def _fill(template: str, phrase: Phrase) -> str:
 
 
 def text_columns(dataset: Dataset) -> list[str]:
-    """Return the names of the columns of text."""
-    import datasets
-
-    return [
-        column
-        for column, feature in dataset.features.items()
-        if isinstance(feature, datasets.Value) and feature.dtype in ("string", "large_string")
-    ]
+    """Return the columns of text."""
+    return [name for name in plain_columns(dataset) if "string" in dataset.features[name].dtype]
 
 
 def text_column(dataset: Dataset, name: str | None = None) -> str:
@@ -159,6 +153,11 @@ def text_column(dataset: Dataset, name: str | None = None) -> str:
     texts = text_columns(dataset)
     usual = [column for column in TEXT_COLUMNS if column in texts]
     return _choose(dataset, "text", texts, usual[:1] or texts, name)
+
+
+def own_captions(dataset: Dataset) -> str | None:
+    """Return the column of usual name that new runs take captions from although there are classes; None if there is none."""
+    return next((column for column in TEXT_COLUMNS if column in text_columns(dataset)), None) if has_labels(dataset) else None
 
 
 def label_column(dataset: Dataset, name: str | None = None) -> str:
@@ -189,12 +188,14 @@ def class_names(dataset: Dataset, column: str | None = None) -> list[str]:
 def _choose(dataset: Dataset, kind: str, columns: list[str], preferred: list[str], name: str | None) -> str:
     if name in columns or (name is None and len(preferred) == 1):
         return name or preferred[0]
-    if not columns:
-        raise ValueError(f"no {kind} column in this dataset: its columns are {', '.join(dataset.features)}")
+    others = [column for column in plain_columns(dataset) if column not in columns]
+    if not columns and (name is None or not others):
+        advice = f"; choose one of {', '.join(others)} with --{kind}-column" if others else ""
+        raise ValueError(f"no {kind} column in this dataset: its columns are {', '.join(dataset.features)}{advice}")
     if name is None:
         asked = f"{len(columns)} {kind} columns"
     elif name in dataset.features:
         asked = f"column {name!r} is not a {kind} column"
     else:
         asked = f"no {kind} column {name!r}"
-    raise ValueError(f"{asked} in this dataset: choose one of {', '.join(columns)} with --{kind}-column")
+    raise ValueError(f"{asked} in this dataset: choose one of {', '.join([*columns, *others])} with --{kind}-column")

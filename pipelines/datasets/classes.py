@@ -26,6 +26,14 @@ def label_columns(dataset: Dataset) -> list[str]:
     return [column for column, feature in dataset.features.items() if isinstance(feature, datasets.ClassLabel)]
 
 
+def plain_columns(dataset: Dataset) -> list[str]:
+    """Return the columns of words and of whole numbers."""
+    import datasets
+
+    kinds = ("string", "large_string", "bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
+    return [name for name, each in dataset.features.items() if isinstance(each, datasets.Value) and each.dtype in kinds]
+
+
 def labels_in(dataset: Dataset, column: str) -> NDArray[np.int64]:
     """Return the class number of each row, (N,); −1 where it has no class."""
     return np.array([-1 if label is None else label for label in dataset[column][:]], dtype=np.int64)
@@ -43,7 +51,7 @@ def name_in_words(dataset: Dataset) -> Dataset:
             spoken = [words.get(name, name) for name in names]
             often = Counter(spoken)
             spoken = [f"{said} ({name})" if often[said] > 1 else said for name, said in zip(names, spoken, strict=True)]
-            dataset = _relabelled(dataset, column, labels_in(dataset, column), spoken)
+            dataset = relabelled(dataset, column, labels_in(dataset, column), spoken)
     return dataset
 
 
@@ -76,13 +84,13 @@ def select_classes(dataset: Dataset, wanted: Sequence[str]) -> Dataset:
             renumbered = np.full(len(names) + 1, -1)  # the last entry is for rows without a class, −1
             renumbered[found] = np.arange(len(found))
             labels = renumbered[labels_in(dataset, column)]
-            return _relabelled(dataset, column, labels, wanted).select(np.flatnonzero(labels >= 0))
+            return relabelled(dataset, column, labels, wanted).select(np.flatnonzero(labels >= 0))
         unknown = ", ".join(repr(name) for name, number in zip(wanted, numbers, strict=True) if number is None)
         problem = f"no class {unknown} in this dataset: choose --only-classes from {', '.join(names)}"
     raise ValueError(problem)
 
 
-def _relabelled(dataset: Dataset, column: str, labels: NDArray[np.int64], names: Sequence[str]) -> Dataset:
+def relabelled(dataset: Dataset, column: str, labels: NDArray[np.int64], names: Sequence[str]) -> Dataset:
     """Replace the labels of a column. Nothing is copied, whereas a cast would write all images to disk again."""
     import datasets
 

@@ -22,12 +22,14 @@ from .captions import (
     class_names,
     has_labels,
     label_column,
+    own_captions,
     readable_name,
     synonyms,
     templates_for,
     text_column,
 )
 from .classes import labels_in
+from .columns import with_labels, with_texts
 from .encoded_text import TextEncoder
 from .image_sets import ImageSet
 from .sources import open_dataset, split_names
@@ -110,6 +112,9 @@ def load_conditions(config: RunConfig, sets: Sequence[ImageSet]) -> tuple[Condit
         if (labels[0] < 0).all():
             raise ValueError(f"no training image of {config.data.data} has a class in its column {column!r}")
         return replace(condition, classes=tuple(classes), examples=()), [Conditions(labels=part) for part in labels]
+    by_class = condition.label_column or condition.templates or condition.synonyms
+    if condition.text_column is None and not by_class and not condition.text_dim:
+        condition = replace(condition, text_column=own_captions(tables[0]))
     encoder = trained_encoder(condition) if condition.text_dim else encoder_called(condition.encoder)
     described = [_captions(table, condition, config.data.data, part.rows) for table, part in zip(tables, sets, strict=True)]
     unique = list(dict.fromkeys(caption for part in described for row in part for caption in row if caption))
@@ -157,6 +162,10 @@ def held_out_labels(config: RunConfig, held_out: ImageSet, classes: Sequence[str
 def _tables(config: RunConfig) -> tuple[Dataset, Dataset]:
     """Return the splits of the training images and of the held-out ones."""
     splits = open_dataset(config.data.data, config.data.only_classes)
+    if config.condition.label_column is not None:
+        splits = with_labels(splits, config.condition.label_column)
+    if config.condition.text_column is not None:
+        splits = with_texts(splits, config.condition.text_column)
     train_name, held_out_name = split_names(splits, config.data)
     return splits[train_name], splits[held_out_name or train_name]
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageOps
 
-from ..common.picture_files import picture_content
+from ..common.picture_files import MAX_BYTES, picture_content
 from ..common.reading import UnreadableError
+from .archives import open_archive, read_member
+from .places import literal_place, read_place, shown
+
+_ADDRESS = re.compile(r"[A-Za-z][\w+.-]*://")
+_IN_ZIP = re.compile(r"zip://(.+)::(.+)", re.DOTALL)  # as ``datasets`` writes the places of pictures in downloaded archives
 
 
 def read_cell(cell: Mapping[str, Any] | None, folders: Sequence[Path]) -> bytes:
@@ -18,8 +24,8 @@ def read_cell(cell: Mapping[str, Any] | None, folders: Sequence[Path]) -> bytes:
 
     Args:
         cell: as in a column of ``datasets.Image(decode=False)``.
-        folders: where the file may lie (see :func:`pipelines.datasets.sources.picture_folders`). A relative path starts in the
-            first of them. Links in these folders are followed.
+        folders: where the file may lie, itself or in an archive (see :func:`pipelines.datasets.sources.picture_folders`). A
+            relative path starts in the first of them. Links in these folders are followed.
 
     Raises:
         OSError, ValueError: there is no picture, its file lies elsewhere or on the network, or it cannot be read.
@@ -29,12 +35,12 @@ def read_cell(cell: Mapping[str, Any] | None, folders: Sequence[Path]) -> bytes:
         return picture_content(content)
     if not path:
         raise UnreadableError("no image in this row")
-    if "::" in path:
-        raise UnreadableError("it lies in an archive: unpack that first")
-    file = Path(os.path.normpath(folders[0] / path))
-    if "://" in path or not any(file.is_relative_to(folder) for folder in folders):
+    packed = _IN_ZIP.fullmatch(path)
+    file = Path(os.path.normpath(folders[0] / literal_place(packed[2] if packed else path)))
+    elsewhere = not packed and _ADDRESS.match(path)
+    if elsewhere or not any(file.is_relative_to(folder) for folder in folders):
         raise UnreadableError("it lies outside the dataset's folder, where no picture is read")
-    return picture_content(file)
+    return read_member(open_archive(file), packed[1], MAX_BYTES) if packed else read_place(str(file), MAX_BYTES)
 
 
 def picture_name(cell: Mapping[str, Any] | None, row: int, split: object, folders: Sequence[Path]) -> str:
@@ -47,8 +53,8 @@ def picture_name(cell: Mapping[str, Any] | None, row: int, split: object, folder
     path = (cell or {}).get("path")
     if not path:
         return f"{split}, row {row}" if split else f"row {row}"
-    file = Path(os.path.normpath(folders[0] / path))
-    return next((str(file.relative_to(folder)) for folder in folders if file.is_relative_to(folder)), path)
+    file = Path(os.path.normpath(folders[0] / literal_place(path)))
+    return next((shown(str(file.relative_to(folder))) for folder in folders if file.is_relative_to(folder)), shown(path))
 
 
 def fit_image(image: Image.Image, size: int, fit: str) -> Image.Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,8 @@ class Unused:
     """A file, a member of an archive or a row of a table that is not used.
 
     Attributes:
-        path: relative to the dataset's folder; "archive.zip/a/b.png" in archives, "data.parquet, row 7" in tables.
+        path: relative to the dataset's folder; "archive.zip/a/b.png" in archives, "data.parquet, row 7" in tables (rows are
+            counted from 0).
         reason: why it is not used, in the same words wherever the reason is the same.
     """
 
@@ -45,3 +47,26 @@ class Source:
     unused: tuple[Unused, ...] = ()
     origins: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+
+def nothing_usable(name: object, found: int, described: int, unused: Sequence[Unused]) -> str:
+    """Return the sentence that says why no picture of a dataset can be used, grouped by reason."""
+    if not found:
+        return f"no picture in {name}: the folder is empty"
+    by_reason: dict[str, list[str]] = {}
+    for each in unused:
+        by_reason.setdefault(each.reason, []).append(each.path)
+    reasons = [f"{reason}: {some(paths)}" for reason, paths in by_reason.items()]
+    reasons += [f"{described:,} that only describe or contain others"] * bool(described)
+    return f"no picture in {name} can be used, of {counted(found, 'file')} found ({'; '.join(reasons)})"
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """Return names as part of a sentence: the first of them, and how many more there are."""
+    listed = ", ".join(names[:most])
+    return listed if len(names) <= most else f"{listed} and {len(names) - most:,} more"
+
+
+def counted(count: int, thing: str) -> str:
+    """Return a number of things: "1 picture", "2,000 pictures"."""
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"

@@ -12,13 +12,18 @@ from urllib.parse import urlsplit
 
 from ..storage.config import DataConfig
 from ..storage.presets import PRESETS, Preset
+from .archives import SUFFIXES, is_archive
 from .classes import name_in_words, select_classes
+from .columns import with_classes, with_pictures
 from .inventory import Source, Unused
+from .listing import list_files
+from .tables import TABLES
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
 HELD_OUT_SPLITS = ("test", "validation", "valid", "val")
+_ROW = "number of the row"
 UNKNOWN = Preset("", "", "")  # defaults for an unknown dataset
 
 
@@ -38,10 +43,11 @@ def resolve(config: DataConfig) -> DataConfig:
 
 
 def locate(name: str) -> str:
-    """Return where to read a dataset: a local folder or a hub id.
+    """Return where to read a dataset: a local folder or file, or a hub id.
 
     Args:
-        name: a short name ($NOISESCOPE_DATA/<name> where that folder exists, else the hub), a local folder, or a hub id.
+        name: a short name ($NOISESCOPE_DATA/<name> where that folder exists, else the hub), a local folder, an archive, a
+            table, or a hub id.
 
     Raises:
         ValueError: it is none of these.
@@ -49,9 +55,13 @@ def locate(name: str) -> str:
     if name in PRESETS:
         local = Path(os.environ.get("NOISESCOPE_DATA", ".")) / name
         return str(local) if "NOISESCOPE_DATA" in os.environ and local.is_dir() else PRESETS[name].hub_id
-    if not name or (not Path(name).is_dir() and name.count("/") != 1):  # Path("") would be the working directory
+    path = Path(name)
+    if name and (path.is_dir() or (path.is_file() and (is_archive(name) or path.suffix.lower() in TABLES))):
+        return name
+    if path.is_file() or not name or name.count("/") != 1:  # Path("") would be the working directory
         raise ValueError(
-            f"unknown dataset {name!r}: give a short name ({', '.join(PRESETS)}), a hub id (owner/name), or a local folder"
+            f"unknown dataset {name!r}: give a short name ({', '.join(PRESETS)}), a hub id (owner/name), a local folder, an "
+            f"archive ({', '.join(SUFFIXES)}) or a table ({', '.join(TABLES)})"
         )
     return name
 
@@ -71,29 +81,55 @@ def open_source(name: str, only_classes: Sequence[str] = ()) -> Source:
     Raises:
         ValueError: there is no such dataset, nothing in it can be read, or it has no such classes.
     """
+    source = locate(name)
+    listed = Path(source).exists() and not _checked(name, source)
+    opened = list_files(Path(source)) if listed else _load(name, source)
+    splits, unused = {split: name_in_words(table) for split, table in opened.splits.items()}, list(opened.unused)
+    for split, table in list(splits.items()):
+        if only_classes:
+            splits[split], others = _of_classes(table, only_classes)
+            unused += [Unused(f"{split}, row {row}", "of another class than those chosen") for row in others]
+            if not len(splits[split]):  # the labels of a test split may be secret
+                del splits[split]
+    origins = {split: opened.origins[split] for split in splits}
+    return replace(opened, splits=type(opened.splits)(splits), unused=tuple(unused), origins=origins)
+
+
+def _of_classes(table: Dataset, wanted: Sequence[str]) -> tuple[Dataset, list[int]]:
+    """Return the rows of some classes, and the numbers of the other rows."""
+    numbered = select_classes(table.add_column(_ROW, range(len(table))), wanted)
+    return numbered.remove_columns(_ROW), sorted({*range(len(table))} - {*numbered[_ROW]})
+
+
+def _checked(name: str, source: str) -> list[dict[str, Any]]:
+    """Return the configurations in the files that describe a dataset, if it has any; see :func:`_refuse_files_elsewhere`."""
+    try:
+        return _refuse_files_elsewhere(source)
+    except Exception as error:
+        raise _not_loaded(name, source, error) from error
+
+
+def _load(name: str, source: str) -> Source:
+    """Open a dataset with ``datasets``: one on the hub, or one whose README says how to read it."""
     import datasets
 
-    source = locate(name)
     datasets.disable_progress_bars()
     try:
-        _refuse_files_elsewhere(source)
+        if not Path(source).exists():
+            _refuse_files_elsewhere(source)
         loaded = datasets.load_dataset(source)
     except Exception as error:  # the library raises many kinds of errors, its own and the hub's
-        reason = " ".join(str(error).split())[:300]
-        raise ValueError(f"dataset {name!r} could not be loaded from {source}: {reason}") from error
+        raise _not_loaded(name, source, error) from error
     rows = sum(map(len, loaded.values()))
     described, unused = _other_files(Path(source), loaded) if Path(source).is_dir() else (0, [])
-    found = rows + described + len(unused)
     origins = {split: f"split {split!r} of {source}" for split in loaded}
-    for split, table in list(loaded.items()):
-        loaded[split] = name_in_words(table)
-        if only_classes:
-            chosen = select_classes(loaded[split], only_classes)
-            unused += [Unused(f"{split}, a row", "not of the chosen classes")] * (len(loaded[split]) - len(chosen))
-            loaded[split] = chosen
-            if not len(loaded[split]):  # the labels of a test split may be secret
-                del loaded[split]
-    return Source(loaded, found, described, tuple(unused), {split: origins[split] for split in loaded})
+    splits, notes = with_classes(with_pictures(loaded))
+    return Source(splits, rows + described + len(unused), described, tuple(unused), origins, tuple(notes))
+
+
+def _not_loaded(name: str, source: str, error: Exception) -> ValueError:
+    reason = " ".join(str(error.__cause__ or error).split())[:300]
+    return ValueError(f"dataset {name!r} could not be loaded from {source}: {reason}")
 
 
 def _other_files(folder: Path, splits: DatasetDict) -> tuple[int, list[Unused]]:
@@ -125,21 +161,29 @@ def picture_folders(name: str) -> tuple[Path, ...]:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     source = Path(locate(name))
-    own = (source,) if source.is_dir() else (datasets.config.DOWNLOADED_DATASETS_PATH, Path(HF_HUB_CACHE))
+    if source.is_file():  # a table names pictures beside it; in an archive, all lie in it
+        source = source if is_archive(source.name) else source.absolute().parent
+    own = (source,) if source.exists() else (datasets.config.DOWNLOADED_DATASETS_PATH, Path(HF_HUB_CACHE))
     folders = (*own, datasets.config.EXTRACTED_DATASETS_PATH)
     return tuple(path for folder in folders for path in (folder.resolve(), Path(os.path.abspath(folder))))  # noqa: PTH100
 
 
-def _refuse_files_elsewhere(source: str) -> None:
-    """Raise ValueError if a dataset's description names data files outside its folder, or somewhere on the network."""
+def _refuse_files_elsewhere(source: str) -> list[dict[str, Any]]:
+    """Return the configurations in the files that describe a dataset, if it has any.
+
+    Raises:
+        ValueError: they name data files outside the dataset's folder, or somewhere on the network.
+    """
     from datasets.data_files import sanitize_patterns
 
-    for config in _described(source):
+    configs = _described(source)
+    for config in configs:
         patterns = [each for group in sanitize_patterns(config.get("data_files") or []).values() for each in group]
         for pattern in map(str, filter(None, [*patterns, config.get("data_dir")])):
             path = Path(pattern)
             if urlsplit(pattern).scheme or "::" in pattern or path.is_absolute() or ".." in path.parts:
                 raise ValueError(f"its description names files outside its folder, which are not read: {pattern[:100]!r}")
+    return configs
 
 
 def _described(source: str) -> list[dict[str, Any]]:
@@ -152,9 +196,9 @@ def _described(source: str) -> list[dict[str, Any]]:
     configs: list[dict[str, Any]] = []
     for name in (REPOCARD_FILENAME, REPOYAML_FILENAME):
         try:
-            file = Path(source, name) if Path(source).is_dir() else Path(hf_hub_download(source, name, repo_type="dataset"))
+            file = Path(source, name) if Path(source).exists() else Path(hf_hub_download(source, name, repo_type="dataset"))
             text = file.read_text(encoding="utf-8")
-        except (FileNotFoundError, EntryNotFoundError, RepositoryNotFoundError):
+        except (FileNotFoundError, NotADirectoryError, EntryNotFoundError, RepositoryNotFoundError):
             continue  # whether the dataset can be loaded without it is for the loader to say
         data = DatasetCard(text).data.to_dict() if name == REPOCARD_FILENAME else yaml.safe_load(text) or {}
         configs += data.get("configs") or []

@@ -152,4 +152,4 @@ def _place(name: str) -> str:
         place = locate(name)
     except ValueError:
         return name
-    return os.path.realpath(place) if Path(place).is_dir() else place
+    return os.path.realpath(place) if Path(place).exists() else place

@@ -81,9 +81,10 @@ class ConditionConfig(Settings):
     condition_dropout: Annotated[float, Between(0.0, 1.0, below=True)] = 0.1
     """Fraction of training images whose condition is dropped, so that the network learns unconditional denoising too."""
     label_column: str | None = None
-    """Name of the column of classes; detected by its type by default."""
+    """Name of the column of classes, any of words or numbers; detected by its type, its name and its values by default."""
     text_column: str | None = None
-    """Name of the column of captions. By default captions are made from classes; without classes the column is detected."""
+    """Name of the column of captions, any of words, numbers or classes. By default it is one of a usual name (text, caption,
+    …); without such a column captions are made from the classes, and without classes the only column of words is taken."""
     templates: tuple[str, ...] = ()
     """Caption templates in which {} stands for the class name; chosen to suit the dataset by default."""
     synonyms: bool = False

@@ -165,7 +165,7 @@ class TrainingQueue:
             )
         if time_limit is not None and not 0 < time_limit < math.inf:
             raise ValueError(f"time_limit={time_limit}: choose a number of minutes above 0, or none")
-        if config.data.data not in PRESETS and Path(locate(config.data.data)).is_dir():
+        if config.data.data not in PRESETS and Path(locate(config.data.data)).exists():
             folder = Path(config.data.data).resolve()  # the worker has another working directory
             config = replace(config, data=replace(config.data, data=str(folder)))
         run = Run(self.root / name)

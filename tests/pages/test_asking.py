@@ -12,6 +12,7 @@ from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.testing.v1.element_tree import Selectbox
 
 import pipelines.datasets.pretrained as pretrained
+import pipelines.datasets.sources as sources
 from pipelines.common.text import literal
 from pipelines.storage.runs import Run
 from pipelines.training.jobs import TrainingQueue
@@ -48,18 +49,18 @@ def values_that_are_no_options(monkeypatch):
     monkeypatch.setattr(Selectbox, "_widget_state", property(state))
 
 
+def watched(open_it, names, source):
+    names.append(str(source))
+    return open_it(source)
+
+
 @pytest.fixture
 def opened(monkeypatch):
     """The datasets that were opened; those on the hub cannot be."""
     st.cache_data.clear()
     names = []
-    load = datasets.load_dataset
-
-    def watched(source):
-        names.append(source)
-        return load(source)
-
-    monkeypatch.setattr(datasets, "load_dataset", watched)
+    for module, function in ((datasets, "load_dataset"), (sources, "list_files")):
+        monkeypatch.setattr(module, function, partial(watched, getattr(module, function), names))
     return names
 
 

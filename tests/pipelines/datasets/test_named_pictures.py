@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from made_pictures import first_pixels, flat, pictures_config, write_picture
 from pyarrow import parquet
 
-from pipelines.datasets.image_sets import load_images, read_images
+from pipelines.datasets.image_sets import read_images
 from pipelines.datasets.sources import open_dataset
 
 
@@ -68,16 +67,13 @@ def test_a_table_names_no_pictures_outside_its_folder(tmp_path, secret):
         assert "embedded null" in said[-1]
 
 
-def test_linked_pictures_are_the_datasets_own_and_archives_are_to_be_unpacked(tmp_path, secret):
+def test_linked_pictures_are_the_datasets_own(tmp_path, secret):
     for number in range(2):
         write_picture(tmp_path / "data", f"{number}.png", flat("L", number))
     (tmp_path / "data" / "link.png").symlink_to(secret)
     images = read_images(open_dataset(str(tmp_path / "data"))["train"], pictures_config(tmp_path / "data"))
     assert first_pixels(images) == [0, 1, 200]
     assert not images.skipped
-    shutil.make_archive(str(tmp_path / "packed" / "pictures"), "zip", tmp_path / "data")
-    with pytest.raises(ValueError, match="it lies in an archive: unpack that first"):
-        load_images(pictures_config(tmp_path / "packed"))
 
 
 def test_a_description_on_the_hub_names_no_files_of_this_machine(secret):

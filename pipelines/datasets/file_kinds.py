@@ -1,0 +1,77 @@
+"""What a file of a dataset is, by its name, or else by how it begins."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import PurePosixPath
+
+from PIL import Image
+
+from ..common.picture_files import BYTES_PER_PIXEL
+from .descriptions import BESIDE
+from .tables import TABLES
+
+PICTURE, BESIDE_A_PICTURE, TABLE, DESCRIPTION = "picture", "beside a picture", "table", "description"
+DESCRIPTIONS = ("readme", "license", "licence", "citation")  # stems of names
+RECORDS = ("state.json", "dataset_info.json", "dataset_dict.json", "dataset_infos.json")  # of ``datasets``, about its tables
+FOREIGN_PICTURES = (
+    *(
+        ".ai",
+        ".arw",
+        ".avif",
+        ".cr2",
+        ".cr3",
+        ".dng",
+        ".eps",
+        ".exr",
+        ".fits",
+        ".hdr",
+        ".heic",
+        ".heif",
+        ".j2k",
+        ".jp2",
+        ".jxl",
+    ),
+    *(".nef", ".orf", ".pdf", ".ps", ".psd", ".raw", ".rw2", ".svg", ".xcf"),
+)
+FOREIGN_ARCHIVES = (".7z", ".bz2", ".gz", ".rar", ".xz", ".zst")
+HEAD = 16  # bytes that tell a picture
+
+
+@cache
+def picture_suffixes() -> frozenset[str]:
+    """Return the extensions, in lower case, of the formats that are read."""
+    known = Image.registered_extensions()
+    return frozenset(suffix for suffix, kind in known.items() if kind in BYTES_PER_PIXEL or kind == "MPO")
+
+
+def kind_of(file: str) -> str | None:
+    """Return the kind that a file's name tells, or None if only its content can tell whether it is a picture."""
+    path = PurePosixPath(file)
+    suffix = path.suffix.lower()
+    if suffix in picture_suffixes():
+        return PICTURE
+    if path.stem.lower() in DESCRIPTIONS or path.name.lower() in RECORDS:
+        return DESCRIPTION
+    if suffix in BESIDE:
+        return BESIDE_A_PICTURE
+    return TABLE if suffix in TABLES else None
+
+
+def begins_as_picture(head: bytes) -> bool:
+    """Return whether a file that begins with these bytes is a picture of a format that is read and has a signature."""
+    brand = head[8:12]
+    return (
+        head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"DDS ", b"qoif"))
+        or (head[:2] == b"BM" and head[6:10] == bytes(4))
+        or (head[:4] == b"RIFF" and brand == b"WEBP")
+        or (head[4:8] == b"ftyp" and brand in (b"avif", b"avis", b"heic", b"heix", b"mif1") and "AVIF" in BYTES_PER_PIXEL)
+    )
+
+
+def why_not(file: str) -> str:
+    """Return the reason for which a file of no known kind is not used."""
+    suffix = PurePosixPath(file).suffix.lower()
+    if suffix in FOREIGN_PICTURES:
+        return f"a picture of a format that is not read ({suffix})"
+    return f"an archive of a kind that is not read ({suffix})" if suffix in FOREIGN_ARCHIVES else "not a picture"
