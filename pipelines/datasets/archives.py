@@ -188,7 +188,7 @@ def _unpacked_tar(path: Path) -> Path:
     def parts() -> Iterator[bytes]:
         with open_regular(path) as file, opener(file) as content:
             try:
-                yield from iter(lambda: content.read(2**20), b"")
+                yield from iter(lambda: content.read1(2**20), b"")  # read would lose what comes before a cut
             except EOFError:
                 return  # what there is of it is read
 

@@ -36,7 +36,7 @@ class Descriptions:
         used: the files that it comes from.
         tables: by table, the pictures that it describes.
         rows: those rows of tables that describe no picture.
-        splits: by picture, the split that the name of its table stands for.
+        splits, origins: by picture, the split that the name of its table stands for, and in words where each comes from.
         notes: what was decided, a sentence each.
     """
 
@@ -45,6 +45,7 @@ class Descriptions:
     tables: dict[str, list[str]] = field(default_factory=dict)
     rows: list[Unused] = field(default_factory=list)
     splits: dict[str, str] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -96,10 +97,10 @@ def read_tables(tree: Tree, pictures: Sequence[str], tables: Sequence[str], foun
             reason = str(getattr(error, "strerror", None) or error)
             tree.refuse(table, NO_PICTURE if beside else f"a table that cannot be read: {reason}")
             continue
-        by_column = _pictures_named(columns, names, folder, only_usual=beside)
+        by_column = pictures_named(columns, names, folder, only_usual=beside)
         column = naming_column(columns, by_column)
         if column is None:
-            tree.refuse(table, NO_PICTURE if beside else "a table that names no picture of this dataset")
+            tree.refuse(table, NO_PICTURE if beside else _names_nothing(columns, names, folder))
             continue
         found.tables[table] = _read_rows(table, columns, column, by_column[column], names, found)
         if column != FILE_NAME:
@@ -108,10 +109,19 @@ def read_tables(tree: Tree, pictures: Sequence[str], tables: Sequence[str], foun
     if splits and len(set(splits)) > 1:
         for own, split in zip(found.tables.values(), splits, strict=True):
             found.splits |= {picture: split for picture in own if picture not in found.splits}
+        for split in set(splits):
+            own_tables = [shown(table) for table, own in zip(found.tables, splits, strict=True) if own == split]
+            found.origins[split] = f"the rows of {some(own_tables)}"
     found.used |= found.tables.keys()
 
 
-def _pictures_named(columns: Columns, names: Names, folder: str, only_usual: bool) -> dict[str, list[str | None]]:
+def _names_nothing(columns: Columns, names: Names, folder: str) -> str:
+    usual = [value for name, values in columns.items() if name.casefold() in NAMING for value in values if value]
+    outside = any(names.outside(folder, value) for value in usual)
+    return f"a table that {OUTSIDE if outside else UNKNOWN}"
+
+
+def pictures_named(columns: Columns, names: Names, folder: str, only_usual: bool) -> dict[str, list[str | None]]:
     """Return the pictures that the values of columns name: of the first that has a usual name and does so, or else of each."""
     usual = [name for wanted in NAMING for name in columns if name.casefold() == wanted]
     for name in usual:

@@ -13,13 +13,13 @@ from ..common.reading import UnreadableError
 from .archives import is_archive
 from .assembling import assemble
 from .columns import with_classes
-from .descriptions import Descriptions, read_beside, read_tables
+from .descriptions import Descriptions, Names, pictures_named, read_beside, read_tables
 from .embedded import features_with_pictures, open_tables
 from .file_kinds import BESIDE_A_PICTURE, HEAD, PICTURE, TABLE, begins_as_picture, kind_of, why_not
 from .inventory import Source, counted, nothing_usable, some
 from .layout import TRAIN, Layout, arrange, folders_of
 from .places import read_head, shown
-from .tables import BINARY_TABLES, read_table
+from .tables import BINARY_TABLES, naming_column, read_table
 from .walking import Tree, walk
 
 ORDER = (TRAIN, "validation", "test")
@@ -82,7 +82,8 @@ def _with_picture_files(tree: Tree, kinds: Kinds) -> Source:
     found = Descriptions()
     left = read_beside(tree, kinds.pictures, kinds.beside, found)
     read_tables(tree, kinds.pictures, [*kinds.tables, *left], found)
-    if set(layout.splits) == {TRAIN}:
+    by_table = bool(found.splits) and set(layout.splits) == {TRAIN}
+    if by_table:
         layout.splits = [found.splits.get(picture, TRAIN) for picture in kinds.pictures]
     rows = _usable(tree, kinds.pictures, layout, found)
     classes = dict(zip(kinds.pictures, layout.classes, strict=True))
@@ -90,7 +91,8 @@ def _with_picture_files(tree: Tree, kinds: Kinds) -> Source:
     described = len(tree.archives) + len(kinds.descriptions) + len(found.used)
     unused = (*tree.unused, *found.rows)
     count = described + len(unused) + sum(map(len, rows.values()))
-    return Source(splits, count, described, unused, origins_of(tree, rows), (*tree.notes, *layout.notes, *found.notes, *notes))
+    origins = origins_of(tree, rows) | (found.origins if by_table else {})
+    return Source(splits, count, described, unused, origins, (*tree.notes, *layout.notes, *found.notes, *notes))
 
 
 def _usable(tree: Tree, pictures: Sequence[str], layout: Layout, found: Descriptions) -> dict[str, list[str]]:
@@ -151,15 +153,24 @@ def _walk_table(table: Path) -> Tree:
     """Return the tree of a table alone: its file, and the pictures that it names in its folder or below."""
     tree = Tree(str(Path(os.path.abspath(table)).parent))  # noqa: PTH100 - links stay links
     tree.files.append(table.name)
-    if not (table.suffix.lower() in BINARY_TABLES and features_with_pictures(tree.place(table.name))):
-        for values in read_table(tree.place(table.name)).values():
-            named = {posixpath.normpath(value.strip()) for value in values if isinstance(value, str) and value.strip()}
-            tree.files += [file for name in sorted(named) if (file := _below(tree, name)) and file not in tree.files[:1]]
+    if table.suffix.lower() in BINARY_TABLES and features_with_pictures(tree.place(table.name)):
+        return tree
+    columns = read_table(tree.place(table.name))
+    words = [value for values in columns.values() for value in values if isinstance(value, str)]
+    below = {file for value in words if (file := _below(tree, value)) and file != table.name}
+    if not below:  # they may be names without the folders that the pictures lie in
+        names = Names([file for file in walk(table.parent).files if kind_of(file) == PICTURE], tree.root)
+        found = pictures_named(columns, names, "", only_usual=False)
+        below = {picture for picture in found.get(naming_column(columns, found) or "", []) if picture}
+    tree.files += sorted(below)
     return tree
 
 
 def _below(tree: Tree, name: str) -> str | None:
-    """Return a picture named by a table as a path below its folder, or None if it does not lie there."""
-    file = name.removeprefix(f"{tree.root}/")
-    outside = file.startswith(("/", "..")) or "\0" in file
-    return None if outside or not Path(tree.place(file)).is_file() else file
+    """Return the file that a table names as a path below its folder, or None if it does not lie there."""
+    file = posixpath.normpath(name.strip().removeprefix(f"{tree.root}/"))
+    outside = file.startswith(("/", "..")) or "\0" in file or len(file) > 4096
+    try:
+        return None if outside or not Path(tree.place(file)).is_file() else file
+    except OSError:  # a name that is too long
+        return None

@@ -1,0 +1,313 @@
+"""Every file of a folder is used, describes others, or is told of, however people lay out their folders."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import random
+import shutil
+import tarfile
+import zipfile
+from pathlib import Path
+
+import datasets
+import pyarrow as pa
+import pytest
+from made_pictures import first_pixels, flat, pictures_config, saved
+from pyarrow import parquet
+
+from pipelines.datasets.captions import label_column, own_captions
+from pipelines.datasets.columns import values_of, with_labels, with_texts
+from pipelines.datasets.decoding import picture_name
+from pipelines.datasets.image_sets import read_images
+from pipelines.datasets.sources import open_source
+
+PICTURE = saved(flat("L", 9))
+NAMES = (
+    "a",
+    "b",
+    "train",
+    "Test",
+    "val",
+    "images",
+    "a steam train",
+    "set[1]",
+    "x*y?",
+    ".hidden",
+    "caf\udce9",
+    "数",
+    "a,b",
+    "1",
+    "$x$",
+)
+SUFFIXES = (
+    ".png",
+    ".PNG",
+    ".jpeg",
+    ".webp",
+    ".txt",
+    ".json",
+    ".csv",
+    ".jsonl",
+    ".cls",
+    ".zip",
+    ".tar",
+    ".svg",
+    ".npy",
+    "",
+    ".tar.gz",
+)
+
+
+def used_pictures(source, folder) -> list[str]:
+    """The names of all pictures that are used, as reports say them."""
+    cells = [cell for split in source.splits.values() for cell in values_of(split, "image")]
+    return [picture_name(cell, 0, None, [Path(folder)]) for cell in cells]
+
+
+def content_for(random: random.Random, suffix: str, pictures: list[str]) -> bytes:
+    """Something that a file with this extension may hold, or not."""
+    kind = suffix.lower() if random.random() < 0.8 else random.choice(SUFFIXES)
+    if kind == ".txt":
+        return random.choice((b"a rose", "une façade".encode("utf-16"), b"\xff\x80", b"image,caption\na.png,x\n"))
+    if kind in (".csv", ".jsonl", ".json"):
+        rows = [{"file_name": name, "label": random.choice("xy")} for name in random.sample(pictures, min(3, len(pictures)))]
+        rows.append({"file_name": random.choice(("none.png", "../../secret.png", "http://x/y.png")), "label": "x"})
+        if kind == ".csv":
+            return "\n".join(["file_name,label", *(f"{row['file_name']},{row['label']}" for row in rows)]).encode(
+                "utf-8", "replace"
+            )
+        written = [json.dumps(row) for row in rows]
+        return ("[" + ",".join(written) + "]" if kind == ".json" else "\n".join(written)).encode()
+    if kind == ".cls":
+        return b"3"
+    return PICTURE if kind in (".png", ".jpeg", ".webp", "") else b"nothing"
+
+
+def pack(random: random.Random, suffix: str) -> tuple[bytes, int]:
+    """An archive of some files, and their number."""
+    members = {f"{random.choice(('', 'a/', 'train/', '.git/'))}{number}{random.choice(SUFFIXES[:9])}" for number in range(4)}
+    members |= {"../out.png"} if random.random() < 0.2 else set()
+    buffer = io.BytesIO()
+    if suffix == ".zip":
+        with zipfile.ZipFile(buffer, "w", random.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as archive:
+            for member in sorted(members):
+                archive.writestr(member, content_for(random, Path(member).suffix, []))
+    else:
+        with tarfile.open(fileobj=buffer, mode="w:gz" if suffix == ".tar.gz" else "w") as archive:
+            for member in sorted(members):
+                content = content_for(random, Path(member).suffix, [])
+                info = tarfile.TarInfo(member)
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue(), len(members)
+
+
+def make_folder(random: random.Random, root: Path) -> tuple[set[str], int]:
+    """Fill a folder as nobody would; return the places of its files as reports say them, and the number in archives."""
+    folders, files, inside, pictures = [""], set(), 0, []
+    root.mkdir()
+    for _ in range(random.randint(0, 4)):
+        folder = str(Path(random.choice(folders), random.choice(NAMES)))
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        folders.append(folder)
+    for _ in range(random.randint(0, 14)):
+        suffix = random.choice(SUFFIXES + (".png",) * 12)
+        file = str(Path(random.choice(folders), random.choice((*NAMES, "metadata", "0", "1", "2", "3")) + suffix))
+        if (root / file).exists():
+            continue
+        content, members = pack(random, suffix) if suffix in (".zip", ".tar", ".tar.gz") else (None, 0)
+        (root / file).write_bytes(content_for(random, suffix, pictures) if content is None else content)
+        hidden = any(part.startswith(".") for part in Path(file).parts)
+        inside += 0 if hidden else members
+        pictures += [file] * (suffix == ".png")
+        files.add(os.fsencode(file).decode("utf-8", "backslashreplace"))
+    if random.random() < 0.3 and not (root / "loop").exists():
+        (root / "loop").symlink_to(root, target_is_directory=True)
+    return files, inside
+
+
+def test_everything_in_a_folder_is_used_describes_or_is_told_of(tmp_path):
+    opened = refused = 0
+    for number in range(300):
+        root = tmp_path / str(number)
+        files, inside = make_folder(random.Random(number), root)
+        try:
+            source = open_source(str(root))
+        except ValueError as error:
+            refused += "\n" not in str(error) and "no picture in" in str(error)
+            continue
+        opened += 1
+        used = used_pictures(source, root)
+        told = [each.path for each in source.unused if ", row " not in each.path]
+        rows = len(source.unused) - len(told)
+        assert source.found == source.described + len(source.unused) + len(used), number
+        assert source.found - rows == len(files) + inside, number
+        assert len({*used, *told}) == len(used) + len(told), "nothing is used and told of, nor twice"
+        outside_of_archives = {path for path in (*used, *told) if path in files}
+        assert len(files - outside_of_archives) <= source.described, number
+        assert set(source.origins) == set(source.splits)
+    assert opened > 150
+    assert opened + refused == 300
+
+
+# --- how people lay out their data
+
+
+def write(folder: Path, files: dict[str, bytes | str | int]) -> Path:
+    """Write files; a number stands for a grey picture."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        grey = content if isinstance(content, int) else None
+        path.write_bytes(
+            saved(flat("L", grey)) if grey is not None else content if isinstance(content, bytes) else content.encode()
+        )
+    return folder
+
+
+def greys(source, folder: Path, split: str = "train") -> list[int]:
+    return first_pixels(read_images(source.splits[split], pictures_config(folder)))
+
+
+def said_of(source, column: str = "label", split: str = "train") -> list[str | None]:
+    table = source.splits[split]
+    names = getattr(table.features[column], "names", None)
+    return [names[value] if names and value is not None and value >= 0 else None if names else value for value in table[column]]
+
+
+def four(folder: str, grey: int = 0) -> dict[str, bytes | str | int]:
+    return {f"{folder}/{number}.png": grey + number for number in range(4)}
+
+
+LAYOUTS = {  # the folders of pictures, the splits and the classes that they mean
+    "classes of which one is called train": (("bus", "car", "boat", "train"), {"train": 4}, ["boat", "bus", "car", "train"]),
+    "splits in any case": (("TRAIN", "Test", "val"), {"train": 1, "validation": 1, "test": 1}, None),
+    "classes in splits": (("Training/a", "Training/b", "eval/a"), {"train": 2, "test": 1}, ["a", "b"]),
+    "all in one folder": (("mine/train/a", "mine/train/b", "mine/dev/b"), {"train": 2, "validation": 1}, ["a", "b"]),
+    "deeper folders": (("cat/small/x", "cat", "dog/train", "dog/test"), {"train": 4}, ["cat", "dog"]),
+    "pictures of a split in a folder of their own": (
+        ("train/n1/images", "train/n2", "val/images"),
+        {"train": 2, "validation": 1},
+        ["n1", "n2"],
+    ),
+    "words in names": (("a steam train", "test tubes"), {"train": 2}, ["a steam train", "test tubes"]),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_folders_mean_what_people_mean_by_them(name, tmp_path):
+    folders, splits, classes = LAYOUTS[name]
+    files = {f"{folder}/{number}.png": 1 for folder in folders for number in range(4)}
+    source = open_source(str(write(tmp_path / "set[1]", files)))
+    write(tmp_path / "set1", {"0.png": 0})  # which the other's name would match as a pattern
+    assert {split: len(table) // 4 for split, table in source.splits.items()} == splits
+    found = {split: set(said_of(source, split=split)) for split in splits} if classes else None
+    assert (sorted(set().union(*found.values()) - {None}) if found else None) == classes
+    assert not source.unused
+    assert set(source.origins) == set(splits)
+    if not classes:
+        assert all("label" not in table.features for table in source.splits.values())
+
+
+def test_pictures_beside_splits_and_classes_are_told_or_used(tmp_path):
+    source = open_source(str(write(tmp_path / "splits", four("train") | four("test") | {"cover.png": 9})))
+    assert [str(each) for each in source.unused] == ["cover.png: beside the folders of the splits"]
+    source = open_source(str(write(tmp_path / "classes", four("a") | four("b", 50) | {"z.png": 9})))
+    assert said_of(source) == ["a"] * 4 + ["b"] * 4 + [None]
+    assert "1 picture beside the folders of classes: used without a class." in source.notes
+
+
+def test_links_are_followed_and_loops_end(tmp_path):
+    write(tmp_path, four("else/cats", 50) | four("data/dogs"))
+    (tmp_path / "data" / "cats").symlink_to(tmp_path / "else" / "cats")
+    (tmp_path / "data" / "dogs" / "all").symlink_to("..")
+    (tmp_path / "data" / "gone.png").symlink_to("nowhere")
+    for number in range(12):  # each to the next two: thousands of ways
+        (tmp_path / "more" / str(number)).mkdir(parents=True)
+        for name in "ab":
+            (tmp_path / "more" / str(number) / name).symlink_to(tmp_path / "more" / str(number + 1))
+    write(tmp_path, {"more/12/0.png": 3})
+    source = open_source(str(tmp_path / "data"))
+    assert (said_of(source), greys(source, tmp_path / "data")) == (["cats"] * 4 + ["dogs"] * 4, [50, 51, 52, 53, 0, 1, 2, 3])
+    assert [str(each) for each in source.unused] == ["gone.png: a link to nothing"]
+    assert any("leads back" in note for note in source.notes)
+    assert len(open_source(str(tmp_path / "more" / "0")).splits["train"]) > 0
+
+
+def test_a_table_says_what_pictures_are_and_which_are_used(tmp_path):
+    rows = "\ufefffile_name;label;text\nb/1.png;2;ein Kätzchen\nb\\2.png;10;two\nnone.png;2;x\n../0.png;2;y\nb/1.png;2;again\n"
+    source = open_source(str(write(tmp_path / "data", four("b") | {"metadata.csv": rows})))
+    assert said_of(source) == ["2", "10"]
+    assert source.splits["train"].features["label"].names == ["2", "10"]
+    assert said_of(source, "text") == ["ein Kätzchen", "two"]
+    assert sorted(str(each) for each in source.unused) == [
+        "b/0.png: no row in metadata.csv",
+        "b/3.png: no row in metadata.csv",
+        "metadata.csv, row 2: names no picture of this dataset",
+        "metadata.csv, row 3: names a picture outside the dataset's folder, where none is read",
+        "metadata.csv, row 4: names a picture that another row describes",
+    ]
+    words = "id,breed,n\n" + "".join(f"{number},{'pug' if number % 2 else 'corgi'},{number}\n" for number in range(4))
+    source = open_source(str(write(tmp_path / "words", four("images") | {"train.csv": words})))
+    assert said_of(source, "breed") == ["corgi", "pug"] * 2
+    assert said_of(open_source(str(tmp_path / "words" / "train.csv")), "breed") == ["corgi", "pug"] * 2
+    chosen = with_labels(source.splits, "n")
+    assert chosen["train"].features["n"].names == ["0", "1", "2", "3"]
+    assert with_texts(chosen, "breed")["train"]["breed"][:] == ["corgi", "pug"] * 2
+
+
+def test_texts_beside_pictures_are_captions(tmp_path):
+    files: dict[str, bytes | str | int] = {
+        "0.png": 0,
+        "0.txt": "a red\r\nthing",
+        "1.PNG": 1,
+        "1.TXT": "une façade".encode("utf-16"),
+        "2.png": 2,
+        "2.txt": b"\xff\x80",
+        "3.v2.png": 3,
+        "3.txt": "three",
+        "notes.txt": "mine",
+    }
+    source = open_source(str(write(tmp_path, files)))
+    assert said_of(source, "text") == ["a red thing", "une façade", None, "three"]
+    assert [str(each) for each in source.unused] == ["2.txt: not a text that can be read", "notes.txt: no picture has its name"]
+    assert "1 picture without a caption, used without one: 2.png." in source.notes
+
+
+def test_own_captions_come_before_the_names_of_classes(tmp_path):
+    files = four("a") | four("b") | {f"{kind}/{number}.txt": f"{kind} number {number}" for kind in "ab" for number in range(4)}
+    table = open_source(str(write(tmp_path, files))).splits["train"]
+    assert (label_column(table), own_captions(table)) == ("label", "text")
+
+
+@pytest.mark.parametrize("kind", ["bytes", "large bytes", "pairs", "arrow", "packed"])
+def test_tables_of_pictures_are_read(kind, tmp_path):
+    contents = [saved(flat("L", number)) for number in range(4)]
+    cells = pa.array([{"bytes": content, "path": "x.png"} for content in contents] if kind == "pairs" else contents)
+    table = pa.table({"picture": cells.cast(pa.large_binary()) if kind == "large bytes" else cells, "label": list("xyxy")})
+    folder = tmp_path / "a[b]*"
+    for split in ("train", "test"):
+        (folder / split).mkdir(parents=True)
+        if kind == "arrow":
+            datasets.Dataset(table).save_to_disk(folder / split)
+        else:
+            parquet.write_table(table, folder / split / "0.parquet")
+    if kind == "packed":
+        shutil.make_archive(str(tmp_path / "packed"), "zip", folder)
+        folder = tmp_path / "packed.zip"
+    source = open_source(str(folder))
+    assert set(source.splits) == {"train", "test"}
+    assert (greys(source, folder, "test"), said_of(source)) == ([0, 1, 2, 3], list("xyxy"))
+    assert not source.unused
+
+
+def test_no_picture_that_can_be_used_is_one_sentence(tmp_path):
+    folder = write(tmp_path / "none", {"a.svg": "x", "b.npy": "x", ".c.png": 1, "d.rar": "x", "LICENSE": "x"})
+    with pytest.raises(ValueError, match=r"^no picture in .* can be used, of 5 files found") as refusal:
+        open_source(str(folder))
+    for told in ("format that is not read (.svg)", "not a picture: b.npy", "hidden file", "(.rar)", "1 that only describe"):
+        assert told in str(refusal.value)
+    with pytest.raises(ValueError, match=r"give a short name .* hub id .* local folder, an archive .*zip.* or a table .*csv"):
+        open_source(str(folder / "b.npy"))
