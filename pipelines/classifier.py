@@ -7,16 +7,19 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional
 
 from .common.command_line import DONE, refuse_several_processes, run_command
+from .common.settings import Between, Settings
 from .datasets.sources import resolve
 from .storage.config import DataConfig
+from .storage.disk import refuse_unwritable
 
 
 @dataclass(frozen=True)
-class TrainClassifier:
+class TrainClassifier(Settings):
     """Train a classifier on a dataset's classes and measure its accuracy on the test images."""
 
     out: Positional[Path]
@@ -24,15 +27,15 @@ class TrainClassifier:
     data: OmitArgPrefixes[DataConfig] = field(default_factory=lambda: DataConfig(held_out_images=1_000_000))
     label_column: str | None = None
     """Name of the column of classes; found by its type by default."""
-    channels: tuple[int, ...] = (32, 64, 128)
+    channels: Annotated[tuple[int, ...], Between(1, 4096)] = (32, 64, 128)
     """Channels of each level."""
-    epochs: int = 10
+    epochs: Annotated[int, Between(1, 10**6)] = 10
     """Passes over the training images."""
-    batch_size: int = 128
+    batch_size: Annotated[int, Between(1, 65_536)] = 128
     """Images per step."""
-    lr: float = 3e-3
+    lr: Annotated[float, Between(0.0, above=True)] = 3e-3
     """Peak learning rate of AdamW."""
-    seed: int = 0
+    seed: Annotated[int, Between(0, 2**63 - 1)] = 0
     """Seed of the initial weights and of the order of the images."""
 
 
@@ -41,6 +44,9 @@ def main(arguments: TrainClassifier) -> int:
     refuse_several_processes("pipelines.classifier")
     if arguments.out.suffix != ".safetensors":
         raise ValueError(f"out={arguments.out}: give a file name that ends in .safetensors")
+    if arguments.out.exists():
+        raise ValueError(f"{arguments.out} already exists: choose another file, or remove it first")
+    refuse_unwritable(arguments.out.parent, "choose another file")
     from .models.classifier import save_classifier
     from .training.classifier import train_classifier
 

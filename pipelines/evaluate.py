@@ -24,15 +24,18 @@ from .common.command_line import DONE, run_command
 from .common.reports import report_progress
 from .common.settings import Between, Settings, one_of
 from .common.temporary import remove_leftovers
+from .datasets.sources import locate
 from .evaluation.results import Evaluation
 from .models.loading import load_model
 from .sampling.request import SamplingRequest
 from .sampling.sample import sample
+from .storage.cache import can_cache
 from .storage.runs import find_run
 
 if TYPE_CHECKING:
     from .evaluation.real_images import RealImages
     from .models.loading import LoadedModel
+    from .storage.runs import Run
 
 MOST = 1000  # samples per setting, unless more are requested
 LEAST = 10  # samples per setting, at least
@@ -82,11 +85,15 @@ def main(arguments: Evaluate) -> int:
     if arguments.num_images is not None and arguments.num_images < LEAST:
         raise ValueError(f"num_images={arguments.num_images}: choose {LEAST} or more")
     from .common.devices import process_state
+    from .evaluation.kept_features import KIND
 
     state = process_state()  # under `accelerate launch`, each of n processes takes every n-th batch, and the main one writes
     runs = [find_run(path).average(half_life) for path in arguments.runs for half_life in arguments.ema or (None,)]
-    for run in runs if state.is_main_process else ():
-        Evaluation(run).refuse_unwritable()  # before anything is measured
+    for run in runs:  # what cannot be done for one of them is said before another is measured
+        if state.is_main_process:
+            Evaluation(run).refuse_unwritable()
+        _refuse_impossible(run, arguments)
+    can_cache(KIND)  # or a warning says that differences of distances will have no p-values
     for run in runs:
         model = load_model(run, device=state.device)
         evaluation = Evaluation(run, model.fingerprint)
@@ -104,6 +111,17 @@ def main(arguments: Evaluate) -> int:
     return DONE
 
 
+def _refuse_impossible(run: Run, arguments: Evaluate) -> None:
+    """Raise ValueError if a run cannot be measured as asked for, as far as that is known without its images."""
+    from .evaluation.judges import judge_for
+
+    locate(run.config.data.data)
+    model = load_model(run, device="cpu")
+    judge_for(model, arguments.features)
+    for steps in arguments.steps:
+        sample(model, SamplingRequest(steps=steps), [0])
+
+
 def _measure(evaluation: Evaluation, model: LoadedModel, arguments: Evaluate) -> None:
     """Take the measurements of a run that are missing."""
     from .common.devices import process_state
@@ -113,7 +131,7 @@ def _measure(evaluation: Evaluation, model: LoadedModel, arguments: Evaluate) ->
 
     judge = judge_for(model, arguments.features)
     real = RealImages(model.config, judge, arguments.reference_images, arguments.held_out_images)
-    for what, kind, asked, measure in measurements(model, real, arguments):
+    for what, kind, asked, measure in list(measurements(model, real, arguments)):  # an impossible one fails before any is taken
         told = f"{evaluation.name}: {what}"
         known = told_by_main(evaluation.find(kind, asked) is not None)
         report_progress(told)

@@ -27,6 +27,7 @@ from .sampling.origins import FROM_NOISE, FromPicture, Origin
 from .sampling.overview import Overview
 from .sampling.request import SamplingRequest
 from .sampling.sample import metadata_of, sample
+from .storage.disk import refuse_unwritable
 from .storage.files import atomic, is_file
 from .storage.runs import find_run
 
@@ -68,11 +69,13 @@ def main(arguments: Sample) -> int:
     from .sampling.prompts import condition_notes
 
     state = process_state()  # under `accelerate launch`, each of n processes takes every n-th batch
-    model = load_model(find_run(arguments.run).average(arguments.ema), device=state.device)
     request = replace(arguments.request, prompt=tuple(read_prompts(arguments.request.prompt)))
     origin = _origin(arguments)
-    sample(model, request, [0], origin)  # an impossible request fails before anything is written
+    for folder in (arguments.out, arguments.out / "images"):
+        refuse_unwritable(folder, "choose another folder with --out")
     _refuse_mixture(arguments.out / "images", request.num_images)
+    model = load_model(find_run(arguments.run).average(arguments.ema), device=state.device)
+    sample(model, request, [0], origin)  # an impossible request fails before anything is written
     remove_leftovers(arguments.out, arguments.out / "images")
     metadata = metadata_of(model.name, model.fingerprint, request, origin)
     if state.is_main_process:

@@ -112,10 +112,8 @@ def load_conditions(config: RunConfig, sets: Sequence[ImageSet]) -> tuple[Condit
         if (labels[0] < 0).all():
             raise ValueError(f"no training image of {config.data.data} has a class in its column {column!r}")
         return replace(condition, classes=tuple(classes), examples=()), [Conditions(labels=part) for part in labels]
-    by_class = condition.label_column or condition.templates or condition.synonyms
-    if condition.text_column is None and not by_class and not condition.text_dim:
-        condition = replace(condition, text_column=own_captions(tables[0]))
-    encoder = trained_encoder(condition) if condition.text_dim else encoder_called(condition.encoder)
+    condition = _with_captions(condition, tables[0])
+    encoder = _encoder(condition)
     described = [_captions(table, condition, config.data.data, part.rows) for table, part in zip(tables, sets, strict=True)]
     unique = list(dict.fromkeys(caption for part in described for row in part for caption in row if caption))
     if not unique:
@@ -133,6 +131,22 @@ def load_conditions(config: RunConfig, sets: Sequence[ImageSet]) -> tuple[Condit
         examples=tuple(examples[i] for i in shown),
     )
     return filled, [Conditions(captions=part, tokens=text.tokens, mask=text.mask) for part in captions]
+
+
+def refuse_without_conditions(config: RunConfig) -> None:
+    """Raise ValueError if the dataset has no classes (or captions), or their encoder is not available.
+
+    No image is decoded for it, which may take long.
+
+    Args:
+        config: a configuration of a conditional network, with resolved data settings.
+    """
+    table, _ = _tables(config)
+    if config.network.takes == "class":
+        class_names(table, config.condition.label_column)
+    else:
+        _captions(table, _with_captions(config.condition, table), config.data.data, np.arange(0))
+        _encoder(config.condition)
 
 
 def refuse_other_classes(config: RunConfig, found: ConditionConfig) -> None:
@@ -168,6 +182,19 @@ def _tables(config: RunConfig) -> tuple[Dataset, Dataset]:
         splits = with_texts(splits, config.condition.text_column)
     train_name, held_out_name = split_names(splits, config.data)
     return splits[train_name], splits[held_out_name or train_name]
+
+
+def _with_captions(condition: ConditionConfig, table: Dataset) -> ConditionConfig:
+    """Return the configuration with the data's own captions, unless captions are asked for by class or have been learnt."""
+    by_class = condition.label_column or condition.templates or condition.synonyms
+    if condition.text_column is None and not by_class and not condition.text_dim:
+        return replace(condition, text_column=own_captions(table))
+    return condition
+
+
+def _encoder(condition: ConditionConfig) -> TextEncoder:
+    """Return the text encoder of a run, which was recorded if training has begun."""
+    return trained_encoder(condition) if condition.text_dim else encoder_called(condition.encoder)
 
 
 def _labels(table: Dataset, column: str, images: ImageSet) -> Tensor:

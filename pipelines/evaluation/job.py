@@ -11,6 +11,7 @@ from filelock import FileLock
 from ..common.reports import Progress, read_progress
 from ..storage.processes import at_work, ending, launch, stop
 from ..storage.runs import PRIVATE, Run
+from .results import Evaluation
 
 LOCK, RECORD = ".evaluation.lock", ".evaluation/process.json"  # in the user's folder of runs
 LOADING = Progress("Loading the model and the images")
@@ -52,10 +53,12 @@ class EvaluationJob:
             options: of ``pipelines.evaluate``.
 
         Raises:
-            ValueError: there is no run to evaluate, or another evaluation is running.
+            ValueError: there is no run to evaluate, one cannot be written, or another evaluation is running.
         """
         if not runs:
             raise ValueError("no run chosen: choose one or more to evaluate")
+        for run in runs:
+            Evaluation(run).refuse_unwritable()
         self.root.mkdir(parents=True, exist_ok=True)
         with FileLock(self.root / LOCK, timeout=30):
             if self.running:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from ..common.json_files import parse_json, read_json
 from ..common.reports import report_progress
+from ..storage.disk import refuse_unwritable
 from ..storage.files import write_text
 from ..storage.runs import MODEL, Run
 from .stored import refuse_damaged
@@ -156,12 +156,8 @@ class Evaluation:
 
     def refuse_unwritable(self) -> None:
         """Raise ValueError if results cannot be kept."""
-        folder = self.path.parent
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise ValueError(
-                f"the results of {self.name} are kept in {folder}, which cannot be written: copy the run to a folder of your "
-                "own, and evaluate the copy"
-            )
+        remedy = f"the results of {self.name} are kept there, so copy the run to a folder of your own, and evaluate the copy"
+        refuse_unwritable(self.path.parent, remedy)
 
     def of_kind(self, kind: str) -> list[Result]:
         """Return all results of that kind, oldest first."""

@@ -1,4 +1,4 @@
-"""The memory that training and sampling take, estimated before anything is allocated.
+"""The memory and the disk space that training and sampling take, estimated before anything is allocated.
 
 The network runs once for one image on the "meta" device, where tensors have shapes but no memory. Numbers of parameters are
 therefore exact; the memory is a rough estimate, for one process.
@@ -7,6 +7,7 @@ therefore exact; the memory is a rough estimate, for one process.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,7 +25,8 @@ from ..common.memory import TensorMemory, weight_bytes
 from ..datasets.augmentation import AUGMENT_DIM
 from ..storage.cache import adopt_compiler_cache
 from ..storage.config import RunConfig
-from ..storage.runs import find_run
+from ..storage.disk import free_space, refuse_full
+from ..storage.runs import AVERAGES, STATE, Run, find_run
 from .latents import autoencoder_of, empty_autoencoder
 from .networks import empty_network
 
@@ -43,11 +45,15 @@ class Footprint:
         parameters: number of parameters, including those of any autoencoder.
         memory: bytes, for batches of the configured size.
         device: where the network is trained.
+        files: bytes of the weights and the saved state, while a state is replaced by the next one.
+        pictures: bytes of all sample grids, at most.
     """
 
     parameters: int
     memory: int
     device: torch.device
+    files: int = 0
+    pictures: int = 0
 
     @property
     def about(self) -> str:
@@ -66,6 +72,17 @@ class Footprint:
             device_memory(self.device),
             self._owner,
         )
+
+    def refuse_full_disk(self, run: Run) -> str:
+        """Raise ValueError if the run's files certainly do not fit onto its disk; return a sentence if they barely do."""
+        kept = [run.model_path, *(run.path / AVERAGES).glob("*.safetensors"), run.path / STATE]
+        needed = self.files - sum(path.stat().st_size for path in kept if path.is_file())
+        what = f"the weights and saved states of these {self.parameters / 1e6:,.1f} M parameters"
+        refuse_full(run.path, needed, what, "free some space, or train in another folder")
+        free, whole = free_space(run.path), needed + self.pictures
+        if whole <= free:
+            return ""
+        return f"{what} and their sample grids may take {in_words(whole)} in {run.path}, where {in_words(free)} are free"
 
     @property
     def _owner(self) -> str:
@@ -86,11 +103,22 @@ def training_footprint(config: RunConfig, device: torch.device, processes: int =
     copies = (2 if config.init.lora_rank else COPIES) + len(config.optimizer.ema_also)
     memory = weight_bytes(network) * copies + sum(map(weight_bytes, frozen))
     parameters = sum(parameter.numel() for module in (network, *frozen) for parameter in module.parameters())
-    found = Footprint(parameters, memory, device)
+    found = Footprint(parameters, memory, device, *_on_disk(config, network, frozen))
     found.refuse_beyond_memory()  # a network that cannot fit may take long to run, even without memory
     half = {"no": False, "auto": has_fast_bfloat16(device)}.get(config.optimizer.precision, True)
     batch = config.optimizer.batch_size // (config.optimizer.accumulation * processes)
     return replace(found, memory=memory + batch * _of_one_image(network.to(torch.bfloat16 if half else torch.float32), config))
+
+
+def _on_disk(config: RunConfig, network: nn.Module, frozen: Sequence[nn.Module]) -> tuple[int, int]:
+    """Return :attr:`Footprint.files` and :attr:`Footprint.pictures`."""
+    averages, log = 1 + len(config.optimizer.ema_also), config.log
+    own = weight_bytes(network)
+    moments = 0 if config.init.lora_rank else 2 * sum(parameter.nbytes for parameter in network.parameters())
+    state = (1 + averages) * own + moments
+    saves, grids = (-(-config.optimizer.steps // every) for every in (log.save_every, log.sample_every))
+    files = averages * (own + sum(map(weight_bytes, frozen))) + min(2, saves) * state
+    return files, 2 * grids * log.sample_images * math.prod(config.image_shape or ())  # of averaged and of raw weights
 
 
 def sampling_memory(config: RunConfig) -> int:

@@ -150,7 +150,8 @@ def encode_cached(autoencoder: LatentSpace, images: Tensor, about: str) -> Tenso
 
     weights = {name: tensor.cpu() for name, tensor in autoencoder.state_dict().items()}
     key = hashlib.sha256((digest(weights) + digest({"images": images.cpu()})).encode()).hexdigest()
-    return cached_tensors("latents", key, make)["latents"]
+    size = len(images) * math.prod(autoencoder.latent_shape(*images.shape[2:])) * torch.half.itemsize
+    return cached_tensors("latents", key, make, size=size)["latents"]
 
 
 @torch.no_grad()

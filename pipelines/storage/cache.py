@@ -11,10 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .disk import refuse_full, refuse_unwritable
 from .weights import read_tensors, write_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+CACHE_REMEDY = "set $NOISESCOPE_CACHE to another folder to keep them"
 
 
 def cache_folder() -> Path:
@@ -41,28 +44,43 @@ def find_cached(kind: str, key: str, folder: str | Path | None = None) -> Mappin
 
 
 def cached_tensors(
-    kind: str, key: str, make: Callable[[], Mapping[str, Tensor]], folder: str | Path | None = None
+    kind: str, key: str, make: Callable[[], Mapping[str, Tensor]], folder: str | Path | None = None, size: int = 0
 ) -> Mapping[str, Tensor]:
     """Return the tensors cached under ``key``, or make and cache them.
 
-    A damaged file is replaced; a folder that cannot be written causes a warning.
+    A damaged file is replaced. If the folder cannot be written, or lacks room, a warning says so before the work is done.
 
     Args:
         kind: kind of tensors, the name of a subfolder of the cache.
         key: digest of everything that the tensors depend on, in hexadecimal digits.
         make: computes the tensors.
         folder: folder of the files, instead of the cache's subfolder.
+        size: bytes that they will take, if known.
     """
     path = _path(kind, key, folder)
     found = _read(path)
     if found is not None:
         return found
+    if not can_cache(kind, folder, size):
+        return make()
     made = make()
     try:
         write_tensors(path, made, {"sha256": digest(made)})
     except OSError as error:
         warnings.warn(f"{kind} could not be cached in {path.parent} ({error.strerror})", stacklevel=3)
     return made
+
+
+def can_cache(kind: str, folder: str | Path | None = None, size: int = 0) -> bool:
+    """Return whether tensors can be cached, and warn if not; see :func:`cached_tensors`."""
+    place = _path(kind, "", folder).parent
+    try:
+        refuse_unwritable(place, CACHE_REMEDY)
+        refuse_full(place, size, kind, CACHE_REMEDY)
+    except ValueError as error:
+        warnings.warn(f"{kind} will not be cached: {error}", stacklevel=3)
+        return False
+    return True
 
 
 def _path(kind: str, key: str, folder: str | Path | None) -> Path:

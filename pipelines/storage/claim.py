@@ -9,9 +9,10 @@ from pathlib import Path
 from ..common.reports import LOG, OUTCOME, PROGRESS, stop_reporting
 from ..common.temporary import is_temporary, remove_leftovers
 from .config import RunConfig
+from .disk import refuse_unwritable
 from .files import write_text
 from .processes import at_work, claim, read_record
-from .runs import CONFIG, DATA, PROCESS, SAMPLES, STATE, Run
+from .runs import AVERAGES, CONFIG, DATA, PROCESS, SAMPLES, STATE, Run
 
 BEFORE_CONFIG = (PROCESS, *(f"{Path(PROCESS).parent}/{name}" for name in (PROGRESS, OUTCOME, LOG)))
 
@@ -35,11 +36,17 @@ class RunClaim:
 
     Args:
         run: the run, found when the claim is made; reading the data then takes a while, in which the folder may go.
+
+    Raises:
+        ValueError: the run cannot be written.
     """
 
     def __init__(self, run: Run | str | Path) -> None:
         self.run = run if isinstance(run, Run) else Run(run)
         self._is_run = (self.run.path / CONFIG).is_file()
+        remedy = "copy the run to a folder of your own, and resume the copy" if self._is_run else "choose another --out"
+        for folder in (self.run.path, *(self.run.path / part for part in (Path(STATE).parent, SAMPLES, AVERAGES))):
+            refuse_unwritable(folder, remedy)
         self._folder = _OpenFolder(self.run.path) if self.run.path.is_dir() else None
 
     def take(self) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..common.reading import UnreadableError, open_regular
 from ..common.temporary import is_leftover, temporary_path
+from .disk import refuse_unwritable
 
 ROOT = Path(__file__).resolve().parents[2]  # the project's folder
 CLASSIFIERS = ROOT / "classifiers"  # shipped classifiers
@@ -35,9 +36,10 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def refuse_taken(folder: Path) -> None:
-    """Raise ValueError if a folder to be written exists and is not empty."""
+    """Raise ValueError if a folder to be written exists and is not empty, or cannot be made."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} already exists: choose another folder, or remove it first")
+    refuse_unwritable(folder, "choose another folder")
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pydantic import Field, TypeAdapter
 from torch import Tensor, nn
 
 from ..common.json_files import parse_json
-from .weights import first_not_finite, read_tensors, write_tensors
+from .weights import first_not_finite, open_tensors, read_tensors, write_tensors
 
 SLOTS = ("step", "exp_avg", "exp_avg_sq")  # AdamW's state of each parameter
 POINT = "progress"  # the key in the header
@@ -75,6 +75,15 @@ def read_resume_point(path: Path) -> ResumePoint:
         ValueError: the file is damaged, or from another program.
     """
     return _parse_point(read_tensors(path)[1])
+
+
+def refuse_damaged(path: Path, instead: str) -> None:
+    """Raise ValueError if a saved state is plainly damaged, as its header and its size tell; see :func:`load_state`."""
+    try:
+        with open_tensors(path, "numpy") as file:
+            _parse_point(file.metadata() or {})
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be resumed from: {error}; {instead}") from error
 
 
 def load_state(path: Path, learners: Mapping[str, Learner], averages: Mapping[str, nn.Module], instead: str) -> ResumePoint:

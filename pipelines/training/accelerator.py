@@ -12,7 +12,7 @@ from torch import nn
 from ..common.devices import has_fast_bfloat16, process_state
 from ..storage.config import OptimizerConfig, RunConfig
 from ..storage.runs import Run
-from .trackers import refuse_missing
+from .trackers import refuse_unusable
 
 
 def make_accelerator(config: RunConfig, run: Run, trackers: Sequence[str]) -> Accelerator:
@@ -21,7 +21,7 @@ def make_accelerator(config: RunConfig, run: Run, trackers: Sequence[str]) -> Ac
     Raises:
         ValueError: the hardware lacks the precision, a tracker is not installed, or the batch cannot be divided equally.
     """
-    refuse_missing(trackers)
+    refuse_unusable(trackers if process_state().is_main_process else ())
     precision = config.optimizer.precision
     device = process_state().device
     if precision == "auto":

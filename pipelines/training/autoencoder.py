@@ -77,6 +77,7 @@ class AutoencoderTask(Task[AutoencoderBatch]):
         return {"adversary.": self.adversary.learner} if self.adversary else {}
 
     def batches(self, step: int, parts: Iterable[slice], process: int = 0) -> Iterator[AutoencoderBatch]:
+        self.pairs = []  # of a step that was only tried
         size = self.config.optimizer.batch_size
         seed = stream_seed(self.config.seed, 1, step)
         on_cpu, on_device = torch.Generator().manual_seed(seed), torch.Generator(self.device).manual_seed(seed)

@@ -14,7 +14,7 @@ from unets.blocks import initialise
 
 from ..common.devices import autocast, best_device, keep_freed_memory
 from ..common.images import as_input
-from ..datasets.conditions import Conditions, load_conditions
+from ..datasets.conditions import Conditions, load_conditions, refuse_without_conditions
 from ..datasets.image_sets import ImageSet, load_split
 from ..models.classifier import Classifier, LoadedClassifier
 from ..storage.config import ConditionConfig, DataConfig, NetworkConfig, OptimizerConfig, RunConfig
@@ -52,9 +52,10 @@ def train_classifier(
     if min(epochs, batch_size) < 1:
         raise ValueError(f"epochs={epochs}, batch_size={batch_size}: choose 1 or more")
     keep_freed_memory()
-    *sets, data = load_split(data)
     config = RunConfig(NetworkConfig(unet="class"), data=data, condition=ConditionConfig(label_column=label_column))
-    condition, conditions = load_conditions(config, sets)
+    refuse_without_conditions(config)
+    *sets, data = load_split(data)
+    condition, conditions = load_conditions(replace(config, data=data), sets)
     (train, known), (test, hidden) = map(_with_classes, sets, conditions)
     device = best_device()
     network = Classifier(train.shape[1], len(condition.classes), channels)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unets import build_discriminator
 
-from ..models.classifier import Classifier, load_classifier
+from ..models.classifier import Classifier, LoadedClassifier, load_classifier
 from ..storage.config import RunConfig
 from ..storage.files import CLASSIFIERS
 from ..storage.state import Learner
@@ -33,8 +33,7 @@ def read_feature_network(name: str, image_shape: tuple[int, int, int]) -> Classi
     Raises:
         ValueError: there is no such classifier, or it does not take images of this shape.
     """
-    path = Path(name) if name.endswith(".safetensors") else CLASSIFIERS / f"{name}.safetensors"
-    classifier = load_classifier(path, "cpu")
+    classifier = find_feature_classifier(name)
     if not classifier.takes(image_shape):
         given, known = ("×".join(map(str, shape)) for shape in (image_shape, classifier.image_shape))
         raise ValueError(
@@ -42,6 +41,12 @@ def read_feature_network(name: str, image_shape: tuple[int, int, int]) -> Classi
             "classifier, or feature_weight=0"
         )
     return classifier.network.to(memory_format=torch.channels_last)
+
+
+def find_feature_classifier(name: str) -> LoadedClassifier:
+    """Load a classifier, which takes images of its own size; see :func:`read_feature_network`."""
+    path = Path(name) if name.endswith(".safetensors") else CLASSIFIERS / f"{name}.safetensors"
+    return load_classifier(path, "cpu")
 
 
 def feature_distance(network: Classifier, x: Tensor, y: Tensor) -> Tensor:

@@ -99,7 +99,7 @@ class DiffusionTask(Task[DiffusionBatch]):
 
     def batches(self, step: int, parts: Iterable[slice], process: int = 0) -> Iterator[DiffusionBatch]:
         if self.learned_weights is not None:
-            self.learned_weights.seen = []  # of a step that was tried only to compile the network
+            self.learned_weights.seen = []  # of a step that was only tried
         size = self.config.optimizer.batch_size
         seed = stream_seed(self.config.seed, 1, step)
         on_cpu, on_device = torch.Generator().manual_seed(seed), torch.Generator(self.device).manual_seed(seed)

@@ -31,6 +31,7 @@ from .plan import learning_rate
 from .recent import RecentLosses
 from .task import Task
 from .trackers import start_trackers, track_numbers
+from .trial import refuse_too_large_batch
 
 
 class TrainingLoop:
@@ -77,7 +78,7 @@ class TrainingLoop:
 
         Raises:
             ValueError: another process is training this run, the folder holds weights but no saved state, has been removed or
-                replaced, or the state is damaged or belongs to another network.
+                replaced, the state is damaged or belongs to another network, or an accelerator's memory does not hold a batch.
         """
         self.run.refuse_without_state()
         keep_freed_memory()
@@ -85,6 +86,8 @@ class TrainingLoop:
         task.place(self.accelerator)
         self.averages = MovingAverages(self.network, optimizer)
         self.model, self.optimizer = self.accelerator.prepare(self.network, make_optimizer(self.network, optimizer))
+        if self.task.device.type != "cpu":  # there, a step that is too large would not raise an error, but end the process
+            refuse_too_large_batch(task, resumed=(self.run.path / STATE).is_file())
         if self.is_main:
             self.claim.take()
         try:

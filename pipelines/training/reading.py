@@ -12,7 +12,7 @@ from unets.autoencoder import LatentSpace
 
 from ..common.devices import process_state
 from ..common.reports import report_progress
-from ..datasets.conditions import Conditions, load_conditions, refuse_other_classes
+from ..datasets.conditions import Conditions, load_conditions, refuse_other_classes, refuse_without_conditions
 from ..datasets.copies import count_copies
 from ..datasets.image_sets import ImageSet, load_split, refuse_other_images
 from ..datasets.report import read_report
@@ -26,8 +26,10 @@ from ..models.networks import make_network
 from ..storage.claim import RunClaim
 from ..storage.config import LatentConfig, RunConfig
 from ..storage.runs import DATA, STATE, Run, find_run
+from ..storage.state import refuse_damaged
 from .accelerator import make_accelerator
 from .autoencoder import AutoencoderTask
+from .critics import find_feature_classifier
 from .diffusion import DiffusionTask
 from .loop import TrainingLoop
 from .task import Task, TrainingData, fill_recorded
@@ -46,6 +48,8 @@ def open_training(run: Run | RunClaim, config: RunConfig, trackers: Sequence[str
     """
     claim = run if isinstance(run, RunClaim) else RunClaim(run)  # before the data are read, which takes a while
     claim.run.refuse_without_state()
+    if (claim.run.path / STATE).is_file():
+        refuse_damaged(claim.run.path / STATE, claim.run.instead_of_resuming)
     accelerator = make_accelerator(config, claim.run, trackers)
     loop = TrainingLoop(claim, read_task(claim.run, config), trackers, accelerator)
     loop.prepare()
@@ -67,8 +71,16 @@ def read_task(run: Run, config: RunConfig) -> Task[Any]:
     sources = () if config.image_shape else tuple(sources_of(config))  # what a run has begun with is recorded
     config = replace(config, data=data_of(config))
     state = process_state()
-    training_footprint(config, state.device, state.num_processes).refuse_beyond_memory()
+    footprint = training_footprint(config, state.device, state.num_processes)
+    footprint.refuse_beyond_memory()
+    if state.is_main_process and (tight := footprint.refuse_full_disk(run)):
+        print(f"note: {tight}")
+    if config.model == "autoencoder" and config.autoencoder.feature_weight:
+        find_feature_classifier(config.autoencoder.feature_classifier)  # it must exist
     report_progress("reading the images")
+    if config.network.conditional:
+        with state.main_process_first():  # it may have to download the data or a text encoder
+            refuse_without_conditions(config)
     with process_state().main_process_first():
         train, held_out, data_config = load_split(config.data, sources)
     refuse_other_images(config, train)

@@ -12,11 +12,19 @@ from ..common.images import Pixels
 from ..storage.runs import Run
 
 
-def refuse_missing(trackers: Sequence[str]) -> None:
-    """Raise ValueError if the package of a tracker is not installed."""
+def refuse_unusable(trackers: Sequence[str]) -> None:
+    """Raise ValueError if the package of a tracker is not installed, or wandb is not logged in."""
     for tracker in trackers:
         if importlib.util.find_spec(tracker) is None:
             raise ValueError(f"--tracker {tracker} needs the package {tracker!r}: pip install {tracker}")
+    if "wandb" in trackers:
+        import wandb
+
+        try:
+            wandb.login()
+        except wandb.errors.UsageError as error:
+            told = " ".join(str(error).split()).rstrip(".")
+            raise ValueError(f"--tracker wandb cannot be used ({told}): log in, or set WANDB_MODE=offline") from error
 
 
 def start_trackers(accelerator: Accelerator, run: Run) -> None:

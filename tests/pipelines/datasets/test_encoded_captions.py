@@ -101,7 +101,7 @@ def test_the_folder_follows_the_environment(clip, tmp_path, monkeypatch):
 
 def test_a_folder_that_cannot_be_written_costs_a_warning(clip, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.warns(UserWarning, match="could not be cached"):
+    with pytest.warns(UserWarning, match="will not be cached"):
         encoded = encode_cached(clip, PROMPTS, tmp_path / "file")
     assert encoded.tokens.shape == (4, 12, 16)
 

@@ -365,15 +365,6 @@ def test_two_evaluations_at_once_measure_everything_once(copied_run, judge, caps
     assert capsys.readouterr().out.count("already measured") == 2
 
 
-def test_a_run_that_cannot_be_written_is_refused_before_anything_is_measured(command, copied_run, tiny_run, judge, monkeypatch):
-    access = os.access
-    monkeypatch.setattr(os, "access", lambda path, mode: path != copied_run.path and access(path, mode))  # root may write all
-    monkeypatch.setattr("pipelines.evaluate.load_model", lambda *_: pytest.fail("something was loaded"))
-    done = command("pipelines.evaluate", tiny_run.path, copied_run.path, "--features", judge, *QUICK)
-    sentence = done.refused_in_one_sentence()
-    assert f"the results of copied are kept in {copied_run.path}, which cannot be written" in sentence
-
-
 def test_results_that_cannot_be_read_are_not_called_damaged(command, copied_run, judge, monkeypatch):
     import pipelines.evaluation.results as results
 

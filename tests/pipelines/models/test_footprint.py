@@ -15,6 +15,7 @@ from pipelines.models.footprint import completed, sampling_memory, training_foot
 from pipelines.models.latents import make_autoencoder
 from pipelines.models.networks import make_network
 from pipelines.storage.config import DataConfig, NetworkConfig, OptimizerConfig, RunConfig
+from pipelines.storage.runs import STATE
 
 CPU = torch.device("cpu")
 BATCH = 8
@@ -99,3 +100,21 @@ def test_training_is_refused_before_the_images_are_read(make_trainer, tmp_path, 
 def test_a_size_that_does_not_fit_the_network_is_refused_before_the_images_are_read(make_trainer, tmp_path):
     with pytest.raises(ValueError, match="multiples of 2"):
         make_trainer(tmp_path / "run", data="/nowhere", image_size=9)
+
+
+@pytest.mark.parametrize("kind", ["tiny_run", "latent_run"])
+def test_a_runs_files_take_the_space_that_was_foreseen(request, kind, train, tmp_path):
+    """Never less, so that the refusal is certain, and little more: the headers, which are large in files this small."""
+    config = request.getfixturevalue(kind).config
+    run = train(tmp_path / "run", replace(config, optimizer=replace(config.optimizer, steps=8, ema_also=(1000,))))
+    found = training_footprint(run.config, CPU)
+    state, *weights = [(run.path / name).stat().st_size for name in (STATE, "model.safetensors", "ema/1000.safetensors")]
+    assert 0.9 < found.files / (2 * state + sum(weights)) < 1  # the state counts twice, while it is replaced
+    grids = sum(file.stat().st_size for file in (run.path / "samples").iterdir())
+    assert 0.2 * found.pictures < grids < 4 * found.pictures + 2**12  # tiny pictures have headers as large as themselves
+
+
+def test_a_disk_without_room_for_the_saved_states_is_told_before_the_images_are_read(make_trainer, full_disk):
+    with pytest.raises(ValueError, match=r"M parameters take at least \d+ MiB in .*, where \d MiB are free: free some space"):
+        make_trainer(full_disk.folder / "run", data="/nowhere", channels=(64, 128))
+    assert not list(full_disk.folder.iterdir())
