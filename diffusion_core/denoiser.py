@@ -20,6 +20,7 @@ class Denoiser(nn.Module):
         schedule: the schedule that the network was trained with.
         prediction: the quantity that the network outputs, one of ``process.PREDICTIONS``.
         data_range: the interval to which x0 is clipped; None for unbounded data (latents).
+        thresholding: quantile and limit of dynamic thresholding, instead of clipping (see :func:`threshold`).
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class Denoiser(nn.Module):
         schedule: NoiseSchedule,
         prediction: str = "v",
         data_range: tuple[float, float] | None = (-1.0, 1.0),
+        thresholding: tuple[float, float] | None = None,
     ) -> None:
         super().__init__()
         x0_coefficients(prediction, schedule.alpha, schedule.sigma)  # refuses epsilon on a schedule that ends in pure noise
@@ -35,6 +37,7 @@ class Denoiser(nn.Module):
         self.schedule = schedule
         self.prediction = prediction
         self.data_range = data_range
+        self.thresholding = thresholding
 
     def forward(self, x_t: Tensor, t: float | Tensor, condition: Any = None) -> Tensor:
         """Estimate x0, (B, C, H, W) float32, from the state ``x_t`` at timestep ``t`` (a number or (B,); may be fractional)."""
@@ -50,10 +53,23 @@ class Denoiser(nn.Module):
         return x0_from_prediction(self.prediction, output.float(), x_t.float(), alpha, sigma)
 
     def clip(self, x0: Tensor) -> Tensor:
-        """Clip x0 to the data range, if there is one."""
+        """Clip x0 to the data range, if there is one, or threshold it dynamically."""
+        if self.thresholding is not None:
+            return threshold(x0, *self.thresholding)
         return x0 if self.data_range is None else clip(x0, *self.data_range)
 
 
 def clip(x: Tensor, low: float, high: float) -> Tensor:
     """Clip to [low, high]; infinite numbers become NaN, so that a network that has diverged is not taken for a sure one."""
     return x.masked_fill(x.isinf(), torch.nan).clamp(low, high)
+
+
+def threshold(x0: Tensor, quantile: float, most: float) -> Tensor:
+    """Clip each image to [−s, s] and divide it by s, the quantile of its absolute values (Saharia et al. 2022, section 2.3).
+
+    Args:
+        quantile: in (0, 1].
+        most: limit of s, which is at least 1.
+    """
+    size = x0.flatten(1).abs().quantile(quantile, dim=1).clamp(1, most).view(-1, *(1,) * (x0.ndim - 1))
+    return torch.maximum(torch.minimum(x0.masked_fill(x0.isinf(), torch.nan), size), -size) / size

@@ -7,7 +7,7 @@ A schedule is a pair of tables. Timestep ``t`` runs from 0 (nearly clean) to T�
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -99,6 +99,11 @@ class NoiseSchedule:
 
 def _from_alphas_cumprod(name: str, alphas_cumprod: Tensor) -> NoiseSchedule:
     return NoiseSchedule(name, alphas_cumprod.sqrt(), (1 - alphas_cumprod).sqrt())
+
+
+def from_betas(name: str, betas: Sequence[float]) -> NoiseSchedule:
+    """Return the variance-preserving schedule with ᾱ[t] = Π (1 − β[s]) over s ≤ t (Ho et al. 2020, section 2)."""
+    return _from_alphas_cumprod(name, (1 - torch.tensor(betas, dtype=torch.float64)).cumprod(0))
 
 
 def _time(num_timesteps: int, ends: int) -> Tensor:

@@ -183,7 +183,7 @@ def measurements(
         asked = compared | {"images": count}
         yield "autoencoder", "reconstruction", asked, partial(measure_reconstructions, model, real, count, arguments.batch_size)
     conditional = real.conditions is not None
-    scales = arguments.guidance if conditional else (1.0,)
+    scales = arguments.guidance if conditional and not model.config.network.always_conditional else (1.0,)
     for sampler, number, scale in product(arguments.samplers, arguments.steps, scales):
         request = SamplingRequest(num_images, seed, sampler, number, guidance=scale)
         sample(model, request, [0], condition=real.shown([0]))  # an impossible request fails here

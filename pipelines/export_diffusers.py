@@ -1,6 +1,13 @@
-"""Export a run's U-Net to diffusers: ``python -m pipelines.export_diffusers RUN --out FOLDER``.
+"""Export a run to diffusers: ``python -m pipelines.export_diffusers RUN --out FOLDER``.
 
-Writes ``FOLDER/unet`` and ``FOLDER/scheduler`` in the format of diffusers' ``save_pretrained``, without any code::
+Writes ``FOLDER/unet`` and ``FOLDER/scheduler`` in the format of diffusers' ``save_pretrained``, without any code. A run
+that was imported from diffusers becomes a folder that diffusers alone can run::
+
+    from diffusers import DiffusionPipeline
+
+    images = DiffusionPipeline.from_pretrained("FOLDER")(num_inference_steps=20).images
+
+Diffusers has no equivalent of Noisescope's own networks, so they need Noisescope::
 
     from diffusers import DDIMPipeline, DDIMScheduler
     from pipelines.models.diffusers_export import ExportedUNet
@@ -22,11 +29,12 @@ from tyro.conf import Positional
 from .common.command_line import DONE, run_command
 from .models.loading import load_model
 from .storage.files import atomic_folder, refuse_taken
+from .storage.runs import find_run
 
 
 @dataclass(frozen=True)
 class Export:
-    """Export a run's U-Net to diffusers."""
+    """Export a run to diffusers."""
 
     run: Positional[Path]
     """A run folder, a .safetensors file, or the name of a run in checkpoints/ or runs/."""
@@ -35,17 +43,21 @@ class Export:
 
 
 def main(arguments: Export) -> int:
-    """Write unet and scheduler; return the exit code."""
+    """Write the folder; return the exit code."""
     import torch
 
-    from .models.diffusers_export import export_model
+    from .models.diffusers_export import export_autoencoder, export_model
 
     refuse_taken(arguments.out)
-    model = load_model(arguments.run, "cpu", torch.float32)
+    run = find_run(arguments.run)
     with atomic_folder(arguments.out) as folder:
-        export_model(model, folder)
-    about = "" if model.autoencoder is None else "; the U-Net denoises latents, and their autoencoder is not exported"
-    print(f"{arguments.out}: unet and scheduler{about}")
+        if run.config.model == "autoencoder":
+            told = export_autoencoder(run, folder)
+        else:
+            told = export_model(load_model(run, "cpu", torch.float32), folder)
+    print(f"{arguments.out}: exported {run.name}")
+    for sentence in told:
+        print(f"- {sentence}")
     return DONE
 
 

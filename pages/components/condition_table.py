@@ -85,7 +85,9 @@ def choose_columns(name: str, runs: Mapping[str, Run]) -> list[tuple[str, str, d
         name: name of the model.
         runs: runs with the same conditions and image size, itself included.
     """
-    kinds = [STANDARD, SCALED, MODELS, GUIDED] if len(runs) > 1 else [STANDARD, SCALED, GUIDED]
+    config = runs[name].config
+    fixed = config.network.always_conditional
+    kinds = [STANDARD, *[SCALED] * (not fixed), *[MODELS] * (len(runs) > 1), *[GUIDED] * (not fixed)]
     kind = st.pills("Compare", kinds, default=STANDARD, required=True, wrap=True, key="vary", **BOUND)
     if kind == SCALED:
         scales = st.multiselect(
@@ -95,8 +97,8 @@ def choose_columns(name: str, runs: Mapping[str, Run]) -> list[tuple[str, str, d
     models = [name]
     if kind == MODELS:
         models = st.multiselect("Models", list(runs), list(runs)[:4], wrap=True, key="models", **BOUND)
-    guidance = choose_guidance()
-    if kind == STANDARD:
+    guidance = choose_guidance(config)
+    if kind == STANDARD and not fixed:
         return [
             ("no guidance (scale 1)", name, {"guidance": 1.0}),
             (f"guidance {guidance:g}", name, {"guidance": guidance}),
@@ -109,7 +111,8 @@ def same_conditions(name: str, runs: Mapping[str, Run]) -> dict[str, Run]:
 
     def kind(run: Run) -> object:
         config = run.config
-        return config.network.takes, config.condition.classes, config.image_shape
+        network = config.network
+        return network.takes, network.always_conditional, config.condition.classes, config.image_shape
 
     return {name: runs[name]} | {other: run for other, run in runs.items() if kind(run) == kind(runs[name])}
 

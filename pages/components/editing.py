@@ -187,7 +187,7 @@ def _reword(config: RunConfig) -> Edit:
         rows = choose_rows(config.condition)
         about = "How far the picture is inverted towards noise: a lower strength keeps more of it."
         strengths = _strengths("strengths_traced", (0.7, 0.9, 1.0), about)
-        common = {"num_images": 1, "guidance": choose_guidance()} | TRACEABLE
+        common = {"num_images": 1, "guidance": choose_guidance(config)} | TRACEABLE
     columns: list[tuple[str, Origin]] = [
         (f"strength {s:g}", FromInversion(png_bytes(picture), strength=s, **shows)) for s in strengths
     ]

@@ -129,7 +129,7 @@ def choose_condition(config: RunConfig, suffix: str = "", in_turn: bool = True) 
         condition = {"prompt": (what.text_input("Prompt", default, key=f"prompt{suffix}", **BOUND),)}
         condition |= choose_negative(suffix)
     with how_much:
-        return condition | {"guidance": choose_guidance(suffix)}
+        return condition | {"guidance": choose_guidance(config, suffix)}
 
 
 def usual_prompt(config: RunConfig) -> str:
@@ -143,8 +143,12 @@ def choose_negative(suffix: str = "") -> dict[str, Any]:
     return {"negative_prompt": negative} if negative else {}
 
 
-def choose_guidance(suffix: str = "") -> float:
-    """Draw a widget for the guidance scale and return it."""
+def choose_guidance(config: RunConfig, suffix: str = "") -> float:
+    """Draw a widget for the guidance scale and return it; it is fixed at 1 for a network that cannot be guided."""
+    if config.network.always_conditional:
+        about = "This network has no class that stands for none, so it cannot be guided."
+        st.number_input("Guidance", value=1.0, disabled=True, key=f"no_guidance{suffix}", help=about)
+        return 1.0
     about = "Guidance scale: how strongly to follow the condition. 1 is the conditional model without guidance."
     return float(st.number_input("Guidance", 0.0, MAX_GUIDANCE, 2.0, 0.5, key=f"guidance{suffix}", help=about, **BOUND))
 

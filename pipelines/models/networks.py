@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -10,16 +10,17 @@ from torch import Tensor
 
 from diffusion_core.denoiser import Denoiser
 from diffusion_core.losses import DenoisingLoss
-from diffusion_core.schedules import NoiseSchedule, make_schedule
+from diffusion_core.schedules import NoiseSchedule, from_betas, make_schedule
 from unets import build_network
 from unets.baseline import BaselineUNet
 
 from ..common.machine import refuse_beyond_memory
 from ..common.memory import weight_bytes
 from ..datasets.augmentation import AUGMENT_DIM
-from ..storage.config import DiffusionConfig, RunConfig
+from ..storage.config import DiffusionConfig, ImportedProcess, RunConfig
 from ..storage.weights import described_tensors, read_tensors
 
+MOST_NAMES = 3  # of weights in a message
 FLOATS = ("F64", "F32", "F16", "BF16")  # the types of weights
 
 
@@ -42,16 +43,18 @@ def make_network(config: RunConfig, seed: int | None) -> BaselineUNet:
 
 
 def empty_network(config: RunConfig) -> torch.nn.Module:
-    """Return the run's network without weights, for a loader to fill; it may be a network imported from diffusers."""
+    """Return the run's network without weights, for a loader to fill; it may be a network imported from another library."""
     if not config.network.imported:
         return make_network(config, seed=None)
-    from .diffusers_networks import ImportedUNet
+    from .diffusers_networks import imported_network
 
-    return ImportedUNet(config.network.settings)
+    return imported_network(config, make_diffusion_schedule(config.diffusion))
 
 
 def make_diffusion_schedule(config: DiffusionConfig) -> NoiseSchedule:
     """Return the run's noise schedule."""
+    if config.imported is not None and config.imported.betas:
+        return from_betas(config.imported.name, config.imported.betas)
     return make_schedule(config.schedule, config.timesteps, config.zero_terminal_snr, config.noise_shift)
 
 
@@ -63,9 +66,17 @@ def make_loss(config: DiffusionConfig) -> DenoisingLoss:
 
 
 def make_denoiser(network: torch.nn.Module, config: RunConfig) -> Denoiser:
-    """Return the x0 estimator of a network; estimates of pixels are clipped to their range, those of latents are not."""
-    bounds = (-1.0, 1.0) if config.latent.latent_shape is None else None
-    return Denoiser(network, make_diffusion_schedule(config.diffusion), config.diffusion.prediction, bounds)
+    """Return the x0 estimator of a network.
+
+    Estimates of pixels are clipped to their range and those of latents are not, unless the scheduler of an imported model says
+    otherwise.
+    """
+    diffusion = config.diffusion
+    pixels = config.latent.latent_shape is None
+    asked = diffusion.imported or ImportedProcess(clip=1.0 if pixels else None)
+    bounds = None if asked.clip is None else (-asked.clip, asked.clip)
+    schedule = make_diffusion_schedule(diffusion)
+    return Denoiser(network, schedule, diffusion.prediction, bounds, asked.thresholding)
 
 
 def load_weights(path: Path, parts: Mapping[str, torch.nn.Module]) -> None:
@@ -99,8 +110,17 @@ def refuse_misfits(path: Path, expected: Mapping[str, Tensor], found: Mapping[st
         if should != shape or kind not in FLOATS:
             raise ValueError(
                 f"the weights of {path} do not fit the network that its configuration describes: "
-                f"{name} should be {should} and is {shape}" + (f" of the type {kind}" if kind not in FLOATS else "")
+                f"{name} should be {should} and is {shape}"
+                + (f" of the type {kind}" if kind not in FLOATS else "")
+                + _counted("missing", expected.keys() - found.keys())
+                + _counted("unexpected", found.keys() - expected.keys())
             )
+
+
+def _counted(what: str, names: Collection[str]) -> str:
+    """Return how many weights are missing or unexpected, with the first few names; empty if there are none."""
+    first = sorted(names)[:MOST_NAMES]
+    return f"; {len(names):,} {what}: {', '.join(first)}{', …' * (len(names) > len(first))}" if names else ""
 
 
 def refuse_broken(path: Path, weights: Mapping[str, Tensor]) -> None:

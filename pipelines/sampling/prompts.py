@@ -41,6 +41,11 @@ def guided_denoiser(
         if given and takes != name.removeprefix("negative "):
             instead = f"it takes a {takes}" if takes else "it takes neither labels nor prompts"
             raise ValueError(f"a {name} was given, and {model.name} has a network of kind {network.unet!r}: {instead}")
+    if network.always_conditional and (request.guidance != 1 or (condition is None and not asked["label"])):
+        raise ValueError(
+            f"guidance={request.guidance:g} and label={request.label}: {model.name} has no class that stands for none, so it "
+            "always needs a label and cannot be guided; give a label, such as 0 or all, and guidance 1"
+        )
     if condition is None and not any(asked.values()):
         if request.guidance != 1 or request.negative_prompt is not None:
             needed = f"give a {takes}" if takes else "choose a conditional model"

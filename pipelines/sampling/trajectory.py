@@ -115,7 +115,9 @@ class _Recorder:
         self._model, self._origin = model, origin
         self._last = len(origin.timesteps(model, request))
         self._kept = set(kept_steps(self._last))
-        _, self._condition = guided_denoiser(model, request, numbers)
+        condition = guided_denoiser(model, request, numbers)[1]
+        # What a condition changes is known only of networks that also have an estimate without one.
+        self._condition = None if model.config.network.always_conditional else condition
         self._words = words_of(model.config.condition, request.prompt[0]) if len(request.prompt) == 1 else []
         self._before: Step | None = None
         self._frames: list[tuple[Any, ...]] = []

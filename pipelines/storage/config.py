@@ -20,6 +20,7 @@ from .data_config import ConditionConfig as ConditionConfig
 from .data_config import DataConfig as DataConfig
 from .data_config import HeldOutConfig as HeldOutConfig
 from .data_config import find_class as find_class
+from .imported_config import ImportedProcess as ImportedProcess
 from .network_config import AutoencoderConfig as AutoencoderConfig
 from .network_config import LatentConfig as LatentConfig
 from .network_config import NetworkConfig as NetworkConfig
@@ -54,6 +55,8 @@ class DiffusionConfig(Settings):
     """Mean of the density's normal distribution; by default that of its paper."""
     density_std: Annotated[float | None, Between(0.0, 100.0, above=True)] = None
     """Standard deviation of the density's normal distribution; by default that of its paper."""
+    imported: Annotated[ImportedProcess | None, Suppress] = None
+    """What an imported model's scheduler says beyond these settings; None for a model trained here."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,6 +70,16 @@ class DiffusionConfig(Settings):
             self.timestep_density != "uniform" or (self.density_mean is None and self.density_std is None),
             "density_mean and density_std are for the timestep_density logit_normal or log_normal: give one of them as well",
         )
+        table = self.imported.betas if self.imported is not None else ()
+        require(
+            len(table) in (0, self.timesteps),
+            f"a table of {len(table):,} betas for {self.timesteps:,} timesteps: give one each",
+        )
+
+    @property
+    def schedule_name(self) -> str:
+        """Name of the noise schedule for display, which of an imported table is that of its library."""
+        return self.imported.name if self.imported is not None and self.imported.betas else self.schedule
 
 
 @dataclass(frozen=True)
@@ -193,6 +206,8 @@ class RunConfig(Settings):
     """Number of training images, recorded when training starts."""
     changes: Annotated[tuple[Change, ...], Suppress] = ()
     """Settings that were changed when the run was resumed; the configuration has their newest values."""
+    import_notes: Annotated[tuple[str, ...], Suppress] = ()
+    """Decisions made when the model was imported, one sentence each."""
     format: Annotated[int, Suppress] = FORMAT
     """Format of config.json. It increases when an older Noisescope would misread the file; older formats stay readable."""
 

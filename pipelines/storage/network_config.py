@@ -11,19 +11,7 @@ from unets.choices import NETWORKS
 
 from ..common.settings import LONGEST, Between, Settings, one_of, require
 from ..common.text import shorten
-
-IMPORTED = "diffusers"  # ``unet`` of a network trained by diffusers
-MOST_LEVELS = 8
-IMPORTED_NUMBERS = {  # those of an imported network's settings that determine its size
-    "block_out_channels": Between(1, 4096),
-    "layers_per_block": Between(1, 32),
-    "in_channels": Between(1, 1024),
-    "out_channels": Between(1, 1024),
-    "latent_channels": Between(1, 1024),
-    "attention_head_dim": Between(1, 4096),
-    "norm_num_groups": Between(1, 4096),
-    "sample_size": Between(1, 4096),
-}
+from .imported_config import IMPORTED, MOST_LEVELS, check_numbers
 
 
 @dataclass(frozen=True)
@@ -44,17 +32,13 @@ class NetworkConfig(Settings):
     """Side of the square patches that the network processes as one pixel: with 2, a 64×64 image costs as much as 32×32. Not for
     autoencoders."""
     settings: Annotated[dict[str, Any], Suppress] = field(default_factory=dict)
-    """Settings of an imported network (``unet`` "diffusers"), under their names in diffusers."""
+    """Settings of an imported network (``unet`` is a key of IMPORTED), under their names in its library."""
+    null_class: Annotated[int | None, Between(0, 100_000), Suppress] = None
+    """Number of an imported network's class that stands for none; None if it was trained without such a class."""
 
     def __post_init__(self) -> None:
         if self.imported:
-            for name, rule in IMPORTED_NUMBERS.items():
-                value = self.settings.get(name)
-                parts = value if isinstance(value, list | tuple) else [value]
-                fits = value is None or (1 <= len(parts) <= MOST_LEVELS and all(map(rule.takes, parts)))
-                require(
-                    fits, f"{name}={shorten(repr(value), LONGEST)}: choose {rule}, for each of at most {MOST_LEVELS} levels"
-                )
+            check_numbers(self.settings)
         else:
             super().__post_init__()
             levels = shorten(str(self.attention_levels), LONGEST)
@@ -74,7 +58,9 @@ class NetworkConfig(Settings):
     @property
     def takes(self) -> Literal["class", "text"] | None:
         """Type of the network's condition; None if it is unconditional."""
-        return None if self.imported else NETWORKS[self.unet].takes
+        if self.imported:
+            return None if self.settings.get("num_class_embeds") is None else "class"
+        return NETWORKS[self.unet].takes
 
     @property
     def conditional(self) -> bool:
@@ -82,14 +68,19 @@ class NetworkConfig(Settings):
         return self.takes is not None
 
     @property
+    def always_conditional(self) -> bool:
+        """Whether the network has no estimate without a condition, so that it always needs one and cannot be guided."""
+        return self.imported and self.conditional and self.null_class is None
+
+    @property
     def imported(self) -> bool:
-        """Whether the network was trained by diffusers."""
-        return self.unet == IMPORTED and bool(self.settings)
+        """Whether the network was trained by another library."""
+        return self.unet in IMPORTED and bool(self.settings)
 
     @property
     def title(self) -> str:
         """Name of the network for display."""
-        return "Diffusers U-Net" if self.imported else NETWORKS[self.unet].title
+        return IMPORTED[self.unet] if self.imported else NETWORKS[self.unet].title
 
     def options(self, image_channels: int) -> dict[str, Any]:
         """Return the keyword arguments of the network's class."""

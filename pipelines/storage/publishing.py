@@ -56,7 +56,7 @@ def _asked(config: RunConfig) -> str:
     if config.network.takes is None:
         return ""
     asked = {"class": "--label all", "text": f"--prompt {shlex.quote((*config.condition.examples, 'something')[0])}"}
-    return f"{asked[config.network.takes]} --guidance 2 "
+    return asked[config.network.takes] + " --guidance 2" * (not config.network.always_conditional) + " "
 
 
 def _objective(config: RunConfig) -> str:
@@ -73,7 +73,7 @@ def _objective(config: RunConfig) -> str:
         return f"{asked.latent_channels} latent channels, {', '.join(terms)}"
     diffusion = config.diffusion
     return (
-        f"{diffusion.prediction}-prediction, {diffusion.schedule} schedule of {diffusion.timesteps} timesteps, "
+        f"{diffusion.prediction}-prediction, {diffusion.schedule_name} schedule of {diffusion.timesteps} timesteps, "
         f"{diffusion.loss} loss with {diffusion.weighting} weights and {diffusion.timestep_density} timesteps"
     )
 
