@@ -156,16 +156,12 @@ def _write_theirs(model: LoadedModel, network: ImportedUNet, made: SchedulerMixi
     return [*told, f"as a whole, the folder is a {kind}: DiffusionPipeline.from_pretrained(FOLDER) reads it"]
 
 
-def _save(
-    kind: Any, settings: Mapping[str, Any], network: nn.Module, folder: Path, more: Mapping[str, Any] | None = None
-) -> None:
+def _save(kind: Any, settings: Mapping[str, Any], network: nn.Module, folder: Path, more: Mapping[str, Any] = NOTHING) -> None:
     """Write a network of diffusers as ``save_pretrained`` does, with more keys in its config."""
     made = kind.from_config(dict(settings))
     made.load_state_dict(network.state_dict())
+    made.register_to_config(**more)
     made.save_pretrained(folder)
-    if more:
-        config = folder / "config.json"
-        write_text(config, json.dumps(json.loads(config.read_text(encoding="utf-8")) | more, indent=2) + "\n")
 
 
 def scheduler(model: LoadedModel) -> SchedulerMixin:

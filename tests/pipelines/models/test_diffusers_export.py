@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMPipeline, DDIMScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers import (
+    AutoencoderKL,
+    DDIMPipeline,
+    DDIMScheduler,
+    DDPMPipeline,
+    EDMEulerScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    UNet2DModel,
+)
+from safetensors.torch import load_file
 
 from diffusion_core.condition import Condition
 from diffusion_core.denoiser import Denoiser
@@ -13,6 +25,8 @@ from diffusion_core.samplers import ddim
 from diffusion_core.schedules import sampling_timesteps
 from pipelines.models.diffusers_export import ExportedUNet
 from pipelines.models.loading import load_model
+from pipelines.sampling.request import SamplingRequest
+from pipelines.sampling.sample import sample
 
 
 @pytest.fixture
@@ -101,3 +115,111 @@ def test_an_existing_folder_is_not_overwritten(command, tiny_run, tmp_path):
 def test_an_autoencoder_is_refused(command, autoencoder_run, tmp_path):
     said = command("pipelines.export_diffusers", autoencoder_run.path, "--out", tmp_path / "out").refused_in_one_sentence()
     assert "is an autoencoder" in said
+
+
+def export(command, run, folder):
+    done = command("pipelines.export_diffusers", run.path, "--out", folder)
+    assert done.code == 0, done.error
+    return done.output
+
+
+SCHEDULERS = {
+    "table": DDIMScheduler(prediction_type="v_prediction", beta_schedule="scaled_linear", clip_sample_range=1.5),
+    "zero": DDIMScheduler(prediction_type="v_prediction", rescale_betas_zero_snr=True, clip_sample=False),
+    "flow": FlowMatchEulerDiscreteScheduler(shift=2.0),
+    "edm": EDMEulerScheduler(sigma_max=50.0, num_train_timesteps=100),
+}
+SCRIPT = """
+import sys, torch, diffusers
+from safetensors.torch import save_file
+for folder in sys.argv[1:]:
+    unet = diffusers.UNet2DModel.from_pretrained(folder, subfolder="unet")
+    kind = diffusers.DDIMScheduler.load_config(folder, subfolder="scheduler")["_class_name"]
+    scheduler = getattr(diffusers, kind).from_pretrained(folder, subfolder="scheduler")
+    scheduler.set_timesteps(11 if "EDM" in kind else 10)
+    noise = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+    x = noise * scheduler.sigmas[0] if "EDM" in kind else noise
+    start = x / (1 + scheduler.sigmas[0] ** 2) ** 0.5 if "EDM" in kind else noise
+    levels = scheduler.timesteps if "DDIM" in kind else scheduler.sigmas[:-1]
+    more = {"use_clipped_model_output": True} if "DDIM" in kind else {}
+    with torch.no_grad():
+        for t in scheduler.timesteps:
+            taken = scheduler.scale_model_input(x, t) if hasattr(scheduler, "scale_model_input") else x
+            x = scheduler.step(unet(taken, t).sample, t, x, **more).prev_sample
+    save_file({"samples": x.contiguous(), "levels": levels.float(), "noise": start.contiguous()}, folder + ".safetensors")
+    if "EDM" not in kind:
+        pipeline = diffusers.DiffusionPipeline.from_pretrained(folder)
+        pipeline.set_progress_bar_config(disable=True)
+        assert len(pipeline(batch_size=2, num_inference_steps=2).images) == 2
+assert "pipelines" not in sys.modules
+"""
+
+
+def test_diffusers_alone_runs_what_was_imported(small_unet, import_it, command, tmp_path):
+    """Our run, diffusers without code of ours, and an import of the export make the same samples of the same noise."""
+    runs = {}
+    for name, scheduler in SCHEDULERS.items():
+        DDPMPipeline(small_unet, scheduler).save_pretrained(tmp_path / name)
+        runs[name], _ = import_it(tmp_path / name, name=name)
+        said = export(command, runs[name], tmp_path / "exported" / name)
+        assert "diffusers alone reads the UNet2DModel" in said
+        assert type(scheduler).__name__ in said
+    folders = [str(tmp_path / "exported" / name) for name in runs]
+    subprocess.run([sys.executable, "-c", SCRIPT, *folders], cwd=tmp_path, check=True)
+    for name, run in runs.items():
+        theirs = load_file(tmp_path / "exported" / f"{name}.safetensors")
+        again, _ = import_it(tmp_path / "exported" / name, name=f"{name}-again")
+        for model in (load_model(run, "cpu", torch.float32), load_model(again, "cpu", torch.float32)):
+            *_, last = ddim(model.denoiser, theirs["noise"], places(name, theirs["levels"], model.schedule), model.schedule)
+            torch.testing.assert_close(last.x, theirs["samples"], rtol=0, atol=2e-4)
+
+
+def places(name, levels, schedule):
+    """Our timesteps at diffusers' ones, or at its noise levels."""
+    if name in ("table", "zero"):
+        return levels.double()
+    own = schedule.sigma if name == "flow" else (schedule.sigma / schedule.alpha).log()
+    levels = levels.double() if name == "flow" else levels.double().log()
+    return torch.from_numpy(np.interp(levels, own, np.arange(schedule.num_timesteps)))
+
+
+@torch.no_grad()
+def test_classes_survive_an_export(make_unet, import_it, command, tmp_path):
+    unet = make_unet(num_class_embeds=3)
+    DDPMPipeline(unet, DDIMScheduler()).save_pretrained(tmp_path / "pipeline")
+    (tmp_path / "pipeline" / "README.md").write_text("---\nclass_names: [ant, none, bee]\n---\n")
+    run, _ = import_it(tmp_path / "pipeline", "--null-class", 1)
+    said = export(command, run, tmp_path / "exported")
+    assert "call the network with class_labels" in said
+    again, _ = import_it(tmp_path / "exported", name="again")
+    assert again.config.condition.classes == run.config.condition.classes == ("ant", "bee")
+    assert again.config.network.null_class == 1
+    x, t = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([5, 900])
+    expected = UNet2DModel.from_pretrained(tmp_path / "exported" / "unet")(x, t, torch.tensor([0, 2])).sample
+    model = load_model(again, "cpu", torch.float32)
+    found = model.denoiser.network(x, t.float(), Condition(labels=torch.tensor([0, 1])))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_an_export_of_ours_is_imported_as_the_run_it_was(tiny_run, latent_run, import_it, refused, command, tmp_path):
+    export(command, tiny_run, tmp_path / "exported")
+    again, said = import_it(tmp_path / "exported")
+    assert "it is a network of Noisescope" in said
+    models = (load_model(run, "cpu", torch.float32) for run in (tiny_run, again))
+    expected, found = (list(sample(model, SamplingRequest(2, steps=3)))[-1].x for model in models)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    export(command, latent_run, tmp_path / "latents")
+    assert "an exported network of latents, without their autoencoder" in refused(tmp_path / "latents")
+
+
+@torch.no_grad()
+def test_an_imported_autoencoder_is_exported_to_diffusers_alone(import_it, command, tmp_path):
+    torch.manual_seed(0)
+    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
+    vae = AutoencoderKL(**blocks, block_out_channels=(8, 8), norm_num_groups=4, sample_size=16).eval()
+    vae.save_pretrained(tmp_path / "vae")
+    run, _ = import_it(tmp_path / "vae")
+    assert "diffusers alone reads the AutoencoderKL" in export(command, run, tmp_path / "exported")
+    x = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    theirs = AutoencoderKL.from_pretrained(tmp_path / "exported" / "vae")
+    torch.testing.assert_close(theirs(x).sample, vae(x).sample, rtol=0, atol=0)
