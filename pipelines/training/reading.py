@@ -73,8 +73,9 @@ def read_task(run: Run, config: RunConfig) -> Task[Any]:
     state = process_state()
     footprint = training_footprint(config, state.device, state.num_processes)
     footprint.refuse_beyond_memory()
-    if state.is_main_process and (tight := footprint.refuse_full_disk(run)):
-        print(f"note: {tight}")
+    if state.is_main_process:
+        for tight in filter(None, (footprint.warning, footprint.refuse_full_disk(run))):
+            print(f"note: {tight}")
     if config.model == "autoencoder" and config.autoencoder.feature_weight:
         find_feature_classifier(config.autoencoder.feature_classifier)  # it must exist
     report_progress("reading the images")

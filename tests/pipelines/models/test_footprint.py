@@ -90,6 +90,15 @@ def test_numbers_that_are_allowed_each_are_refused_together_before_anything_is_a
     assert process.memory_info().rss - before < 2**29
 
 
+def test_training_that_may_not_fit_is_told_in_words(monkeypatch):
+    found = training_footprint(RunConfig(optimizer=OptimizerConfig(batch_size=8)), CPU)
+    monkeypatch.setattr(devices, "machine_memory", lambda: found.memory * 3)
+    assert found.warning == ""
+    monkeypatch.setattr(devices, "machine_memory", lambda: found.memory * 2)
+    found.refuse_beyond_memory()
+    assert found.warning.startswith("training may not fit into memory: it takes ")
+
+
 def test_training_is_refused_before_the_images_are_read(make_trainer, tmp_path, monkeypatch):
     monkeypatch.setattr(devices, "machine_memory", lambda: 2**15)
     with pytest.raises(TooLarge, match="M parameters on batches of this size would take about"):
