@@ -219,6 +219,6 @@ def image_column(dataset: Dataset, name: str | None = None) -> str:
 def split_names(dataset: DatasetDict, config: DataConfig) -> tuple[str, str | None]:
     """Return the split to train on and the held-out split, None if the dataset has none."""
     if config.train_split not in dataset:
-        raise ValueError(f"no split {config.train_split!r} in {config.data}: choose one of {', '.join(dataset)}")
+        raise ValueError(f"no split {config.train_split!r} in {config.data}: choose --train-split from {', '.join(dataset)}")
     held_out = next((name for name in HELD_OUT_SPLITS if name in dataset and name != config.train_split), None)
     return config.train_split, held_out

@@ -54,13 +54,15 @@ def digest_of(keys: Keys) -> str:
 def hold_out(keys: Keys, most: int, wanted: HeldOutConfig) -> tuple[Rows, Rows]:
     """Split images into those to train on, in order, and those to hold out: a tenth, but at most ``most``.
 
+    Copies of an image fall on one side, unless there is but one image with all its copies.
+
     Args:
         keys: (N,) of the images.
         most: maximum number of held-out images.
         wanted: what a run has recorded, or takes over from the run it starts from; empty for a new split by content.
 
     Raises:
-        ValueError: there are fewer than two different images, or none that may be held out.
+        ValueError: there are fewer than two images, or none that may be held out.
     """
     count = len(keys)
     if count < 2:
@@ -70,8 +72,8 @@ def hold_out(keys: Keys, most: int, wanted: HeldOutConfig) -> tuple[Rows, Rows]:
         order = np.random.default_rng(wanted.seed).permutation(count)
         return np.sort(order[tenth:]), order[:tenth]
     different, copies = np.unique(keys, return_counts=True)
-    if len(different) < 2:
-        raise ValueError(f"all {count} images are the same: training needs at least 2 different ones, one of them held out")
+    if len(different) == 1:  # one picture many times, to see whether a network can learn it at all; the copies are told of
+        return np.arange(tenth, count), np.arange(tenth)
     whole = int(np.searchsorted(copies.cumsum(), tenth, side="right"))  # as many images, with all their copies, are a tenth
     below = int(different[min(max(1, whole), len(different) - 1)])
     if wanted.below:

@@ -174,7 +174,7 @@ def test_a_hub_dataset_that_cannot_be_reached_is_refused():
 
 
 def test_an_unknown_split_and_column_are_refused_with_what_is_there(image_folder):
-    with pytest.raises(ValueError, match=r"no split 'training'.*choose one of train"):
+    with pytest.raises(ValueError, match=r"no split 'training'.*choose --train-split from train"):
         load_images(pictures_config(image_folder, train_split="training"))
     with pytest.raises(ValueError, match=r"no image column 'label'.*\['image'\]"):
         load_images(pictures_config(image_folder, image_column="label"))

@@ -79,9 +79,15 @@ def test_fewer_held_out_images_are_among_the_more(pictures):
     assert more[:2] == fewer
 
 
-def test_images_that_are_all_the_same_are_refused():
-    with pytest.raises(ValueError, match="all 5 images are the same: training needs at least 2 different ones"):
-        hold_out(np.full(5, 7, np.uint64), 100, NEW)
+def test_images_that_are_all_the_same_can_be_trained_on(tmp_path):
+    """People overfit a single picture to test a network; a resume holds out the same copies, which are told of."""
+    (tmp_path / "same").mkdir()
+    for number in range(30):
+        picture(0).save(tmp_path / "same" / f"{number}.png")
+    train, held_out, config = load_split(data(tmp_path / "same"))
+    assert (len(train), len(held_out)) == (27, 3)
+    assert load_split(config)[2] == config
+    assert count_copies(train, held_out) == (3, 0)
 
 
 def test_images_in_memory_are_held_out_by_content():
