@@ -1,11 +1,14 @@
 """The dashboard's entry point: ``streamlit run main_interface.py``."""
 
+import logging
 import os
 from pathlib import Path
 
 import streamlit as st
 
 from pages.components.address import forget_infinite_numbers
+from pipelines.common.command_line import describe
+from pipelines.common.text import literal
 
 # The networks often share the processor with the user's browser, so idle OpenMP threads sleep rather than spin. OpenMP reads
 # this variable when torch is loaded, which happens later.
@@ -27,4 +30,9 @@ PAGES = [
 
 st.html(Path(__file__).parent / "pages/components/frontend/page.css")
 forget_infinite_numbers()
-st.navigation(PAGES, position="top").run()
+page = st.navigation(PAGES, position="top")
+try:
+    page.run()
+except (ValueError, OSError) as error:  # files that change while a page reads them, say
+    logging.getLogger(__name__).exception("the page %s stopped", page.title)
+    st.error(literal(f"This page stopped: {describe(error)}. Reload it to try again."))

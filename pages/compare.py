@@ -18,15 +18,14 @@ from pages.components.generation import (
 )
 from pages.components.live_figure import live_figure
 from pages.components.requests import MOST_IMAGES, choose_request, offer_png
-from pages.components.runs import models_by_name, stop_without_runs
+from pages.components.runs import models_to_choose
 from pipelines.figures.sampling import column_distances
 from pipelines.sampling.alignment import shared_log_snrs
 
 st.title("Compare", anchor=False)
 st.markdown("Columns with the same seed start from the **same noise**. Vary the model, the sampler or the number of steps.")
 
-runs = models_by_name()
-stop_without_runs(runs)
+models = models_to_choose()
 
 with st.container(horizontal=True):
     count = st.segmented_control("Columns", [2, 3, 4], default=2, required=True, key="columns", **BOUND)
@@ -34,13 +33,13 @@ with st.container(horizontal=True):
 chosen = []
 for number, place in enumerate(st.columns(count, border=True), start=1):
     with place:
-        chosen.append(choose_request(number, runs, int(num_images)))
+        chosen.append(choose_request(number, models, int(num_images)))
 
 with st.container(horizontal=True):
     pressed = st.button("Generate", type="primary", icon=":material/play_arrow:")
-    offer_png(runs, count)
+    offer_png(models, count)
 if pressed or st.session_state.pop("start_comparison", False):
-    start("comparison", [(runs[name], request) for name, request in chosen], [name for name, _ in chosen])
+    start("comparison", [(models[name].run, request) for name, request in chosen], [name for name, _ in chosen])
 
 if "comparison" not in st.session_state:
     st.info("Press **Generate** to start.", icon=":material/arrow_upward:")

@@ -12,19 +12,17 @@ from pages.components.requests import (
     choose_seed,
     choose_steps,
     choose_when_to_guide,
-    readable_config,
 )
-from pages.components.runs import models_by_name, stop_without_runs
+from pages.components.runs import models_to_choose
 from pipelines.common.text import literal
 from pipelines.sampling.request import SamplingRequest
 
 st.title("Edit", anchor=False)
 st.markdown("Start from **a picture** and let a model change it. What the model adds resembles the images it was trained on.")
 
-runs = models_by_name()
-stop_without_runs(runs)
-name = st.selectbox("Model", list(runs), key="model", **BOUND)
-config = readable_config(runs[name])
+models = models_to_choose()
+name = st.selectbox("Model", list(models), key="model", **BOUND)
+run, config = models[name].run, models[name].config
 ways = [kind for kind, way in WAYS.items() if config.network.conditional or not way.conditional]
 kind = st.segmented_control("Edit", ways, default=ways[0], required=True, key="edit", **BOUND)
 way = WAYS[kind]
@@ -53,7 +51,7 @@ with st.container(border=True):
 
 problem = edit.problem or too_many(len(edit.rows), len(edit.columns), common["num_images"])
 if st.button("Generate", type="primary", icon=":material/play_arrow:", disabled=bool(problem)):
-    cells = [(runs[name], SamplingRequest(**(common | row)), origin) for _, row in edit.rows for _, origin in edit.columns]
+    cells = [(run, SamplingRequest(**(common | row)), origin) for _, row in edit.rows for _, origin in edit.columns]
     start("edited", cells, ConditionTable([row for row, _ in edit.rows], [column for column, _ in edit.columns], edit.about))
 if problem:
     st.info(problem)

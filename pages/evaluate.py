@@ -1,6 +1,6 @@
 """Evaluate: the results of runs with their intervals, and the scores of real images."""
 
-from contextlib import suppress
+import os
 
 import streamlit as st
 
@@ -8,14 +8,16 @@ from pages.components import BOUND
 from pages.components.live_figure import live_figure
 from pages.components.measuring import show_measuring
 from pages.components.pictures import show_file
-from pages.components.runs import models_by_name, stop_without_runs
+from pages.components.runs import models_to_choose
 from pages.components.verdicts import show_verdict
+from pipelines.common.command_line import describe
 from pipelines.common.text import literal
 from pipelines.evaluation.results import (
     FIGURES,
     MAIN_FIGURES,
     NEIGHBOURS_PICTURE,
     Evaluation,
+    csv_text,
     file_beside,
     readable_table,
     samples_table,
@@ -23,7 +25,6 @@ from pipelines.evaluation.results import (
 from pipelines.evaluation.verdict import paired_losses
 from pipelines.figures.evaluation import COSTS, INTERVALS, bound_terms, comparison, loss_bands, newest, quality_against_cost
 from pipelines.figures.report import report
-from pipelines.storage.runs import Run
 
 st.title("Evaluate", anchor=False)
 st.markdown(
@@ -31,27 +32,18 @@ st.markdown(
 )
 
 
-def of_the_same_data(runs: dict[str, Run]) -> list[str]:
-    """Return the names of the readable runs that were trained on the same data as the first of them."""
-    data = {}
-    for name, run in runs.items():
-        with suppress(ValueError, OSError):
-            data[name] = run.config.data.data
-    return [name for name in data if data[name] == next(iter(data.values()))]
-
-
-runs = models_by_name()
-stop_without_runs(runs)
-names = st.multiselect("Runs", list(runs), of_the_same_data(runs), wrap=True, key="runs", **BOUND)
+models = models_to_choose()
+data = {name: model.config.data.data for name, model in models.items()}
+same_data = [name for name in data if data[name] == next(iter(data.values()))]
+names = st.multiselect("Runs", list(models), same_data, wrap=True, key="runs", **BOUND)
 evaluations = {}
 for name in names:
     try:
-        _ = runs[name].config  # an evaluation depends on the data that the configuration names
-        evaluations[name] = Evaluation(runs[name], name=name)
+        evaluations[name] = Evaluation(models[name].run, name=name, config=models[name].config)
     except (ValueError, OSError) as error:
-        st.warning(literal(f"{name}: {error}"))
+        st.warning(literal(f"{name}: {describe(error)}"))
 missing = [name for name, evaluation in evaluations.items() if not evaluation.results]
-show_measuring({name: runs[name] for name in evaluations}, missing)
+show_measuring({name: models[name].run for name in evaluations}, missing)
 measured = [evaluation for evaluation in evaluations.values() if evaluation.results]
 if not measured:
     st.stop()
@@ -61,10 +53,10 @@ table = samples_table(measured)
 if len(table):
     st.subheader("Quality against cost", anchor=False)
     with st.container(horizontal=True):
-        shown, data = table, list(dict.fromkeys(table["data"]))
-        if len(data) > 1:  # distances to different images are not comparable
+        shown, datasets = table, list(dict.fromkeys(table["data"]))
+        if len(datasets) > 1:  # distances to different images are not comparable
             chosen = st.segmented_control(
-                "Dataset", data, default=data[0], required=True, format_func=literal, key="measured_data", **BOUND
+                "Dataset", datasets, default=datasets[0], required=True, format_func=literal, key="measured_data", **BOUND
             )
             shown = table[table["data"] == chosen]
         judges = list(dict.fromkeys(shown["judge"]))
@@ -128,7 +120,7 @@ if bounds:
 
 for evaluation in measured:
     picture = file_beside(evaluation.run, NEIGHBOURS_PICTURE)
-    if picture.is_file():
+    if os.path.lexists(picture):  # whatever it is: whoever opens it says what is wrong
         st.subheader(literal(f"Are samples copies? Nearest training images of {evaluation.name}"), anchor=False)
         show_file(picture, f"Samples of {evaluation.name} above their nearest training images")
         st.caption("Upper row: the samples nearest to a training image in feature space. Lower row: that training image.")
@@ -136,7 +128,7 @@ for evaluation in measured:
 downloads = st.container(horizontal=True)
 downloads.download_button(
     "Table (CSV)",
-    lambda: table.to_csv(index=False),
+    lambda: csv_text(table),
     "noisescope-evaluation.csv",
     "text/csv",
     on_click="ignore",

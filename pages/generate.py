@@ -15,26 +15,25 @@ from pages.components.condition_table import (
 )
 from pages.components.generation import start
 from pages.components.requests import choose_negative, choose_noise, choose_sampler, choose_seed, choose_when_to_guide
-from pages.components.runs import conditional_models
+from pages.components.runs import is_conditional, models_to_choose
 from pipelines.sampling.request import SamplingRequest
 
 st.title("Generate", anchor=False)
 st.markdown("Choose **classes or prompts** and see what guidance changes: every cell starts from the same noise.")
 
-runs = conditional_models()
-if not runs:
-    st.info("No conditional model yet: train one on the Train page with the network **class** or **text**.")
-    st.stop()
+models = models_to_choose(
+    is_conditional, "No conditional model yet: train one on the Train page with the network **class** or **text**."
+)
 
 with st.container(border=True):
     what_column, how_column = st.columns(2, gap="medium")
     with what_column:
-        name = st.selectbox("Model", list(runs), key="model", **BOUND)
-        config = runs[name].config
+        name = st.selectbox("Model", list(models), key="model", **BOUND)
+        config = models[name].config
         rows = choose_rows(config.condition)
         negative = choose_negative() if config.network.takes == "text" else {}
     with how_column:
-        columns = choose_columns(name, same_conditions(name, runs))
+        columns = choose_columns(name, same_conditions(name, models))
         num_images = int(st.number_input("Images per cell", 1, 64, 4, key="images_a_cell", **BOUND))
     with st.expander("Sampler, seed, guidance interval"):
         sampler_column, noise_column, guidance_column = st.columns(3, gap="medium")
@@ -49,7 +48,7 @@ with st.container(border=True):
 problem = too_many(len(rows), len(columns), num_images)
 if st.button("Generate", type="primary", icon=":material/play_arrow:", disabled=bool(problem)):
     common = SamplingRequest(num_images, seed, **sampler, **noise, **when, **negative)
-    cells = [(runs[model], replace(common, **row, **column)) for _, row in rows for _, model, column in columns]
+    cells = [(models[model].run, replace(common, **row, **column)) for _, row in rows for _, model, column in columns]
     about = f"Every cell starts from the same noise, seed {seed}"
     start("table", cells, ConditionTable([row for row, _ in rows], [column for column, *_ in columns], about))
 if problem:

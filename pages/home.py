@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.components.runs import describe_run, models_by_name, show_samples_in
+from pages.components.runs import NO_MODELS, describe_run, is_diffusion, known_runs, show_samples_in, warn_of_samples
 from pipelines.common.text import literal
 from pipelines.storage.files import ROOT
 
@@ -31,21 +31,24 @@ with picture:
     )
 
 st.subheader("Models", anchor=False)
-runs = models_by_name()
-if not runs:
-    st.info("No trained models yet: train one on the Train page.")
-for start in range(0, len(runs), CARDS):
-    names = list(runs)[start : start + CARDS]
-    for name, place in zip(names, st.columns(CARDS), strict=False):
+runs = known_runs()
+models, problems = runs.models(is_diffusion), runs.unusable
+if not models:
+    st.info(NO_MODELS)
+cards = [*models, *problems]
+for start in range(0, len(cards), CARDS):
+    for name, place in zip(cards[start : start + CARDS], st.columns(CARDS), strict=False):
         with place.container(border=True):
-            try:
-                grids, description = list(runs[name].samples().values()), describe_run(runs[name])
-            except (ValueError, OSError) as error:
+            if name in problems:
                 st.markdown(f"**{literal(name)}**")
-                st.warning(literal(f"This run cannot be read: {error}"))
+                st.warning(literal(f"This run cannot be read: {problems[name]}"))
                 continue
-            if grids:
-                show_samples_in(runs[name], grids[-1], name)
+            model = models[name]
+            try:
+                if grids := list(model.run.samples().values()):
+                    show_samples_in(model.config, grids[-1], name)
+            except OSError as error:
+                warn_of_samples(name, error)
             st.markdown(f"**{literal(name)}**")
-            st.caption(literal(description))
+            st.caption(literal(describe_run(model)))
             st.page_link("pages/training_curves.py", label="Training history", query_params={"runs": name})

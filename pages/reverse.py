@@ -13,9 +13,8 @@ from pages.components.requests import (
     choose_sampler,
     choose_seed,
     choose_when_to_guide,
-    readable_config,
 )
-from pages.components.runs import models_by_name, stop_without_runs
+from pages.components.runs import models_to_choose
 from pages.components.sources import choose_image
 from pages.components.trajectory import show_trajectory
 from pipelines.common.images import png_bytes
@@ -32,11 +31,10 @@ WEIGHTS = tuple(float(weight) for weight in np.linspace(0, 1, 9))
 st.title("Reverse", anchor=False)
 st.markdown("The reverse process turns noise into an image, step by step. **Follow one image** from noise to sample.")
 
-runs = models_by_name()
-stop_without_runs(runs)
+models = models_to_choose()
 
-name = st.selectbox("Model", list(runs), key="model", **BOUND)
-config = readable_config(runs[name])
+name = st.selectbox("Model", list(models), key="model", **BOUND)
+run, config = models[name].run, models[name].config
 kind = st.segmented_control("Start from", [NOISE, SEEDS, IMAGE], default=NOISE, required=True, key="start", **BOUND)
 picture = None
 if kind == IMAGE:
@@ -85,7 +83,7 @@ if pressed:
     request = SamplingRequest(len(images), seed, **sampler, **noise, **condition)
     told = request.label or "".join(request.prompt)
     title = f"{name}: " + ", ".join(filter(None, [told, told_start]))
-    submit("reverse", lambda: TrajectoryJob(runs[name], request, tuple(images), origin), title, [runs[name]])
+    submit("reverse", lambda: TrajectoryJob(run, request, tuple(images), origin), title, [run])
 
 if "reverse" not in st.session_state:
     st.info("Press **Denoise** to start.", icon=":material/arrow_upward:")

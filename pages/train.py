@@ -3,12 +3,15 @@
 import streamlit as st
 
 from pages.components import BOUND
+from pages.components.runs import show_unusable
 from pages.components.training import show_job, show_training
 from pages.components.training_preview import show_footprint
 from pages.components.training_settings import choose_training
 from pipelines.common.command_line import describe
 from pipelines.common.text import literal
+from pipelines.storage.catalogue import named, read_catalogue
 from pipelines.storage.config import RunConfig
+from pipelines.storage.runs import find_runs
 from pipelines.train import default_name
 from pipelines.training.jobs import TrainingQueue
 
@@ -40,6 +43,8 @@ with st.container(border=True):
             st.error(literal(describe(error)))
 
 st.subheader("Your runs", anchor=False)
+listed = named(find_runs(queue.root))  # with a row below, which says what is wrong
+show_unusable({name: problem for name, problem in read_catalogue(queue.root).problems.items() if name not in listed})
 
 
 @st.fragment(run_every=2.0)
@@ -53,22 +58,23 @@ def show_runs() -> None:
         queue.wake()
     except OSError as reason:  # a full disk, say
         st.error(literal(f"The training queue cannot be started: {describe(reason)}"))
-    jobs = {job.run.name: job for job in queue.jobs()}
+    found = queue.jobs()
+    jobs = dict(zip(named(job.run for job in found), found, strict=True))
     if not jobs:
         st.info("No runs yet: those that you start above appear here, with their loss and samples.")
         return
     shown = max(SHOWN_JOBS, sum(job.active for job in jobs.values()))
-    for job in list(jobs.values())[:shown]:
-        show_job(queue, job)
+    for name, job in list(jobs.items())[:shown]:
+        show_job(queue, name, job)
     if len(jobs) > shown:
         with st.expander(f"{len(jobs) - shown} more"):
-            for job in list(jobs.values())[shown:]:
-                show_job(queue, job)
+            for name, job in list(jobs.items())[shown:]:
+                show_job(queue, name, job)
     if st.session_state.get("run") not in jobs:
         st.session_state.pop("run", None)
     watched = st.selectbox("Run to watch", list(jobs), key="run", width=320, **BOUND)
     try:
-        show_training(jobs[watched])
+        show_training(watched, jobs[watched])
     except (ValueError, OSError) as error:
         st.warning(literal(f"{watched} cannot be shown: {describe(error)}"))
 

@@ -6,8 +6,9 @@ import streamlit as st
 
 from pages.components import BOUND
 from pages.components.live_figure import live_figure
-from pages.components.runs import runs_by_name, stop_without_runs
+from pages.components.runs import is_autoencoder, known_runs, show_unusable
 from pages.components.samples import show_samples
+from pipelines.common.command_line import describe
 from pipelines.common.text import literal
 from pipelines.figures.training import (
     AXES,
@@ -28,27 +29,24 @@ EVERY_RUN = "run"
 st.title("Training curves", anchor=False)
 st.markdown("How the runs trained: loss over training, loss by timestep, and samples.")
 
-runs = runs_by_name()
-stop_without_runs(runs)
+catalogue = known_runs()
+runs = catalogue.runs
+show_unusable(catalogue.problems)
+if not runs:
+    st.info("No runs yet. Train one: `python -m pipelines.train --data fashion_mnist --unet attention`")
+    st.stop()
 names_column, live_column = st.columns([6, 1], vertical_alignment="bottom")
 names = names_column.multiselect("Runs", list(runs), default=list(runs)[:2], key="runs", **BOUND)
 live = live_column.toggle("Follow live", key="live", help="Reload the logs every two seconds.", **BOUND)
 if not names:
     st.info("Choose at least one run.")
     st.stop()
-configs = {}
-for name in names:
-    try:
-        configs[name] = runs[name].config
-    except (ValueError, OSError) as error:
-        st.warning(literal(f"{name} cannot be read: {error}"))
-if not configs:
-    st.stop()
+configs = {name: runs[name].config for name in names}
 settings = {name: asdict(config) for name, config in configs.items()}
 differences = settings_table(settings)
 objectives = {(config.model, config.diffusion, config.latent.latent_fingerprint) for config in configs.values()}
 
-autoencoders = {name for name, config in configs.items() if config.model == "autoencoder"}
+autoencoders = {name for name, config in configs.items() if is_autoencoder(config)}
 offered = [quantity for quantity in QUANTITIES if autoencoders or quantity not in RECONSTRUCTION]
 with st.container(horizontal=True, gap="medium"):
     quantities = st.pills(
@@ -83,12 +81,12 @@ def show() -> None:
     tables, left_out = {}, []
     for name in configs:
         try:
-            _ = runs[name].config  # raises if the run has been deleted
-            tables[name] = runs[name].metrics()
-            if problem := runs[name].log_problem():
+            _ = runs[name].run.config  # raises if the run has been deleted
+            tables[name] = runs[name].run.metrics()
+            if problem := runs[name].run.log_problem():
                 left_out.append(literal(f"The log of {name}: {problem}."))
         except (ValueError, OSError) as error:
-            problems.warning(literal(f"{name} cannot be read: {error}"))
+            problems.warning(literal(f"{name} cannot be read: {describe(error)}"))
     if left_out:
         problems.warning("  \n".join(left_out))
     if not any(len(table) for table in tables.values()):
@@ -106,7 +104,7 @@ def show() -> None:
             st.info("Choose at least one curve to show.")
     with right:
         st.subheader("Samples over training", anchor=False)
-        show_samples({name: runs[name] for name in tables}, autoencoders)
+        show_samples({name: runs[name] for name in tables})
 
     validated = {name: table for name, table in tables.items() if len(validations_by_timestep(table))}
     st.subheader("Loss by timestep", anchor=False)

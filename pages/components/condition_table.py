@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from pipelines.sampling.generation import Comparison, Generation
     from pipelines.sampling.origins import Origin
+    from pipelines.storage.catalogue import Listed
     from pipelines.storage.config import ConditionConfig
-    from pipelines.storage.runs import Run
 
 SCALES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
 USUAL_SCALES = (1.0, 2.0, 4.0, 8.0)
@@ -78,43 +78,44 @@ def choose_rows(condition: ConditionConfig) -> list[tuple[str, dict[str, Any]]]:
     return [(_short(prompt) or "empty prompt", {"prompt": (prompt,)}) for prompt in dict.fromkeys(prompts)]
 
 
-def choose_columns(name: str, runs: Mapping[str, Run]) -> list[tuple[str, str, dict[str, Any]]]:
+def choose_columns(name: str, models: Mapping[str, Listed]) -> list[tuple[str, str, dict[str, Any]]]:
     """Draw widgets for what to vary; return the name, the model and the request fields of each column.
 
     Args:
         name: name of the model.
-        runs: runs with the same conditions and image size, itself included.
+        models: models with the same conditions and image size, itself included.
     """
-    config = runs[name].config
+    config = models[name].config
     fixed = config.network.always_conditional
-    kinds = [STANDARD, *[SCALED] * (not fixed), *[MODELS] * (len(runs) > 1), *[GUIDED] * (not fixed)]
+    kinds = [STANDARD, *[SCALED] * (not fixed), *[MODELS] * (len(models) > 1), *[GUIDED] * (not fixed)]
     kind = st.pills("Compare", kinds, default=STANDARD, required=True, wrap=True, key="vary", **BOUND)
     if kind == SCALED:
         scales = st.multiselect(
             "Guidance scales", SCALES, USUAL_SCALES, format_func="{:g}".format, wrap=True, key="scales", **BOUND
         )
         return [(f"guidance {scale:g}", name, {"guidance": scale}) for scale in sorted(scales)]
-    models = [name]
+    chosen = [name]
     if kind == MODELS:
-        models = st.multiselect("Models", list(runs), list(runs)[:4], wrap=True, key="models", **BOUND)
+        chosen = st.multiselect("Models", list(models), list(models)[:4], wrap=True, key="models", **BOUND)
     guidance = choose_guidance(config)
     if kind == STANDARD and not fixed:
         return [
             ("no guidance (scale 1)", name, {"guidance": 1.0}),
             (f"guidance {guidance:g}", name, {"guidance": guidance}),
         ]
-    return [(model if kind == MODELS else "", model, {"guidance": guidance}) for model in models]
+    return [(model if kind == MODELS else "", model, {"guidance": guidance}) for model in chosen]
 
 
-def same_conditions(name: str, runs: Mapping[str, Run]) -> dict[str, Run]:
-    """Return the runs with the same conditions and image size as the named one, itself first."""
+def same_conditions(name: str, models: Mapping[str, Listed]) -> dict[str, Listed]:
+    """Return the models with the same conditions and image size as the named one, itself first."""
 
-    def kind(run: Run) -> object:
-        config = run.config
+    def kind(model: Listed) -> object:
+        config = model.config
         network = config.network
         return network.takes, network.always_conditional, config.condition.classes, config.image_shape
 
-    return {name: runs[name]} | {other: run for other, run in runs.items() if kind(run) == kind(runs[name])}
+    own = kind(models[name])
+    return {name: models[name]} | {other: model for other, model in models.items() if kind(model) == own}
 
 
 def too_many(rows: int, columns: int, num_images: int) -> str:

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
+from pipelines.common.command_line import describe
 from pipelines.common.images import Pixels, enlarge, film_strip, montage, png_bytes, shrink
 from pipelines.common.picture_files import open_picture
-from pipelines.common.reading import UnreadableError
+from pipelines.common.text import literal
 
 QUICK = 1  # PNG compression level of pictures shown once: half the time, and noise compresses no worse
 SHOWN_WIDTH = 1460  # maximum width of an enlarged picture in pixels; Streamlit would shrink and blur wider ones
@@ -54,8 +55,8 @@ def show_file(file: Path, alt: str) -> None:
     """Show a small picture, enlarged, across the width of its container, or say why it cannot be shown."""
     try:
         pixels = np.atleast_3d(np.asarray(open_picture(file)))
-    except UnreadableError as error:
-        st.warning(f"{file.name} cannot be shown: {error}")
+    except (OSError, ValueError) as error:
+        st.warning(literal(f"{file} cannot be shown: {describe(error)}"))
         return
     show_png(png_bytes(enlarge(pixels, max(1, SHOWN_WIDTH // pixels.shape[1])), compression=QUICK), alt)
 

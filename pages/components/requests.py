@@ -19,6 +19,7 @@ from pipelines.storage.config import RunConfig
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from pipelines.storage.catalogue import Listed
     from pipelines.storage.runs import Run
 
 MAX_SEED = 2**31 - 1
@@ -28,15 +29,15 @@ MOST_IMAGES = 100  # per column
 EVERY_CLASS = "every class in turn"
 
 
-def choose_request(number: int, runs: Mapping[str, Run], num_images: int) -> tuple[str, SamplingRequest]:
+def choose_request(number: int, models: Mapping[str, Listed], num_images: int) -> tuple[str, SamplingRequest]:
     """Draw widgets for one column of a comparison; return its model's name and its request.
 
     Args:
         number: number of the column, from 1; suffix of the widgets' keys.
     """
-    names = list(runs)
+    names = list(models)
     name = st.selectbox("Model", names, index=(number - 1) % len(names), key=f"model{number}", **BOUND)
-    config = readable_config(runs[name])
+    config = models[name].config
     sampler = choose_sampler(config, str(number))
     condition = choose_condition(config, str(number))
     more = [*SAMPLERS[sampler["sampler"]].options, *["guidance interval"] * config.network.conditional]
@@ -46,15 +47,6 @@ def choose_request(number: int, runs: Mapping[str, Run], num_images: int) -> tup
         if config.network.conditional:
             condition |= choose_when_to_guide(str(number))
     return name, SamplingRequest(num_images, seed, **sampler, **noise, **condition)
-
-
-def readable_config(run: Run) -> RunConfig:
-    """Return the run's configuration; if it cannot be read, show the error and return the default configuration."""
-    try:
-        return run.config
-    except (ValueError, OSError) as error:
-        st.error(literal(f"This run cannot be read: {error}"))
-        return RunConfig()
 
 
 def follow_model(key: str, usual: Any, choices: Collection[Any] | None = None) -> None:
@@ -162,25 +154,25 @@ def choose_when_to_guide(suffix: str = "") -> dict[str, Any]:
     return {"guidance_interval": interval, "guidance_rescale": rescale}
 
 
-def offer_png(runs: Mapping[str, Run], columns: int) -> None:
+def offer_png(models: Mapping[str, Listed], columns: int) -> None:
     """Draw an upload that loads a picture's request: its model into the first column, its settings into all columns."""
     with st.popover(
         "Load from PNG", icon=":material/image_search:", help="Load the settings stored in a PNG made by Noisescope."
     ):
         st.file_uploader(
-            "A PNG made by Noisescope", type="png", key="request_png", on_change=_load_request, args=(runs, columns)
+            "A PNG made by Noisescope", type="png", key="request_png", on_change=_load_request, args=(models, columns)
         )
         if problem := st.session_state.pop("request_problem", None):
             st.warning(literal(problem))
 
 
-def _load_request(runs: Mapping[str, Run], columns: int) -> None:
+def _load_request(models: Mapping[str, Listed], columns: int) -> None:
     file = st.session_state["request_png"]
     if file is None:
         return
     try:
-        name, image, values = _request_in(file, runs)
-        label, config = values.pop("label"), runs[name].config
+        name, image, values = _request_in(file, models)
+        label, config = values.pop("label"), models[name].config
         if label is not None:
             condition = config.condition
             values["class"] = EVERY_CLASS if condition.cycles(label) else condition.classes[condition.class_number(label)]
@@ -209,7 +201,7 @@ class _Made:
     origin: Any = None
 
 
-def _request_in(file: io.BytesIO, runs: Mapping[str, Run]) -> tuple[str, int, dict[str, Any]]:
+def _request_in(file: io.BytesIO, models: Mapping[str, Listed]) -> tuple[str, int, dict[str, Any]]:
     """Return the name of the run that made a picture, the picture's number in its request (0 for a grid), and the request.
 
     Raises:
@@ -232,16 +224,16 @@ def _request_in(file: io.BytesIO, runs: Mapping[str, Run]) -> tuple[str, int, di
         raise ValueError(f"This picture's prompt is longer than a page allows, {MAX_PROMPT} characters: use pipelines.sample.")
     if made.origin is not None:
         raise ValueError("This picture was made from another one, which it does not contain: repeat the edit on the Edit page.")
-    same_weights = [name for name, run in runs.items() if _has_weights(run, made.fingerprint)]
+    same_weights = [name for name, model in models.items() if _has_weights(model.run, made.fingerprint)]
     if not same_weights:
         raise ValueError(
             f"The run {shorten(made.run, 80)!r} that made this picture is not available with the same weights "
             f"({shorten(made.fingerprint, 16)})."
         )
     name = made.run if made.run in same_weights else same_weights[0]
-    if values["label"] is None and runs[name].config.network.takes == "class":
+    if values["label"] is None and models[name].config.network.takes == "class":
         raise ValueError("This picture was made without a class, but a page always sets one: use pipelines.sample.")
-    longest = runs[name].config.diffusion.timesteps
+    longest = models[name].config.diffusion.timesteps
     if values["steps"] > longest:
         raise ValueError(
             f"This picture's {values['steps']} steps exceed the {longest} timesteps of {name}: choose another picture."
@@ -253,5 +245,5 @@ def _has_weights(run: Run, fingerprint: str) -> bool:
     """Return whether a run has these weights; one that cannot be read has not."""
     try:
         return run.has_weights and run.fingerprint == fingerprint
-    except OSError:
+    except (ValueError, OSError):
         return False

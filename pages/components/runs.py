@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import streamlit as st
 
 from pages.components.pictures import show_grid
+from pipelines.common.command_line import describe
 from pipelines.common.images import Pixels, split_montage
 from pipelines.common.picture_files import open_picture
 from pipelines.common.text import literal
+from pipelines.storage.catalogue import Catalogue, Listed, read_catalogue
 from pipelines.storage.config import RunConfig
-from pipelines.storage.runs import Run, find_run, find_runs
+from pipelines.storage.runs import Run, find_run
 
 RECONSTRUCTED = "held-out images, each followed by its reconstruction"  # the content of an autoencoder's grid
+NO_MODELS = "No models yet: train one on the Train page."
 # The runs listed first.
 HEADLINE = (
     "flowers-attention-64",
@@ -30,78 +36,97 @@ HEADLINE = (
 )
 
 
-def runs_by_name() -> dict[str, Run]:
-    """Return all runs by name; a user's run that shares its name with a published one is listed as runs/<name>."""
-    runs: dict[str, Run] = {}
-    for run in find_runs():
-        runs[run.name if run.name not in runs else f"{run.path.parent.name}/{run.name}"] = run
-    return {name: runs[name] for name in (*HEADLINE, *runs) if name in runs}
+TOLD = 3  # unusable runs that are told at once
 
 
-def models_by_name() -> dict[str, Run]:
-    """Return the diffusion models with weights by name, including runs whose configuration cannot be read."""
-    # An unreadable run is listed so that the page that shows it can say what is wrong.
-    return _runs_with_weights(lambda config: config.model == "diffusion", unreadable=True)
+def known_runs() -> Catalogue:
+    """Return all runs as they are now, the headline models first."""
+    catalogue = read_catalogue()
+    order = dict.fromkeys((*HEADLINE, *catalogue.runs))
+    return replace(catalogue, runs={name: catalogue.runs[name] for name in order if name in catalogue.runs})
 
 
-def conditional_models() -> dict[str, Run]:
-    """Return the class- and text-conditional models by name."""
-    return _runs_with_weights(lambda config: config.model == "diffusion" and config.network.conditional)
+def is_diffusion(config: RunConfig) -> bool:
+    """Return whether a run is a diffusion model."""
+    return config.model == "diffusion"
 
 
-def autoencoders() -> dict[str, Run]:
-    """Return the autoencoders by name."""
-    return _runs_with_weights(lambda config: config.model == "autoencoder")
+def is_conditional(config: RunConfig) -> bool:
+    """Return whether a run is a class- or text-conditional model."""
+    return is_diffusion(config) and config.network.conditional
 
 
-def models_to_start_from() -> dict[str, Run]:
-    """Return the models that can be fine-tuned, by name: those whose network was not imported."""
-    return _runs_with_weights(lambda config: config.model == "diffusion" and not config.network.imported)
+def is_autoencoder(config: RunConfig) -> bool:
+    """Return whether a run is an autoencoder."""
+    return config.model == "autoencoder"
+
+
+def can_be_tuned(config: RunConfig) -> bool:
+    """Return whether a run can be fine-tuned: a diffusion model whose network was not imported."""
+    return is_diffusion(config) and not config.network.imported
+
+
+def models_to_choose(wanted: Callable[[RunConfig], bool] = is_diffusion, hint: str = NO_MODELS) -> dict[str, Listed]:
+    """Return the wanted models by name, after naming the damaged runs; stop the page with a hint if there are none."""
+    catalogue = known_runs()
+    models = catalogue.models(wanted)
+    show_unusable(catalogue.unusable)
+    if not models:
+        st.info(hint)
+        st.stop()
+    return models
+
+
+def show_unusable(problems: Mapping[str, str]) -> None:
+    """Say of each run that cannot be used what is wrong with it; of many, the first few and the others on demand."""
+    told = [literal(f"{name} cannot be read: {problem}") for name, problem in problems.items()]
+    if told:
+        st.warning("  \n".join(told[:TOLD]))
+    if len(told) > TOLD:
+        names = literal(", ".join(list(problems)[TOLD:]), 100)
+        with st.expander(f"{len(told) - TOLD} more cannot be read: {names}", icon=":material/warning:"):
+            st.markdown("\n".join(f"- {sentence}" for sentence in told[TOLD:]))
 
 
 def given_as(run: Run) -> str:
-    """Return a configuration's reference to a run: its name, or its folder if the name finds another run."""
-    return run.name if find_run(run.name).path == run.path else str(run.path)
+    """Return a configuration's reference to a run: its name, or its folder if the name finds another run or none.
 
-
-def _runs_with_weights(wanted: Callable[[RunConfig], bool], unreadable: bool = False) -> dict[str, Run]:
-    def is_wanted(run: Run) -> bool:
-        try:
-            return wanted(run.config)
-        except (ValueError, OSError):
-            return unreadable
-
-    return {name: run for name, run in runs_by_name().items() if run.has_weights and is_wanted(run)}
-
-
-def stop_without_runs(runs: dict[str, Run]) -> None:
-    """Stop the page with a hint if there are no runs."""
-    if not runs:
-        st.info("No runs yet. Train one: `python -m pipelines.train --data fashion_mnist --unet attention`")
-        st.stop()
+    Empty for a path that is not text, which no configuration can contain.
+    """
+    with suppress(ValueError, OSError):
+        if find_run(run.name).path == run.path:
+            return run.name
+    with suppress(UnicodeEncodeError):
+        return str(run.path).encode().decode()
+    return ""
 
 
 def newest_samples(run: Run) -> Pixels | None:
-    """Return the images of the newest sample grid, (N, H, W, C); None before the first."""
-    grids = list(run.samples().values())
-    return grid_images(run, grids[-1]) if grids else None
-
-
-def grid_images(run: Run, grid: Path) -> Pixels:
-    """Return the images of one of a run's sample grids, (N, H, W, C).
+    """Return the images of the newest sample grid, (N, H, W, C); None before the first.
 
     Raises:
         ValueError, OSError: the configuration or the picture cannot be read.
     """
-    config = run.config
+    grids = list(run.samples().values())
+    return grid_images(run.config, grids[-1]) if grids else None
+
+
+def grid_images(config: RunConfig, grid: Path) -> Pixels:
+    """Return the images of one of a run's sample grids, (N, H, W, C).
+
+    Raises:
+        ValueError, OSError: the picture cannot be read.
+    """
     if config.image_shape is None:
-        raise ValueError(f"run {run.name!r} has not started training: its images have no size yet")
-    return _images_in(grid, grid.stat().st_mtime_ns, config.image_shape[1], config.image_shape[2], config.log.sample_images)
+        raise ValueError("the run has not started training: its images have no size yet")
+    _, height, width = config.image_shape
+    # Path's bytes, since a name need not be text.
+    return _images_in(os.fsencode(grid), grid.stat().st_mtime_ns, height, width, config.log.sample_images)
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def _images_in(file: Path, modified: int, height: int, width: int, count: int) -> Pixels:
-    return split_montage(np.atleast_3d(np.asarray(open_picture(file))), height, width, count)
+def _images_in(file: bytes, modified: int, height: int, width: int, count: int) -> Pixels:
+    return split_montage(np.atleast_3d(np.asarray(open_picture(os.fsdecode(file)))), height, width, count)
 
 
 def about_samples(config: RunConfig) -> str:
@@ -116,28 +141,29 @@ def show_sample_grid(images: Pixels, alt: str) -> None:
     show_grid(images, alt, columns=math.ceil(math.sqrt(len(images))))
 
 
-def show_samples_in(run: Run, grid: Path, title: str) -> None:
+def show_samples_in(config: RunConfig, grid: Path, title: str) -> None:
     """Show one of a run's sample grids, or say why it cannot be shown; the run's model may be intact."""
     try:
-        show_sample_grid(grid_images(run, grid), f"Samples of {title}")
+        show_sample_grid(grid_images(config, grid), f"Samples of {title}")
     except (ValueError, OSError) as error:
-        st.warning(literal(f"The samples of {title} cannot be read: {error}"))
+        warn_of_samples(title, error)
 
 
-def describe_run(run: Run) -> str:
-    """Return a one-line description of a run: its network, data, images seen and validation loss.
+def warn_of_samples(title: str, error: Exception) -> None:
+    """Say that the samples of a run cannot be shown."""
+    st.warning(literal(f"The samples of {title} cannot be read: {describe(error)}; the model can be used."))
 
-    Raises:
-        ValueError, OSError: its configuration or weights cannot be read.
-    """
-    config = run.config
+
+def describe_run(listed: Listed) -> str:
+    """Return a one-line description of a run: its network, data, images seen and validation loss."""
+    config = listed.config
     size = "×".join(map(str, (config.image_shape or (0, 0, 0))[1:]))
     parts = [
         config.kind,
-        f"{run.num_parameters / 1e6:.1f} M parameters",
+        *([f"{listed.num_parameters / 1e6:.1f} M parameters"] if listed.num_parameters is not None else []),
         f"{Path(config.data.data).name} at {size}",
     ]
-    newest = run.newest_metrics()
+    newest = listed.run.newest_metrics()
     if "images_seen" in newest:
         parts.append(f"{newest['images_seen'] / 1e3:,.0f}\u00a0k\u00a0images seen")
     if "val_loss" in newest:

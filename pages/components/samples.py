@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 
 import streamlit as st
 
 from pages.components import BOUND
-from pages.components.runs import RECONSTRUCTED, show_samples_in
+from pages.components.runs import RECONSTRUCTED, is_autoencoder, show_samples_in, warn_of_samples
 from pipelines.common.text import literal
-from pipelines.storage.runs import Run
+from pipelines.storage.catalogue import Listed
+from pipelines.storage.files import is_file
 
 NEWEST = "newest"  # the position of the slider that follows a live run
 
 
-def show_samples(chosen: dict[str, Run], autoencoders: Collection[str]) -> None:
-    """Show a slider over training steps and, for every run, its newest grids up to the chosen step.
-
-    Args:
-        chosen: the runs by name; a run may be deleted meanwhile.
-        autoencoders: names of those whose grids are reconstructions.
-    """
-    grids = {name: run.samples() for name, run in chosen.items()}
+def show_samples(chosen: Mapping[str, Listed]) -> None:
+    """Show a slider over training steps and, for every run, its newest grids up to the chosen step."""
+    grids = {}
+    for name, listed in chosen.items():
+        try:
+            grids[name] = listed.run.samples()
+        except OSError as error:
+            warn_of_samples(name, error)
     steps = sorted({step for samples in grids.values() for step in samples})
     if not steps:
         st.info("No sample grids yet.")
@@ -38,12 +39,13 @@ def show_samples(chosen: dict[str, Run], autoencoders: Collection[str]) -> None:
             raw = file.with_name(f"{file.stem}-raw.png")
             label = f"{name}, step {reached[-1]}"
             row = [(label, name, file), (f"{label}, raw weights", name, raw)]
-            rows.append(row if raw.exists() else row[:1])
+            rows.append(row if is_file(raw) else row[:1])
     if all(len(row) == 1 for row in rows):
         rows = [[picture for row in rows[start : start + 2] for picture in row] for start in range(0, len(rows), 2)]
     for row in rows:
         for (label, name, file), place in zip(row, st.columns(2), strict=False):
             with place:
-                show_samples_in(chosen[name], file, label)
-                st.caption(literal(f"{label}: {RECONSTRUCTED}" if name in autoencoders else label))
+                config = chosen[name].config
+                show_samples_in(config, file, label)
+                st.caption(literal(f"{label}: {RECONSTRUCTED}" if is_autoencoder(config) else label))
     st.caption("Samples start from the same noise in every run and at every step; EMA weights unless marked as raw.")

@@ -6,13 +6,14 @@ import streamlit as st
 
 from pages.components import BOUND
 from pages.components.asking import allow_typed, expanded, may_read
-from pages.components.runs import models_by_name, newest_samples
+from pages.components.runs import is_diffusion, known_runs, newest_samples
 from pipelines.common.images import png_bytes
 from pipelines.common.text import literal
 from pipelines.datasets.decoding import read_cell
 from pipelines.datasets.sources import PRESETS, image_column, open_dataset, picture_folders, split_names
 from pipelines.sampling.fitting import picture_size
 from pipelines.storage.config import DataConfig
+from pipelines.storage.runs import Run
 
 GENERATED, DATASET, UPLOAD = "A generated image", "A dataset", "An upload"
 FILE_TYPES = ["png", "jpg", "jpeg", "webp", "avif", "gif", "bmp", "tif", "tiff"]
@@ -41,7 +42,7 @@ def choose_image(label: str = "Image", suffix: str = "") -> bytes:
 
 def _generated(suffix: str) -> bytes | None:
     """Return one image of a run's newest sample grid on disk; no network is run."""
-    runs = {name: run for name, run in models_by_name().items() if run.samples()}
+    runs = {name: model.run for name, model in known_runs().models(is_diffusion).items() if _has_samples(model.run)}
     if not runs:
         st.info("No run has sample grids yet: choose a dataset or upload an image.")
         return None
@@ -52,6 +53,14 @@ def _generated(suffix: str) -> bytes | None:
     first = min(int(suffix or 1) - 1, last)  # so that a second picture differs from the first
     number = number_column.number_input("Image", 0, last, first, key=f"source_number{suffix}", **BOUND)
     return png_bytes(samples[int(number)])
+
+
+def _has_samples(run: Run) -> bool:
+    """Return whether a run has sample grids, or a folder of them that cannot be listed: whoever chooses it learns why."""
+    try:
+        return bool(run.samples())
+    except OSError:
+        return True
 
 
 def _from_dataset(suffix: str) -> bytes | None:

@@ -9,7 +9,7 @@ import streamlit as st
 
 from pages.components.data_report import show_used
 from pages.components.live_figure import live_figure
-from pages.components.runs import about_samples, show_samples_in
+from pages.components.runs import about_samples, show_samples_in, warn_of_samples
 from pipelines.common.command_line import describe
 from pipelines.common.reports import Progress
 from pipelines.common.text import literal
@@ -66,9 +66,9 @@ def _attempt(action: Callable[[str], None], name: str) -> None:
         st.session_state["job_error"] = describe(error)
 
 
-def show_job(queue: TrainingQueue, job: Job) -> None:
+def show_job(queue: TrainingQueue, name: str, job: Job) -> None:
     """Show one run: its name, status and progress, and buttons for the possible actions."""
-    name = job.run.name
+    folder = job.run.path.name  # which is unique, but need not be text
     colour, icon = LOOKS[job.status]
     with st.container(border=True, key=f"job-{name}"):
         title, state, buttons = st.columns([4, 5, 3], vertical_alignment="center")
@@ -82,26 +82,25 @@ def show_job(queue: TrainingQueue, job: Job) -> None:
             if job.active:
                 label, icon = ("Cancel", ":material/close:") if job.status == "queued" else ("Stop", ":material/stop:")
                 st.button(
-                    label, key=f"stop-{name}", icon=icon, on_click=_attempt, args=(queue.stop, name),
+                    label, key=f"stop-{name}", icon=icon, on_click=_attempt, args=(queue.stop, folder),
                     disabled=job.status == "stopping", help="Resume continues exactly from here at any time.",
                 )  # fmt: skip
             elif job.resumable:
                 st.button(
-                    "Resume", key=f"resume-{name}", icon=":material/resume:", on_click=_attempt, args=(queue.resume, name)
+                    "Resume", key=f"resume-{name}", icon=":material/resume:", on_click=_attempt, args=(queue.resume, folder)
                 )
             if job.status in ("queued", "stopped", "finished", "failed", "interrupted"):
                 with st.popover("Delete", icon=":material/delete:", key=f"ask-{name}"):
                     st.markdown(f"Delete **{literal(name)}** with its weights and samples? This cannot be undone.")
-                    st.button("Delete permanently", key=f"delete-{name}", on_click=_attempt, args=(queue.delete, name))
+                    st.button("Delete permanently", key=f"delete-{name}", on_click=_attempt, args=(queue.delete, folder))
         if job.error:
             st.error(literal(job.error))
         elif job.status == "interrupted":
             st.warning("Its process ended unexpectedly, as in a crash or a reboot. Resume continues from the last checkpoint.")
 
 
-def show_training(job: Job) -> None:
+def show_training(name: str, job: Job) -> None:
     """Show what of its data is used, the loss so far and the newest sample grid."""
-    name = job.run.name
     show_used(job.run)
     left, right = st.columns([3, 2], gap="medium")
     with left:
@@ -114,10 +113,15 @@ def show_training(job: Job) -> None:
         if told := job.run.config.data.held_out.about_copies:
             st.caption(f":material/content_copy: {told[0].upper()}{told[1:]}.")
     with right:
-        samples = job.run.samples()
+        config = job.run.config
+        try:
+            samples = job.run.samples()
+        except OSError as error:
+            warn_of_samples(name, error)
+            return
         if not samples:
-            st.info(f"The first samples appear at step {job.run.config.log.sample_every:,}.")
+            st.info(f"The first samples appear at step {config.log.sample_every:,}.")
             return
         step, file = list(samples.items())[-1]
-        show_samples_in(job.run, file, f"{name} at step {step}")
-        st.caption(f"Samples at step {step:,}: {about_samples(job.run.config)}.")
+        show_samples_in(config, file, f"{name} at step {step}")
+        st.caption(f"Samples at step {step:,}: {about_samples(config)}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,12 +12,13 @@ from streamlit.delta_generator import DeltaGenerator
 
 from pages.components import BOUND, about_choices
 from pages.components.asking import allow_typed, expanded
-from pages.components.runs import autoencoders, given_as, models_to_start_from
+from pages.components.runs import can_be_tuned, given_as, is_autoencoder, known_runs
 from pages.components.setting import USUAL, Setting, configured, fill
 from pages.components.training_preview import show_preview
 from pipelines.common.command_line import describe
 from pipelines.common.text import literal
 from pipelines.datasets.sources import PRESETS, resolve
+from pipelines.storage.catalogue import Listed
 from pipelines.storage.config import (
     DataConfig,
     InitConfig,
@@ -26,7 +28,7 @@ from pipelines.storage.config import (
     RunConfig,
 )
 from pipelines.storage.recipes import RECIPES, read_recipe
-from pipelines.storage.runs import Run, find_run
+from pipelines.storage.runs import find_run
 from unets.choices import NETWORKS
 
 AUTOENCODER = "autoencoder"
@@ -153,14 +155,14 @@ def _settings_of(recipe: str | None) -> RunConfig:
 
 
 def _choose_run(
-    place: DeltaGenerator, label: str, runs: Mapping[str, Run], usual: str | None, none: str, key: str, **more: Any
+    place: DeltaGenerator, label: str, models: Mapping[str, Listed], usual: str | None, none: str, key: str, **more: Any
 ) -> str | None:
-    """Draw a widget for one of these runs or none; return its reference. The usual run is offered even if unavailable.
+    """Draw a widget for one of these models or none; return its reference. The usual run is offered even if unavailable.
 
     None is a named option, because Streamlit does not let a user clear a widget that was not empty at first.
     """
     usual = usual or none
-    options = list(dict.fromkeys([none, *map(given_as, runs.values()), usual]))
+    options = list(dict.fromkeys([none, *filter(None, (given_as(model.run) for model in models.values())), usual]))
     chosen = place.selectbox(label, options, options.index(usual), key=key, **BOUND, **more)
     return None if chosen == none else chosen
 
@@ -182,7 +184,10 @@ def _follow_latent() -> None:
     """Set the image size to that of the chosen autoencoder."""
     base = _chosen()
     chosen = st.session_state["latent"]
-    shape = None if chosen in (PIXELS, base.latent.latent) else find_run(chosen).config.image_shape
+    shape = None
+    if chosen not in (PIXELS, base.latent.latent):
+        with suppress(ValueError, OSError):  # it has just been removed, which the page says
+            shape = find_run(chosen).config.image_shape
     st.session_state["size"] = shape[1] if shape else base.data.image_size
 
 
@@ -220,7 +225,7 @@ def choose_training() -> Training:
             help="Fills in settings that suit a dataset; all can be changed. Recipes ending in -64 need a GPU.", **BOUND,
         )  # fmt: skip
         start = _choose_run(
-            start_column, "Start from", models_to_start_from(), _settings_of(recipe).init.init_from, RANDOM_WEIGHTS,
+            start_column, "Start from", known_runs().models(can_be_tuned), _settings_of(recipe).init.init_from, RANDOM_WEIGHTS,
             "init_from", on_change=_follow_start,
             help="Fine-tuning: continue from this model's weights on other images, with its network and noise schedule.",
         )  # fmt: skip
@@ -251,7 +256,7 @@ def choose_training() -> Training:
             shown[RANK] = RANK.draw(last, base)
         else:
             latent = _choose_run(
-                last, "Latents from", autoencoders(), base.latent.latent, PIXELS, "latent",
+                last, "Latents from", known_runs().models(is_autoencoder), base.latent.latent, PIXELS, "latent",
                 disabled=unet == AUTOENCODER, on_change=_follow_latent,
                 help="Train on the latents of this autoencoder, which makes large images cheaper. To train an autoencoder, "
                 "choose it as the network.",

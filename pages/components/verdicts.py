@@ -50,13 +50,13 @@ def _chosen(evaluations: Sequence[Evaluation]) -> Verdict | None:
     st.subheader("Which is better?", anchor=False)
     names = list(groups)
     with st.container(horizontal=True):
-        first = st.selectbox("Compare", names, 0, format_func=literal, key="verdict_first", width=270, **BOUND)
+        first = st.selectbox("Compare", names, 0, key="verdict_first", width=270, **BOUND)
         others = [name for name in names if name != first]
-        second = st.selectbox("with", others, 0, format_func=literal, key="verdict_second", width=270, **BOUND)
+        second = st.selectbox("with", others, 0, key="verdict_second", width=270, **BOUND)
         settings = {str(setting): setting for setting in shared_settings([*groups[first], *groups[second]])}
         setting = None
         if len(settings) > 1:
-            setting = st.selectbox("Setting", settings, format_func=literal, key="verdict_setting", width=320, **BOUND)
+            setting = st.selectbox("Setting", settings, key="verdict_setting", width=320, **BOUND)
     return verdict(groups[first], groups[second], settings[setting] if setting else None)
 
 

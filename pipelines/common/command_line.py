@@ -44,6 +44,9 @@ def run_command(
         description=arguments.__doc__,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff),
     )
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be text, nor text that a terminal knows
     with reporting() as reporter:
         try:
             code = main(_parsed(parse if default is None else partial(parse, default=default(sys.argv[1:]))))

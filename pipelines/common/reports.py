@@ -160,7 +160,7 @@ def read_typed(path: Path, kind: type[Record]) -> Record | None:
 
 def is_damaged(path: Path, kind: type[Any]) -> bool:
     """Return whether there is a file that :func:`read_typed` cannot read."""
-    return path.exists() and read_typed(path, kind) is None
+    return os.path.lexists(path) and read_typed(path, kind) is None
 
 
 class ProgressBar:

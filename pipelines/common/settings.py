@@ -204,4 +204,6 @@ def settings_from(settings: type[Made], values: object, source: str) -> Made:
         first = error.errors()[0]
         where = ".".join(shorten(str(part), 60) for part in first["loc"]) or "the file"
         said = str(first["ctx"]["error"]) if first["type"] == "value_error" else first["msg"].lower()
+        if first["type"] == "dataclass_type":
+            said = "input should be an object of settings"
         raise ValueError(f"{source}: {where}: {shorten(said, 400)}") from error

@@ -67,7 +67,7 @@ def samples_at(evaluations: Sequence[Evaluation], setting: Setting) -> list[Resu
 def same_images(one: Evaluation, result: Result, other: Evaluation, theirs: Result) -> bool:
     """Return whether two results are about images of the same dataset and size."""
     digests = (result.held_out_digest, theirs.held_out_digest)
-    configs = (one.run.config, other.run.config)
+    configs = (one.config, other.config)
     if None not in digests and digests[0] == digests[1]:
         return True
     return len({(Path(config.data.data).name, config.image_shape) for config in configs}) == 1
@@ -75,7 +75,7 @@ def same_images(one: Evaluation, result: Result, other: Evaluation, theirs: Resu
 
 def _images(evaluation: Evaluation, result: Result) -> object:
     """Return what identifies the held-out images of a result: their digest, or in older ones the settings that chose them."""
-    config = evaluation.run.config
+    config = evaluation.config
     return result.held_out_digest or (replace(config.data, flip=None, augment=0.0, held_out_images=1), config.seed)
 
 
@@ -90,7 +90,7 @@ def sample_figure(evaluation: Evaluation, result: Result, name: str) -> Figure |
     if found is None:
         return None
     estimate = _estimate(found)
-    request, config = result.asked["request"], evaluation.run.config
+    request, config = result.asked["request"], evaluation.config
     kind = next((kind for kind in PARTS if kind in found), None)
     if kind is None:
         return Figure(estimate, request["num_images"])
@@ -105,7 +105,7 @@ def loss_figure(evaluation: Evaluation) -> Figure | None:
     results = evaluation.of_kind("loss")
     if not results:
         return None
-    result, config = results[-1], evaluation.run.config
+    result, config = results[-1], evaluation.config
     estimate = _estimate(result.found["whole"])
     count, seed = result.asked["images"], result.asked["seed"]
     errors = np.array(result.found.get("errors", ()))
@@ -125,12 +125,12 @@ def bound_figure(evaluation: Evaluation) -> Figure | None:
     result = results[-1]
     estimate = _estimate(result.found["total"])
     bits = np.array(result.found.get("images", ()))
-    pair = (json.dumps(result.asked, sort_keys=True), _images(evaluation, result), evaluation.run.config.image_shape)
+    pair = (json.dumps(result.asked, sort_keys=True), _images(evaluation, result), evaluation.config.image_shape)
     return Figure(estimate, len(bits), bits if len(bits) > 1 else None, mean_error, pair, np.arange(len(bits)))
 
 
 def comparable(kind: str, one: Evaluation, other: Evaluation) -> bool:
     """Return whether the losses or bounds of two evaluations are about the same images, or latents."""
     own, theirs = one.of_kind(kind), other.of_kind(kind)
-    latents = {evaluation.run.config.latent.latent_fingerprint for evaluation in (one, other)}
+    latents = {evaluation.config.latent.latent_fingerprint for evaluation in (one, other)}
     return bool(own and theirs) and len(latents) == 1 and same_images(one, own[-1], other, theirs[-1])

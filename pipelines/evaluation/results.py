@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ..common.json_files import parse_json, read_json
 from ..common.reports import report_progress
+from ..storage.config import RunConfig
 from ..storage.disk import refuse_unwritable
 from ..storage.files import write_text
 from ..storage.runs import MODEL, Run
@@ -39,6 +40,7 @@ FIGURES = {  # of samples
     "coverage": "Coverage",
     "vendi_score": "Vendi score",
 }
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what begins a formula in spreadsheets
 MAIN_FIGURES = tuple(FIGURES)[:6]  # which are shown first
 # Which way is better; of the other figures, neither: density is best near 1, and diversity where it is that of the data.
 LARGER_IS_BETTER = ("precision", "recall", "agreement")
@@ -83,11 +85,19 @@ class Evaluation:
         run: the run. Results of weights replaced since are ignored, and removed when the next result is written.
         fingerprint: of the weights to evaluate; by default of the run's current weights.
         name: display name; the run's name by default.
+        config: the run's configuration, if it has been read already.
     """
 
-    def __init__(self, run: Run, fingerprint: str | None = None, name: str | None = None) -> None:
-        self.run, self.name, self._fingerprint = run, name or run.name, fingerprint
+    def __init__(
+        self, run: Run, fingerprint: str | None = None, name: str | None = None, config: RunConfig | None = None
+    ) -> None:
+        self.run, self.name, self._fingerprint, self._config = run, name or run.name, fingerprint, config
         self.results = self._read()
+
+    @cached_property
+    def config(self) -> RunConfig:
+        """Configuration of the run."""
+        return self._config or self.run.config
 
     def _read(self) -> list[Result]:
         try:
@@ -195,7 +205,7 @@ def samples_table(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
     for evaluation in evaluations:
         for result in evaluation.of_kind("samples"):
             request, found = result.asked["request"], result.found
-            row: dict[str, Any] = {"run": evaluation.name, "data": Path(evaluation.run.config.data.data).name}
+            row: dict[str, Any] = {"run": evaluation.name, "data": Path(evaluation.config.data.data).name}
             row |= {name: request[name] for name in ("sampler", "steps", "guidance", "seed")}
             features = result.asked["features"]
             row |= {"images": request["num_images"], "features": features, "judge": features.split(",")[0]}
@@ -211,6 +221,13 @@ def samples_table(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
                 row[f"{name}_decoded"] = decoded.found["figures"].get(name, {}).get("value") if decoded else None
             rows.append(row)
     return pd.DataFrame(rows)
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """Return a table as CSV, with an apostrophe before texts that a spreadsheet would compute as formulas."""
+    return table.map(lambda cell: f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell).to_csv(
+        index=False
+    )
 
 
 def pareto_front(table: pd.DataFrame, cost: str, figure: str) -> pd.DataFrame:

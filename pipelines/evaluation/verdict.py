@@ -118,10 +118,10 @@ def grouped(evaluations: Sequence[Evaluation]) -> dict[str, list[Evaluation]]:
     """Return the evaluations by recipe, by the name of their first: trainings that differ in the seed alone are together."""
     groups: dict[tuple[object, int], list[Evaluation]] = {}
     for evaluation in evaluations:
-        config = evaluation.run.config
+        config = evaluation.config
         recipe = json.dumps(asdict(replace(config, seed=0, versions={}, log=LogConfig())), sort_keys=True)
         copy = 0  # a seed that the group has already begins another group
-        while config.seed in [other.run.config.seed for other in groups.get((recipe, copy), ())]:
+        while config.seed in [other.config.seed for other in groups.get((recipe, copy), ())]:
             copy += 1
         groups.setdefault((recipe, copy), []).append(evaluation)
     return {_name(group): group for group in groups.values()}

@@ -251,7 +251,7 @@ def given_fields(section: Any) -> list[str]:
 
 
 @dataclass(frozen=True)
-class _Written:
+class _Format:
     """Format of a configuration, read before the other keys, because a newer format may have more of them."""
 
     format: int = 1
@@ -270,7 +270,7 @@ def config_from_json(text: str | bytes, source: str = "config.json") -> RunConfi
             ``source``.
     """
     values = parse_json(text, source)
-    written = settings_from(_Written, values, source).format
+    written = settings_from(_Format, values, source).format
     if written > FORMAT:
         raise ValueError(
             f"{source}: written by a newer Noisescope (format {written}; this one reads up to {FORMAT}): update Noisescope"

@@ -17,6 +17,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..common.json_files import MOST, read_json
 from ..common.reading import open_regular, read_regular
+from ..common.text import CONTROLS
 from .config import RunConfig, config_from_json, config_to_json
 from .metrics_log import MetricsLog, line_or_none, newest_lines, whole_lines
 
@@ -41,9 +43,11 @@ PRIVATE = Path(os.environ.get("NOISESCOPE_RUNS") or ROOT / "runs").expanduser()
 CONFIG, MODEL, METRICS, SAMPLES = "config.json", "model.safetensors", "metrics.jsonl", "samples"
 DATA = "data.json"  # what was found in the dataset (pipelines.datasets.report)
 STATE = "state/state.safetensors"
+UNSEEN = re.compile(f"{CONTROLS.pattern}|[\u061c\u200b\u200e\u200f\u2028\u2029\ufeff]")  # in a name
 AVERAGES = "ema"  # folder of the averages with other half-lives
 NEWEST = 2**20  # bytes at the end of a log that contain the newest value of every quantity
 PROCESS = "state/process.json"  # the process that trains the run, if any
+MOST_NAMED = 40  # runs in a message
 
 
 def loss_of_average(half_life: int) -> str:
@@ -78,16 +82,21 @@ class Run:
     def name(self) -> str:
         """Name of the folder, which may be a link, or of the single file."""
         path = self.path.absolute()
-        name = path.stem if path.suffix == ".safetensors" else path.name
-        if name != path.name and path.parent.name == AVERAGES:
+        name = path.stem if self._is_single_file else path.name
+        if self._is_single_file and path.parent.name == AVERAGES:
             name = f"{path.parent.parent.name}-ema-{name}"
         name = path.resolve().name if name in ("", "..") else name
-        return os.fsencode(name).decode(errors="replace")  # the bytes of a file's name need not be text
+        return UNSEEN.sub("\ufffd", os.fsencode(name).decode(errors="replace"))  # the bytes of a file's name need not be text
+
+    @property
+    def _is_single_file(self) -> bool:
+        """Whether this is a weights file alone; a folder may have any name."""
+        return self.path.suffix == ".safetensors" and not os.path.isdir(self.path)  # noqa: PTH112  (Path.is_dir may raise)
 
     @property
     def model_path(self) -> Path:
         """Path of the weights, which may not exist yet."""
-        return self.path if self.path.suffix == ".safetensors" else self.path / MODEL
+        return self.path if self._is_single_file else self.path / MODEL
 
     def average(self, half_life: int | None) -> Run:
         """Return the run of the weights averaged with this half-life: the run itself for None and its usual half-life.
@@ -231,15 +240,20 @@ class Run:
             shutil.rmtree(self.path)
 
 
+def usual_roots() -> tuple[Path, Path]:
+    """Return the folders of the published runs and of the user's own."""
+    return PUBLISHED, PRIVATE
+
+
 def find_runs(*roots: str | Path) -> list[Run]:
     """Return all runs directly under ``roots``, sorted by name within each root.
 
-    The default roots are those of the published runs and of the user's own. A folder counts as a run if it has a config.json or
+    The default roots are the usual ones. A folder counts as a run if it has a config.json or
     a model.safetensors, and also if it cannot be entered: whoever opens it says why. Roots that do not exist or
-    cannot be listed are skipped.
+    cannot be listed are skipped; :func:`pipelines.storage.catalogue.read_catalogue` tells what is left out here.
     """
     runs = []
-    for root in map(Path, roots or (PUBLISHED, PRIVATE)):
+    for root in map(Path, roots or usual_roots()):
         with suppress(OSError):
             runs += [Run(folder) for folder in sorted(root.iterdir()) if _may_be_run(folder)]
     return runs
@@ -262,5 +276,6 @@ def find_run(path: str | Path) -> Run:
         run = Run(candidate)
         if candidate.is_file() or (candidate / CONFIG).is_file() or (candidate / MODEL).is_file():
             return run
-    known = ", ".join(str(run.path.relative_to(ROOT) if run.path.is_relative_to(ROOT) else run.path) for run in find_runs())
+    found = [str(run.path.relative_to(ROOT) if run.path.is_relative_to(ROOT) else run.path) for run in find_runs()]
+    known = ", ".join([*found[:MOST_NAMED], *[f"and {len(found) - MOST_NAMED} more"] * (len(found) > MOST_NAMED)])
     raise ValueError(f"no run at {str(path)!r}: give a run folder or a .safetensors file (runs: {known or 'none yet'})")

@@ -27,6 +27,7 @@ from typing import Annotated
 from filelock import FileLock
 from pydantic import Field
 
+from ..common.command_line import describe
 from ..common.reports import Progress, is_damaged, read_progress, read_typed
 from ..datasets.sources import PRESETS, locate
 from ..storage.claim import is_free
@@ -102,7 +103,7 @@ class TrainingQueue:
             yield
 
     def _run(self, name: str) -> Run:
-        run = next((run for run in find_runs(self.root) if run.name == name), None)
+        run = next((run for run in find_runs(self.root) if run.path.name == name), None)
         if run is None:
             raise ValueError(f"no run called {name!r} in {self.root}: it may have been deleted")
         return run
@@ -135,7 +136,7 @@ class TrainingQueue:
             reached = read_training(run)
         except (ValueError, OSError) as broken:
             if status == "stopped":
-                status, error = "failed", str(broken)
+                status, error = "failed", describe(broken)
         damaged = [file for file, kind in ((JOB, Request), (PROCESS, ProcessRecord)) if is_damaged(run.path / file, kind)]
         if damaged and not error:
             error = f"{' and '.join(damaged)} cannot be read and {'are' if len(damaged) > 1 else 'is'} ignored"

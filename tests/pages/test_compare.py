@@ -23,6 +23,7 @@ from pipelines.common.images import png_bytes
 from pipelines.sampling.generation import Comparison, Frame, Generation
 from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import metadata_of
+from pipelines.storage.catalogue import Listed
 from pipelines.storage.config import LatentConfig, RunConfig
 from pipelines.storage.runs import Run
 
@@ -220,7 +221,10 @@ def test_a_picture_carries_its_own_prompt():
     run = Run("checkpoints/fashion-text")
     metadata = metadata_of(run.name, run.fingerprint, SamplingRequest(seed=7, prompt=("a dress", "a bag")))
     picture = np.zeros((8, 8, 1), np.uint8)
-    made = [_request_in(io.BytesIO(png_bytes(picture, metadata | {"image": image})), {"it": run}) for image in (0, 3)]
+    made = [
+        _request_in(io.BytesIO(png_bytes(picture, metadata | {"image": image})), {"it": Listed(run, run.config)})
+        for image in (0, 3)
+    ]
     assert [image for _, image, _ in made] == [0, 3]
     assert made[0][2]["prompt"] == ("a dress", "a bag")
 
@@ -237,7 +241,7 @@ def test_a_request_that_a_page_cannot_show_is_not_taken_for_another(model, reque
     run = Run(f"checkpoints/{model}")
     metadata = metadata_of(run.name, run.fingerprint, SamplingRequest(**request_))
     with pytest.raises(ValueError, match=sentence):
-        _request_in(io.BytesIO(png_bytes(np.zeros((8, 8, 1), np.uint8), metadata)), {"it": run})
+        _request_in(io.BytesIO(png_bytes(np.zeros((8, 8, 1), np.uint8), metadata)), {"it": Listed(run, run.config)})
 
 
 @pytest.mark.parametrize(
@@ -265,7 +269,7 @@ def test_a_request_that_nobody_could_have_made_is_refused_in_one_sentence(writte
     run = Run("checkpoints/fashion-baseline")
     metadata = metadata_of(run.name, run.fingerprint, SamplingRequest()) | written
     with pytest.raises(ValueError, match=sentence) as refusal:
-        _request_in(io.BytesIO(png_bytes(np.zeros((8, 8, 1), np.uint8), metadata)), {"it": run})
+        _request_in(io.BytesIO(png_bytes(np.zeros((8, 8, 1), np.uint8), metadata)), {"it": Listed(run, run.config)})
     assert "\n" not in str(refusal.value)
     assert len(str(refusal.value)) < 300
 
@@ -288,7 +292,7 @@ def test_a_run_whose_weights_cannot_be_read_hides_no_other(own_run):
     assert own_run.has_weights
     run = Run("checkpoints/fashion-baseline")
     picture = png_bytes(np.zeros((8, 8, 1), np.uint8), metadata_of(run.name, run.fingerprint, SamplingRequest(seed=7)))
-    name, _, values = _request_in(io.BytesIO(picture), {"mine": own_run, "it": run})
+    name, _, values = _request_in(io.BytesIO(picture), {"mine": Listed(own_run, run.config), "it": Listed(run, run.config)})
     assert (name, values["seed"]) == ("it", 7)
 
 

@@ -185,7 +185,7 @@ def test_a_run_that_cannot_be_read_does_not_hide_the_others(measured):
     (broken.path / "config.json").write_text('{"network": {"what": 1}}')
     app = open_page(runs=["broken", "one"])
     assert not app.exception
-    assert app.warning[0].value.startswith("broken: ")
+    assert app.warning[0].value.startswith("broken cannot be read: ")
     assert set(app.dataframe[0].value["Run"]) == {"one"}
 
 

@@ -132,10 +132,12 @@ def test_no_words_are_no_prompt(text_run, monkeypatch):
     assert len(app.subheader) == 1, "no words, no maps"
 
 
-def test_a_run_that_cannot_be_read_is_told_also_where_a_picture_would_be_fitted_to_it(own_run):
+def test_a_run_that_cannot_be_read_is_told_and_the_others_can_be_used(own_run):
     (own_run.path / "config.json").write_text("{")
     app = open_page(model="mine", start="An image")
-    assert [error.value.split(":")[0] for error in app.error] == ["This run cannot be read", "This image cannot be used"]
+    assert [warning.value.split(":")[0] for warning in app.warning] == ["mine cannot be read"]
+    assert "mine" not in app.selectbox(key="model").options
+    assert not app.error
 
 
 def test_what_is_computed_goes_on_when_one_leaves_the_page_and_is_there_when_one_comes_back(own_run, wait_for):

@@ -1,5 +1,6 @@
 """The file of results: whose weights they are of, who writes it, and what is compared from it."""
 
+import io
 import math
 import shutil
 import tempfile
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from pipelines.evaluation.results import Evaluation, loss_draws, pareto_front
+from pipelines.evaluation.results import Evaluation, csv_text, loss_draws, pareto_front
 from pipelines.evaluation.verdict import paired_losses
 from pipelines.models.loading import load_model
 from pipelines.storage.runs import Run
@@ -51,6 +52,13 @@ def test_a_damaged_file_is_told(copied_run):
     (copied_run.path / "evaluation.json").write_text("{")
     with pytest.raises(ValueError, match="damaged"):
         Evaluation(copied_run)
+
+
+def test_names_that_spreadsheets_would_compute_stay_names():
+    names = ["=1+1", "+2", "-rf", "@SUM(A1)", "\tx", 'quoted "name"', "two\nlines", "1e3"]
+    read = pd.read_csv(io.StringIO(csv_text(pd.DataFrame({"run": names, "loss": -1.5}))), dtype={"run": str})
+    assert read["run"].tolist() == ["'=1+1", "'+2", "'-rf", "'@SUM(A1)", "'\tx", *names[5:]]
+    assert (read["loss"] == -1.5).all()
 
 
 def test_errors_of_one_image_count_once_where_it_is_drawn_often(copied_run, tmp_path):
