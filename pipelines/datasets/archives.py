@@ -6,6 +6,7 @@ import bz2
 import gzip
 import lzma
 import os
+import posixpath
 import tarfile
 import zipfile
 import zlib
@@ -83,9 +84,9 @@ def stem_of(name: str) -> str:
 
 def clean_name(name: str) -> str | None:
     """Return a member's name as a relative path, or None if it leads elsewhere."""
-    path = PurePosixPath(name)
     drive = len(name) > 1 and name[1] == ":" and name[0].isalpha()
-    return None if path.is_absolute() or drive or ".." in path.parts or not path.parts or "\0" in name else str(path)
+    path = posixpath.normpath(name)
+    return None if name.startswith("/") or drive or ".." in name.split("/") or path == "." or "\0" in name else path
 
 
 def open_archive(path: Path) -> Archive:

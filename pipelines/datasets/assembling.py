@@ -30,8 +30,8 @@ def assemble(
 
     pictures = [picture for own in rows.values() for picture in own]
     said = {picture: values.get(picture, {}) for picture in pictures}
-    kinds = {name: _kind([own[name] for own in said.values() if name in own]) for own in said.values() for name in own}
-    kinds.pop("image", None)
+    names = dict.fromkeys(name for own in said.values() for name in own if name != "image")
+    kinds = {name: _kind({type(own[name]) for own in said.values() if name in own}) for name in names}
     splits = datasets.DatasetDict()
     for split, own in rows.items():
         columns: dict[str, Any] = {"image": [{"bytes": None, "path": portable(tree.place(picture))} for picture in own]}
@@ -58,9 +58,9 @@ def assemble(
     return splits, notes
 
 
-def _kind(values: Sequence[Any]) -> str:
-    """Return the type of a column of values."""
-    types = {type(value) for value in values} - {type(None)}
+def _kind(types: set[type]) -> str:
+    """Return the type of a column that holds values of these types."""
+    types = types - {type(None)}
     if types == {bool}:
         return "bool"
     return "int64" if types == {int} else "float64" if types and types <= {int, float} else "string"

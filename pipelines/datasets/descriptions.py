@@ -57,8 +57,8 @@ class Names:
         self.base: dict[str, str | None] = {}
         self.stem: dict[str, str | None] = {}
         for picture in pictures:
-            path = PurePosixPath(picture)
-            for index, name in ((self.base, path.name), (self.stem, path.stem)):
+            base = posixpath.basename(picture)
+            for index, name in ((self.base, base), (self.stem, posixpath.splitext(base)[0])):
                 index[name] = None if name in index else picture
 
     def find(self, folder: str, value: Any) -> str | None:
@@ -87,7 +87,7 @@ class Names:
 
 def read_tables(tree: Tree, pictures: Sequence[str], tables: Sequence[str], found: Descriptions) -> None:
     """Read the tables that name pictures; those that do not, or that cannot be read, are noted as unused."""
-    names = Names(pictures, tree.root)
+    names = Names(pictures if tables else (), tree.root)
     for table in tables:
         folder, suffix = posixpath.dirname(table), posixpath.splitext(table)[1].lower()
         beside = suffix in BESIDE  # a text or an object, which a picture of its name would explain

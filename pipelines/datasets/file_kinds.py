@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
 from functools import cache
-from pathlib import PurePosixPath
 
 from PIL import Image
 
@@ -47,11 +47,11 @@ def picture_suffixes() -> frozenset[str]:
 
 def kind_of(file: str) -> str | None:
     """Return the kind that a file's name tells, or None if only its content can tell whether it is a picture."""
-    path = PurePosixPath(file)
-    suffix = path.suffix.lower()
+    name = posixpath.basename(file).lower()
+    stem, suffix = posixpath.splitext(name)
     if suffix in picture_suffixes():
         return PICTURE
-    if path.stem.lower() in DESCRIPTIONS or path.name.lower() in RECORDS:
+    if stem in DESCRIPTIONS or name in RECORDS:
         return DESCRIPTION
     if suffix in BESIDE:
         return BESIDE_A_PICTURE
@@ -71,7 +71,7 @@ def begins_as_picture(head: bytes) -> bool:
 
 def why_not(file: str) -> str:
     """Return the reason for which a file of no known kind is not used."""
-    suffix = PurePosixPath(file).suffix.lower()
+    suffix = posixpath.splitext(file)[1].lower()
     if suffix in FOREIGN_PICTURES:
         return f"a picture of a format that is not read ({suffix})"
     return f"an archive of a kind that is not read ({suffix})" if suffix in FOREIGN_ARCHIVES else "not a picture"

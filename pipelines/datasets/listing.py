@@ -137,7 +137,8 @@ def _with_pictures_inside(tree: Tree, kinds: Kinds) -> Source:
 
 def origins_of(tree: Tree, files: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """Return in words where each split comes from: its folder, its files, or the whole folder."""
-    common = posixpath.commonpath([posixpath.dirname(file) for own in files.values() for file in own]) if files else ""
+    folders = {posixpath.dirname(file) for own in files.values() for file in own}
+    common = posixpath.commonpath(folders) if folders else ""
     depth = len(common.split("/")) if common else 0
     if len(files) == 1:
         return dict.fromkeys(files, f"all of {shown(common)}" if common else "the whole folder")
