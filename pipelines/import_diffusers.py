@@ -45,7 +45,8 @@ class Import(Settings):
 
 def main(arguments: Import) -> int:
     """Write the run; return the exit code."""
-    from .models.diffusers_import import Given, import_model
+    from .models.diffusers_import import import_model
+    from .models.foreign_source import Given
 
     given = Given(
         arguments.schedule,

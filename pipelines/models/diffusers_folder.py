@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,39 +29,58 @@ def open_folder(folder: Path, variant: str | None, notes: Notes) -> Source:
     """
     pipeline = read_settings(folder / INDEX) if (folder / INDEX).is_file() else {}
     parts = {part.name: read_settings(part / CONFIG) for part in _subfolders(folder) if (part / CONFIG).is_file()}
-    networks = [name for name, settings in parts.items() if _class_of(settings) in NETWORKS]
-    if not networks:
-        own = folder / "unet" if "unet" in parts else folder
-        return _model(own, parts.get("unet") or read_settings(folder / CONFIG), variant, pipeline, notes)
-    listed = [name for name in networks if name in pipeline]
-    chosen = listed if len(networks) > 1 and listed else networks
-    if len(chosen) > 1:
-        raise ValueError(f"{folder} has several networks ({', '.join(chosen)}): give the folder of one of them")
-    [name] = chosen
+    name = _network(folder, parts, pipeline)
+    if name is None:
+        source = _model(folder, read_settings(folder / CONFIG), variant, notes)
+        scheduler = scheduler_beside(folder, notes) if source.layout == UNET else None
+        return replace(source, scheduler=scheduler, pipeline=pipeline)
     if name != "unet":
         notes.append(f"the network is {name}")
-    source = _model(folder / name, parts[name], variant, pipeline, notes)
-    others = {part: _class_of(settings) for part, settings in parts.items() if part != name}
-    latents = [part for part, kind in others.items() if kind == AUTOENCODER]
-    for part, kind in others.items():
-        if kind == "VQModel":
-            raise ValueError(f"{folder / part} holds a VQModel: pipelines of latents need an AutoencoderKL to be imported")
-    if len(latents) > 1:
-        raise ValueError(
-            f"{folder} has several autoencoders ({', '.join(latents)}): leave the one that the network was trained with"
-        )
-    scheduler = _scheduler_in(folder, pipeline)
-    unused = [part for part in _components(folder, pipeline, parts) if part not in (name, *latents, scheduler)]
+    source = _model(folder / name, parts[name], variant, notes)
+    place, latents = _scheduler_in(folder, pipeline), _autoencoder(folder, parts)
+    unused = [part for part in _components(folder, pipeline, parts) if part not in (name, latents, place)]
     if unused:
         notes.append(f"other parts of the pipeline are not used: {', '.join(unused)}")
-    autoencoder = _model(folder / latents[0], parts[latents[0]], variant, {}, notes) if latents else None
-    if autoencoder is not None:
-        notes.append(f"the network denoises latents, which {latents[0]} decodes")
-    file = source.scheduler if scheduler is None else folder / scheduler / SCHEDULER
-    return Source(source.path, source.layout, source.settings, source.weights, file, pipeline, autoencoder)
+    autoencoder = None
+    if latents is not None:
+        autoencoder = _model(folder / latents, parts[latents], variant, notes)
+        notes.append(f"the network denoises latents, which {latents} decodes")
+    scheduler = folder / place / SCHEDULER if place is not None else scheduler_beside(source.path, notes)
+    return replace(source, scheduler=scheduler, pipeline=pipeline, autoencoder=autoencoder)
 
 
-def _model(own: Path, settings: dict[str, Any], variant: str | None, pipeline: Mapping[str, Any], notes: Notes) -> Source:
+def _network(folder: Path, parts: Mapping[str, dict[str, Any]], pipeline: Mapping[str, Any]) -> str | None:
+    """Return the name of the subfolder with the network; None if the folder itself holds it.
+
+    Raises:
+        ValueError: there is none that can be imported, or there are several.
+    """
+    found = [name for name, settings in parts.items() if _class_of(settings) in NETWORKS]
+    if not found and "unet" in parts:
+        return "unet"
+    if not found and parts and not (folder / CONFIG).is_file():
+        held = ", ".join(f"{name}: {shorten(str(_class_of(settings)), LONGEST)}" for name, settings in parts.items())
+        raise ValueError(f"{folder} holds no network that can be imported ({held}): only {IMPORTABLE}; give one part's folder")
+    listed = [name for name in found if name in pipeline]
+    chosen = listed if len(found) > 1 and listed else found
+    if len(chosen) > 1:
+        raise ValueError(f"{folder} has several networks ({', '.join(chosen)}): give the folder of one of them")
+    return chosen[0] if chosen else None
+
+
+def _autoencoder(folder: Path, parts: Mapping[str, dict[str, Any]]) -> str | None:
+    """Return the name of the subfolder with the autoencoder of a pipeline of latents, if there is one."""
+    kinds = {name: _class_of(settings) for name, settings in parts.items()}
+    for name, kind in kinds.items():
+        if kind == "VQModel":
+            raise ValueError(f"{folder / name} holds a VQModel: pipelines of latents need an AutoencoderKL to be imported")
+    found = [name for name, kind in kinds.items() if kind == AUTOENCODER]
+    if len(found) > 1:
+        raise ValueError(f"{folder} has several autoencoders ({', '.join(found)}): leave the one of the network")
+    return found[0] if found else None
+
+
+def _model(own: Path, settings: dict[str, Any], variant: str | None, notes: Notes) -> Source:
     """Return the model in a folder of its own."""
     kind = _class_of(settings)
     if kind not in (*NETWORKS, AUTOENCODER):
@@ -69,8 +89,7 @@ def _model(own: Path, settings: dict[str, Any], variant: str | None, pipeline: M
     weights = find_weights(own, variant, notes)
     if kind == EXPORTED:
         return exported_source(own, settings, weights)
-    scheduler = scheduler_beside(own, notes) if kind == UNET else None
-    return Source(own, str(kind), settings, weights, scheduler, pipeline)
+    return Source(own, str(kind), settings, weights)
 
 
 def _class_of(settings: Mapping[str, Any]) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,13 @@ from ..storage.imported_config import DIFFUSERS
 from ..storage.imported_config import LUCIDRAINS as LUCIDRAINS_UNET
 from ..storage.runs import Run
 from .diffusers_folder import open_folder
-from .diffusers_scheduler import by_hand, read_buffers, read_scheduler
+from .diffusers_scheduler import read_scheduler
 from .foreign_classes import class_names, model_card
 from .foreign_file import open_file
 from .foreign_files import Notes
 from .foreign_layouts import AUTOENCODER, LUCIDRAINS, OURS, UNET
-from .foreign_source import CONFIG, Source, read_settings
+from .foreign_schedule import by_hand, read_buffers
+from .foreign_source import CONFIG, Given, Source, read_settings
 from .latents import PREFIX, autoencoder_of
 from .lucidrains_unet import unet_settings
 from .networks import empty_network, make_denoiser, refuse_broken, refuse_misfits
@@ -48,28 +49,6 @@ ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_o
 SCALE, SCALING_FACTOR = "latent_scale", 0.18215  # the factor of the latents, and the default of AutoencoderKL
 TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 CLASSES = {"id2label", "class_names", "labels", "classes", "null_class"}  # keys about classes, beside those of the network
-
-
-@dataclass(frozen=True)
-class Given:
-    """What is said by hand about a model to import.
-
-    Attributes:
-        schedule, prediction: how it was trained; required if no scheduler was saved with it.
-        data: the dataset it was trained on.
-        config: configuration of a single file of weights.
-        variant: of the weights in a folder.
-        image_size: side of its images, if the model does not say.
-        null_class: number of the class that stands for none.
-    """
-
-    schedule: str | None = None
-    prediction: str | None = None
-    data: str = "unknown"
-    config: Path | None = None
-    variant: str | None = None
-    image_size: int | None = None
-    null_class: int | None = None
 
 
 def import_model(path: Path, out: Path, given: Given) -> Run:
@@ -83,6 +62,11 @@ def import_model(path: Path, out: Path, given: Given) -> Run:
         ValueError: ``out`` is taken, or the model cannot be imported.
     """
     refuse_taken(out)
+    if not path.exists():
+        raise ValueError(
+            f"there is no {path}: give a folder written by diffusers' save_pretrained, or a .safetensors file; "
+            "`hf download NAME --local-dir FOLDER` fetches a model from the hub"
+        )
     notes: Notes = []
     source = open_file(path, given.config, notes) if path.is_file() else open_folder(path, given.variant, notes)
     config = _config(source, given, path if path.is_dir() else path.parent, notes)
@@ -118,6 +102,8 @@ def _config(source: Source, given: Given, folder: Path, notes: Notes) -> RunConf
         config = replace(config, condition=_classes(source, network, folder, notes))
     elif null is not None:
         raise ValueError(f"--null-class={null}: the network of {source.path} takes no class")
+    if settings.get("time_embedding_type") == "learned":
+        notes.append("the network has a table of timesteps, so fractional ones are rounded")
     config = replace(config, diffusion=_diffusion(source, given, notes))
     if source.autoencoder is not None:
         config = _of_latents(config, _known(source.autoencoder, notes), source.autoencoder)

@@ -76,6 +76,12 @@ class ImportedUNet(nn.Module):
                 f"a network with {taken} input and {given} output channels: networks that predict a variance, or take more "
                 "than the noisy image, cannot be imported"
             )
+        if settings.get("time_embedding_type") == "fourier":
+            raise ValueError(
+                "time_embedding_type='fourier': such networks take the noise levels of score_sde instead of timesteps, and "
+                "cannot be imported"
+            )
+        self.rounded = settings.get("time_embedding_type") == "learned"  # a table of timesteps
         self.conditional = settings.get("num_class_embeds") is not None
         self.null_class, self.time = null_class, time
         self.unet = _built(UNet2DModel, settings)
@@ -84,6 +90,7 @@ class ImportedUNet(nn.Module):
         """Predict from x_t (B, C, H, W) at times t, (B,) or (1,) -> (B, C, H, W) float32."""
         labels = self._labels(t, condition) if self.conditional else None
         when = t if self.time is None else self.time(t)
+        when = when.round().long() if self.rounded else when
         prediction: Tensor = self.unet(x_t.to(self.unet.dtype), when, labels, return_dict=False)[0]
         return prediction.float()
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..common.reading import MEGABYTE, read_text
+from ..common.settings import LONGEST
+from ..common.text import one_line
 
 Notes = list[str]
 KEYS = ("id2label", "class_names", "labels", "classes")
@@ -46,8 +48,9 @@ def _listed(value: Any) -> dict[int, str]:
         value = dict(enumerate(value))
     if not isinstance(value, dict):
         return {}
-    pairs = {int(key): name for key, name in value.items() if str(key).isdecimal() and len(str(key)) < 7}
-    return {number: " ".join(str(name).split()) for number, name in pairs.items() if str(name).strip()}
+    plain = {key: name for key, name in value.items() if isinstance(key, str | int) and isinstance(name, str | int | float)}
+    pairs = {int(key): one_line(name, LONGEST) for key, name in plain.items() if str(key).isdecimal() and len(str(key)) < 7}
+    return {number: name for number, name in pairs.items() if name}
 
 
 def model_card(folder: Path, notes: Notes) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from ..storage.weights import described_tensors, read_tensors
 
 Notes = list[str]
 STEM = "diffusion_pytorch_model"  # of the files that diffusers writes
+POINTER = "Git LFS pointer"
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle", ".tar")
 WRAPPERS = re.compile(r"(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")  # put in by wrappers of modules
 PREFIX = re.compile(
@@ -187,8 +188,10 @@ def refuse_other_formats(file: Path) -> None:
     if format is None:
         return
     if format != "pickle":
-        raise ValueError(f"{file} is a {format} file: weights are read from safetensors files only")
+        fetch = ", and `git lfs pull` fetches them" * (format == POINTER)
+        raise ValueError(f"{file} is a {format} file: weights are read from safetensors files only{fetch}")
     target = file.with_suffix(".safetensors").name
+    target = target if target != file.name else f"{file.stem}-converted.safetensors"
     raise ValueError(
         f"{file} is a pickle, which can run any program when it is opened: weights are read from safetensors only, never from "
         "pickles; convert it once, in an environment with nothing to lose, with the two lines "
@@ -211,7 +214,7 @@ def _format(file: Path, start: bytes) -> str | None:
         return "pickle" if any(name.endswith(".pkl") for name in names) or file.suffix.lower() in PICKLES else "ZIP"
     if start[:1] == b"\x80" and start[1:2] in b"\x00\x01\x02\x03\x04\x05":
         return "pickle"
-    known = {b"\x89HDF": "HDF5 (Keras)", b"GGUF": "GGUF", b"\x93NUMPY": "NumPy", b"version ": "Git LFS pointer"}
+    known = {b"\x89HDF": "HDF5 (Keras)", b"GGUF": "GGUF", b"\x93NUMPY": "NumPy", b"version ": POINTER}
     for magic, name in known.items():
         if start.startswith(magic):
             return name

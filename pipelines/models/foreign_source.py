@@ -43,6 +43,28 @@ class Source:
     extra: Weights | None = None
 
 
+@dataclass(frozen=True)
+class Given:
+    """What is said by hand about a model to import.
+
+    Attributes:
+        schedule, prediction: how it was trained; required if no scheduler was saved with it.
+        data: the dataset it was trained on.
+        config: configuration of a single file of weights.
+        variant: of the weights in a folder.
+        image_size: side of its images, if the model does not say.
+        null_class: number of the class that stands for none.
+    """
+
+    schedule: str | None = None
+    prediction: str | None = None
+    data: str = "unknown"
+    config: Path | None = None
+    variant: str | None = None
+    image_size: int | None = None
+    null_class: int | None = None
+
+
 def read_settings(path: Path) -> dict[str, Any]:
     """Read a JSON file that describes a model.
 

@@ -61,6 +61,7 @@ def test_variants(small_unet, folder, import_it, refused, tmp_path):
     save_file(half, unet / "diffusion_pytorch_model.fp16.safetensors")
     run, said = import_it(folder, name="both")
     assert "the weights are those of full precision; also there, and not used: fp16" in said
+    assert "beside the network" not in said
     assert_the_network(run, small_unet)
     run, said = import_it(folder, "--variant", "fp16", name="asked")
     assert "those of the variant fp16" in said
@@ -141,6 +142,24 @@ def test_parts_by_other_names(small_unet, folder, import_it, refused):
     _, said = import_it(folder / "denoiser_ema", name="ema")
     assert "the scheduler is the one beside the network" in said
     assert_the_network(run, small_unet)
+
+
+def test_pipelines_of_other_networks_are_named(refused, tmp_path):
+    part = tmp_path / "dit" / "transformer"
+    part.mkdir(parents=True)
+    (part / "config.json").write_text(json.dumps({"_class_name": "DiTTransformer2DModel"}))
+    assert "holds no network that can be imported (transformer: DiTTransformer2DModel)" in refused(tmp_path / "dit")
+    assert "there is no google/ddpm-cifar10-32: give a folder" in refused("google/ddpm-cifar10-32")
+
+
+@torch.no_grad()
+def test_a_table_of_timesteps_is_read_at_whole_ones(make_unet, import_it, tmp_path):
+    unet = make_unet(time_embedding_type="learned", num_train_timesteps=1000)
+    DDPMPipeline(unet, DDPMScheduler()).save_pretrained(tmp_path / "learned")
+    run, said = import_it(tmp_path / "learned")
+    assert "the network has a table of timesteps, so fractional ones are rounded" in said
+    network = assert_the_network(run, unet).denoiser.network
+    torch.testing.assert_close(network(X, torch.tensor([700.4])), unet(X, torch.tensor(700), return_dict=False)[0])
 
 
 def test_a_size_that_the_model_does_not_say_is_asked_for(folder, import_it, refused):
