@@ -108,3 +108,51 @@ def pictures_config(folder: Path, **changes) -> DataConfig:
 def first_pixels(images) -> list[int]:
     """The first value of each image."""
     return [int(image[0, 0, 0]) for image in images.images]
+
+
+def grey_tiff(
+    samples: np.ndarray, *, bits: int | None = None, white_is_zero: bool = False, content: bytes | None = None
+) -> bytes:
+    """An uncompressed little-endian TIFF of one channel, of the samples' own type; ``bits`` and ``content`` say otherwise."""
+    content = samples.tobytes() if content is None else content
+    kind = {"u": 1, "i": 2, "f": 3}[samples.dtype.kind]
+    tags = {
+        256: samples.shape[1],
+        257: samples.shape[0],
+        258: bits or 8 * samples.itemsize,
+        259: 1,
+        262: int(not white_is_zero),
+    }
+    tags |= {273: 8 + 2 + 12 * 10 + 4, 277: 1, 278: samples.shape[0], 279: len(content), 339: kind}
+    entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items())]
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + b"".join(entries) + bytes(4) + content
+
+
+# The primaries of colour spaces, in XYZ under D50.
+ADOBE_RGB = ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))
+DISPLAY_P3 = ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407))
+SRGB = ((0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.71410))
+
+
+def icc_profile(primaries=None, gamma: float = 2.2, name: str = "made") -> bytes:
+    """A small ICC profile: of these primaries, or of grey, and a gamma."""
+
+    def fixed(values) -> bytes:
+        return b"".join(struct.pack(">i", round(value * 65536)) for value in values)
+
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0"
+    about = b"desc\0\0\0\0" + struct.pack(">I", len(name) + 1) + name.encode() + b"\0" * 79
+    about += b"\0" * (-len(about) % 4)
+    tags = {b"desc": about, b"cprt": b"text\0\0\0\0x\0\0\0", b"wtpt": b"XYZ \0\0\0\0" + fixed((0.9642, 1, 0.8249))}
+    if primaries is None:
+        tags[b"kTRC"] = curve
+    for letter, primary in zip((b"r", b"g", b"b"), primaries or (), strict=False):
+        tags |= {letter + b"XYZ": b"XYZ \0\0\0\0" + fixed(primary), letter + b"TRC": curve}
+    table, body, start = struct.pack(">I", len(tags)), b"", 132 + 12 * len(tags)
+    for key, value in tags.items():
+        table += key + struct.pack(">II", start + len(body), len(value))
+        body += value
+    space = b"GRAY" if primaries is None else b"RGB "
+    head = struct.pack(">I", 128 + len(table) + len(body)) + b"lcms" + struct.pack(">I", 0x02100000) + b"mntr" + space + b"XYZ "
+    head += struct.pack(">6H", 2024, 1, 1, 0, 0, 0) + b"acspAPPL" + b"\0" * 24 + fixed((0.9642, 1, 0.8249))
+    return head + b"\0" * (128 - len(head)) + table + body

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import io
-import math
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 
-import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.Image import Transpose
 from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH
 
+from .conversion import Picture, reduction, to_8_bit
+from .foreign_formats import is_heif, refuse_foreign
 from .reading import MEGABYTE, UnreadableError, read_regular
+from .sample_values import Range, Values, layout_of
 
 Source = bytes | str | Path | io.BytesIO
 
@@ -24,6 +27,7 @@ BYTES_PER_PIXEL = {
     "DDS": 8,
     "DIB": 8,
     "GIF": 8,
+    "HEIF": 20,  # read by pillow-heif, where it is installed; planes of more than 8 bits, and three copies of the result
     "ICO": 8,
     "JPEG": 12,  # all coefficients of a progressive CMYK file, and the result; MPO files are JPEG
     "PCX": 8,
@@ -41,13 +45,16 @@ Left out are formats whose decoder starts a program (EPS), leaves the size to th
 that hardly anyone has.
 """
 
+FORMATS = [name for name in BYTES_PER_PIXEL if name != "HEIF"]  # that Pillow reads by itself
 MEMORY = 3 * 2**28  # bytes: with the file itself and the interpreter, a picture stays below 1 GB
 MAX_PIXELS = 2**26  # of any picture; phones take photographs of 50 million
 MAX_SIDE = 2**16  # Pillow keeps a pointer for each row, which outweighs the pixels of very thin pictures
+ALONE = 2**26  # bytes that a picture may take beside others that are decoded at the same time; larger ones wait for each other
 MAX_BYTES = 96 * MEGABYTE  # of a file, which is read at once
 MAX_SCANS = 100  # of a progressive JPEG, each of which goes through all of the picture; encoders write about ten
-KEPT_PIXELS = 2**25  # larger pictures are reduced, since networks take far smaller ones; a grid of 64 images of 512×512 is not
-BAND_PIXELS = 2**20  # converted at once
+
+SEVERAL = "of several frames or pages: the first is used"
+_LARGE = Lock()
 
 # For what only Pillow sees: pictures in icons, frames larger than their animation. It warns first, and refuses twice as many.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
@@ -65,26 +72,45 @@ _UPRIGHT = {  # by EXIF orientation
 
 
 def open_picture(source: Source, background: str = "white") -> Image.Image:
-    """Decode the first frame of a picture file to 8 bits per channel, and turn it upright as its EXIF tag says.
+    """Decode a picture file as :func:`read_picture` does, and return the image alone: of mode "L" if it is grey, else "RGB"."""
+    return read_picture(source, background).image
+
+
+def read_picture(source: Source, background: str = "white", ranges: Mapping[str, Range] | None = None) -> Picture:
+    """Decode the first frame of a picture file to 8 bits per channel in sRGB, and turn it upright as its EXIF tag says.
+
+    A picture of more than ``conversion.KEPT_PIXELS`` is reduced by a whole factor.
 
     Args:
         source: the content of a file, or its path.
         background: colour that shows through transparent parts.
-
-    Returns:
-        An image of mode "L" if it is grey, else "RGB". One of more than ``KEPT_PIXELS`` is reduced by a whole factor.
+        ranges: see :func:`pipelines.common.conversion.to_8_bit`.
 
     Raises:
         UnreadableError: the file is damaged, too large, or of a format that is not read.
     """
     with one_error():
         image = open_header(source)
-        if (factor := _reduction(image)) > 1:
-            image.draft(None, (image.width // factor, image.height // factor))  # decodes JPEG to a smaller size
-        image.load()
-        turned = _UPRIGHT.get(orientation(image))
-        pixels = to_8_bit(image, background)
-        return pixels if turned is None else pixels.transpose(turned)
+        large = image.width * image.height * BYTES_PER_PIXEL[_kind(image)] > ALONE
+        with _LARGE if large else nullcontext():
+            if (factor := reduction(image)) > 1:
+                image.draft(None, (image.width // factor, image.height // factor))  # decodes JPEG to a smaller size
+            image.load()
+            turned = _UPRIGHT.get(orientation(image))
+            picture = to_8_bit(image, background, ranges)
+            picture = picture if turned is None else picture.transposed(turned)
+        return replace(picture, told=(*picture.told, SEVERAL)) if _has_more(image) else picture
+
+
+def sample_values(source: Source) -> Values | None:
+    """Return the sample values of a picture file, as :func:`read_picture` does; None if they are plain bytes.
+
+    Raises:
+        UnreadableError: see :func:`read_picture`.
+    """
+    with one_error():
+        image = open_header(source)
+        return None if layout_of(image) is None else read_picture(source).values
 
 
 def picture_size(source: Source) -> tuple[int, int]:
@@ -111,71 +137,6 @@ def picture_text(source: Source, key: str) -> str | None:
         return str(text) if isinstance(text, str) else None
 
 
-def to_8_bit(image: Image.Image, background: str = "white") -> Image.Image:
-    """Convert an image to 8 bits per channel, and reduce it by a whole factor if it has more than ``KEPT_PIXELS``.
-
-    This is done band by band, so that no more than a small part of the picture exists in several copies.
-
-    Args:
-        background: colour that shows through transparent parts.
-
-    Returns:
-        An image of mode "L" if it is grey, else "RGB".
-
-    Raises:
-        ValueError: the values are not finite, or of a kind that has no colours.
-    """
-    factor = _reduction(image)
-    rows = factor * max(1, BAND_PIXELS // (image.width * factor))
-    scale = _scale(image)
-    bands = []
-    for top in range(0, image.height, rows):
-        band = image.crop((0, top, image.width, min(top + rows, image.height)))
-        converted = _band_to_8_bit(band, scale, background)
-        bands.append(converted if factor == 1 else converted.reduce(factor))
-    if len(bands) == 1:
-        return bands[0]
-    mode = "L" if all(band.mode == "L" for band in bands) else "RGB"
-    whole = Image.new(mode, (bands[0].width, sum(band.height for band in bands)))
-    top = 0
-    for band in bands:
-        whole.paste(band, (0, top))
-        top += band.height
-    return whole
-
-
-def _reduction(image: Image.Image) -> int:
-    """Return the whole factor by which to reduce both sides of an image."""
-    return max(1, math.ceil(math.sqrt(image.width * image.height / KEPT_PIXELS)))
-
-
-def _scale(image: Image.Image) -> float:
-    """Return the value that stands for 1/255 of white in an image of large whole numbers or of floating-point numbers."""
-    if image.mode not in ("I", "F"):
-        return 257.0
-    largest = image.getextrema()[1]
-    assert isinstance(largest, int | float)
-    if image.mode == "F" and largest <= 1:  # floating-point images usually lie in [0, 1]
-        return 1 / 255
-    return 257.0 if largest > 255 else 1.0
-
-
-def _band_to_8_bit(image: Image.Image, scale: float, background: str) -> Image.Image:
-    if image.mode.startswith(("I", "F")):
-        values = np.asarray(image, dtype=np.float64)
-        if not np.isfinite(values).all():
-            raise UnreadableError("not a readable image: it has values that are not finite")
-        return Image.fromarray((values / scale).round().clip(0, 255).astype(np.uint8))
-    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, background), image)
-    if image.mode in ("1", "L"):
-        return image.convert("L")
-    rgb = image.convert("RGB")
-    red, green, blue = rgb.split()
-    return red if red == green == blue else rgb
-
-
 def open_header(source: Source) -> Image.Image:
     """Open a picture file without decoding it, once nothing in its header speaks against that.
 
@@ -184,7 +145,8 @@ def open_header(source: Source) -> Image.Image:
         Exception: any, from Pillow.
     """
     content = picture_content(source)
-    image = Image.open(io.BytesIO(content), formats=list(BYTES_PER_PIXEL))
+    refuse_foreign(content)
+    image = Image.open(io.BytesIO(content), formats=["HEIF"] if is_heif(content) else FORMATS)
     most = min(MAX_PIXELS, MEMORY // BYTES_PER_PIXEL[_kind(image)])
     sizes = [image.size]
     if image.format == "TIFF":  # a tile may be larger than the picture
@@ -204,6 +166,14 @@ def open_header(source: Source) -> Image.Image:
 def _kind(image: Image.Image) -> str:
     """Return the key of an open picture in ``BYTES_PER_PIXEL``."""
     return "JPEG" if image.format == "MPO" else str(image.format)
+
+
+def _has_more(image: Image.Image) -> bool:
+    """Return whether a decoded file holds more frames or pages than the first."""
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # of any kind; the first frame is intact
+        return False
 
 
 def picture_content(source: Source) -> bytes:

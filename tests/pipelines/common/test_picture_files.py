@@ -14,9 +14,10 @@ from made_pictures import MODES, bomb_png, bomb_tiff, flat, saved
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from pipelines.common import picture_files
+from pipelines.common import conversion, foreign_formats, picture_files
+from pipelines.common.foreign_formats import can_read_heif
 from pipelines.common.images import read_request
-from pipelines.common.picture_files import BYTES_PER_PIXEL, open_picture, picture_size, to_8_bit
+from pipelines.common.picture_files import BYTES_PER_PIXEL, open_picture, picture_size
 from pipelines.common.reading import UnreadableError
 
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # pytest's own filters replace ours
@@ -35,7 +36,7 @@ def test_every_mode_becomes_grey_or_colour_of_8_bits(image, picture_format, opti
 def test_floating_point_pictures_are_from_0_to_1_or_to_255():
     ramp = np.linspace(0, 1, 256, dtype=np.float32).reshape(16, 16)
     for picture in (ramp, 255 * ramp):
-        assert np.array_equal(np.asarray(to_8_bit(Image.fromarray(picture))).ravel(), np.arange(256))
+        assert np.array_equal(np.asarray(conversion.to_8_bit(Image.fromarray(picture)).image).ravel(), np.arange(256))
 
 
 def test_a_16_bit_ramp_keeps_its_greys():
@@ -76,8 +77,8 @@ def test_an_animation_gives_its_first_frame(picture_format):
 @pytest.mark.parametrize("picture_format", ["JPEG", "PNG"])
 def test_a_large_picture_is_reduced_by_a_whole_factor(picture_format, monkeypatch):
     """Band by band: the bands are no larger than a few rows here, and no seam shows."""
-    monkeypatch.setattr(picture_files, "KEPT_PIXELS", 45 * 30)
-    monkeypatch.setattr(picture_files, "BAND_PIXELS", 90 * 6)
+    monkeypatch.setattr(conversion, "KEPT_PIXELS", 45 * 30)
+    monkeypatch.setattr(conversion, "BAND_PIXELS", 90 * 6)
     smooth = np.add.outer(np.linspace(0, 120, 60), np.linspace(0, 120, 90)).round().astype(np.uint8)
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -90,7 +91,7 @@ def test_a_large_picture_is_reduced_by_a_whole_factor(picture_format, monkeypatc
 
 
 def test_a_picture_in_bands_is_grey_only_if_all_of_it_is(monkeypatch):
-    monkeypatch.setattr(picture_files, "BAND_PIXELS", 8)
+    monkeypatch.setattr(conversion, "BAND_PIXELS", 8)
     pixels = np.full((8, 8, 3), 90, np.uint8)
     assert open_picture(saved(Image.fromarray(pixels))).mode == "L"
     pixels[5, 2] = (1, 2, 3)
@@ -126,6 +127,8 @@ def test_values_that_are_not_numbers_are_named():
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("picture_format", BYTES_PER_PIXEL)
 def test_damaged_files_are_read_or_refused_but_never_crash(picture_format):
+    if picture_format == "HEIF" and not can_read_heif():
+        pytest.skip("pillow-heif is not installed")
     random = np.random.default_rng(0)
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -146,6 +149,30 @@ def test_damaged_files_are_read_or_refused_but_never_crash(picture_format):
             said.append(str(error))
     assert said
     assert not any("\n" in sentence for sentence in said)
+
+
+@pytest.mark.skipif(not can_read_heif(), reason="pillow-heif is not installed")
+def test_a_photograph_of_a_phone_is_read():
+    upright = np.zeros((64, 32, 3), np.uint8)
+    upright[:32] = (200, 100, 50)
+    content = saved(Image.fromarray(upright), "HEIF", quality=-1)
+    assert picture_size(content) == (32, 64)
+    assert np.abs(np.asarray(open_picture(content)).astype(int) - upright).max() <= 6
+
+
+FOREIGN = {
+    "a HEIC or HEIF file: pip install pillow-heif": b"\0\0\0\x1cftypheic\0\0\0\0mif1heic",
+    "a JPEG 2000 file": b"\0\0\0\x0cjP  \r\n\x87\n",
+    "a pointer of Git LFS: run git lfs pull": b"version https://git-lfs.github.com/spec/v1\n",
+    "the file is empty": b"",
+    "a web page": b"<!DOCTYPE html><title>404</title>",
+}
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_files_that_are_known_are_named(what, monkeypatch):
+    monkeypatch.setattr(foreign_formats, "can_read_heif", lambda: False)
+    assert what in refusal(FOREIGN[what])
 
 
 def test_no_program_is_started(tmp_path, monkeypatch):
