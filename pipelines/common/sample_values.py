@@ -121,7 +121,7 @@ def choose_range(kind: str, low: float, high: float) -> Range:
     """Return the range of samples that declare none, given the extremes of a picture or of all those that share it.
 
     Floating-point values are from 0 to 1, −1 to 1 or 0 to 255 if they lie in that range, give or take a tenth; the last only if
-    some are above 16. Integers of 32 bits are from 0 to 255 or 65535 if they lie there. Signed integers of 8 or 16 bits start at
+    some are above 16. Integers of 32 bits are from 0 to 255 or 65535 if they lie there. Those of 8 or 16 bits, signed, start at
     0, or at their lowest value if some are negative. Otherwise the extremes themselves are black and white.
     """
     if kind == "floating-point":

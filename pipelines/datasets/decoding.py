@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from ..common.picture_files import MAX_BYTES, picture_content
@@ -30,9 +32,18 @@ def read_cell(cell: Mapping[str, Any] | None, folders: Sequence[Path]) -> bytes:
     Raises:
         OSError, ValueError: there is no picture, its file lies elsewhere or on the network, or it cannot be read.
     """
-    content, path = (cell or {}).get("bytes"), (cell or {}).get("path")
-    if content:
+    if content := (cell or {}).get("bytes"):
         return picture_content(content)
+    file, member = picture_place(cell, folders)
+    return read_member(open_archive(file), member, MAX_BYTES) if member else read_place(str(file), MAX_BYTES)
+
+
+def picture_place(cell: Mapping[str, Any] | None, folders: Sequence[Path]) -> tuple[Path, str]:
+    """Return where the picture of a cell without content is, and the member of that file if it is a downloaded archive.
+
+    Args and errors: see :func:`read_cell`.
+    """
+    path = (cell or {}).get("path")
     if not path:
         raise UnreadableError("no image in this row")
     packed = _IN_ZIP.fullmatch(path)
@@ -40,7 +51,7 @@ def read_cell(cell: Mapping[str, Any] | None, folders: Sequence[Path]) -> bytes:
     elsewhere = not packed and _ADDRESS.match(path)
     if elsewhere or not any(file.is_relative_to(folder) for folder in folders):
         raise UnreadableError("it lies outside the dataset's folder, where no picture is read")
-    return read_member(open_archive(file), packed[1], MAX_BYTES) if packed else read_place(str(file), MAX_BYTES)
+    return file, packed[1] if packed else ""
 
 
 def picture_name(cell: Mapping[str, Any] | None, row: int, split: object, folders: Sequence[Path]) -> str:
@@ -68,3 +79,9 @@ def fit_image(image: Image.Image, size: int, fit: str) -> Image.Image:
         square.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
         return square
     return ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
+
+
+def as_channels(image: Image.Image) -> NDArray[np.uint8]:
+    """Return an image of mode "L" or "RGB" as an array, (C, H, W)."""
+    pixels: NDArray[np.uint8] = np.asarray(image)
+    return pixels[None] if image.mode == "L" else pixels.transpose(2, 0, 1)

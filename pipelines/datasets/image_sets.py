@@ -1,9 +1,8 @@
-"""Training and held-out images, decoded once and kept in memory as uint8, (N, C, H, W)."""
+"""Training and held-out images, decoded once: uint8, (N, C, H, W), in memory or mapped from a file."""
 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -12,28 +11,25 @@ import numpy as np
 
 from ..common.images import Pixels
 from ..common.indices import evenly_spaced
-from ..common.machine import refuse_beyond_memory
-from ..common.picture_files import open_picture
 from ..storage.config import DataConfig, RunConfig
+from ..storage.pixel_stack import coloured, take
 from .classes import label_columns, labels_in
-from .decoding import fit_image, picture_name, read_cell
+from .decoded import Fit, NoReadableImage, Part, Pictures
+from .decoded_cache import read_pictures
 from .inventory import Unused
 from .sources import image_column, open_dataset, picture_folders, split_names
-from .splits import Keys, Rows, described, digest_of, hold_out, inherit, picture_key
+from .splits import Keys, Rows, described, digest_of, hold_out, inherit
 
 if TYPE_CHECKING:
     import torch
     from datasets import Dataset
-    from PIL import Image
 
     from ..storage.runs import Run
-
-COPIES = 2  # of all pixels at once while they are read
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images in memory.
+    """Decoded images, as the network sees them.
 
     Attributes:
         images: (N, C, H, W) uint8, C = 1 if all are grey, else 3.
@@ -55,8 +51,11 @@ class ImageSet:
         return len(self.images)
 
     def part(self, rows: Rows) -> ImageSet:
-        """Return some of the images, in that order."""
-        return ImageSet(self.images[rows], self.rows[rows], self.keys[rows], self.split)
+        """Return some of the images, in that order, without what is told about all."""
+        import torch
+
+        images = torch.from_numpy(take(self.images.numpy(), rows))
+        return ImageSet(images, self.rows[rows], self.keys[rows], self.split)
 
     def digest(self, rows: Rows | slice = slice(None)) -> str:
         """Return the first 16 hexadecimal digits of the SHA-256 of some images, as the network sees them, in order."""
@@ -67,56 +66,34 @@ class ImageSet:
         return found.hexdigest()[:16]
 
 
-class NoReadableImage(ValueError):
-    """Raised when none of the pictures can be read; ``skipped`` names them."""
-
-    def __init__(self, data: str, skipped: Sequence[Unused]) -> None:
-        example = f" (the first: {skipped[0]})" if skipped else ""
-        super().__init__(f"no readable image in {data}{example}")
-        self.skipped = tuple(skipped)
-
-
-def read_images(dataset: Dataset, config: DataConfig, chosen: Rows | None = None) -> ImageSet:
+def read_images(dataset: Dataset, config: DataConfig, chosen: Rows | None = None, others: Sequence[Dataset] = ()) -> ImageSet:
     """Decode, fit and stack the images of one split.
 
     Args:
         config: a resolved configuration (see :func:`resolve`).
         chosen: rows to read; all by default.
+        others: other splits of the same data; where files declare no range of their sample values, all share one.
 
     Raises:
         NoReadableImage: no image can be used.
-        TooLarge: the images plainly do not fit into memory.
+        TooLarge: the images fit neither into memory nor on the disk.
     """
-    import datasets
     import torch
 
-    column = image_column(dataset, config.image_column)
-    numbers = np.arange(len(dataset)) if chosen is None else chosen
-    rows = dataset.select_columns([column]).cast_column(column, datasets.Image(decode=False)).select(numbers)
     folders = picture_folders(config.data)
-    images: list[Image.Image] = []
-    kept, keys, skipped = [], [], []
-    for row, cell in zip(numbers, (row[column] for row in rows), strict=True):
-        try:
-            picture = open_picture(read_cell(cell, folders))
-            image = fit_image(picture, config.image_size or 64, config.fit or "crop")
-        except (OSError, ValueError) as error:
-            reason = error.strerror.lower() if isinstance(error, OSError) and error.strerror else str(error)
-            skipped.append(Unused(picture_name(cell, row, dataset.split, folders), reason))
-        else:
-            if not images:  # the others are as large
-                size = COPIES * len(numbers) * math.prod(image.size) * len(image.getbands())
-                refuse_beyond_memory(size, f"reading {len(numbers):,} images of {config.data}", "choose a smaller image_size")
-            images.append(image)
-            kept.append(row)
-            keys.append(picture_key(picture))
-    if not images:
-        raise NoReadableImage(config.data, skipped)
-    mode = "L" if all(image.mode == "L" for image in images) else "RGB"
-    stacked = np.stack([np.asarray(image if image.mode == mode else image.convert(mode)) for image in images])
-    tensor = torch.from_numpy(stacked)
-    tensor = tensor[:, None] if mode == "L" else tensor.permute(0, 3, 1, 2).contiguous()
-    return ImageSet(tensor, np.array(kept), np.array(keys, dtype=np.uint64), skipped=tuple(skipped))
+    own, *theirs = (Pictures(split, image_column(split, config.image_column), folders) for split in (dataset, *others))
+    every = np.arange(len(dataset))
+    rows = every if chosen is None else chosen
+    rest = [Part(own, np.setdiff1d(every, rows)), *(Part(split, np.arange(len(split.dataset))) for split in theirs)]
+    settings = [
+        config.only_classes,
+        config.image_column,
+        str(dataset.split),
+        None if chosen is None else len(chosen),
+    ]
+    fit = Fit(config.image_size or 64, config.fit or "crop")
+    found = read_pictures(Part(own, rows), fit, rest, config.data, settings)
+    return ImageSet(torch.from_numpy(found.pixels), found.rows, found.keys, skipped=found.skipped, notes=found.notes)
 
 
 def preview_images(config: DataConfig, count: int = 16) -> Pixels:
@@ -128,8 +105,8 @@ def preview_images(config: DataConfig, count: int = 16) -> Pixels:
         config: a resolved configuration (see :func:`resolve`).
     """
     splits = open_dataset(config.data, config.only_classes)
-    split = splits[split_names(splits, config)[0]]
-    images = read_images(split, config, evenly_spaced(len(split), count)).images.permute(0, 2, 3, 1).numpy()
+    split, *others = (splits[name] for name in split_names(splits, config) if name is not None)
+    images = read_images(split, config, evenly_spaced(len(split), count), others).images.permute(0, 2, 3, 1).numpy()
     if config.flip:
         images[1::2] = images[1::2, :, ::-1].copy()
     return images
@@ -169,10 +146,12 @@ def load_split(
     """
     splits = open_dataset(config.data, config.only_classes)
     train_name, held_out_name = split_names(splits, config)
-    train = replace(read_images(splits[train_name], config), split=train_name)
+    others = [] if held_out_name is None else [splits[held_out_name]]
+    train = replace(read_images(splits[train_name], config, others=others), split=train_name)
     if held_out_name is not None:
-        split = splits[held_out_name]
-        held_out = read_images(split, config, held_out_rows(split, measured or config.held_out_images))
+        [split] = others
+        rows = held_out_rows(split, measured or config.held_out_images)
+        held_out = read_images(split, config, rows, [splits[train_name]])
         digest = digest_of(held_out.keys) if measured is None else config.held_out.digest
         found = replace(config.held_out, digest=digest, below="", seed=None)
         train, held_out = _same_channels(train, replace(held_out, split=held_out_name))
@@ -225,8 +204,9 @@ def refuse_other_images(config: RunConfig, train: ImageSet) -> None:
 
 
 def _same_channels(train: ImageSet, held_out: ImageSet) -> tuple[ImageSet, ImageSet]:
+    import torch
+
     if train.images.shape[1] == held_out.images.shape[1]:
         return train, held_out
-    widened = (replace(part, images=part.images.expand(-1, 3, -1, -1).contiguous()) for part in (train, held_out))
-    first, second = widened
+    first, second = (replace(part, images=torch.from_numpy(coloured(part.images.numpy()))) for part in (train, held_out))
     return first, second

@@ -67,6 +67,12 @@ def local_file(place: str) -> Path:
     return Path(place) if found is None else _unpacked_member(*_innermost(*found))
 
 
+def file_of(place: str) -> Path:
+    """Return the file on the disk that a place is in: that file itself, or the outermost archive."""
+    found = _split(place)
+    return Path(place) if found is None else found[0]
+
+
 def _split(place: str) -> tuple[Path, str] | None:
     """Return the outermost archive on the way to a place and the name of the member in it, or None if there is none."""
     parts = place.split("/")

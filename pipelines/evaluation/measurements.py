@@ -31,7 +31,7 @@ from .distances import ENOUGH, Features, nearest, recall_estimate, within
 from .diversity import density_and_coverage, vendi_score
 from .intervals import Estimate
 from .kept_features import keep_features
-from .real_images import RealImages
+from .real_images import AT_ONCE, RealImages
 from .results import LOSS_BINS, NEIGHBOURS_PICTURE, file_beside, loss_draws, noise_bins
 
 if TYPE_CHECKING:
@@ -94,7 +94,9 @@ def likelihood(model: LoadedModel, real: RealImages, count: int, levels: int, se
     to no bits, and counting them would make the bound look smaller.
     """
     parts = own_share(torch.arange(count).split(batch_size))
-    dimensions = int((real.train.images != real.train.images[:1]).any(0).sum())
+    first = real.train.images[:1]
+    differing = torch.stack([(images != first).any(0) for images in real.train.images.split(AT_ONCE)])
+    dimensions = int(differing.any(0).sum())
     terms: list[list[BoundTerm]] = []
     with ProgressBar(f"{model.name}, likelihood", len(parts) * (levels + 2), "term", leave=False) as bar:
         for part in parts:

@@ -133,23 +133,24 @@ def encode(autoencoder: LatentSpace, x: Tensor) -> Tensor:
         return torch.cat([autoencoder.encode(part.to(device)) for part in in_parts(x)])
 
 
-def encode_cached(autoencoder: LatentSpace, images: Tensor, about: str) -> Tensor:
+def encode_cached(autoencoder: LatentSpace, images: Tensor, about: str, mirrored: bool = False) -> Tensor:
     """Encode a dataset, or read its latents from the cache if the same autoencoder has already encoded the same images.
 
     Args:
         images: (N, C, H, W) uint8.
         about: label of the progress bar.
+        mirrored: whether to mirror the images before they are encoded.
 
     Returns:
         (N, latent channels, h, w) float16 on the CPU.
     """
 
     def make() -> dict[str, Tensor]:
-        parts = tracked(in_parts(images), about, "batch")
+        parts = (part.flip(-1) if mirrored else part for part in tracked(in_parts(images), about, "batch"))
         return {"latents": torch.cat([encode(autoencoder, as_input(part)).half().cpu() for part in parts])}
 
     weights = {name: tensor.cpu() for name, tensor in autoencoder.state_dict().items()}
-    key = hashlib.sha256((digest(weights) + digest({"images": images.cpu()})).encode()).hexdigest()
+    key = hashlib.sha256((digest(weights) + digest({"images": images.cpu()}) + "mirrored" * mirrored).encode()).hexdigest()
     size = len(images) * math.prod(autoencoder.latent_shape(*images.shape[2:])) * torch.half.itemsize
     return cached_tensors("latents", key, make, size=size)["latents"]
 

@@ -161,7 +161,7 @@ def _encode(run: Run, config: RunConfig, data: TrainingData) -> tuple[RunConfig,
     with process_state().main_process_first():
         images = encode_cached(autoencoder, data.images, "encoding training images")
         held_out = encode_cached(autoencoder, data.held_out, "encoding held-out images")
-        mirrored = encode_cached(autoencoder, data.images.flip(-1), "encoding mirrored images") if config.data.flip else None
+        mirrored = encode_cached(autoencoder, data.images, "encoding mirrored images", True) if config.data.flip else None
     shape = autoencoder.latent_shape(*data.images.shape[2:])
     recorded = config.latent if begun else LatentConfig(config.latent.latent, shape, network, fingerprint)
     data = replace(data, images=images, held_out=held_out, mirrored=mirrored)

@@ -11,9 +11,6 @@ import torch
 from made_pictures import MODES, bomb_png, flat, pictures_config, saved, write_picture
 from PIL import Image
 
-import pipelines.common.machine as machine
-import pipelines.datasets.image_sets as image_sets
-from pipelines.common.picture_files import open_picture
 from pipelines.datasets.decoding import fit_image
 from pipelines.datasets.image_sets import load_images, preview_images, read_images
 from pipelines.datasets.inventory import Unused
@@ -224,14 +221,3 @@ def test_resolving_fills_only_what_is_open():
     for name in ("zalando-datasets/fashion_mnist", "/a/folder/fashion_mnist", "fashion_mnist"):
         assert resolve(DataConfig(name)) == DataConfig(name, 32, "pad", False)
     assert resolve(resolve(DataConfig("tiny_imagenet"))) == resolve(DataConfig("tiny_imagenet"))
-
-
-def test_more_images_than_memory_are_refused_at_the_first(image_folder, monkeypatch):
-    config = resolve(DataConfig(data=str(image_folder), image_size=16))
-    monkeypatch.setattr(machine, "machine_memory", lambda: 36 * 2 * 3 * 16**2)
-    opened = []
-    monkeypatch.setattr(image_sets, "open_picture", lambda source: opened.append(1) or open_picture(source))
-    with pytest.raises(ValueError, match=r"reading 40 images of .* would take about .*: choose a smaller image_size"):
-        load_images(config)
-    assert len(opened) == 1
-    load_images(resolve(DataConfig(data=str(image_folder), image_size=15)))
