@@ -14,6 +14,7 @@ from typing import Any
 
 import nbformat
 import tyro
+from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
@@ -33,12 +34,13 @@ class Arguments:
     """Beginnings of the notebooks' names; all notebooks by default."""
 
 
-def executed(path: Path, parameters: Mapping[str, Any] | None = None) -> NotebookNode:
+def executed(path: Path, parameters: Mapping[str, Any] | None = None, kernel: AsyncKernelManager | None = None) -> NotebookNode:
     """Execute a notebook and return it with the outputs, without progress bars.
 
     Args:
         path: the notebook.
         parameters: values that replace those of its parameters cell.
+        kernel: runs several notebooks, each from an empty namespace, and is started by the first; by default a new one.
 
     Raises:
         CellExecutionError: a cell failed.
@@ -48,7 +50,9 @@ def executed(path: Path, parameters: Mapping[str, Any] | None = None) -> Noteboo
         [place] = [number for number, cell in enumerate(notebook.cells) if PARAMETERS in cell.metadata.get("tags", ())]
         lines = [f"{name} = {value!r}" for name, value in parameters.items()]
         notebook.cells.insert(place + 1, new_code_cell("\n".join(lines)))
-    NotebookClient(notebook, timeout=3600, record_timing=False, resources={"metadata": {"path": FOLDER}}).execute()
+    if kernel is not None:
+        notebook.cells.insert(0, new_code_cell("%reset -f"))
+    NotebookClient(notebook, kernel, timeout=3600, record_timing=False, resources={"metadata": {"path": FOLDER}}).execute()
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]

@@ -6,6 +6,8 @@ import ast
 
 import nbformat
 import pytest
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import run_sync
 
 from notebooks.execute import NOTEBOOKS, PARAMETERS, executed
 
@@ -28,15 +30,24 @@ def code_cells(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
+@pytest.fixture(scope="module")
+def kernel():
+    """One kernel for all notebooks, whose imports take longer than all else that they do with small budgets."""
+    manager = AsyncKernelManager()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PLOTLY_RENDERER", "plotly_mimetype")
+        yield manager
+    run_sync(manager.shutdown_kernel)(now=True)
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
-def test_a_notebook_runs_from_top_to_bottom(path, image_folder, text_run, monkeypatch):
-    monkeypatch.setenv("PLOTLY_RENDERER", "plotly_mimetype")
+def test_a_notebook_runs_from_top_to_bottom(path, kernel, image_folder, text_run):
     parameters = QUICK[path.name[:2]]
     if "IMAGE_SIZE" in parameters:
         parameters = parameters | {"DATA": str(image_folder)}
     if path.name.startswith("07"):
         parameters = parameters | {"MODEL": str(text_run.path)}
-    notebook = executed(path, parameters)
+    notebook = executed(path, parameters, kernel)
     told = {name for cell in code_cells(notebook) if PARAMETERS in cell.metadata.get("tags", ()) for name in _assigned(cell)}
     assert set(parameters) <= told, "a budget that the notebook does not know would change nothing"
     shown = [kind for cell in code_cells(notebook) for output in cell.outputs for kind in output.get("data", {})]
