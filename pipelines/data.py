@@ -26,7 +26,7 @@ class Data(DataConfig):
     """Report what is in a dataset, what of it is used for training, and why the rest is not."""
 
     data: Annotated[Positional[str], some_of(PRESETS)] = field()
-    """A short name, a hub id, or a local folder."""
+    """A short name, a hub id, or a local folder, archive or table."""
     condition: OmitArgPrefixes[ConditionConfig] = field(default_factory=ConditionConfig)
     out: Path | None = None
     """A folder to write: data.json, the whole report with every file that is not used, and examples.png, 16 pictures as the

@@ -66,7 +66,7 @@ def _has_samples(run: Run) -> bool:
 def _from_dataset(suffix: str) -> bytes | None:
     name_column, number_column = st.columns([3, 1])
     name = name_column.selectbox(
-        "Dataset: a short name, a Hugging Face id or a local folder",
+        "Dataset: a short name, a Hugging Face id, or a local folder or file",
         list(PRESETS),
         accept_new_options=True,
         key=(key := f"dataset{suffix}"),

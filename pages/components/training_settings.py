@@ -95,7 +95,7 @@ def _choose_data(usual: RunConfig) -> tuple[DataConfig, dict[Setting, Any]]:
     """
     names = list(PRESETS)
     typed = st.selectbox(
-        "Dataset: a short name, a Hugging Face id or a local folder", names, names.index(usual.data.data), key="data",
+        "Dataset: a short name, a Hugging Face id, or a local folder or file", names, names.index(usual.data.data), key="data",
         accept_new_options=True, on_change=_follow_data, help=about_choices(PRESETS), **BOUND,
     )  # fmt: skip
     name = expanded(typed)

@@ -10,20 +10,18 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from ..common.reading import MEGABYTE, UnreadableError, decode_text
+from .file_kinds import BESIDE, CAPTIONS, CLASSES, OBJECTS
 from .inventory import Unused, counted, some
 from .layout import splits_of_files
 from .places import read_place, shown
 from .tables import FILE_NAME, NAMING, Columns, naming_column, read_object, read_table
 from .walking import Tree
 
-CAPTIONS = (".txt", ".caption")
-CLASSES = (".cls",)
-OBJECTS = (".json",)
-BESIDE = (*CAPTIONS, *CLASSES, *OBJECTS)
 MOST_BYTES = MEGABYTE  # of a file beside a picture
 OUTSIDE = "names a picture outside the dataset's folder, where none is read"
 UNKNOWN = "names no picture of this dataset"
 NO_PICTURE = "no picture has its name"
+NAMELESS = "cannot be read, or names nothing"
 SECOND = "names a picture that another row describes"
 
 
@@ -139,7 +137,8 @@ def _read_rows(
     for row, picture in enumerate(pictures):
         if picture is None or picture in taken:
             outside = names.outside(posixpath.dirname(table), columns[column][row])
-            reason = SECOND if picture else OUTSIDE if outside else UNKNOWN
+            named = columns[column][row] is not None
+            reason = SECOND if picture else OUTSIDE if named and outside else UNKNOWN if named else NAMELESS
             found.rows.append(Unused(f"{shown(table)}, row {row}", reason))
             continue
         taken[picture] = None

@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from functools import cache
 
 from PIL import Image
 
 from ..common.picture_files import BYTES_PER_PIXEL
-from .descriptions import BESIDE
-from .tables import TABLES
 
+TEXT_TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
+BINARY_TABLES = (".parquet", ".arrow")
+TABLES = (*TEXT_TABLES, *BINARY_TABLES)
+CAPTIONS = (".txt", ".caption")
+CLASSES = (".cls",)
+OBJECTS = (".json",)
+BESIDE = (*CAPTIONS, *CLASSES, *OBJECTS)
 PICTURE, BESIDE_A_PICTURE, TABLE, DESCRIPTION = "picture", "beside a picture", "table", "description"
 DESCRIPTIONS = ("readme", "license", "licence", "citation")  # stems of names
 RECORDS = ("state.json", "dataset_info.json", "dataset_dict.json", "dataset_infos.json")  # of ``datasets``, about its tables
-FOREIGN_PICTURES = (
-    *(
-        ".ai",
-        ".arw",
-        ".avif",
-        ".cr2",
-        ".cr3",
-        ".dng",
-        ".eps",
-        ".exr",
-        ".fits",
-        ".hdr",
-        ".heic",
-        ".heif",
-        ".j2k",
-        ".jp2",
-        ".jxl",
-    ),
-    *(".nef", ".orf", ".pdf", ".ps", ".psd", ".raw", ".rw2", ".svg", ".xcf"),
+FOREIGN_PICTURES = re.compile(
+    r".*\.(ai|arw|avif|cr[23]|dng|eps|exr|fits|hdr|hei[cf]|j2k|jp2|jxl|nef|orf|pdf|ps|psd|raw|rw2|svg|xcf)",
+    re.DOTALL | re.IGNORECASE,
 )
 FOREIGN_ARCHIVES = (".7z", ".bz2", ".gz", ".rar", ".xz", ".zst")
 HEAD = 16  # bytes that tell a picture
@@ -72,6 +62,6 @@ def begins_as_picture(head: bytes) -> bool:
 def why_not(file: str) -> str:
     """Return the reason for which a file of no known kind is not used."""
     suffix = posixpath.splitext(file)[1].lower()
-    if suffix in FOREIGN_PICTURES:
+    if FOREIGN_PICTURES.fullmatch(file):
         return f"a picture of a format that is not read ({suffix})"
     return f"an archive of a kind that is not read ({suffix})" if suffix in FOREIGN_ARCHIVES else "not a picture"

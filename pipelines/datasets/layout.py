@@ -103,9 +103,10 @@ def arrange(items: Sequence[Folders]) -> Layout:
     one for training and another split among them; a folder called "train" beside others is a class like these. Below the
     splits, or else at the top, a folder is a class if there are at least two; folders in it belong to it.
     """
-    inner = list(items)
+    inner, within = list(items), list[str]()
     while len(tops := {item[:1] for item in inner}) == 1 and (top := next(iter(tops))) and not split_of(top[0]):
         inner = [item[1:] for item in inner]
+        within.append(top[0])
     names = {item[0] for item in inner if item}
     splits = {name: split for name in names if (split := split_of(name))}
     layout = Layout([TRAIN] * len(items), [None] * len(items))
@@ -118,18 +119,22 @@ def arrange(items: Sequence[Folders]) -> Layout:
         layout.notes.append(
             f"Taken for classes, as the folders beside them are, not for splits: {some(list(map(shown, sorted(splits))))}."
         )
-    inner = _without_wrappers(inner, layout.splits)
+    inner, alone = _without_wrappers(inner, layout.splits)
     classes = {item[0] for item, split in zip(inner, layout.splits, strict=True) if item and split}
     if len(classes) > 1:
         layout.classes = [item[0] if item else None for item in inner]
         _note_classes(layout, inner)
-    elif classes:
-        layout.notes.append(f"One folder alone, {shown(classes.pop())}, makes no classes.")
+    elif single := [name for name in (*within[-1:], *alone, *classes) if name.casefold() not in WRAPPERS]:
+        layout.notes.append(f"There are no classes: all pictures that could have one are in the folder {shown(single[-1])}.")
     return layout
 
 
-def _without_wrappers(inner: list[Folders], splits: list[str | None]) -> list[Folders]:
-    """Look into a split's only folder if that is the only one of all splits, or if its name says no more than "images"."""
+def _without_wrappers(inner: list[Folders], splits: list[str | None]) -> tuple[list[Folders], list[str]]:
+    """Look into a split's only folder if that is the only one of all splits, or if its name says no more than "images".
+
+    Returns what lies in them, and the names of those folders.
+    """
+    names: list[str] = []
     while True:
         tops: defaultdict[str, set[Folders]] = defaultdict(set)
         for item, split in zip(inner, splits, strict=True):
@@ -142,7 +147,8 @@ def _without_wrappers(inner: list[Folders], splits: list[str | None]) -> list[Fo
             if len(found) == 1 and (top := next(iter(found))) and (len(everywhere) == 1 or top[0].casefold() in WRAPPERS)
         }
         if not single:
-            return inner
+            return inner, names
+        names += sorted({top[0] for split in single for top in tops[split]})
         inner = [item[1:] if split in single else item for item, split in zip(inner, splits, strict=True)]
 
 

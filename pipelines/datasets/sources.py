@@ -15,9 +15,9 @@ from ..storage.presets import PRESETS, Preset
 from .archives import SUFFIXES, is_archive
 from .classes import name_in_words, select_classes
 from .columns import with_classes, with_pictures
+from .file_kinds import TABLES
 from .inventory import Source, Unused
 from .listing import list_files
-from .tables import TABLES
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -148,7 +148,9 @@ def _other_files(folder: Path, splits: DatasetDict) -> tuple[int, list[Unused]]:
     suffixes = (".parquet", ".arrow", ".csv", ".jsonl", ".json", ".zip", ".tar")
     describing = [file for file in others if file.name in names or (not used and file.suffix.lower() in suffixes)]
     left = sorted(set(others) - set(describing))
-    return len(describing), [Unused(str(file.relative_to(folder)), "not read by datasets") for file in left]
+    return len(describing), [
+        Unused(str(file.relative_to(folder)), "not among the files that its README names") for file in left
+    ]
 
 
 def picture_folders(name: str) -> tuple[Path, ...]:

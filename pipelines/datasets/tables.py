@@ -10,11 +10,9 @@ from typing import Any
 
 from ..common.json_files import parse_json
 from ..common.reading import MEGABYTE, UnreadableError, decode_text
+from .file_kinds import BINARY_TABLES, picture_suffixes
 from .places import local_file, read_place
 
-TEXT_TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
-BINARY_TABLES = (".parquet", ".arrow")
-TABLES = (*TEXT_TABLES, *BINARY_TABLES)
 MOST_BYTES = 512 * MEGABYTE  # of a table of text
 DELIMITERS = ",;\t|"
 FILE_NAME = "file_name"
@@ -66,6 +64,10 @@ def _read_csv(text: str, delimiter: str | None) -> Columns:
     if not rows:
         raise UnreadableError("an empty table")
     names = [name.strip() for name in rows[0]]
+    naming = [number for number, name in enumerate(names) if Path(name).suffix.lower() in picture_suffixes()]
+    if naming:  # the first row is no header: it names a picture
+        rows.insert(0, [])
+        names = [FILE_NAME if number == naming[0] else f"column {number}" for number in range(len(names))]
     if len(set(names)) < len(names):
         raise UnreadableError("a table with two columns of the same name")
     width = len(names)

@@ -51,7 +51,7 @@ class DataConfig(Settings):
     """The images."""
 
     data: Annotated[str, some_of(PRESETS)] = "fashion_mnist"
-    """A short name, a hub id, or a local folder."""
+    """A short name, a hub id, or a local folder, archive or table."""
     image_size: Annotated[int | None, Between(4, 1024)] = None
     """Side in pixels. By default that of the run to start from or of the latents to diffuse, else the dataset's own default,
     else 64."""

@@ -253,6 +253,14 @@ def test_a_table_says_what_pictures_are_and_which_are_used(tmp_path):
     source = open_source(str(write(tmp_path / "words", four("images") | {"train.csv": words})))
     assert said_of(source, "breed") == ["corgi", "pug"] * 2
     assert said_of(open_source(str(tmp_path / "words" / "train.csv")), "breed") == ["corgi", "pug"] * 2
+    bare = {
+        "val.txt": "0.png\tcat\t3\n1.png\tdog\t4\n2.png\tcat\t5\n3.png\tdog\t6\n",
+        "a.jsonl": "{}\n\n[\n",
+        "b.tsv": "1\t2\n",
+    }
+    bare_source = open_source(str(write(tmp_path / "bare", four("images") | bare)))
+    assert said_of(bare_source, "column 1") == ["cat", "dog"] * 2
+    assert {each.path for each in bare_source.unused} == {"a.jsonl", "b.tsv"}
     chosen = with_labels(source.splits, "n")
     assert chosen["train"].features["n"].names == ["0", "1", "2", "3"]
     assert with_texts(chosen, "breed")["train"]["breed"][:] == ["corgi", "pug"] * 2
