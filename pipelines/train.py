@@ -19,9 +19,11 @@ from typing import Literal
 from tyro.conf import OmitArgPrefixes
 
 from .common.command_line import DONE, INTERRUPTED, run_command
+from .common.paths import expanded
 from .storage.changes import resumed_with
 from .storage.claim import RunClaim, is_free
 from .storage.config import RunConfig
+from .storage.presets import dataset_name
 from .storage.recipes import read_recipe
 from .storage.runs import CONFIG, PRIVATE, Run
 
@@ -50,7 +52,7 @@ def defaults_for(words: Sequence[str]) -> Train:
     """Return the defaults for a command line: the settings of the run to resume or of the recipe that it names, if any."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--recipe")
-    parser.add_argument("--resume", type=Path)
+    parser.add_argument("--resume", type=expanded)
     named = parser.parse_known_args(words)[0]
     if named.resume is not None:
         with suppress(ValueError, OSError):  # choose_run says why it cannot be resumed
@@ -73,7 +75,7 @@ def default_name(config: RunConfig, root: Path, recipe: str | None = None) -> st
         kind = f"latent-{kind}"
     if config.init.init_from is not None:
         kind = f"from-{_plain(Path(config.init.init_from).name.removesuffix('.safetensors'))}"
-    data = _plain(Path(config.data.data).name) or "run"
+    data = _plain(dataset_name(config.data.data)) or "run"
     stem = recipe or f"{data}-{kind}"
     names = (stem if number == 1 else f"{stem}-{number}" for number in range(1, sys.maxsize))
     return next(name for name in names if not (root / name).exists())

@@ -5,12 +5,12 @@ Known runs, and the datasets with short names in $NOISESCOPE_DATA, are read with
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import streamlit as st
 
+from pipelines.common import paths
 from pipelines.common.command_line import describe
 from pipelines.common.text import literal
 from pipelines.datasets.pretrained import find_encoder, local_encoder
@@ -23,7 +23,7 @@ HUB = "from the Hugging Face Hub"
 
 def expanded(typed: str) -> str:
     """Return the name of a dataset as typed, without spaces around it and with ~ replaced."""
-    return os.path.expanduser(typed.strip())  # noqa: PTH111  (Path.expanduser raises for an unknown user)
+    return paths.expanded(typed.strip())
 
 
 def allow_typed(key: str) -> None:

@@ -19,7 +19,7 @@ from pipelines.common.picture_files import open_picture
 from pipelines.common.text import literal
 from pipelines.storage.catalogue import Catalogue, Listed, read_catalogue
 from pipelines.storage.config import RunConfig
-from pipelines.storage.runs import Run, find_run
+from pipelines.storage.runs import Run, reference_to
 
 RECONSTRUCTED = "held-out images, each followed by its reconstruction"  # the content of an autoencoder's grid
 NO_MODELS = "No models yet: train one on the Train page."
@@ -89,15 +89,9 @@ def show_unusable(problems: Mapping[str, str]) -> None:
 
 
 def given_as(run: Run) -> str:
-    """Return a configuration's reference to a run: its name, or its folder if the name finds another run or none.
-
-    Empty for a path that is not text, which no configuration can contain.
-    """
-    with suppress(ValueError, OSError):
-        if find_run(run.name).path == run.path:
-            return run.name
+    """Return a configuration's reference to a run; empty for a path that is not text, which no configuration can contain."""
     with suppress(UnicodeEncodeError):
-        return str(run.path).encode().decode()
+        return reference_to(run).encode().decode()
     return ""
 
 

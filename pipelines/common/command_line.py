@@ -8,12 +8,15 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
+from dataclasses import fields, replace
 from functools import partial
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import tyro
 
 from .machine import TooLarge
+from .paths import expanded
 from .reports import LOG, Outcome, Reporter, reporting
 from .settings import SettingsError
 from .text import shorten
@@ -49,7 +52,7 @@ def run_command(
             stream.reconfigure(errors="backslashreplace")  # names of files need not be text, nor text that a terminal knows
     with reporting() as reporter:
         try:
-            code = main(_parsed(parse if default is None else partial(parse, default=default(sys.argv[1:]))))
+            code = main(_at_home(_parsed(parse if default is None else partial(parse, default=default(sys.argv[1:])))))
         except KeyboardInterrupt:
             code = INTERRUPTED
         except Exception as error:
@@ -79,6 +82,30 @@ def refuse_several_processes(program: str) -> None:
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if processes > 1:
         raise ValueError(f"{program} runs in one process, but {processes} were launched: start it with python -m {program}")
+
+
+def _at_home(arguments: Arguments) -> Arguments:
+    """Return the arguments with ~ at the start of their paths replaced by the home folder, as shells do only in some places.
+
+    Raises:
+        ValueError: a path begins with the name of a user whom there is not.
+    """
+    values = {part.name: getattr(arguments, part.name) for part in fields(arguments)}  # type: ignore[arg-type]
+    changes: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Path):
+            changes[name] = _home(value)
+        elif isinstance(value, tuple) and any(isinstance(part, Path) for part in value):
+            changes[name] = tuple(map(_home, value))
+    return replace(arguments, **changes)  # type: ignore[type-var]
+
+
+def _home(path: Path) -> Path:
+    whole = Path(expanded(str(path)))
+    if whole == path and str(path).startswith("~") and not path.exists():
+        user = path.parts[0].removeprefix("~")
+        raise ValueError(f"{path}: there is no user {user!r} with a home folder; if none is meant, give the whole path")
+    return whole
 
 
 def _parsed(parse: Callable[[], Arguments]) -> Arguments:

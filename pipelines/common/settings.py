@@ -20,6 +20,7 @@ from typing import Any, Literal, Protocol, TypeVar, get_args, get_origin, get_ty
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from tyro.conf import arg
 
+from .paths import expanded
 from .text import shorten
 
 Made = TypeVar("Made")
@@ -128,6 +129,21 @@ def _hint(registry: Mapping[str, Described], default: str) -> str:
     return "\n" + "\n".join([*(f"{name}: {choice.about}" for name, choice in registry.items()), f"(default: {default})"])
 
 
+@dataclass(frozen=True)
+class MayBePath:
+    """Mark of a text that may be the path of a file or a folder: ~ at its start means the home folder."""
+
+
+MAY_BE_PATH = MayBePath()
+
+
+@cache
+def path_fields(settings: type) -> tuple[str, ...]:
+    """Return the names of the fields of ``settings`` that are marked with :data:`MAY_BE_PATH`."""
+    hints = get_type_hints(settings, include_extras=True)
+    return tuple(name for name, hint in hints.items() if MAY_BE_PATH in getattr(hint, "__metadata__", ()))
+
+
 @cache
 def rules(settings: type) -> dict[str, Between | OneOf]:
     """Return the allowed values of the fields of ``settings``, by name; fields that declare none are left out."""
@@ -151,12 +167,15 @@ class Settings:
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     def __post_init__(self) -> None:
-        """Check every field.
+        """Check every field, and replace ~ in paths.
 
         Raises:
             SettingsError: a field has an invalid value; the message is about the first one.
         """
         kind: Any = type(self)
+        for name in path_fields(kind):
+            if isinstance(path := getattr(self, name), str):
+                object.__setattr__(self, name, expanded(path))
         for name, rule in rules(kind).items():
             value = getattr(self, name)
             parts = value if isinstance(value, tuple) else (value,)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..common.json_files import read_json
+from ..storage.presets import dataset_name
 from .classes import label_columns, plain_columns
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ _COMPOUND = re.compile(r"\{\}\s+\w")  # "a {} flower": the name qualifies a noun
 
 def templates_for(data: str) -> tuple[str, ...]:
     """Return the templates that suit a dataset, given its short name, hub id or folder."""
-    return DATASET_TEMPLATES.get(Path(data).name.replace("-", "_"), TEMPLATES)
+    return DATASET_TEMPLATES.get(dataset_name(data).replace("-", "_"), TEMPLATES)
 
 
 def check_templates(templates: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from diffusion_core.condition import Condition
 
 from ..common.devices import send
 from ..common.indices import evenly_spaced
+from ..storage.cache import cache_key
 from ..storage.config import ConditionConfig, RunConfig
 from .captions import (
     captions_for,
@@ -108,6 +109,7 @@ def load_conditions(config: RunConfig, sets: Sequence[ImageSet]) -> tuple[Condit
     if config.network.takes == "class":
         column = label_column(tables[0], condition.label_column)
         classes = class_names(tables[0], column)
+        condition = replace(condition, digest=_digest(tables[0], condition, sets[0].rows, "class"))
         labels = [_labels(table, column, part) for table, part in zip(tables, sets, strict=True)]
         if (labels[0] < 0).all():
             raise ValueError(f"no training image of {config.data.data} has a class in its column {column!r}")
@@ -128,6 +130,7 @@ def load_conditions(config: RunConfig, sets: Sequence[ImageSet]) -> tuple[Condit
         condition,
         text_dim=encoder.width,
         encoder_digest=encoder.weights_digest,
+        digest=_digest(tables[0], condition, sets[0].rows, "text"),
         examples=tuple(examples[i] for i in shown),
     )
     return filled, [Conditions(captions=part, tokens=text.tokens, mask=text.mask) for part in captions]
@@ -150,16 +153,21 @@ def refuse_without_conditions(config: RunConfig) -> None:
 
 
 def refuse_other_classes(config: RunConfig, found: ConditionConfig) -> None:
-    """Raise ValueError if the data's classes are not those that the run has learnt, because numbers would change meaning.
+    """Raise ValueError if the data's classes, or those or the captions of training images, are not those of the run.
 
     Args:
         found: the configuration returned by :func:`load_conditions`.
     """
-    learnt = config.condition.classes
+    data, own, learnt = config.data.data, config.condition, config.condition.classes
     if learnt and learnt != found.classes:
         raise ValueError(
-            f"the {len(found.classes)} classes of {config.data.data} are not the {len(learnt)} that this run has learnt: "
+            f"the {len(found.classes)} classes of {data} are not the {len(learnt)} that this run has learnt: "
             "restore the data, or start a new run with --init-from"
+        )
+    if own.digest not in ("", found.digest):
+        raise ValueError(
+            f"the {'classes' if learnt else 'captions'} of some training images of {data} have changed since this run started: "
+            "restore them, or start a new run with --init-from"
         )
 
 
@@ -199,6 +207,17 @@ def _encoder(condition: ConditionConfig) -> TextEncoder:
 
 def _labels(table: Dataset, column: str, images: ImageSet) -> Tensor:
     return torch.from_numpy(labels_in(table, column)[images.rows])
+
+
+def _digest(table: Dataset, condition: ConditionConfig, rows: NDArray[np.int64], takes: str) -> str:
+    """Return the first 16 hexadecimal digits of the SHA-256 of the classes or the captions of some rows, in order."""
+    if takes == "class" or (condition.text_column is None and has_labels(table)):
+        column = label_column(table, condition.label_column)
+        content: list[object] = [class_names(table, column), labels_in(table, column)[rows].tolist()]
+    else:
+        texts = table[text_column(table, condition.text_column)]
+        content = [texts[row] for row in rows.tolist()]
+    return cache_key(content)[:16]
 
 
 def _captions(table: Dataset, condition: ConditionConfig, data: str, rows: NDArray[np.int64]) -> list[list[str]]:

@@ -158,7 +158,7 @@ def load_split(
     else:
         if len(train) < 2:
             raise ValueError(f"{config.data} has 1 readable image: training needs at least 2, one of them held out")
-        config = inherit(config, len(train), sources)
+        config = inherit(config, train.keys, sources)
         kept, rows = hold_out(train.keys, config.held_out_images, config.held_out)
         found = described(config.held_out, train.keys[kept], train.keys[rows])
         train, held_out = replace(train.part(kept), skipped=train.skipped, notes=train.notes), train.part(rows[:measured])
@@ -195,11 +195,16 @@ def _readable(split: Dataset, config: DataConfig, chosen: Rows | None = None) ->
 
 
 def refuse_other_images(config: RunConfig, train: ImageSet) -> None:
-    """Raise ValueError if the number of training images has changed: a run may have seen images that are now held out."""
+    """Raise ValueError if these are not the images that a run was trained on, or not in the order in which it draws them."""
     if config.training_images not in (None, len(train)):
         raise ValueError(
             f"{config.data.data} has {len(train)} readable training images, but had {config.training_images} when this run "
             "started: restore them, or start a new run with --init-from"
+        )
+    if config.training_digest not in ("", digest_of(train.keys)):
+        raise ValueError(
+            f"the {len(train)} training images of {config.data.data} are not those that this run has begun with, or are in "
+            "another order: restore the pictures and their names, or start a new run with --init-from"
         )
 
 

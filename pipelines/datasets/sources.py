@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from ..common.paths import folder_in
+from ..common.reading import MEGABYTE, read_text
 from ..storage.config import DataConfig
-from ..storage.presets import PRESETS, Preset
+from ..storage.presets import PRESETS, Preset, dataset_name
 from .archives import SUFFIXES, is_archive
 from .classes import name_in_words, select_classes
 from .columns import with_classes, with_pictures
@@ -33,7 +35,7 @@ def resolve(config: DataConfig) -> DataConfig:
     The dataset is recognised by its short name, its hub id, or a folder with its short name.
     """
     ids = {preset.hub_id: preset for preset in PRESETS.values()}
-    preset = ids.get(config.data) or PRESETS.get(Path(config.data).name, UNKNOWN)
+    preset = ids.get(config.data) or PRESETS.get(dataset_name(config.data), UNKNOWN)
     return replace(
         config,
         image_size=config.image_size or preset.image_size,
@@ -46,15 +48,18 @@ def locate(name: str) -> str:
     """Return where to read a dataset: a local folder or file, or a hub id.
 
     Args:
-        name: a short name ($NOISESCOPE_DATA/<name> where that folder exists, else the hub), a local folder, an archive, a
-            table, or a hub id.
+        name: a short name (on the hub), a local folder, an archive, a table, or a hub id. A short name, or one that is nothing
+            here, means $NOISESCOPE_DATA/<name> where that exists.
 
     Raises:
         ValueError: it is none of these.
     """
+    root = folder_in("NOISESCOPE_DATA")
+    local = None if root is None or not name or Path(name).name != name else root / name
+    if local is not None and local.exists() and (name in PRESETS or not Path(name).exists()):
+        return str(local)
     if name in PRESETS:
-        local = Path(os.environ.get("NOISESCOPE_DATA", ".")) / name
-        return str(local) if "NOISESCOPE_DATA" in os.environ and local.is_dir() else PRESETS[name].hub_id
+        return PRESETS[name].hub_id
     path = Path(name)
     if name and (path.is_dir() or (path.is_file() and (is_archive(name) or path.suffix.lower() in TABLES))):
         return name
@@ -199,7 +204,7 @@ def _described(source: str) -> list[dict[str, Any]]:
     for name in (REPOCARD_FILENAME, REPOYAML_FILENAME):
         try:
             file = Path(source, name) if Path(source).exists() else Path(hf_hub_download(source, name, repo_type="dataset"))
-            text = file.read_text(encoding="utf-8")
+            text = read_text(file, MEGABYTE)
         except (FileNotFoundError, NotADirectoryError, EntryNotFoundError, RepositoryNotFoundError):
             continue  # whether the dataset can be loaded without it is for the loader to say
         data = DatasetCard(text).data.to_dict() if name == REPOCARD_FILENAME else yaml.safe_load(text) or {}

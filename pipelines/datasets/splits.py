@@ -105,12 +105,27 @@ def data_of(config: RunConfig) -> DataConfig:
     return replace(data, held_out=HeldOutConfig(seed=config.seed)) if begun_by_older_version else data
 
 
-def inherit(config: DataConfig, count: int, sources: Sequence[Run]) -> DataConfig:
+def refuse_missing(config: RunConfig, remedy: str) -> None:
+    """Raise ValueError if the folder of a run's data is no longer there.
+
+    Args:
+        remedy: what to do if it has been moved, for the message.
+    """
+    data = config.data.data
+    try:
+        there = Path(locate(data)).exists() or not Path(data).is_absolute()  # or on the hub
+    except ValueError:
+        there = False
+    if not there:
+        raise ValueError(f"the data of this run are not at {data!r}: put them there, or {remedy}")
+
+
+def inherit(config: DataConfig, keys: Keys, sources: Sequence[Run]) -> DataConfig:
     """Return the configuration of a new run that holds out no image that the runs it starts from were trained on.
 
     Args:
         config: of data without a split of held-out images.
-        count: number of its readable images.
+        keys: of its readable images.
         sources: the runs it starts from, and those that they started from. Those of other data are ignored.
 
     Raises:
@@ -118,9 +133,9 @@ def inherit(config: DataConfig, count: int, sources: Sequence[Run]) -> DataConfi
     """
     for source in sources:
         theirs = data_of(source.config)
-        if not _same_pictures(config, theirs):
-            continue
         split, own = theirs.held_out, config.held_out
+        if not (_same_place(config, theirs) or _same_held_out(split, keys)):
+            continue
         if split.seed is None and not split.below:  # their data had a split for it
             continue
         if own != HeldOutConfig() and (own.seed, bool(own.below)) != (split.seed, bool(split.below)):
@@ -132,18 +147,23 @@ def inherit(config: DataConfig, count: int, sources: Sequence[Run]) -> DataConfi
             config = replace(config, held_out=HeldOutConfig(below=min(own.below or split.below, split.below)))
             continue
         trained_on = source.config.training_images
-        left = count - _tenth(count, theirs.held_out_images)
+        left = len(keys) - _tenth(len(keys), theirs.held_out_images)
         if trained_on not in (None, left) or theirs.only_classes != config.only_classes:
             raise ValueError(
                 f"an older version of Noisescope chose at random which images of {config.data} {source.name} held out, and "
-                f"which of the present {count:,} they are is no longer known: restore the data, or start from another run"
+                f"which of the present {len(keys):,} they are is no longer known: restore the data, or start from another run"
             )
         config = replace(config, held_out_images=theirs.held_out_images, held_out=HeldOutConfig(seed=split.seed))
     return config
 
 
-def _same_pictures(one: DataConfig, other: DataConfig) -> bool:
-    """Return whether two configurations read the same pictures, perhaps of different classes."""
+def _same_held_out(split: HeldOutConfig, keys: Keys) -> bool:
+    """Return whether images, wherever they lie, include all that a run has held out by content."""
+    return bool(split.below and split.digest) and digest_of(np.sort(keys[keys < int(split.below, 16)])) == split.digest
+
+
+def _same_place(one: DataConfig, other: DataConfig) -> bool:
+    """Return whether two configurations read pictures in the same place, perhaps of different classes."""
     columns = [(config.train_split, config.image_column) for config in (one, other)]
     return columns[0] == columns[1] and _place(one.data) == _place(other.data)
 

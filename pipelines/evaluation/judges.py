@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..storage.files import CLASSIFIERS
+from ..storage.presets import dataset_name
 from .distances import Features
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def judge_for(model: LoadedModel, features: Path | None = None) -> Judge:
     from ..models.classifier import load_classifier
     from .vision import load_vision_model, names_vision_model
 
-    own = shipped_classifier(Path(model.config.data.data).name, model.image_shape)
+    own = shipped_classifier(dataset_name(model.config.data.data), model.image_shape)
     if features is not None and str(features) == INCEPTION:
         from .inception import DIGEST, load_inception
 
@@ -97,9 +98,10 @@ def judge_for(model: LoadedModel, features: Path | None = None) -> Judge:
     if found is None:
         size = "×".join(map(str, model.image_shape))
         data = model.config.data.data
-        made = f"python -m pipelines.classifier classifiers/{Path(data).name}.safetensors --data {data}"
+        name = dataset_name(data)
+        made = f"python -m pipelines.classifier classifiers/{name}.safetensors --data {data}"
         raise ValueError(
-            f"no classifier takes {Path(data).name} images of {size} (C×H×W): train one with `{made}`, or give one, or "
+            f"no classifier takes {name} images of {size} (C×H×W): train one with `{made}`, or give one, or "
             f"{INCEPTION}, with --features"
         )
     path, classifier = found
@@ -122,4 +124,4 @@ def shipped_classifier(data: str, image_shape: tuple[int, int, int]) -> tuple[Pa
 
 def knows(classifier: LoadedClassifier, model: LoadedModel) -> bool:
     """Return whether a classifier was trained on a model's dataset and takes images of its size."""
-    return classifier.takes(model.image_shape) and classifier.data == Path(model.config.data.data).name
+    return classifier.takes(model.image_shape) and classifier.data == dataset_name(model.config.data.data)

@@ -16,7 +16,7 @@ from ..common.images import as_input
 from ..common.indices import evenly_spaced
 from ..common.together import gathered, own_share
 from ..datasets.image_sets import load_images, refuse_other_images
-from ..datasets.splits import data_of
+from ..datasets.splits import data_of, refuse_missing
 from .distances import NEIGHBOURS, Features, Reference, nearest
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class RealImages:
     def __init__(self, config: RunConfig, judge: Judge, reference_images: int, held_out_images: int) -> None:
         self.judge = judge
         data = data_of(config)
+        refuse_missing(config, "if you resume the run once, --data FOLDER says where they are now")
         with process_state().main_process_first():  # it may have to download them
             self.train, self.held_out = load_images(data, held_out_images)
         refuse_other_images(config, self.train)

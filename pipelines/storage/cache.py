@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..common.paths import folder_in, settled
 from .disk import refuse_full, refuse_unwritable
 from .weights import read_tensors, write_tensors
 
@@ -22,7 +23,7 @@ CACHE_REMEDY = "set $NOISESCOPE_CACHE to another folder to keep them"
 
 def cache_folder() -> Path:
     """Return the folder of all that is cached."""
-    return Path(os.environ.get("NOISESCOPE_CACHE", "~/.cache/noisescope")).expanduser()
+    return folder_in("NOISESCOPE_CACHE") or Path(settled("~/.cache/noisescope"))
 
 
 def adopt_compiler_cache() -> None:

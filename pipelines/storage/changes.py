@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
+from ..common.paths import settled
+from ..common.settings import require
 from ..common.text import shorten
 from .config import Change, RunConfig
 
 RESUMABLE = ("steps", "lr")  # of the optimizer: what may change on a resume
+PLACE = "data"  # which may be another as well, if the images there are the same: see datasets/image_sets.py
 LONGEST = 60  # characters of a setting in a message
 
 
@@ -30,9 +33,17 @@ def resumed_with(old: RunConfig, new: RunConfig) -> RunConfig:
         ValueError: something else differs.
     """
     for name, before, after in _differences(old, new):
-        if name not in RESUMABLE:
+        if name == PLACE:
+            require(
+                settled(before) == settled(after)
+                or bool(old.training_digest or old.data.held_out.digest)
+                or old.image_shape is None,
+                f"{name}={after}: this run is of an older version, which did not record its images, so others would not be "
+                f"noticed: continue it where {before!r} is the folder of its data",
+            )
+        elif name not in RESUMABLE:
             given, own = (shorten(str(value), LONGEST) for value in (after, before))
-            allowed = " and ".join(f"--{other}" for other in RESUMABLE)
+            allowed = "--data (where they are now), " + " and ".join(f"--{other}" for other in RESUMABLE)
             raise ValueError(
                 f"{name}={given}: --resume takes all settings from the run itself but {allowed}, and the run has {own}: leave "
                 "it out, or start a new run with --out"

@@ -15,7 +15,8 @@ from tyro.conf import Suppress
 from diffusion_core.choices import DENSITIES, NORMS, PREDICTIONS, SCHEDULES, WEIGHTINGS
 
 from ..common.json_files import parse_json
-from ..common.settings import Between, Settings, one_of, require, seconds_in, settings_from
+from ..common.settings import MAY_BE_PATH, Between, Settings, one_of, require, seconds_in, settings_from
+from .data_config import HEX
 from .data_config import ConditionConfig as ConditionConfig
 from .data_config import DataConfig as DataConfig
 from .data_config import HeldOutConfig as HeldOutConfig
@@ -152,7 +153,7 @@ class LogConfig(Settings):
 class InitConfig(Settings):
     """Initial weights."""
 
-    init_from: str | None = None
+    init_from: Annotated[str | None, MAY_BE_PATH] = None
     """Start from the weights of this run (a folder, or the name of a run in checkpoints/ or runs/) instead of random ones. Its
     network, diffusion settings and text encoder are used as well."""
     lora_rank: Annotated[int, Between(0, 4096)] = 0
@@ -204,6 +205,8 @@ class RunConfig(Settings):
     latent: LatentConfig = field(default_factory=LatentConfig)
     training_images: Annotated[int | None, Between(0, 10**12), Suppress] = None
     """Number of training images, recorded when training starts."""
+    training_digest: Annotated[str, HEX, Suppress] = ""
+    """Digest of their contents, in order; empty for runs of versions before 0.2."""
     changes: Annotated[tuple[Change, ...], Suppress] = ()
     """Settings that were changed when the run was resumed; the configuration has their newest values."""
     import_notes: Annotated[tuple[str, ...], Suppress] = ()

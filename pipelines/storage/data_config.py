@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import StringConstraints
 from tyro.conf import Suppress
 
-from ..common.settings import Between, Settings, some_of
+from ..common.settings import MAY_BE_PATH, Between, Settings, some_of
 from .presets import PRESETS
 
 HEX = StringConstraints(pattern="^([0-9a-f]{16})?$")
@@ -50,7 +50,7 @@ class HeldOutConfig(Settings):
 class DataConfig(Settings):
     """The images."""
 
-    data: Annotated[str, some_of(PRESETS)] = "fashion_mnist"
+    data: Annotated[str, MAY_BE_PATH, some_of(PRESETS)] = "fashion_mnist"
     """A short name, a hub id, or a local folder, archive or table."""
     image_size: Annotated[int | None, Between(4, 1024)] = None
     """Side in pixels. By default that of the run to start from or of the latents to diffuse, else the dataset's own default,
@@ -90,7 +90,7 @@ class ConditionConfig(Settings):
     synonyms: bool = False
     """Make captions also from synonyms and plurals of the class names, as far as pipelines/datasets/synonyms.json lists them,
     so that prompts in other words than the class's name are understood."""
-    encoder: str = "minilm"
+    encoder: Annotated[str, MAY_BE_PATH] = "minilm"
     """Text encoder: minilm, or the hub id or folder of a CLIP or sentence-transformers model."""
     classes: Annotated[tuple[str, ...], Suppress] = ()
     """Names of the classes, read from the data when training starts."""
@@ -100,6 +100,9 @@ class ConditionConfig(Settings):
     """SHA-256 of the encoder's weights, recorded when training starts."""
     examples: Annotated[tuple[str, ...], Suppress] = ()
     """Captions for sample grids, chosen from the data when training starts."""
+
+    digest: Annotated[str, HEX, Suppress] = ""
+    """Digest of the training images' classes or captions, in order, recorded when training starts; empty for older runs."""
 
     def cycles(self, label: str | None) -> bool:
         """Return whether a label stands for every class in turn: "all" does, unless it is the name of a class."""

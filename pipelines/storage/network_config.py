@@ -9,7 +9,7 @@ from tyro.conf import Suppress
 
 from unets.choices import NETWORKS
 
-from ..common.settings import LONGEST, Between, Settings, one_of, require
+from ..common.settings import LONGEST, MAY_BE_PATH, Between, Settings, one_of, require
 from ..common.text import shorten
 from .imported_config import IMPORTED, MOST_LEVELS, check_numbers
 
@@ -106,7 +106,7 @@ class AutoencoderConfig(Settings):
     """Weight of the latents' KL divergence from the standard normal distribution, relative to the squared pixel error."""
     feature_weight: Annotated[float, Between(0.0)] = 0.0
     """Weight of the distance between a classifier's features of image and reconstruction; makes textures sharper."""
-    feature_classifier: str = "tiny-imagenet"
+    feature_classifier: Annotated[str, MAY_BE_PATH] = "tiny-imagenet"
     """Classifier whose features are compared: the name of a shipped one, or a .safetensors file."""
     adversarial_weight: Annotated[float, Between(0.0)] = 0.0
     """Weight of a discriminator that learns to tell reconstructions from images, relative to all other loss terms."""
@@ -118,7 +118,7 @@ class AutoencoderConfig(Settings):
 class LatentConfig(Settings):
     """Latents that are diffused instead of pixels."""
 
-    latent: str | None = None
+    latent: Annotated[str | None, MAY_BE_PATH] = None
     """Diffuse the latents of this autoencoder (a run folder, or the name of a run in checkpoints/ or runs/), or of this latent
     model's autoencoder. Its weights become part of the run."""
     latent_shape: Annotated[tuple[int, int, int] | None, Between(1, 4096), Suppress] = None

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
+
+from ..common.paths import settled
 
 
 @dataclass(frozen=True)
@@ -43,3 +47,9 @@ PRESETS: dict[str, Preset] = {
         "Tiny ImageNet", "64×64 photographs of animals and objects, labelled by class.", "zh-plus/tiny-imagenet"
     ),
 }
+
+
+def dataset_name(data: str) -> str:
+    """Return the name of a dataset: the last part of its hub id or folder, or a short name that a link leads to."""
+    name, real = Path(settled(data)).name, Path(os.path.realpath(data)).name
+    return real if real in PRESETS and name not in PRESETS else name

@@ -15,10 +15,12 @@ from typing import Annotated
 import psutil
 from pydantic import Field
 
+from ..common.paths import folder_in
 from ..common.reports import FOLDER, LOG, Outcome, forget_reports, read_outcome, read_typed, report_in
 from .files import ROOT, write_text
 
 BAR_EVERY = 60.0  # seconds between lines of a progress bar in a log
+FOLDERS = ("NOISESCOPE_DATA", "NOISESCOPE_RUNS", "NOISESCOPE_CACHE")  # environment variables
 SAME_START = 1.5  # seconds; the boot time is only known to a second, and no process id is reused that soon
 
 
@@ -109,7 +111,8 @@ def launch(module: str, arguments: Sequence[str], record: Path) -> subprocess.Po
     folder = record.parent
     folder.mkdir(parents=True, exist_ok=True)
     forget_reports(folder)
-    environment = os.environ | {FOLDER: str(folder.resolve()), "TQDM_MININTERVAL": str(BAR_EVERY)}
+    folders = {name: str(path) for name in FOLDERS if (path := folder_in(name)) is not None}  # it runs in another folder
+    environment = os.environ | folders | {FOLDER: str(folder.resolve()), "TQDM_MININTERVAL": str(BAR_EVERY)}
     environment.pop("OMP_WAIT_POLICY", None)  # set for the dashboard (main_interface.py); it would slow training by a tenth
     with (folder / LOG).open("wb") as file:
         process = subprocess.Popen(

@@ -13,6 +13,7 @@ from ..common.indices import evenly_spaced
 from ..common.text import code_block, code_span, literal
 from .config import LatentConfig, RunConfig, given_fields
 from .files import atomic, atomic_folder, write_text
+from .locations import without_folders
 from .runs import METRICS, Run, loss_of_average
 from .weights import read_tensors
 
@@ -89,8 +90,8 @@ def model_card(run: Run, name: str, parameters: int, ema: int | None = None) -> 
     Raises:
         ValueError: the run has no metrics.
     """
-    config, metrics = run.average(ema).config, run.metrics()
-    loss = "val_loss" if ema is None or config == run.config else loss_of_average(ema)
+    config, metrics = without_folders(run.average(ema).config), run.metrics()
+    loss = "val_loss" if ema is None or run.average(ema) == run else loss_of_average(ema)
     if not set(REPORTED) <= set(metrics) or (whole := metrics.dropna(subset=REPORTED)).empty:
         raise ValueError(f"run {run.name!r} has no metrics: there is nothing to report in a model card")
     last = whole.iloc[-1]
@@ -163,7 +164,7 @@ def publish(run: Run, out: Path, notes: str = "", ema: int | None = None) -> Run
     with atomic_folder(out) as folder:
         copy = Run(folder)
         chosen = run.average(ema)
-        config, weights = chosen.config, read_tensors(chosen.model_path)[0]
+        config, weights = without_folders(chosen.config), read_tensors(chosen.model_path)[0]
         card = model_card(run, copy.name, sum(tensor.numel() for tensor in weights.values()), ema)
         copy.write_config(config)
         copy.write_model({name: _to_16_bits(tensor) for name, tensor in weights.items()}, config)

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..common.json_files import MOST, read_json
+from ..common.paths import folder_in, settled
 from ..common.reading import open_regular, read_regular
 from ..common.text import CONTROLS
 from .config import RunConfig, config_from_json, config_to_json
@@ -39,7 +40,7 @@ from .files import ROOT, atomic, is_file, write_text
 from .weights import open_tensors, refuse_too_large, write_tensors
 
 PUBLISHED = ROOT / "checkpoints"
-PRIVATE = Path(os.environ.get("NOISESCOPE_RUNS") or ROOT / "runs").expanduser()
+PRIVATE = folder_in("NOISESCOPE_RUNS") or ROOT / "runs"
 CONFIG, MODEL, METRICS, SAMPLES = "config.json", "model.safetensors", "metrics.jsonl", "samples"
 DATA = "data.json"  # what was found in the dataset (pipelines.datasets.report)
 STATE = "state/state.safetensors"
@@ -259,9 +260,13 @@ def find_runs(*roots: str | Path) -> list[Run]:
     return runs
 
 
+def _is_run(folder: Path) -> bool:
+    return (folder / CONFIG).is_file() or (folder / MODEL).is_file()
+
+
 def _may_be_run(folder: Path) -> bool:
     try:
-        return (folder / CONFIG).is_file() or (folder / MODEL).is_file()
+        return _is_run(folder)
     except OSError:
         return folder.name[:1] != "."
 
@@ -273,9 +278,18 @@ def find_run(path: str | Path) -> Run:
         ValueError: there is no such run; the message lists those there are.
     """
     for candidate in (Path(path), PUBLISHED / path, PRIVATE / path):
-        run = Run(candidate)
-        if candidate.is_file() or (candidate / CONFIG).is_file() or (candidate / MODEL).is_file():
-            return run
+        if candidate.is_file() or _is_run(candidate):
+            return Run(candidate)
     found = [str(run.path.relative_to(ROOT) if run.path.is_relative_to(ROOT) else run.path) for run in find_runs()]
     known = ", ".join([*found[:MOST_NAMED], *[f"and {len(found) - MOST_NAMED} more"] * (len(found) > MOST_NAMED)])
     raise ValueError(f"no run at {str(path)!r}: give a run folder or a .safetensors file (runs: {known or 'none yet'})")
+
+
+def reference_to(run: Run) -> str:
+    """Return a configuration's reference to a run: its name if that finds it, whatever the working directory; else its path."""
+    path = settled(run.path)
+    for root in (PUBLISHED, PRIVATE):
+        folder = root / run.name
+        if is_file(folder / CONFIG) or is_file(folder / MODEL):
+            return run.name if settled(folder) == path else path
+    return path

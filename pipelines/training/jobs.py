@@ -29,10 +29,11 @@ from pydantic import Field
 
 from ..common.command_line import describe
 from ..common.reports import Progress, is_damaged, read_progress, read_typed
-from ..datasets.sources import PRESETS, locate
+from ..datasets.sources import locate
 from ..storage.claim import is_free
 from ..storage.config import RunConfig
 from ..storage.files import write_text
+from ..storage.locations import with_settled_paths
 from ..storage.processes import ProcessRecord, at_work, claim, ending, launch, stop
 from ..storage.runs import CONFIG, METRICS, PRIVATE, PROCESS, Run, find_runs
 from .status import ACTIVE, Status, TrainingProgress, modified, read_training, training_status
@@ -166,9 +167,8 @@ class TrainingQueue:
             )
         if time_limit is not None and not 0 < time_limit < math.inf:
             raise ValueError(f"time_limit={time_limit}: choose a number of minutes above 0, or none")
-        if config.data.data not in PRESETS and Path(locate(config.data.data)).exists():
-            folder = Path(config.data.data).resolve()  # the worker has another working directory
-            config = replace(config, data=replace(config.data, data=str(folder)))
+        locate(config.data.data)
+        config = with_settled_paths(config)  # the worker has another working directory
         run = Run(self.root / name)
         with self._alone():
             if not is_free(run.path):

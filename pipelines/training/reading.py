@@ -17,7 +17,7 @@ from ..datasets.copies import count_copies
 from ..datasets.image_sets import ImageSet, load_split, refuse_other_images
 from ..datasets.report import read_report
 from ..datasets.report_text import not_used, sum_of_files
-from ..datasets.splits import data_of
+from ..datasets.splits import data_of, digest_of, refuse_missing
 from ..datasets.survey import survey
 from ..models.finetune import add_low_rank, adopt, load_initial, sources_of
 from ..models.footprint import training_footprint
@@ -25,7 +25,8 @@ from ..models.latents import PREFIX, encode_cached, prepare_autoencoder, read_au
 from ..models.networks import make_network
 from ..storage.claim import RunClaim
 from ..storage.config import LatentConfig, RunConfig
-from ..storage.runs import DATA, STATE, Run, find_run
+from ..storage.locations import with_settled_paths
+from ..storage.runs import CONFIG, DATA, STATE, Run, find_run
 from ..storage.state import refuse_damaged
 from .accelerator import make_accelerator
 from .autoencoder import AutoencoderTask
@@ -67,9 +68,11 @@ def read_task(run: Run, config: RunConfig) -> Task[Any]:
     Raises:
         ValueError: the data, the text encoder, the autoencoder or the run to start from is missing or does not fit.
     """
-    config = adopt(config)
+    config = with_settled_paths(adopt(config))
     sources = () if config.image_shape else tuple(sources_of(config))  # what a run has begun with is recorded
     config = replace(config, data=data_of(config))
+    if (run.path / CONFIG).is_file():
+        refuse_missing(config, f"say where they are now with --resume {run.path} --data FOLDER")
     state = process_state()
     footprint = training_footprint(config, state.device, state.num_processes)
     footprint.refuse_beyond_memory()
@@ -91,7 +94,7 @@ def read_task(run: Run, config: RunConfig) -> Task[Any]:
         data_config = replace(data_config, held_out=replace(data_config.held_out, copies=exact, near_copies=near))
     config = replace(config, data=data_config)
     report = _report(run, config, (train, held_out)) if process_state().is_main_process else ""
-    config = fill_recorded(config, train.images.shape[1:], len(train))
+    config = fill_recorded(config, train.images.shape[1:], len(train), digest_of(train.keys))
     data = TrainingData(train.images, held_out.images, report=report)
     if config.model == "autoencoder":
         return AutoencoderTask(config, data)

@@ -83,8 +83,8 @@ def as_network_input(images: Tensor) -> Tensor:
     return as_input(images) if images.dtype == torch.uint8 else images.float()
 
 
-def fill_recorded(config: RunConfig, image_shape: Sequence[int], training_images: int) -> RunConfig:
-    """Return the configuration with the values that a run records: shape and number of images, and library versions."""
+def fill_recorded(config: RunConfig, image_shape: Sequence[int], training_images: int, training_digest: str = "") -> RunConfig:
+    """Return the configuration with what a run records: shape, number and digest of the images, and library versions."""
     channels, height, width = image_shape
     versions = {"noisescope": __version__} | {name: version(name) for name in LIBRARIES}
     return replace(
@@ -92,6 +92,7 @@ def fill_recorded(config: RunConfig, image_shape: Sequence[int], training_images
         image_shape=(channels, height, width),
         versions=config.versions or versions,
         training_images=training_images,
+        training_digest=training_digest,
     )
 
 

@@ -75,6 +75,32 @@ def test_an_error_without_words_still_gets_some(error):
     assert describe(error).strip()
 
 
+@dataclass(frozen=True)
+class _Paths:
+    """Paths."""
+
+    out: Path
+    """Where to write."""
+    runs: tuple[Path, ...] = ()
+    """What to read."""
+    mask: Path | None = None
+    """May be left out."""
+
+
+def test_a_path_may_begin_with_the_home_folder(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "~odd").touch()
+    seen = []
+    arguments = ["--out=~/a b", "--runs", "~/x", "~", "c/~/d", "~odd"]
+    monkeypatch.setattr(sys, "argv", ["program", *arguments])
+    assert run_command(_Paths, lambda parsed: seen.append(parsed) or 0, "pipelines.program") == 0
+    assert seen == [_Paths(tmp_path / "a b", (tmp_path / "x", tmp_path, Path("c/~/d"), Path("~odd")))]
+    monkeypatch.setattr(sys, "argv", ["program", "--out=~nobody-here/x"])
+    assert run_command(_Paths, _raise, "pipelines.program") == 2
+    assert "there is no user 'nobody-here' with a home folder" in capsys.readouterr().err
+
+
 def test_an_interruption_is_130(monkeypatch):
     assert _run(monkeypatch, lambda _: _raise(KeyboardInterrupt())) == 130
 

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -131,9 +132,9 @@ def test_a_run_of_an_older_version_means_what_it_meant(train, make_trainer, pict
 
 
 def older(run: Run) -> Run:
-    """Make a run that of a version that recorded no held-out images."""
+    """Make a run that of a version that recorded neither training images nor held-out ones."""
     config = run.config
-    run.write_config(replace(config, data=replace(config.data, held_out=HeldOutConfig())))
+    run.write_config(replace(config, data=replace(config.data, held_out=HeldOutConfig()), training_digest=""))
     return run
 
 
@@ -165,6 +166,15 @@ def test_a_start_on_data_that_have_grown_holds_out_nothing_it_was_trained_on(tra
     assert len(train_images) + len(held_out) == 80
     with pytest.raises(ValueError, match="older version of Noisescope chose at random which images"):
         make_trainer(tmp_path / "refused", data=str(pictures), init_from=str(old.path))
+
+
+def test_a_start_on_a_copy_that_has_grown_holds_out_nothing_it_was_trained_on(train, make_trainer, pictures, tmp_path):
+    """Pictures are known by their content, not by their place."""
+    source = train(tmp_path / "source", data=str(pictures), steps=1, held_out_images=2)
+    seen = set(load_images(source.config.data)[0].keys.tolist())
+    copy = Path(shutil.copytree(pictures, tmp_path / "copy"))
+    config = make_trainer(tmp_path / "run", data=str(copy), init_from=str(source.path), held_out_images=1000).config
+    assert not set(load_images(config.data)[1].keys.tolist()) & seen
 
 
 def test_a_start_on_other_data_changes_nothing(train, make_trainer, pictures, tmp_path):

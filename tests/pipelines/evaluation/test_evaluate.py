@@ -101,7 +101,8 @@ def test_classes_are_as_frequent_among_samples_as_among_held_out_images(class_ru
             picture = Image.new("RGB", (12, 12), (90 * shade, number, 0))
             (folder / "test" / name).mkdir(parents=True, exist_ok=True)
             picture.save(folder / "test" / name / f"{number}.png")
-    config = replace(config, data=replace(config.data, data=str(folder)), training_images=None)
+    config = replace(config, data=replace(config.data, data=str(folder)), training_images=None, training_digest="")
+    config = replace(config, condition=replace(config.condition, digest=""))
     real = RealImages(config, judge_for(load_model(class_run), judge), 100, 100)
     assert sorted(real.labels.tolist()) == [0] * 9 + [1] * 3
     shown, again = real.shown(range(12)), real.shown(range(12, 24))

@@ -42,7 +42,7 @@ def test_a_configuration_survives_json(config):
     assert config_to_json(config_from_json(text)) == text
     assert set(json.loads(text)) == {
         *("network", "diffusion", "data", "condition", "optimizer", "log", "init", "seed", "image_shape", "versions"),
-        *("model", "autoencoder", "latent", "training_images", "changes", "import_notes", "format"),
+        *("model", "autoencoder", "latent", "training_images", "training_digest", "changes", "import_notes", "format"),
     }
 
 

@@ -7,12 +7,23 @@ import pytest
 import torch
 import tyro
 
+from pipelines.datasets.image_sets import load_images, refuse_other_images
+from pipelines.datasets.splits import data_of, refuse_missing
 from pipelines.models.loading import load_model
 from pipelines.publish import Publish, main
-from pipelines.storage.config import ConditionConfig, DataConfig, LatentConfig, NetworkConfig, OptimizerConfig, RunConfig
-from pipelines.storage.publishing import model_card, training_command
+from pipelines.storage.config import (
+    ConditionConfig,
+    DataConfig,
+    LatentConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    RunConfig,
+    config_to_json,
+)
+from pipelines.storage.locations import without_folders
+from pipelines.storage.publishing import model_card, publish, training_command
 from pipelines.storage.runs import Run, find_runs
-from pipelines.storage.weights import read_tensors
+from pipelines.storage.weights import open_tensors, read_tensors
 from pipelines.train import Train
 
 
@@ -23,7 +34,7 @@ def test_a_published_run_loads_and_leaves_the_state_behind(tiny_run, tmp_path):
     assert main(Publish(tiny_run.path, out, notes)) == 0
     published = Run(out)
     assert not (out / "state").exists()
-    assert published.config == tiny_run.config
+    assert published.config == without_folders(tiny_run.config)
     assert len(published.metrics()) == len(tiny_run.metrics())
     assert published.samples()
     card = (out / "README.md").read_text()
@@ -34,6 +45,25 @@ def test_a_published_run_loads_and_leaves_the_state_behind(tiny_run, tmp_path):
     weights, original = read_tensors(published.model_path)[0], read_tensors(tiny_run.model_path)[0]
     assert all(torch.equal(weights[name], original[name].bfloat16()) for name in original)
     assert load_model(out).num_parameters == sum(tensor.numel() for tensor in original.values())
+
+
+def test_a_published_run_names_no_folder_of_its_author(train, image_folder, autoencoder_run, tmp_path, monkeypatch):
+    """Its data are found by their name in the working folder, or in $NOISESCOPE_DATA."""
+    run = train(tmp_path / "run", latent=str(autoencoder_run.path), image_size=16, steps=2)
+    author = str(image_folder.parent)
+    assert author in config_to_json(run.config)
+    published = publish(run, tmp_path / "published")
+    assert published.config.data.data == image_folder.name
+    with open_tensors(published.model_path, "numpy") as file:
+        texts = [file.metadata()["config"], *((published.path / name).read_text() for name in ("config.json", "README.md"))]
+    assert not any(folder in text for text in texts for folder in (author, str(autoencoder_run.path)))
+    assert run.config.data.data == str(image_folder)
+    with pytest.raises(ValueError, match=f"the data of this run are not at '{image_folder.name}': put them there"):
+        refuse_missing(published.config, "")
+    monkeypatch.setenv("NOISESCOPE_DATA", author)
+    refuse_missing(published.config, "")
+    train_images, _ = load_images(data_of(published.config))
+    refuse_other_images(published.config, train_images)
 
 
 KILLED = """

@@ -17,7 +17,7 @@ import pytest
 from pipelines.common.reports import LOG, OUTCOME, PROGRESS
 from pipelines.storage.config import config_to_json
 from pipelines.storage.files import write_text
-from pipelines.storage.processes import ProcessRecord, at_work, claim, read_record, stop, write_record
+from pipelines.storage.processes import ProcessRecord, at_work, claim, launch, read_record, stop, write_record
 from pipelines.storage.runs import METRICS, PROCESS, STATE, Run, find_runs
 from pipelines.storage.state import read_resume_point
 from pipelines.storage.weights import read_tensors
@@ -109,6 +109,34 @@ def test_a_name_that_is_no_folder_s_is_refused(queue, small_config, name):
     with pytest.raises(ValueError, match="cannot be a run's name"):
         queue.create(name, small_config())
     assert queue.jobs() == []
+
+
+def test_a_queued_run_means_the_same_in_every_working_folder(queue, small_config, tiny_run, tmp_path, monkeypatch):
+    """The worker, which has another one, is told of the folders in the environment as well."""
+    started = []
+    monkeypatch.setattr(TrainingQueue, "_start_worker", lambda self: started.append(self.root))
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "mine").symlink_to(tiny_run.path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for number, data in enumerate(("pictures", "./pictures/.", "~/pictures")):
+        config = queue.create(f"run{number}", small_config(data=data, init_from="mine")).config
+        assert (config.data.data, config.init.init_from) == (str(tmp_path / "pictures"), str(tmp_path / "mine"))
+    monkeypatch.setattr("pipelines.storage.runs.PRIVATE", tmp_path)
+    named = queue.create("named", small_config(data="zh-plus/tiny-imagenet", init_from="./mine")).config
+    assert (named.data.data, named.init.init_from) == ("zh-plus/tiny-imagenet", "mine"), "names stay as they are"
+    assert len(started) == 4
+    monkeypatch.setenv("NOISESCOPE_DATA", "~/data")
+    monkeypatch.setenv("NOISESCOPE_RUNS", "runs")
+    told = []
+    monkeypatch.setattr("subprocess.Popen", lambda *_, env, **__: told.append(env) or _raise(OSError("no process")))
+    with pytest.raises(OSError, match="no process"):
+        launch("pipelines.jobs", [], tmp_path / "worker" / "process.json")
+    assert (told[0]["NOISESCOPE_DATA"], told[0]["NOISESCOPE_RUNS"]) == (str(tmp_path / "data"), str(tmp_path / "runs"))
+
+
+def _raise(error):
+    raise error
 
 
 def test_a_run_is_not_called_as_a_file_of_weights_is(queue, small_config, tmp_path, command):
