@@ -9,17 +9,19 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from tyro.conf import Positional
 
 from .common.command_line import DONE, run_command
 from .common.reading import MEGABYTE, read_text
+from .common.settings import Between, Settings
 from .storage.publishing import publish
 from .storage.runs import Run
 
 
 @dataclass(frozen=True)
-class Publish:
+class Publish(Settings):
     """Copy a run without its resume state and write its model card."""
 
     run: Positional[Path]
@@ -28,7 +30,7 @@ class Publish:
     """The folder to write."""
     notes: Path | None = None
     """A Markdown file to append to the card: the data's licence, the model's limitations."""
-    ema: int | None = None
+    ema: Annotated[int | None, Between(1, 10**12)] = None
     """Publish the weights averaged with this half-life, in images, one of those kept with --ema-also."""
 
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional
 
@@ -20,6 +21,7 @@ from .common.paths import expanded
 from .common.picture_files import picture_content
 from .common.reading import MEGABYTE, read_text
 from .common.reports import ProgressBar
+from .common.settings import Between, Settings
 from .common.temporary import remove_leftovers
 from .common.text import lines_of
 from .models.loading import load_model
@@ -33,7 +35,7 @@ from .storage.runs import find_run
 
 
 @dataclass(frozen=True)
-class Sample:
+class Sample(Settings):
     """Generate images with a trained model."""
 
     run: Positional[Path]
@@ -41,29 +43,27 @@ class Sample:
     request: OmitArgPrefixes[SamplingRequest] = field(default_factory=SamplingRequest)
     out: Path = Path("samples")
     """The folder to write."""
-    batch_size: int = 16
+    batch_size: Annotated[int, Between(1, 65_536)] = 16
     """Images per batch; more are generated in several batches, so that memory does not grow with their number."""
     init_image: Path | None = None
     """Start from this image, fitted to the model's size, instead of from noise (image to image)."""
-    strength: float | None = None
+    strength: Annotated[float | None, Between(0.0, 1.0)] = None
     """With --init-image: amount of noise to add first, from 0 (keep the image) to 1 (pure noise). 0.6 by default; 1 with a
     mask."""
     mask: Path | None = None
     """With --init-image: a mask of the same size, white where the image is inpainted; the rest is kept."""
-    resamplings: int = 1
+    resamplings: Annotated[int, Between(1, 1000)] = 1
     """With --mask: number of times each step is repeated to harmonise both parts (RePaint, with ddpm steps); 1 uses the chosen
     sampler."""
     reconstruction_guidance: bool = False
     """With --mask: guide the inpainted part by the error in the known part, with a backward pass through the network in every
     call, which takes about three times as long."""
-    ema: int | None = None
+    ema: Annotated[int | None, Between(1, 10**12)] = None
     """Sample from the weights averaged with this half-life, in images (see --ema-also of pipelines.train)."""
 
 
 def main(arguments: Sample) -> int:
     """Generate and write the images; return the exit code."""
-    if arguments.batch_size < 1:
-        raise ValueError(f"batch_size={arguments.batch_size}: choose 1 or more")
     from .common.devices import process_state
     from .common.together import gathered, own_share
     from .sampling.prompts import condition_notes

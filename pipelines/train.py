@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes
 
 from .common.command_line import DONE, INTERRUPTED, run_command
 from .common.paths import expanded
+from .common.settings import Between, Settings
 from .storage.changes import resumed_with
 from .storage.claim import RunClaim, is_free
 from .storage.config import RunConfig
@@ -29,7 +30,7 @@ from .storage.runs import CONFIG, PRIVATE, Run
 
 
 @dataclass(frozen=True)
-class Train:
+class Train(Settings):
     """Train a diffusion model, or an autoencoder for one, and write a run folder."""
 
     config: OmitArgPrefixes[RunConfig] = field(default_factory=RunConfig)
@@ -38,7 +39,7 @@ class Train:
     resume: Path | None = None
     """Continue this run exactly from its last saved state. All settings come from the run itself; only --steps and --lr may be
     given anew, and hold from there on."""
-    time_limit: float | None = None
+    time_limit: Annotated[float | None, Between(0.0)] = None
     """Save and stop after this many minutes; --resume continues."""
     compile: bool = False
     """Compile the network first (torch.compile); this takes about a minute and makes every step faster on a GPU."""

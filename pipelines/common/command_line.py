@@ -5,20 +5,22 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import tyro
 
 from .machine import TooLarge
 from .paths import expanded
 from .reports import LOG, Outcome, Reporter, reporting
-from .settings import SettingsError
+from .settings import LONGEST, Between, OneOf, SettingsError, rules
 from .text import shorten
 
 Arguments = TypeVar("Arguments")
@@ -52,7 +54,9 @@ def run_command(
             stream.reconfigure(errors="backslashreplace")  # names of files need not be text, nor text that a terminal knows
     with reporting() as reporter:
         try:
-            code = main(_at_home(_parsed(parse if default is None else partial(parse, default=default(sys.argv[1:])))))
+            words = sys.argv[1:]
+            parse = parse if default is None else partial(parse, default=default(words))
+            code = main(_at_home(_parsed(parse, arguments, words)))
         except KeyboardInterrupt:
             code = INTERRUPTED
         except Exception as error:
@@ -108,8 +112,8 @@ def _home(path: Path) -> Path:
     return whole
 
 
-def _parsed(parse: Callable[[], Arguments]) -> Arguments:
-    """Parse the command line.
+def _parsed(parse: Callable[[], Arguments], arguments: type[Arguments], words: Sequence[str]) -> Arguments:
+    """Parse the words of the command line.
 
     Raises:
         SettingsError: a setting has an invalid value; the parser would report it itself, in a box of several lines.
@@ -124,8 +128,32 @@ def _parsed(parse: Callable[[], Arguments]) -> Arguments:
             reason = reason.__context__
         if reason is not None:
             raise reason from None
+        if (sentence := _unreadable_number(said.getvalue(), arguments, words)) is not None:
+            raise SettingsError(sentence) from None
         print(said.getvalue(), file=sys.stderr, end="")
         raise
+
+
+def _unreadable_number(said: str, arguments: type, words: Sequence[str]) -> str | None:
+    """Return what numbers a setting takes, if the parser said that what was given is none; None if it said something else."""
+    found = re.search(r"Error parsing (--([\w-]+)):", said)
+    rule = _rule_of(arguments, found[2].replace("-", "_")) if found else None
+    if found is None or not isinstance(rule, Between):
+        return None
+    given = ""
+    for number, word in enumerate(words):
+        flag, equals, value = word.partition("=")
+        if flag == found[1]:
+            given = value if equals else " ".join(takewhile(lambda other: not other.startswith("--"), words[number + 1 :]))
+    several = " for each" * (len(given.split()) > 1)
+    return f"{found[1]} {shorten(given, LONGEST)}: choose {rule}{several}"
+
+
+def _rule_of(settings: type, name: str) -> Between | OneOf | None:
+    """Return the allowed values of a field of ``settings``, or of the settings within them."""
+    own = rules(settings).get(name)
+    inner = (kind for kind in get_type_hints(settings).values() if is_dataclass(kind) and isinstance(kind, type))
+    return own or next((rule for kind in inner if (rule := _rule_of(kind, name))), None)
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ast
 import errno
+import importlib
 import os
+import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
 from pipelines.common.command_line import DONE, INTERRUPTED, REFUSED, describe, run_command
+from pipelines.common.settings import Between, rules
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -73,6 +77,43 @@ def test_a_full_disk_says_what_to_do(where):
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError(), OSError()])
 def test_an_error_without_words_still_gets_some(error):
     assert describe(error).strip()
+
+
+TRIED = {"train": ("--seed", 0), "sample run": ("--num-images", 1), "evaluate run": ("--steps", 1), "publish a b": ("--ema", 1)}
+
+
+@pytest.mark.parametrize("program", TRIED)
+def test_what_is_no_such_number_is_refused_with_the_range(command, program):
+    name, *words = program.split()
+    flag, least = TRIED[program]
+    for number, given in enumerate(["1e400", "nan", "1.5", "two", "9" * 5000, "-1", str(2**64)]):
+        asked = [f"{flag}={given}"] if number % 2 else [flag, given]
+        refusal = command(f"pipelines.{name}", *words, *asked).refused_in_one_sentence()
+        if (flag, given) == ("--steps", str(2**64)):  # how many there may be is for the model to say
+            assert "run" in refusal
+            continue
+        assert refusal.replace("_", "-").removeprefix("--").startswith(flag.removeprefix("--"))
+        assert given[:100] in refusal
+        assert f": choose a whole number from {least} to" in refusal or f": choose a whole number of {least} or more" in refusal
+
+
+@pytest.mark.parametrize("program", ["train Train", "sample Sample", "evaluate Evaluate", "publish Publish"])
+def test_every_whole_number_has_a_range(program):
+    """So that none reaches a library that cannot hold it."""
+    module, kind = program.split()
+
+    def unbounded(settings):
+        for name, hint in get_type_hints(settings, include_extras=True).items():
+            if isinstance(hint, type) and is_dataclass(hint):
+                yield from unbounded(hint)
+            elif (
+                re.search(r"\bint\b", str(hint))
+                and "Suppress" not in str(hint)
+                and not isinstance(rules(settings).get(name), Between)
+            ):
+                yield name
+
+    assert list(unbounded(getattr(importlib.import_module(f"pipelines.{module}"), kind))) == []
 
 
 @dataclass(frozen=True)
