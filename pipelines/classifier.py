@@ -12,10 +12,12 @@ from typing import Annotated
 from tyro.conf import OmitArgPrefixes, Positional
 
 from .common.command_line import DONE, refuse_several_processes, run_command
+from .common.paths import is_weights
 from .common.settings import Between, Settings
 from .datasets.sources import resolve
 from .storage.config import DataConfig
 from .storage.disk import refuse_unwritable
+from .storage.presets import dataset_name
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class TrainClassifier(Settings):
 def main(arguments: TrainClassifier) -> int:
     """Train, measure and write the classifier; return the exit code."""
     refuse_several_processes("pipelines.classifier")
-    if arguments.out.suffix != ".safetensors":
+    if not is_weights(arguments.out):
         raise ValueError(f"out={arguments.out}: give a file name that ends in .safetensors")
     if arguments.out.exists():
         raise ValueError(f"{arguments.out} already exists: choose another file, or remove it first")
@@ -53,7 +55,8 @@ def main(arguments: TrainClassifier) -> int:
     arguments = replace(arguments, data=resolve(arguments.data))
     settings = {field.name: getattr(arguments, field.name) for field in fields(arguments) if field.name != "out"}
     classifier, test_images = train_classifier(**settings)
-    recorded = replace(arguments, data=replace(arguments.data, held_out=classifier.held_out))
+    data = replace(arguments.data, data=dataset_name(arguments.data.data), held_out=classifier.held_out)
+    recorded = replace(arguments, data=data)
     save_classifier(arguments.out, classifier, test_images, asdict(recorded))
     print(f"{arguments.out}: {classifier.accuracy:.2%} accuracy on {test_images} test images")
     return DONE

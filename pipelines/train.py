@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 from tyro.conf import OmitArgPrefixes
 
 from .common.command_line import DONE, INTERRUPTED, run_command
-from .common.paths import expanded
+from .common.paths import expanded, is_weights
 from .common.settings import Between, Settings
 from .storage.changes import resumed_with
 from .storage.claim import RunClaim, is_free
@@ -75,7 +75,7 @@ def default_name(config: RunConfig, root: Path, recipe: str | None = None) -> st
     if config.latent.latent is not None:
         kind = f"latent-{kind}"
     if config.init.init_from is not None:
-        kind = f"from-{_plain(Path(config.init.init_from).name.removesuffix('.safetensors'))}"
+        kind = f"from-{_plain(Run(config.init.init_from).name)}"
     data = _plain(dataset_name(config.data.data)) or "run"
     stem = recipe or f"{data}-{kind}"
     names = (stem if number == 1 else f"{stem}-{number}" for number in range(1, sys.maxsize))
@@ -101,7 +101,7 @@ def choose_run(arguments: Train) -> tuple[Run, RunConfig]:
     out = arguments.out
     if out is None:
         out = PRIVATE / default_name(config, PRIVATE, arguments.recipe)
-    if out.suffix == ".safetensors":
+    if is_weights(out):
         raise ValueError(f"{out} would be taken for a weights file, not a run folder: choose an --out without .safetensors")
     if not is_free(out):
         resume = f", or continue it with --resume {out}" if (out / CONFIG).is_file() else ""

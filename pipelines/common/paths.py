@@ -17,6 +17,11 @@ def settled(path: str | Path) -> str:
     return os.path.realpath(whole) if ".." in Path(whole).parts else os.path.abspath(whole)  # noqa: PTH100
 
 
+def is_weights(path: str | Path) -> bool:
+    """Return whether a path is named as a file of weights is, in any case."""
+    return Path(path).suffix.lower() == ".safetensors"
+
+
 def folder_in(variable: str) -> Path | None:
     """Return the absolute path of the folder that an environment variable names; None if it is not set, or empty."""
     named = os.environ.get(variable, "")

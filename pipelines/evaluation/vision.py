@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from ..common.devices import best_device
 from ..common.json_files import read_json
-from ..datasets.pretrained import HUB_ID, WEIGHTS, first_line, load_pretrained, refuse_endless_settings, weights_digest
+from ..common.paths import is_weights
+from ..datasets.pretrained import HUB_ID, first_line, load_pretrained, refuse_endless_settings, weights_digest
 
 NAMES = {  # both are ViT-L/14; the first is that of the Fréchet distances of Stein et al. 2023
     "dinov2": "facebook/dinov2-large",
@@ -74,7 +75,7 @@ class VisionModel:
 
 def names_vision_model(features: Path) -> bool:
     """Return whether ``--features`` names a vision model and not a classifier's file."""
-    hub_id = HUB_ID.fullmatch(features.as_posix()) and features.suffix != WEIGHTS.lstrip("*")
+    hub_id = HUB_ID.fullmatch(features.as_posix()) and not is_weights(features)
     return str(features) in NAMES or features.is_dir() or bool(hub_id and not features.exists())
 
 

@@ -31,6 +31,7 @@ from ..storage.config import (
 from ..storage.files import atomic_folder, refuse_taken
 from ..storage.imported_config import DIFFUSERS
 from ..storage.imported_config import LUCIDRAINS as LUCIDRAINS_UNET
+from ..storage.locations import with_settled_paths
 from ..storage.runs import Run
 from .diffusers_folder import open_folder
 from .diffusers_scheduler import read_scheduler
@@ -71,7 +72,7 @@ def import_model(path: Path, out: Path, given: Given) -> Run:
     source = open_file(path, given.config, notes) if path.is_file() else open_folder(path, given.variant, notes)
     config = _config(source, given, path if path.is_dir() else path.parent, notes)
     weights = _weights(source, config, notes)
-    config = replace(config, import_notes=tuple(notes))
+    config = with_settled_paths(replace(config, import_notes=tuple(notes)))
     with atomic_folder(out) as whole:
         Run(whole).write_model(weights, config)
         Run(whole).write_config(config)

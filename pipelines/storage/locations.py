@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..common.paths import settled
+from ..common.paths import is_weights, settled
 from ..common.settings import Settings, path_fields
 from .config import RunConfig
 from .presets import PRESETS
@@ -47,5 +47,5 @@ def _settled(name: str, value: str) -> str:
             return reference_to(find_run(value))
         except ValueError:  # no such run: training says so
             return value
-    is_name = value in NAMES or (name == "feature_classifier" and Path(value).suffix.lower() != ".safetensors")
+    is_name = value in NAMES or (name == "feature_classifier" and not is_weights(value))
     return value if is_name or not Path(value).exists() else settled(value)

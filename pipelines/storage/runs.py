@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..common.json_files import MOST, read_json
-from ..common.paths import folder_in, settled
+from ..common.paths import folder_in, is_weights, settled
 from ..common.reading import open_regular, read_regular
 from ..common.text import CONTROLS
 from .config import RunConfig, config_from_json, config_to_json
@@ -92,7 +92,7 @@ class Run:
     @property
     def _is_single_file(self) -> bool:
         """Whether this is a weights file alone; a folder may have any name."""
-        return self.path.suffix == ".safetensors" and not os.path.isdir(self.path)  # noqa: PTH112  (Path.is_dir may raise)
+        return is_weights(self.path) and not os.path.isdir(self.path)  # noqa: PTH112  (Path.is_dir may raise)
 
     @property
     def model_path(self) -> Path:

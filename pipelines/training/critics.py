@@ -12,6 +12,7 @@ from torch import Tensor
 
 from unets import build_discriminator
 
+from ..common.paths import is_weights
 from ..models.classifier import Classifier, LoadedClassifier, load_classifier
 from ..storage.config import RunConfig
 from ..storage.files import CLASSIFIERS
@@ -45,7 +46,7 @@ def read_feature_network(name: str, image_shape: tuple[int, int, int]) -> Classi
 
 def find_feature_classifier(name: str) -> LoadedClassifier:
     """Load a classifier, which takes images of its own size; see :func:`read_feature_network`."""
-    path = Path(name) if name.endswith(".safetensors") else CLASSIFIERS / f"{name}.safetensors"
+    path = Path(name) if is_weights(name) else CLASSIFIERS / f"{name}.safetensors"
     return load_classifier(path, "cpu")
 
 

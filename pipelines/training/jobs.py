@@ -40,7 +40,7 @@ from .status import ACTIVE, Status, TrainingProgress, modified, read_training, t
 
 JOB = "state/job.json"
 LOCK, WORKER = ".jobs.lock", ".worker/process.json"  # in the folder of the runs
-NAME = re.compile(r"(?!.*\.safetensors$)[^\W_][\w.-]{0,63}")  # a name with that suffix would look like a weights file
+NAME = re.compile(r"(?!.*\.(?i:safetensors)$)[^\W_][\w.-]{0,63}")  # a name with that suffix would look like a weights file
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from pipelines.storage.config import RunConfig
 from pipelines.storage.files import atomic, write_text
 from pipelines.storage.runs import Run, find_run, find_runs
 from pipelines.storage.weights import read_tensors, write_tensors
+from pipelines.train import Train, choose_run
 
 WEIGHTS = {"a": torch.arange(6.0).view(2, 3), "b": torch.ones(4)}
 
@@ -485,3 +486,11 @@ def test_the_header_carries_the_configuration(tiny_run):
 def test_deleting_removes_the_folder(copied_run):
     copied_run.delete()
     assert not copied_run.path.exists()
+
+
+def test_a_file_of_weights_is_one_whatever_the_case_of_its_name(tiny_run, tmp_path):
+    file = Path(shutil.copy(tiny_run.model_path, tmp_path / "Mine.SAFETENSORS"))
+    assert find_run(file).config == tiny_run.config
+    assert (Run(file).name, Run(file).has_weights, Run(file).fingerprint) == ("Mine", True, tiny_run.fingerprint)
+    with pytest.raises(ValueError, match="would be taken for a weights file"):
+        choose_run(Train(out=tmp_path / "new.SafeTensors"))
