@@ -14,13 +14,13 @@ from pipelines.common.command_line import describe
 from pipelines.common.text import literal
 from pipelines.datasets.report import DataReport, read_report
 from pipelines.datasets.report_text import Fact, facts, sum_of_files, with_labels_once
-from pipelines.datasets.surveyor import Survey, Surveyor
+from pipelines.datasets.surveyor import Surveyor
 from pipelines.storage.config import ConditionConfig, DataConfig
 from pipelines.storage.runs import DATA, Run
 
 SOON = 0.3  # seconds in which a small dataset is surveyed, so that the page need not change again
 LISTED = 1000  # files named on a page, at most
-DETAILS = ("sizes", "colours", "depth", "formats", "copies")  # shown on demand
+DETAILS = ("longest", "examples", "sizes", "colours", "depth", "formats", "copies")  # shown on demand
 
 
 @st.cache_resource
@@ -48,39 +48,26 @@ def show_report(config: DataConfig, condition: ConditionConfig, told: str = "") 
             if problem and problem not in told:
                 st.warning(literal(f"These data cannot be trained on: {problem}"))
         if found.report is not None:
-            _draw(found.report)
+            _show_facts([fact for fact in facts(found.report) if fact.label not in DETAILS])
         if found.growing:
             st.caption("Looking through the files…" if found.report is None else "Reading the pictures…")
-        else:
-            _offer_more(found, config, condition)
-
-    show()
-
-
-def _draw(report: DataReport) -> None:
-    known = facts(report)
-    details = [fact for fact in known if fact.label in DETAILS]
-    _show_facts([fact for fact in known if fact not in details])
-    if details or report.unused:
+            return
+        if found.report is not None and found.report.pictures is None and not found.report.problem:
+            label = f"Examine all {found.report.trained + found.report.held_out:,} pictures"
+            st.button(label, icon=":material/search:", key="examine", on_click=look, args=(False, True))
         with st.expander("More about these data"):
-            _show_facts(details)
-            _list_unused(report)
-
-
-def _offer_more(found: Survey, config: DataConfig, condition: ConditionConfig) -> None:
-    """Draw buttons that survey the data again, or decode their pictures if they are many."""
+            if found.report is not None:
+                _show_facts([fact for fact in facts(found.report) if fact.label in DETAILS])
+                _list_unused(found.report)
+            st.button(
+                "Look again", icon=":material/refresh:", key="look-again", on_click=look, args=(True, found.whole),
+                help="After files have been added, removed or mended.",
+            )  # fmt: skip
 
     def look(anew: bool, whole: bool) -> None:
         _surveyor().find(config, condition, anew, whole)
 
-    with st.container(horizontal=True):
-        if found.report is not None and found.report.pictures is None and not found.report.problem:
-            label = f"Examine all {found.report.trained + found.report.held_out:,} pictures"
-            st.button(label, icon=":material/search:", key="examine", on_click=look, args=(False, True))
-        st.button(
-            "Look again", icon=":material/refresh:", key="look-again", on_click=look, args=(True, found.whole),
-            help="After files have been added, removed or mended.",
-        )  # fmt: skip
+    show()
 
 
 def show_used(run: Run) -> None:
@@ -108,7 +95,7 @@ def _show_facts(shown: Sequence[Fact]) -> None:
     """Show facts as a list of labels and sentences."""
     if shown:
         cells = "".join(f"<dt>{escape(label)}</dt><dd>{escape(text)}</dd>" for label, text in with_labels_once(shown))
-        st.html(f'<style>{frontend.text("facts.css")}</style><dl class="facts">{cells}</dl>')
+        st.html(f'<style>{frontend.text("facts.css")}</style><dl class="facts" style="margin:0;padding:0">{cells}</dl>')
 
 
 def _list_unused(report: DataReport) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from pages.components.asking import may_read
 from pages.components.data_report import show_report
@@ -24,8 +25,8 @@ def _preview(config: DataConfig) -> Pixels:
     return preview_images(config, PREVIEWED)
 
 
-def show_preview(config: DataConfig, condition: ConditionConfig) -> None:
-    """Show sixteen training images as the network will see them, and what is in the dataset, once the user has asked."""
+def show_preview(config: DataConfig, condition: ConditionConfig, place: DeltaGenerator) -> None:
+    """Show sixteen training images as the network will see them, and in ``place`` what is in the data, once the user asks."""
     prepared, told = resolve(config), ""
     try:
         if not may_read(config.data):
@@ -40,7 +41,8 @@ def show_preview(config: DataConfig, condition: ConditionConfig) -> None:
         fitted = "cropped" if prepared.fit == "crop" else "padded"
         mirrored = "every second one flipped" if prepared.flip else "not flipped"
         st.caption(f"{len(images)} training images, {prepared.image_size}×{prepared.image_size} pixels, {fitted}, {mirrored}.")
-    show_report(prepared, condition, told)
+    with place:
+        show_report(prepared, condition, told)
 
 
 def show_footprint(config: RunConfig) -> None:

@@ -233,7 +233,7 @@ def choose_training() -> Training:
         taken = start is not None  # whether a starting run fixes the model
         data, shown = _choose_data(base)
     with preview_column:
-        show_preview(configured(replace(base, data=data), shown).data, base.condition)
+        show_preview(configured(replace(base, data=data), shown).data, base.condition, data_column)
     network_column, *columns, limit_column = st.columns(2 + len(BUDGET))
     networks = (*NETWORKS, AUTOENCODER)
     unet = network_column.selectbox(

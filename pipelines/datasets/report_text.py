@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from ..common.text import counted, one_line, shorten
+from ..common.text import counted, one_line
 from .report import CaptionReport, ClassReport, CopyReport, DataReport, Group, PictureReport, Size, SplitReport
 
 REASONS = 10  # why files are not used, at most
@@ -54,7 +54,7 @@ def facts(report: DataReport) -> list[Fact]:
     if report.classes:
         found += _labelled("classes", list(_classes(report.classes)))
     if report.captions:
-        found += _labelled("captions", list(_captions(report.captions)))
+        found += _captions(report.captions)
     if report.pictures:
         found += _pictures(report, report.pictures)
     if report.copies:
@@ -117,15 +117,20 @@ def _classes(classes: ClassReport) -> Iterator[str]:
         yield f"{counted(classes.without, 'picture')} without a class"
 
 
-def _captions(captions: CaptionReport) -> Iterator[str]:
-    yield f"{captions.source}: {counted(captions.pictures, 'picture')} with a caption, {captions.without:,} without"
-    if captions.longest:
-        longest = f"the longest has {counted(len(captions.longest), 'character')}: {shorten(captions.longest, LONGEST)!r}"
-        yield longest
-        yield "for example " + ", ".join(repr(shorten(one_line(example), LONGEST)) for example in captions.examples)
+def _captions(captions: CaptionReport) -> Iterator[Fact]:
+    without = f", {captions.without:,} without" if captions.without else ""
+    examples = "".join(f", such as {_quoted(example)}" for example in captions.examples[:1])
+    yield Fact("captions", f"{captions.source}: {counted(captions.pictures, 'picture')} with a caption{examples}{without}")
     if captions.too_long:
-        what = f"{counted(captions.too_long, 'picture has', 'pictures have')} one of more than {captions.limit} tokens"
-        yield f"{what}, the rest of which the text encoder does not read"
+        what = counted(captions.too_long, "picture has a caption", "pictures have captions")
+        yield Fact("captions", f"{what} of more than {captions.limit} tokens, the rest of which the text encoder does not read")
+    if captions.longest:
+        yield Fact("longest", f"{counted(len(captions.longest), 'character')}: {_quoted(captions.longest)}")
+        yield Fact("examples", ", ".join(map(_quoted, captions.examples)))
+
+
+def _quoted(caption: str) -> str:
+    return f"“{one_line(caption, LONGEST)}”"
 
 
 def _pictures(report: DataReport, pictures: PictureReport) -> Iterator[Fact]:

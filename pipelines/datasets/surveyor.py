@@ -13,7 +13,7 @@ from .report import DataReport
 from .sources import locate
 from .survey import full_survey, survey
 
-AT_ONCE = 5000  # pictures decoded unasked, which takes some seconds; more are decoded when somebody asks
+AT_ONCE = 10_000  # pictures decoded unasked, which takes some seconds; more are decoded when somebody asks
 KEPT = 16  # surveys
 
 

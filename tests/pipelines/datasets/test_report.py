@@ -132,7 +132,7 @@ def test_captions_are_counted_and_those_beyond_the_encoder_are_told(tmp_path):
     assert report.captions.longest == ("a cat, " * 20).strip()
     assert set(report.captions.examples) <= {text.strip() for text in captions}
     assert (report.captions.limit, report.captions.too_long) == (32, 1)
-    assert "1 picture has one of more than 32 tokens" in told(report, "captions")
+    assert "1 picture has a caption of more than 32 tokens" in told(report, "captions")
     unknown = full_survey(pictures_config(tmp_path), ConditionConfig(encoder="nobody/has-this"))
     assert unknown.captions.too_long is None
     with pytest.raises(ValueError, match="no text column 'words'"):
