@@ -1,7 +1,7 @@
 """Report what is in a dataset before training on it: ``python -m pipelines.data FOLDER``.
 
 It says what was found, what of it is used and why the rest is not, where the splits come from, which classes and captions there
-are, and what the pictures are like. Nothing is trained. The exit code is 2 if the dataset cannot be trained on.
+are, and what the pictures are like. Nothing is trained. The exit code is 2 if no picture can be used.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def main(arguments: Data) -> int:
         if report.trained:
             with atomic(arguments.out / "examples.png") as temporary:
                 temporary.write_bytes(png_bytes(montage(preview_images(config), 8)))
-    if report.problem:
+    if not report.trained + report.held_out:
         raise ValueError(report.problem)
     return DONE
 

@@ -48,7 +48,7 @@ def show_report(config: DataConfig, condition: ConditionConfig, told: str = "") 
             if problem and problem not in told:
                 st.warning(literal(f"These data cannot be trained on: {problem}"))
         if found.report is not None:
-            _show_facts([fact for fact in facts(found.report) if fact.label not in DETAILS])
+            _show_facts([fact for fact in facts(found.report) if fact.label not in (*DETAILS, "problem")])
         if found.growing:
             st.caption("Looking through the files…" if found.report is None else "Reading the pictures…")
             return

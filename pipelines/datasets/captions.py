@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..common.json_files import read_json
+from ..storage.config import ConditionConfig
 from ..storage.presets import dataset_name
 from .classes import label_columns, plain_columns
 
@@ -159,6 +160,12 @@ def text_column(dataset: Dataset, name: str | None = None) -> str:
 def own_captions(dataset: Dataset) -> str | None:
     """Return the column of usual name that new runs take captions from although there are classes; None if there is none."""
     return next((column for column in TEXT_COLUMNS if column in text_columns(dataset)), None) if has_labels(dataset) else None
+
+
+def caption_column(dataset: Dataset, wanted: ConditionConfig) -> str | None:
+    """Return the column that a new run takes captions from although there are classes; None to make them from the classes."""
+    by_class = wanted.label_column or wanted.templates or wanted.synonyms
+    return wanted.text_column or (None if by_class else own_captions(dataset))
 
 
 def label_column(dataset: Dataset, name: str | None = None) -> str:

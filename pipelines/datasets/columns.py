@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..storage.config import ConditionConfig
 from .captions import TEXT_COLUMNS
 from .classes import label_columns, plain_columns, relabelled
 from .file_kinds import HEAD, begins_as_picture
@@ -93,6 +94,13 @@ def ordered(names: Iterable[str]) -> list[str]:
 
 def _class_name(value: Any) -> str | None:
     return None if value is None or not (name := str(value).strip()) else name
+
+
+def with_conditions(splits: DatasetDict, wanted: ConditionConfig) -> DatasetDict:
+    """Return splits whose columns that were chosen for classes and captions are columns of these."""
+    if wanted.label_column is not None:
+        splits = with_labels(splits, wanted.label_column)
+    return splits if wanted.text_column is None else with_texts(splits, wanted.text_column)
 
 
 def with_texts(splits: DatasetDict, column: str) -> DatasetDict:

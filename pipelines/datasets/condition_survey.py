@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,14 +12,25 @@ import numpy as np
 from ..common.indices import evenly_spaced
 from ..common.text import counted
 from ..storage.config import ConditionConfig
-from .captions import captions_for, class_names, has_labels, label_column, templates_for, text_column, text_columns
+from .captions import (
+    caption_column,
+    captions_for,
+    class_names,
+    has_labels,
+    label_column,
+    templates_for,
+    text_column,
+    text_columns,
+)
 from .classes import labels_in
 from .pretrained import kind_of, local_encoder
 from .report import CaptionReport, ClassReport
 from .splits import Rows
+from .text_encoders import TOKENS
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from tokenizers import Tokenizer
 
 EXAMPLES = 3
 
@@ -35,11 +47,12 @@ def survey_conditions(
             if wanted.label_column:
                 raise
             notes.append(f"classes: {error}")
-    if classes is not None and wanted.text_column is None:
+    own = caption_column(table, wanted)
+    if classes is not None and own is None:
         captions = _class_captions(table, rows, classes.column, wanted, data)
     elif text_columns(table) or wanted.text_column:
         try:
-            column = text_column(table, wanted.text_column)
+            column = text_column(table, own)
             said = table.select_columns([column]).select(rows)[column][:]
             captions = _caption_report(f"column {column!r}", said, wanted.encoder)
         except ValueError as error:
@@ -83,22 +96,26 @@ def _caption_report(
 
 
 def _beyond_encoder(captions: Counter[str], name: str) -> tuple[int | None, int | None]:
-    """Return the number of tokens that the encoder reads and the number of captions with more; None if that is not known.
+    """Return the number of tokens that the encoder reads and the number of captions with more; None if that is not known."""
+    tokenizer = _tokenizer(name)
+    if tokenizer is None:
+        return None, None
+    lengths = (len(encoding.ids) for encoding in tokenizer.encode_batch(list(captions)))
+    return TOKENS, sum(number for number, length in zip(captions.values(), lengths, strict=True) if length > TOKENS)
 
-    Only the tokenizer of a sentence-transformers model that is on this machine is asked, which takes no time.
-    """
+
+@lru_cache(maxsize=2)
+def _tokenizer(name: str) -> Tokenizer | None:
+    """Return the tokenizer of a sentence-transformers model that is on this machine; None for others, which take longer."""
     from tokenizers import Tokenizer
-
-    from .text_encoders import TOKENS
 
     try:
         folder = local_encoder(name)
         if folder is None or kind_of(folder) != "sentence-transformers":
-            return None, None
+            return None
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     except Exception:  # a folder that is no encoder: training on captions says so
-        return None, None
+        return None
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    lengths = (len(encoding.ids) for encoding in tokenizer.encode_batch(list(captions)))
-    return TOKENS, sum(number for number, length in zip(captions.values(), lengths, strict=True) if length > TOKENS)
+    return tokenizer

@@ -19,18 +19,18 @@ from ..common.indices import evenly_spaced
 from ..storage.cache import cache_key
 from ..storage.config import ConditionConfig, RunConfig
 from .captions import (
+    caption_column,
     captions_for,
     class_names,
     has_labels,
     label_column,
-    own_captions,
     readable_name,
     synonyms,
     templates_for,
     text_column,
 )
 from .classes import labels_in
-from .columns import with_labels, with_texts
+from .columns import with_conditions
 from .encoded_text import TextEncoder
 from .image_sets import ImageSet
 from .sources import open_dataset, split_names
@@ -184,20 +184,14 @@ def held_out_labels(config: RunConfig, held_out: ImageSet, classes: Sequence[str
 def _tables(config: RunConfig) -> tuple[Dataset, Dataset]:
     """Return the splits of the training images and of the held-out ones."""
     splits = open_dataset(config.data.data, config.data.only_classes)
-    if config.condition.label_column is not None:
-        splits = with_labels(splits, config.condition.label_column)
-    if config.condition.text_column is not None:
-        splits = with_texts(splits, config.condition.text_column)
+    splits = with_conditions(splits, config.condition)
     train_name, held_out_name = split_names(splits, config.data)
     return splits[train_name], splits[held_out_name or train_name]
 
 
 def _with_captions(condition: ConditionConfig, table: Dataset) -> ConditionConfig:
     """Return the configuration with the data's own captions, unless captions are asked for by class or have been learnt."""
-    by_class = condition.label_column or condition.templates or condition.synonyms
-    if condition.text_column is None and not by_class and not condition.text_dim:
-        return replace(condition, text_column=own_captions(table))
-    return condition
+    return condition if condition.text_dim else replace(condition, text_column=caption_column(table, condition))
 
 
 def _encoder(condition: ConditionConfig) -> TextEncoder:

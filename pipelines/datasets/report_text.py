@@ -50,7 +50,8 @@ def facts(report: DataReport) -> list[Fact]:
     """Return the report as facts, in order."""
     found = [Fact("files", sum_of_files(report))]
     found += _labelled("not used", not_used(report))
-    found += _labelled("splits", [_split(split) for split in report.splits])
+    found += _labelled("problem", [f"these data cannot be trained on: {one_line(report.problem)}"] if report.problem else [])
+    found += _labelled("splits", [_split(split, bool(report.problem)) for split in report.splits])
     if report.classes:
         found += _labelled("classes", list(_classes(report.classes)))
     if report.captions:
@@ -91,8 +92,10 @@ def _group(group: Group) -> str:
     return f"{group.count:,}: {one_line(group.reason)} ({names}{more})"
 
 
-def _split(split: SplitReport) -> str:
-    if split.trained and split.held_out:
+def _split(split: SplitReport, problem: bool) -> str:
+    if problem:
+        use = f"{split.trained + split.held_out:,} can be read"
+    elif split.trained and split.held_out:
         use = f"{split.trained:,} trained on, {split.held_out:,} held out"
     elif split.trained:
         use = "trained on"

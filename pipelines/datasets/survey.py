@@ -13,10 +13,12 @@ import numpy as np
 from ..common.machine import TooLarge
 from ..common.picture_facts import PictureFacts, picture_facts
 from ..storage.config import ConditionConfig, DataConfig
+from .columns import with_conditions
 from .condition_survey import survey_conditions
 from .decoding import picture_name, read_cell
 from .image_sets import held_out_rows, load_split, readable_images
 from .inventory import Source, Unused
+from .places import literal_place
 from .report import CopyReport, DataReport, PictureReport, SplitReport, grouped
 from .report_text import about_data
 from .sources import image_column, locate, open_source, picture_folders, split_names
@@ -44,7 +46,6 @@ def full_survey(config: DataConfig, condition: ConditionConfig | None = None) ->
     except TooLarge as error:
         return survey(config, condition, problem=str(error))
     except ValueError as error:
-        survey(config, condition)  # raises if it cannot even be listed
         return survey(config, condition, readable_images(config), str(error))
     return survey(config, condition, (train, held_out))
 
@@ -69,14 +70,15 @@ def survey(
     """
     source = open_source(config.data, config.only_classes)
     train_name, held_out_name = split_names(source.splits, config)
-    train = source.splits[train_name]
+    condition = condition or ConditionConfig()
+    train = with_conditions(source.splits, condition)[train_name]
     splits, left_out = _splits(source, config, images)
     skipped = (each for part in images for each in part.skipped)
     rows = np.arange(len(train))
     if images:
         own = images if held_out_name is None else images[:1]
         rows = np.sort(np.concatenate([part.rows for part in own]))
-    classes, captions, notes = survey_conditions(train, rows, condition or ConditionConfig(), config.data)
+    classes, captions, notes = survey_conditions(train, rows, condition, config.data)
     tables = (train, source.splits[held_out_name or train_name])
     decoded = any(map(len, images))
     report = DataReport(
@@ -142,7 +144,9 @@ def _inside(table: Dataset, config: DataConfig) -> bool:
 
     column = image_column(table, config.image_column)
     first = table.select_columns([column]).cast_column(column, datasets.Image(decode=False)).select(range(min(1, len(table))))
-    return any(row[column] and row[column]["bytes"] is not None for row in first)
+    folder = picture_folders(config.data)[0]
+    cells = [row[column] for row in first if row[column]]
+    return any(cell["bytes"] is not None or not (folder / literal_place(cell["path"])).is_file() for cell in cells)
 
 
 def _pictures(config: DataConfig, sets: Iterable[tuple[Dataset, ImageSet]]) -> PictureReport:

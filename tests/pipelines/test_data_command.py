@@ -66,6 +66,15 @@ def test_data_that_cannot_be_trained_on_are_reported_and_refused(command, tmp_pa
     assert not (tmp_path / "out" / "examples.png").exists()
 
 
+def test_one_picture_is_reported_with_the_problem(command, tmp_path, image_folder):
+    (tmp_path / "photos").mkdir()
+    shutil.copy(image_folder / "squares" / "000.png", tmp_path / "photos")
+    done = command("pipelines.data", tmp_path / "photos")
+    assert done.code == 0, done.error
+    assert "1 file: 1 picture that can be read, 0 not used" in done.output
+    assert "these data cannot be trained on" in done.output
+
+
 def test_a_folder_that_cannot_be_written_is_refused(command, photos, tmp_path):
     (tmp_path / "file").write_text("")
     sentence = command("pipelines.data", photos, "--out", tmp_path / "file").refused_in_one_sentence()

@@ -2,18 +2,24 @@
 
 import csv
 import os
+import random
+from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from made_pictures import flat, pictures_config, saved, write_picture
+from odd_folders import make_folder
 from PIL import Image
 
 from pipelines.datasets import report as reports
+from pipelines.datasets.image_sets import readable_images
 from pipelines.datasets.inventory import Unused
 from pipelines.datasets.report import grouped, read_report
 from pipelines.datasets.report_text import as_text, facts, sum_of_files
-from pipelines.datasets.survey import full_survey, survey
+from pipelines.datasets.sources import open_source, split_names
+from pipelines.datasets.survey import full_survey, row_names, survey
 from pipelines.storage.config import ConditionConfig
 
 
@@ -33,6 +39,37 @@ def told(report, label: str) -> str:
 def write_captions(folder, rows, header=("file_name", "text")) -> None:
     with (folder / "metadata.csv").open("w", newline="") as file:
         csv.writer(file).writerows([header, *rows])
+
+
+def named_once(report, config) -> bool:
+    """Whether a report names every file that is not used once, the pictures used are the others, and its sum is right."""
+    source, used = open_source(config.data), []
+    for images, split in zip(readable_images(config), split_names(source.splits, config), strict=False):
+        used += row_names(source.splits[split], config, images.rows)
+    left_out = [path for group in report.unused for path in group.paths]
+    every = Counter(name for table in source.splits.values() for name in row_names(table, config, np.arange(len(table))))
+    every += Counter(each.path for each in source.unused)
+    counts = report.found == source.found and len(used) == report.trained + report.held_out and adds_up(report)
+    return counts and Counter(used + left_out) == every and max(every.values()) == 1
+
+
+def test_every_file_of_odd_folders_is_used_or_told_of_once(tmp_path):
+    reported = damaged = 0
+    for number in range(100):
+        chance, root = random.Random(number), tmp_path / str(number)
+        make_folder(chance, root)
+        whole = saved(noisy(number, (4, 4)))
+        for file in sorted(root.rglob("*.png")):
+            if chance.random() < 0.5 and file.is_file():
+                file.write_bytes(chance.choice((b"torn", whole[:60], saved(noisy(chance.randrange(99), (4, 4))))))
+        config = pictures_config(root, image_size=4, held_out_images=1)
+        with suppress(ValueError):  # no picture in it, which test_listing.py tests
+            report = full_survey(config)
+            assert named_once(report, config), number
+            reported += 1
+            damaged += any(group.reason.startswith("not a readable image") for group in report.unused)
+    assert reported > 50
+    assert damaged > 10
 
 
 def test_pictures_are_described_as_they_are_in_their_files(tmp_path):
