@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages.components.address import forget_infinite_numbers
+from pages.components.address import forget_infinite_numbers, unused_numbers_told
 from pipelines.common.command_line import describe
 from pipelines.common.text import literal
 
@@ -32,7 +32,8 @@ st.html(Path(__file__).parent / "pages/components/frontend/page.css")
 forget_infinite_numbers()
 page = st.navigation(PAGES, position="top")
 try:
-    page.run()
+    with unused_numbers_told():
+        page.run()
 except (ValueError, OSError) as error:  # files that change while a page reads them, say
     logging.getLogger(__name__).exception("the page %s stopped", page.title)
     st.error(literal(f"This page stopped: {describe(error)}. Reload it to try again."))

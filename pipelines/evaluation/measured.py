@@ -65,11 +65,16 @@ def samples_at(evaluations: Sequence[Evaluation], setting: Setting) -> list[Resu
 
 
 def same_images(one: Evaluation, result: Result, other: Evaluation, theirs: Result) -> bool:
-    """Return whether two results are about images of the same dataset and size."""
+    """Return whether two results are about images of the same dataset and size.
+
+    Runs that recorded other training images are of other datasets, whatever these are called.
+    """
     digests = (result.held_out_digest, theirs.held_out_digest)
     configs = (one.config, other.config)
     if None not in digests and digests[0] == digests[1]:
         return True
+    if len({config.training_digest for config in configs if config.training_digest}) > 1:
+        return False
     return len({(Path(config.data.data).name, config.image_shape) for config in configs}) == 1
 
 

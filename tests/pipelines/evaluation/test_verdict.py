@@ -105,6 +105,9 @@ def test_other_data_are_not_compared(made):
     one = measure(made("one"), 6.0)
     other = made("other", data=replace(one.run.config.data, data="flowers"))
     assert verdict([one], [measure(other, 5.0, images="other")]).differences == {}
+    namesake = made("namesake", training_digest="0" * 16)  # another folder of the same name
+    assert verdict([one], [measure(namesake, 5.0, images="other")]).differences == {}
+    assert "loss" in verdict([one], [measure(made("older", training_digest=""), 5.0, images="other")]).differences
 
 
 def test_samples_of_another_setting_are_not_compared(made):
