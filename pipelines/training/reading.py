@@ -122,7 +122,7 @@ def _report(run: Run, config: RunConfig, images: tuple[ImageSet, ImageSet]) -> s
         report = survey(config.data, condition, images)
     print(sum_of_files(report))
     for sentence in not_used(report):
-        print(f"not used: {sentence}")
+        print(f"  {sentence}")
     for note in report.notes:
         print(f"note: {note}")
     if told := config.data.held_out.about_copies:

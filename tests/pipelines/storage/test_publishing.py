@@ -22,7 +22,7 @@ from pipelines.storage.config import (
 )
 from pipelines.storage.locations import without_folders
 from pipelines.storage.publishing import model_card, publish, training_command
-from pipelines.storage.runs import Run, find_runs
+from pipelines.storage.runs import DATA, Run, find_runs
 from pipelines.storage.weights import open_tensors, read_tensors
 from pipelines.train import Train
 
@@ -44,6 +44,9 @@ def test_a_published_run_loads_and_leaves_the_state_behind(tiny_run, tmp_path):
     assert "python -m pipelines.sample checkpoints/published " in card
     weights, original = read_tensors(published.model_path)[0], read_tensors(tiny_run.model_path)[0]
     assert all(torch.equal(weights[name], original[name].bfloat16()) for name in original)
+    assert (tiny_run.path / DATA).is_file()
+    assert not (out / DATA).exists()  # names and captions may be private
+    assert "- 36 training and 4 held-out pictures in 2 classes, of 12×12 pixels\n" in card
     assert load_model(out).num_parameters == sum(tensor.numel() for tensor in original.values())
 
 
