@@ -11,12 +11,12 @@ from pipelines.common.images import png_bytes
 from pipelines.common.text import literal
 from pipelines.datasets.decoding import read_cell
 from pipelines.datasets.sources import PRESETS, image_column, open_dataset, picture_folders, split_names
-from pipelines.sampling.fitting import picture_size
+from pipelines.sampling.fitting import picture_notes
 from pipelines.storage.config import DataConfig
 from pipelines.storage.runs import Run
 
 GENERATED, DATASET, UPLOAD = "A generated image", "A dataset", "An upload"
-FILE_TYPES = ["png", "jpg", "jpeg", "webp", "avif", "gif", "bmp", "tif", "tiff"]
+FILE_TYPES = ["png", "jpg", "jpeg", "webp", "avif", "heic", "heif", "gif", "bmp", "tif", "tiff"]
 
 
 def choose_image(label: str = "Image", suffix: str = "") -> bytes:
@@ -31,7 +31,8 @@ def choose_image(label: str = "Image", suffix: str = "") -> bytes:
     try:
         picture = kinds[kind](suffix)
         if picture is not None:
-            picture_size(picture)  # raises if it cannot be read
+            for note in picture_notes(picture):  # raises if it cannot be read
+                st.caption(literal(note))
     except (ValueError, OSError) as error:
         st.error(literal(f"This image cannot be used: {error}"))
         st.stop()
@@ -95,7 +96,7 @@ def _dataset_image(name: str, number: int) -> bytes:
 
 def _uploaded(suffix: str) -> bytes | None:
     file = st.file_uploader(
-        "PNG, JPEG, WebP, AVIF, GIF, BMP or TIFF",
+        "PNG, JPEG, WebP, AVIF, HEIC, GIF, BMP or TIFF",
         type=FILE_TYPES,
         key=f"upload{suffix}",
     )

@@ -124,8 +124,9 @@ def decode(part: Part, fit: Fit, rest: Sequence[Part], data: str) -> Decoded:
         for place, result in zip(again, in_parallel(partial(_decode_one, pictures, fit, ranges), cells), strict=True):
             if isinstance(result, Unused):
                 raise UnreadableError(f"{result}, but it could be read a moment ago: start again")
-            pixels, facts[place] = result
+            pixels, about = result
             stack.put(place, pixels)
+            facts[place] = about._replace(key=facts[place].key)  # a key is of a picture alone, whatever others there are
     return Decoded(stack, facts, skipped)
 
 

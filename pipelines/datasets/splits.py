@@ -1,7 +1,8 @@
 """Which images are held out of a dataset that has no split for them: by content, so that copies fall on one side.
 
-An image's key is a hash of its decoded picture before that is cropped and resized, and the images with the lowest keys are held
-out. Runs of any seed and image size, autoencoders and classifiers therefore hold out the same images, in the same order.
+An image's key is a hash of its decoded picture before that is converted to sRGB, cropped and resized, with the range that the
+picture alone suggests for its values. The images with the lowest keys are held out. Runs of any seed and image size,
+autoencoders and classifiers therefore hold out the same images, in the same order.
 """
 
 from __future__ import annotations

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..common.images import Pixels, as_input
-from ..common.picture_files import open_picture
+from ..common.picture_files import open_picture, read_picture
 from ..common.picture_files import picture_size as size_in_file
+from ..common.picture_notes import notes_of
 from ..datasets.decoding import fit_image
 from ..storage.config import RunConfig
 
@@ -33,6 +34,17 @@ def picture_size(picture: bytes) -> tuple[int, int]:
         ValueError: the file is not a readable image.
     """
     return size_in_file(picture)
+
+
+@lru_cache(KEPT)
+def picture_notes(picture: bytes) -> tuple[str, ...]:
+    """Return how an image file is read where that is not obvious, a sentence each: its colours, transparency, or depth.
+
+    Raises:
+        ValueError: the file is not a readable image.
+    """
+    read = read_picture(picture)
+    return notes_of(read.told, [read.values] if read.values else [])
 
 
 def fit_picture(picture: bytes, config: RunConfig) -> Pixels:

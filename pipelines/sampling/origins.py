@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from .fitting import fit_mask, fit_to_model, refuse_other_size
+from .fitting import fit_mask, fit_to_model, picture_notes, refuse_other_size
 from .inversions import inverted
 from .starts import Known, Start
 
@@ -42,12 +42,14 @@ class Origin:
         return timesteps[visited]
 
     def notes(self, model: LoadedModel, request: SamplingRequest) -> list[str]:
-        """Return notices to the user, one sentence each: with so few steps, sampling may start noisier than requested."""
+        """Return notices to the user, one sentence each: how pictures are read, and whether sampling starts too noisy."""
+        pictures = [getattr(self, field.name) for field in fields(self) if field.name != "mask"]
+        told = [note for picture in pictures if isinstance(picture, bytes) for note in picture_notes(picture)]
         begun = self.timesteps(model, request)[0].item() / model.schedule.num_timesteps
         if begun <= self.reach:
-            return []
+            return told
         steps = f"{request.steps} step{'' if request.steps == 1 else 's'}"
-        return [f"Strength {self.reach:g} is too low for {steps}: sampling starts at {begun:.2g}. Take more steps."]
+        return [*told, f"Strength {self.reach:g} is too low for {steps}: sampling starts at {begun:.2g}. Take more steps."]
 
     def start(self, model: LoadedModel, request: SamplingRequest, images: Sequence[int]) -> Start:
         """Compute the state from which to sample.

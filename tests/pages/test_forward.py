@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from made_pictures import ADOBE_RGB, flat, icc_profile, saved
 from opening import open_app
 
 from diffusion_core.schedules import SCHEDULES, make_schedule
@@ -73,6 +74,15 @@ def test_both_schedules_get_the_same_noise():
     app = open_page(schedule_A="linear", schedule_B="linear")
     heights = [trace["y"] for trace in parts(app)[1]["data"] if trace["type"] == "bar"]
     assert np.array_equal(*heights) if isinstance(heights[0], list) else heights[0] == heights[1]
+
+
+def test_how_an_upload_is_read_is_told():
+    app = open_page(source="An upload")
+    app.file_uploader(key="upload").upload(
+        "any.png", saved(flat("RGB", (60, 160, 60)), icc_profile=icc_profile(ADOBE_RGB, 2.2, "*x*"))
+    ).run()
+    assert not app.exception
+    assert "1 picture with the colours of “&#42;x&#42;”: converted to sRGB" in [caption.value for caption in app.caption]
 
 
 @pytest.mark.parametrize(("shape", "side"), [((5, 7, 1), 8), ((28, 40, 3), 28), ((200, 150, 3), 128)])

@@ -98,7 +98,9 @@ def test_all_floating_point_pictures_share_one_range(tmp_path):
     assert (train.images.max(), held_out.images.max()) == (1, 255)
     assert preview_images(pictures_config(tmp_path), 2).max() == 1
     assert train.notes == ("4 floating-point pictures: 0 to 255 taken as black to white",)
-    assert read(tmp_path).images.max() > 200  # a split alone
+    alone = read(tmp_path)
+    assert alone.images.max() > 200
+    assert np.array_equal(alone.keys, train.keys)  # of each picture alone
 
 
 def test_the_cache_gives_what_decoding_gives(many, cached, decodings):

@@ -11,6 +11,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 import torch
+from made_pictures import ADOBE_RGB, flat, icc_profile, saved
 from PIL import Image
 
 from diffusion_core.samplers import SAMPLERS
@@ -159,6 +160,15 @@ def test_a_strength_that_so_few_steps_cannot_take_is_told(model, picture, steps,
     assert len(notes) == (begun is not None)
     assert all(f"sampling starts at {begun}." in note for note in notes)
     assert not FROM_NOISE.notes(model, SamplingRequest(steps=steps))
+
+
+def test_how_a_picture_is_read_is_told(model, picture):
+    clear = saved(flat("RGBA", (10, 20, 30, 40)), icc_profile=icc_profile(ADOBE_RGB))
+    notes = FromPicture(clear, 1.0).notes(model, SamplingRequest(steps=20))
+    assert notes == [
+        "1 picture with transparent parts: put on white",
+        "1 picture with the colours of “made”: converted to sRGB",
+    ]
 
 
 @pytest.mark.parametrize("strength", [-0.1, 1.5, float("nan")])
