@@ -86,8 +86,13 @@ def choose_columns(name: str, models: Mapping[str, Listed]) -> list[tuple[str, s
         models: models with the same conditions and image size, itself included.
     """
     config = models[name].config
-    fixed = config.network.always_conditional
-    kinds = [STANDARD, *[SCALED] * (not fixed), *[MODELS] * (len(models) > 1), *[GUIDED] * (not fixed)]
+    if config.network.always_conditional:
+        st.caption("This model has no class that stands for none, so it cannot be guided.")
+        chosen = [name]
+        if len(models) > 1:
+            chosen = st.multiselect("Models", list(models), [name], wrap=True, key="unguided", **BOUND)
+        return [(model if len(chosen) > 1 else "", model, {"guidance": 1.0}) for model in chosen]
+    kinds = [STANDARD, SCALED, MODELS, GUIDED] if len(models) > 1 else [STANDARD, SCALED, GUIDED]
     kind = st.pills("Compare", kinds, default=STANDARD, required=True, wrap=True, key="vary", **BOUND)
     if kind == SCALED:
         scales = st.multiselect(
@@ -98,7 +103,7 @@ def choose_columns(name: str, models: Mapping[str, Listed]) -> list[tuple[str, s
     if kind == MODELS:
         chosen = st.multiselect("Models", list(models), list(models)[:4], wrap=True, key="models", **BOUND)
     guidance = choose_guidance(config)
-    if kind == STANDARD and not fixed:
+    if kind == STANDARD:
         return [
             ("no guidance (scale 1)", name, {"guidance": 1.0}),
             (f"guidance {guidance:g}", name, {"guidance": guidance}),

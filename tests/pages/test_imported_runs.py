@@ -42,6 +42,7 @@ def test_they_are_compared():
     assert comparison.status == "done", comparison.error
     assert [column.run.name for column in comparison.columns] == ["flow", "classes"]
     assert [column.request.guidance for column in comparison.columns] == [1.0, 1.0]
+    assert app.number_input(key="no_guidance2").disabled
 
 
 def test_a_network_that_cannot_be_guided_is_not_guided():
@@ -49,7 +50,7 @@ def test_a_network_that_cannot_be_guided_is_not_guided():
     table = app.session_state["table"][1]
     assert table.status == "done", table.error
     assert [(cell.request.label, cell.request.guidance) for cell in table.columns] == [("0", 1.0), ("1", 1.0)]
-    assert app.number_input(key="no_guidance").disabled
+    assert any("cannot be guided" in caption.value for caption in app.caption)
 
 
 def test_the_trajectory_of_one_has_no_influence_of_a_condition():
