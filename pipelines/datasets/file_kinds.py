@@ -8,6 +8,7 @@ from functools import cache
 
 from PIL import Image
 
+from ..common.foreign_formats import can_read_heif, is_heif
 from ..common.picture_files import BYTES_PER_PIXEL
 
 TEXT_TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
@@ -21,18 +22,19 @@ PICTURE, BESIDE_A_PICTURE, TABLE, DESCRIPTION = "picture", "beside a picture", "
 DESCRIPTIONS = ("readme", "license", "licence", "citation")  # stems of names
 RECORDS = ("state.json", "dataset_info.json", "dataset_dict.json", "dataset_infos.json")  # of ``datasets``, about its tables
 FOREIGN_PICTURES = re.compile(
-    r".*\.(ai|arw|avif|cr[23]|dng|eps|exr|fits|hdr|hei[cf]|j2k|jp2|jxl|nef|orf|pdf|ps|psd|raw|rw2|svg|xcf)",
+    r".*\.(ai|arw|avif|cr[23]|dng|eps|exr|fits|hdr|j2k|jp2|jxl|nef|orf|pdf|ps|psd|raw|rw2|svg|xcf)",
     re.DOTALL | re.IGNORECASE,
 )
+HEIF = (".heic", ".heif", ".hif")
 FOREIGN_ARCHIVES = (".7z", ".bz2", ".gz", ".rar", ".xz", ".zst")
-HEAD = 16  # bytes that tell a picture
+HEAD = 64  # bytes that tell a picture
 
 
 @cache
 def picture_suffixes() -> frozenset[str]:
-    """Return the extensions, in lower case, of the formats that are read."""
-    known = Image.registered_extensions()
-    return frozenset(suffix for suffix, kind in known.items() if kind in BYTES_PER_PIXEL or kind == "MPO")
+    """Return the extensions, in lower case, of the formats that are read here."""
+    read = {*BYTES_PER_PIXEL, "MPO"} - (set() if can_read_heif() else {"HEIF"})
+    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in read)
 
 
 def kind_of(file: str) -> str | None:
@@ -55,13 +57,16 @@ def begins_as_picture(head: bytes) -> bool:
         head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"DDS ", b"qoif"))
         or (head[:2] == b"BM" and head[6:10] == bytes(4))
         or (head[:4] == b"RIFF" and brand == b"WEBP")
-        or (head[4:8] == b"ftyp" and brand in (b"avif", b"avis", b"heic", b"heix", b"mif1") and "AVIF" in BYTES_PER_PIXEL)
+        or (head[4:8] == b"ftyp" and brand in (b"avif", b"avis"))
+        or is_heif(head)
     )
 
 
 def why_not(file: str) -> str:
     """Return the reason for which a file of no known kind is not used."""
     suffix = posixpath.splitext(file)[1].lower()
+    if suffix in HEIF:
+        return f"a picture in {suffix}: pip install pillow-heif to read these"
     if FOREIGN_PICTURES.fullmatch(file):
         return f"a picture of a format that is not read ({suffix})"
     return f"an archive of a kind that is not read ({suffix})" if suffix in FOREIGN_ARCHIVES else "not a picture"

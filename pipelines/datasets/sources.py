@@ -61,9 +61,10 @@ def locate(name: str) -> str:
     if name in PRESETS:
         return PRESETS[name].hub_id
     path = Path(name)
-    if name and (path.is_dir() or (path.is_file() and (is_archive(name) or path.suffix.lower() in TABLES))):
+    of_pictures = is_archive(name) or path.suffix.lower() in TABLES
+    if name and (path.is_dir() or (path.is_file() and of_pictures)):
         return name
-    if path.is_file() or not name or name.count("/") != 1:  # Path("") would be the working directory
+    if path.is_file() or of_pictures or not name or name.count("/") != 1:  # Path("") would be the working directory
         raise ValueError(
             f"unknown dataset {name!r}: give a short name ({', '.join(PRESETS)}), a hub id (owner/name), a local folder, an "
             f"archive ({', '.join(SUFFIXES)}) or a table ({', '.join(TABLES)})"

@@ -13,6 +13,7 @@ from made_pictures import first_pixels, flat, pictures_config, saved
 from odd_folders import make_folder
 from pyarrow import parquet
 
+import pipelines.datasets.file_kinds as file_kinds
 from pipelines.datasets.captions import label_column, own_captions
 from pipelines.datasets.columns import values_of, with_labels, with_texts
 from pipelines.datasets.decoding import picture_name
@@ -217,3 +218,16 @@ def test_no_picture_that_can_be_used_is_one_sentence(tmp_path):
         assert told in str(refusal.value)
     with pytest.raises(ValueError, match=r"give a short name .* hub id .* local folder, an archive .*zip.* or a table .*csv"):
         open_source(str(folder / "b.npy"))
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_photographs_of_phones_are_read_or_told_what_reads_them(here, tmp_path, monkeypatch):
+    monkeypatch.setattr(file_kinds, "can_read_heif", lambda: here)
+    monkeypatch.setattr(file_kinds, "picture_suffixes", lambda: frozenset({".png", *((".heic",) if here else ())}))
+    source = open_source(
+        str(write(tmp_path, four("a") | {"a/x.HEIC": b"", "a/y.jp2": b"", "a/z": saved(flat("RGB", 9), "AVIF")}))
+    )
+    reasons = [each.reason for each in source.unused]
+    assert len(source.splits["train"]) == 5 + here
+    assert reasons.count("a picture of a format that is not read (.jp2)") == 1
+    assert reasons.count("a picture in .heic: pip install pillow-heif to read these") == (not here)
