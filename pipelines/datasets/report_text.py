@@ -87,8 +87,8 @@ def _labelled(label: str, sentences: list[str]) -> list[Fact]:
 
 
 def _group(group: Group) -> str:
-    names = ", ".join(one_line(path, LONGEST) for path in group.paths[:NAMED])
-    more = ", …" if group.count > NAMED else ""
+    names = "; ".join(one_line(path, LONGEST) for path in group.paths[:NAMED])
+    more = "; …" if group.count > NAMED else ""
     return f"{group.count:,}: {one_line(group.reason)} ({names}{more})"
 
 
