@@ -38,7 +38,7 @@ class Train(Settings):
     """Run folder to write; by default in runs/, named after the recipe, or after the data and the network."""
     resume: Path | None = None
     """Continue this run exactly from its last saved state. All settings come from the run itself; only --steps and --lr may be
-    given anew, and hold from there on."""
+    given anew, and hold from there on; and --data, if the same images lie elsewhere now."""
     time_limit: Annotated[float | None, Between(0.0)] = None
     """Save and stop after this many minutes; --resume continues."""
     compile: bool = False
