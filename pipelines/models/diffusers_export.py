@@ -112,7 +112,7 @@ def export_model(model: LoadedModel, folder: Path) -> list[str]:
         unet.network.load_state_dict(network.state_dict())
         unet.save_pretrained(folder / "unet")
         told = [
-            f"diffusers has no equivalent of a {model.config.network.title} of Noisescope, whose residual blocks have one norm "
+            f"diffusers has no equivalent of Noisescope's {model.config.network.title}, whose residual blocks have one norm "
             "and one activation: the UNet is read by pipelines.models.diffusers_export.ExportedUNet, and needs Noisescope"
         ]
         if model.autoencoder is not None:

@@ -49,7 +49,8 @@ def adopt(config: RunConfig) -> RunConfig:
         )
     if theirs.network.imported:
         raise ValueError(
-            f"{source.name} was imported from diffusers and cannot be fine-tuned: give --init-from a run trained here"
+            f"{source.name} was imported from diffusers or another library and cannot be fine-tuned: "
+            "give --init-from a run trained here"
         )
     usual = RunConfig()
     taken = [("network", field.name) for field in fields(NetworkConfig) if field.name != "dropout"]
