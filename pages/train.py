@@ -67,8 +67,8 @@ def show_runs() -> None:
     for name, job in list(jobs.items())[:shown]:
         show_job(queue, name, job)
     if len(jobs) > shown:
-        with st.expander(f"{len(jobs) - shown} more"):
-            for name, job in list(jobs.items())[shown:]:
+        with st.expander(f"{len(jobs) - shown} more", key="more_runs", on_change="rerun") as more:
+            for name, job in list(jobs.items())[shown:] if more.open else ():  # many rows would be sent every two seconds
                 show_job(queue, name, job)
     if st.session_state.get("run") not in jobs:
         st.session_state.pop("run", None)

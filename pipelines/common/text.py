@@ -68,6 +68,12 @@ def _longest_run(text: str) -> int:
     return max(map(len, re.findall("`+", text)), default=0)
 
 
-def plotly_text(text: object, most: int = 200) -> str:
-    """Return what shows text as it is in the names, titles and labels of Plotly, which contain HTML and placeholders."""
-    return PLOTLY.sub(lambda mark: f"&#{ord(mark[0])};", escape(one_line(text, most), quote=False))
+def plotly_text(text: object, most: int = 60) -> str:
+    """Return what shows text as it is in the names, titles and labels of Plotly, which contain HTML and placeholders.
+
+    Long text is shortened in the middle, since names of runs often differ at the end; Plotly itself would not break it.
+    """
+    line = one_line(text, 2000)
+    if len(line) > most:
+        line = f"{line[: most // 2]}…{line[-(most // 2) :]}"
+    return PLOTLY.sub(lambda mark: f"&#{ord(mark[0])};", escape(line, quote=False))

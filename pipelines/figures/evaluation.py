@@ -25,6 +25,7 @@ FLOORS = {  # columns with figures of real images: line style, label and its pos
 INTERVALS = (  # caption of figures of samples
     "Bars and brackets: 95 % confidence intervals. Dotted: held-out images instead of samples, equally many if available."
 )
+LABEL = 32  # characters of a run's name beside its bar
 TERMS = {"prior": "Prior", "denoising": "Denoising", "decoder": "Decoder"}
 
 
@@ -133,7 +134,7 @@ def bound_terms(bounds: Mapping[str, Mapping[str, Any]]) -> go.Figure:
         bounds: results of kind "bound" (:attr:`Result.found`) by run name.
     """
     figure = go.Figure()
-    names = [plotly_text(name) for name in bounds]
+    names = list(range(len(bounds)))  # the labels of different runs may be equal
     for number, (term, title) in enumerate(TERMS.items()):
         bits = [float(np.sum(found[term])) for found in bounds.values()]
         figure.add_bar(y=names, x=bits, name=title, orientation="h", marker={"color": color(number)})
@@ -143,6 +144,7 @@ def bound_terms(bounds: Mapping[str, Mapping[str, Any]]) -> go.Figure:
     figure.add_scatter(y=names, x=totals, error_x=error, mode="markers", name="Bound", marker={"color": "#8A8A8A"})
     figure.update_layout(barmode="stack")
     figure.update_xaxes(title="bits per dimension")
+    figure.update_yaxes(tickvals=names, ticktext=[plotly_text(name, LABEL) for name in bounds])
     return style_figure(figure, 150 + 45 * len(names))
 
 

@@ -107,7 +107,8 @@ def test_a_picture_of_a_run_is_offered_or_its_problem_told(name):
 def test_train_has_a_row_for_each_run_and_names_what_has_been_one(bad_runs):
     _, usable, without_model, unreadable = bad_runs
     app = open_app("train")
-    said = told(app)
+    app.session_state["more_runs"] = True
+    said = told(app.run())
     rows = {name for name in usable | without_model | unreadable if f"**{name.strip()}**" in said}
     left = {"only a log", "dangling", "loop"}
     assert rows == (usable | without_model | unreadable) - left

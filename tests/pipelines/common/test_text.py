@@ -43,6 +43,10 @@ def test_plain_names_are_not_changed():
         assert literal(name) == plotly_text(name) == one_line(name) == name
 
 
+def test_long_names_in_figures_keep_their_ends():
+    assert plotly_text("a" * 300 + "<1>") == "a" * 30 + "…" + "a" * 27 + "&lt;1&gt;"
+
+
 def test_text_is_one_line_of_limited_length_without_controls():
     assert one_line("a\n\n# b\t c") == "a # b c"
     assert one_line("\x1b[31ma\x00\u202eb\ud800") == "\ufffd[31ma\ufffd\ufffdb\ufffd"
