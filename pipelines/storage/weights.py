@@ -69,7 +69,8 @@ def open_tensors(path: Path, framework: str) -> Iterator[Any]:
     if not path.is_file():
         raise ValueError(f"no weights at {path}: give a run folder with a model.safetensors, or a .safetensors file")
     try:
-        file = safe_open(path, framework=framework)
+        with _name_as_text(path) as name:
+            file = safe_open(name, framework=framework)
     except (SafetensorError, OSError) as error:
         raise ValueError(
             f"{path} is not a valid safetensors file ({error}): it may be truncated or in another format; "
@@ -77,3 +78,15 @@ def open_tensors(path: Path, framework: str) -> Iterator[Any]:
         ) from error
     with file:
         yield file
+
+
+@contextmanager
+def _name_as_text(path: Path) -> Iterator[str]:
+    """Yield a name under which safetensors finds a file: the bytes of its path need not be text."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with path.open("rb") as file:
+            yield f"/dev/fd/{file.fileno()}"
+        return
+    yield str(path)

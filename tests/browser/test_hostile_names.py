@@ -14,11 +14,13 @@ NAMES = (
     ":red[x] :smile: :streamlit:",
     "<b>x<b> <img src=x>",
     "[a](https:www.evil.example) ![i](x.png)",
+    "# a?b#c&d=%2F+e%",
+    "x" * 255,
 )
 MARKUP = (
     "[a](https://evil.example/x) ![i](https://evil.example/i.png) <img src=https://evil.example/i.png> https://evil.example"
 )
-BAD = "bad run"
+BAD, TORN = "bad run", "*torn* $run$"
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +45,17 @@ def hostile(tmp_path_factory):
     for file in ("job.json", "process.json", "outcome.json", "progress.json"):
         (bad / "state").mkdir(exist_ok=True)
         (bad / "state" / file).write_text("[" * 100_000)
+    shutil.copytree(folder / "runs" / NAMES[0], folder / "runs" / TORN)
+    (folder / "runs" / TORN / "config.json").write_text("{")
     with dashboard(folder / "log.txt", NOISESCOPE_RUNS=str(folder / "runs")) as address:
         yield address
 
 
 PAGES = {
-    "": [*NAMES, BAD],
-    "training_curves": [*NAMES, f"{NAMES[0]}: 1 damaged line skipped", MARKUP],
-    "evaluate": [*NAMES, f"in feature space ({MARKUP}"],
+    "": [*NAMES, BAD, TORN],
+    "compare": [f"{TORN} cannot be read: "],
+    "training_curves": [*NAMES, f"{NAMES[0]}: 1 damaged line skipped", MARKUP, f"{TORN} cannot be read: "],
+    "evaluate": [*NAMES, f"in feature space ({MARKUP}", f"{TORN} cannot be read: "],
     "train": [BAD, "state/job.json and state/process.json"],
 }
 SHOWN = """texts => {
@@ -63,7 +68,8 @@ SHOWN = """texts => {
 def test_names_appear_literally_and_nothing_foreign_is_asked_for(page, hostile, path):
     asked = []
     page.on("request", lambda request: asked.append(request.url))
-    chosen = urlencode([("runs", name) for name in (*NAMES, BAD)]) if path in ("training_curves", "evaluate") else ""
+    inputs = {"compare": [("model1", NAMES[0])], "": [], "train": []}
+    chosen = urlencode(inputs.get(path, [("runs", name) for name in (*NAMES, BAD)]))
     page.goto(f"{hostile}/{path}?{chosen}")
     page.wait_for_function(SHOWN, arg=PAGES[path])
     main = page.get_by_test_id("stMain")

@@ -1,5 +1,6 @@
 """Every page among runs that are damaged, linked or oddly named: none takes a page down, and the others are offered."""
 
+import os
 from html import unescape
 
 import pytest
@@ -47,6 +48,12 @@ def test_the_catalogue_has_every_run_and_tells_what_is_wrong_with_the_others(bad
     assert catalogue.unusable.keys() == unreadable | {name for name in without_model if name.startswith("weights")}
     assert all(catalogue.unusable.values())
     assert len({str(listed.run.path) for listed in catalogue.runs.values()}) == len(catalogue.runs)
+
+
+def test_a_model_in_a_folder_whose_name_is_no_text_can_be_used(bad_runs):
+    from pipelines.models.loading import load_model
+
+    assert load_model(bad_runs[0] / os.fsdecode(b"bytes \xff")).config == load_model(bad_runs[0] / GOOD).config
 
 
 def test_home_has_a_card_for_each(bad_runs):
