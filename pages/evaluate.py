@@ -36,15 +36,18 @@ models = models_to_choose()
 data = {name: model.config.data.data for name, model in models.items()}
 same_data = [name for name in data if data[name] == next(iter(data.values()))]
 names = st.multiselect("Runs", list(models), same_data, wrap=True, key="runs", **BOUND)
-evaluations = {}
+evaluations, averages = {}, []
 for name in names:
     try:
-        evaluations[name] = Evaluation(models[name].run, name=name, config=models[name].config)
+        run, config = models[name].run, models[name].config
+        evaluations[name] = Evaluation(run, name=name, config=config)
+        kept = run.half_lives[1:]
+        averages += [Evaluation(run.average(other), name=f"{name}, EMA {other:,}", config=config) for other in kept]
     except (ValueError, OSError) as error:
         st.warning(literal(f"{name}: {describe(error)}"))
 missing = [name for name, evaluation in evaluations.items() if not evaluation.results]
 show_measuring({name: models[name].run for name in evaluations}, missing)
-measured = [evaluation for evaluation in evaluations.values() if evaluation.results]
+measured = [evaluation for evaluation in (*evaluations.values(), *averages) if evaluation.results]
 if not measured:
     st.stop()
 
@@ -84,9 +87,11 @@ if len(table):
         with st.expander("More figures: diversity, and the Fréchet distance without its bias"):
             st.dataframe(readable_table(shown, others), hide_index=True, width="stretch")
             st.caption(
-                "Density: how many real images a sample is near; 1 for real images. Coverage: the share of real images with a "
-                "sample near them. Vendi score: the effective number of different images. The last two depend on the number of "
-                "samples. The Fréchet distance at infinitely many samples is extrapolated if there are enough of them."
+                "Density: how many real images a sample is near; best is 1. Coverage: the share of real images with a sample "
+                "near them; larger is better. Vendi score: the effective number of different images; best is that of real "
+                "images. The last two depend on the number of samples, and with fewer than 30 the Vendi score has no interval "
+                "that holds, so it is left out. The Fréchet distance is extrapolated to infinitely many samples where there "
+                "are three or more per feature, since with fewer its bias cannot be removed; smaller is better."
             )
 
 losses, bounds = newest(measured, "loss"), newest(measured, "bound")

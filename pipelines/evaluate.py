@@ -166,7 +166,13 @@ def measurements(
     model: LoadedModel, real: RealImages, arguments: Evaluate
 ) -> Iterator[tuple[str, str, dict[str, Any], Callable[[], dict[str, Any]]]]:
     """Yield each requested measurement: its description, its kind, the settings that determine it, and a function to run it."""
-    from .evaluation.measurements import likelihood, loss_by_noise_level, measure_reconstructions, measure_samples
+    from .evaluation.measurements import (
+        likelihood,
+        loss_by_noise_level,
+        measure_floor,
+        measure_reconstructions,
+        measure_samples,
+    )
 
     seed, held_out = arguments.seed, len(real.held_out)
     asked: dict[str, Any] = {"images": held_out, "seed": seed} | real.key(held_out)
@@ -179,8 +185,9 @@ def measurements(
     num_images = arguments.num_images or max(LEAST, min(MOST, held_out))
     count = min(num_images, held_out)
     compared = real.compared_key(count)
+    asked = compared | {"images": count}
+    yield "real against real", "floor", asked, partial(measure_floor, real, count)
     if model.autoencoder is not None:
-        asked = compared | {"images": count}
         yield "autoencoder", "reconstruction", asked, partial(measure_reconstructions, model, real, count, arguments.batch_size)
     conditional = real.conditions is not None
     scales = arguments.guidance if conditional and not model.config.network.always_conditional else (1.0,)
@@ -192,25 +199,23 @@ def measurements(
         if conditional:
             asked["shown"] = "what held-out images show"
             what += f", guidance {scale:g}"
-        yield what, "samples", asked, partial(measure_samples, model, real, request, arguments.batch_size)
+        yield what, "samples", asked, partial(measure_samples, model, real, request, asked, arguments.batch_size)
 
 
 def summary(kind: str, found: dict[str, Any]) -> str:
-    """Summarise a result in one line."""
-
-    def shown(estimate: dict[str, float], digits: int = 4) -> str:
-        return f"{estimate['value']:.{digits}g} ({estimate['low']:.{digits}g} – {estimate['high']:.{digits}g})"
+    """Summarise a result in one line, and say which way is better."""
+    from .evaluation.measured import estimate_in
 
     if kind == "loss":
-        return shown(found["whole"])
+        return f"{estimate_in(found['whole'])}, smaller is better"
     if kind == "bound":
-        return f"at most {shown(found['total'])} bits per dimension"
-    parts = [f"Fréchet distance {shown(found['figures']['frechet_distance'])}"]
-    if "floor" in found:
-        parts.append(f"real against real {shown(found['floor']['frechet_distance'])}")
+        return f"at most {estimate_in(found['total'])} bits per dimension, smaller is better"
+    told = f"Fréchet distance {estimate_in(found['figures']['frechet_distance'])}"
+    if kind != "floor":
+        told += ", smaller is better"
     if "agreement" in found["figures"]:
-        parts.append(f"agreement {found['figures']['agreement']['value']:.1%}")
-    return ", ".join(parts)
+        told += f"; agreement with the condition {estimate_in(found['figures']['agreement'])}, larger is better"
+    return told
 
 
 if __name__ == "__main__":

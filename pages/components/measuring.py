@@ -62,7 +62,16 @@ def _ask(job: EvaluationJob, runs: Mapping[str, Run], missing: Collection[str]) 
         placeholder=f"as many as held-out images, up to {MOST}",
         help="More samples give narrower intervals. Compare only results from equally many samples.",
     )  # fmt: skip
+    kept = [runs[name].half_lives for name in chosen]
+    shared = [half_life for half_life in kept[0] if all(half_life in own for own in kept)] if kept else []
+    averages = []
+    if any(len(own) > 1 for own in kept):
+        averages = st.multiselect(
+            "EMA half-lives", shared, placeholder="the usual one", key="measured_averages", format_func="{:,} images".format,
+            help="Weight averages to evaluate, of those that all chosen models have kept (see `--ema-also` of training).",
+        )  # fmt: skip
     options = ["--samplers", *samplers, "--steps", *map(str, sorted(steps)), *(["--num-images", str(images)] if images else [])]
+    options += ["--ema", *map(str, averages)] if averages else []
     st.caption(
         "Measures the loss by noise level, a bound on the likelihood, and sample quality against the training images. "
         "They are read from disk or, like a missing text encoder, downloaded from the Hugging Face Hub. Existing "

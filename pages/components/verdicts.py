@@ -8,13 +8,16 @@ import pandas as pd
 import streamlit as st
 
 from pages.components import BOUND
+from pages.components.live_figure import live_figure
 from pipelines.common.command_line import describe
 from pipelines.common.text import literal
 from pipelines.evaluation.measured import shared_settings
-from pipelines.evaluation.results import Evaluation
+from pipelines.evaluation.results import NEAREST_IS_BEST, Evaluation
 from pipelines.evaluation.verdict import TITLES, Verdict, grouped, verdict
+from pipelines.figures.evaluation import leanings
 
-BETTER, OPEN = ":material/check_circle:", ":material/radio_button_unchecked:"
+BETTER, NEITHER, OPEN = ":material/check_circle:", ":material/info:", ":material/radio_button_unchecked:"
+NOT_DRAWN = " Density and Vendi score are best where real images have them, so they are not drawn."
 NOTHING = (
     "These two have nothing in common that can be compared: they were measured on different images or in different features, "
     "or one of them has not been measured."
@@ -33,12 +36,18 @@ def show_verdict(evaluations: Sequence[Evaluation]) -> None:
     if not found.differences:
         st.info(NOTHING)
         return
-    st.markdown(literal(found.summary))
-    sentences, costs = st.columns([3, 2], gap="large")
+    st.markdown(f"**{literal(found.summary)}**")
+    drawn, sentences = st.columns([2, 3], gap="large")
+    with drawn:
+        about = f"For which of {found.first} and {found.second} each metric speaks, and how clearly"
+        live_figure(leanings(found), "verdict", about)
+        st.caption(
+            "Bars: 95 % intervals of the differences, all equally long near the middle. Where a bar crosses the middle, the "
+            "two are not told apart." + (NOT_DRAWN if any(name in found.differences for name in NEAREST_IS_BEST) else "")
+        )
+        st.dataframe(pd.DataFrame(found.costs, index=[found.first, found.second]).fillna("not measured").T, width="stretch")
     with sentences:
         _show_sentences(found)
-    with costs:
-        st.dataframe(pd.DataFrame(found.costs, index=[found.first, found.second]).fillna("not measured").T, width="stretch")
         st.caption(literal(" ".join(_about(found))))
 
 
@@ -67,7 +76,7 @@ def _show_sentences(found: Verdict) -> None:
         better, sentence = found.better(name), literal(found.sentence(name))
         if better is not None:
             sentence = f"**{literal(better)}**{sentence.removeprefix(literal(better))}"
-        mark = BETTER if better else OPEN
+        mark = BETTER if better else NEITHER if found.differences[name].told else OPEN
         lines.append(f"{mark} {TITLES[name]}, :gray[{found.values(name)}]: {sentence}{found.chance(name)}")
     st.markdown("\n\n".join(lines))
 

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from .intervals import SPLITS, SUBSETS, Estimate, random_halves, random_subsets
+from .intervals import SPLITS, Estimate, random_halves, random_subsets, without_blocks
 from .paired import permutation_test
 
 Features = NDArray[np.float64]  # (N, D)
@@ -71,22 +71,23 @@ class Reference:
         """Return the Fréchet distance extrapolated to infinitely many images (Chong & Forsyth 2020), with its interval.
 
         The distance of N images is that of infinitely many plus a bias b₁/N + b₂/N² + …; both terms are removed with the mean
-        distances of halves and quarters. The bias is also the offset of the interval, whose width is that of the distance of N
+        distances of three quarters and of halves of the images. (Smaller parts would have fewer images than features, and their
+        bias is not such a series.) The bias is also the offset of the interval, whose width is that of the distance of N
         images. The result may be negative if the sets differ by less than chance.
 
         Args:
-            halves: see :meth:`frechet_estimate`, with the same seed.
+            halves: see :meth:`frechet_estimate`.
 
         Returns:
-            None for fewer than PER_FEATURE images per feature: with so few the bias is not such a series.
+            None for fewer than PER_FEATURE images per feature, where part of the bias would remain.
         """
         count, dim = features.shape
         if count < PER_FEATURE * dim:
             return None
-        parts = random_halves(count, len(halves), seed)[: len(halves) // 4, :, : count // 4].reshape(-1, count // 4)
-        quarter = np.mean([self.frechet_distance(features[rows]) for rows in parts])
+        parts = without_blocks(count, 4, seed=seed).reshape(-1, count - count // 4)
+        three_quarters = np.mean([self.frechet_distance(features[rows]) for rows in parts])
         whole = self.frechet_distance(features)
-        value = (8 * whole - 6 * halves.mean() + quarter) / 3
+        value = 8 * whole - 9 * three_quarters + 2 * halves.mean()
         return Estimate.of_halves(value, halves, whole - value)
 
     def kernel_distance(self, features: Features) -> float:
@@ -174,19 +175,11 @@ def _with_itself(features: Features, between: float) -> float:
     return float((((np.square(features).sum(1) / features.shape[1] + 1) ** 3).mean() - between) / len(features))
 
 
-def precision_recall(fake: Features, real: Features, neighbours: int = NEIGHBOURS) -> tuple[float, float]:
-    """Return precision and recall, the shares of fake and real images within the other's manifold.
-
-    An image is within the manifold of others if it is at most as far from one of them as that one's k-th nearest neighbour in
-    its own set (Kynkäänniemi et al. 2019, equations 1 and 2).
-    """
-    return float(within(fake, real, neighbours).mean()), float(within(real, fake, neighbours).mean())
-
-
 def recall_estimate(fake: Features, real: Features, neighbours: int = NEIGHBOURS) -> tuple[Estimate, Features]:
-    """Return recall with the interval of its variation over other fakes, and that of subsets (see :meth:`Estimate.of_subsets`).
+    """Return recall, the share of real images within the fakes' manifold (see :func:`within`), and the recalls of subsets.
 
-    Recall is a share of the real images, but these are far from independent cases: each depends on the same fakes.
+    The interval is that of its variation over other fakes: the real images are far from independent cases, because each
+    depends on the same fakes.
     """
     from sklearn.metrics import pairwise_distances
 
@@ -196,12 +189,16 @@ def recall_estimate(fake: Features, real: Features, neighbours: int = NEIGHBOURS
         radii = np.partition(own[np.ix_(rows, rows)], neighbours)[:, neighbours]  # the nearest is the image itself
         return float((across[:, rows] <= radii).any(1).mean())
 
-    subsets = np.array([recall(rows) for rows in random_subsets(len(fake), neighbours + 1, SUBSETS)])
-    return Estimate.of_subsets(recall(np.arange(len(fake))), subsets, len(fake)), subsets
+    subsets = np.array([recall(rows) for rows in random_subsets(len(fake), neighbours + 1)])
+    return Estimate.of_subsets(recall(np.arange(len(fake))), subsets, len(real)), subsets
 
 
 def within(points: Features, others: Features, neighbours: int = NEIGHBOURS) -> NDArray[np.bool_]:
-    """Return for each point whether it is within the manifold of the others, (N,); see :func:`precision_recall`."""
+    """Return for each point whether it is within the manifold of the others, (N,); precision is the share of fakes that are.
+
+    A point is within it if it is at most as far from one of the others as that one's k-th nearest neighbour among themselves
+    (Kynkäänniemi et al. 2019, equation 1).
+    """
     from sklearn.metrics import pairwise_distances
     from sklearn.neighbors import NearestNeighbors
 

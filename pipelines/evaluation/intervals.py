@@ -6,6 +6,8 @@ models' values on the same images and the same noise, it returns the standard er
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +17,8 @@ Values = NDArray[np.float64]
 
 SPLITS = 200  # random splits into halves
 SUBSETS = 100  # random subsets
+LEFT_OUT = 3  # one image in so many is left out of each
+EVALUATIONS = 200  # of a figure on all images but one of several blocks
 Z95 = 1.959964  # half-width of the 95 % interval of a normal distribution, in standard deviations
 
 
@@ -30,6 +34,11 @@ class Estimate:
     value: float
     low: float
     high: float
+
+    def __str__(self) -> str:
+        """Return it with its interval, both with two digits of the interval's width."""
+        digits = decimals(self.high - self.low)
+        return f"{self.value:.{digits}f} ({self.low:.{digits}f} – {self.high:.{digits}f})"
 
     @property
     def error(self) -> float:
@@ -64,10 +73,10 @@ class Estimate:
 
         Args:
             value: the figure of all images.
-            halves: (S, 2), see :func:`halves_error`.
+            halves: (S, 2), see :func:`blocks_error`.
             offset: added to a figure that may be negative to make it positive.
         """
-        error, pairs, means = halves_error(halves), pairs_variance(halves), halves.mean(1)
+        error, pairs, means = blocks_error(halves), pairs_variance(halves), halves.mean(1)
         growth = max(np.mean((means - means.mean()) ** 3) / pairs, 0.0) if pairs > 0 else 0.0
         # (θ − value)² = Z95²·(error² + growth·(θ − value)), solved for θ − value
         middle = Z95**2 * growth / 2
@@ -76,17 +85,17 @@ class Estimate:
         return cls(float(value), float(value - below), float(value + middle + half))
 
     @classmethod
-    def of_subsets(cls, value: float, subsets: Values, count: int, left_out: int = 3) -> Estimate:
+    def of_subsets(cls, value: float, subsets: Values, count: int) -> Estimate:
         """Return a share that depends on a set of images, with the interval of its variation over other such sets.
 
         It is the interval of a share of as many independent cases as would give the same standard error, at most ``count``.
 
         Args:
             value: the share for the whole set.
-            subsets, left_out: see :func:`subsets_error`.
+            subsets: see :func:`subsets_error`.
             count: number of independent cases at most.
         """
-        error, mean = subsets_error(subsets, left_out), subsets.mean()
+        error, mean = subsets_error(subsets), subsets.mean()
         return cls.of_share(value, min(count, mean * (1 - mean) / error**2) if error > 0 else count)
 
     @classmethod
@@ -99,6 +108,11 @@ class Estimate:
         middle = (value + unsure / 2) / (1 + unsure)
         half = (unsure * (value * (1 - value) + unsure / 4)) ** 0.5 / (1 + unsure)
         return cls(float(value), float(min(middle - half, value)), float(max(middle + half, value)))
+
+
+def decimals(width: float) -> int:
+    """Return how many decimals show a width with two digits."""
+    return max(0, 1 - math.floor(math.log10(width))) if width > 0 else 4
 
 
 def mean_error(values: Values) -> float:
@@ -134,40 +148,44 @@ def strata_error(values: Values, strata: NDArray[np.int64], cases: NDArray[np.in
     return float((freedom * len(sums) * sums.var(ddof=1)) ** 0.5 / len(values))
 
 
-def halves_error(halves: Values) -> float:
+def blocks_error(parts: Values) -> float:
     """Return the standard error of a figure of a set of images that is a smooth function of their distribution.
 
-    Its variance has contributions of single images and of pairs, V₁ + V₂ (Hoeffding 1948, section 5). With half as many images
-    V₁ is twice and V₂ four times as large. A quarter of the mean squared difference between the halves of a split (McCarthy
-    1969, section 4) is therefore V₁ + 2·V₂, as for the jackknife (Efron & Stein 1981, section 2), from which V₂ is subtracted.
-    A bootstrap would give V₁ + 3·V₂, because its sets contain images repeatedly.
+    The images are split at random into B blocks, and each is left out in turn; with B = 2 the parts are halves. The figure's
+    variance has contributions of single images and of pairs, V₁ + V₂ (Hoeffding 1948, section 5). With half as many images V₁
+    is twice and V₂ four times as large. A quarter of the mean squared difference between the halves of a split (McCarthy 1969,
+    section 4) is therefore V₁ + 2·V₂, as for the jackknife (Efron & Stein 1981, section 2), from which V₂ is subtracted. For B
+    blocks, (B − 1)²/B times the variance within splits is V₁ + B·(2·B − 3)/(B − 1)²·V₂. A bootstrap would give V₁ + 3·V₂,
+    because its sets contain images repeatedly.
 
     For sets that differ by chance alone V₁ is 0. If few directions make up most of their distance, the estimate of V₁ + 2·V₂ is
     noisy, and low when the distance is. V₂ itself is estimated well, and is the least that the variance can be.
 
     Args:
-        halves: (S, 2), the figures of the halves of S random splits.
+        parts: (S, B), the figures of all images but one block, for S random splits.
     """
-    apart, pairs = np.square(halves[:, 0] - halves[:, 1]).mean() / 4, pairs_variance(halves)
-    return float(max(apart - pairs, pairs) ** 0.5)  # V₁ is not negative
+    blocks = parts.shape[1]
+    apart = parts.var(1, ddof=1).mean() * (blocks - 1) ** 2 / blocks
+    pairs = pairs_variance(parts)
+    surplus = blocks * (2 * blocks - 3) / (blocks - 1) ** 2 - 1
+    return float(max(apart - surplus * pairs, pairs) ** 0.5)  # V₁ is not negative
 
 
-def pairs_variance(halves: Values) -> float:
-    """Return V₂, the variance of the mean of both halves over splits: the part of single images is the same in every split."""
-    return float(halves.mean(1).var(ddof=1))
+def pairs_variance(parts: Values) -> float:
+    """Return V₂ from the variance of the mean of all parts over splits: what single images contribute is the same in each."""
+    return float((parts.shape[1] - 1) ** 3 * parts.mean(1).var(ddof=1))
 
 
-def subsets_error(subsets: Values, left_out: int = 3) -> float:
+def subsets_error(subsets: Values) -> float:
     """Return the standard error of a figure of a set of images that depends on nearest neighbours.
 
-    Such a figure is not smooth: leaving out single images overestimates its variance, halves underestimate it. Two thirds or
-    three quarters are in between (the delete-d jackknife, Shao & Wu 1989).
+    Such a figure is not smooth: leaving out single images overestimates its variance, halves underestimate it. Subsets of two
+    thirds are in between (the delete-d jackknife, Shao & Wu 1989).
 
     Args:
-        subsets: (K,), the figures of K random subsets.
-        left_out: one of so many images was left out of each.
+        subsets: (K,), the figures of K random subsets, see :func:`random_subsets`.
     """
-    return float(((left_out - 1) * subsets.var(ddof=1)) ** 0.5)
+    return float(((LEFT_OUT - 1) * subsets.var(ddof=1)) ** 0.5)
 
 
 def random_halves(count: int, splits: int = SPLITS, seed: int = 0) -> NDArray[np.int64]:
@@ -180,7 +198,25 @@ def random_halves(count: int, splits: int = SPLITS, seed: int = 0) -> NDArray[np
     return np.stack([random.permutation(count)[: 2 * half].reshape(2, half) for _ in range(splits)])
 
 
-def random_subsets(count: int, least: int, subsets: int = SUBSETS, seed: int = 0, left_out: int = 3) -> NDArray[np.int64]:
-    """Return random subsets of ``count`` image numbers without one of ``left_out``, but of at least ``least``, (subsets, …)."""
+def without_blocks(count: int, blocks: int, splits: int = 0, seed: int = 0) -> NDArray[np.int64]:
+    """Return all of ``count`` image numbers but one block, for random splits into equal blocks, (splits, blocks, …).
+
+    The last numbers, if they do not fill the blocks, are in all parts: were they others in each split, the means of the splits
+    would differ by what single images contribute. Without a number of splits there are EVALUATIONS parts.
+    """
     random = np.random.default_rng(seed)
-    return np.stack([random.permutation(count)[: max(count - count // left_out, least)] for _ in range(subsets)])
+    size = count // blocks
+    last = np.arange(blocks * size, count)
+
+    def parts() -> Iterator[NDArray[np.int64]]:
+        order = random.permutation(blocks * size).reshape(blocks, size)
+        for number in range(blocks):
+            yield np.concatenate([*np.delete(order, number, axis=0), last])
+
+    return np.array([list(parts()) for _ in range(splits or EVALUATIONS // blocks)])
+
+
+def random_subsets(count: int, least: int, subsets: int = SUBSETS, seed: int = 0) -> NDArray[np.int64]:
+    """Return random subsets of ``count`` image numbers without a third of them, but of at least ``least``, (subsets, …)."""
+    random = np.random.default_rng(seed)
+    return np.stack([random.permutation(count)[: max(count - count // LEFT_OUT, least)] for _ in range(subsets)])

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from ..storage.cache import cache_key, cached_tensors, find_cached
+from ..storage.cache import cache_key, cached_tensors, find_cached, is_cached
 from .distances import Features, Reference
 
 KIND = "features"
@@ -29,6 +29,11 @@ def keep_features(fingerprint: str, asked: Mapping[str, Any], samples: Features,
     for key, features in kept.items():
         tensors = {"features": torch.from_numpy(features).float()}
         cached_tensors(KIND, key, partial(dict, tensors))
+
+
+def has_features(fingerprint: str, asked: Mapping[str, Any]) -> bool:
+    """Return whether the features of samples and of what they were compared with seem to have been kept."""
+    return all(is_cached(KIND, key) for key in (_samples_key(fingerprint, asked), _reference_key(asked)))
 
 
 def kept_samples(fingerprint: str, asked: Mapping[str, Any]) -> Features | None:

@@ -11,11 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from .intervals import Estimate, Values, halves_error, mean_error, share_error, strata_error, subsets_error
+from .intervals import Estimate, Values, blocks_error, mean_error, share_error, strata_error, subsets_error
 from .paired import Figure
 from .results import LOSS_BINS, Evaluation, Result, loss_draws, noise_bins
 
-PARTS: dict[str, Callable[[Values], float]] = {"halves": halves_error, "cases": share_error, "subsets": subsets_error}
+PARTS: dict[str, tuple[str, Callable[[Values], float]]] = {  # of figures of samples: how their parts are kept, and the error
+    **dict.fromkeys(("frechet_distance", "kernel_distance", "frechet_at_infinity"), ("halves", blocks_error)),
+    **dict.fromkeys(("precision", "agreement", "closer_than_held_out"), ("cases", share_error)),
+    "density": ("values", mean_error),
+    "coverage": ("alone", mean_error),
+    "recall": ("subsets", subsets_error),
+    "vendi_score": ("blocks", blocks_error),
+}
 
 
 @dataclass(frozen=True)
@@ -84,25 +91,26 @@ def _images(evaluation: Evaluation, result: Result) -> object:
     return result.held_out_digest or (replace(config.data, flip=None, augment=0.0, held_out_images=1), config.seed)
 
 
-def _estimate(found: Mapping[str, Any]) -> Estimate:
+def estimate_in(found: Mapping[str, Any]) -> Estimate:
     """Return the estimate in a stored figure, which may contain more."""
     return Estimate(found["value"], found["low"], found["high"])
 
 
 def sample_figure(evaluation: Evaluation, result: Result, name: str) -> Figure | None:
     """Return a figure of samples, or None if it was not measured."""
-    found = result.found["figures"].get(name)
-    if found is None:
+    figures = result.found["figures"]
+    if name not in figures:
         return None
-    estimate = _estimate(found)
+    estimate = estimate_in(figures[name])
     request, config = result.asked["request"], evaluation.config
-    kind = next((kind for kind in PARTS if kind in found), None)
-    if kind is None:
+    kind, error = PARTS[name]
+    kept = figures.get("frechet_distance" if name == "frechet_at_infinity" else name, {}).get(kind)  # whose halves it shares
+    if kept is None:
         return Figure(estimate, request["num_images"])
-    parts = np.array(list(map(int, found[kind])) if kind == "cases" else found[kind], np.float64)
-    cases = np.arange(len(parts)) if kind == "cases" else None
+    parts = np.array(list(kept), np.float64)
+    cases = np.arange(len(parts)) if kind in ("cases", "values") else None
     pair = (request["num_images"], request["seed"], config.state_shape, _images(evaluation, result))
-    return Figure(estimate, request["num_images"], parts, PARTS[kind], pair, cases)
+    return Figure(estimate, request["num_images"], parts, error, pair, cases)
 
 
 def loss_figure(evaluation: Evaluation) -> Figure | None:
@@ -111,7 +119,7 @@ def loss_figure(evaluation: Evaluation) -> Figure | None:
     if not results:
         return None
     result, config = results[-1], evaluation.config
-    estimate = _estimate(result.found["whole"])
+    estimate = estimate_in(result.found["whole"])
     count, seed = result.asked["images"], result.asked["seed"]
     errors = np.array(result.found.get("errors", ()))
     if len(errors) != max(count, 20 * LOSS_BINS):  # then they belong to other draws
@@ -128,7 +136,7 @@ def bound_figure(evaluation: Evaluation) -> Figure | None:
     if not results:
         return None
     result = results[-1]
-    estimate = _estimate(result.found["total"])
+    estimate = estimate_in(result.found["total"])
     bits = np.array(result.found.get("images", ()))
     pair = (json.dumps(result.asked, sort_keys=True), _images(evaluation, result), evaluation.config.image_shape)
     return Figure(estimate, len(bits), bits if len(bits) > 1 else None, mean_error, pair, np.arange(len(bits)))

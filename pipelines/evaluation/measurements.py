@@ -28,7 +28,7 @@ from ..sampling.request import SamplingRequest
 from ..sampling.sample import sample
 from ..storage.files import atomic
 from .distances import ENOUGH, Features, nearest, recall_estimate, within
-from .diversity import density_and_coverage, vendi_score
+from .diversity import LEAST, density_and_coverage, vendi_estimate
 from .intervals import Estimate
 from .kept_features import keep_features
 from .real_images import AT_ONCE, RealImages
@@ -122,10 +122,15 @@ def likelihood(model: LoadedModel, real: RealImages, count: int, levels: int, se
     }
 
 
-def measure_samples(model: LoadedModel, real: RealImages, request: SamplingRequest, batch_size: int) -> dict[str, Any]:
-    """Generate samples and measure them, together with as many held-out images; memory is measured with a single image.
+def measure_samples(
+    model: LoadedModel, real: RealImages, request: SamplingRequest, asked: Mapping[str, Any], batch_size: int
+) -> dict[str, Any]:
+    """Generate samples and measure them; memory is measured with a single image.
 
     Samples of a conditional network have the conditions of the held-out images, in order.
+
+    Args:
+        asked: the settings of the measurement (:attr:`Result.asked`), under which the features are kept.
     """
     batches = []
     chunks = own_share(torch.arange(request.num_images).split(batch_size))
@@ -141,10 +146,8 @@ def measure_samples(model: LoadedModel, real: RealImages, request: SamplingReque
     with memory:
         *_, alone = sample(model, replace(request, num_images=1), [0], condition=real.shown([0]))
         model.decode(alone.x)
-    floor = real.held_out_features[: request.num_images]
     if process_state().is_main_process:
         write_neighbours(model, real, np.concatenate(pictures), features)
-        asked = {"request": asdict(request)} | real.compared_key(len(floor))
         keep_features(model.fingerprint, asked, features, real.reference)
     right = None if recognised[0] is None else np.concatenate(recognised)
     return {
@@ -153,8 +156,12 @@ def measure_samples(model: LoadedModel, real: RealImages, request: SamplingReque
         "machine": hardware(model.device),
         "memory": sum(map(weight_bytes, model.modules)) + memory.peak,
         "figures": figures(features, real, right),
-        "floor": without_parts(figures(floor, real)) | {"images": len(floor)},
     }
+
+
+def measure_floor(real: RealImages, count: int) -> dict[str, Any]:
+    """Measure held-out images in the same way as samples: what real images score against real ones."""
+    return {"figures": figures(real.held_out_features[:count], real)}
 
 
 def measure_reconstructions(model: LoadedModel, real: RealImages, count: int, batch_size: int) -> dict[str, Any]:
@@ -166,7 +173,7 @@ def measure_reconstructions(model: LoadedModel, real: RealImages, count: int, ba
     for part in own_share(torch.arange(count).split(batch_size)):
         decoded = model.decode(model.encode(real.as_input(real.held_out, part.tolist()))).cpu()
         seen.append(real.judge.features(decoded))
-    return {"figures": without_parts(figures(np.concatenate(gathered(seen)), real))}
+    return {"figures": figures(np.concatenate(gathered(seen)), real)}
 
 
 def figures(features: Features, real: RealImages, right: NDArray[np.float64] | None = None) -> dict[str, Any]:
@@ -193,16 +200,15 @@ def figures(features: Features, real: RealImages, right: NDArray[np.float64] | N
         found[name] = asdict(Estimate.of_share(values.mean(), count)) | {"cases": "".join("01"[int(value)] for value in values)}
     recall, subsets = recall_estimate(features, some.features)
     found["recall"] = asdict(recall) | {"subsets": _rounded(subsets)}
+    (density, near), (coverage, alone) = density_and_coverage(features, some.features)
+    found["density"] = asdict(density) | {"values": _rounded(near)}
+    found["coverage"] = asdict(coverage) | {"alone": _rounded(alone)}
+    if count >= LEAST:
+        vendi, without_blocks = vendi_estimate(features)
+        found["vendi_score"] = asdict(vendi) | {"blocks": _rounded(without_blocks)}
     if at_infinity := reference.frechet_at_infinity(features, halved["frechet_distance"][1]):
         found["frechet_at_infinity"] = asdict(at_infinity)
-    density, coverage = density_and_coverage(features, some.features)
-    others = {"density": density, "coverage": coverage, "vendi_score": vendi_score(features)}
-    return found | {name: asdict(estimate) for name, estimate in others.items()}
-
-
-def without_parts(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the estimates alone of figures that will not be paired."""
-    return {name: {key: figure[key] for key in ("value", "low", "high")} for name, figure in figures.items()}
+    return found
 
 
 def _rounded(values: Features) -> Any:

@@ -22,6 +22,7 @@ from ..storage.config import RunConfig
 from ..storage.disk import refuse_unwritable
 from ..storage.files import write_text
 from ..storage.runs import MODEL, Run
+from .intervals import Estimate, decimals
 from .stored import refuse_damaged
 
 EVALUATION = "evaluation.json"
@@ -42,9 +43,11 @@ FIGURES = {  # of samples
 }
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what begins a formula in spreadsheets
 MAIN_FIGURES = tuple(FIGURES)[:6]  # which are shown first
-# Which way is better; of the other figures, neither: density is best near 1, and diversity where it is that of the data.
-LARGER_IS_BETTER = ("precision", "recall", "agreement")
+# Which way is better. Of the last two neither: best is what real images score, since samples that crowd together have a larger
+# density, and samples more diverse than the data are no better.
+LARGER_IS_BETTER = ("precision", "recall", "agreement", "coverage")
 SMALLER_IS_BETTER = ("frechet_distance", "frechet_at_infinity", "kernel_distance", "closer_than_held_out")
+NEAREST_IS_BEST = ("density", "vendi_score")
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,8 @@ class Result:
     """One measurement.
 
     Attributes:
-        kind: "loss", "bound" (on the likelihood), "samples", or "reconstruction" (held-out images after a latent model's
-            autoencoder).
+        kind: "loss", "bound" (on the likelihood), "samples", "floor" (held-out images instead of samples), "reconstruction"
+            (held-out images after a latent model's autoencoder), or "verdict".
         asked: the settings that determine it together with the weights, as JSON values.
         found: the outcome, as JSON values.
     """
@@ -169,6 +172,19 @@ class Evaluation:
         remedy = f"the results of {self.name} are kept there, so copy the run to a folder of your own, and evaluate the copy"
         refuse_unwritable(self.path.parent, remedy)
 
+    def beside(self, samples: Result, kind: str) -> Result | None:
+        """Return the newest floor or reconstruction with which samples can be compared, or None."""
+        compared = {key: samples.asked.get(key) for key in COMPARED}
+        images = samples.found.get("floor", {}).get("images")  # older versions kept the floor with the samples
+        others = [other for other in self.of_kind(kind) if {key: other.asked.get(key) for key in COMPARED} == compared]
+        return next((other for other in reversed(others) if images in (None, other.asked.get("images"))), None)
+
+    def real_figures(self, samples: Result) -> dict[str, Any]:
+        """Return the figures of real images with which those of samples can be compared."""
+        floor = self.beside(samples, "floor")
+        figures: dict[str, Any] = floor.found["figures"] if floor else samples.found.get("floor", {})
+        return figures
+
     def of_kind(self, kind: str) -> list[Result]:
         """Return all results of that kind, oldest first."""
         return [result for result in self.results if result.kind == kind]
@@ -212,12 +228,11 @@ def samples_table(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
             row |= {name: found[name] for name in ("network_calls", "seconds")}
             row["machine"] = found.get("machine", "not recorded")
             row["memory"] = found.get("memory", math.nan) / 2**20
-            compared = {key: value for key, value in result.asked.items() if key in COMPARED}
-            decoded = evaluation.find("reconstruction", compared | {"images": found["floor"]["images"]})
+            real, decoded = evaluation.real_figures(result), evaluation.beside(result, "reconstruction")
             for name in FIGURES:
                 estimate = found["figures"].get(name, {})
                 row |= {name: estimate.get("value"), f"{name}_low": estimate.get("low"), f"{name}_high": estimate.get("high")}
-                row[f"{name}_floor"] = found["floor"].get(name, {}).get("value")
+                row[f"{name}_floor"] = real.get(name, {}).get("value")
                 row[f"{name}_decoded"] = decoded.found["figures"].get(name, {}).get("value") if decoded else None
             rows.append(row)
     return pd.DataFrame(rows)
@@ -262,6 +277,7 @@ def _told(row: Mapping[Any, Any], name: str) -> str:
     """Format one figure of a row of the table of samples, with its interval and the values of real images."""
     if pd.isna(row[name]):
         return ""
-    measured = f"{row[name]:.3g} ({row[f'{name}_low']:.3g} – {row[f'{name}_high']:.3g})"
+    measured = Estimate(row[name], row[f"{name}_low"], row[f"{name}_high"])
+    digits = decimals(measured.high - measured.low)
     beside = {"real": row[f"{name}_floor"], "decoded": row[f"{name}_decoded"]}
-    return ", ".join([measured, *(f"{who} {value:.2g}" for who, value in beside.items() if not pd.isna(value))])
+    return ", ".join([str(measured), *(f"{who} {value:.{digits}f}" for who, value in beside.items() if not pd.isna(value))])

@@ -33,6 +33,15 @@ class _OfSubsets(_Estimate):
     subsets: NotRequired[list[Number]]
 
 
+class _OfValues(_Estimate):
+    values: NotRequired[list[Number]]
+    alone: NotRequired[list[Number]]
+
+
+class _OfBlocks(_Estimate):
+    blocks: NotRequired[list[Annotated[list[Number], Field(min_length=2)]]]
+
+
 class _Figures(TypedDict, total=False):
     frechet_distance: _Halved
     kernel_distance: _Halved
@@ -41,12 +50,12 @@ class _Figures(TypedDict, total=False):
     agreement: _Share
     closer_than_held_out: _Share
     frechet_at_infinity: _Estimate
-    density: _Estimate
-    coverage: _Estimate
-    vendi_score: _Estimate
+    density: _OfValues
+    coverage: _OfValues
+    vendi_score: _OfBlocks
 
 
-class _Floor(_Figures):
+class _Floor(_Figures):  # as older versions keep it with the samples
     images: Required[Count]
 
 
@@ -71,7 +80,7 @@ class _SamplesFound(TypedDict):
     machine: NotRequired[Name]
     memory: NotRequired[Number]
     figures: _Figures
-    floor: _Floor
+    floor: NotRequired[_Floor]
 
 
 class _LossAsked(TypedDict):
@@ -105,7 +114,7 @@ class _VerdictFound(TypedDict):
     figures: dict[str, _Tested]
 
 
-class _ReconstructionFound(TypedDict):
+class _OfImages(TypedDict):
     figures: _Figures
 
 
@@ -114,7 +123,8 @@ KINDS: dict[str, tuple[TypeAdapter[Any], TypeAdapter[Any]]] = {  # of results: t
     "loss": (TypeAdapter(_LossAsked), TypeAdapter(_LossFound)),
     "bound": (TypeAdapter(dict[str, Any]), TypeAdapter(_BoundFound)),
     "verdict": (TypeAdapter(dict[str, Any]), TypeAdapter(_VerdictFound)),
-    "reconstruction": (TypeAdapter(dict[str, Any]), TypeAdapter(_ReconstructionFound)),
+    "floor": (TypeAdapter(dict[str, Any]), TypeAdapter(_OfImages)),
+    "reconstruction": (TypeAdapter(dict[str, Any]), TypeAdapter(_OfImages)),
 }
 
 

@@ -5,29 +5,41 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import pandas as pd
 
 from ..storage.config import LogConfig
-from .kept_features import kept_reference, kept_samples
+from .intervals import Estimate, decimals
+from .kept_features import has_features, kept_reference, kept_samples
 from .measured import Setting, bound_figure, comparable, loss_figure, sample_figure, samples_at, shared_settings
 from .paired import Difference, Figure, difference, p_of_cases
-from .results import FIGURES, LARGER_IS_BETTER, MAIN_FIGURES, Evaluation, Result
+from .results import FIGURES, LARGER_IS_BETTER, MAIN_FIGURES, NEAREST_IS_BEST, Evaluation, Result
 
 VERDICT = "verdict"  # kind of result, kept with those of the first model
 TITLES = {
     **{name: FIGURES[name] for name in MAIN_FIGURES},
     "loss": "Loss on held-out images",
     "bound": "Bits per dimension (upper bound)",
+    **{name: FIGURES[name] for name in FIGURES if name not in MAIN_FIGURES},
 }
+COUNTED = (*MAIN_FIGURES, "loss", "bound")  # in the summary; the others say much the same
+TESTED = ("frechet_distance", "kernel_distance")  # by permutation tests of features
 MEASURED_ON = dict.fromkeys(("loss", "bound"), "held-out images")  # the others on samples
 ONE_SEED = "Each model was trained once: what another training seed would change is not in the intervals."
 SEEDS = "The spread over training seeds ({} and {}) is part of the intervals."
 UNPAIRED = (
     "Some figures were not measured on the same images and the same noise, or by an older Noisescope that did not keep what "
     "pairing needs: evaluate both again for narrower intervals."
+)
+UNTESTED = (
+    "The distances have no p-values yet: python -m pipelines.evaluate computes them, given both models and the settings of "
+    "these samples."
+)
+GONE = (
+    "The distances have no p-values, since the features of these samples are no longer in the cache: evaluate both models with "
+    "another --seed, which measures new samples and keeps their features."
 )
 
 
@@ -40,7 +52,8 @@ class Verdict:
         setting: how the samples were made; None if there are none to compare.
         differences: of each figure that can be compared, a key of TITLES.
         costs: what each of the two costs, by title.
-        notes: sentences on what the intervals contain.
+        notes: sentences on what the intervals contain, and on what is missing.
+        real: what real images score in figures that are best where samples score the same.
     """
 
     first: str
@@ -49,17 +62,32 @@ class Verdict:
     differences: dict[str, Difference]
     costs: tuple[dict[str, str], dict[str, str]]
     notes: tuple[str, ...]
+    real: dict[str, float] = field(default_factory=dict)
 
     def better(self, name: str) -> str | None:
-        """Return the model that is better in a figure, or None if they are not told apart."""
+        """Return the model that is better in a figure, or None if they are not told apart or neither way is better."""
         found = self.differences[name]
-        larger = found.estimate.value > 0
-        return (self.first if larger == (name in LARGER_IS_BETTER) else self.second) if found.told else None
+        if not found.told or name in NEAREST_IS_BEST:
+            return None
+        return self.first if (found.estimate.value > 0) == (name in LARGER_IS_BETTER) else self.second
+
+    def leaning(self, name: str) -> Estimate | None:
+        """Return by how many half-widths of the interval a figure speaks for the second model, or None if neither is better.
+
+        It is negative if the figure speaks for the first; the models are told apart where its interval, from one half-width
+        less to one more, excludes 0.
+        """
+        found = self.differences[name].estimate
+        half = (found.high - found.low) / 2
+        if name in NEAREST_IS_BEST or not half:
+            return None
+        sign = -1 if name in LARGER_IS_BETTER else 1
+        return Estimate(sign * found.value / half, sign * found.value / half - 1, sign * found.value / half + 1)
 
     @property
     def summary(self) -> str:
         """In how many figures which of the models is better."""
-        better = [self.better(name) for name in self.differences]
+        better = [self.better(name) for name in self.differences if name in COUNTED]
         wins = sorted({name for name in better if name is not None}, key=better.count, reverse=True)
         if not wins:
             return f"{self.first} and {self.second} are not told apart in any of {len(better)} figures."
@@ -71,11 +99,14 @@ class Verdict:
     def sentence(self, name: str) -> str:
         """Return who is better in a figure and by how much, or how many images would be needed to tell."""
         found = self.differences[name]
-        better = self.better(name)
-        if better is not None:
+        if found.told:
             low, value, high = sorted(map(abs, (found.estimate.low, found.estimate.value, found.estimate.high)))
-            digits = max(_decimals(high - low), _decimals(10 * low))
-            return f"{better} is better by {value:.{digits}f} (95\u00a0%: {low:.{digits}f}–{high:.{digits}f})"
+            digits = max(decimals(high - low), decimals(10 * low))
+            by = f"by {value:.{digits}f} (95\u00a0%: {low:.{digits}f}–{high:.{digits}f})"
+            if name not in NEAREST_IS_BEST:
+                return f"{self.better(name)} is better {by}"
+            best = f"; the best is that of real images, {self.real[name]:.{digits}f}" if name in self.real else ""
+            return f"larger for {self.first if found.estimate.value > 0 else self.second} {by}{best}"
         if found.tells is None:
             return "equal"
         tells = f"to tell a difference of {_short(found.tells)}"
@@ -86,7 +117,7 @@ class Verdict:
     def values(self, name: str) -> str:
         """Return both models' figures with as many digits as their difference deserves."""
         found = self.differences[name]
-        digits = _decimals(found.estimate.high - found.estimate.low)
+        digits = decimals(found.estimate.high - found.estimate.low)
         return f"{found.first:.{digits}f} against {found.second:.{digits}f}"
 
     def chance(self, name: str) -> str:
@@ -98,11 +129,6 @@ class Verdict:
         """Return it as evaluation.json keeps it."""
         told = {name: asdict(found) | {"verdict": self.sentence(name)} for name, found in self.differences.items()}
         return {"first": self.first, "second": self.second, "figures": told, "costs": self.costs, "notes": self.notes}
-
-
-def _decimals(width: float) -> int:
-    """Return how many decimals show the width of an interval with two digits."""
-    return max(0, 1 - math.floor(math.log10(width))) if width > 0 else 4
 
 
 def _short(value: float) -> str:
@@ -141,7 +167,7 @@ def verdict(first: Sequence[Evaluation], second: Sequence[Evaluation], setting: 
     setting = setting if setting is not None else next(iter(shared_settings(everyone)), None)
     samples = [] if setting is None else samples_at(everyone, setting)
     figures: dict[str, list[Figure | None]] = {}
-    for name in MAIN_FIGURES if samples else ():
+    for name in FIGURES if samples else ():
         figures[name] = [sample_figure(one, own, name) for one, own in zip(everyone, samples, strict=True)]
     tested = {} if setting is None else _tested(first, second, setting)
     for kind, figure in (("loss", loss_figure), ("bound", bound_figure)):
@@ -154,10 +180,16 @@ def verdict(first: Sequence[Evaluation], second: Sequence[Evaluation], setting: 
             found = difference(known[: len(first)], known[len(first) :])
             p = p_of_cases(*known) if len(known) == 2 else None
             differences[name] = replace(found, p=tested.get(name) if p is None else p)
+    differences = {name: differences[name] for name in TITLES if name in differences}
     notes = [ONE_SEED if len(everyone) == 2 else SEEDS.format(len(first), len(second))]
     notes += [UNPAIRED] if not all(found.paired for found in differences.values()) else []
+    if len(everyone) == 2 and any(name in differences and differences[name].p is None for name in TESTED):
+        kept = all(has_features(one.fingerprint, own.asked) for one, own in zip(everyone, samples, strict=True))
+        notes.append(UNTESTED if kept else GONE)
     costs = (_costs(first[0], samples[:1]), _costs(second[0], samples[len(first) :][:1]))
-    return Verdict(_name(first), _name(second), setting, differences, costs, tuple(notes))
+    scores = first[0].real_figures(samples[0]) if samples else {}
+    real = {name: scores[name]["value"] for name in NEAREST_IS_BEST if name in scores}
+    return Verdict(_name(first), _name(second), setting, differences, costs, tuple(notes), real)
 
 
 def _asked(first: Sequence[Evaluation], second: Sequence[Evaluation], setting: Setting) -> dict[str, Any]:
@@ -166,12 +198,12 @@ def _asked(first: Sequence[Evaluation], second: Sequence[Evaluation], setting: S
     return {"models": models, "against": against, "request": setting.request} | setting.compared
 
 
-def _tested(first: Sequence[Evaluation], second: Sequence[Evaluation], setting: Setting) -> dict[str, float | None]:
+def _tested(first: Sequence[Evaluation], second: Sequence[Evaluation], setting: Setting) -> dict[str, float]:
     """Return the p-values of the permutation tests that a kept verdict contains, by figure."""
     for one, other in ((first, second), (second, first)):
         kept = one[0].find(VERDICT, _asked(one, other, setting))
         if kept is not None:
-            return {name: figure.get("p") for name, figure in kept.found["figures"].items()}
+            return {name: p for name, figure in kept.found["figures"].items() if (p := figure.get("p")) is not None}
     return {}
 
 
@@ -181,14 +213,15 @@ def keep_verdict(first: Sequence[Evaluation], second: Sequence[Evaluation], sett
     The distances of single models are compared by permutation tests too, where their features are still at hand.
     """
     found = verdict(first, second, setting)
-    if len(first) == len(second) == 1 and not _tested(first, second, setting):
+    if UNTESTED in found.notes:
         samples = samples_at([*first, *second], setting)
         reference = kept_reference(samples[0].asked)
         features = [kept_samples(one.fingerprint, own.asked) for one, own in zip((*first, *second), samples, strict=True)]
         if reference is not None and features[0] is not None and features[1] is not None:
             p_values = reference.p_values(features[0], features[1])
             tested = {name: replace(found.differences[name], p=p) for name, p in p_values.items() if name in found.differences}
-            found = replace(found, differences=found.differences | tested)
+            notes = tuple(note for note in found.notes if note != UNTESTED)
+            found = replace(found, differences=found.differences | tested, notes=notes)
     first[0].add(VERDICT, _asked(first, second, setting), found.to_json())
     return found
 
@@ -222,7 +255,8 @@ def paired_losses(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
         first, other = firsts.setdefault(figure.pair, (evaluation.name, figure))
         if other is not figure:
             found = difference([figure], [other]).estimate
-            told = f"{found.value:+.5f} ± {found.high - found.value:.5f}"
-            loss = f"{figure.estimate.value:.4f}"
+            digits = decimals(found.high - found.low)
+            told = f"{found.value:+.{digits}f} ± {found.high - found.value:.{digits}f}"
+            loss = f"{figure.estimate.value:.{digits}f}"
             rows.append({"Run": evaluation.name, "Compared with": first, "Loss": loss, "Difference": told})
     return pd.DataFrame(rows)

@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 
 from ..common.text import plotly_text
 from ..evaluation.results import FIGURES, SMALLER_IS_BETTER, Evaluation, pareto_front
+from ..evaluation.verdict import TITLES, Verdict
 from .style import DASHES, color, line_styles, style_figure
 
 APART = 1.015  # horizontal factor between series, so that their intervals do not hide each other
@@ -146,6 +147,37 @@ def bound_terms(bounds: Mapping[str, Mapping[str, Any]]) -> go.Figure:
     figure.update_xaxes(title="bits per dimension")
     figure.update_yaxes(tickvals=names, ticktext=[plotly_text(name, LABEL) for name in bounds])
     return style_figure(figure, 150 + 45 * len(names))
+
+
+def leanings(verdict: Verdict) -> go.Figure:
+    """Plot for which of two models each figure speaks, and how clearly: a row per figure, the first model to the left.
+
+    Differences are in half-widths of their intervals, drawn on a scale of inverse hyperbolic sines: as they are near 0, and
+    compressed where a difference is beyond doubt.
+    """
+    figure = go.Figure()
+    found = {name: leaning for name in verdict.differences if (leaning := verdict.leaning(name)) is not None}
+    for row, (name, leaning) in enumerate(found.items()):
+        better = verdict.better(name)
+        hue = "#8A8A8A" if better is None else color(int(better == verdict.second))
+        low, value, high = np.arcsinh([leaning.low, leaning.value, leaning.high])
+        bars = {"array": [high - value], "arrayminus": [value - low], "thickness": 4, "width": 0}
+        text = plotly_text(f"{TITLES[name]}: {verdict.sentence(name)}")
+        marker = {"color": hue, "size": 11, "symbol": "circle-open" if better is None else "circle", "line": {"width": 2}}
+        hover = {"name": text, "hovertemplate": "%{fullData.name}<extra></extra>"}
+        figure.add_scatter(x=[value], y=[-row], error_x=bars, marker=marker, mode="markers", **hover)
+        label = {"x": 0, "xref": "paper", "xanchor": "left", "y": 0.36 - row, "yanchor": "middle", "showarrow": False}
+        figure.add_annotation(text=plotly_text(TITLES[name]), font={"size": 12}, **label)
+    figure.add_vline(x=0, line={"color": "#8A8A8A", "width": 1})
+    for x, text, number in ((0, f"← {verdict.first} better", 0), (1, f"{verdict.second} better →", 1)):
+        where = {"x": x, "xanchor": "right" if x else "left", "y": 1, "yanchor": "bottom", "yshift": 0 if x else 18}
+        look = {"xref": "paper", "yref": "paper", "showarrow": False, "font": {"color": color(number)}}
+        figure.add_annotation(text=plotly_text(text), **where, **look)
+    widest = max([2.5, *(abs(end) + 0.3 for one in found.values() for end in np.arcsinh([one.low, one.high]))])
+    figure.update_xaxes(range=[-widest, widest], showticklabels=False, zeroline=False, showgrid=False, fixedrange=True)
+    figure.update_yaxes(range=[0.6 - len(found), 0.6], showticklabels=False, zeroline=False, showgrid=False, fixedrange=True)
+    style_figure(figure, 70 + 42 * len(found), verdict.first, verdict.second)
+    return figure.update_layout(showlegend=False, hovermode="closest", margin={"l": 8, "r": 8, "t": 48, "b": 8})
 
 
 def newest(evaluations: Sequence[Evaluation], kind: str) -> dict[str, dict[str, Any]]:

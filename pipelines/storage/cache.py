@@ -44,6 +44,11 @@ def find_cached(kind: str, key: str, folder: str | Path | None = None) -> Mappin
     return _read(_path(kind, key, folder))
 
 
+def is_cached(kind: str, key: str) -> bool:
+    """Return whether there is a file of tensors cached under ``key``, which is not read."""
+    return _path(kind, key, None).is_file()
+
+
 def cached_tensors(
     kind: str, key: str, make: Callable[[], Mapping[str, Tensor]], folder: str | Path | None = None, size: int = 0
 ) -> Mapping[str, Tensor]:

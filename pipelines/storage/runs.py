@@ -105,18 +105,21 @@ class Run:
         Raises:
             ValueError: no such average was kept.
         """
-        usual = self.config.optimizer.ema_half_life
-        if half_life in (None, usual):
+        if half_life in (None, self.config.optimizer.ema_half_life):
             return self
-        folder = self.path / AVERAGES
-        found = Run(folder / f"{half_life}.safetensors")
+        found = Run(self.path / AVERAGES / f"{half_life}.safetensors")
         if not found.has_weights:
-            kept = sorted(int(file.stem) for file in folder.glob("*.safetensors") if file.stem.isdecimal())
             raise ValueError(
-                f"ema={half_life}: {self.name} has averages of {', '.join(map(str, [usual, *kept]))} images; others are kept "
+                f"ema={half_life}: {self.name} has averages of {', '.join(map(str, self.half_lives))} images; others are kept "
                 "by training with --ema-also"
             )
         return found
+
+    @property
+    def half_lives(self) -> list[int]:
+        """Half-lives in images of the weight averages that were kept, the usual one first."""
+        files = (self.path / AVERAGES).glob("*.safetensors")
+        return [self.config.optimizer.ema_half_life, *sorted(int(file.stem) for file in files if file.stem.isdecimal())]
 
     @property
     def has_weights(self) -> bool:

@@ -13,8 +13,16 @@ from made_pictures import bomb_png
 from opening import open_app
 
 from pipelines.evaluation.job import EvaluationJob
-from pipelines.evaluation.results import NEIGHBOURS_PICTURE, Evaluation, file_beside, readable_table, samples_table
-from pipelines.figures.evaluation import loss_bands, quality_against_cost
+from pipelines.evaluation.results import (
+    NEAREST_IS_BEST,
+    NEIGHBOURS_PICTURE,
+    Evaluation,
+    file_beside,
+    readable_table,
+    samples_table,
+)
+from pipelines.evaluation.verdict import verdict
+from pipelines.figures.evaluation import leanings, loss_bands, quality_against_cost
 from pipelines.figures.report import report
 from pipelines.figures.style import COLORS
 from pipelines.storage.runs import Run
@@ -57,9 +65,9 @@ def test_what_is_measured_is_shown_and_what_is_not_is_told(measured):
     assert [part.value for part in app.subheader] == ["Quality against cost", "Loss by noise level", "Likelihood"]
     table = app.dataframe[0].value
     assert list(table["Fréchet distance"]) == [
-        "3 (2.9 – 3.1), real 0.2",
-        "1 (0.9 – 1.1), real 0.2",
-        "1.5 (1.4 – 1.6), real 0.2",
+        "3.00 (2.90 – 3.10), real 0.20",
+        "1.00 (0.90 – 1.10), real 0.20",
+        "1.50 (1.40 – 1.60), real 0.20",
     ]
     assert app.selectbox(key="figure").options == ["Fréchet distance", "Recall"]
     app.selectbox(key="figure").set_value("recall").run()
@@ -76,7 +84,7 @@ def test_further_figures_are_in_a_table_of_their_own(measured):
     assert app.selectbox(key="figure").value == "vendi_score"
     assert "Density" not in app.dataframe[0].value
     [further] = app.expander[0].dataframe
-    assert list(further.value["Vendi score"]) == ["", "", "", "12 (11.9 – 12.1), real 12"]
+    assert list(further.value["Vendi score"]) == ["", "", "", "12.00 (11.90 – 12.10), real 12.00"]
     assert "Fréchet distance" not in further.value
 
 
@@ -117,6 +125,38 @@ def test_what_will_be_measured_is_said_first(measured):
     command = "python -m pipelines.evaluate two --samplers dpmpp_2m --steps 20"
     assert app.code[0].value == command
     assert not app.button(key="measure").disabled
+
+
+def test_a_weight_average_can_be_chosen_and_is_shown(measured):
+    run = Run(measured.run.path.with_name("two"))
+    (run.path / "ema").mkdir()
+    shutil.copy(run.model_path, run.path / "ema" / "5000.safetensors")
+    app = open_page()
+    app.session_state["measured_averages"] = [5000]
+    measuring(app)
+    usual = run.config.optimizer.ema_half_life
+    assert app.multiselect(key="measured_averages").options == [f"{usual:,} images", "5,000 images"]
+    assert app.code[0].value.endswith(" --ema 5000")
+    app = open_page()
+    app.session_state["measured"] = ["one", "two"]
+    assert measuring(app).multiselect(key="measured_averages").options == [f"{usual:,} images"], "what all of them have kept"
+    loss = measured.of_kind("loss")[0]
+    Evaluation(run.average(5000)).add("loss", loss.asked, loss.found)
+    assert "two, EMA 5,000" in open_page().selectbox(key="verdict_second").options
+
+
+def test_a_figure_leans_towards_the_better_model():
+    """To the left for the first, to the right for the second, and its bar excludes the middle where they are told apart."""
+    evaluations = [Evaluation(Run(f"checkpoints/{name}")) for name in ("flowers-baseline", "flowers-class")]
+    found = verdict(*([one] for one in evaluations))
+    drawn = dict(zip((name for name in found.differences if name not in NEAREST_IS_BEST), leanings(found).data, strict=True))
+    told = [name for name in found.differences if found.better(name)]
+    assert len(told) > 2
+    for name in told:
+        curve = drawn[name]
+        towards_second = curve.x[0] - curve.error_x.arrayminus[0] > 0
+        assert towards_second == (found.better(name) == found.second)
+        assert abs(curve.x[0]) > curve.error_x["array" if curve.x[0] < 0 else "arrayminus"][0]
 
 
 def test_a_failed_evaluation_is_explained(measured, wait_for, tmp_path):
@@ -169,7 +209,7 @@ def test_the_report_needs_nothing_else(measured):
     assert "Fréchet distance" in page
     assert "Likelihood" in page
     assert page.count('class="plotly-graph-div"') == 4
-    assert "<td>1.5 (1.4 – 1.6), real 0.2</td>" in page
+    assert "<td>1.50 (1.40 – 1.60), real 0.20</td>" in page
     assert not {"NaN", "nan", "None"} & set(re.findall(r"<td>(.*?)</td>", page))
 
 

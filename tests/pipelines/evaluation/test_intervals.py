@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from pipelines.evaluation.intervals import Estimate, random_halves, random_subsets, share_error
+from pipelines.evaluation.intervals import Estimate, blocks_error, random_halves, random_subsets, share_error, without_blocks
 
 
 @pytest.mark.parametrize("draws", [1, 5])
@@ -49,6 +49,29 @@ def test_subsets_are_random_and_large_enough():
     assert all(len(set(rows)) == 8 for rows in subsets)
     assert np.array_equal(subsets, random_subsets(12, 4))
     assert random_subsets(4, 4).shape == (100, 4)
+
+
+def test_each_block_is_left_out_once_in_a_split_and_what_is_left_over_never():
+    parts = without_blocks(20, 6)
+    assert parts.shape == (33, 6, 17)
+    for split in parts:
+        assert sorted(number for rows in split for number in set(range(20)) - set(rows)) == list(range(18))
+    assert len(np.unique(parts[:, 0], axis=0)) == 33
+    assert np.array_equal(parts, without_blocks(20, 6))
+
+
+@pytest.mark.parametrize("blocks", [2, 3, 6])
+@pytest.mark.parametrize("pairs", [0.0, 0.7, 1.0])
+def test_the_error_from_blocks_is_that_of_single_images_and_of_pairs(blocks, pairs):
+    """The square of a sum of values with mean 1 − ``pairs`` is a figure of images and of pairs whose variance is known."""
+    count, mean = 36, 1 - pairs
+    parts = without_blocks(count, blocks, splits=60)
+    found = [
+        blocks_error((mean + np.random.default_rng(seed).standard_normal(count))[parts].mean(-1) ** 2) for seed in range(150)
+    ]
+    true = (4 * mean**2 / count + 2 / count**2) ** 0.5
+    ratio = np.mean(np.square(found)) ** 0.5 / true
+    assert 0.9 < ratio < (1.5 if pairs == 1 else 1.1), "never less than V₂, which is all of it if pairs are"
 
 
 @pytest.mark.parametrize(("both", "one"), [(0.9, 0.02), (0.3, 0.2)])

@@ -1,10 +1,14 @@
 """Differences between models: simulations in which the truth is known."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from pipelines.evaluation.distances import Reference, recall_estimate
-from pipelines.evaluation.intervals import Estimate, halves_error, mean_error, share_error, strata_error, subsets_error
+from pipelines.evaluation.diversity import density_and_coverage, vendi_estimate
+from pipelines.evaluation.intervals import Estimate, mean_error, share_error, strata_error
+from pipelines.evaluation.measured import PARTS
 from pipelines.evaluation.paired import Figure, difference, p_of_cases, permutation_test
 
 COUNT, DIM = 150, 6
@@ -20,11 +24,16 @@ def generated(trial, model, shift=0.0, own=0.3):
 
 
 def of_distance(kind, features):
-    if kind == "recall":
-        (estimate, parts), error = recall_estimate(features, REFERENCE.features[:150]), subsets_error
-    else:
-        (estimate, parts), error = getattr(REFERENCE, f"{kind}_estimate")(features), halves_error
-    return Figure(estimate, COUNT, parts, error, "the same noise")
+    real = REFERENCE.features[:150]
+    estimate, parts = {
+        "frechet_distance": REFERENCE.frechet_estimate,
+        "kernel_distance": REFERENCE.kernel_estimate,
+        "recall": partial(recall_estimate, real=real),
+        "density": lambda features: density_and_coverage(features, real)[0],
+        "coverage": lambda features: density_and_coverage(features, real)[1],
+        "vendi_score": vendi_estimate,
+    }[kind](features)
+    return Figure(estimate, COUNT, parts, PARTS[kind][1], "the same noise")
 
 
 def of_cases(kind, trial, model, gain):
@@ -51,7 +60,16 @@ def simulated(kind, gain, trials):
 
 @pytest.mark.parametrize(
     ("kind", "gain", "trials"),
-    [("frechet", 0.15, 25), ("kernel", 0.15, 120), ("recall", 0.3, 40), ("agreement", 0.12, 400), ("loss", 0.035, 400)],
+    [
+        ("frechet_distance", 0.15, 25),
+        ("kernel_distance", 0.15, 120),
+        ("recall", 0.3, 40),
+        ("density", 0.4, 100),
+        ("coverage", 0.4, 40),
+        ("vendi_score", 0.5, 40),
+        ("agreement", 0.12, 400),
+        ("loss", 0.035, 400),
+    ],
 )
 def test_intervals_of_differences_are_right_and_sharp(kind, gain, trials):
     """They hold the true difference 95 % of the time; equal models are not told apart; a known small difference is found."""
@@ -61,7 +79,7 @@ def test_intervals_of_differences_are_right_and_sharp(kind, gain, trials):
         held = np.mean([one.estimate.low <= true <= one.estimate.high for one in found])
         width = np.mean([one.estimate.error for one in found]) / np.std([one.estimate.value for one in found])
         assert 0.92 - chance <= held <= 0.98 + chance
-        assert 0.85 < width < (1.45 if kind == "recall" else 1.25)
+        assert 0.85 < width < (1.5 if kind in ("recall", "coverage") else 1.25)
     assert np.mean([one.told for one in better]) > (0.2 if kind == "recall" else 0.7)
     assert all(one.needed is None for one in better if one.told)
     assert all(one.paired for one in equal)
@@ -69,7 +87,7 @@ def test_intervals_of_differences_are_right_and_sharp(kind, gain, trials):
 
 def test_pairing_is_what_finds_it():
     """Taken for independent, the same two distances would not be told apart."""
-    figures = [of_distance("frechet", generated(0, model, shift)) for model, shift in ((1, 0.05), (2, 0.0))]
+    figures = [of_distance("frechet_distance", generated(0, model, shift)) for model, shift in ((1, 0.05), (2, 0.0))]
     apart = [Figure(one.estimate, one.count, one.parts, one.error, number) for number, one in enumerate(figures)]
     paired, independent = difference(figures[:1], figures[1:]), difference(apart[:1], apart[1:])
     assert paired.estimate.value == independent.estimate.value

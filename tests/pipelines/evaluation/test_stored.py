@@ -74,9 +74,9 @@ def test_what_is_missing_or_of_another_type_is_refused_or_shown(run):
     assert all("\n" not in sentence and len(sentence) < 500 for sentence in told)
 
 
-def test_the_floor_is_missed_by_name(run):
+def test_what_is_missing_is_named(run):
     whole = json.loads((run.path / EVALUATION).read_text())
     number = [result["kind"] for result in whole["results"]].index("samples")
-    (run.path / EVALUATION).write_text(json.dumps(changed(whole, ("results", number, "found", "floor"), ...)))
-    with pytest.raises(ValueError, match=r"found\.floor of a result of kind samples: field required"):
+    (run.path / EVALUATION).write_text(json.dumps(changed(whole, ("results", number, "found", "figures"), ...)))
+    with pytest.raises(ValueError, match=r"found\.figures of a result of kind samples: field required"):
         Evaluation(run)

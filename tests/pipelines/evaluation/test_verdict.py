@@ -11,7 +11,18 @@ from pipelines.evaluation.distances import Reference
 from pipelines.evaluation.kept_features import keep_features
 from pipelines.evaluation.measured import shared_settings
 from pipelines.evaluation.results import Evaluation
-from pipelines.evaluation.verdict import ONE_SEED, SEEDS, UNPAIRED, VERDICT, grouped, keep_verdict, paired_losses, verdict
+from pipelines.evaluation.verdict import (
+    GONE,
+    ONE_SEED,
+    SEEDS,
+    UNPAIRED,
+    UNTESTED,
+    VERDICT,
+    grouped,
+    keep_verdict,
+    paired_losses,
+    verdict,
+)
 from pipelines.storage.runs import Run
 from pipelines.storage.weights import read_tensors
 
@@ -73,7 +84,7 @@ def test_it_says_who_is_better_by_how_much_and_at_what_cost(made):
     assert found.better("agreement") is None
     assert found.costs[0]["Network calls"] == "20"
     assert found.costs[0]["Time per image"] == "500 ms"
-    assert found.notes == (ONE_SEED,)
+    assert found.notes == (ONE_SEED, GONE)
     assert str(found.setting) == "400 samples, 20 steps of ddim"
 
 
@@ -141,7 +152,9 @@ def test_it_is_kept_with_p_values_of_distances(made, tmp_path, monkeypatch):
         asked = evaluation.of_kind("samples")[0].asked
         keep_features(evaluation.fingerprint, asked, shift + noise, reference)
     [setting] = shared_settings([one, two])
+    assert UNTESTED in verdict([one], [two]).notes
     found = keep_verdict([one], [two], setting)
+    assert not {UNTESTED, GONE} & {*found.notes, *verdict([two], [one]).notes}
     assert found.differences["frechet_distance"].p == 0.005
     for kept in (verdict([one], [two]), verdict([two], [one])):
         assert kept.differences["frechet_distance"].p == 0.005
@@ -150,6 +163,20 @@ def test_it_is_kept_with_p_values_of_distances(made, tmp_path, monkeypatch):
     assert json.loads(json.dumps(found.to_json())) == result.found
     keep_verdict([one], [two], setting)
     assert len(Evaluation(one.run).of_kind(VERDICT)) == 1
+
+
+def test_a_figure_that_is_best_where_real_images_have_it_is_told_without_a_better_one(made):
+    one, two = (measure(made(name), 6.0) for name in ("one", "two"))
+    for evaluation, density in ((one, 1.3), (two, 0.8)):
+        evaluation.add("floor", COMPARED | {"images": 40}, {"figures": {"density": estimate(0.97)}})
+        [samples] = evaluation.of_kind("samples")
+        values = density + np.random.default_rng(int(10 * density)).standard_normal(IMAGES)
+        samples.found["figures"] |= {"density": estimate(density) | {"values": values.tolist()}}
+    found = verdict([one], [two])
+    assert found.sentence("density").startswith("larger for one by 0.50 (95\u00a0%: 0.3")
+    assert found.sentence("density").endswith("; the best is that of real images, 0.97")
+    assert found.better("density") is None
+    assert "of 3 figures" in found.summary
 
 
 def test_what_does_not_fit_is_not_paired(made):
