@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..common.text import counted
 from ..storage.config import ConditionConfig
 from .captions import TEXT_COLUMNS
 from .classes import label_columns, plain_columns, relabelled
 from .file_kinds import HEAD, begins_as_picture
-from .inventory import counted, some
+from .inventory import some
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict

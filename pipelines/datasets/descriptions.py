@@ -10,8 +10,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from ..common.reading import MEGABYTE, UnreadableError, decode_text
+from ..common.text import counted
 from .file_kinds import BESIDE, CAPTIONS, CLASSES, OBJECTS
-from .inventory import Unused, counted, some
+from .inventory import Unused, some
 from .layout import splits_of_files
 from .places import read_place, shown
 from .tables import FILE_NAME, NAMING, Columns, naming_column, read_object, read_table

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ..common.text import counted
+
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
@@ -65,8 +67,3 @@ def some(names: Sequence[str], most: int = 3) -> str:
     """Return names as part of a sentence: the first of them, and how many more there are."""
     listed = ", ".join(names[:most])
     return listed if len(names) <= most else f"{listed} and {len(names) - most:,} more"
-
-
-def counted(count: int, thing: str) -> str:
-    """Return a number of things: "1 picture", "2,000 pictures"."""
-    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
