@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from functools import cache
+
+from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLEFORMAT, ImageFileDirectory_v2
 
 from .reading import UnreadableError
 
@@ -48,6 +51,22 @@ def refuse_foreign(content: bytes) -> None:
 def is_heif(content: bytes) -> bool:
     """Return whether a file is of the format in which phones write HEIC photographs; AVIF is built like it."""
     return content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS and b"avif" not in content[12:64]
+
+
+def about_tiff(content: bytes) -> str:
+    """Describe the samples of a TIFF that Pillow does not know, such as 64-bit floating-point ones; empty if it is no TIFF."""
+    if content[:4] not in (b"II*\0", b"MM\0*"):
+        return ""
+    try:
+        tags = ImageFileDirectory_v2(content[:8])
+        file = io.BytesIO(content)
+        file.seek(tags.next)
+        tags.load(file)
+        bits, kind = tags[BITSPERSAMPLE], tags.get(SAMPLEFORMAT, (1,))[0]
+    except Exception:  # of any kind, on damaged tags
+        return ""
+    kinds = {1: "whole", 2: "signed whole", 3: "floating-point", 5: "complex whole", 6: "complex"}
+    return f"{len(bits)} {kinds.get(kind, 'unknown')} number{'' if len(bits) == 1 else 's'} of {bits[0]} bits a pixel"
 
 
 @cache

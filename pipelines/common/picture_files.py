@@ -15,7 +15,7 @@ from PIL.Image import Transpose
 from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH
 
 from .conversion import Picture, reduction, to_8_bit
-from .foreign_formats import is_heif, refuse_foreign
+from .foreign_formats import about_tiff, is_heif, refuse_foreign
 from .reading import MEGABYTE, UnreadableError, read_regular
 from .sample_values import Range, Values, layout_of
 
@@ -146,7 +146,12 @@ def open_header(source: Source) -> Image.Image:
     """
     content = picture_content(source)
     refuse_foreign(content)
-    image = Image.open(io.BytesIO(content), formats=["HEIF"] if is_heif(content) else FORMATS)
+    try:
+        image = Image.open(io.BytesIO(content), formats=["HEIF"] if is_heif(content) else FORMATS)
+    except UnidentifiedImageError:
+        if samples := about_tiff(content):
+            raise UnreadableError(f"not a readable image: a TIFF of {samples} is not read: save it with 8 or 16 bits") from None
+        raise
     most = min(MAX_PIXELS, MEMORY // BYTES_PER_PIXEL[_kind(image)])
     sizes = [image.size]
     if image.format == "TIFF":  # a tile may be larger than the picture

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_pictures import MODES, bomb_png, bomb_tiff, flat, saved
+from made_pictures import MODES, bomb_png, bomb_tiff, flat, grey_tiff, saved
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -173,6 +173,11 @@ FOREIGN = {
 def test_files_that_are_known_are_named(what, monkeypatch):
     monkeypatch.setattr(foreign_formats, "can_read_heif", lambda: False)
     assert what in refusal(FOREIGN[what])
+
+
+def test_samples_that_are_not_read_are_named():
+    assert "a TIFF of 1 floating-point number of 64 bits a pixel is not read" in refusal(grey_tiff(np.zeros((8, 8), "<f8")))
+    assert "a TIFF of 1 floating-point number of 16 bits a pixel is not read" in refusal(grey_tiff(np.zeros((8, 8), "<f2")))
 
 
 def test_no_program_is_started(tmp_path, monkeypatch):
