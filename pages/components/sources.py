@@ -31,8 +31,8 @@ def choose_image(label: str = "Image", suffix: str = "") -> bytes:
     try:
         picture = kinds[kind](suffix)
         if picture is not None:
-            for note in picture_notes(picture):  # raises if it cannot be read
-                st.caption(literal(note))
+            if notes := picture_notes(picture):  # raises if it cannot be read
+                st.caption(literal(" · ".join(notes)))
     except (ValueError, OSError) as error:
         st.error(literal(f"This image cannot be used: {error}"))
         st.stop()
