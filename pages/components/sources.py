@@ -30,9 +30,8 @@ def choose_image(label: str = "Image", suffix: str = "") -> bytes:
     kind = st.segmented_control(label, list(kinds), default=GENERATED, required=True, key=f"source{suffix}", **BOUND)
     try:
         picture = kinds[kind](suffix)
-        if picture is not None:
-            if notes := picture_notes(picture):  # raises if it cannot be read
-                st.caption(literal(" · ".join(notes)))
+        if picture is not None and (notes := picture_notes(picture)):  # raises if it cannot be read
+            st.caption(literal(" · ".join(notes)))
     except (ValueError, OSError) as error:
         st.error(literal(f"This image cannot be used: {error}"))
         st.stop()
