@@ -33,7 +33,7 @@ SMALL = {
     "warmup_steps": 2,
     "log_every": 2,
     "eval_every": 6,
-    "sample_every": 6,
+    "sample_every": 12,
     "save_every": 4,
     "sample_images": 4,
     "ema_half_life": 40,
