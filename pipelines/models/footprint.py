@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ from ..common.machine import in_words, refuse_beyond_memory
 from ..common.memory import TensorMemory, weight_bytes
 from ..datasets.augmentation import AUGMENT_DIM
 from ..storage.cache import adopt_compiler_cache
-from ..storage.config import RunConfig
+from ..storage.config import DataConfig, RunConfig, config_from_json, config_to_json
 from ..storage.disk import free_space, refuse_full
 from ..storage.runs import AVERAGES, STATE, Run, find_run
 from .latents import autoencoder_of, empty_autoencoder
@@ -122,7 +123,7 @@ def training_footprint(config: RunConfig, device: torch.device, processes: int =
     found.refuse_beyond_memory()  # a network that cannot fit may take long to run, even without memory
     half = {"no": False, "auto": has_fast_bfloat16(device)}.get(config.optimizer.precision, True)
     batch = config.optimizer.batch_size // (config.optimizer.accumulation * processes)
-    return replace(found, memory=memory + batch * _of_one_image(network.to(torch.bfloat16 if half else torch.float32), config))
+    return replace(found, memory=memory + batch * _of_one_image(_of_network(config), half, torch.is_grad_enabled()))
 
 
 def _on_disk(config: RunConfig, network: nn.Module, frozen: Sequence[nn.Module]) -> tuple[int, int]:
@@ -169,12 +170,26 @@ def completed(config: RunConfig) -> RunConfig:
     return replace(config, latent=replace(config.latent, latent_network=network, latent_shape=shape))
 
 
-def _of_one_image(network: nn.Module, config: RunConfig) -> int:
-    """Return the bytes of the tensors alive at once while the network runs for one image, forwards and maybe backwards."""
+def _of_network(config: RunConfig) -> str:
+    """Return as JSON what determines a network and its inputs, and usual settings in place of all others."""
+    usual, data = RunConfig(), DataConfig(augment=config.data.augment)
+    others = {
+        name: getattr(usual, name) for name in ("optimizer", "log", "init", "seed", "versions", "training_images", "changes")
+    }
+    return config_to_json(replace(config, data=data, **others))
+
+
+@lru_cache(maxsize=64)
+def _of_one_image(configuration: str, half: bool, backward: bool) -> int:
+    """Return the bytes of the tensors alive at once while a network runs for one image, forwards and maybe backwards."""
+    config = config_from_json(configuration)
+    found = autoencoder_of(config) if config.model == "autoencoder" else empty_network(config)
+    assert found is not None
+    network = found.to(torch.bfloat16 if half else torch.float32)
     inputs = _inputs(network, config)
     with TensorMemory() as memory, _FusedAttention():
         output = network(*inputs)
-        if torch.is_grad_enabled():
+        if backward:
             made: Tensor = output[0] if isinstance(output, tuple) else output
             made.square().mean().backward()
     return memory.peak - sum(p.grad.nbytes for p in network.parameters() if p.grad is not None)
