@@ -100,8 +100,8 @@ def test_the_seed_decides_the_order():
 
 def test_the_run_folder_holds_all_that_the_design_names(tiny_run):
     files = {str(path.relative_to(tiny_run.path)) for path in tiny_run.path.rglob("*") if path.is_file()}
-    grids = {f"samples/step-{step:08d}{suffix}.png" for step in (6, 12, 18, 24) for suffix in ("", "-raw")}
-    assert files == {"config.json", "model.safetensors", "metrics.jsonl", "state/state.safetensors"} | grids
+    grids = {f"samples/step-{step:08d}{suffix}.png" for step in (12, 24) for suffix in ("", "-raw")}
+    assert files == {"config.json", "data.json", "model.safetensors", "metrics.jsonl", "state/state.safetensors"} | grids
 
 
 def test_the_configuration_is_complete(tiny_run):
