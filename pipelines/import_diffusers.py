@@ -45,8 +45,8 @@ class Import(Settings):
 
 def main(arguments: Import) -> int:
     """Write the run; return the exit code."""
-    from .models.diffusers_import import import_model
-    from .models.foreign_source import Given
+    from .models.foreign.importing import import_model
+    from .models.foreign.source import Given
 
     given = Given(
         arguments.schedule,

@@ -88,7 +88,7 @@ def _mutate_pipeline(random: Random, folder: Path) -> None:
 
 
 def _import(folder: Path) -> Attempts:
-    from pipelines.models.diffusers_import import import_model
+    from pipelines.models.foreign.importing import import_model
     from pipelines.models.loading import load_model
 
     yield lambda: draw_samples(load_model(import_model(folder / "pipeline", folder / "imported"), device="cpu"))

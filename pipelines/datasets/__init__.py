@@ -1,1 +1,1 @@
-"""From datasets to tensors: sources, decoding, classes, captions, text encoders, conditions, augmentation."""
+"""From datasets to tensors: sources, files, decoding, classes, captions, text encoders, conditions, augmentation."""

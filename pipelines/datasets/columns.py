@@ -11,8 +11,8 @@ from ..common.text import counted
 from ..storage.config import ConditionConfig
 from .captions import TEXT_COLUMNS
 from .classes import label_columns, plain_columns, relabelled
-from .file_kinds import HEAD, begins_as_picture
-from .inventory import some
+from .files.file_kinds import HEAD, begins_as_picture
+from .files.inventory import some
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict

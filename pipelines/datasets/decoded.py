@@ -17,7 +17,7 @@ from ..common.reports import ProgressBar
 from ..common.sample_values import Range, Values, choose_range
 from ..storage.pixel_stack import Pixels, PixelStack
 from .decoding import as_channels, fit_image, picture_name, read_cell
-from .inventory import Unused
+from .files.inventory import Unused
 from .splits import Rows, picture_key
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from ..storage.pixel_stack import Pixels, read_or_map
 from . import decoded, decoding, splits
 from .decoded import Decoded, Fit, NoReadableImage, Part, decode
 from .decoding import picture_place
-from .inventory import Unused
-from .places import file_of
+from .files.inventory import Unused
+from .files.places import file_of
 from .splits import Keys, Rows
 
 FEWEST = 64  # pictures for which the cache is asked

@@ -14,8 +14,8 @@ from PIL import Image, ImageOps
 
 from ..common.picture_files import MAX_BYTES, picture_content
 from ..common.reading import UnreadableError
-from .archives import open_archive, read_member
-from .places import literal_place, read_place, shown
+from .files.archives import open_archive, read_member
+from .files.places import literal_place, read_place, shown
 
 _ADDRESS = re.compile(r"[A-Za-z][\w+.-]*://")
 _IN_ZIP = re.compile(r"zip://(.+)::(.+)", re.DOTALL)  # as ``datasets`` writes the places of pictures in downloaded archives

@@ -16,7 +16,7 @@ from ..storage.pixel_stack import coloured, take
 from .classes import label_columns, labels_in
 from .decoded import Fit, NoReadableImage, Part, Pictures
 from .decoded_cache import read_pictures
-from .inventory import Unused
+from .files.inventory import Unused
 from .sources import image_column, open_dataset, picture_folders, split_names
 from .splits import Keys, Rows, described, digest_of, hold_out, inherit
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 from ..common.json_files import read_json
 from ..common.settings import settings_from
-from .inventory import Unused
+from .files.inventory import Unused
 
 MOST_PATHS = 50_000  # kept in all: a report stays readable, and below the limit of JSON files
 

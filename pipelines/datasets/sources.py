@@ -14,12 +14,12 @@ from ..common.paths import folder_in
 from ..common.reading import MEGABYTE, read_text
 from ..storage.config import DataConfig
 from ..storage.presets import PRESETS, Preset, dataset_name
-from .archives import SUFFIXES, is_archive
 from .classes import name_in_words, select_classes
 from .columns import with_classes, with_pictures
-from .file_kinds import TABLES
-from .inventory import Source, Unused
-from .listing import list_files
+from .files.archives import SUFFIXES, is_archive
+from .files.file_kinds import TABLES
+from .files.inventory import Source, Unused
+from .files.listing import list_files
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict

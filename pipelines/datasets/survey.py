@@ -16,9 +16,9 @@ from ..storage.config import ConditionConfig, DataConfig
 from .columns import with_conditions
 from .condition_survey import survey_conditions
 from .decoding import picture_name, read_cell
+from .files.inventory import Source, Unused
+from .files.places import literal_place
 from .image_sets import held_out_rows, load_split, readable_images
-from .inventory import Source, Unused
-from .places import literal_place
 from .report import CopyReport, DataReport, PictureReport, SplitReport, grouped
 from .report_text import about_data
 from .sources import image_column, locate, open_source, picture_folders, split_names

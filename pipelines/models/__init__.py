@@ -1,1 +1,1 @@
-"""From a run to a denoiser: networks, weights, latents, classifiers, fine-tuning, import from and export to diffusers."""
+"""From a run to a denoiser: networks, weights, latents, classifiers, fine-tuning, foreign models, export to diffusers."""

@@ -31,8 +31,8 @@ from diffusion_core.schedules import make_schedule
 from ..storage.config import ImportedProcess, config_from_json
 from ..storage.files import write_text
 from ..storage.runs import Run
-from .diffusers_networks import ImportedAutoencoder, ImportedUNet
-from .diffusers_scheduler import PREDICTIONS
+from .foreign.diffusers_scheduler import PREDICTIONS
+from .foreign.networks import ImportedAutoencoder, ImportedUNet
 from .latents import read_autoencoder
 from .loading import LoadedModel
 from .networks import make_network

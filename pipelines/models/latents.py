@@ -38,7 +38,7 @@ LATENT_RANGE = 3.0  # latent value shown as white; latents have a standard devia
 def make_autoencoder(network: NetworkConfig, image_channels: int, latent_channels: int, seed: int | None) -> LatentSpace:
     """Return an autoencoder with initial weights from ``seed``, or without weights if it is None or comes from diffusers."""
     if network.imported:
-        from .diffusers_networks import ImportedAutoencoder
+        from .foreign.networks import ImportedAutoencoder
 
         return ImportedAutoencoder(network.settings)
     return build_autoencoder(

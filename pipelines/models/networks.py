@@ -46,7 +46,7 @@ def empty_network(config: RunConfig) -> torch.nn.Module:
     """Return the run's network without weights, for a loader to fill; it may be a network imported from another library."""
     if not config.network.imported:
         return make_network(config, seed=None)
-    from .diffusers_networks import imported_network
+    from .foreign.networks import imported_network
 
     return imported_network(config, make_diffusion_schedule(config.diffusion))
 

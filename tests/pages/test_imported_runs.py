@@ -7,8 +7,8 @@ import torch
 from opening import generate, open_app
 from streamlit.testing.v1 import AppTest
 
-from pipelines.models.diffusers_import import import_model
-from pipelines.models.foreign_source import Given
+from pipelines.models.foreign.importing import import_model
+from pipelines.models.foreign.source import Given
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ COMMANDS = {  # what each would work on, and its arguments but the folder
     "pipelines.classifier": ("pipelines.training.classifier.load_split", lambda data, _run: ("--data", data)),
     "pipelines.publish": ("pipelines.storage.publishing.read_tensors", lambda _data, run: (run,)),
     "pipelines.export_diffusers": ("pipelines.export_diffusers.load_model", lambda _data, run: (run, "--out")),
-    "pipelines.import_diffusers": ("pipelines.models.diffusers_import.open_folder", lambda data, _run: (data, "--out")),
+    "pipelines.import_diffusers": ("pipelines.models.foreign.importing.open_folder", lambda data, _run: (data, "--out")),
 }
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from made_pictures import first_pixels, flat, pictures_config, saved
 
-import pipelines.datasets.unpacking as unpacking
+import pipelines.datasets.files.unpacking as unpacking
 from pipelines.common.reading import UnreadableError
-from pipelines.datasets.archives import open_archive
+from pipelines.datasets.files.archives import open_archive
+from pipelines.datasets.files.places import local_file, read_place
 from pipelines.datasets.image_sets import read_images
-from pipelines.datasets.places import local_file, read_place
 from pipelines.datasets.sources import open_source
 
 PICTURES = {f"{number}.png": saved(flat("L", number, 40)) for number in range(6)}

@@ -12,8 +12,8 @@ from made_pictures import MODES, bomb_png, flat, pictures_config, saved, write_p
 from PIL import Image
 
 from pipelines.datasets.decoding import fit_image
+from pipelines.datasets.files.inventory import Unused
 from pipelines.datasets.image_sets import load_images, preview_images, read_images
-from pipelines.datasets.inventory import Unused
 from pipelines.datasets.sources import PRESETS, image_column, open_dataset, resolve
 from pipelines.storage.config import DataConfig
 

@@ -13,7 +13,7 @@ from made_pictures import first_pixels, flat, pictures_config, saved
 from odd_folders import make_folder
 from pyarrow import parquet
 
-import pipelines.datasets.file_kinds as file_kinds
+import pipelines.datasets.files.file_kinds as file_kinds
 from pipelines.datasets.captions import label_column, own_captions
 from pipelines.datasets.columns import values_of, with_labels, with_texts
 from pipelines.datasets.decoding import picture_name

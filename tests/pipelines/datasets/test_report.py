@@ -14,8 +14,8 @@ from odd_folders import make_folder
 from PIL import Image
 
 from pipelines.datasets import report as reports
+from pipelines.datasets.files.inventory import Unused
 from pipelines.datasets.image_sets import readable_images
-from pipelines.datasets.inventory import Unused
 from pipelines.datasets.report import grouped, read_report
 from pipelines.datasets.report_text import as_text, facts, sum_of_files
 from pipelines.datasets.sources import open_source, split_names

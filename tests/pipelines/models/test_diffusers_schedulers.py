@@ -11,7 +11,7 @@ import torch
 
 from diffusion_core.noise import SeededNoise
 from diffusion_core.samplers import SAMPLERS
-from pipelines.models.diffusers_scheduler import VARIANCE_PRESERVING, read_scheduler
+from pipelines.models.foreign.diffusers_scheduler import VARIANCE_PRESERVING, read_scheduler
 from pipelines.models.loading import load_model
 from pipelines.models.networks import make_diffusion_schedule
 

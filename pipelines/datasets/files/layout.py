@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..common.text import counted
+from ...common.text import counted
 from .archives import is_archive, stem_of
 from .inventory import some
 from .places import shown

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..common.reading import KINDS, UnreadableError
+from ...common.reading import KINDS, UnreadableError
 from .archives import is_archive, open_archive
 from .inventory import Unused, some
 from .places import MOST_NESTED, local_file, shown

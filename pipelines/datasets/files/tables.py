@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..common.json_files import parse_json
-from ..common.reading import MEGABYTE, UnreadableError, decode_text
+from ...common.json_files import parse_json
+from ...common.reading import MEGABYTE, UnreadableError, decode_text
 from .file_kinds import BINARY_TABLES, picture_suffixes
 from .places import local_file, read_place
 

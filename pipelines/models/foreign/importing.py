@@ -15,10 +15,10 @@ from torch import Tensor
 from diffusion_core.condition import Condition
 from unets.autoencoder import LatentSpace
 
-from ..common.command_line import describe
-from ..common.settings import LONGEST
-from ..common.text import shorten
-from ..storage.config import (
+from ...common.command_line import describe
+from ...common.settings import LONGEST
+from ...common.text import shorten
+from ...storage.config import (
     AutoencoderConfig,
     ConditionConfig,
     DataConfig,
@@ -28,22 +28,22 @@ from ..storage.config import (
     RunConfig,
     config_from_json,
 )
-from ..storage.files import atomic_folder, refuse_taken
-from ..storage.imported_config import DIFFUSERS
-from ..storage.imported_config import LUCIDRAINS as LUCIDRAINS_UNET
-from ..storage.locations import with_settled_paths
-from ..storage.runs import Run
+from ...storage.files import atomic_folder, refuse_taken
+from ...storage.imported_config import DIFFUSERS
+from ...storage.imported_config import LUCIDRAINS as LUCIDRAINS_UNET
+from ...storage.locations import with_settled_paths
+from ...storage.runs import Run
+from ..latents import PREFIX, autoencoder_of
+from ..networks import empty_network, make_denoiser, refuse_broken, refuse_misfits
+from .classes import class_names, model_card
 from .diffusers_folder import open_folder
 from .diffusers_scheduler import read_scheduler
-from .foreign_classes import class_names, model_card
-from .foreign_file import open_file
-from .foreign_files import Notes
-from .foreign_layouts import AUTOENCODER, LUCIDRAINS, OURS, UNET
-from .foreign_schedule import by_hand, read_buffers
-from .foreign_source import CONFIG, Given, Source, read_settings
-from .latents import PREFIX, autoencoder_of
+from .layouts import AUTOENCODER, LUCIDRAINS, OURS, UNET
 from .lucidrains_unet import unet_settings
-from .networks import empty_network, make_denoiser, refuse_broken, refuse_misfits
+from .schedule import by_hand, read_buffers
+from .single_file import open_file
+from .source import CONFIG, Given, Source, read_settings
+from .weight_files import Notes
 
 INSIDE = {UNET: "unet.", AUTOENCODER: "vae.", LUCIDRAINS: "", OURS: ""}  # prefix of the weights' names in our network
 ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}  # old and current names of layers

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from ..common.reading import MEGABYTE, UnreadableError, decode_text
-from ..common.text import counted
+from ...common.reading import MEGABYTE, UnreadableError, decode_text
+from ...common.text import counted
 from .file_kinds import BESIDE, CAPTIONS, CLASSES, OBJECTS
 from .inventory import Unused, some
 from .layout import splits_of_files

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..common.json_files import read_json
-from ..common.settings import LONGEST
-from ..common.text import shorten
-from ..storage.weights import described_tensors, read_tensors
+from ...common.json_files import read_json
+from ...common.settings import LONGEST
+from ...common.text import shorten
+from ...storage.weights import described_tensors, read_tensors
 
 Notes = list[str]
 STEM = "diffusion_pytorch_model"  # of the files that diffusers writes

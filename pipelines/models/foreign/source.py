@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..common.json_files import read_json
-from .foreign_files import Notes, Weights
-from .foreign_layouts import OURS
+from ...common.json_files import read_json
+from .layouts import OURS
+from .weight_files import Notes, Weights
 
 CONFIG, SCHEDULER, EXPORTED = "config.json", "scheduler_config.json", "ExportedUNet"
 IMPORTABLE = (
@@ -24,7 +24,7 @@ class Source:
 
     Attributes:
         path: where it lies, for messages.
-        layout: one of the names in :mod:`.foreign_layouts`.
+        layout: one of the names in :mod:`.layouts`.
         settings: the values of its config.json, or of the configuration of a run of ours.
         weights: by their names in the network.
         scheduler: file of the scheduler saved with it, if any.
@@ -81,7 +81,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def exported_source(path: Path, settings: Mapping[str, Any], weights: Weights) -> Source:
-    """Return the source of a network of ours that was exported to diffusers (see :mod:`.diffusers_export`).
+    """Return the source of a network of ours that was exported to diffusers (see :mod:`pipelines.models.diffusers_export`).
 
     Raises:
         ValueError: it denoises the latents of an autoencoder, which was not exported with it.

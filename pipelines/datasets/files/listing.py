@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..common.reading import UnreadableError
-from ..common.text import counted
+from ...common.reading import UnreadableError
+from ...common.text import counted
+from ..columns import with_classes
 from .archives import is_archive
 from .assembling import assemble
-from .columns import with_classes
 from .descriptions import Descriptions, Names, pictures_named, read_beside, read_tables
 from .embedded import features_with_pictures, open_tables
 from .file_kinds import BESIDE_A_PICTURE, BINARY_TABLES, HEAD, PICTURE, TABLE, begins_as_picture, kind_of, why_not

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..common.text import counted
+from ...common.text import counted
 
 if TYPE_CHECKING:
     from datasets import DatasetDict

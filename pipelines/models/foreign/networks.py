@@ -14,10 +14,10 @@ from diffusion_core.process import NOISE_SCALE
 from diffusion_core.schedules import NoiseSchedule
 from unets.autoencoder import DiagonalGaussian, LatentSpace
 
-from ..common.settings import LONGEST
-from ..common.text import shorten
-from ..storage.config import ImportedProcess, RunConfig
-from ..storage.imported_config import LUCIDRAINS
+from ...common.settings import LONGEST
+from ...common.text import shorten
+from ...storage.config import ImportedProcess, RunConfig
+from ...storage.imported_config import LUCIDRAINS
 from .lucidrains_unet import LucidrainsUNet
 
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from diffusion_core.choices import PREDICTIONS
 from diffusion_core.schedules import make_schedule
 
-from ..storage.config import DiffusionConfig, ImportedProcess
-from .foreign_files import Notes
+from ...storage.config import DiffusionConfig, ImportedProcess
+from .weight_files import Notes
 
 NAMED = ("linear", "cosine", "sigmoid")  # our variance-preserving schedules
 

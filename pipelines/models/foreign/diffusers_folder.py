@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..common.settings import LONGEST
-from ..common.text import shorten
-from .foreign_files import Notes, find_weights
-from .foreign_layouts import AUTOENCODER, UNET
-from .foreign_source import CONFIG, EXPORTED, IMPORTABLE, SCHEDULER, Source, exported_source, read_settings, scheduler_beside
+from ...common.settings import LONGEST
+from ...common.text import shorten
+from .layouts import AUTOENCODER, UNET
+from .source import CONFIG, EXPORTED, IMPORTABLE, SCHEDULER, Source, exported_source, read_settings, scheduler_beside
+from .weight_files import Notes, find_weights
 
 INDEX = "model_index.json"
 NETWORKS = (UNET, EXPORTED)

@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..common.reading import MEGABYTE, UnreadableError, open_regular
+from ...common.reading import MEGABYTE, UnreadableError, open_regular
 from .unpacking import unpacked
 
 PLAIN_TAR = (".tar",)

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from ..common.reading import UnreadableError, open_regular, read_regular
+from ...common.reading import UnreadableError, open_regular, read_regular
 from .archives import SUFFIXES, Archive, is_archive, open_archive, parts_of, read_member
 from .unpacking import unpacked
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..common.reading import MEGABYTE, read_text
-from ..common.settings import LONGEST
-from ..common.text import one_line
+from ...common.reading import MEGABYTE, read_text
+from ...common.settings import LONGEST
+from ...common.text import one_line
 
 Notes = list[str]
 KEYS = ("id2label", "class_names", "labels", "classes")

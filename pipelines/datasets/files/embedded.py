@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from ..common.reading import UnreadableError
+from ...common.reading import UnreadableError
 from .archives import stem_of
 from .file_kinds import HEAD, begins_as_picture
 from .layout import TRAIN, arrange, folders_of, splits_of_files

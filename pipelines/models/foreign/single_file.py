@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..common.json_files import parse_json
-from ..storage.weights import open_tensors
-from .foreign_files import Notes, Weights, refuse_other_formats
-from .foreign_layouts import AUTOENCODER, LUCIDRAINS, OURS, UNET, layout_of
-from .foreign_source import CONFIG, IMPORTABLE, Source, read_settings, scheduler_beside
+from ...common.json_files import parse_json
+from ...storage.weights import open_tensors
+from .layouts import AUTOENCODER, LUCIDRAINS, OURS, UNET, layout_of
+from .source import CONFIG, IMPORTABLE, Source, read_settings, scheduler_beside
+from .weight_files import Notes, Weights, refuse_other_formats
 
 AVERAGED = "ema"  # in the prefix of averaged weights
 EXTRA = ("betas", "loss_weight")  # tensors beside the weights that say how a network was trained

@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..common.reading import UnreadableError
-from ..storage.cache import cache_folder, cache_key
-from ..storage.files import atomic
+from ...common.reading import UnreadableError
+from ...storage.cache import cache_folder, cache_key
+from ...storage.files import atomic
 
 ALWAYS_UNPACKED = 2**30  # bytes; what is larger may be at most so many times as large as its archive:
 MOST_TIMES = 100

@@ -10,12 +10,12 @@ from typing import Annotated, Any
 
 from diffusion_core.process import LOUDEST, SIGMA_DATA
 
-from ..common.command_line import describe
-from ..common.settings import LONGEST, Between, Settings, settings_from
-from ..common.text import shorten
-from ..storage.config import DiffusionConfig, ImportedProcess
-from .foreign_files import Notes
-from .foreign_schedule import betas_of, with_table
+from ...common.command_line import describe
+from ...common.settings import LONGEST, Between, Settings, settings_from
+from ...common.text import shorten
+from ...storage.config import DiffusionConfig, ImportedProcess
+from .schedule import betas_of, with_table
+from .weight_files import Notes
 
 PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v", "sample": "x0"}
 VARIANCE_PRESERVING = tuple(

@@ -8,8 +8,8 @@ from functools import cache
 
 from PIL import Image
 
-from ..common.foreign_formats import can_read_heif, is_heif
-from ..common.picture_files import BYTES_PER_PIXEL
+from ...common.foreign_formats import can_read_heif, is_heif
+from ...common.picture_files import BYTES_PER_PIXEL
 
 TEXT_TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 BINARY_TABLES = (".parquet", ".arrow")
