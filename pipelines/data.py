@@ -44,11 +44,11 @@ def main(arguments: Data) -> int:
     """Print the report; return the exit code."""
     from .datasets.image_sets import preview_images
     from .datasets.report_text import as_text
-    from .datasets.sources import resolve
+    from .datasets.sources import open_source, resolve
     from .datasets.survey import full_survey
 
     config = resolve(arguments.config)
-    report = full_survey(config, arguments.condition)
+    report = full_survey(config, open_source(config.data, config.only_classes), arguments.condition)
     print(report.to_json() if arguments.json else as_text(report))
     if arguments.out is not None:
         write_text(arguments.out / "data.json", report.to_json())

@@ -32,8 +32,9 @@ from .captions import (
 from .classes import labels_in
 from .columns import with_conditions
 from .encoded_text import TextEncoder
+from .files.inventory import Source
 from .image_sets import ImageSet
-from .sources import open_dataset, split_names
+from .sources import split_names
 from .text_encoders import encode_cached, make_encoder
 
 if TYPE_CHECKING:
@@ -90,11 +91,12 @@ class Conditions:
         return Condition(tokens=self.tokens[rows], mask=self.mask[rows], dropped=rows < 0)
 
 
-def load_conditions(config: RunConfig, sets: Sequence[ImageSet]) -> tuple[ConditionConfig, list[Conditions]]:
+def load_conditions(config: RunConfig, opened: Source, sets: Sequence[ImageSet]) -> tuple[ConditionConfig, list[Conditions]]:
     """Load the conditions of the training images and of the held-out ones for a conditional network.
 
     Args:
         config: a configuration with resolved data settings.
+        opened: the dataset that it names.
         sets: the training images and the held-out ones, as returned by :func:`pipelines.datasets.image_sets.load_images`.
 
     Returns:
@@ -104,7 +106,7 @@ def load_conditions(config: RunConfig, sets: Sequence[ImageSet]) -> tuple[Condit
         ValueError: the dataset has no classes (or captions), or the encoder is not available or not the one that the run was
             trained with.
     """
-    tables = _tables(config)
+    tables = _tables(config, opened)
     condition = config.condition
     if config.network.takes == "class":
         column = label_column(tables[0], condition.label_column)
@@ -136,15 +138,16 @@ def load_conditions(config: RunConfig, sets: Sequence[ImageSet]) -> tuple[Condit
     return filled, [Conditions(captions=part, tokens=text.tokens, mask=text.mask) for part in captions]
 
 
-def refuse_without_conditions(config: RunConfig) -> None:
+def refuse_without_conditions(config: RunConfig, opened: Source) -> None:
     """Raise ValueError if the dataset has no classes (or captions), or their encoder is not available.
 
     No image is decoded for it, which may take long.
 
     Args:
         config: a configuration of a conditional network, with resolved data settings.
+        opened: the dataset that it names.
     """
-    table, _ = _tables(config)
+    table, _ = _tables(config, opened)
     if config.network.takes == "class":
         class_names(table, config.condition.label_column)
     else:
@@ -171,9 +174,9 @@ def refuse_other_classes(config: RunConfig, found: ConditionConfig) -> None:
         )
 
 
-def held_out_labels(config: RunConfig, held_out: ImageSet, classes: Sequence[str]) -> Tensor | None:
+def held_out_labels(config: RunConfig, opened: Source, held_out: ImageSet, classes: Sequence[str]) -> Tensor | None:
     """Return the classes of held-out images, (N,) int64; None if one has none, or if the data's are not ``classes``."""
-    _, table = _tables(config)
+    _, table = _tables(config, opened)
     if not has_labels(table):
         return None
     column = label_column(table, config.condition.label_column)
@@ -181,10 +184,9 @@ def held_out_labels(config: RunConfig, held_out: ImageSet, classes: Sequence[str
     return labels if class_names(table, column) == list(classes) and (labels >= 0).all() else None
 
 
-def _tables(config: RunConfig) -> tuple[Dataset, Dataset]:
+def _tables(config: RunConfig, opened: Source) -> tuple[Dataset, Dataset]:
     """Return the splits of the training images and of the held-out ones."""
-    splits = open_dataset(config.data.data, config.data.only_classes)
-    splits = with_conditions(splits, config.condition)
+    splits = with_conditions(opened.splits, config.condition)
     train_name, held_out_name = split_names(splits, config.data)
     return splits[train_name], splits[held_out_name or train_name]
 

@@ -16,8 +16,8 @@ from ..storage.pixel_stack import coloured, take
 from .classes import label_columns, labels_in
 from .decoded import Fit, NoReadableImage, Part, Pictures
 from .decoded_cache import read_pictures
-from .files.inventory import Unused
-from .sources import image_column, open_dataset, picture_folders, split_names
+from .files.inventory import Source, Unused
+from .sources import image_column, open_dataset, open_source, picture_folders, split_names
 from .splits import Keys, Rows, described, digest_of, hold_out, inherit
 
 if TYPE_CHECKING:
@@ -125,11 +125,11 @@ def held_out_rows(split: Dataset, count: int) -> Rows:
 
 def load_images(config: DataConfig, measured: int | None = None) -> tuple[ImageSet, ImageSet]:
     """Load the training images and the held-out ones; see :func:`load_split`."""
-    return load_split(config, measured=measured)[:2]
+    return load_split(config, open_source(config.data, config.only_classes), measured=measured)[:2]
 
 
 def load_split(
-    config: DataConfig, sources: Sequence[Run] = (), measured: int | None = None
+    config: DataConfig, opened: Source, sources: Sequence[Run] = (), measured: int | None = None
 ) -> tuple[ImageSet, ImageSet, DataConfig]:
     """Load the training images and the held-out ones, which never overlap, and record which are held out.
 
@@ -138,13 +138,14 @@ def load_split(
 
     Args:
         config: a resolved configuration (see :func:`resolve`; of a run, see :func:`pipelines.datasets.splits.data_of`).
+        opened: the dataset that it names.
         sources: runs whose training images may not be held out, because a new run starts from them.
         measured: number of held-out images to return instead, without taking any from training.
 
     Raises:
         ValueError: the held-out images are not those that a run recorded, or cannot be chosen.
     """
-    splits = open_dataset(config.data, config.only_classes)
+    splits = opened.splits
     train_name, held_out_name = split_names(splits, config)
     others = [] if held_out_name is None else [splits[held_out_name]]
     train = replace(read_images(splits[train_name], config, others=others), split=train_name)
@@ -170,13 +171,14 @@ def load_split(
     return train, held_out, replace(config, held_out=found)
 
 
-def readable_images(config: DataConfig) -> tuple[ImageSet, ...]:
+def readable_images(config: DataConfig, opened: Source) -> tuple[ImageSet, ...]:
     """Return what can be read of the training split and of the held-out one, if any, whether it is enough to train on or not.
 
     Args:
         config: a resolved configuration (see :func:`resolve`).
+        opened: the dataset that it names.
     """
-    splits = open_dataset(config.data, config.only_classes)
+    splits = opened.splits
     train_name, held_out_name = split_names(splits, config)
     train = _readable(splits[train_name], config)
     if held_out_name is None:

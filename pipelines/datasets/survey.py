@@ -21,7 +21,7 @@ from .files.places import literal_place
 from .image_sets import held_out_rows, load_split, readable_images
 from .report import CopyReport, DataReport, PictureReport, SplitReport, grouped
 from .report_text import about_data
-from .sources import image_column, locate, open_source, picture_folders, split_names
+from .sources import image_column, locate, picture_folders, split_names
 from .splits import Rows
 
 if TYPE_CHECKING:
@@ -32,26 +32,27 @@ if TYPE_CHECKING:
 AT_ONCE = 1000  # rows named in one piece
 
 
-def full_survey(config: DataConfig, condition: ConditionConfig | None = None) -> DataReport:
+def full_survey(config: DataConfig, opened: Source, condition: ConditionConfig | None = None) -> DataReport:
     """Decode the pictures of a dataset and report on it; ``problem`` of the report says if and why it cannot be trained on.
 
     Args:
-        config, condition: see :func:`survey`.
+        config, opened, condition: see :func:`survey`.
 
     Raises:
         ValueError: see :func:`survey`.
     """
     try:
-        train, held_out, config = load_split(config)
+        train, held_out, config = load_split(config, opened)
     except TooLarge as error:
-        return survey(config, condition, problem=str(error))
+        return survey(config, opened, condition, problem=str(error))
     except ValueError as error:
-        return survey(config, condition, readable_images(config), str(error))
-    return survey(config, condition, (train, held_out))
+        return survey(config, opened, condition, readable_images(config, opened), str(error))
+    return survey(config, opened, condition, (train, held_out))
 
 
 def survey(
     config: DataConfig,
+    opened: Source,
     condition: ConditionConfig | None = None,
     images: tuple[ImageSet, ...] = (),
     problem: str = "",
@@ -60,26 +61,26 @@ def survey(
 
     Args:
         config: a resolved configuration (see :func:`pipelines.datasets.sources.resolve`).
+        opened: the dataset that it names.
         condition: the columns of classes and captions.
         images: the training images and the held-out ones, if any, once they have been decoded. Without them, the report takes
             every picture as readable, and says nothing about the pictures themselves.
         problem: why they cannot be trained on.
 
     Raises:
-        ValueError: there is no such dataset, nothing in it can be read, or it has no such columns.
+        ValueError: the dataset has no such columns.
     """
-    source = open_source(config.data, config.only_classes)
-    train_name, held_out_name = split_names(source.splits, config)
+    train_name, held_out_name = split_names(opened.splits, config)
     condition = condition or ConditionConfig()
-    train = with_conditions(source.splits, condition)[train_name]
-    splits, left_out = _splits(source, config, images)
+    train = with_conditions(opened.splits, condition)[train_name]
+    splits, left_out = _splits(opened, config, images)
     skipped = (each for part in images for each in part.skipped)
     rows = np.arange(len(train))
     if images:
         own = images if held_out_name is None else images[:1]
         rows = np.sort(np.concatenate([part.rows for part in own]))
     classes, captions, notes = survey_conditions(train, rows, condition, config.data)
-    tables = (train, source.splits[held_out_name or train_name])
+    tables = (train, opened.splits[held_out_name or train_name])
     decoded = any(map(len, images))
     report = DataReport(
         data=config.data,
@@ -87,26 +88,26 @@ def survey(
         image_size=config.image_size or 64,
         fit=config.fit or "crop",
         inside=_inside(train, config),
-        found=source.found,
-        described=source.described,
-        unused=grouped([*source.unused, *skipped, *left_out]),
+        found=opened.found,
+        described=opened.described,
+        unused=grouped([*opened.unused, *skipped, *left_out]),
         splits=splits,
         classes=classes,
         captions=captions,
         pictures=_pictures(config, zip(tables, images, strict=False)) if decoded else None,
         copies=_copies(config, *images) if decoded and not problem else None,
-        notes=(*source.notes, *dict.fromkeys(note for part in images for note in part.notes), *notes),
+        notes=(*opened.notes, *dict.fromkeys(note for part in images for note in part.notes), *notes),
         problem=problem,
     )
     return replace(report, about=about_data(report))
 
 
-def _splits(source: Source, config: DataConfig, images: Sequence[ImageSet]) -> tuple[tuple[SplitReport, ...], list[Unused]]:
+def _splits(opened: Source, config: DataConfig, images: Sequence[ImageSet]) -> tuple[tuple[SplitReport, ...], list[Unused]]:
     """Return what becomes of each split, and the pictures that are left out because they are in no split that is used."""
-    train_name, held_out_name = split_names(source.splits, config)
+    train_name, held_out_name = split_names(opened.splits, config)
     reports, left_out = [], []
-    for name, table in source.splits.items():
-        origin = source.origins.get(name, f"the split {name!r}")
+    for name, table in opened.splits.items():
+        origin = opened.origins.get(name, f"the split {name!r}")
         if name == train_name:
             trained, held_out = (len(images[0]), 0) if images else (len(table), 0)
             if held_out_name is None and len(images) > 1:

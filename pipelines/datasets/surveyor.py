@@ -10,7 +10,7 @@ from threading import Event, Lock
 from ..common.command_line import describe, out_of_memory
 from ..storage.config import ConditionConfig, DataConfig
 from .report import DataReport
-from .sources import locate
+from .sources import locate, open_source
 from .survey import full_survey, survey
 
 AT_ONCE = 10_000  # pictures decoded unasked, which takes some seconds; more are decoded when somebody asks
@@ -44,9 +44,10 @@ class Survey:
     def make(self, config: DataConfig, condition: ConditionConfig) -> None:
         """List the data and decode the pictures, unless they are many and nobody has asked."""
         try:
-            self.report = survey(config, condition)
+            opened = open_source(config.data, config.only_classes)
+            self.report = survey(config, opened, condition)
             if self.whole or sum(split.pictures for split in self.report.splits) <= AT_ONCE:
-                self.report = full_survey(config, condition)
+                self.report = full_survey(config, opened, condition)
         except Exception as error:
             if not isinstance(error, ValueError | OSError) and not out_of_memory(error):
                 self.error = f"an unexpected error ({type(error).__name__}: {describe(error)})"

@@ -15,7 +15,8 @@ from ..common.devices import process_state
 from ..common.images import as_input
 from ..common.indices import evenly_spaced
 from ..common.together import gathered, own_share
-from ..datasets.image_sets import load_images, refuse_other_images
+from ..datasets.image_sets import load_split, refuse_other_images
+from ..datasets.sources import open_source
 from ..datasets.splits import data_of, refuse_missing
 from .distances import NEIGHBOURS, Features, Reference, nearest
 
@@ -48,7 +49,8 @@ class RealImages:
         data = data_of(config)
         refuse_missing(config, "if you resume the run once, --data FOLDER says where they are now")
         with process_state().main_process_first():  # it may have to download them
-            self.train, self.held_out = load_images(data, held_out_images)
+            self._opened = open_source(data.data, data.only_classes)
+            self.train, self.held_out, _ = load_split(data, self._opened, measured=held_out_images)
         refuse_other_images(config, self.train)
         judge.refuse_informed(self.train, self.held_out, data.held_out)
         if len(self.held_out) <= NEIGHBOURS:
@@ -100,7 +102,7 @@ class RealImages:
         from ..datasets.conditions import load_conditions, refuse_other_classes
 
         with process_state().main_process_first():  # it may have to download a text encoder
-            found, conditions = load_conditions(self._config, (self.train, self.held_out))
+            found, conditions = load_conditions(self._config, self._opened, (self.train, self.held_out))
         refuse_other_classes(self._config, found)
         return conditions[1]
 
@@ -117,7 +119,7 @@ class RealImages:
         from ..datasets.conditions import held_out_labels
 
         known = self.judge.classifier
-        return None if known is None else held_out_labels(self._config, self.held_out, known.classes)
+        return None if known is None else held_out_labels(self._config, self._opened, self.held_out, known.classes)
 
     def recognised(self, images: Tensor, samples: Tensor) -> NDArray[np.float64] | None:
         """Return 1 for each of these samples in which the judge's classifier recognises the requested class, else 0.

@@ -16,6 +16,7 @@ from ..common.devices import autocast, best_device, keep_freed_memory
 from ..common.images import as_input
 from ..datasets.conditions import Conditions, load_conditions, refuse_without_conditions
 from ..datasets.image_sets import ImageSet, load_split
+from ..datasets.sources import open_source
 from ..models.classifier import Classifier, LoadedClassifier
 from ..storage.config import ConditionConfig, DataConfig, NetworkConfig, OptimizerConfig, RunConfig
 from .plan import Shuffle, learning_rate, stream_seed
@@ -53,9 +54,10 @@ def train_classifier(
         raise ValueError(f"epochs={epochs}, batch_size={batch_size}: choose 1 or more")
     keep_freed_memory()
     config = RunConfig(NetworkConfig(unet="class"), data=data, condition=ConditionConfig(label_column=label_column))
-    refuse_without_conditions(config)
-    *sets, data = load_split(data)
-    condition, conditions = load_conditions(replace(config, data=data), sets)
+    opened = open_source(data.data, data.only_classes)
+    refuse_without_conditions(config, opened)
+    *sets, data = load_split(data, opened)
+    condition, conditions = load_conditions(replace(config, data=data), opened, sets)
     (train, known), (test, hidden) = map(_with_classes, sets, conditions)
     device = best_device()
     network = Classifier(train.shape[1], len(condition.classes), channels)

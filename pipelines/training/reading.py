@@ -14,9 +14,11 @@ from ..common.devices import process_state
 from ..common.reports import report_progress
 from ..datasets.conditions import Conditions, load_conditions, refuse_other_classes, refuse_without_conditions
 from ..datasets.copies import count_copies
+from ..datasets.files.inventory import Source
 from ..datasets.image_sets import ImageSet, load_split, refuse_other_images
 from ..datasets.report import read_report
 from ..datasets.report_text import not_used, sum_of_files
+from ..datasets.sources import open_source
 from ..datasets.splits import data_of, digest_of, refuse_missing
 from ..datasets.survey import survey
 from ..models.finetune import add_low_rank, adopt, load_initial, sources_of
@@ -82,24 +84,24 @@ def read_task(run: Run, config: RunConfig) -> Task[Any]:
     if config.model == "autoencoder" and config.autoencoder.feature_weight:
         find_feature_classifier(config.autoencoder.feature_classifier)  # it must exist
     report_progress("reading the images")
-    if config.network.conditional:
-        with state.main_process_first():  # it may have to download the data or a text encoder
-            refuse_without_conditions(config)
-    with process_state().main_process_first():
-        train, held_out, data_config = load_split(config.data, sources)
+    with state.main_process_first():  # it may have to download the data or a text encoder
+        opened = open_source(config.data.data, config.data.only_classes)
+        if config.network.conditional:
+            refuse_without_conditions(config, opened)
+        train, held_out, data_config = load_split(config.data, opened, sources)
     refuse_other_images(config, train)
     if data_config.held_out.copies is None:
         report_progress("looking for copies of training images among the held-out ones")
         exact, near = count_copies(train, held_out)
         data_config = replace(data_config, held_out=replace(data_config.held_out, copies=exact, near_copies=near))
     config = replace(config, data=data_config)
-    report = _report(run, config, (train, held_out)) if process_state().is_main_process else ""
+    report = _report(run, config, opened, (train, held_out)) if state.is_main_process else ""
     config = fill_recorded(config, train.images.shape[1:], len(train), digest_of(train.keys))
     data = TrainingData(train.images, held_out.images, report=report)
     if config.model == "autoencoder":
         return AutoencoderTask(config, data)
     if config.network.conditional:
-        config, known = _read_conditions(config, train, held_out)
+        config, known = _read_conditions(config, opened, train, held_out)
         data = replace(data, conditions=known[0], held_out_conditions=known[1])
     autoencoder, autoencoder_weights = None, None
     if config.latent.latent is not None:
@@ -112,14 +114,14 @@ def read_task(run: Run, config: RunConfig) -> Task[Any]:
     return DiffusionTask(config, data, network, autoencoder, autoencoder_weights)
 
 
-def _report(run: Run, config: RunConfig, images: tuple[ImageSet, ImageSet]) -> str:
+def _report(run: Run, config: RunConfig, opened: Source, images: tuple[ImageSet, ImageSet]) -> str:
     """Print what was found in the dataset, and return it as JSON: the report that the run has begun with, or a new one."""
     path = run.path / DATA
     try:
         report = read_report(path)
     except (OSError, ValueError):
         condition = config.condition if config.network.conditional and config.model == "diffusion" else None
-        report = survey(config.data, condition, images)
+        report = survey(config.data, opened, condition, images)
     print(sum_of_files(report))
     for sentence in not_used(report):
         print(f"  {sentence}")
@@ -130,11 +132,13 @@ def _report(run: Run, config: RunConfig, images: tuple[ImageSet, ImageSet]) -> s
     return report.to_json()
 
 
-def _read_conditions(config: RunConfig, train: ImageSet, held_out: ImageSet) -> tuple[RunConfig, list[Conditions]]:
+def _read_conditions(
+    config: RunConfig, opened: Source, train: ImageSet, held_out: ImageSet
+) -> tuple[RunConfig, list[Conditions]]:
     """Return the configuration with classes or text encoder filled in, and the conditions of each set of images."""
     state = process_state()
     with state.main_process_first():
-        condition, known = load_conditions(config, (train, held_out))
+        condition, known = load_conditions(config, opened, (train, held_out))
     refuse_other_classes(config, condition)
     what = "class" if condition.classes else "caption"
     for kind, part, images in zip(("training", "held-out"), known, (train, held_out), strict=True):

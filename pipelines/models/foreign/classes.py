@@ -9,8 +9,8 @@ from typing import Any
 from ...common.reading import MEGABYTE, read_text
 from ...common.settings import LONGEST
 from ...common.text import one_line
+from .weight_files import Notes
 
-Notes = list[str]
 KEYS = ("id2label", "class_names", "labels", "classes")
 
 

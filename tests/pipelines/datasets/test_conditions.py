@@ -9,9 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
+from pipelines.datasets import sources
 from pipelines.datasets.conditions import Conditions, held_out_labels
 from pipelines.datasets.image_sets import load_images
 from pipelines.datasets.pretrained import MINILM_SHA256
+from pipelines.datasets.sources import open_source
 from pipelines.models.loading import load_model
 from pipelines.sampling.prompts import conditions_in_turn
 from pipelines.sampling.request import SamplingRequest
@@ -183,10 +185,19 @@ def test_data_whose_conditions_are_all_missing_is_refused(make_trainer, tmp_path
         make_trainer(tmp_path / "run", unet=kind, data=parquet(tmp_path / "data", **columns))
 
 
+def test_the_images_the_report_and_the_conditions_come_from_one_listing(make_trainer, tmp_path, image_folder, monkeypatch):
+    """Whatever changes in the folder meanwhile, the rows of one are those of the other."""
+    listed = []
+    list_files = sources.list_files
+    monkeypatch.setattr(sources, "list_files", lambda root: listed.append(root) or list_files(root))
+    make_trainer(tmp_path / "run", unet="class", data=str(image_folder))
+    assert listed == [image_folder]
+
+
 def test_held_out_images_without_a_class_cannot_say_whether_samples_agree(make_trainer, tmp_path):
     config = make_trainer(tmp_path / "run", unet="class", data=parquet(tmp_path / "data", label=[0, None, 1])).config
     _, held_out = load_images(config.data)
-    assert held_out_labels(config, held_out, ("dark", "light")) is None
+    assert held_out_labels(config, open_source(config.data.data), held_out, ("dark", "light")) is None
 
 
 def test_a_dropout_of_everything_is_refused():

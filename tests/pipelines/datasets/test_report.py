@@ -28,6 +28,16 @@ def noisy(seed: int, size=(8, 8)) -> Image.Image:
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), np.uint8))
 
 
+def surveyed(config, condition=None):
+    """The report after the pictures have been decoded."""
+    return full_survey(config, open_source(config.data, config.only_classes), condition)
+
+
+def listed(config, condition=None):
+    """The report from the listing alone."""
+    return survey(config, open_source(config.data), condition)
+
+
 def adds_up(report) -> bool:
     return report.found == report.trained + report.held_out + report.described + report.left_out
 
@@ -44,7 +54,7 @@ def write_captions(folder, rows, header=("file_name", "text")) -> None:
 def named_once(report, config) -> bool:
     """Whether a report names every file that is not used once, the pictures used are the others, and its sum is right."""
     source, used = open_source(config.data), []
-    for images, split in zip(readable_images(config), split_names(source.splits, config), strict=False):
+    for images, split in zip(readable_images(config, source), split_names(source.splits, config), strict=False):
         used += row_names(source.splits[split], config, images.rows)
     left_out = [path for group in report.unused for path in group.paths]
     every = Counter(name for table in source.splits.values() for name in row_names(table, config, np.arange(len(table))))
@@ -64,7 +74,7 @@ def test_every_file_of_odd_folders_is_used_or_told_of_once(tmp_path):
                 file.write_bytes(chance.choice((b"torn", whole[:60], saved(noisy(chance.randrange(99), (4, 4))))))
         config = pictures_config(root, image_size=4, held_out_images=1)
         with suppress(ValueError):  # no picture in it, which test_listing.py tests
-            report = full_survey(config)
+            report = surveyed(config)
             assert named_once(report, config), number
             reported += 1
             damaged += any(group.reason.startswith("not a readable image") for group in report.unused)
@@ -80,7 +90,7 @@ def test_pictures_are_described_as_they_are_in_their_files(tmp_path):
     write_picture(tmp_path, "alpha.png", flat("RGBA", (1, 2, 3, 100), 8))
     write_picture(tmp_path, "deep.png", Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8)))
     write_picture(tmp_path, "torn.png", b"no picture")
-    report = full_survey(pictures_config(tmp_path))
+    report = surveyed(pictures_config(tmp_path))
     assert adds_up(report)
     assert (report.found, report.trained + report.held_out, report.held_out) == (11, 10, 1)
     found = report.pictures
@@ -91,7 +101,7 @@ def test_pictures_are_described_as_they_are_in_their_files(tmp_path):
     assert (found.enlarged, found.reduced) == (2, 0)  # the grey and the tall one; the shorter side of the others is 8
     assert found.lost == pytest.approx((6 * 1 / 2 + 28 / 32) / 10)
     assert found.most_lost == pytest.approx(28 / 32)
-    padded = full_survey(pictures_config(tmp_path, fit="pad")).pictures
+    padded = surveyed(pictures_config(tmp_path, fit="pad")).pictures
     assert (padded.enlarged, padded.reduced) == (0, 7)
     assert padded.lost == pytest.approx((6 * 1 / 2 + 7 / 8 + 3 / 4) / 10)
     assert "4×4 to 16×8 pixels, most often 16×8 (6 pictures)" in told(report, "sizes")
@@ -109,7 +119,7 @@ def test_copies_are_counted_inside_and_across_the_splits(tmp_path):
     near = np.asarray(noisy(5)).astype(int)
     near[0, 0] += 1 - 2 * (near[0, 0] > 100)
     write_picture(tmp_path / "test", "near.png", Image.fromarray(near.astype(np.uint8)))
-    report = full_survey(pictures_config(tmp_path))
+    report = surveyed(pictures_config(tmp_path))
     assert report.copies == reports.CopyReport(trained=1, held_out=1, across=3, near=1)
     assert "3 held-out pictures are also among the training pictures" in told(report, "copies")
     assert "1 held-out picture is nearly the same as a training picture" in told(report, "copies")
@@ -120,7 +130,7 @@ def test_splits_say_what_becomes_of_them_and_what_is_left_out_is_named(tmp_path)
     for number, (split, size) in enumerate(sizes.items()):
         for each in range(size):
             write_picture(tmp_path / split, f"{each}.png", noisy(10 * number + each))
-    report = full_survey(pictures_config(tmp_path, held_out_images=2))
+    report = surveyed(pictures_config(tmp_path, held_out_images=2))
     assert adds_up(report)
     assert {split.name: (split.pictures, split.trained, split.held_out) for split in report.splits} == {
         "train": (5, 5, 0),
@@ -135,7 +145,7 @@ def test_splits_say_what_becomes_of_them_and_what_is_left_out_is_named(tmp_path)
     assert train.endswith("5 pictures, trained on")
     assert test.endswith("4 pictures, 2 held out for validation")
     assert validation.endswith("3 pictures, not used")
-    other = full_survey(pictures_config(tmp_path, train_split="validation"))
+    other = surveyed(pictures_config(tmp_path, train_split="validation"))
     assert adds_up(other)
     assert {split.name: split.trained for split in other.splits} == {"train": 0, "test": 0, "validation": 3}
 
@@ -145,12 +155,12 @@ def test_classes_are_counted_and_a_choice_of_them_is_told(tmp_path):
         for each in range(size):
             write_picture(tmp_path / kind, f"{each}.png", noisy(ord(kind[0]) * 100 + each))
     write_picture(tmp_path / "dog", "torn.png", b"no picture")
-    report = full_survey(pictures_config(tmp_path))
+    report = surveyed(pictures_config(tmp_path))
     assert report.classes.counts == {"cat": 6, "dog": 4, "owl": 3}  # readable ones, on both sides of the split
     assert told(report, "classes") == "3 in column 'label': cat 6, dog 4, owl 3"
     assert report.captions.pictures == 13
     assert "made from the classes with 6 templates" in told(report, "captions")
-    chosen = full_survey(pictures_config(tmp_path, only_classes=("cat", "owl")))
+    chosen = surveyed(pictures_config(tmp_path, only_classes=("cat", "owl")))
     assert adds_up(chosen)
     assert chosen.found == report.found
     assert chosen.classes.counts == {"cat": 6, "owl": 3}
@@ -162,7 +172,7 @@ def test_captions_are_counted_and_those_beyond_the_encoder_are_told(tmp_path):
     for number in range(5):
         write_picture(tmp_path, f"{number}.png", noisy(number))
     write_captions(tmp_path, [(f"{number}.png", text) for number, text in enumerate(captions)])
-    report = full_survey(pictures_config(tmp_path))
+    report = surveyed(pictures_config(tmp_path))
     assert adds_up(report)
     assert report.described == 1
     assert (report.captions.pictures, report.captions.without) == (3, 2)
@@ -170,10 +180,10 @@ def test_captions_are_counted_and_those_beyond_the_encoder_are_told(tmp_path):
     assert set(report.captions.examples) <= {text.strip() for text in captions}
     assert (report.captions.limit, report.captions.too_long) == (32, 1)
     assert "1 picture has a caption of more than 32 tokens" in told(report, "captions")
-    unknown = full_survey(pictures_config(tmp_path), ConditionConfig(encoder="nobody/has-this"))
+    unknown = surveyed(pictures_config(tmp_path), ConditionConfig(encoder="nobody/has-this"))
     assert unknown.captions.too_long is None
     with pytest.raises(ValueError, match="no text column 'words'"):
-        survey(pictures_config(tmp_path), ConditionConfig(text_column="words"))
+        listed(pictures_config(tmp_path), ConditionConfig(text_column="words"))
 
 
 @pytest.mark.parametrize(
@@ -186,7 +196,7 @@ def test_captions_are_counted_and_those_beyond_the_encoder_are_told(tmp_path):
 def test_data_that_cannot_be_trained_on_are_accounted_for_too(tmp_path, contents, readable, why):
     for number, content in enumerate(contents):
         write_picture(tmp_path, f"{number}.png", content)
-    report = full_survey(pictures_config(tmp_path))
+    report = surveyed(pictures_config(tmp_path))
     assert adds_up(report)
     assert report.trained + report.held_out == readable
     assert why in report.problem
@@ -196,7 +206,7 @@ def test_data_that_cannot_be_trained_on_are_accounted_for_too(tmp_path, contents
 
 
 def test_a_report_is_restored_from_its_file(tmp_path, image_folder):
-    for report in (full_survey(pictures_config(image_folder)), survey(pictures_config(image_folder))):
+    for report in (surveyed(pictures_config(image_folder)), listed(pictures_config(image_folder))):
         (tmp_path / "data.json").write_text(report.to_json(), encoding="utf-8")
         assert read_report(tmp_path / "data.json") == report
     (tmp_path / "data.json").write_text(report.to_json().replace('"found"', '"lost"'))
@@ -207,7 +217,7 @@ def test_a_report_is_restored_from_its_file(tmp_path, image_folder):
 def test_a_report_from_the_listing_takes_every_picture_as_readable(tmp_path):
     write_picture(tmp_path, "a.png", noisy(0))
     write_picture(tmp_path, "torn.png", b"no picture")
-    report = survey(pictures_config(tmp_path))
+    report = listed(pictures_config(tmp_path))
     assert adds_up(report)
     assert (report.trained, report.pictures, report.copies) == (2, None, None)
     assert "used" not in sum_of_files(report).split(",")[0]
@@ -215,7 +225,7 @@ def test_a_report_from_the_listing_takes_every_picture_as_readable(tmp_path):
 
 def test_names_are_data_wherever_a_report_is_written(tmp_path):
     unused = [Unused("two\nlines.png", "odd"), Unused(os.fsdecode(b"caf\xe9.png"), "odd"), Unused("\x1b[31mred.png", "odd")]
-    report = replace(survey(pictures_config(_two_pictures(tmp_path))), unused=grouped(unused))
+    report = replace(listed(pictures_config(_two_pictures(tmp_path))), unused=grouped(unused))
     text = as_text(report)
     assert "\x1b" not in text
     assert "two lines.png" in text

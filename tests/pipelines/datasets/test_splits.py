@@ -11,7 +11,7 @@ from PIL import Image
 
 from pipelines.datasets.copies import count_copies
 from pipelines.datasets.image_sets import load_images, load_split
-from pipelines.datasets.sources import resolve
+from pipelines.datasets.sources import open_source, resolve
 from pipelines.datasets.splits import hold_out, tensor_keys
 from pipelines.storage.config import DataConfig, HeldOutConfig
 from pipelines.storage.runs import Run
@@ -42,6 +42,10 @@ def data(folder, **settings):
     return resolve(DataConfig(**{"data": str(folder), "image_size": 8} | settings))
 
 
+def load(config):
+    return load_split(config, open_source(config.data))
+
+
 @pytest.mark.parametrize("most", [1, 7, 10_000])
 def test_copies_fall_on_one_side_and_a_tenth_is_held_out(most):
     draw = np.random.default_rng(most)
@@ -69,7 +73,7 @@ def test_the_split_is_that_of_the_contents(pictures, tmp_path):
         data(pictures, flip=True),
         data(renamed),
     )
-    first, *others = map(load_split, configs)
+    first, *others = map(load, configs)
     for _, held_out, config in others:
         assert config.held_out == first[2].held_out
         assert held_out.keys.tolist() == first[1].keys.tolist()
@@ -85,9 +89,9 @@ def test_images_that_are_all_the_same_can_be_trained_on(tmp_path):
     (tmp_path / "same").mkdir()
     for number in range(30):
         picture(0).save(tmp_path / "same" / f"{number}.png")
-    train, held_out, config = load_split(data(tmp_path / "same"))
+    train, held_out, config = load(data(tmp_path / "same"))
     assert (len(train), len(held_out)) == (27, 3)
-    assert load_split(config)[2] == config
+    assert load(config)[2] == config
     assert count_copies(train, held_out) == (3, 0)
 
 
@@ -181,7 +185,7 @@ def test_a_start_on_other_data_changes_nothing(train, make_trainer, pictures, tm
     source = older(train(tmp_path / "source", data=str(pictures), steps=1, seed=1))
     others = write_pictures(tmp_path / "others", range(100, 130))
     config = make_trainer(tmp_path / "run", data=str(others), init_from=str(source.path)).config
-    assert replace(config.data.held_out, copies=None, near_copies=None) == load_split(data(others))[2].held_out
+    assert replace(config.data.held_out, copies=None, near_copies=None) == load(data(others))[2].held_out
 
 
 def test_a_split_for_tests_is_kept_and_recorded(train, make_trainer, tmp_path):
