@@ -39,6 +39,7 @@ def _read_records(folder: Path) -> Attempts:
     from pipelines.figures.report import report
     from pipelines.figures.training import training_curves
     from pipelines.models.loading import load_model
+    from pipelines.storage.catalogue import Listed, read_catalogue
     from pipelines.storage.runs import Run, find_runs
     from pipelines.training.jobs import TrainingQueue
 
@@ -47,6 +48,7 @@ def _read_records(folder: Path) -> Attempts:
 
     def list_all() -> None:
         assert OTHER in {found.name for found in find_runs(folder)}, "one bad run hides another"
+        assert OTHER in read_catalogue(folder).runs, "one bad run hides another"
         jobs = {job.run.name: job for job in queue.jobs()}
         assert jobs[OTHER].progress is not None, "one bad run hides another"
 
@@ -65,7 +67,7 @@ def _read_records(folder: Path) -> Attempts:
     yield run.samples
     yield run.about_data
     yield lambda: as_text(read_report(run.path / "data.json"))
-    yield lambda: describe_run(run)
+    yield lambda: describe_run(Listed(run, run.config))
     yield lambda: newest_samples(run)
     yield lambda: training_curves({RUN: run.metrics(), OTHER: Run(folder / OTHER).metrics()}, ["loss", "val_loss"], "step")
     yield evaluation

@@ -88,9 +88,9 @@ def _mutate_prompts(random: Random, folder: Path) -> None:
 
 
 def _read_prompts(folder: Path) -> Attempts:
-    from pipelines.sample import _prompts
+    from pipelines.sample import read_prompts
 
-    yield lambda: [*_prompts([str(folder / "prompts.txt")])]
+    yield lambda: [*read_prompts([str(folder / "prompts.txt")])]
 
 
 def _mutate_card(random: Random, folder: Path) -> None:

@@ -31,8 +31,8 @@ def test_the_command_measures_a_run(lively_text_run, judge, capsys):
     arguments = Evaluate((lively_text_run.path,), features=judge, steps=(3,), guidance=(1.0, 2.0), **settings)
     assert main(arguments) == 0
     results = {result.kind: result.found for result in Evaluation(lively_text_run).results}
-    assert results.keys() == {"loss", "bound", "samples"}
+    assert results.keys() == {"loss", "bound", "floor", "samples"}
     assert math.isfinite(results["samples"]["figures"]["frechet_distance"]["value"])
     capsys.readouterr()
     assert main(arguments) == 0
-    assert capsys.readouterr().out.count("already measured") == 4
+    assert capsys.readouterr().out.count("already measured") == 5

@@ -143,7 +143,8 @@ def test_two_processes_write_the_very_same_samples(together, command, tiny_run, 
 def test_two_processes_measure_the_very_same_figures(together, command, measuring, tmp_path):
     folder, output, _ = together
     assert command("pipelines.evaluate", *measuring(tmp_path)).code == 0
-    for name, kinds in zip(EVALUATED, (["loss", "bound", "samples"], ["loss", "reconstruction", "samples"]), strict=True):
+    expected = (["loss", "bound", "floor", "samples"], ["loss", "floor", "reconstruction", "samples"])
+    for name, kinds in zip(EVALUATED, expected, strict=True):
         files = [root / name / "evaluation.json" for root in (tmp_path, folder / "measured")]
         one, two = (json.loads(file.read_text())["results"] for file in files)
         assert [result["kind"] for result in two] == kinds

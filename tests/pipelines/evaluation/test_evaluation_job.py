@@ -26,7 +26,7 @@ def test_it_measures_in_a_process_of_its_own_and_one_at_a_time(job, copied_run, 
         EvaluationJob(job.root).start([copied_run])
     wait_for(lambda: not job.running)
     assert job.error == ""
-    assert [result.kind for result in Evaluation(copied_run).results] == ["loss", "samples"]
+    assert [result.kind for result in Evaluation(copied_run).results] == ["loss", "floor", "samples"]
 
 
 def test_what_was_measured_before_it_was_stopped_is_kept(job, copied_run, judge, wait_for, monkeypatch):

@@ -51,7 +51,7 @@ def test_samples_and_measurements_of_broken_weights_are_refused(command, broken,
     with pytest.raises(NotFiniteError, match="in the bound on the likelihood"):
         likelihood(model, real, 2, 20, 0, 2)
     with pytest.raises(NotFiniteError, match="in step 1 of 3"):
-        measure_samples(model, real, SamplingRequest(num_images=10, steps=3), 10)
+        measure_samples(model, real, SamplingRequest(num_images=10, steps=3), {}, 10)
 
 
 def test_the_dashboard_says_so_too(broken, wait_for):

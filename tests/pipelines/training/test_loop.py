@@ -426,7 +426,7 @@ def test_an_empty_folder_may_be_used(command, flags, tmp_path):
 
 
 def test_resuming_with_other_settings_is_refused(command, copied_run, tmp_path):
-    for settings in (["--flip", "True"], ["--out", tmp_path / "other"], ["--seed", 5], ["--steps", 99, "--batch-size", 2]):
+    for settings in (["--flip", "False"], ["--out", tmp_path / "other"], ["--seed", 5], ["--steps", 99, "--batch-size", 2]):
         refusal = command("pipelines.train", "--resume", copied_run.path, *settings).refused_in_one_sentence()
         assert "--resume takes all settings from the run itself" in refusal
     assert (
