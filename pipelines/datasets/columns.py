@@ -13,6 +13,7 @@ from .captions import TEXT_COLUMNS
 from .classes import label_columns, plain_columns, relabelled
 from .files.file_kinds import HEAD, begins_as_picture
 from .files.inventory import some
+from .files.layout import SPLIT_COLUMNS
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -44,7 +45,11 @@ def label_column_of(splits: DatasetDict) -> tuple[str | None, str]:
     few = []
     for name in plain:
         values = [value for split in splits.values() for value in values_of(split, name) if value not in (None, "")]
-        if name in TEXT_COLUMNS or not values or not all(isinstance(value, str) for value in values):
+        if (
+            name.casefold() in (*TEXT_COLUMNS, *SPLIT_COLUMNS)
+            or not values
+            or not all(isinstance(value, str) for value in values)
+        ):
             continue
         different = set(values)
         if 1 < len(different) <= min(MOST_CLASSES, len(values) / 2) and max(map(len, different)) <= MOST_LETTERS:
@@ -119,6 +124,25 @@ def with_texts(splits: DatasetDict, column: str) -> DatasetDict:
             continue
         result[name] = split.remove_columns(column).add_column(column, values, feature=datasets.Value("string"))
     return result
+
+
+def with_single_captions(splits: DatasetDict) -> tuple[DatasetDict, list[str]]:
+    """Return splits whose columns of lists of captions hold the first of each list; and a sentence on each column of lists."""
+    import datasets
+
+    result, notes = splits.copy(), dict[str, None]()
+    for name, split in splits.items():
+        for column, feature in split.features.items():
+            if isinstance(feature, datasets.Image | datasets.ClassLabel | datasets.Value):
+                continue
+            of_words = isinstance(each := getattr(feature, "feature", None), datasets.Value) and "string" in each.dtype
+            if column.casefold() not in TEXT_COLUMNS or not of_words:
+                notes[f"The column {column!r} is not used: it holds neither words nor numbers."] = None
+                continue
+            first = [next(filter(None, values or ()), None) for values in values_of(split, column)]
+            result[name] = result[name].remove_columns(column).add_column(column, first, feature=datasets.Value("string"))
+            notes[f"Of the lists of captions in the column {column!r}, the first caption is used."] = None
+    return result, list(notes)
 
 
 def with_classes(splits: DatasetDict) -> tuple[DatasetDict, list[str]]:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..common.paths import folder_in
-from ..common.reading import MEGABYTE, read_text
+from ..common.reading import MEGABYTE, UnreadableError, read_text
 from ..storage.config import DataConfig
 from ..storage.presets import PRESETS, Preset, dataset_name
 from .classes import name_in_words, select_classes
-from .columns import with_classes, with_pictures
+from .columns import with_classes, with_pictures, with_single_captions
 from .files.archives import SUFFIXES, is_archive
 from .files.file_kinds import TABLES
 from .files.inventory import Source, Unused
@@ -88,8 +88,12 @@ def open_source(name: str, only_classes: Sequence[str] = ()) -> Source:
         ValueError: there is no such dataset, nothing in it can be read, or it has no such classes.
     """
     source = locate(name)
-    listed = Path(source).exists() and not _checked(name, source)
-    opened = list_files(Path(source)) if listed else _load(name, source)
+    if not Path(source).exists():
+        opened = _load(name, source)
+    else:
+        configs, notes = _checked(name, source)
+        opened = _load(name, source) if configs and not notes else list_files(Path(source))
+        opened = replace(opened, notes=(*notes, *opened.notes))
     splits, unused = {split: name_in_words(table) for split, table in opened.splits.items()}, list(opened.unused)
     for split, table in list(splits.items()):
         if only_classes:
@@ -107,8 +111,8 @@ def _of_classes(table: Dataset, wanted: Sequence[str]) -> tuple[Dataset, list[in
     return numbered.remove_columns(_ROW), sorted({*range(len(table))} - {*numbered[_ROW]})
 
 
-def _checked(name: str, source: str) -> list[dict[str, Any]]:
-    """Return the configurations in the files that describe a dataset, if it has any; see :func:`_refuse_files_elsewhere`."""
+def _checked(name: str, source: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the configurations in the files that describe a dataset, and notes; see :func:`_refuse_files_elsewhere`."""
     try:
         return _refuse_files_elsewhere(source)
     except Exception as error:
@@ -121,16 +125,22 @@ def _load(name: str, source: str) -> Source:
 
     datasets.disable_progress_bars()
     try:
-        if not Path(source).exists():
-            _refuse_files_elsewhere(source)
+        if not Path(source).exists() and (unreadable := _refuse_files_elsewhere(source)[1]):
+            raise ValueError(" ".join(unreadable))
         loaded = datasets.load_dataset(source)
     except Exception as error:  # the library raises many kinds of errors, its own and the hub's
-        raise _not_loaded(name, source, error) from error
+        if not Path(source).exists():
+            raise _not_loaded(name, source, error) from error
+        raise ValueError(
+            f"dataset {name!r} cannot be read as the configs in its README.md say: correct the files that they name, or remove "
+            "them to have every file listed"
+        ) from error
     rows = sum(map(len, loaded.values()))
     described, unused = _other_files(Path(source), loaded) if Path(source).is_dir() else (0, [])
     origins = {split: f"split {split!r} of {source}" for split in loaded}
-    splits, notes = with_classes(with_pictures(loaded))
-    return Source(splits, rows + described + len(unused), described, tuple(unused), origins, tuple(notes))
+    splits, captions = with_single_captions(with_pictures(loaded))
+    splits, notes = with_classes(splits)
+    return Source(splits, rows + described + len(unused), described, tuple(unused), origins, (*captions, *notes))
 
 
 def _not_loaded(name: str, source: str, error: Exception) -> ValueError:
@@ -176,41 +186,50 @@ def picture_folders(name: str) -> tuple[Path, ...]:
     return tuple(path for folder in folders for path in (folder.resolve(), Path(os.path.abspath(folder))))  # noqa: PTH100
 
 
-def _refuse_files_elsewhere(source: str) -> list[dict[str, Any]]:
-    """Return the configurations in the files that describe a dataset, if it has any.
+def _refuse_files_elsewhere(source: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the configurations in the files that describe a dataset, and a sentence on each file that cannot be read.
 
     Raises:
         ValueError: they name data files outside the dataset's folder, or somewhere on the network.
     """
     from datasets.data_files import sanitize_patterns
 
-    configs = _described(source)
+    configs, notes = _described(source)
     for config in configs:
         patterns = [each for group in sanitize_patterns(config.get("data_files") or []).values() for each in group]
         for pattern in map(str, filter(None, [*patterns, config.get("data_dir")])):
             path = Path(pattern)
             if urlsplit(pattern).scheme or "::" in pattern or path.is_absolute() or ".." in path.parts:
                 raise ValueError(f"its description names files outside its folder, which are not read: {pattern[:100]!r}")
-    return configs
+    return configs, notes
 
 
-def _described(source: str) -> list[dict[str, Any]]:
-    """Return the configurations in the files that describe a dataset, if it has any."""
+def _described(source: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the configurations in the files that describe a dataset, and a sentence on each file that cannot be read."""
     import yaml
     from datasets.config import REPOCARD_FILENAME, REPOYAML_FILENAME
     from huggingface_hub import DatasetCard, hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
 
-    configs: list[dict[str, Any]] = []
+    configs: list[Any] = []
+    notes: list[str] = []
     for name in (REPOCARD_FILENAME, REPOYAML_FILENAME):
         try:
             file = Path(source, name) if Path(source).exists() else Path(hf_hub_download(source, name, repo_type="dataset"))
             text = read_text(file, MEGABYTE)
         except (FileNotFoundError, NotADirectoryError, EntryNotFoundError, RepositoryNotFoundError):
             continue  # whether the dataset can be loaded without it is for the loader to say
-        data = DatasetCard(text).data.to_dict() if name == REPOCARD_FILENAME else yaml.safe_load(text) or {}
-        configs += data.get("configs") or []
-    return configs
+        except UnreadableError:
+            notes.append(f"{name} is not a text that can be read: it is left out.")
+            continue
+        if name == REPOCARD_FILENAME and not text.lstrip().startswith("---"):
+            continue  # a README for people alone
+        try:
+            data = DatasetCard(text).data.to_dict() if name == REPOCARD_FILENAME else yaml.safe_load(text) or {}
+            configs += data.get("configs") or []
+        except (AttributeError, TypeError, ValueError, yaml.YAMLError):
+            notes.append(f"What {name} says of the dataset's files is not valid YAML: it is left out.")
+    return [each for each in configs if isinstance(each, dict)], notes
 
 
 def image_column(dataset: Dataset, name: str | None = None) -> str:

@@ -192,6 +192,10 @@ def _unpacked_tar(path: Path) -> Path:
                 yield from iter(lambda: content.read1(2**20), b"")  # read would lose what comes before a cut
             except EOFError:
                 return  # what there is of it is read
+            except OSError as error:  # gzip's and bz2's own errors have no number
+                if error.errno is not None:
+                    raise
+                raise UnreadableError("a damaged archive, or one that is cut short") from error
 
     return unpacked(path, "", ".tar", parts(), path.stat().st_size)
 

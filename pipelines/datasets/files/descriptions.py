@@ -13,9 +13,9 @@ from ...common.reading import MEGABYTE, UnreadableError, decode_text
 from ...common.text import counted
 from .file_kinds import BESIDE, CAPTIONS, CLASSES, OBJECTS
 from .inventory import Unused, some
-from .layout import splits_of_files
+from .layout import SPLIT_COLUMNS, split_of, splits_of_files
 from .places import read_place, shown
-from .tables import FILE_NAME, NAMING, Columns, naming_column, read_object, read_table
+from .tables import FILE_NAME, NAMING, Columns, naming_column, read_object, read_table, simplified
 from .walking import Tree
 
 MOST_BYTES = MEGABYTE  # of a file beside a picture
@@ -55,9 +55,10 @@ class Names:
         self.exact, self.root = set(pictures), root
         self.base: dict[str, str | None] = {}
         self.stem: dict[str, str | None] = {}
+        self.folded: dict[str, str | None] = {}
         for picture in pictures:
             base = posixpath.basename(picture)
-            for index, name in ((self.base, base), (self.stem, posixpath.splitext(base)[0])):
+            for index, name in ((self.base, base), (self.stem, posixpath.splitext(base)[0]), (self.folded, base.casefold())):
                 index[name] = None if name in index else picture
 
     def find(self, folder: str, value: Any) -> str | None:
@@ -72,7 +73,7 @@ class Names:
         if self.outside(folder, named):
             return None
         name = PurePosixPath(named.replace("\\", "/")).name
-        return self.base.get(name) or self.stem.get(name)
+        return self.base.get(name) or self.stem.get(name) or self.folded.get(name.casefold())
 
     def outside(self, folder: str, value: Any) -> bool:
         """Return whether a table in ``folder`` names something outside the dataset."""
@@ -96,22 +97,37 @@ def read_tables(tree: Tree, pictures: Sequence[str], tables: Sequence[str], foun
             reason = str(getattr(error, "strerror", None) or error)
             tree.refuse(table, NO_PICTURE if beside else f"a table that cannot be read: {reason}")
             continue
+        columns, notes = simplified(columns)
         by_column = pictures_named(columns, names, folder, only_usual=beside)
         column = naming_column(columns, by_column)
         if column is None:
             tree.refuse(table, NO_PICTURE if beside else _names_nothing(columns, names, folder))
             continue
+        found.notes += [f"Of {shown(table)}: {note[0].lower()}{note[1:]}" for note in notes]
+        _read_splits(table, columns, by_column[column], found)
         found.tables[table] = _read_rows(table, columns, column, by_column[column], names, found)
         if column != FILE_NAME:
             found.notes.append(f"The column {column!r} of {shown(table)} names the pictures.")
     splits = splits_of_files([PurePosixPath(table).stem for table in found.tables])
-    if splits and len(set(splits)) > 1:
+    if not found.splits and splits and len(set(splits)) > 1:
         for own, split in zip(found.tables.values(), splits, strict=True):
             found.splits |= {picture: split for picture in own if picture not in found.splits}
         for split in set(splits):
             own_tables = [shown(table) for table, own in zip(found.tables, splits, strict=True) if own == split]
             found.origins[split] = f"the rows of {some(own_tables)}"
     found.used |= found.tables.keys()
+
+
+def _read_splits(table: str, columns: Columns, pictures: Sequence[str | None], found: Descriptions) -> None:
+    """Take a column called "split", whose values are names of splits, out of a table's columns and for what it says."""
+    for name in [each for each in columns if each.casefold() in SPLIT_COLUMNS]:
+        splits = [split_of(value) if isinstance(value, str) else None for value in columns[name]]
+        if all(split or value is None for split, value in zip(splits, columns[name], strict=True)):
+            del columns[name]
+            for picture, split in zip(pictures, splits, strict=True):
+                if picture and split:
+                    found.splits.setdefault(picture, split)
+                    found.origins[split] = f"the column {name!r} of {shown(table)}"
 
 
 def _names_nothing(columns: Columns, names: Names, folder: str) -> str:

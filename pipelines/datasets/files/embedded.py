@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from ...common.reading import UnreadableError
 from .archives import stem_of
 from .file_kinds import HEAD, begins_as_picture
+from .inventory import some
 from .layout import TRAIN, arrange, folders_of, splits_of_files
 from .places import local_file, shown
-from .tables import schema_of
+from .tables import damage_named, schema_of
 
 if TYPE_CHECKING:
     from datasets import DatasetDict, Features
@@ -57,14 +58,12 @@ def _first(place: str, column: str) -> bytes:
     import pyarrow as pa
     from pyarrow import parquet
 
-    try:
+    with damage_named():
         if place.lower().endswith(".parquet"):
             batches: Any = parquet.ParquetFile(local_file(place)).iter_batches(8, columns=[column])
         else:
             batches = iter([pa.ipc.open_stream(pa.memory_map(str(local_file(place)))).read_next_batch().select([column])])
         return next((value[:HEAD] for batch in batches for value in batch.column(0).to_pylist() if value), b"")
-    except (pa.ArrowException, StopIteration, ValueError) as error:
-        raise UnreadableError("a damaged table") from error
 
 
 def open_tables(tables: Sequence[str], root: str) -> tuple[DatasetDict, dict[str, list[str]]]:
@@ -108,8 +107,10 @@ def open_tables(tables: Sequence[str], root: str) -> tuple[DatasetDict, dict[str
                 escaped = [glob.escape(str(file)) for file in files]
                 opened[split] = datasets.load_dataset(kind, data_files={split: escaped}, features=features[0], split=split)
         except Exception as error:  # the library raises many kinds of errors
-            reason = " ".join(str(error.__cause__ or error).split())[:300]
-            raise ValueError(f"the tables of {root} could not be read: {reason}") from error
+            told = some([shown(name) for name in names])
+            cause = getattr(error.__cause__ or error, "strerror", None)
+            reason = f"({cause})" if cause else "because one of them is damaged, or they differ in the types of their columns"
+            raise ValueError(f"the tables of the split {split!r} in {root} cannot be read {reason}: {told}") from error
     return opened, by_split
 
 

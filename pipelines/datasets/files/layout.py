@@ -18,15 +18,18 @@ SPLIT_WORDS = {
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
 }
-"""Names of splits, as they are written in names of folders in any case."""
+"""Names of splits, as they are written in names of folders in any case; also in "train2017", "test_set" and the like."""
 
 WRAPPERS = ("images", "image", "imgs", "img", "pictures", "photos", "data", "jpegimages")
 """Folders that hold the pictures of a split that has no folders for classes."""
 
 _WORD = re.compile(rf"(?<![^\W_])({'|'.join(SPLIT_WORDS)})(?![^\W\d_])", re.IGNORECASE)
+_SPLIT = re.compile(rf"({'|'.join(SPLIT_WORDS)})(?:[-_ ]?(?:set|data|split|images|imgs|19\d\d|20\d\d))?", re.IGNORECASE)
 _NUMBERS = re.compile(r"\d+(-of-\d+(-[0-9a-f]{6,})?)?|[-_. ]")
 
 Folders = tuple[str, ...]
+SPLIT_COLUMNS = ("split", "subset", "partition")
+"""Names of columns, in lower case, that say which split a picture is in."""
 
 
 @dataclass
@@ -46,7 +49,8 @@ class Layout:
 
 def split_of(name: str) -> str | None:
     """Return the split that a folder's name stands for."""
-    return SPLIT_WORDS.get(name.strip().casefold())
+    found = _SPLIT.fullmatch(name.strip())
+    return SPLIT_WORDS[found[1].casefold()] if found else None
 
 
 def splits_of_files(stems: Sequence[str]) -> list[str] | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...common.reading import UnreadableError
 from ...common.text import counted
-from ..columns import with_classes
+from ..columns import with_classes, with_single_captions
 from .archives import is_archive
 from .assembling import assemble
 from .descriptions import Descriptions, Names, pictures_named, read_beside, read_tables
@@ -130,10 +130,11 @@ def _with_pictures_inside(tree: Tree, kinds: Kinds) -> Source:
     for file in (*kinds.beside, *kinds.tables):
         tree.refuse(file, "a file beside tables that hold pictures")
     splits, tables = open_tables(kinds.embedded, tree.root)
+    splits, captions = with_single_captions(splits)
     splits, notes = with_classes(splits)
     described = len(tree.archives) + len(kinds.descriptions) + len(kinds.embedded)
     count = described + len(tree.unused) + sum(map(len, splits.values()))
-    return Source(splits, count, described, tuple(tree.unused), origins_of(tree, tables), (*tree.notes, *notes))
+    return Source(splits, count, described, tuple(tree.unused), origins_of(tree, tables), (*tree.notes, *captions, *notes))
 
 
 def origins_of(tree: Tree, files: Mapping[str, Sequence[str]]) -> dict[str, str]:
@@ -155,9 +156,14 @@ def _walk_table(table: Path) -> Tree:
     """Return the tree of a table alone: its file, and the pictures that it names in its folder or below."""
     tree = Tree(str(Path(os.path.abspath(table)).parent))  # noqa: PTH100 - links stay links
     tree.files.append(table.name)
-    if table.suffix.lower() in BINARY_TABLES and features_with_pictures(tree.place(table.name)):
+    try:
+        if table.suffix.lower() in BINARY_TABLES and features_with_pictures(tree.place(table.name)):
+            return tree
+        columns = read_table(tree.place(table.name))
+    except (OSError, UnreadableError) as error:
+        tree.files.clear()
+        tree.refuse(table.name, str(getattr(error, "strerror", None) or error))
         return tree
-    columns = read_table(tree.place(table.name))
     words = [value for values in columns.values() for value in values if isinstance(value, str)]
     below = {file for value in words if (file := _below(tree, value)) and file != table.name}
     if not below:  # they may be names without the folders that the pictures lie in

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ...common.json_files import parse_json
 from ...common.reading import MEGABYTE, UnreadableError, decode_text
+from ...common.text import counted
+from ..captions import TEXT_COLUMNS
 from .file_kinds import BINARY_TABLES, picture_suffixes
 from .places import local_file, read_place
 
@@ -32,6 +37,7 @@ NAMING = (
 """Usual names of the column that names the pictures."""
 
 Columns = dict[str, list[Any]]
+_WITH_ZERO = re.compile(r"-?\d+\.0", re.ASCII)
 
 
 def read_table(place: str) -> Columns:
@@ -47,7 +53,7 @@ def read_table(place: str) -> Columns:
     if suffix in (".jsonl", ".ndjson"):
         return _columns([_row(line) for line in text.split("\n") if line.strip()])
     if suffix == ".json":
-        found = parse_json(text)
+        found = by_picture(parse_json(text))
         if isinstance(found, dict) and found and all(isinstance(values, list) for values in found.values()):
             return _equal({str(name): values for name, values in found.items()})
         return _columns(found)
@@ -78,6 +84,8 @@ def _read_csv(text: str, delimiter: str | None) -> Columns:
 def _numbers(values: list[str]) -> list[Any]:
     """Return the values as whole numbers if all of them are; the empty ones as None."""
     present = [value.strip() for value in values if value.strip()]
+    if present and all(map(_WITH_ZERO.fullmatch, present)):  # as tables with gaps are often saved
+        return _numbers([value.strip().removesuffix(".0") for value in values])
     whole = bool(present) and all(value.lstrip("-").isascii() and value.lstrip("-").isdigit() for value in present)
     if whole and all(len(value) < 18 and str(int(value)) == value for value in present):
         return [int(value) if value.strip() else None for value in values]
@@ -92,14 +100,76 @@ def _row(line: str) -> Any:
         return {}
 
 
+def by_picture(found: Any) -> Any:
+    """Return the pictures' objects in a list where a JSON file has them by their names, or is one of COCO's annotations."""
+    if not isinstance(found, dict):
+        return found
+    if isinstance(images := found.get("images"), list) and isinstance(notes := found.get("annotations"), list):
+        return _of_coco(
+            *([each for each in part if isinstance(each, dict)] for part in (images, notes, found.get("categories", [])))
+        )
+    if found and all(Path(str(name)).suffix.lower() in picture_suffixes() for name in found):
+        return [{FILE_NAME: name, **(said if isinstance(said, dict) else {"text": said})} for name, said in found.items()]
+    return found
+
+
+def _of_coco(images: list[dict[str, Any]], annotations: list[dict[str, Any]], categories: list[dict[str, Any]]) -> list[Any]:
+    """Return each picture's captions, and its class if all its annotations are of one."""
+    names = {str(each.get("id")): each.get("name") for each in categories}
+    captions: defaultdict[str, list[Any]] = defaultdict(list)
+    kinds: defaultdict[str, dict[Any, None]] = defaultdict(dict)
+    for each in annotations:
+        picture = str(each.get("image_id"))
+        if isinstance(each.get("caption"), str):
+            captions[picture].append(each["caption"])
+        if isinstance(name := names.get(str(each.get("category_id"))), str):
+            kinds[picture][name] = None
+    rows = []
+    for image in images:
+        own, picture = list(kinds[str(image.get("id"))]), str(image.get("id"))
+        said: dict[str, Any] = {"text": captions[picture]} if captions else {}
+        if own:
+            said["label"] = own[0] if len(own) == 1 else own
+        rows.append({FILE_NAME: image.get(FILE_NAME), **said})
+    return rows
+
+
+def simplified(columns: Columns) -> tuple[Columns, list[str]]:
+    """Return columns of plain values alone, and what became of the others, a sentence each.
+
+    Of lists of captions, the first caption is used. Other lists and objects are not.
+    """
+    result, notes = {}, []
+    for name, values in columns.items():
+        is_caption = name.casefold() in TEXT_COLUMNS
+        lists = [value for value in values if isinstance(value, list | tuple)]
+        if is_caption and lists:
+            values = [
+                next((each for each in value if each), None) if isinstance(value, list | tuple) else value for value in values
+            ]
+            if more := sum(len(value) > 1 for value in lists):
+                notes.append(f"{counted(more, 'picture')} with several captions in the column {name!r}: the first is used.")
+        result[name] = _whole([plain(value) for value in values])
+        lost = sum(value is not None and simple is None for value, simple in zip(values, result[name], strict=True))
+        if lost:
+            notes.append(f"{counted(lost, 'value')} of the column {name!r} not used: neither words nor numbers.")
+    return result, notes
+
+
+def _whole(values: list[Any]) -> list[Any]:
+    """Return numbers as whole ones if all of them are: tables with gaps have 0.0 and 1.0 where classes are meant."""
+    whole = all(isinstance(value, float) and value.is_integer() for value in values if value is not None)
+    return [None if value is None else int(value) for value in values] if whole else values
+
+
 def _columns(rows: Any) -> Columns:
-    """Return the columns of a list of objects, whose other than plain values are left out."""
+    """Return the columns of a list of objects."""
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise UnreadableError("not a list of objects")
     names = dict.fromkeys(str(name) for row in rows for name in row)
     if not names:
         raise UnreadableError("not a list of objects")
-    return {name: [plain(row.get(name)) for row in rows] for name in names}
+    return {name: [row.get(name) for row in rows] for name in names}
 
 
 def plain(value: Any) -> str | int | float | None:
@@ -112,7 +182,26 @@ def plain(value: Any) -> str | int | float | None:
 def _equal(columns: Columns) -> Columns:
     if len({len(values) for values in columns.values()}) > 1:
         raise UnreadableError("a table whose columns are not equally long")
-    return {name: [plain(value) for value in values] for name, values in columns.items()}
+    return columns
+
+
+@contextmanager
+def damage_named() -> Iterator[None]:
+    """Turn the errors that pyarrow raises at damaged files into one sentence.
+
+    Raises:
+        UnreadableError: the file is damaged.
+    """
+    import pyarrow as pa
+
+    try:
+        yield
+    except UnreadableError:
+        raise
+    except (pa.ArrowException, OSError, StopIteration, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise UnreadableError("a damaged table") from error
 
 
 def schema_of(place: str) -> Any:
@@ -125,7 +214,7 @@ def schema_of(place: str) -> Any:
     from pyarrow import parquet
 
     file = local_file(place)
-    try:
+    with damage_named():
         if place.lower().endswith(".parquet"):
             return parquet.read_schema(file)
         with pa.memory_map(str(file)) as source:
@@ -133,8 +222,6 @@ def schema_of(place: str) -> Any:
                 return pa.ipc.open_stream(source).schema
             except pa.ArrowInvalid:
                 return pa.ipc.open_file(source).schema
-    except (pa.ArrowException, ValueError) as error:
-        raise UnreadableError("a damaged table") from error
 
 
 def _read_binary(place: str) -> Columns:
@@ -143,13 +230,10 @@ def _read_binary(place: str) -> Columns:
 
     if not place.lower().endswith(".parquet"):
         raise UnreadableError("an Arrow file without pictures in it")
-    schema = schema_of(place)
-    kept = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_integer(field.type)]
-    kept += [field.name for field in schema if pa.types.is_large_string(field.type) or pa.types.is_floating(field.type)]
-    try:
+    bytes_of = (pa.types.is_binary, pa.types.is_large_binary)
+    kept = [field.name for field in schema_of(place) if not any(check(field.type) for check in bytes_of)]
+    with damage_named():
         return parquet.read_table(local_file(place), columns=kept).to_pydict()
-    except (pa.ArrowException, ValueError) as error:
-        raise UnreadableError("a damaged table") from error
 
 
 def naming_column(columns: Mapping[str, Sequence[Any]], found: Mapping[str, Sequence[str | None]]) -> str | None:

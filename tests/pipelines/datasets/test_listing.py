@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from pathlib import Path
@@ -90,6 +91,11 @@ LAYOUTS = {  # the folders of pictures, the splits and the classes that they mea
         ("train/n1/images", "train/n2", "val/images"),
         {"train": 2, "validation": 1},
         ["n1", "n2"],
+    ),
+    "names with a word or a year more": (
+        ("train2017/a", "train2017/b", "val_set/a"),
+        {"train": 2, "validation": 1},
+        ["a", "b"],
     ),
     "words in names": (("a steam train", "test tubes"), {"train": 2}, ["a steam train", "test tubes"]),
 }
@@ -231,3 +237,72 @@ def test_photographs_of_phones_are_read_or_told_what_reads_them(here, tmp_path, 
     assert len(source.splits["train"]) == 5 + here
     assert reasons.count("a picture of a format that is not read (.jp2)") == 1
     assert reasons.count("a picture in .heic: pip install pillow-heif to read these") == (not here)
+
+
+def test_what_json_files_say_of_pictures_is_used(tmp_path):
+    """Captions by name, and COCO's annotations, of which several captions of a picture are told of."""
+    by_name = write(tmp_path / "a", four(".") | {"captions.json": json.dumps({f"{n}.png": f"of {n}" for n in range(4)})})
+    images = [{"id": n, "file_name": f"{n}.png"} for n in range(4)]
+    said = [{"image_id": n % 4, "caption": f"of {n}"} for n in range(6)]
+    coco = write(tmp_path / "b", four("i") | {"x/captions.json": json.dumps({"images": images, "annotations": said})})
+    kinds = {"categories": [{"id": 3, "name": "cat"}, {"id": 5, "name": "dog"}]}
+    boxes = [{"image_id": n % 4, "category_id": 3 if n == 4 else 5} for n in range(5)]
+    found = write(tmp_path / "c", four("i") | {"boxes.json": json.dumps({"images": images, "annotations": boxes} | kinds)})
+    for folder in (by_name, coco):
+        assert said_of(source := open_source(str(folder)), "text") == [f"of {n}" for n in range(4)]
+        assert not source.unused
+    assert any("2 pictures with several captions" in note for note in source.notes)
+    assert said_of(open_source(str(found))) == [None, "dog", "dog", "dog"]
+    assert "1 value of the column 'label' not used: neither words nor numbers." in " ".join(open_source(str(found)).notes)
+
+
+def test_lists_and_gaps_in_columns_are_told_of(tmp_path):
+    lines = [
+        {"file_name": f"{n}.PNG", "caption": ["", f"of {n}"], "tags": [n], "label": n % 2 if n else None} for n in range(4)
+    ]
+    folder = write(tmp_path / "a", four(".") | {"metadata.jsonl": "\n".join(map(json.dumps, lines))})
+    source = open_source(str(folder))
+    assert (said_of(source, "caption"), said_of(source)) == ([f"of {n}" for n in range(4)], [None, "1", "0", "1"])
+    assert "4 values of the column 'tags' not used" in " ".join(source.notes)
+    (folder / "metadata.jsonl").write_text(
+        "\n".join(json.dumps(line | {"label": float(n > 1)}) for n, line in enumerate(lines))
+    )
+    assert said_of(open_source(str(folder))) == ["0", "0", "1", "1"]
+    cells = pa.array([saved(flat("L", number)) for number in range(4)])
+    parquet.write_table(
+        pa.table({"p": cells, "caption": [["a", "b"], ["c"], [], None], "x": [[1]] * 4}), tmp_path / "a.parquet"
+    )
+    source = open_source(str(tmp_path / "a.parquet"))
+    assert said_of(source, "caption") == ["a", "c", None, None]
+    assert len(source.notes) == 2
+
+
+def test_a_column_of_splits_makes_splits(tmp_path):
+    rows = "".join(f"{n}.png,{'train' if n else 'VAL'},of {n}\n" for n in range(4))
+    source = open_source(str(write(tmp_path, four(".") | {"metadata.csv": f"file_name,Split,text\n{rows}"})))
+    assert (said_of(source, "text"), said_of(source, "text", "validation")) == (["of 1", "of 2", "of 3"], ["of 0"])
+    assert set(source.origins.values()) == {"the column 'Split' of metadata.csv"}
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "a.csv", "a.tar.gz", "a.tar.bz2", "a.zip"])
+def test_damaged_files_are_refused_by_name_in_one_sentence(name, tmp_path):
+    """Also a table whose header is whole, of which only the values are damaged."""
+    (tmp_path / name).write_bytes(b"" if name == "a.csv" else b"PAR1 and what is not a table" * 9)
+    with pytest.raises(ValueError, match=rf"^no picture in .* can be used, of 1 file found \([ \w,]+: {name}\)$"):
+        open_source(str(tmp_path / name))
+    if name == "a.parquet":
+        parquet.write_table(pa.table({"p": [saved(flat("L", number)) for number in range(400)]}), tmp_path / name)
+        content = bytearray((tmp_path / name).read_bytes())
+        content[40:400] = bytes(360)
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=r"a damaged table: a\.parquet"):
+            open_source(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("text", [b"---\nconfigs: : bad [\n---\n", b"---\n- a\n---\n", b"\xff\xfeodd"])
+def test_a_readme_that_describes_nothing_readable_is_told_of(text, tmp_path):
+    source = open_source(str(write(tmp_path, four(".") | {"README.md": text})))
+    assert (len(source.splits["train"]), len(source.notes)) == (4, 1)
+    (tmp_path / "README.md").write_text("---\nconfigs: [{config_name: default, data_files: none/*.png}]\n---\n")
+    with pytest.raises(ValueError, match=r"cannot be read as the configs in its README.md say: correct"):
+        open_source(str(tmp_path))
