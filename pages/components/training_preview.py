@@ -40,7 +40,8 @@ def show_preview(config: DataConfig, condition: ConditionConfig, place: DeltaGen
         show_grid(images, f"{len(images)} training images of {config.data}", columns=8)
         fitted = "cropped" if prepared.fit == "crop" else "padded"
         mirrored = "every second one flipped" if prepared.flip else "not flipped"
-        st.caption(f"{len(images)} training images, {prepared.image_size}×{prepared.image_size} pixels, {fitted}, {mirrored}.")
+        size = f"{prepared.image_size}×{prepared.image_size} pixels"
+        st.caption(f"{len(images)} images of the training split, {size}, {fitted}, {mirrored}.")
     with place:
         show_report(prepared, condition, told)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -99,17 +100,35 @@ def read_images(dataset: Dataset, config: DataConfig, chosen: Rows | None = None
 def preview_images(config: DataConfig, count: int = 16) -> Pixels:
     """Return training images as the network sees them, evenly spaced in the split: (N, H, W, C) uint8, N ≤ ``count``.
 
-    If training mirrors half of the images, every second one is mirrored here.
+    There are fewer than ``count`` only if no more can be read. If training mirrors half of the images, every second one is
+    mirrored here.
 
     Args:
         config: a resolved configuration (see :func:`resolve`).
+
+    Raises:
+        NoReadableImage: no image can be used.
     """
     splits = open_dataset(config.data, config.only_classes)
     split, *others = (splits[name] for name in split_names(splits, config) if name is not None)
-    images = read_images(split, config, evenly_spaced(len(split), count), others).images.permute(0, 2, 3, 1).numpy()
+    images = _examples(split, config, others, count).permute(0, 2, 3, 1).numpy()
     if config.flip:
         images[1::2] = images[1::2, :, ::-1].copy()
     return images
+
+
+def _examples(split: Dataset, config: DataConfig, others: Sequence[Dataset], count: int) -> torch.Tensor:
+    """Return ``count`` images of a split, (N, C, H, W), from more and more rows while too few of them can be read."""
+    looked_at = count
+    while looked_at < len(split):
+        with suppress(NoReadableImage):
+            images = read_images(split, config, evenly_spaced(len(split), looked_at), others).images
+            if len(images) >= count:
+                break
+        looked_at *= 4
+    else:
+        images = read_images(split, config, None, others).images
+    return images[evenly_spaced(len(images), count)]
 
 
 def held_out_rows(split: Dataset, count: int) -> Rows:

@@ -71,7 +71,8 @@ def test_the_first_visit_says_what_to_do(open_page):
     app = open_page()
     assert "start above" in app.info[0].value
     assert app.text_input(key="name").placeholder == "oxford_flowers-baseline"
-    assert any("16 training images, 64×64 pixels, cropped, every second one flipped" in text.value for text in app.caption)
+    shown = "16 images of the training split, 64×64 pixels, cropped, every second one flipped"
+    assert any(shown in text.value for text in app.caption)
     assert not app.error
 
 

@@ -80,6 +80,15 @@ def test_a_preview_shows_every_second_image_mirrored_where_training_does(tmp_pat
     assert (mirrored[1::2] == corner[:, ::-1]).all()
 
 
+def test_a_preview_is_full_where_most_pictures_are_damaged(tmp_path):
+    for number in range(40):
+        (tmp_path / f"{number:02}.png").write_bytes(b"x")
+    for number in (3, 21, 30):
+        write_picture(tmp_path, f"{number:02}.png", flat("L", number))
+    assert [image[0, 0, 0] for image in preview_images(pictures_config(tmp_path), 2)] == [3, 30]
+    assert len(preview_images(pictures_config(tmp_path), 16)) == 3
+
+
 def test_grey_training_and_coloured_held_out_images_agree_on_channels(tmp_path):
     for number in range(20):
         write_picture(tmp_path, f"{number}.png", flat("L", number) if number % 10 else flat("RGB", (number, 0, 9)))
