@@ -41,7 +41,7 @@ DATASET_TEMPLATES = {
 """Templates for datasets that :data:`TEMPLATES` do not suit."""
 
 # Preferred text columns where a dataset has several: usual names of English captions.
-TEXT_COLUMNS = ("en_text", "text", "caption", "en_caption", "text_en", "caption_en", "prompt", "description")
+TEXT_COLUMNS = ("en_text", "text", "caption", "en_caption", "text_en", "caption_en", "prompt", "txt", "description")
 
 # Common words for class names that are not used in speech.
 SPOKEN = {"trouser": "pair of trousers"}
@@ -153,13 +153,17 @@ def text_column(dataset: Dataset, name: str | None = None) -> str:
         ValueError: there is no such column, or the choice is ambiguous; the message lists the text columns.
     """
     texts = text_columns(dataset)
-    usual = [column for column in TEXT_COLUMNS if column in texts]
-    return _choose(dataset, "text", texts, usual[:1] or texts, name)
+    return _choose(dataset, "text", texts, _usual(texts)[:1] or texts, name)
+
+
+def _usual(columns: Sequence[str]) -> list[str]:
+    """Return the columns with a usual name of English captions, in any case, the most usual first."""
+    return [column for wanted in TEXT_COLUMNS for column in columns if column.casefold() == wanted]
 
 
 def own_captions(dataset: Dataset) -> str | None:
     """Return the column of usual name that new runs take captions from although there are classes; None if there is none."""
-    return next((column for column in TEXT_COLUMNS if column in text_columns(dataset)), None) if has_labels(dataset) else None
+    return next(iter(_usual(text_columns(dataset))), None) if has_labels(dataset) else None
 
 
 def caption_column(dataset: Dataset, wanted: ConditionConfig) -> str | None:

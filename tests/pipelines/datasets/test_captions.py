@@ -174,7 +174,7 @@ def test_the_only_text_column():
     assert text_column(make_dataset(words=datasets.Value("large_string"))) == "words"
 
 
-@pytest.mark.parametrize("english", ["en_text", "text", "caption"])
+@pytest.mark.parametrize("english", ["en_text", "text", "Caption", "txt"])
 def test_the_obvious_column_of_several(english):
     columns = {"zh_text": TEXT, "file_name": TEXT, english: TEXT}
     assert text_column(make_dataset(image=datasets.Image(), **columns)) == english

@@ -15,7 +15,8 @@ from odd_folders import make_folder
 from pyarrow import parquet
 
 import pipelines.datasets.files.file_kinds as file_kinds
-from pipelines.datasets.captions import label_column, own_captions
+from pipelines.datasets.captions import label_column, own_captions, text_column
+from pipelines.datasets.classes import label_columns
 from pipelines.datasets.columns import values_of, with_labels, with_texts
 from pipelines.datasets.decoding import picture_name
 from pipelines.datasets.image_sets import read_images
@@ -187,6 +188,15 @@ def test_texts_beside_pictures_are_captions(tmp_path):
     assert said_of(source, "text") == ["a red thing", "une façade", None, "three"]
     assert [str(each) for each in source.unused] == ["2.txt: not a text that can be read", "notes.txt: no picture has its name"]
     assert "1 picture without a caption, used without one: 2.png." in source.notes
+
+
+@pytest.mark.parametrize("column", ["txt", "Caption"])
+def test_captions_that_are_repeated_are_no_classes(column, tmp_path):
+    rows = "".join(f"a/{number}.png,thing {number % 2}\n" for number in range(4))
+    files = four("a") | {"metadata.csv": f"file_name,{column}\n{rows}"}
+    table = open_source(str(write(tmp_path, files))).splits["train"]
+    assert text_column(table) == column
+    assert not label_columns(table)
 
 
 def test_own_captions_come_before_the_names_of_classes(tmp_path):
