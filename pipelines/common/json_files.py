@@ -33,6 +33,8 @@ def parse_json(text: str | bytes, source: str = "the text") -> Any:
     encoded = text.encode(errors="surrogatepass") if isinstance(text, str) else text
     if len(encoded) > MOST:
         raise UnreadableError(f"{source} has more than {MOST // MEGABYTE} MiB of JSON, the limit")
+    if not encoded.strip():
+        raise UnreadableError(f"{source} is empty")
     try:
         value = from_json(encoded.removeprefix(BYTE_ORDER_MARK))
     except ValueError as error:

@@ -37,6 +37,12 @@ def test_what_is_beyond_the_limits_is_one_sentence(text):
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize("text", [b"", b" \n"])
+def test_an_empty_file_is_called_empty(text):
+    with pytest.raises(UnreadableError, match=r"^config is empty$"):
+        parse_json(text, "config")
+
+
 def test_values_are_those_of_pythons_reader():
     value = {"a": [1, -2.5, None, True, "é\U0001f600\x00"], "b": {"": 2**64 - 1}, "c": -(2**63), "d": [[]]}
     for text in (json.dumps(value), json.dumps(value, ensure_ascii=False), "\ufeff" + json.dumps(value)):
