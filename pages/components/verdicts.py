@@ -13,7 +13,7 @@ from pipelines.common.command_line import describe
 from pipelines.common.text import literal
 from pipelines.evaluation.measured import shared_settings
 from pipelines.evaluation.results import NEAREST_IS_BEST, Evaluation
-from pipelines.evaluation.verdict import TITLES, Verdict, grouped, verdict
+from pipelines.evaluation.verdict import COUNTED, TITLES, Verdict, grouped, verdict
 from pipelines.figures.evaluation import leanings
 
 BETTER, NEITHER, OPEN = ":material/check_circle:", ":material/info:", ":material/radio_button_unchecked:"
@@ -41,9 +41,12 @@ def show_verdict(evaluations: Sequence[Evaluation]) -> None:
     with drawn:
         about = f"For which of {found.first} and {found.second} each metric speaks, and how clearly"
         live_figure(leanings(found), "verdict", about)
+        others = [TITLES[name] for name in found.differences if name not in COUNTED]
         st.caption(
             "Bars: 95 % intervals of the differences, all equally long near the middle. Where a bar crosses the middle, the "
-            "two are not told apart." + (NOT_DRAWN if any(name in found.differences for name in NEAREST_IS_BEST) else "")
+            "two are not told apart."
+            + (NOT_DRAWN if any(name in found.differences for name in NEAREST_IS_BEST) else "")
+            + (f" Not among the main figures, since they say much the same: {', '.join(others)}." if others else "")
         )
         st.dataframe(pd.DataFrame(found.costs, index=[found.first, found.second]).fillna("not measured").T, width="stretch")
     with sentences:

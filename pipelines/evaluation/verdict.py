@@ -90,11 +90,11 @@ class Verdict:
         better = [self.better(name) for name in self.differences if name in COUNTED]
         wins = sorted({name for name in better if name is not None}, key=better.count, reverse=True)
         if not wins:
-            return f"{self.first} and {self.second} are not told apart in any of {len(better)} figures."
+            return f"{self.first} and {self.second} are not told apart in any of {len(better)} main figures."
         first, *others = wins
         second = f", {others[0]} in {better.count(others[0])}" if others else ""
         apart = f"; {better.count(None)} cannot tell them apart" if None in better else ""
-        return f"{first} is better in {better.count(first)} of {len(better)} figures{second}{apart}."
+        return f"{first} is better in {better.count(first)} of {len(better)} main figures{second}{apart}."
 
     def sentence(self, name: str) -> str:
         """Return who is better in a figure and by how much, or how many images would be needed to tell."""
