@@ -71,7 +71,7 @@ def show_report(config: DataConfig, condition: ConditionConfig, told: str = "") 
 
 
 def show_used(run: Run) -> None:
-    """Show what of its dataset a run has been trained on, and what not, if it has recorded that."""
+    """Show which part of its dataset a run is trained on, and what is not used, if it has recorded that."""
     file = run.path / DATA
     try:
         status = file.stat()
@@ -79,7 +79,7 @@ def show_used(run: Run) -> None:
     except FileNotFoundError:
         return  # of an older version, or of images from memory
     except (OSError, ValueError) as error:
-        st.caption(literal(f"What was found in its data is not known: {describe(error)}"))
+        st.caption(literal(f"The report on its data cannot be read: {describe(error)}"))
         return
     with st.expander(literal(f"Data: {sum_of_files(report)}"), icon=":material/fact_check:"):
         _show_facts(facts(report))

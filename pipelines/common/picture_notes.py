@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from .sample_values import Values, about_values
+from .text import counted
 
 MOST = 8  # sentences of one kind; the rest are counted together
 
@@ -18,7 +19,7 @@ def notes_of(told: Iterable[str], values: Iterable[Values]) -> tuple[str, ...]:
         values: of those with other samples than plain bytes.
     """
     counts = Counter(told).most_common()
-    notes = [f"{number:,} picture{'' if number == 1 else 's'} {what}" for what, number in counts[:MOST]]
+    notes = [f"{counted(number, 'picture')} {what}" for what, number in counts[:MOST]]
     if rest := sum(number for _, number in counts[MOST:]):
         notes.append(f"{rest:,} more of {len(counts) - MOST} other kinds, most of them with other colour profiles")
     kinds: dict[tuple[str, object], list[Values]] = {}

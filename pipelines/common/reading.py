@@ -35,6 +35,11 @@ class UnreadableError(ValueError):
     """Raised when something to be read is damaged, too large, or no file at all; the message is one sentence."""
 
 
+def reason_of(error: Exception) -> str:
+    """Return why something cannot be read, without its name: the same words wherever the reason is the same."""
+    return error.strerror.lower() if isinstance(error, OSError) and error.strerror else str(error)
+
+
 def open_regular(path: Path) -> BinaryIO:
     """Open a regular file for reading. Opening a named pipe would wait for a writer; reading a device may never end.
 

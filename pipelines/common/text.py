@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from html import escape
 
 # Characters of Markdown, HTML, formulas and icons; as entities, they have no meaning. Within words, _ has none anyway.
@@ -35,6 +36,12 @@ def lines_of(text: str) -> list[str]:
 def counted(number: int, one: str, many: str = "") -> str:
     """Return a number with its noun: "1 picture", "1,204 pictures"; ``many`` is the plural if it is not formed with s."""
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """Return names as part of a sentence: the first of them, and how many more there are."""
+    listed = ", ".join(names[:most])
+    return listed if len(names) <= most else f"{listed} and {len(names) - most:,} more"
 
 
 def one_line(text: object, most: int = 500) -> str:

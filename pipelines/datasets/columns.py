@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..common.text import counted
+from ..common.text import counted, some
 from ..storage.config import ConditionConfig
 from .captions import TEXT_COLUMNS
 from .classes import label_columns, plain_columns, relabelled
 from .files.file_kinds import HEAD, begins_as_picture
-from .files.inventory import some
 from .files.layout import SPLIT_COLUMNS
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..common.parallel import in_parallel
 from ..common.picture_files import read_picture, sample_values
-from ..common.reading import UnreadableError
+from ..common.reading import UnreadableError, reason_of
 from ..common.reports import ProgressBar
 from ..common.sample_values import Range, Values, choose_range
 from ..storage.pixel_stack import Pixels, PixelStack
@@ -72,7 +72,7 @@ class Facts(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """Decoded pictures, in order, and those that cannot be read; there is no stack if these are all."""
+    """Decoded pictures, in order, and those that cannot be read; there is no stack if none can be read."""
 
     stack: PixelStack | None
     facts: list[Facts]
@@ -137,8 +137,7 @@ def _decode_one(pictures: Pictures, fit: Fit, ranges: Mapping[str, Range], at: R
         picture = read_picture(read_cell(cell, pictures.folders), ranges=ranges)
         image = fit_image(picture.image, *fit)
     except Exception as error:  # whatever is wrong with one picture, the others are used
-        reason = error.strerror.lower() if isinstance(error, OSError) and error.strerror else str(error)
-        return Unused(picture_name(cell, row, pictures.dataset.split, pictures.folders), reason)
+        return Unused(picture_name(cell, row, pictures.dataset.split, pictures.folders), reason_of(error))
     return as_channels(image), Facts(row, picture_key(picture.stored), picture.values, picture.told)
 
 

@@ -81,8 +81,7 @@ def read_images(dataset: Dataset, config: DataConfig, chosen: Rows | None = None
     """
     import torch
 
-    folders = picture_folders(config.data)
-    own, *theirs = (Pictures(split, image_column(split, config.image_column), folders) for split in (dataset, *others))
+    own, *theirs = (pictures_in(split, config) for split in (dataset, *others))
     every = np.arange(len(dataset))
     rows = every if chosen is None else chosen
     rest = [Part(own, np.setdiff1d(every, rows)), *(Part(split, np.arange(len(split.dataset))) for split in theirs)]
@@ -95,6 +94,11 @@ def read_images(dataset: Dataset, config: DataConfig, chosen: Rows | None = None
     fit = Fit(config.image_size or 64, config.fit or "crop")
     found = read_pictures(Part(own, rows), fit, rest, config.data, settings)
     return ImageSet(torch.from_numpy(found.pixels), found.rows, found.keys, skipped=found.skipped, notes=found.notes)
+
+
+def pictures_in(split: Dataset, config: DataConfig) -> Pictures:
+    """Return the picture files of a split, in its column of images and in the folders of the dataset."""
+    return Pictures(split, image_column(split, config.image_column), picture_folders(config.data))
 
 
 def preview_images(config: DataConfig, count: int = 16) -> Pixels:

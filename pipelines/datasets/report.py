@@ -27,8 +27,8 @@ class Group:
 
     Attributes:
         reason: why they are not used.
-        count: how many they are.
-        paths: their names; of a published run, and of very many, only the first.
+        count: number of them.
+        paths: their names; if there are very many, only the first.
     """
 
     reason: str
@@ -71,7 +71,7 @@ class ClassReport:
 
 @dataclass(frozen=True)
 class CaptionReport:
-    """The captions of the training split, as a network that takes text is told them.
+    """The captions of the training split, as a text-conditional network gets them.
 
     Attributes:
         source: the column that they come from, or the classes, in words.

@@ -184,4 +184,4 @@ def _copies(copies: CopyReport) -> str:
     if copies.near:
         near = counted(copies.near, "held-out picture is", "held-out pictures are")
         parts.append(f"{near} nearly the same as a training picture")
-    return "; ".join(parts) or "no picture is there twice"
+    return "; ".join(parts) or "no picture occurs twice"

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from ..common.paths import folder_in
 from ..common.reading import MEGABYTE, UnreadableError, read_text
+from ..common.text import one_line
 from ..storage.config import DataConfig
 from ..storage.presets import PRESETS, Preset, dataset_name
 from .classes import name_in_words, select_classes
@@ -98,7 +99,7 @@ def open_source(name: str, only_classes: Sequence[str] = ()) -> Source:
     for split, table in list(splits.items()):
         if only_classes:
             splits[split], others = _of_classes(table, only_classes)
-            unused += [Unused(f"{split}, row {row}", "of another class than those chosen") for row in others]
+            unused += [Unused(f"{split}, row {row}", "of a class that was not chosen") for row in others]
             if not len(splits[split]):  # the labels of a test split may be secret
                 del splits[split]
     origins = {split: opened.origins[split] for split in splits}
@@ -144,8 +145,7 @@ def _load(name: str, source: str) -> Source:
 
 
 def _not_loaded(name: str, source: str, error: Exception) -> ValueError:
-    reason = " ".join(str(error.__cause__ or error).split())[:300]
-    return ValueError(f"dataset {name!r} could not be loaded from {source}: {reason}")
+    return ValueError(f"dataset {name!r} could not be loaded from {source}: {one_line(error.__cause__ or error, 300)}")
 
 
 def _other_files(folder: Path, splits: DatasetDict) -> tuple[int, list[Unused]]:

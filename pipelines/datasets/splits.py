@@ -73,7 +73,7 @@ def hold_out(keys: Keys, most: int, wanted: HeldOutConfig) -> tuple[Rows, Rows]:
         order = np.random.default_rng(wanted.seed).permutation(count)
         return np.sort(order[tenth:]), order[:tenth]
     different, copies = np.unique(keys, return_counts=True)
-    if len(different) == 1:  # one picture many times, to see whether a network can learn it at all; the copies are told of
+    if len(different) == 1:  # one picture many times, to see whether a network can learn it at all; the copies are reported
         return np.arange(tenth, count), np.arange(tenth)
     whole = int(np.searchsorted(copies.cumsum(), tenth, side="right"))  # as many images, with all their copies, are a tenth
     below = int(different[min(max(1, whole), len(different) - 1)])

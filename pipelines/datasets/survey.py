@@ -18,7 +18,7 @@ from .condition_survey import survey_conditions
 from .decoding import picture_name, read_cell
 from .files.inventory import Source, Unused
 from .files.places import literal_place
-from .image_sets import held_out_rows, load_split, readable_images
+from .image_sets import held_out_rows, load_split, pictures_in, readable_images
 from .report import CopyReport, DataReport, PictureReport, SplitReport, grouped
 from .report_text import about_data
 from .sources import image_column, locate, picture_folders, split_names
@@ -141,13 +141,9 @@ def row_names(table: Dataset, config: DataConfig, rows: Rows) -> Iterator[str]:
 
 def _inside(table: Dataset, config: DataConfig) -> bool:
     """Return whether the pictures lie inside archives or tables, instead of in files of their own."""
-    import datasets
-
-    column = image_column(table, config.image_column)
-    first = table.select_columns([column]).cast_column(column, datasets.Image(decode=False)).select(range(min(1, len(table))))
-    folder = picture_folders(config.data)[0]
-    cells = [row[column] for row in first if row[column]]
-    return any(cell["bytes"] is not None or not (folder / literal_place(cell["path"])).is_file() for cell in cells)
+    pictures = pictures_in(table, config)
+    folder, cells = pictures.folders[0], [cell for _, cell in pictures.cells(np.arange(min(1, len(table)))) if cell]
+    return any(cell["bytes"] is not None or not (folder / literal_place(cell["path"] or "")).is_file() for cell in cells)
 
 
 def _pictures(config: DataConfig, sets: Iterable[tuple[Dataset, ImageSet]]) -> PictureReport:
@@ -177,14 +173,10 @@ def _pictures(config: DataConfig, sets: Iterable[tuple[Dataset, ImageSet]]) -> P
 
 
 def _facts(table: Dataset, rows: Rows, config: DataConfig) -> Iterator[PictureFacts]:
-    import datasets
-
-    column = image_column(table, config.image_column)
-    cells = table.select_columns([column]).cast_column(column, datasets.Image(decode=False)).select(rows)
-    folders = picture_folders(config.data)
-    for row in cells:
+    pictures = pictures_in(table, config)
+    for _, cell in pictures.cells(rows):
         with suppress(OSError, ValueError):  # it has changed since it was decoded
-            yield picture_facts(read_cell(row[column], folders))
+            yield picture_facts(read_cell(cell, pictures.folders))
 
 
 def _lost(size: tuple[int, int], side: int, crop: bool) -> float:

@@ -13,7 +13,7 @@ from .report import DataReport
 from .sources import locate, open_source
 from .survey import full_survey, survey
 
-AT_ONCE = 10_000  # pictures decoded unasked, which takes some seconds; more are decoded when somebody asks
+AT_ONCE = 10_000  # pictures decoded unasked, which takes some seconds; larger datasets wait until somebody asks
 KEPT = 16  # surveys
 
 
@@ -24,7 +24,7 @@ class Survey:
     Attributes:
         report: what is known so far, first from the listing and then from the pictures; None before.
         error: one sentence if the data cannot be surveyed, else empty.
-        whole: whether the pictures are decoded although they are many.
+        whole: whether the pictures are decoded however many there are.
     """
 
     whole: bool = False
@@ -38,11 +38,11 @@ class Survey:
         return not self._done.is_set()
 
     def wait(self, seconds: float) -> None:
-        """Wait until all is known, but at most so long."""
+        """Wait until everything is known, for at most ``seconds``."""
         self._done.wait(seconds)
 
     def make(self, config: DataConfig, condition: ConditionConfig) -> None:
-        """List the data and decode the pictures, unless they are many and nobody has asked."""
+        """List the data, and decode the pictures unless there are many and nobody has asked for it."""
         try:
             opened = open_source(config.data, config.only_classes)
             self.report = survey(config, opened, condition)

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..common.machine import in_words
+from ..common.reading import reason_of
 from ..common.temporary import temporary_path
 
 TRIED = 4096  # bytes, a block of most file systems
@@ -33,7 +34,7 @@ def refuse_unwritable(folder: Path, remedy: str) -> None:
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise ValueError(f"the disk of {folder} is full: free some space, or {remedy}") from error
-        raise ValueError(f"{folder} cannot be written ({(error.strerror or str(error)).lower()}): {remedy}") from error
+        raise ValueError(f"{folder} cannot be written ({reason_of(error)}): {remedy}") from error
     finally:
         with suppress(OSError):
             trial.unlink(missing_ok=True)

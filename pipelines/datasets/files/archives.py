@@ -50,7 +50,7 @@ class Archive:
         path: the file that is read: the archive itself, or a compressed TAR as it lies unpacked in the cache.
         members: by their names.
         refused: (name, reason) of those that are not read.
-        notes: what else is wrong with it.
+        notes: what else is wrong with it, after its name.
     """
 
     path: Path
@@ -155,7 +155,7 @@ def _index_tar(path: Path) -> Archive:
                 archive.refused.append((clean_name(info.name) or info.name, "neither a file nor a folder"))
         file.seek(opened.offset)
         if file.read(tarfile.BLOCKSIZE).strip(b"\0") or opened.offset + tarfile.BLOCKSIZE > end:
-            archive.notes.append("it is damaged or cut short, and what follows its last whole member is lost")
+            archive.notes.append("is damaged or cut short: what follows its last whole member is lost")
     for name, target in links:
         if target in archive.members:
             archive.add(name, archive.members[target], end)

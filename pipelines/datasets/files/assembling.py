@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...common.text import counted
+from ...common.text import counted, some
 from ..columns import label_column_of, with_labels
-from .inventory import some
 from .places import portable, shown
 from .walking import Tree
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from ...common.reading import MEGABYTE, UnreadableError, decode_text
-from ...common.text import counted
+from ...common.reading import MEGABYTE, UnreadableError, decode_text, reason_of
+from ...common.text import counted, some
 from .file_kinds import BESIDE, CAPTIONS, CLASSES, OBJECTS
-from .inventory import Unused, some
+from .inventory import Unused
 from .layout import SPLIT_COLUMNS, split_of, splits_of_files
 from .places import read_place, shown
 from .tables import FILE_NAME, NAMING, Columns, naming_column, read_object, read_table, simplified
@@ -94,8 +94,7 @@ def read_tables(tree: Tree, pictures: Sequence[str], tables: Sequence[str], foun
         try:
             columns = read_table(tree.place(table))
         except (OSError, UnreadableError) as error:
-            reason = str(getattr(error, "strerror", None) or error)
-            tree.refuse(table, NO_PICTURE if beside else f"a table that cannot be read: {reason}")
+            tree.refuse(table, NO_PICTURE if beside else f"a table that cannot be read: {reason_of(error)}")
             continue
         columns, notes = simplified(columns)
         by_column = pictures_named(columns, names, folder, only_usual=beside)
@@ -149,7 +148,7 @@ def pictures_named(columns: Columns, names: Names, folder: str, only_usual: bool
 def _read_rows(
     table: str, columns: Columns, column: str, pictures: Sequence[str | None], names: Names, found: Descriptions
 ) -> list[str]:
-    """Take over the rows of a table; return the pictures that they describe."""
+    """Record the rows of a table, and return the pictures that they describe."""
     taken: dict[str, None] = {}
     for row, picture in enumerate(pictures):
         if picture is None or picture in taken:

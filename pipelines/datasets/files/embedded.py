@@ -9,10 +9,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from ...common.reading import UnreadableError
+from ...common.text import some
 from .archives import stem_of
 from .file_kinds import HEAD, begins_as_picture
-from .inventory import some
-from .layout import TRAIN, arrange, folders_of, splits_of_files
+from .layout import ORDER, TRAIN, arrange, folders_of, splits_of_files
 from .places import local_file, shown
 from .tables import damage_named, schema_of
 
@@ -87,7 +87,7 @@ def open_tables(tables: Sequence[str], root: str) -> tuple[DatasetDict, dict[str
         splits = (
             splits_of_files([stem_of(PurePosixPath(table).name) or table for table in map(_without_suffix, tables)]) or splits
         )
-    order = [split for split in (TRAIN, "validation", "test") if split in splits]
+    order = [split for split in ORDER if split in splits]
     by_split = {split: [table for table, own in zip(tables, splits, strict=True) if own == split] for split in order}
     features = [features_with_pictures(f"{root}/{table}") for table in tables]
     for table, own in zip(tables, features, strict=True):

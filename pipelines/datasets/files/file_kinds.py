@@ -27,7 +27,7 @@ FOREIGN_PICTURES = re.compile(
 )
 HEIF = (".heic", ".heif", ".hif")
 FOREIGN_ARCHIVES = (".7z", ".bz2", ".gz", ".rar", ".xz", ".zst")
-HEAD = 64  # bytes that tell a picture
+HEAD = 64  # bytes by which a picture is recognised
 
 
 @cache

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ...common.text import counted
+from ...common.text import counted, some
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -61,9 +61,3 @@ def nothing_usable(name: object, found: int, described: int, unused: Sequence[Un
     reasons = [f"{reason}: {some(paths)}" for reason, paths in by_reason.items()]
     reasons += [f"{described:,} that only describe or contain others"] * bool(described)
     return f"no picture in {name} can be used, of {counted(found, 'file')} found ({'; '.join(reasons)})"
-
-
-def some(names: Sequence[str], most: int = 3) -> str:
-    """Return names as part of a sentence: the first of them, and how many more there are."""
-    listed = ", ".join(names[:most])
-    return listed if len(names) <= most else f"{listed} and {len(names) - most:,} more"

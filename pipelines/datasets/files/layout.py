@@ -7,12 +7,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ...common.text import counted
+from ...common.text import counted, some
 from .archives import is_archive, stem_of
-from .inventory import some
 from .places import shown
 
 TRAIN = "train"
+ORDER = (TRAIN, "validation", "test")
 SPLIT_WORDS = {
     **dict.fromkeys(("train", "training"), TRAIN),
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),

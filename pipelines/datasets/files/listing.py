@@ -9,21 +9,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...common.reading import UnreadableError
-from ...common.text import counted
+from ...common.reading import UnreadableError, reason_of
+from ...common.text import counted, some
 from ..columns import with_classes, with_single_captions
 from .archives import is_archive
 from .assembling import assemble
 from .descriptions import Descriptions, Names, pictures_named, read_beside, read_tables
 from .embedded import features_with_pictures, open_tables
 from .file_kinds import BESIDE_A_PICTURE, BINARY_TABLES, HEAD, PICTURE, TABLE, begins_as_picture, kind_of, why_not
-from .inventory import Source, nothing_usable, some
-from .layout import TRAIN, Layout, arrange, folders_of
+from .inventory import Source, nothing_usable
+from .layout import ORDER, TRAIN, Layout, arrange, folders_of
 from .places import read_head, shown
 from .tables import naming_column, read_table
 from .walking import Tree, walk
-
-ORDER = (TRAIN, "validation", "test")
 
 
 @dataclass
@@ -65,7 +63,7 @@ def _sort(tree: Tree) -> Kinds:
                 kinds.embedded.append(file)
                 continue
         except (OSError, UnreadableError) as error:
-            tree.refuse(file, str(getattr(error, "strerror", None) or error))
+            tree.refuse(file, reason_of(error))
             continue
         if kind is None:
             tree.refuse(file, why_not(file))
@@ -162,7 +160,7 @@ def _walk_table(table: Path) -> Tree:
         columns = read_table(tree.place(table.name))
     except (OSError, UnreadableError) as error:
         tree.files.clear()
-        tree.refuse(table.name, str(getattr(error, "strerror", None) or error))
+        tree.refuse(table.name, reason_of(error))
         return tree
     words = [value for values in columns.values() for value in values if isinstance(value, str)]
     below = {file for value in words if (file := _below(tree, value)) and file != table.name}

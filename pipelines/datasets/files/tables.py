@@ -93,7 +93,7 @@ def _numbers(values: list[str]) -> list[Any]:
 
 
 def _row(line: str) -> Any:
-    """Return a line's object; one that cannot be read names no picture, and is told of as such."""
+    """Return the object in a line. A line that cannot be read names no picture, and is reported as such."""
     try:
         return parse_json(line)
     except UnreadableError:

@@ -1,4 +1,4 @@
-"""What is unpacked from archives: into the cache, under names of our own, and never more than the disk can hold."""
+"""Unpacking of archives into the cache, under names of our own, and never more than the disk can hold."""
 
 from __future__ import annotations
 

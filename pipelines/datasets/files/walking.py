@@ -8,9 +8,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...common.reading import KINDS, UnreadableError
+from ...common.reading import KINDS, UnreadableError, reason_of
+from ...common.text import some
 from .archives import is_archive, open_archive
-from .inventory import Unused, some
+from .inventory import Unused
 from .places import MOST_NESTED, local_file, shown
 
 HIDDEN = "hidden file"
@@ -75,7 +76,7 @@ def _walk_folder(tree: Tree, folder: str, above: tuple[tuple[int, int], ...], hi
         with os.scandir(path) as entries:
             found = sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
-        tree.refuse(folder or ".", f"a folder that cannot be opened ({error.strerror})")
+        tree.refuse(folder or ".", f"a folder that cannot be opened ({reason_of(error)})")
         return
     above = (*above, (status.st_dev, status.st_ino))
     for entry in found:
@@ -84,7 +85,7 @@ def _walk_folder(tree: Tree, folder: str, above: tuple[tuple[int, int], ...], hi
             seen = entry.stat()
         except OSError as error:
             broken = entry.is_symlink() and not isinstance(error, PermissionError)
-            tree.refuse(file, "a link to nothing" if broken else f"cannot be opened ({error.strerror})")
+            tree.refuse(file, "a link to nothing" if broken else f"cannot be opened ({reason_of(error)})")
             continue
         out_of_sight = hidden or entry.name.startswith(".") or entry.name in _OF_MACOS
         if stat.S_ISDIR(seen.st_mode):
@@ -124,11 +125,11 @@ def _walk_archive(tree: Tree, file: str, depth: int) -> None:
         tree.refuse(file, str(error))
         return
     except OSError as error:
-        tree.refuse(file, f"cannot be opened ({error.strerror or error})")
+        tree.refuse(file, f"cannot be opened ({reason_of(error)})")
         return
     tree.archives.append(file)
     tree.unused += [Unused(f"{shown(file)}/{shown(name)}", reason) for name, reason in archive.refused]
-    tree.notes += [f"Of the archive {shown(file)}: {note}." for note in archive.notes]
+    tree.notes += [f"The archive {shown(file)} {note}." for note in archive.notes]
     for name in archive.members:
         member = f"{file}/{name}"
         if any(part.startswith(".") or part in _OF_MACOS for part in name.split("/")):
