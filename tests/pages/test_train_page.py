@@ -387,7 +387,7 @@ def test_pictures_that_could_not_be_used_are_counted_and_named(open_page, queue,
     assert "37 pictures used (34 to train on, 3 held out), 3 not used" in found.label
     assert [f"circles/{number:03}.png: not a readable image" in found.code[0].value for number in (1, 3, 5)] == [True] * 3
     (run.path / "data.json").write_text('{"found": "many"}')
-    assert any("What was found in its data is not known" in text.value for text in open_page().caption)
+    assert any("The report on its data cannot be read" in text.value for text in open_page().caption)
 
 
 def facts_on(app: AppTest) -> str:
