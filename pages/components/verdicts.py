@@ -46,7 +46,7 @@ def show_verdict(evaluations: Sequence[Evaluation]) -> None:
             "Bars: 95 % intervals of the differences, all equally long near the middle. Where a bar crosses the middle, the "
             "two are not told apart."
             + (NOT_DRAWN if any(name in found.differences for name in NEAREST_IS_BEST) else "")
-            + (f" Not among the main figures, since they say much the same: {', '.join(others)}." if others else "")
+            + (f" Not among the main figures: {', '.join(others)}." if others else "")
         )
         st.dataframe(pd.DataFrame(found.costs, index=[found.first, found.second]).fillna("not measured").T, width="stretch")
     with sentences:
