@@ -101,13 +101,13 @@ def _row(line: str) -> Any:
 
 
 def by_picture(found: Any) -> Any:
-    """Return the pictures' objects in a list where a JSON file has them by their names, or is one of COCO's annotations."""
+    """Return a list of one object per picture, also from a JSON file that has them by name, or from annotations of COCO."""
     if not isinstance(found, dict):
         return found
     if isinstance(images := found.get("images"), list) and isinstance(notes := found.get("annotations"), list):
-        return _of_coco(
-            *([each for each in part if isinstance(each, dict)] for part in (images, notes, found.get("categories", [])))
-        )
+        kinds = found.get("categories")
+        parts = (images, notes, kinds if isinstance(kinds, list) else [])
+        return _of_coco(*([each for each in part if isinstance(each, dict)] for part in parts))
     if found and all(Path(str(name)).suffix.lower() in picture_suffixes() for name in found):
         return [{FILE_NAME: name, **(said if isinstance(said, dict) else {"text": said})} for name, said in found.items()]
     return found

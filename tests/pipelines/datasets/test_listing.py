@@ -254,7 +254,8 @@ def test_what_json_files_say_of_pictures_is_used(tmp_path):
     by_name = write(tmp_path / "a", four(".") | {"captions.json": json.dumps({f"{n}.png": f"of {n}" for n in range(4)})})
     images = [{"id": n, "file_name": f"{n}.png"} for n in range(4)]
     said = [{"image_id": n % 4, "caption": f"of {n}"} for n in range(6)]
-    coco = write(tmp_path / "b", four("i") | {"x/captions.json": json.dumps({"images": images, "annotations": said})})
+    written = {"images": images, "annotations": said, "categories": None}
+    coco = write(tmp_path / "b", four("i") | {"x/captions.json": json.dumps(written)})
     kinds = {"categories": [{"id": 3, "name": "cat"}, {"id": 5, "name": "dog"}]}
     boxes = [{"image_id": n % 4, "category_id": 3 if n == 4 else 5} for n in range(5)]
     found = write(tmp_path / "c", four("i") | {"boxes.json": json.dumps({"images": images, "annotations": boxes} | kinds)})
