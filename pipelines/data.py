@@ -17,6 +17,7 @@ from .common.command_line import DONE, run_command
 from .common.images import montage, png_bytes
 from .common.settings import MAY_BE_PATH, some_of
 from .storage.config import ConditionConfig, DataConfig
+from .storage.disk import refuse_unwritable
 from .storage.files import atomic, write_text
 from .storage.presets import PRESETS
 
@@ -47,6 +48,8 @@ def main(arguments: Data) -> int:
     from .datasets.sources import open_source, resolve
     from .datasets.survey import full_survey
 
+    if arguments.out is not None:
+        refuse_unwritable(arguments.out, "choose another folder with --out")
     config = resolve(arguments.config)
     report = full_survey(config, open_source(config.data, config.only_classes), arguments.condition)
     print(report.to_json() if arguments.json else as_text(report))

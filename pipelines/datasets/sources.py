@@ -145,7 +145,10 @@ def _load(name: str, source: str) -> Source:
 
 
 def _not_loaded(name: str, source: str, error: Exception) -> ValueError:
-    return ValueError(f"dataset {name!r} could not be loaded from {source}: {one_line(error.__cause__ or error, 300)}")
+    unreached = isinstance(error, ConnectionError | TimeoutError)
+    nowhere = "it is no folder here, and the hub cannot be reached; check its spelling, or the network"
+    reason = nowhere if unreached else one_line(error.__cause__ or error, 300)
+    return ValueError(f"dataset {name!r} could not be loaded from {source}: {reason}")
 
 
 def _other_files(folder: Path, splits: DatasetDict) -> tuple[int, list[Unused]]:

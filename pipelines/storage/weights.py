@@ -73,7 +73,7 @@ def open_tensors(path: Path, framework: str) -> Iterator[Any]:
             file = safe_open(name, framework=framework)
     except (SafetensorError, OSError) as error:
         raise ValueError(
-            f"{path} is not a valid safetensors file ({error}): it may be truncated or in another format; "
+            f"{path} is not a valid safetensors file: it may be truncated or in another format; "
             "Noisescope reads safetensors only and never unpickles"
         ) from error
     with file:

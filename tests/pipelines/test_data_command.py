@@ -46,6 +46,7 @@ def test_the_settings_of_training_are_those_of_the_report(command, photos):
         (("{photos}", "--label-column", "kind"), "no label column 'kind'"),
         (("{photos}", "--only-classes", "stars"), "no class 'stars'"),
         (("{photos}", "--train-split", "test"), "no split 'test'"),
+        (("{photos}", "--out", "{photos}/circles/001.png"), "001.png is not a folder: choose another folder with --out"),
     ],
 )
 def test_what_cannot_be_reported_is_refused(command, photos, arguments, words):
@@ -53,6 +54,7 @@ def test_what_cannot_be_reported_is_refused(command, photos, arguments, words):
     assert done.code == 2
     assert words in done.error or not arguments
     assert "Traceback" not in done.error
+    assert not done.output
 
 
 def test_data_that_cannot_be_trained_on_are_reported_and_refused(command, tmp_path):

@@ -269,7 +269,11 @@ def _try(network: torch.nn.Module, config: RunConfig, path: Path) -> None:
         else:
             made = network(image, torch.zeros(1, device="meta"), condition)
     except Exception as error:  # the library raises many kinds of errors
-        raise ValueError(f"the model of {path} cannot run with its settings: {describe(error)}") from error
+        size = f"{shape[1]}×{shape[2]}"
+        raise ValueError(
+            f"the model of {path} cannot run on images of {size} pixels: its settings contradict one another, or a level would "
+            "halve an odd number of pixels; state the size that it was trained on with --image-size"
+        ) from error
     if made.shape != image.shape:
         raise ValueError(f"the model of {path} makes images of another size: it cannot be imported")
 

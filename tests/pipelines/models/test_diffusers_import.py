@@ -227,7 +227,7 @@ def _flow(**changes):
         (_edited("unet/config.json", freq_shift="0"), "freq_shift='0' in the settings of UNet2DModel: it should be like 0"),
         (_edited("unet/config.json", act_fn="nothing"), "diffusers cannot build a UNet2DModel with these settings"),
         (_edited("unet/config.json", layers_per_block=10_000_000), "layers_per_block=10000000: choose a whole number from 1"),
-        (_edited("unet/config.json", downsample_padding=-40), "cannot run with its settings"),
+        (_edited("unet/config.json", downsample_padding=-40), "cannot run on images of"),
         (_edited("scheduler/scheduler_config.json", num_train_timesteps=0), "num_train_timesteps=0: choose a whole number"),
         (_edited("scheduler/scheduler_config.json", beta_schedule=["linear"]), "beta_schedule: input should be a valid string"),
         (shutil.rmtree, "give a folder written by diffusers' save_pretrained"),
