@@ -92,12 +92,13 @@ def _numbers(values: list[str]) -> list[Any]:
     return [value if value.strip() else None for value in values]
 
 
-def _row(line: str) -> Any:
-    """Return the object in a line. A line that cannot be read names no picture, and is reported as such."""
+def _row(line: str) -> dict[str, Any]:
+    """Return the object in a line. A line that cannot be read, or holds none, names no picture, and is reported as such."""
     try:
-        return parse_json(line)
+        found = parse_json(line)
     except UnreadableError:
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 def by_picture(found: Any) -> Any:

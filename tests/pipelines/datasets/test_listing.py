@@ -288,6 +288,17 @@ def test_lists_and_gaps_in_columns_are_told_of(tmp_path):
     assert len(source.notes) == 2
 
 
+def test_lines_that_are_no_objects_are_told_of_one_by_one(tmp_path):
+    lines = [json.dumps({"file_name": f"{n}.png", "text": f"of {n}"}) for n in range(4)]
+    lines[1:2] = ["{torn", "[1, 2]"]
+    source = open_source(str(write(tmp_path, four(".") | {"metadata.jsonl": "\n".join(lines)})))
+    assert said_of(source, "text") == ["of 0", "of 2", "of 3"]
+    told = {each.path: each.reason for each in source.unused}
+    nameless = "cannot be read, or names nothing"
+    rows = {"metadata.jsonl, row 1": nameless, "metadata.jsonl, row 2": nameless}
+    assert told == rows | {"1.png": "no row in metadata.jsonl"}
+
+
 def test_a_column_of_splits_makes_splits(tmp_path):
     rows = "".join(f"{n}.png,{'train' if n else 'VAL'},of {n}\n" for n in range(4))
     source = open_source(str(write(tmp_path, four(".") | {"metadata.csv": f"file_name,Split,text\n{rows}"})))
