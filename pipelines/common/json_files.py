@@ -20,19 +20,21 @@ ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
 LONG_NUMBER = b"0" * 19  # no shorter number needs more than 64 bits
 
 
-def parse_json(text: str | bytes, source: str = "the text") -> Any:
+def parse_json(text: str | bytes, source: str = "the text", most: int | None = None) -> Any:
     """Parse JSON.
 
     Args:
         text: the text, in UTF-8 if bytes.
         source: where it comes from, for the error message.
+        most: maximum number of bytes; ``MOST`` by default.
 
     Raises:
         UnreadableError: it is too large, not valid JSON, or beyond the limits.
     """
+    most = MOST if most is None else most
     encoded = text.encode(errors="surrogatepass") if isinstance(text, str) else text
-    if len(encoded) > MOST:
-        raise UnreadableError(f"{source} has more than {MOST // MEGABYTE} MiB of JSON, the limit")
+    if len(encoded) > most:
+        raise UnreadableError(f"{source} has more than {most // MEGABYTE} MiB of JSON, the limit")
     if not encoded.strip():
         raise UnreadableError(f"{source} is empty")
     try:

@@ -58,11 +58,11 @@ def _number(file: Path) -> int | None:
 
 
 def in_words(size: float) -> str:
-    """Format a number of bytes: 512 MiB, 1.5 GiB, 3.2 TiB."""
+    """Format a number of bytes: 20 KiB, 512 MiB, 1.5 GiB, 3.2 TiB."""
     for unit, power in (("TiB", 40), ("GiB", 30)):
         if size >= 2**power:
             return f"{size / 2**power:,.1f} {unit}"
-    return f"{size / 2**20:,.0f} MiB"
+    return f"{size / 2**20:,.0f} MiB" if size >= 2**20 else f"{size / 2**10:,.0f} KiB"
 
 
 def refuse_beyond_memory(needed: float, what: str, remedy: str, memory: int | None = None, owner: str = "this machine") -> None:

@@ -12,7 +12,7 @@ from ..storage.config import ConditionConfig
 from .captions import TEXT_COLUMNS
 from .classes import label_columns, plain_columns, relabelled
 from .files.file_kinds import HEAD, begins_as_picture
-from .files.layout import SPLIT_COLUMNS
+from .files.layout import ORDER, SPLIT_COLUMNS, TRAIN, split_of
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -142,6 +142,34 @@ def with_single_captions(splits: DatasetDict) -> tuple[DatasetDict, list[str]]:
             result[name] = result[name].remove_columns(column).add_column(column, first, feature=datasets.Value("string"))
             notes[f"Of the lists of captions in the column {column!r}, the first caption is used."] = None
     return result, list(notes)
+
+
+def with_whole_numbers(splits: DatasetDict) -> DatasetDict:
+    """Return splits whose columns of numbers hold whole ones if all values are: classes with gaps are saved as 0.0, 1.0."""
+    import datasets
+
+    result = splits.copy()
+    for name, split in splits.items():
+        for column, feature in split.features.items():
+            if isinstance(feature, datasets.Value) and feature.dtype in ("float32", "float64"):
+                values = values_of(split, column)
+                if all(value is None or (value.is_integer() and abs(value) < 2**53) for value in values):
+                    result[name] = result[name].cast_column(column, datasets.Value("int64"))
+    return result
+
+
+def with_named_splits(splits: DatasetDict) -> tuple[DatasetDict, dict[str, str]]:
+    """Return the splits that a column tells of, where there is only one; and in words where each comes from."""
+    if set(splits) != {TRAIN}:
+        return splits, {}
+    [rows] = splits.values()
+    for column in [name for name in plain_columns(rows) if name.casefold() in SPLIT_COLUMNS]:
+        named = [split_of(value) if isinstance(value, str) else None for value in values_of(rows, column)]
+        if all(named):
+            own = {split: np.flatnonzero([each == split for each in named]) for split in ORDER if split in named}
+            found = {split: rows.remove_columns(column).select(chosen) for split, chosen in own.items()}
+            return type(splits)(found), dict.fromkeys(found, f"the column {column!r}")
+    return splits, {}
 
 
 def with_classes(splits: DatasetDict) -> tuple[DatasetDict, list[str]]:

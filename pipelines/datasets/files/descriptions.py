@@ -15,7 +15,7 @@ from .file_kinds import BESIDE, CAPTIONS, CLASSES, OBJECTS
 from .inventory import Unused
 from .layout import SPLIT_COLUMNS, split_of, splits_of_files
 from .places import read_place, shown
-from .tables import FILE_NAME, NAMING, Columns, naming_column, read_object, read_table, simplified
+from .tables import FILE_NAME, NAMING, Columns, columns_of, naming_column, read_object, read_table, simplified
 from .walking import Tree
 
 MOST_BYTES = MEGABYTE  # of a file beside a picture
@@ -179,7 +179,7 @@ def read_beside(tree: Tree, pictures: Sequence[str], files: Sequence[str], found
         if (key := posixpath.join(folder, name.split(".")[0])) not in owners:
             owners[key].append(picture)
     kinds: Counter[str] = Counter()
-    left = []
+    described, said, left = [], [], []
     for file in files:
         stem, suffix = posixpath.splitext(file)
         if stem not in owners:
@@ -192,9 +192,15 @@ def read_beside(tree: Tree, pictures: Sequence[str], files: Sequence[str], found
             continue
         found.used.add(file)
         kinds[suffix.lower()] += 1
-        for picture in owners[stem]:
-            for name, value in values.items():
+        if values:
+            described.append(owners[stem])
+            said.append(values)
+    columns, notes = simplified(columns_of(said) if said else {})
+    for name, own in columns.items():
+        for picture, value in [(picture, value) for group, value in zip(described, own, strict=True) for picture in group]:
+            if value is not None:
                 found.values[picture].setdefault(name, value)
+    found.notes += [f"Of the files beside the pictures: {note[0].lower()}{note[1:]}" for note in notes]
     captions = sum(kinds[suffix] for suffix in CAPTIONS)
     if captions:
         found.notes.append(f"Captions are read from {counted(captions, 'text file')} beside the pictures.")

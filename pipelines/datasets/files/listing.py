@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...common.reading import UnreadableError, reason_of
 from ...common.text import counted, some
-from ..columns import with_classes, with_single_captions
+from ..columns import with_classes, with_named_splits, with_single_captions, with_whole_numbers
 from .archives import is_archive
 from .assembling import assemble
 from .descriptions import Descriptions, Names, pictures_named, read_beside, read_tables
@@ -128,11 +128,13 @@ def _with_pictures_inside(tree: Tree, kinds: Kinds) -> Source:
     for file in (*kinds.beside, *kinds.tables):
         tree.refuse(file, "a file beside tables that hold pictures")
     splits, tables = open_tables(kinds.embedded, tree.root)
-    splits, captions = with_single_captions(splits)
+    splits, named = with_named_splits(splits)
+    splits, captions = with_single_captions(with_whole_numbers(splits))
     splits, notes = with_classes(splits)
     described = len(tree.archives) + len(kinds.descriptions) + len(kinds.embedded)
     count = described + len(tree.unused) + sum(map(len, splits.values()))
-    return Source(splits, count, described, tuple(tree.unused), origins_of(tree, tables), (*tree.notes, *captions, *notes))
+    origins = named or origins_of(tree, tables)
+    return Source(splits, count, described, tuple(tree.unused), origins, (*tree.notes, *captions, *notes))
 
 
 def origins_of(tree: Tree, files: Mapping[str, Sequence[str]]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from .file_kinds import BINARY_TABLES, picture_suffixes
 from .places import local_file, read_place
 
 MOST_BYTES = 512 * MEGABYTE  # of a table of text
+MOST_JSON = 128 * MEGABYTE  # of a JSON file; the captions of COCO have 91 MB
 DELIMITERS = ",;\t|"
 FILE_NAME = "file_name"
 NAMING = (
@@ -51,12 +52,12 @@ def read_table(place: str) -> Columns:
         return _read_binary(place)
     text = decode_text(read_place(place, MOST_BYTES), Path(place).name)
     if suffix in (".jsonl", ".ndjson"):
-        return _columns([_row(line) for line in text.split("\n") if line.strip()])
+        return columns_of([_row(line) for line in text.split("\n") if line.strip()])
     if suffix == ".json":
-        found = by_picture(parse_json(text))
+        found = by_picture(parse_json(text, most=MOST_JSON))
         if isinstance(found, dict) and found and all(isinstance(values, list) for values in found.values()):
             return _equal({str(name): values for name, values in found.items()})
-        return _columns(found)
+        return columns_of(found)
     return _read_csv(text, "\t" if suffix == ".tsv" else None)
 
 
@@ -163,8 +164,12 @@ def _whole(values: list[Any]) -> list[Any]:
     return [None if value is None else int(value) for value in values] if whole else values
 
 
-def _columns(rows: Any) -> Columns:
-    """Return the columns of a list of objects."""
+def columns_of(rows: Any) -> Columns:
+    """Return the columns of a list of objects; None where an object has no such value.
+
+    Raises:
+        UnreadableError: it is no such list, or has no values.
+    """
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise UnreadableError("not a list of objects")
     names = dict.fromkeys(str(name) for row in rows for name in row)
@@ -251,7 +256,7 @@ def naming_column(columns: Mapping[str, Sequence[Any]], found: Mapping[str, Sequ
 
 
 def read_object(content: bytes, name: str) -> dict[str, Any]:
-    """Return the plain values of a picture's own JSON file.
+    """Return the values in a picture's own JSON file.
 
     Raises:
         UnreadableError: it is no such file.
@@ -259,4 +264,4 @@ def read_object(content: bytes, name: str) -> dict[str, Any]:
     found = parse_json(decode_text(content, name), name)
     if not isinstance(found, dict):
         raise UnreadableError("not a JSON file of one object")
-    return {str(key): value for key, each in found.items() if (value := plain(each)) is not None}
+    return {str(key): value for key, value in found.items()}

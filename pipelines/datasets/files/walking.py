@@ -17,7 +17,7 @@ from .places import MOST_NESTED, local_file, shown
 HIDDEN = "hidden file"
 MOST_FOLDERS = 200  # in one another
 MOST_LINKS = 16  # to one folder: links to folders of links to folders would multiply
-_OF_MACOS = ("__MACOSX",)  # folders of copies of the other files' attributes, which bear the names of pictures
+_OF_SYSTEMS = ("__MACOSX", "@eaDir")  # folders of attributes or thumbnails of the other files, which bear the names of pictures
 
 
 @dataclass
@@ -87,7 +87,7 @@ def _walk_folder(tree: Tree, folder: str, above: tuple[tuple[int, int], ...], hi
             broken = entry.is_symlink() and not isinstance(error, PermissionError)
             tree.refuse(file, "a link to nothing" if broken else f"cannot be opened ({reason_of(error)})")
             continue
-        out_of_sight = hidden or entry.name.startswith(".") or entry.name in _OF_MACOS
+        out_of_sight = hidden or entry.name.startswith(".") or entry.name in _OF_SYSTEMS
         if stat.S_ISDIR(seen.st_mode):
             if not entry.is_symlink() or _follow(tree, file, (seen.st_dev, seen.st_ino), above):
                 _walk_folder(tree, file, above, out_of_sight)
@@ -132,7 +132,7 @@ def _walk_archive(tree: Tree, file: str, depth: int) -> None:
     tree.notes += [f"The archive {shown(file)} {note}." for note in archive.notes]
     for name in archive.members:
         member = f"{file}/{name}"
-        if any(part.startswith(".") or part in _OF_MACOS for part in name.split("/")):
+        if any(part.startswith(".") or part in _OF_SYSTEMS for part in name.split("/")):
             tree.refuse(member, HIDDEN)
         elif is_archive(name):
             _walk_archive(tree, member, depth + 1)

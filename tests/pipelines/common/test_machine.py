@@ -46,4 +46,4 @@ def test_what_plainly_does_not_fit_is_refused_in_one_sentence():
 
 
 def test_sizes_are_readable():
-    assert [in_words(size) for size in (2**20, 1.5 * 2**30, 2**50)] == ["1 MiB", "1.5 GiB", "1,024.0 TiB"]
+    assert [in_words(size) for size in (20_000, 2**20, 1.5 * 2**30, 2**50)] == ["20 KiB", "1 MiB", "1.5 GiB", "1,024.0 TiB"]

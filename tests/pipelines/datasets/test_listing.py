@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 from pathlib import Path
@@ -13,10 +12,9 @@ import pytest
 from made_pictures import first_pixels, flat, pictures_config, saved
 from odd_folders import make_folder
 from pyarrow import parquet
+from written_folders import four, said_of, write
 
 import pipelines.datasets.files.file_kinds as file_kinds
-from pipelines.datasets.captions import label_column, own_captions, text_column
-from pipelines.datasets.classes import label_columns
 from pipelines.datasets.columns import values_of, with_labels, with_texts
 from pipelines.datasets.decoding import picture_name
 from pipelines.datasets.image_sets import read_images
@@ -56,30 +54,8 @@ def test_everything_in_a_folder_is_used_describes_or_is_told_of(tmp_path):
 # --- how people lay out their data
 
 
-def write(folder: Path, files: dict[str, bytes | str | int]) -> Path:
-    """Write files; a number stands for a grey picture."""
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        grey = content if isinstance(content, int) else None
-        path.write_bytes(
-            saved(flat("L", grey)) if grey is not None else content if isinstance(content, bytes) else content.encode()
-        )
-    return folder
-
-
 def greys(source, folder: Path, split: str = "train") -> list[int]:
     return first_pixels(read_images(source.splits[split], pictures_config(folder)))
-
-
-def said_of(source, column: str = "label", split: str = "train") -> list[str | None]:
-    table = source.splits[split]
-    names = getattr(table.features[column], "names", None)
-    return [names[value] if names and value is not None and value >= 0 else None if names else value for value in table[column]]
-
-
-def four(folder: str, grey: int = 0) -> dict[str, bytes | str | int]:
-    return {f"{folder}/{number}.png": grey + number for number in range(4)}
 
 
 LAYOUTS = {  # the folders of pictures, the splits and the classes that they mean
@@ -172,39 +148,6 @@ def test_a_table_says_what_pictures_are_and_which_are_used(tmp_path):
     assert with_texts(chosen, "breed")["train"]["breed"][:] == ["corgi", "pug"] * 2
 
 
-def test_texts_beside_pictures_are_captions(tmp_path):
-    files: dict[str, bytes | str | int] = {
-        "0.png": 0,
-        "0.txt": "a red\r\nthing",
-        "1.PNG": 1,
-        "1.TXT": "une façade".encode("utf-16"),
-        "2.png": 2,
-        "2.txt": b"\xff\x80",
-        "3.v2.png": 3,
-        "3.txt": "three",
-        "notes.txt": "mine",
-    }
-    source = open_source(str(write(tmp_path, files)))
-    assert said_of(source, "text") == ["a red thing", "une façade", None, "three"]
-    assert [str(each) for each in source.unused] == ["2.txt: not a text that can be read", "notes.txt: no picture has its name"]
-    assert "1 picture without a caption, used without one: 2.png." in source.notes
-
-
-@pytest.mark.parametrize("column", ["txt", "Caption"])
-def test_captions_that_are_repeated_are_no_classes(column, tmp_path):
-    rows = "".join(f"a/{number}.png,thing {number % 2}\n" for number in range(4))
-    files = four("a") | {"metadata.csv": f"file_name,{column}\n{rows}"}
-    table = open_source(str(write(tmp_path, files))).splits["train"]
-    assert text_column(table) == column
-    assert not label_columns(table)
-
-
-def test_own_captions_come_before_the_names_of_classes(tmp_path):
-    files = four("a") | four("b") | {f"{kind}/{number}.txt": f"{kind} number {number}" for kind in "ab" for number in range(4)}
-    table = open_source(str(write(tmp_path, files))).splits["train"]
-    assert (label_column(table), own_captions(table)) == ("label", "text")
-
-
 @pytest.mark.parametrize("kind", ["bytes", "large bytes", "pairs", "arrow", "packed"])
 def test_tables_of_pictures_are_read(kind, tmp_path):
     contents = [saved(flat("L", number)) for number in range(4)]
@@ -247,63 +190,6 @@ def test_photographs_of_phones_are_read_or_told_what_reads_them(here, tmp_path, 
     assert len(source.splits["train"]) == 5 + here
     assert reasons.count("a picture of a format that is not read (.jp2)") == 1
     assert reasons.count("a picture in .heic: pip install pillow-heif to read these") == (not here)
-
-
-def test_what_json_files_say_of_pictures_is_used(tmp_path):
-    """Captions by name, and COCO's annotations, of which several captions of a picture are told of."""
-    by_name = write(tmp_path / "a", four(".") | {"captions.json": json.dumps({f"{n}.png": f"of {n}" for n in range(4)})})
-    images = [{"id": n, "file_name": f"{n}.png"} for n in range(4)]
-    said = [{"image_id": n % 4, "caption": f"of {n}"} for n in range(6)]
-    written = {"images": images, "annotations": said, "categories": None}
-    coco = write(tmp_path / "b", four("i") | {"x/captions.json": json.dumps(written)})
-    kinds = {"categories": [{"id": 3, "name": "cat"}, {"id": 5, "name": "dog"}]}
-    boxes = [{"image_id": n % 4, "category_id": 3 if n == 4 else 5} for n in range(5)]
-    found = write(tmp_path / "c", four("i") | {"boxes.json": json.dumps({"images": images, "annotations": boxes} | kinds)})
-    for folder in (by_name, coco):
-        assert said_of(source := open_source(str(folder)), "text") == [f"of {n}" for n in range(4)]
-        assert not source.unused
-    assert any("2 pictures with several captions" in note for note in source.notes)
-    assert said_of(open_source(str(found))) == [None, "dog", "dog", "dog"]
-    assert "1 value of the column 'label' not used: neither words nor numbers." in " ".join(open_source(str(found)).notes)
-
-
-def test_lists_and_gaps_in_columns_are_told_of(tmp_path):
-    lines = [
-        {"file_name": f"{n}.PNG", "caption": ["", f"of {n}"], "tags": [n], "label": n % 2 if n else None} for n in range(4)
-    ]
-    folder = write(tmp_path / "a", four(".") | {"metadata.jsonl": "\n".join(map(json.dumps, lines))})
-    source = open_source(str(folder))
-    assert (said_of(source, "caption"), said_of(source)) == ([f"of {n}" for n in range(4)], [None, "1", "0", "1"])
-    assert "4 values of the column 'tags' not used" in " ".join(source.notes)
-    (folder / "metadata.jsonl").write_text(
-        "\n".join(json.dumps(line | {"label": float(n > 1)}) for n, line in enumerate(lines))
-    )
-    assert said_of(open_source(str(folder))) == ["0", "0", "1", "1"]
-    cells = pa.array([saved(flat("L", number)) for number in range(4)])
-    parquet.write_table(
-        pa.table({"p": cells, "caption": [["a", "b"], ["c"], [], None], "x": [[1]] * 4}), tmp_path / "a.parquet"
-    )
-    source = open_source(str(tmp_path / "a.parquet"))
-    assert said_of(source, "caption") == ["a", "c", None, None]
-    assert len(source.notes) == 2
-
-
-def test_lines_that_are_no_objects_are_told_of_one_by_one(tmp_path):
-    lines = [json.dumps({"file_name": f"{n}.png", "text": f"of {n}"}) for n in range(4)]
-    lines[1:2] = ["{torn", "[1, 2]"]
-    source = open_source(str(write(tmp_path, four(".") | {"metadata.jsonl": "\n".join(lines)})))
-    assert said_of(source, "text") == ["of 0", "of 2", "of 3"]
-    told = {each.path: each.reason for each in source.unused}
-    nameless = "cannot be read, or names nothing"
-    rows = {"metadata.jsonl, row 1": nameless, "metadata.jsonl, row 2": nameless}
-    assert told == rows | {"1.png": "no row in metadata.jsonl"}
-
-
-def test_a_column_of_splits_makes_splits(tmp_path):
-    rows = "".join(f"{n}.png,{'train' if n else 'VAL'},of {n}\n" for n in range(4))
-    source = open_source(str(write(tmp_path, four(".") | {"metadata.csv": f"file_name,Split,text\n{rows}"})))
-    assert (said_of(source, "text"), said_of(source, "text", "validation")) == (["of 1", "of 2", "of 3"], ["of 0"])
-    assert set(source.origins.values()) == {"the column 'Split' of metadata.csv"}
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "a.csv", "a.tar.gz", "a.tar.bz2", "a.zip"])
