@@ -176,7 +176,7 @@ def test_a_figure_that_is_best_where_real_images_have_it_is_told_without_a_bette
     assert found.sentence("density").startswith("larger for one by 0.50 (95\u00a0%: 0.3")
     assert found.sentence("density").endswith("; the best is that of real images, 0.97")
     assert found.better("density") is None
-    assert "of 3 figures" in found.summary
+    assert "of 3 main figures" in found.summary
 
 
 def test_what_does_not_fit_is_not_paired(made):
