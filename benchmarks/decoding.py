@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
 
-import numpy as np
 import tyro
-from PIL import Image
 
+from .pictures import write_images
 from .timing import machine, table
 
 STATUS = Path("/proc/self/status")  # on Linux
@@ -34,14 +33,6 @@ class Arguments:
     images: int = 20_000
     side: int = 128
     """Side of the files, and of the images that the network sees, in pixels."""
-
-
-def write_images(folder: Path, arguments: Arguments) -> None:
-    """Write JPEG files of coloured noise, smooth enough to resemble photographs to a decoder."""
-    random = np.random.default_rng(0)
-    for number in range(arguments.images):
-        small = Image.fromarray(random.integers(0, 256, (8, 8, 3), np.uint8))
-        small.resize((arguments.side, arguments.side), Image.Resampling.BICUBIC).save(folder / f"{number:06d}.jpg", quality=90)
 
 
 def memory(name: str) -> int:
@@ -83,7 +74,7 @@ def main(arguments: Arguments) -> None:
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work) / "pictures"
         folder.mkdir()
-        write_images(folder, arguments)
+        write_images(folder, arguments.images, arguments.side, ".jpg", quality=90)
         time.sleep(3)  # what has changed a moment ago is not cached
         rows = []
         for which in ("first start", "second start"):

@@ -14,13 +14,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 import tyro
 from datasets import load_dataset
 from denoising_diffusion_pytorch import GaussianDiffusion
 from denoising_diffusion_pytorch import Trainer as UnetTrainer
-from PIL import Image
 from torchvision.transforms import v2
 
 from pipelines.common.devices import best_device
@@ -30,6 +28,7 @@ from pipelines.training.reading import open_training
 from unets import build_network
 
 from .peers import IMAGE_SIDE, Peer, UnetPeer, find_peer, find_unet_peer
+from .pictures import write_images
 from .recipes import DiffusersRecipe
 from .timing import interleaved, machine, ratio, table, with_quartiles
 
@@ -47,16 +46,6 @@ class Arguments:
     batch: int = 64
     repetitions: int = 3
     """Interleaved rounds that count."""
-
-
-def write_images(folder: Path, arguments: Arguments) -> None:
-    """Write images of coloured noise, smooth enough to resemble photographs to a PNG decoder."""
-    random = np.random.default_rng(0)
-    for number in range(arguments.images):
-        small = Image.fromarray(random.integers(0, 256, (8, 8, 3), np.uint8))
-        small.resize((arguments.source_side, arguments.source_side), Image.Resampling.BICUBIC).save(
-            folder / f"{number:05d}.png"
-        )
 
 
 def ours(folder: Path, arguments: Arguments) -> None:
@@ -119,7 +108,7 @@ def main(arguments: Arguments) -> None:
         UNET: partial(denoising_diffusion_pytorch, find_unet_peer(network)),
     }
     with tempfile.TemporaryDirectory() as name:
-        write_images(Path(name), arguments)
+        write_images(Path(name), arguments.images, arguments.source_side, ".png")
         runs = {what: partial(run, Path(name), arguments) for what, run in contenders.items()}
         times = interleaved(runs, arguments.repetitions, warm_up=0)
     rows = [

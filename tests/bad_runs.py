@@ -82,11 +82,16 @@ def _without(*names: str) -> Callable[[Path], None]:
     return remove
 
 
+def _clear(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+
+
 def _folder_instead(name: str) -> Callable[[Path], None]:
     def make(run: Path) -> None:
-        if (run / name).is_dir():
-            shutil.rmtree(run / name)
-        (run / name).unlink(missing_ok=True)
+        _clear(run / name)
         (run / name / "inside").mkdir(parents=True)
 
     return make
@@ -96,9 +101,7 @@ def _unreachable(name: str) -> Callable[[Path], None]:
     """Put a link in place of a file whose opening fails, as in a closed folder, even for the superuser."""
 
     def link(run: Path) -> None:
-        if (run / name).is_dir():
-            shutil.rmtree(run / name)
-        (run / name).unlink(missing_ok=True)
+        _clear(run / name)
         (run / name).symlink_to("x" * 300)
 
     return link

@@ -29,3 +29,16 @@ def generate(app: AppTest, key: str, label: str = "Generate") -> AppTest:
             time.sleep(0.02)
         app.run()
     return app
+
+
+def press(app: AppTest, label: str) -> AppTest:
+    """Press the only button with that label."""
+    [button] = [button for button in app.button if button.label == label]
+    button.click().run()
+    assert not app.exception
+    return app
+
+
+def labels(app: AppTest) -> set[str]:
+    """The labels of all buttons."""
+    return {button.label for button in app.button}

@@ -2,11 +2,9 @@
 
 import shutil
 from dataclasses import replace
-from functools import partial
-from html import unescape
 
 import pytest
-from streamlit.testing.v1 import AppTest
+from opening import labels, press
 
 from pages.components.setting import Setting
 from pages.components.training import describe_progress
@@ -16,59 +14,16 @@ from pipelines.common.reports import Progress
 from pipelines.models.footprint import training_footprint
 from pipelines.storage.config import DataConfig, RunConfig
 from pipelines.storage.files import write_text
-from pipelines.storage.processes import write_record
 from pipelines.storage.recipes import read_recipe
 from pipelines.storage.runs import METRICS, PUBLISHED, STATE, Run
-from pipelines.training.jobs import WORKER, Job, Request, TrainingQueue
+from pipelines.training.jobs import WORKER, Job, Request
 from pipelines.training.status import TrainingProgress
 
 TINY = {"size": 8, "batch": 8, "channels": "8, 16", "warmup": 2, "precision": "no"}
 
 
-@pytest.fixture
-def open_page(queue, image_folder, tmp_path, monkeypatch):
-    """Opens the page over an empty folder of runs, with values in its address; the flowers are shapes here."""
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "oxford_flowers").symlink_to(image_folder)
-    monkeypatch.setenv("NOISESCOPE_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr("pipelines.training.jobs.TrainingQueue", partial(TrainingQueue, queue.root))
-
-    def run(**inputs) -> AppTest:
-        app = AppTest.from_file("../../pages/train.py", default_timeout=120)
-        for name, value in ({"data": "oxford_flowers"} | inputs).items():
-            app.query_params[name] = str(value)
-        app.run()
-        assert not app.exception
-        return app
-
-    return run
-
-
-@pytest.fixture
-def work(queue, train):
-    """This process is the queue's worker: it starts no other, and the function trains what has been asked for."""
-    write_record(queue.root / WORKER)
-
-    def train_all() -> list[Run]:
-        return [train(run.path, run.config) for run in queue.waiting()]
-
-    yield train_all
-    (queue.root / WORKER).unlink()
-
-
-def press(app: AppTest, label: str) -> AppTest:
-    [button] = [button for button in app.button if button.label == label]
-    button.click().run()
-    assert not app.exception
-    return app
-
-
-def labels(app: AppTest) -> set[str]:
-    return {button.label for button in app.button}
-
-
-def test_the_first_visit_says_what_to_do(open_page):
-    app = open_page()
+def test_the_first_visit_says_what_to_do(open_train):
+    app = open_train()
     assert "start above" in app.info[0].value
     assert app.text_input(key="name").placeholder == "oxford_flowers-baseline"
     shown = "16 images of the training split, 64×64 pixels, cropped, every second one flipped"
@@ -76,37 +31,37 @@ def test_the_first_visit_says_what_to_do(open_page):
     assert not app.error
 
 
-def test_a_local_folder_is_named_after_itself(open_page, image_folder):
-    app = open_page(data=image_folder)
+def test_a_local_folder_is_named_after_itself(open_train, image_folder):
+    app = open_train(data=image_folder)
     assert app.text_input(key="name").placeholder == "shapes-baseline"
 
 
-def test_every_choice_of_a_list_exists(open_page):
+def test_every_choice_of_a_list_exists(open_train):
     from diffusion_core.choices import DENSITIES, PREDICTIONS, SCHEDULES, WEIGHTINGS
     from unets import NETWORKS
 
-    app = open_page()
+    app = open_train()
     assert set(app.selectbox(key="prediction").options) == set(PREDICTIONS)
     assert set(app.selectbox(key="schedule").options) == set(SCHEDULES)
     assert set(app.selectbox(key="density").options) == set(DENSITIES)
     assert set(app.selectbox(key="weighting").options) == set(WEIGHTINGS)
     assert set(app.selectbox(key="unet").options) <= {*NETWORKS, "autoencoder"}
-    assert open_page(unet="attention").text_input(key="name").placeholder == "oxford_flowers-attention"
+    assert open_train(unet="attention").text_input(key="name").placeholder == "oxford_flowers-attention"
 
 
-def test_the_preparation_follows_the_choice(open_page):
-    app = open_page(size=16, fit="pad", flip="off")
+def test_the_preparation_follows_the_choice(open_train):
+    app = open_train(size=16, fit="pad", flip="off")
     assert any("16×16 pixels, padded, not flipped" in text.value for text in app.caption)
-    fashion = open_page(data="fashion_mnist")  # on the hub: nothing is fetched unasked
+    fashion = open_train(data="fashion_mnist")  # on the hub: nothing is fetched unasked
     assert fashion.number_input(key="size").placeholder == "32"
     assert "Download zalando-datasets/fashion_mnist from the Hugging Face Hub" in labels(fashion)
     assert not fashion.error
 
 
-def test_the_form_says_what_training_takes_and_what_cannot_fit(open_page):
-    about = [text.value for text in open_page().caption if "M parameters" in text.value]
+def test_the_form_says_what_training_takes_and_what_cannot_fit(open_train):
+    about = [text.value for text in open_train().caption if "M parameters" in text.value]
     assert about == [training_footprint(RunConfig(data=DataConfig("oxford_flowers", 64)), best_device()).about]
-    app = open_page(channels="4096, 4096, 4096, 4096, 4096", batch=65536)
+    app = open_train(channels="4096, 4096, 4096, 4096, 4096", batch=65536)
     assert "choose a smaller batch_size" in app.warning[0].value
     assert not app.error
 
@@ -121,20 +76,20 @@ def test_the_form_says_what_training_takes_and_what_cannot_fit(open_page):
         ({"data": " "}, "unknown dataset ''"),
     ],
 )
-def test_what_cannot_be_trained_gets_one_sentence(open_page, inputs, words):
-    assert words in open_page(**inputs).error[0].value
+def test_what_cannot_be_trained_gets_one_sentence(open_train, inputs, words):
+    assert words in open_train(**inputs).error[0].value
 
 
-def test_a_bad_name_or_a_taken_one_gets_one_sentence_and_starts_nothing(open_page, queue, small_config):
+def test_a_bad_name_or_a_taken_one_gets_one_sentence_and_starts_nothing(open_train, queue, small_config):
     for name, words in (("../../etc", "cannot be a run's name"), ("taken", "exists already")):
         Run(queue.root / "taken").write_config(small_config())
-        app = press(open_page(name=name), "Start training")
+        app = press(open_train(name=name), "Start training")
         assert words in app.error[0].value
     assert [job.status for job in queue.jobs()] == ["stopped"]
 
 
-def test_start_stop_resume_and_delete(open_page, queue, wait_for):
-    app = open_page(
+def test_start_stop_resume_and_delete(open_train, queue, wait_for):
+    app = open_train(
         **TINY,
         train_steps=1_000_000,
         unet="attention",
@@ -183,16 +138,16 @@ def test_start_stop_resume_and_delete(open_page, queue, wait_for):
     assert not run.path.exists()
 
 
-def test_an_autoencoder_is_trained_and_then_a_model_of_its_latents(open_page, autoencoder_run, tmp_path, monkeypatch, work):
+def test_an_autoencoder_is_trained_and_then_a_model_of_its_latents(open_train, autoencoder_run, tmp_path, monkeypatch, work):
     monkeypatch.setattr("pipelines.storage.runs.PRIVATE", tmp_path / "others")
     shutil.copytree(autoencoder_run.path, tmp_path / "others" / "small-and-back")
     size = {"size": 16, "patch": 2}
-    app = open_page(**(TINY | size), train_steps=1, recipe="flowers-autoencoder")
+    app = open_train(**(TINY | size), train_steps=1, recipe="flowers-autoencoder")
     assert app.selectbox(key="unet").value == "autoencoder"
     assert app.selectbox(key="latent").disabled
     assert app.number_input(key="patch").disabled
     press(app, "Start training")
-    press(open_page(**(TINY | size), train_steps=1, unet="class", latent="small-and-back"), "Start training")
+    press(open_train(**(TINY | size), train_steps=1, unet="class", latent="small-and-back"), "Start training")
     autoencoder, latent = work()
     assert autoencoder.has_weights
     assert autoencoder.config.model == "autoencoder"
@@ -202,10 +157,10 @@ def test_an_autoencoder_is_trained_and_then_a_model_of_its_latents(open_page, au
     assert (config.latent.latent, config.state_shape, config.network.patch_size) == ("small-and-back", (2, 8, 8), 2)
 
 
-def test_a_run_goes_on_from_another_s_weights(open_page, class_run, tmp_path, monkeypatch, work):
+def test_a_run_goes_on_from_another_s_weights(open_train, class_run, tmp_path, monkeypatch, work):
     monkeypatch.setattr("pipelines.storage.runs.PRIVATE", tmp_path / "others")
     source = Run(shutil.copytree(class_run.path, tmp_path / "others" / "shapes"))
-    app = open_page(train_steps=3, batch=8, warmup=1, precision="no", dropout=0.1)
+    app = open_train(train_steps=3, batch=8, warmup=1, precision="no", dropout=0.1)
     app.selectbox(key="init_from").select("shapes").run()
     assert not app.exception
     theirs = source.config
@@ -231,40 +186,40 @@ def test_a_run_goes_on_from_another_s_weights(open_page, class_run, tmp_path, mo
     assert app.number_input(key="train_steps").value == 3
 
 
-def test_a_link_to_a_run_to_start_from_takes_over_what_it_says(open_page, class_run, monkeypatch):
+def test_a_link_to_a_run_to_start_from_takes_over_what_it_says(open_train, class_run, monkeypatch):
     monkeypatch.setattr("pipelines.storage.runs.PRIVATE", class_run.path.parent)
-    app = open_page(init_from=class_run.name)
+    app = open_train(init_from=class_run.name)
     assert app.selectbox(key="unet").value == "class"
     assert app.number_input(key="size").value == class_run.config.image_shape[1]
     assert class_run.name in app.text_input(key="name").placeholder
 
 
-def test_only_models_of_ours_are_offered_to_start_from(open_page, autoencoder_run, tmp_path, monkeypatch):
+def test_only_models_of_ours_are_offered_to_start_from(open_train, autoencoder_run, tmp_path, monkeypatch):
     shutil.copytree(autoencoder_run.path, tmp_path / "others" / "small-and-back")
     monkeypatch.setattr("pipelines.storage.runs.PRIVATE", tmp_path / "others")
-    options = open_page().selectbox(key="init_from").options
+    options = open_train().selectbox(key="init_from").options
     assert "flowers-attention" in options
     assert "small-and-back" not in options
 
 
-def test_a_run_to_start_from_is_called_as_a_configuration_calls_it(open_page, class_run, tmp_path, monkeypatch):
+def test_a_run_to_start_from_is_called_as_a_configuration_calls_it(open_train, class_run, tmp_path, monkeypatch):
     """Its folder where another run goes by its name; the name that other pages show is none that a training would find."""
     theirs = shutil.copytree(class_run.path, tmp_path / "others" / "flowers-attention")
     monkeypatch.setattr("pipelines.storage.runs.PRIVATE", tmp_path / "others")
-    app = open_page(init_from=str(theirs))
+    app = open_train(init_from=str(theirs))
     assert {"flowers-attention", str(theirs)} <= set(app.selectbox(key="init_from").options)
     assert app.selectbox(key="unet").value == "class"
 
 
-def test_a_recipe_that_goes_on_from_another_model_names_it(open_page):
-    app = open_page()
+def test_a_recipe_that_goes_on_from_another_model_names_it(open_train):
+    app = open_train()
     app.selectbox(key="recipe").select("pokemon-text").run()
     assert not app.exception
     assert app.selectbox(key="init_from").value == "flowers-text"
     assert (app.selectbox(key="unet").value, app.selectbox(key="unet").disabled) == ("text", True)
     assert (app.number_input(key="dropout").value, app.number_input(key="train_steps").value) == (0.1, 2500)
     assert app.text_input(key="name").placeholder.startswith("pokemon-text")
-    linked = open_page(recipe="pokemon-text")
+    linked = open_train(recipe="pokemon-text")
     assert linked.selectbox(key="init_from").value == "flowers-text"
     linked.selectbox(key="init_from").select(RANDOM_WEIGHTS).run()
     assert linked.selectbox(key="init_from").value == RANDOM_WEIGHTS
@@ -279,8 +234,8 @@ def test_a_recipe_that_goes_on_from_another_model_names_it(open_page):
     assert (app.selectbox(key="unet").value, app.selectbox(key="unet").disabled) == ("class", False)
 
 
-def test_a_recipe_of_some_classes_names_them_and_other_images_have_others(open_page):
-    app = open_page()
+def test_a_recipe_of_some_classes_names_them_and_other_images_have_others(open_train):
+    app = open_train()
     app.selectbox(key="recipe").select("tiny-imagenet-class").run()
     assert app.text_input(key="only_classes").value == ", ".join(read_recipe("tiny-imagenet-class").data.only_classes)
     app.selectbox(key="data").select("oxford_flowers").run()
@@ -289,8 +244,8 @@ def test_a_recipe_of_some_classes_names_them_and_other_images_have_others(open_p
     assert app.text_input(key="only_classes").value == ""
 
 
-def test_only_some_classes_are_trained_on(open_page, work):
-    app = open_page(train_steps=1, unet="class", only_classes="squares, rose", name="some", **TINY)
+def test_only_some_classes_are_trained_on(open_train, work):
+    app = open_train(train_steps=1, unet="class", only_classes="squares, rose", name="some", **TINY)
     assert "no class 'rose' in this dataset" in app.error[0].value
     app.text_input(key="only_classes").set_value("squares,").run()
     assert not app.error
@@ -306,24 +261,24 @@ def test_a_list_of_names_means_the_names_it_was_made_from():
     assert classes.meant(" squares ,, a b, ") == ("squares", "a b")
 
 
-def test_a_recipe_of_latents_names_its_autoencoder(open_page):
-    app = open_page(recipe="flowers-latent-text")
+def test_a_recipe_of_latents_names_its_autoencoder(open_train):
+    app = open_train(recipe="flowers-latent-text")
     assert app.selectbox(key="latent").value == "flowers-autoencoder"
     app.selectbox(key="latent").select(PIXELS).run()
     assert app.selectbox(key="latent").value == PIXELS
-    app = open_page(recipe="flowers-autoencoder")
+    app = open_train(recipe="flowers-autoencoder")
     assert app.selectbox(key="unet").value == "autoencoder"
 
 
-def test_images_become_as_large_as_those_that_a_chosen_autoencoder_knows(open_page):
-    app = open_page(data="oxford_flowers")
+def test_images_become_as_large_as_those_that_a_chosen_autoencoder_knows(open_train):
+    app = open_train(data="oxford_flowers")
     app.selectbox(key="latent").select("flowers-autoencoder").run()
     assert app.number_input(key="size").value == Run(PUBLISHED / "flowers-autoencoder").config.image_shape[1] == 128
     app.selectbox(key="latent").select(PIXELS).run()
     assert app.number_input(key="size").value is None  # the dataset's own
 
 
-def test_every_state_is_shown_and_a_run_that_vanishes_is_said(open_page, queue, tiny_run, small_config):
+def test_every_state_is_shown_and_a_run_that_vanishes_is_said(open_train, queue, tiny_run, small_config):
     shutil.copytree(tiny_run.path, queue.root / "done")
     broken = Run(queue.root / "broken")
     broken.write_config(small_config())
@@ -332,7 +287,7 @@ def test_every_state_is_shown_and_a_run_that_vanishes_is_said(open_page, queue, 
     killed = Run(queue.root / "killed")
     killed.write_config(small_config(steps=10_000))
     write_text(killed.path / "state" / "process.json", '{"pid": 1, "started": -1e9}')
-    app = open_page()
+    app = open_train()
     assert {"the disk is full"} < {error.value for error in app.error}
     assert any("config.json" in error.value for error in app.error)
     assert any("Resume continues from the last checkpoint" in warning.value for warning in app.warning)
@@ -356,10 +311,10 @@ def test_before_the_first_step_a_row_says_what_is_being_done():
     assert describe_progress(job) == "Step 0 of 10,000 · encoding training images: 3 min left"
 
 
-def test_a_press_that_comes_too_late_is_refused_in_one_sentence(open_page, queue, tiny_run):
+def test_a_press_that_comes_too_late_is_refused_in_one_sentence(open_train, queue, tiny_run):
     run = Run(shutil.copytree(tiny_run.path, queue.root / "mine"))
     (run.path / METRICS).write_text("")
-    app = open_page()
+    app = open_train()
     assert "Resume" in labels(app)
     shutil.copy(tiny_run.path / METRICS, run.path / METRICS)  # meanwhile somebody else finished it
     app = press(app, "Resume")
@@ -371,100 +326,16 @@ def test_a_press_that_comes_too_late_is_refused_in_one_sentence(open_page, queue
     assert (tiny_run.path / STATE).exists()
 
 
-@pytest.fixture
-def torn_photos(image_folder, tmp_path):
-    """Forty pictures, three of which cannot be read."""
-    folder = shutil.copytree(image_folder, tmp_path / "photos")
-    for file in sorted(folder.rglob("*.png"))[:3]:
-        file.write_bytes(b"torn")
-    return folder
-
-
-def test_pictures_that_could_not_be_used_are_counted_and_named(open_page, queue, train, torn_photos):
-    run = train(queue.root / "mine", data=str(torn_photos), steps=1)
-    app = open_page()
-    [found] = [block for block in app.expander if block.label.startswith("Data: ")]
-    assert "37 pictures used (34 to train on, 3 held out), 3 not used" in found.label
-    assert [f"circles/{number:03}.png: not a readable image" in found.code[0].value for number in (1, 3, 5)] == [True] * 3
-    (run.path / "data.json").write_text('{"found": "many"}')
-    assert any("The report on its data cannot be read" in text.value for text in open_page().caption)
-
-
-def facts_on(app: AppTest) -> str:
-    """The facts on the page, without their markup."""
-    return unescape(" ".join(block.proto.body for block in app.get("html")))
-
-
-@pytest.fixture
-def open_data(open_page, tmp_path):
-    """Opens the page with a folder under a short name, so that it is read without asking."""
-
-    def run(folder, **inputs) -> AppTest:
-        folder.rename(tmp_path / "data" / "pokemon_captions")
-        return open_page(data="pokemon_captions", **inputs)
-
-    return run
-
-
-def test_the_report_says_what_is_in_the_data_before_training(open_data, torn_photos, tmp_path, wait_for):
-    app = open_data(torn_photos)
-    wait_for(lambda: "pictures used" in facts_on(app.run()))
-    assert "40 files: 37 pictures used (34 to train on, 3 held out), 3 not used" in facts_on(app)
-    assert "2 in column 'label': squares 20, circles 17" in facts_on(app)
-    [more] = [block for block in app.expander if block.label == "More about these data"]
-    assert "circles/001.png: not a readable image" in more.code[0].value
-    (tmp_path / "data" / "pokemon_captions" / "circles" / "001.png").unlink()
-    press(app, "Look again")
-    wait_for(lambda: "39 files: 37 pictures used" in facts_on(app.run()))
-    assert not app.error
-    assert not app.warning
-
-
-def test_data_that_cannot_be_trained_on_are_reported_too(open_data, tmp_path, wait_for):
-    (tmp_path / "pictures").mkdir()
-    for name in ("a.png", "b.png"):
-        (tmp_path / "pictures" / name).write_bytes(b"torn")
-    app = open_data(tmp_path / "pictures")
-    wait_for(lambda: "that can be read" in facts_on(app.run()))
-    assert "2 files: 0 pictures that can be read, 2 not used" in facts_on(app)
-    assert len(app.error) + len(app.warning) == 1  # the reason is told once
-
-
-def test_many_pictures_are_decoded_when_somebody_asks(open_data, torn_photos, wait_for, monkeypatch):
-    monkeypatch.setattr("pipelines.datasets.surveyor.AT_ONCE", 10)
-    app = open_data(torn_photos)
-    wait_for(lambda: "Examine all 40 pictures" in labels(app.run()))
-    assert "40 files: 40 pictures, 0 not used" in facts_on(app)
-    press(app, "Examine all 40 pictures")
-    wait_for(lambda: "37 pictures used" in facts_on(app.run()))
-    assert "Examine all 40 pictures" not in labels(app)
-
-
-def test_a_link_alone_reports_on_no_folder(open_page, torn_photos):
-    assert "files" not in facts_on(open_page(data=torn_photos))
-
-
-def test_held_out_images_that_are_also_trained_on_are_told(open_page, queue, train, image_folder, tmp_path):
-    for split in ("train", "test"):
-        shutil.copytree(image_folder, tmp_path / "photos" / split)
-    train(queue.root / "mine", data=str(tmp_path / "photos"), steps=1)
-    told = [caption.value for caption in open_page().caption if "are also among the training images" in caption.value]
-    assert told == [
-        ":material/content_copy: Of the held-out images, 40 are also among the training images: on these the model may look "
-        "better than on new images."
-    ]
-
-
-def test_many_runs_do_not_bury_the_one_that_is_watched(open_page, queue, small_config):
+def test_many_runs_do_not_bury_the_one_that_is_watched(open_train, queue, small_config):
     for number in range(8):
         Run(queue.root / f"run-{number}").write_config(small_config())
-    app = open_page()
+    app = open_train()
     assert any(block.label == "3 more" for block in app.expander)
     assert len(app.selectbox(key="run").options) == 8
 
 
-def test_a_recipe_fills_in_its_settings_and_its_name(open_page):
-    app = open_page(data="fashion_mnist")
+def test_a_recipe_fills_in_its_settings_and_its_name(open_train):
+    app = open_train(data="fashion_mnist")
     app.selectbox(key="recipe").select("pokemon-text").run()
     assert not app.exception
     assert app.selectbox(key="data").value == "pokemon_captions"
@@ -478,8 +349,8 @@ def test_a_recipe_fills_in_its_settings_and_its_name(open_page):
     assert app.number_input(key="augment").value == 0
 
 
-def test_a_link_to_a_recipe_fills_it_in_but_for_what_it_says_itself(open_page):
-    app, recipe = open_page(recipe="flowers-text-64", batch=7), read_recipe("flowers-text-64")
+def test_a_link_to_a_recipe_fills_it_in_but_for_what_it_says_itself(open_train):
+    app, recipe = open_train(recipe="flowers-text-64", batch=7), read_recipe("flowers-text-64")
     assert app.selectbox(key="unet").value == "text"
     assert app.text_input(key="channels").value == ", ".join(map(str, recipe.network.channels))
     assert app.number_input(key="train_steps").value == recipe.optimizer.steps
@@ -487,10 +358,10 @@ def test_a_link_to_a_recipe_fills_it_in_but_for_what_it_says_itself(open_page):
 
 
 @pytest.mark.parametrize(("changes", "levels"), [({"channels": "8, 16, 16"}, (1, 2)), ({"unet": "baseline"}, None)])
-def test_levels_of_attention_come_from_the_recipe_if_its_network_does(open_page, work, changes, levels):
+def test_levels_of_attention_come_from_the_recipe_if_its_network_does(open_train, work, changes, levels):
     """The page does not show them."""
     assert read_recipe("flowers-attention").network.attention_levels == (1, 2)
-    press(open_page(recipe="flowers-attention", train_steps=2, **TINY | changes), "Start training")
+    press(open_train(recipe="flowers-attention", train_steps=2, **TINY | changes), "Start training")
     [run] = work()
     assert run.has_weights
     assert (run.config.network.unet, run.config.network.attention_levels) == (changes.get("unet", "attention"), levels)

@@ -1,0 +1,43 @@
+"""What the tests of the Train page share."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from pipelines.storage.processes import write_record
+from pipelines.storage.runs import Run
+from pipelines.training.jobs import WORKER, TrainingQueue
+
+
+@pytest.fixture
+def open_train(queue, image_folder, tmp_path, monkeypatch):
+    """Opens the page over an empty folder of runs, with values in its address; the flowers are shapes here."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "oxford_flowers").symlink_to(image_folder)
+    monkeypatch.setenv("NOISESCOPE_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr("pipelines.training.jobs.TrainingQueue", partial(TrainingQueue, queue.root))
+
+    def run(**inputs) -> AppTest:
+        app = AppTest.from_file("../../pages/train.py", default_timeout=120)
+        for name, value in ({"data": "oxford_flowers"} | inputs).items():
+            app.query_params[name] = str(value)
+        app.run()
+        assert not app.exception
+        return app
+
+    return run
+
+
+@pytest.fixture
+def work(queue, train):
+    """This process is the queue's worker: it starts no other, and the function trains what has been asked for."""
+    write_record(queue.root / WORKER)
+
+    def train_all() -> list[Run]:
+        return [train(run.path, run.config) for run in queue.waiting()]
+
+    yield train_all
+    (queue.root / WORKER).unlink()

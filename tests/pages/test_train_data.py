@@ -1,0 +1,92 @@
+"""What the Train page says of the data: before training, and of a run that has read them."""
+
+import shutil
+from html import unescape
+
+import pytest
+from opening import labels, press
+from streamlit.testing.v1 import AppTest
+
+
+@pytest.fixture
+def torn_photos(image_folder, tmp_path):
+    """Forty pictures, three of which cannot be read."""
+    folder = shutil.copytree(image_folder, tmp_path / "photos")
+    for file in sorted(folder.rglob("*.png"))[:3]:
+        file.write_bytes(b"torn")
+    return folder
+
+
+def test_pictures_that_could_not_be_used_are_counted_and_named(open_train, queue, train, torn_photos):
+    run = train(queue.root / "mine", data=str(torn_photos), steps=1)
+    app = open_train()
+    [found] = [block for block in app.expander if block.label.startswith("Data: ")]
+    assert "37 pictures used (34 to train on, 3 held out), 3 not used" in found.label
+    assert [f"circles/{number:03}.png: not a readable image" in found.code[0].value for number in (1, 3, 5)] == [True] * 3
+    (run.path / "data.json").write_text('{"found": "many"}')
+    assert any("The report on its data cannot be read" in text.value for text in open_train().caption)
+
+
+def facts_on(app: AppTest) -> str:
+    """The facts on the page, without their markup."""
+    return unescape(" ".join(block.proto.body for block in app.get("html")))
+
+
+@pytest.fixture
+def open_data(open_train, tmp_path):
+    """Opens the page with a folder under a short name, so that it is read without asking."""
+
+    def run(folder, **inputs) -> AppTest:
+        folder.rename(tmp_path / "data" / "pokemon_captions")
+        return open_train(data="pokemon_captions", **inputs)
+
+    return run
+
+
+def test_the_report_says_what_is_in_the_data_before_training(open_data, torn_photos, tmp_path, wait_for):
+    app = open_data(torn_photos)
+    wait_for(lambda: "pictures used" in facts_on(app.run()))
+    assert "40 files: 37 pictures used (34 to train on, 3 held out), 3 not used" in facts_on(app)
+    assert "2 in column 'label': squares 20, circles 17" in facts_on(app)
+    [more] = [block for block in app.expander if block.label == "More about these data"]
+    assert "circles/001.png: not a readable image" in more.code[0].value
+    (tmp_path / "data" / "pokemon_captions" / "circles" / "001.png").unlink()
+    press(app, "Look again")
+    wait_for(lambda: "39 files: 37 pictures used" in facts_on(app.run()))
+    assert not app.error
+    assert not app.warning
+
+
+def test_data_that_cannot_be_trained_on_are_reported_too(open_data, tmp_path, wait_for):
+    (tmp_path / "pictures").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "pictures" / name).write_bytes(b"torn")
+    app = open_data(tmp_path / "pictures")
+    wait_for(lambda: "that can be read" in facts_on(app.run()))
+    assert "2 files: 0 pictures that can be read, 2 not used" in facts_on(app)
+    assert len(app.error) + len(app.warning) == 1  # the reason is told once
+
+
+def test_many_pictures_are_decoded_when_somebody_asks(open_data, torn_photos, wait_for, monkeypatch):
+    monkeypatch.setattr("pipelines.datasets.surveyor.AT_ONCE", 10)
+    app = open_data(torn_photos)
+    wait_for(lambda: "Examine all 40 pictures" in labels(app.run()))
+    assert "40 files: 40 pictures, 0 not used" in facts_on(app)
+    press(app, "Examine all 40 pictures")
+    wait_for(lambda: "37 pictures used" in facts_on(app.run()))
+    assert "Examine all 40 pictures" not in labels(app)
+
+
+def test_a_link_alone_reports_on_no_folder(open_train, torn_photos):
+    assert "files" not in facts_on(open_train(data=torn_photos))
+
+
+def test_held_out_images_that_are_also_trained_on_are_told(open_train, queue, train, image_folder, tmp_path):
+    for split in ("train", "test"):
+        shutil.copytree(image_folder, tmp_path / "photos" / split)
+    train(queue.root / "mine", data=str(tmp_path / "photos"), steps=1)
+    told = [caption.value for caption in open_train().caption if "are also among the training images" in caption.value]
+    assert told == [
+        ":material/content_copy: Of the held-out images, 40 are also among the training images: on these the model may look "
+        "better than on new images."
+    ]
