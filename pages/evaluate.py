@@ -12,6 +12,7 @@ from pages.components.runs import models_to_choose
 from pages.components.verdicts import show_verdict
 from pipelines.common.command_line import describe
 from pipelines.common.text import literal
+from pipelines.evaluation.judging import paired_losses
 from pipelines.evaluation.results import (
     FIGURES,
     MAIN_FIGURES,
@@ -22,7 +23,6 @@ from pipelines.evaluation.results import (
     readable_table,
     samples_table,
 )
-from pipelines.evaluation.verdict import paired_losses
 from pipelines.figures.evaluation import COSTS, INTERVALS, bound_terms, comparison, loss_bands, newest, quality_against_cost
 from pipelines.figures.report import report
 

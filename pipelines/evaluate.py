@@ -144,8 +144,9 @@ def _measure(evaluation: Evaluation, model: LoadedModel, arguments: Evaluate) ->
 
 def _compare(evaluations: Sequence[Evaluation], arguments: Evaluate) -> None:
     """Print a verdict on each pair of models at the settings asked for, and keep it with the results of the first."""
+    from .evaluation.judging import grouped, keep_verdict
     from .evaluation.measured import shared_settings
-    from .evaluation.verdict import TITLES, grouped, keep_verdict
+    from .evaluation.verdict import cost_sentence, sentences
 
     asked = {"sampler": arguments.samplers, "steps": arguments.steps, "guidance": arguments.guidance, "seed": (arguments.seed,)}
     for (first, one), (second, other) in combinations(grouped(evaluations).items(), 2):
@@ -154,12 +155,10 @@ def _compare(evaluations: Sequence[Evaluation], arguments: Evaluate) -> None:
                 report_progress(f"comparing {first} with {second}")
                 found = keep_verdict(one, other, setting)
                 print(f"\n{found.summary} {setting}:")
-                for name in found.differences:
-                    print(f"  {TITLES[name]}, {found.values(name)}: {found.sentence(name)}{found.chance(name)}")
-                for title, cost in found.costs[0].items():
-                    print(f"  {title}: {cost} against {found.costs[1].get(title, 'not measured')}")
-                for note in found.notes:
-                    print(f"  {note}")
+                for sentence in sentences(found):
+                    print(f"  {sentence.text} ({found.values(sentence.name)}{found.chance(sentence.name)})")
+                for line in (cost_sentence(found), *found.notes):
+                    print(f"  {line}")
 
 
 def measurements(

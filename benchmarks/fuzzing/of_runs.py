@@ -34,8 +34,8 @@ def _read_records(folder: Path) -> Attempts:
     from pages.components.runs import describe_run, newest_samples
     from pipelines.datasets.report import read_report
     from pipelines.datasets.report_text import as_text
+    from pipelines.evaluation.judging import paired_losses, verdict
     from pipelines.evaluation.results import Evaluation, readable_table, samples_table
-    from pipelines.evaluation.verdict import paired_losses, verdict
     from pipelines.figures.report import report
     from pipelines.figures.training import training_curves
     from pipelines.models.loading import load_model

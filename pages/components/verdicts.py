@@ -11,9 +11,10 @@ from pages.components import BOUND
 from pages.components.live_figure import live_figure
 from pipelines.common.command_line import describe
 from pipelines.common.text import literal
+from pipelines.evaluation.judging import grouped, verdict
 from pipelines.evaluation.measured import shared_settings
 from pipelines.evaluation.results import NEAREST_IS_BEST, Evaluation
-from pipelines.evaluation.verdict import COUNTED, TITLES, Verdict, grouped, verdict
+from pipelines.evaluation.verdict import COUNTED, TITLES, Sentence, Verdict, not_compared, sentences
 from pipelines.figures.evaluation import leanings
 
 BETTER, NEITHER, OPEN = ":material/check_circle:", ":material/info:", ":material/radio_button_unchecked:"
@@ -37,7 +38,7 @@ def show_verdict(evaluations: Sequence[Evaluation]) -> None:
         st.info(NOTHING)
         return
     st.markdown(f"**{literal(found.summary)}**")
-    drawn, sentences = st.columns([2, 3], gap="large")
+    drawn, words = st.columns([2, 3], gap="large")
     with drawn:
         about = f"For which of {found.first} and {found.second} each metric speaks, and how clearly"
         live_figure(leanings(found), "verdict", about)
@@ -49,8 +50,10 @@ def show_verdict(evaluations: Sequence[Evaluation]) -> None:
             + (f" Not among the main figures: {', '.join(others)}." if others else "")
         )
         st.dataframe(pd.DataFrame(found.costs, index=[found.first, found.second]).fillna("not measured").T, width="stretch")
-    with sentences:
-        _show_sentences(found)
+    with words:
+        show_sentences(found, sentences(found))
+        if left_out := not_compared(found):
+            st.caption(literal(left_out))
         st.caption(literal(" ".join(_about(found))))
 
 
@@ -72,16 +75,20 @@ def _chosen(evaluations: Sequence[Evaluation]) -> Verdict | None:
     return verdict(groups[first], groups[second], settings[setting] if setting else None)
 
 
-def _show_sentences(found: Verdict) -> None:
-    """Show a sentence on each figure, first on those in which the models are told apart."""
+def show_sentences(found: Verdict, told: Sequence[Sentence]) -> None:
+    """Show sentences of a verdict, each with a mark and the figures of both."""
     lines = []
-    for name in sorted(found.differences, key=lambda name: found.better(name) is None):
-        better, sentence = found.better(name), literal(found.sentence(name))
-        if better is not None:
-            sentence = f"**{literal(better)}**{sentence.removeprefix(literal(better))}"
-        mark = BETTER if better else NEITHER if found.differences[name].told else OPEN
-        lines.append(f"{mark} {TITLES[name]}, :gray[{found.values(name)}]: {sentence}{found.chance(name)}")
+    for sentence in told:
+        mark = BETTER if sentence.better else NEITHER if sentence.told else OPEN
+        figures = f":gray[({found.values(sentence.name)}{found.chance(sentence.name)})]"
+        lines.append(f"{mark} {emphasised(sentence)} {figures}")
     st.markdown("\n\n".join(lines))
+
+
+def emphasised(sentence: Sentence) -> str:
+    """Return a sentence as Markdown, with the model that it says is better in bold."""
+    text = literal(sentence.text)
+    return text if sentence.better is None else text.replace(literal(sentence.better), f"**{literal(sentence.better)}**", 1)
 
 
 def _about(found: Verdict) -> Iterator[str]:

@@ -13,6 +13,7 @@ from made_pictures import bomb_png
 from opening import open_app
 
 from pipelines.evaluation.job import EvaluationJob
+from pipelines.evaluation.judging import verdict
 from pipelines.evaluation.results import (
     NEAREST_IS_BEST,
     NEIGHBOURS_PICTURE,
@@ -21,7 +22,6 @@ from pipelines.evaluation.results import (
     readable_table,
     samples_table,
 )
-from pipelines.evaluation.verdict import verdict
 from pipelines.figures.evaluation import leanings, loss_bands, quality_against_cost
 from pipelines.figures.report import report
 from pipelines.figures.style import COLORS
@@ -280,7 +280,7 @@ def test_models_without_a_bound_are_named_beside_those_with_one(measured):
 def test_which_of_two_models_is_better_is_said_first():
     app = open_page()
     assert app.subheader[0].value == "Which is better?"
-    assert any("**flowers-attention-64** is better by" in text.value for text in app.markdown)
+    assert any("Samples from **flowers-attention-64** are closer" in text.value for text in app.markdown)
     assert list(app.dataframe[0].value) == ["flowers-attention-64", "flowers-baseline-64"]
     app.selectbox(key="verdict_first").set_value("flowers-baseline-64").run()  # which was the other of the two
     assert not app.exception

@@ -17,10 +17,10 @@ from pipelines.common.devices import hardware
 from pipelines.evaluate import Evaluate, main
 from pipelines.evaluation import measurements
 from pipelines.evaluation.judges import SHIPPED, judge_for
+from pipelines.evaluation.judging import paired_losses
 from pipelines.evaluation.measurements import likelihood, measure_floor, measure_reconstructions
 from pipelines.evaluation.real_images import RealImages
 from pipelines.evaluation.results import FIGURES, Evaluation, samples_table
-from pipelines.evaluation.verdict import paired_losses
 from pipelines.figures.evaluation import newest
 from pipelines.models.classifier import load_classifier
 from pipelines.models.loading import LoadedModel, load_model

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 import torch
 
+from pipelines.evaluation.judging import paired_losses
 from pipelines.evaluation.results import Evaluation, csv_text, loss_draws, pareto_front
-from pipelines.evaluation.verdict import paired_losses
 from pipelines.models.loading import load_model
 from pipelines.storage.runs import Run
 

@@ -1,6 +1,7 @@
 """Verdicts from the results of runs: what is compared, what is paired, and what is said."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -8,10 +9,8 @@ import numpy as np
 import pytest
 
 from pipelines.evaluation.distances import Reference
-from pipelines.evaluation.kept_features import keep_features
-from pipelines.evaluation.measured import shared_settings
-from pipelines.evaluation.results import Evaluation
-from pipelines.evaluation.verdict import (
+from pipelines.evaluation.intervals import Estimate
+from pipelines.evaluation.judging import (
     GONE,
     ONE_SEED,
     SEEDS,
@@ -23,6 +22,11 @@ from pipelines.evaluation.verdict import (
     paired_losses,
     verdict,
 )
+from pipelines.evaluation.kept_features import keep_features
+from pipelines.evaluation.measured import shared_settings
+from pipelines.evaluation.paired import Difference
+from pipelines.evaluation.results import LARGER_IS_BETTER, NEAREST_IS_BEST, Evaluation
+from pipelines.evaluation.verdict import TITLES, Verdict, cost_sentence, not_compared, sentences
 from pipelines.storage.runs import Run
 from pipelines.storage.weights import read_tensors
 
@@ -77,10 +81,15 @@ def measure(evaluation, distance, losses=0.0, request=(), images="h", **changed)
 
 def test_it_says_who_is_better_by_how_much_and_at_what_cost(made):
     found = verdict([measure(made("one"), 6.0)], [measure(made("two"), 5.0, 0.02)])
-    assert found.sentence("frechet_distance").startswith("two is better by 1.0")
+    assert found.sentence("frechet_distance").startswith(
+        "Samples from two are closer to real images: Fréchet distance lower by 1.0"
+    )
     assert found.better("loss") == "one"
     assert found.differences["loss"].p == 0.001
-    assert found.sentence("agreement") == "not told apart; about 9,700 samples would be needed to tell a difference of 0.002"
+    assert found.sentence("agreement") == (
+        "Agreement with the condition: not told apart, the difference is at most 0.0069 (95\u00a0%); "
+        "about 9,700 samples would be needed to tell a difference of 0.002"
+    )
     assert found.better("agreement") is None
     assert found.costs[0]["Network calls"] == "20"
     assert found.costs[0]["Time per image"] == "500 ms"
@@ -91,8 +100,49 @@ def test_it_says_who_is_better_by_how_much_and_at_what_cost(made):
 def test_the_verdict_does_not_depend_on_the_order(made):
     one, two = measure(made("one"), 6.0), measure(made("two"), 5.0, 0.02)
     here, there = verdict([one], [two]), verdict([two], [one])
-    for name in here.differences:
-        assert here.sentence(name) == there.sentence(name)
+    assert sentences(here) == sentences(there)
+    assert here.summary == there.summary
+
+
+def test_a_direction_is_claimed_where_the_interval_excludes_zero_and_nowhere_else():
+    random = np.random.default_rng(0)
+    for name, value in [(name, value) for name in TITLES for value in random.normal(0, 1, 20)]:
+        found = Difference(1 + value, 1.0, Estimate(value, value - 0.7, value + 0.7), (1, 1), True, needed=100, tells=0.4)
+        [sentence] = sentences(Verdict("one", "two", None, {name: found}, ({}, {}), ()))
+        larger, smaller = ("one", "two") if value > 0 else ("two", "one")
+        words = re.findall(r"\w+", sentence.text)
+        if abs(value) < 0.7:
+            assert not sentence.told
+            assert sentence.better is None
+            assert not {"one", "two", "higher", "lower", "more", "fewer", "closer"} & {word.lower() for word in words[8:]}
+        elif name in NEAREST_IS_BEST:
+            assert sentence.better is None
+            assert (larger in words, smaller in words, "higher" in words) == (True, False, True)
+        else:
+            better, worse = (larger, smaller) if name in LARGER_IS_BETTER else (smaller, larger)
+            assert sentence.better == better
+            assert (better in words, worse in words) == (True, False)
+            assert ("higher" if name in LARGER_IS_BETTER else "lower") in words
+
+
+def test_no_figure_is_left_out_in_silence(made):
+    """Each that was measured for either is in a sentence, or said not to be compared."""
+    one, two = measure(made("one"), 6.0), measure(made("two"), 5.0)
+    two.of_kind("samples")[0].found["figures"]["recall"] = estimate(0.5)
+    two.results = [result for result in two.results if result.kind != "loss"]
+    found = verdict([one], [two])
+    assert [sentence.name for sentence in sentences(found)] == ["frechet_distance", "agreement"]
+    assert found.absent == ("recall", "loss")
+    assert "recall, loss on held-out images" in not_compared(found)
+    assert not_compared(verdict([one], [one])) == ""
+
+
+def test_the_cost_is_told_of_both_and_times_of_one_machine_alone(made):
+    found = verdict([measure(made("one"), 6.0)], [measure(made("two"), 5.0)])
+    told = cost_sentence(found)
+    assert "network calls 20 each; time per image 500 ms each (not recorded)" in told
+    elsewhere = replace(found, costs=(found.costs[0], found.costs[1] | {"Measured on": "another", "Time per image": "9 ms"}))
+    assert "time per image 500 ms against 9 ms (on different machines, so not comparable)" in cost_sentence(elsewhere)
 
 
 def test_what_is_paired_is_what_has_the_same_images_and_noise(made):
@@ -173,7 +223,9 @@ def test_a_figure_that_is_best_where_real_images_have_it_is_told_without_a_bette
         values = density + np.random.default_rng(int(10 * density)).standard_normal(IMAGES)
         samples.found["figures"] |= {"density": estimate(density) | {"values": values.tolist()}}
     found = verdict([one], [two])
-    assert found.sentence("density").startswith("larger for one by 0.50 (95\u00a0%: 0.3")
+    assert found.sentence("density").startswith(
+        "Samples from one crowd more where real images are: density higher by 0.50 (95\u00a0%: 0.3"
+    )
     assert found.sentence("density").endswith("; the best is that of real images, 0.97")
     assert found.better("density") is None
     assert "of 3 main figures" in found.summary

@@ -1,0 +1,188 @@
+"""What was measured of two columns of a comparison: of two models, or of one model sampled in two ways."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffusion_core.choices import SAMPLERS
+
+from ..sampling.request import SamplingRequest
+from ..storage.config import RunConfig
+from .judging import judge, verdict
+from .measured import Setting, same_images, shared_settings
+from .results import Evaluation, Result
+from .verdict import Verdict
+
+SAMPLED = ("sampler", "steps", "eta", "spacing", "guidance", "guidance_interval", "guidance_rescale", "negative_prompt")
+ANYTHING, EVERYTHING = "anything", "every class in turn"
+UNUSUAL = ("eta", "spacing", "guidance_interval", "guidance_rescale", "negative_prompt")  # pipelines.evaluate has no option
+
+
+@dataclass(frozen=True)
+class Column:
+    """A model and how it is sampled.
+
+    Attributes:
+        evaluation: what was measured of the model.
+        request: how it is sampled.
+    """
+
+    evaluation: Evaluation
+    request: SamplingRequest
+
+    @property
+    def config(self) -> RunConfig:
+        """Configuration of the model."""
+        return self.evaluation.config
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """The settings of sampling, apart from the number of images, the seed, and what is asked for."""
+        return {name: getattr(self.request, name) for name in SAMPLED}
+
+    @property
+    def samples(self) -> list[Result]:
+        """Measurements of samples made like this column's, newest first; older ones recorded fewer settings."""
+        wanted = {name: list(value) if isinstance(value, tuple) else value for name, value in self.sampling.items()}
+        return [
+            result
+            for result in reversed(self.evaluation.of_kind("samples"))
+            if all(result.asked["request"].get(name, value) == value for name, value in wanted.items())
+        ]
+
+    @property
+    def options(self) -> list[str]:
+        """Options of ``pipelines.evaluate`` that measure samples made like this column's."""
+        guided = self.config.network.conditional and not self.config.network.always_conditional
+        scale = ["--guidance", f"{self.request.guidance:g}"] if guided else []
+        return ["--samplers", self.request.sampler, "--steps", str(self.request.steps), *scale]
+
+    @property
+    def unmeasurable(self) -> str:
+        """Why samples made like this column's cannot be measured; empty if they can."""
+        usual = SamplingRequest()
+        unusual = [name for name in UNUSUAL if getattr(self.request, name) != getattr(usual, name)]
+        return f"only samplers with their usual options are measured, not with another {unusual[0]}" if unusual else ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is known of two columns.
+
+    Attributes:
+        verdict: on what was measured; None if nothing was that can be compared.
+        remarks: sentences on what cannot be compared and why, the most important first.
+        missing: the columns whose samples have not been measured.
+        elsewhere: whether the verdict is on samples made in another way than those of the columns.
+    """
+
+    verdict: Verdict | None
+    remarks: tuple[str, ...]
+    missing: tuple[Column, ...] = ()
+    elsewhere: bool = False
+
+
+def compare(one: Column, other: Column) -> Finding:
+    """Say what was measured of two columns, and what about them cannot be compared."""
+    remarks = tuple(_remarks(one, other))
+    same_model = one.evaluation.fingerprint == other.evaluation.fingerprint
+    if _trained_on(one.config) != _trained_on(other.config) or (same_model and one.sampling == other.sampling):
+        return Finding(None, remarks)
+    groups = [one.evaluation], [other.evaluation]
+    samples = _pair(one, other)
+    alike = one.sampling == other.sampling
+    if samples and alike:
+        return Finding(verdict(*groups, Setting.of(samples[0])), remarks)
+    if samples:
+        return Finding(judge(*groups, samples, names=_names(one, other)), remarks)
+    missing = tuple(column for column in (one, other) if not column.samples) or (one, other)
+    settings = [] if same_model or not alike else shared_settings([one.evaluation, other.evaluation])
+    found = verdict(*groups, settings[0]) if settings else judge(*groups, [], names=_names(one, other))
+    return Finding(found if found.differences else None, remarks, missing, elsewhere=bool(settings))
+
+
+def same_noise(one: Column, other: Column) -> bool:
+    """Return whether every image of one column starts from the noise of the same image of the other."""
+    return one.request.seed == other.request.seed and one.config.state_shape == other.config.state_shape
+
+
+def _trained_on(config: RunConfig) -> object:
+    """Return what identifies the images that a model learnt from: figures measured against different ones say nothing."""
+    return Path(config.data.data).name, config.image_shape
+
+
+def _pair(one: Column, other: Column) -> list[Result]:
+    """Return the newest measurement of each column, of the same number of samples against the same images; or nothing."""
+    for own in one.samples:
+        for theirs in other.samples:
+            alike = all(own.asked["request"][name] == theirs.asked["request"][name] for name in ("num_images", "seed"))
+            here, there = Setting.of(own).compared, Setting.of(theirs).compared
+            compared = all(here[name] == there[name] for name in here.keys() & there.keys())
+            if alike and compared and same_images(one.evaluation, own, other.evaluation, theirs):
+                return [own, theirs]
+    return []
+
+
+def _names(one: Column, other: Column) -> tuple[str, str]:
+    """Return what the columns are called in sentences: the model and the settings of sampling, as far as they differ."""
+    same_model = one.evaluation.fingerprint == other.evaluation.fingerprint
+    differing = [name for name in SAMPLED if one.sampling[name] != other.sampling[name]]
+    names = [[] if same_model else [column.evaluation.name] for column in (one, other)]
+    for name, column in zip(names, (one, other), strict=True):
+        name += [_sampled(column.request, differing)] if differing else []
+    return " with ".join(names[0]), " with ".join(names[1])
+
+
+def _sampled(request: SamplingRequest, told: Sequence[str]) -> str:
+    """Return the settings of sampling named in ``told``, in words."""
+    steps = f"{request.steps} step{'' if request.steps == 1 else 's'}"
+    sampler = SAMPLERS[request.sampler].title
+    way = f"{sampler} in {steps}" if "sampler" in told else steps
+    more = [f"{name.replace('_', ' ')} {_value(getattr(request, name))}" for name in told if name not in ("sampler", "steps")]
+    return ", ".join([way] * bool({"sampler", "steps"} & {*told}) + more)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, tuple):
+        return " to ".join(f"{end:g}" for end in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _remarks(one: Column, other: Column) -> Iterator[str]:
+    """Yield what about two columns cannot be compared, and why."""
+    first, second = one.config, other.config
+    same_way = one.evaluation.fingerprint == other.evaluation.fingerprint and one.sampling == other.sampling
+    asked = _asked_for(one), _asked_for(other)
+    if _trained_on(first) != _trained_on(second):
+        yield (f"Not comparable: {_learnt(one)}, {_learnt(other)}, and figures measured against different images say nothing.")
+    elif same_way and asked[0] != asked[1]:
+        yield "The columns differ in what was asked for; how good samples are is measured over everything at once."
+    elif same_way and one.request.seed != other.request.seed:
+        yield "The columns differ in their noise alone: whatever differs between them is chance."
+    elif same_way:
+        yield "The columns are the same."
+    elif asked[0] != asked[1]:
+        yield f"The columns were asked for different things ({asked[0]}; {asked[1]}), and their pictures differ for that too."
+    elif asked[0] not in (ANYTHING, EVERYTHING):
+        yield f"The figures are about everything that held-out images show, not about {asked[0]} alone."
+    if not same_noise(one, other):
+        same_seed = one.request.seed == other.request.seed
+        why = "its shape differs" if same_seed else f"seeds {one.request.seed} and {other.request.seed}"
+        yield f"The columns start from different noise ({why}): compare them as groups, not image by image."
+    if first.latent.latent_fingerprint != second.latent.latent_fingerprint:
+        yield "The columns work on different latents, or on pixels: their samples can be compared, their noisy states cannot."
+
+
+def _learnt(column: Column) -> str:
+    """Return what a column's model learnt from."""
+    _, height, width = column.config.image_shape or (0, 0, 0)
+    return f"{column.evaluation.name} learnt from {Path(column.config.data.data).name} at {width}×{height}"
+
+
+def _asked_for(column: Column) -> str:
+    """Return the class or the prompts of a column, in words."""
+    request = column.request
+    return EVERYTHING if request.label == "all" else request.label or ", ".join(request.prompt) or ANYTHING

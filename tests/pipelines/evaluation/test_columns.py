@@ -1,0 +1,95 @@
+"""What is said of two columns of a comparison: measured settings, and what cannot be compared."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pipelines.evaluation.columns import Column, compare, same_noise
+from pipelines.evaluation.results import Evaluation
+from pipelines.evaluation.verdict import sentences
+from pipelines.sampling.request import SamplingRequest
+from pipelines.storage.runs import Run
+
+FASHION = {name: Evaluation(Run(f"checkpoints/fashion-{name}")) for name in ("baseline", "attention", "class")}
+
+
+def column(model="baseline", **settings):
+    return Column(FASHION[model], SamplingRequest(**settings))
+
+
+def test_two_models_sampled_alike_get_their_verdict():
+    found = compare(column(), column("attention"))
+    assert (found.missing, found.elsewhere, found.remarks) == ((), False, ())
+    assert found.verdict is not None
+    assert {found.verdict.first, found.verdict.second} == {"fashion-baseline", "fashion-attention"}
+    assert "loss" in found.verdict.differences
+
+
+def test_one_model_sampled_in_two_ways_is_compared_at_these_settings():
+    found = compare(column(steps=5), column(steps=20)).verdict
+    assert found is not None
+    assert not {"loss", "bound"} & {*found.differences}, "the network is the same"
+    assert found.better("frechet_distance") == "20 steps"
+    assert (found.costs[0]["Network calls"], found.costs[1]["Network calls"]) == ("5", "20")
+    swapped = compare(column(steps=20), column(steps=5)).verdict
+    assert swapped is not None
+    assert sentences(swapped) == sentences(found)
+    assert compare(column(steps=5), column(sampler="ddim", steps=20)).verdict.second == "DDIM in 20 steps"
+    guided = compare(column("class", label="all", guidance=2.0), column("class", label="all")).verdict
+    assert {guided.first, guided.second} == {"guidance 2", "guidance 1"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "remark"),
+    [
+        (column(), column("attention", seed=3), "different noise (seeds 0 and 3)"),
+        (column(), column(seed=3), "differ in their noise alone"),
+        (column(), column(), "The columns are the same."),
+        (column("class", label="Bag"), column("class", label="Coat"), "differ in what was asked for"),
+        (column("class", label="Bag"), column(), "(Bag; anything)"),
+        (column("class", label="Bag"), column("class", label="Bag", guidance=2.0), "not about Bag alone"),
+    ],
+)
+def test_what_cannot_be_compared_is_said(one, other, remark):
+    for pair in ((one, other), (other, one)):
+        assert any(part in " ".join(compare(*pair).remarks) for part in (remark, _turned(remark)))
+
+
+def _turned(remark):
+    return remark.replace("0 and 3", "3 and 0").replace("Bag; anything", "anything; Bag")
+
+
+def test_models_of_other_images_get_no_verdict():
+    flowers = Column(Evaluation(Run("checkpoints/flowers-baseline")), SamplingRequest())
+    found = compare(column(), flowers)
+    assert found.verdict is None
+    assert found.remarks[0].startswith("Not comparable: fashion-baseline learnt from fashion_mnist at 32×32, flowers-baseline")
+    assert not same_noise(column(), flowers)
+    assert same_noise(column(), column("attention"))
+
+
+def test_settings_that_were_not_measured_are_named_with_the_options_that_measure_them():
+    measured, new = column(), column(steps=13)
+    found = compare(new, measured)
+    assert found.verdict is None
+    assert [one.options for one in found.missing] == [["--samplers", "dpmpp_2m", "--steps", "13"]]
+    both = compare(new, column("attention", steps=13))
+    assert both.elsewhere
+    assert both.verdict is not None
+    assert both.verdict.setting is not None, "what was measured elsewhere is told with its setting"
+    assert len(both.missing) == 2
+    assert "spacing" in column(spacing="karras").unmeasurable
+    assert not measured.unmeasurable
+
+
+def test_what_was_measured_by_another_network_is_not_compared():
+    """Fréchet distances in the features of different classifiers."""
+    one, other = column(steps=5), column(steps=20)
+    [old] = other.samples
+    changed = Evaluation(other.evaluation.run)
+    changed.results = [replace(old, asked=old.asked | {"judge": "another"})]
+    found = compare(one, Column(changed, other.request))
+    assert found.verdict is None
+    assert len(found.missing) == 2
