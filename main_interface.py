@@ -26,6 +26,7 @@ PAGES = [
     st.Page("pages/training_curves.py", title="Training curves", icon=":material/show_chart:"),
     st.Page("pages/evaluate.py", title="Evaluate", icon=":material/analytics:"),
     st.Page("pages/train.py", title="Train", icon=":material/model_training:"),
+    st.Page("pages/glossary.py", title="Glossary", icon=":material/menu_book:"),
 ]
 
 st.html(Path(__file__).parent / "pages/components/frontend/page.css")

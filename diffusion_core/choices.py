@@ -33,8 +33,9 @@ class Choice:
     """One entry of a registry, as shown to users.
 
     Attributes:
-        title: the name used in the literature.
-        about: one sentence that helps users choose.
+        title: the name for people, which the dashboard shows; requests, addresses and the command line use the registry's key.
+        about: one sentence that helps users choose. A sampler's says how many steps it needs, as measured in
+            benchmarks/README.md ("Steps saved").
     """
 
     title: str
@@ -133,10 +134,12 @@ SCHEDULES: dict[str, ScheduleChoice] = {
 }
 
 PREDICTIONS: dict[str, PredictionChoice] = {
-    "flow": PredictionChoice("Flow", "The direction from image to noise, ε − x0."),
+    "flow": PredictionChoice("Flow (ε − x0)", "The direction from image to noise."),
     "v": PredictionChoice("v", "alpha·ε − sigma·x0: stable at every noise level."),
-    "epsilon": PredictionChoice("Noise (DDPM)", "The noise ε; not for schedules that end in pure noise.", needs_signal=True),
-    "x0": PredictionChoice("Clean image", "The image x0 itself."),
+    "epsilon": PredictionChoice(
+        "Noise ε (DDPM)", "The noise that was added; not for schedules that end in pure noise.", needs_signal=True
+    ),
+    "x0": PredictionChoice("Clean image x0", "The image itself; weak where there is little noise."),
     "edm": PredictionChoice(
         "EDM", "Image and noise mixed so that inputs and targets have variance 1 at every noise level.", scales_input=True
     ),
@@ -182,60 +185,72 @@ DENSITIES: dict[str, DensityChoice] = {
 SAMPLERS: dict[str, SamplerChoice] = {
     "dpmpp_2m": SamplerChoice(
         "DPM-Solver++(2M)",
-        "Good samples in 10 to 20 steps, one network call each.",
+        "Good in 15 steps, hardly better beyond 30; one network call each.",
         "diffusion_core.samplers:dpmpp_2m",
         order=2,
     ),
     "unipc": SamplerChoice(
         "UniPC-3",
-        "Corrects each step by the next estimate, one network call each; accurate in 10 to 20 steps.",
+        "Good in 10 steps, hardly better beyond 15; corrects each step by the next estimate, one network call each.",
         "diffusion_core.samplers:unipc",
         order=4,
     ),
     "dpmpp_3m": SamplerChoice(
         "DPM-Solver++(3M)",
-        "Third order, one network call per step; like 2M in few steps.",
+        "Good in 15 steps, hardly better beyond 20; third order, one network call each.",
         "diffusion_core.samplers:dpmpp_3m",
         order=3,
     ),
     "dpmpp_2s": SamplerChoice(
         "DPM-Solver++(2S)",
-        "Second order, two network calls per step, without earlier estimates.",
+        "Good in 15 steps, hardly better beyond 20, with two network calls each; uses no earlier estimates.",
         "diffusion_core.samplers:dpmpp_2s",
         order=2,
     ),
     "dpmpp_2m_sde": SamplerChoice(
         "SDE-DPM-Solver++(2M)",
-        "Adds fresh noise at every step; second order, so it needs fewer steps than DDPM.",
+        "Good in 15 steps; adds fresh noise at every step, in second order.",
         "diffusion_core.samplers:dpmpp_2m_sde",
     ),
-    "ddpm": SamplerChoice("DDPM", "Adds fresh noise at every step; needs many steps.", "diffusion_core.samplers:ddpm"),
+    "ddpm": SamplerChoice("DDPM", "Good in 30 steps; adds fresh noise at every step.", "diffusion_core.samplers:ddpm"),
     "euler_ancestral": SamplerChoice(
-        "Euler ancestral", "Another name for DDPM's step, with the same samples.", "diffusion_core.samplers:ddpm"
+        "Euler ancestral",
+        "Another name for DDPM's step, with the same samples: good in 30 steps.",
+        "diffusion_core.samplers:ddpm",
     ),
     "ddim": SamplerChoice(
         "DDIM",
-        "First order, one network call per step; eta adds fresh noise.",
+        "Good in 20 steps, hardly better beyond 50; first order, one network call each; eta adds fresh noise.",
         "diffusion_core.samplers:ddim",
         order=1,
         options={"eta": Option(0.0, 0.0, 1.0, "fresh noise at every step")},
     ),
     "heun": SamplerChoice(
-        "Heun", "Second order, two network calls per step; accurate in few steps.", "diffusion_core.samplers:heun", order=2
+        "Heun",
+        "Good in 15 steps and hardly better beyond, with two network calls each; second order.",
+        "diffusion_core.samplers:heun",
+        order=2,
     ),
     "ipndm": SamplerChoice(
-        "iPNDM-4", "Combines the last four slopes, one network call per step.", "diffusion_core.samplers:ipndm", order=2
+        "iPNDM-4",
+        "Good in 15 steps and hardly better beyond; combines the last four slopes, one network call each.",
+        "diffusion_core.samplers:ipndm",
+        order=2,
     ),
 }
 
 SPACINGS: dict[str, FunctionChoice] = {
     "trailing": FunctionChoice(
-        "Trailing", "Starts at the last timestep and stops short of 0.", "diffusion_core.schedules:trailing"
+        "Trailing",
+        "Even steps from the last timestep, pure noise, to short of 0: the usual choice.",
+        "diffusion_core.schedules:trailing",
     ),
     "leading": FunctionChoice(
-        "Leading", "Starts short of the last timestep and ends at 0.", "diffusion_core.schedules:leading"
+        "Leading", "Even steps from short of the last timestep to 0, as in early DDIM code.", "diffusion_core.schedules:leading"
     ),
-    "linspace": FunctionChoice("Linspace", "From the last timestep to 0, both included.", "diffusion_core.schedules:linspace"),
+    "linspace": FunctionChoice(
+        "Linspace", "Even steps from the last timestep to 0, both included.", "diffusion_core.schedules:linspace"
+    ),
     "log_snr": FunctionChoice(
         "Log-SNR", "Equal steps in log-SNR, at fractional timesteps.", "diffusion_core.schedules:log_snr"
     ),

@@ -4,8 +4,9 @@ import numpy as np
 import streamlit as st
 
 from diffusion_core.choices import SCHEDULES
-from pages.components import BOUND, about_choices
+from pages.components import BOUND
 from pages.components.live_figure import live_figure
+from pages.components.named_choice import choose_named
 from pages.components.pictures import background, show_grid
 from pages.components.player import player
 from pages.components.sources import choose_image
@@ -32,10 +33,7 @@ schedules = {}
 *places, seed_place = st.columns([2, 2, 1])
 for letter, default, place in zip("AB", ("cosine", "linear"), places, strict=True):
     with place:
-        name = st.selectbox(
-            f"Schedule {letter}", list(SCHEDULES), list(SCHEDULES).index(default), key=f"schedule_{letter}",
-            help=about_choices(SCHEDULES), **BOUND,
-        )  # fmt: skip
+        name = choose_named(f"Schedule {letter}", SCHEDULES, default, f"schedule_{letter}")
         terminal = st.toggle("Rescale to zero terminal SNR", key=f"zero_terminal_snr_{letter}", **BOUND)
     schedule = make_schedule(name, zero_terminal_snr=terminal)
     schedules[f"{letter}: {schedule.name}"] = schedule

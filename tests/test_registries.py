@@ -99,9 +99,9 @@ def test_the_forms_offer_additions(additions, queue, monkeypatch):
     monkeypatch.setattr("pipelines.training.jobs.TrainingQueue", lambda: queue)
     train = AppTest.from_file(str(ROOT / "pages" / "train.py"), default_timeout=120).run()
     assert not train.exception
-    assert "wider" in train.selectbox(key="unet").options
-    assert "Wider U-Net. As wide as we like it." in train.selectbox(key="unet").help
-    assert "our-cosine" in train.selectbox(key="schedule").options
+    assert "Wider U-Net" in train.selectbox(key="unet").options
+    assert "**Wider U-Net** (`wider`): As wide as we like it." in train.selectbox(key="unet").help
+    assert "Our cosine" in train.selectbox(key="schedule").options
     compare = AppTest.from_file(str(ROOT / "pages" / "compare.py"), default_timeout=120)
     compare.query_params["sampler1"] = "ours"
     compare.run()

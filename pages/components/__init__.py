@@ -26,4 +26,4 @@ BOUND: Bound = {"bind": "query-params"}  # for every input: links reproduce a pa
 
 def about_choices(registry: Mapping[str, Described]) -> str:
     """Return the help text of a widget that offers the choices of a registry."""
-    return "\n".join(f"- **{name}**: {choice.title}. {choice.about}" for name, choice in registry.items())
+    return "\n".join(f"- **{choice.title}** (`{name}`): {choice.about}" for name, choice in registry.items())

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from diffusion_core.choices import SAMPLERS, SPACINGS
-from pages.components import BOUND, about_choices
+from pages.components import BOUND
+from pages.components.named_choice import choose_named
 from pipelines.common.images import read_request
 from pipelines.common.settings import settings_from
 from pipelines.common.text import literal, shorten
@@ -66,10 +67,7 @@ def follow_model(key: str, usual: Any, choices: Collection[Any] | None = None) -
 def choose_sampler(config: RunConfig, suffix: str = "") -> dict[str, Any]:
     """Draw widgets for the sampler and its steps, with keys that end in ``suffix``; return fields of a request."""
     sampler_place, steps_place = st.columns([3, 2])
-    sampler = sampler_place.selectbox(
-        "Sampler", list(SAMPLERS), list(SAMPLERS).index(SamplingRequest.sampler), key=f"sampler{suffix}",
-        help=about_choices(SAMPLERS), **BOUND,
-    )  # fmt: skip
+    sampler = choose_named("Sampler", SAMPLERS, SamplingRequest.sampler, f"sampler{suffix}", sampler_place)
     with steps_place:
         return {"sampler": sampler, "steps": choose_steps(config, suffix)}
 
@@ -89,8 +87,7 @@ def choose_seed(suffix: str = "") -> int:
 
 def choose_noise(sampler: str, suffix: str = "") -> dict[str, Any]:
     """Draw widgets for the spacing and the sampler's options, with keys that end in ``suffix``; return fields of a request."""
-    about = about_choices(SPACINGS)
-    spacing = st.selectbox("Timestep spacing", list(SPACINGS), key=f"spacing{suffix}", help=about, **BOUND)
+    spacing = choose_named("Timestep spacing", SPACINGS, SamplingRequest.spacing, f"spacing{suffix}")
     return {"spacing": spacing} | {
         name: st.slider(
             f"{name}: {option.about}", option.low, option.high, option.default, (option.high - option.low) / 20,

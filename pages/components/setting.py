@@ -13,6 +13,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.components import BOUND, about_choices
+from pages.components.named_choice import choose_named
 from pipelines.common.settings import Between, OneOf, help_of, rules
 from pipelines.storage.config import RunConfig
 
@@ -114,7 +115,9 @@ class Setting:
             return place.number_input(self.label, self.rule.low, highest, self.shown(base), **more)
         names = self.rule.names if self.rule else SWITCH
         if isinstance(names, Mapping) and self.rule:
-            more["help"] = f"{about}\n\n{about_choices(names)}"
+            more |= {"help": f"{about}\n\n{about_choices(names)}", "place": place}
+            del more["bind"]
+            return choose_named(self.label, names, self.shown(base), **more)
         options = [AUTO] * (self.usual is None) + list(names)
         return place.selectbox(self.label, options, options.index(self.shown(base)), **more)
 

@@ -10,8 +10,10 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from diffusion_core.choices import Choice
 from pages.components import BOUND, about_choices
 from pages.components.asking import allow_typed, expanded
+from pages.components.named_choice import choose_named
 from pages.components.runs import can_be_tuned, given_as, is_autoencoder, known_runs
 from pages.components.setting import USUAL, Setting, configured, fill
 from pages.components.training_preview import show_preview
@@ -32,7 +34,7 @@ from pipelines.storage.runs import find_run
 from unets.choices import NETWORKS
 
 AUTOENCODER = "autoencoder"
-ABOUT_AUTOENCODER = "- **autoencoder**: Compresses images to latents, on which other networks can be trained."
+ABOUT_AUTOENCODER = Choice("Autoencoder", "Compresses images to latents, on which other networks can be trained.")
 RANDOM_WEIGHTS = "random weights"  # no starting run
 PIXELS = "none (pixels)"  # no autoencoder
 
@@ -235,11 +237,9 @@ def choose_training() -> Training:
     with preview_column:
         show_preview(configured(replace(base, data=data), shown).data, base.condition, data_column)
     network_column, *columns, limit_column = st.columns(2 + len(BUDGET))
-    networks = (*NETWORKS, AUTOENCODER)
-    unet = network_column.selectbox(
-        "Network", networks, networks.index(_named_network(base)), key="unet", disabled=taken, **BOUND,
-        help=f"{about_choices(NETWORKS)}\n{ABOUT_AUTOENCODER}",
-    )  # fmt: skip
+    unet = choose_named(
+        "Network", NETWORKS | {AUTOENCODER: ABOUT_AUTOENCODER}, _named_network(base), "unet", network_column, disabled=taken
+    )
     shown |= {setting: setting.draw(place, base) for setting, place in zip(BUDGET, columns, strict=True)}
     limit = limit_column.number_input(
         "Time limit in minutes", 0.0, None, None, placeholder="none", step=10.0, key="limit", **BOUND,

@@ -31,3 +31,28 @@ def test_a_number_out_of_range_is_told_with_what_is_used_instead(text):
     app.number_input(key="seed").set_value(9).run()
     assert not app.toast, "what a person chooses is nothing to tell"
     assert app.number_input(key="seed").value == 9
+
+
+def _named() -> None:
+    from diffusion_core.choices import SAMPLERS
+    from pages.components.named_choice import choose_named
+
+    choose_named("Sampler", SAMPLERS, "dpmpp_2m", "sampler")
+
+
+def test_a_select_box_shows_titles_and_the_address_short_names():
+    app = AppTest.from_function(_named)
+    app.query_params["sampler"] = "heun"
+    app.run()
+    box = app.selectbox(key="sampler")
+    assert (box.value, box.options[:2]) == ("heun", ["DPM-Solver++(2M)", "UniPC-3"])
+    box.select("ddim").run()
+    assert (app.selectbox(key="sampler").value, app.query_params["sampler"]) == ("ddim", "ddim")
+    app.query_params["sampler"] = "unipc"  # a link within the session
+    assert app.run().selectbox(key="sampler").value == "unipc"
+    app.selectbox(key="sampler").select("dpmpp_2m").run()
+    assert "sampler" not in app.query_params, "the usual choice is not part of the address"
+    app.query_params["sampler"] = "no such sampler"
+    app.run()
+    assert not app.exception
+    assert (app.selectbox(key="sampler").value, "sampler" in app.query_params) == ("dpmpp_2m", False)

@@ -41,11 +41,10 @@ def test_every_choice_of_a_list_exists(open_train):
     from unets import NETWORKS
 
     app = open_train()
-    assert set(app.selectbox(key="prediction").options) == set(PREDICTIONS)
-    assert set(app.selectbox(key="schedule").options) == set(SCHEDULES)
-    assert set(app.selectbox(key="density").options) == set(DENSITIES)
-    assert set(app.selectbox(key="weighting").options) == set(WEIGHTINGS)
-    assert set(app.selectbox(key="unet").options) <= {*NETWORKS, "autoencoder"}
+    registries = {"prediction": PREDICTIONS, "schedule": SCHEDULES, "density": DENSITIES, "weighting": WEIGHTINGS}
+    for key, registry in registries.items():
+        assert app.selectbox(key=key).options == [choice.title for choice in registry.values()]
+    assert app.selectbox(key="unet").options == [*(choice.title for choice in NETWORKS.values()), "Autoencoder"]
     assert open_train(unet="attention").text_input(key="name").placeholder == "oxford_flowers-attention"
 
 
