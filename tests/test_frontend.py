@@ -10,10 +10,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import plotly.graph_objects as go
 import pytest
 
 from pages.components import frontend, live_figure, painter, player
+from pipelines.figures.chart import Chart, Panel
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted(path.name for path in frontend.FOLDER.glob("*.js"))
@@ -70,7 +70,7 @@ def documented(script: str, shape: str) -> set[str]:
     [
         (player, "Film", lambda picture: player.player([picture], ["sample"], "key", alt="")),
         (painter, "Canvas", lambda picture: painter.painter(picture, "key", alt="")),
-        (live_figure, "Chart", lambda _: live_figure.live_figure(go.Figure(), "key", "")),
+        (live_figure, "Chart", lambda _: live_figure.live_figure(Chart((Panel(()),)), "key", "")),
     ],
     ids=["player", "painter", "live_figure"],
 )

@@ -1,4 +1,4 @@
-"""Plotly figures that are updated in place.
+"""Charts that are updated in place.
 
 ``st.plotly_chart`` rebuilds a chart whenever its data change: it flickers and loses its zoom, hidden curves and hover label.
 Here the browser keeps one chart and passes new data to ``Plotly.react``, which preserves the user's changes as long as the
@@ -10,25 +10,26 @@ from __future__ import annotations
 from pathlib import Path
 
 import plotly
-import plotly.graph_objects as go
 import streamlit as st
 from streamlit.components.v1 import declare_component
 
 from pages.components import frontend
+from pipelines.figures.chart import Chart
+from pipelines.figures.screen import on_screen
 
 # Registered only for its side effect: Streamlit then serves the plotly.min.js of the plotly package.
 _FILES = declare_component("plotly", path=str(Path(plotly.__file__).parent / "package_data"))
 _component = frontend.component("live_figure", isolate_styles=False)
 
 
-def live_figure(figure: go.Figure, key: str, alt: str) -> None:
-    """Draw a figure, or update the one drawn before under the same ``key`` in place.
+def live_figure(chart: Chart, key: str, alt: str) -> None:
+    """Draw a chart, or update the one drawn before under the same ``key`` in place.
 
     Args:
-        figure: its ``layout.height`` is the height in CSS pixels; it fills the width of its container.
+        chart: fills the width of its container.
         key: must stay the same from run to run.
         alt: what the figure shows, for screen readers.
     """
     base = st.get_option("server.baseUrlPath").strip("/")
     url = f"{'/' if base else ''}{base}/component/{_FILES.name}/plotly.min.js?{plotly.__version__}"
-    _component(key=key, data={"figure": figure.to_json(), "alt": alt, "plotly": url})
+    _component(key=key, data={"figure": on_screen(chart).to_json(), "alt": alt, "plotly": url})

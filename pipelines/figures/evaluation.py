@@ -1,37 +1,36 @@
-"""Plotly figures of evaluation results."""
+"""Charts of evaluation results."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
-from ..common.text import plotly_text
 from ..evaluation.results import FIGURES, SMALLER_IS_BETTER, Evaluation, pareto_front
 from ..evaluation.verdict import TITLES, Verdict
-from .style import DASHES, color, line_styles, style_figure
+from .chart import Axis, Band, Bars, Chart, Curve, Mark, Note, Panel, Rule
+from .style import GREY, Look, color, dash, line_styles
 
 APART = 1.015  # horizontal factor between series, so that their intervals do not hide each other
 ROOM = 1.25  # smallest ratio of neighbouring tick labels on a cost axis
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "star")  # tell series of the same colour and dash apart
 COSTS = {"network_calls": "Network calls", "seconds": "Seconds", "memory": "MiB of memory"}  # per image
-FLOORS = {  # columns with figures of real images: line style, label and its position
+PLACES = Literal["top left", "bottom right"]
+FLOORS: dict[str, tuple[str, str, PLACES]] = {  # columns with figures of real images: dash, label and its position
     "floor": ("dot", "real against real", "top left"),  # where samples of few steps lie far above it
     "decoded": ("dash", "real, after the autoencoder", "bottom right"),
 }
 INTERVALS = (  # caption of figures of samples
     "Bars and brackets: 95 % confidence intervals. Dotted: held-out images instead of samples, equally many if available."
 )
-LABEL = 32  # characters of a run's name beside its bar
 TERMS = {"prior": "Prior", "denoising": "Denoising", "decoder": "Decoder"}
 
 
-def quality_against_cost(table: pd.DataFrame, figure: str, cost: str) -> go.Figure:
-    """Plot a figure of samples against their cost, with intervals, the Pareto front and the real-against-real floor.
+def quality_against_cost(table: pd.DataFrame, figure: str, cost: str) -> Chart:
+    """Describe a figure of samples against their cost, with intervals, the Pareto front and the real-against-real floor.
 
     Colours distinguish runs, or the samplers of a single run; dashes distinguish samplers, and symbols distinguish series whose
     colour and dash are the same, because there are more of them than colours or dashes.
@@ -41,8 +40,26 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str) -> go.Figu
         figure: a key of FIGURES.
         cost: a key of COSTS.
     """
-    drawn = go.Figure()
     shown = table.dropna(subset=[figure, cost])
+    marks: list[Mark] = list(_series(shown, figure, cost))
+    front = pareto_front(shown, cost, figure)
+    same_scale = cost != "seconds" or shown["machine"].nunique() == 1
+    if figure in SMALLER_IS_BETTER and len(front) > 1 and same_scale:
+        marks.append(Curve(front[cost].to_numpy(), front[figure].to_numpy(), "Pareto front", Look(width=8, opacity=0.35)))
+    for floor, (dashed, told, place) in FLOORS.items():
+        values = sorted(set(shown[f"{figure}_{floor}"].dropna()), reverse=place.startswith("top"))
+        texts = [told] + [""] * len(values)  # only the outermost line is labelled
+        look = Look(dash=dashed)
+        marks += [Rule(y=value, look=look, text=text, place=place) for value, text in zip(values, texts, strict=False)]
+    ends = (shown[cost].min() / 1.5, shown[cost].max() * 1.5)
+    ticks = {value: f"{value:g}" for value in _ticks(shown[cost])} if cost == "network_calls" else None
+    x = Axis(f"{COSTS[cost]} per image", log=True, fine=True, limits=ends, ticks=ticks)
+    panel = Panel(tuple(marks), x, Axis(FIGURES[figure], from_zero=True), height=300)
+    return Chart((panel,), hover="closest", zoom=(figure, cost))
+
+
+def _series(shown: pd.DataFrame, figure: str, cost: str) -> Iterator[Curve]:
+    """Yield a curve for each run, sampler and whatever else distinguishes what was asked of them."""
     runs = list(dict.fromkeys(shown["run"]))
     samplers = list(dict.fromkeys(shown["sampler"]))
     alike: Counter[tuple[str, str]] = Counter()
@@ -55,36 +72,18 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str) -> go.Figu
         told = f", guidance {guidance:g}" if own["guidance"].nunique() > 1 else ""
         told += f", {images:,} samples" if own["images"].nunique() > 1 else ""
         told += f", seed {seed}" if own["seed"].nunique() > 1 else ""
-        hue = samplers.index(sampler) if len(runs) == 1 else runs.index(run)
-        look = color(hue), DASHES[samplers.index(sampler) % len(DASHES)]
-        style = {
-            "line": {"color": look[0], "dash": look[1]},
-            "marker": {"size": 8, "symbol": SYMBOLS[alike[look] % len(SYMBOLS)]},
-        }
-        alike[look] += 1
-        errors = {"array": points[f"{figure}_high"] - points[figure], "arrayminus": points[figure] - points[f"{figure}_low"]}
-        name = plotly_text(f"{run}, {sampler}{told}")
-        hover = {"customdata": points[cost], "hovertemplate": "%{customdata:.3g}: %{y:.4g}"}
-        x = points[cost] * apart
-        drawn.add_scatter(x=x, y=points[figure], error_y=errors, name=name, mode="lines+markers", **style, **hover)
-    front = pareto_front(shown, cost, figure)
-    same_scale = cost != "seconds" or shown["machine"].nunique() == 1
-    if figure in SMALLER_IS_BETTER and len(front) > 1 and same_scale:
-        wide = {"color": "#8A8A8A", "width": 8}
-        drawn.add_scatter(x=front[cost], y=front[figure], name="Pareto front", line=wide, opacity=0.35, mode="lines")
-    for floor, (dash, told, place) in FLOORS.items():
-        values = sorted(set(shown[f"{figure}_{floor}"].dropna()), reverse=place.startswith("top"))
-        for value in values:
-            text = told if value == values[0] else ""  # only the outermost line is labelled
-            line = {"dash": dash, "color": "#8A8A8A"}
-            drawn.add_hline(y=value, line=line, annotation_text=text, annotation_position=place)
-    ends = np.log10([shown[cost].min() / 1.5, shown[cost].max() * 1.5])
-    drawn.update_xaxes(title=f"{COSTS[cost]} per image", type="log", range=ends, dtick="D2", tickformat="~g")
-    if cost == "network_calls":
-        drawn.update_xaxes(tickvals=_ticks(shown[cost]))
-    drawn.update_yaxes(title=FIGURES[figure], rangemode="tozero")
-    style_figure(drawn, 420, figure, cost)
-    return drawn.update_layout(hovermode="closest")
+        hue = color(samplers.index(sampler) if len(runs) == 1 else runs.index(run))
+        dashed = dash(samplers.index(sampler))
+        yield Curve(
+            points[cost].to_numpy() * apart,
+            points[figure].to_numpy(),
+            f"{run}, {sampler}{told}",
+            Look(hue, dashed, symbol=SYMBOLS[alike[hue, dashed] % len(SYMBOLS)], size=8),
+            points=True,
+            y_interval=(points[f"{figure}_low"].to_numpy(), points[f"{figure}_high"].to_numpy()),
+            about=[f"{x:.3g}: {y:.4g}" for x, y in zip(points[cost], points[figure], strict=True)],
+        )
+        alike[hue, dashed] += 1
 
 
 def comparison(table: pd.DataFrame) -> str:
@@ -109,75 +108,65 @@ def _ticks(costs: pd.Series[float]) -> list[float]:
     return sorted(ticks)
 
 
-def loss_bands(losses: Mapping[str, Mapping[str, Any]]) -> go.Figure:
-    """Plot the loss on held-out images by noise level, one curve with a 95 % band per run.
+def loss_bands(losses: Mapping[str, Mapping[str, Any]]) -> Chart:
+    """Describe the loss on held-out images by noise level, one curve with a 95 % band per run.
 
     Args:
         losses: results of kind "loss" (:attr:`Result.found`) by run name.
     """
-    figure = go.Figure()
     styles = line_styles(list(losses))
+    marks: list[Mark] = []
     for name, found in losses.items():
-        t = np.array(found["timesteps"])
-        around = {"x": np.concatenate([t, t[::-1]]), "y": np.concatenate([found["high"], found["low"][::-1]])}
-        band = {"fill": "toself", "fillcolor": styles[name]["color"], "opacity": 0.2, "line": {"width": 0}}
-        figure.add_scatter(**around, **band, showlegend=False, hoverinfo="skip", legendgroup=name, mode="lines")
-        figure.add_scatter(x=t, y=found["mean"], name=plotly_text(name), legendgroup=name, line=styles[name])
-    figure.update_xaxes(title="timestep of a cosine schedule: from image to noise")
-    figure.update_yaxes(title="error in v", type="log", dtick="D2", tickformat="~g")
-    return style_figure(figure, 380)
+        t, mean, low, high = (np.array(found[part], float) for part in ("timesteps", "mean", "low", "high"))
+        marks += [Band(t, low, high, name, styles[name]), Curve(t, mean, name, styles[name])]
+    x = Axis("timestep of a cosine schedule: from image to noise")
+    return Chart((Panel(tuple(marks), x, Axis("error in v", log=True, fine=True), height=260),))
 
 
-def bound_terms(bounds: Mapping[str, Mapping[str, Any]]) -> go.Figure:
-    """Plot the bound on the negative log-likelihood in bits per dimension as a stack of its three parts.
+def bound_terms(bounds: Mapping[str, Mapping[str, Any]]) -> Chart:
+    """Describe the bound on the negative log-likelihood in bits per dimension as a stack of its three parts.
 
     Args:
         bounds: results of kind "bound" (:attr:`Result.found`) by run name.
     """
-    figure = go.Figure()
     names = list(range(len(bounds)))  # the labels of different runs may be equal
+    marks: list[Mark] = []
     for number, (term, title) in enumerate(TERMS.items()):
         bits = [float(np.sum(found[term])) for found in bounds.values()]
-        figure.add_bar(y=names, x=bits, name=title, orientation="h", marker={"color": color(number)})
-    ends = [found["total"] for found in bounds.values()]
-    error = {"array": [total["high"] - total["value"] for total in ends], "color": "#8A8A8A"}
-    totals = [total["value"] for total in ends]
-    figure.add_scatter(y=names, x=totals, error_x=error, mode="markers", name="Bound", marker={"color": "#8A8A8A"})
-    figure.update_layout(barmode="stack")
-    figure.update_xaxes(title="bits per dimension")
-    figure.update_yaxes(tickvals=names, ticktext=[plotly_text(name, LABEL) for name in bounds])
-    return style_figure(figure, 150 + 45 * len(names))
+        marks.append(Bars(names, bits, title, Look(color(number)), horizontal=True))
+    value, low, high = ([found["total"][end] for found in bounds.values()] for end in ("value", "low", "high"))
+    marks.append(Curve(value, names, "Bound", line=False, points=True, x_interval=(low, high)))
+    panel = Panel(
+        tuple(marks), Axis("bits per dimension"), Axis(ticks=dict(zip(names, bounds, strict=True))), height=30 + 45 * len(names)
+    )
+    return Chart((panel,))
 
 
-def leanings(verdict: Verdict) -> go.Figure:
-    """Plot for which of two models each figure speaks, and how clearly: a row per figure, the first model to the left.
+def leanings(verdict: Verdict) -> Chart:
+    """Describe for which of two models each figure speaks, and how clearly: a row per figure, the first model to the left.
 
     Differences are in half-widths of their intervals, drawn on a scale of inverse hyperbolic sines: as they are near 0, and
     compressed where a difference is beyond doubt.
     """
-    figure = go.Figure()
     found = {name: leaning for name in verdict.differences if (leaning := verdict.leaning(name)) is not None}
+    marks: list[Mark] = []
     for row, (name, leaning) in enumerate(found.items()):
         better = verdict.better(name)
-        hue = "#8A8A8A" if better is None else color(int(better == verdict.second))
+        hue = GREY if better is None else color(int(better == verdict.second))
         low, value, high = np.arcsinh([leaning.low, leaning.value, leaning.high])
-        bars = {"array": [high - value], "arrayminus": [value - low], "thickness": 4, "width": 0}
-        text = plotly_text(f"{TITLES[name]}: {verdict.sentence(name)}")
-        marker = {"color": hue, "size": 11, "symbol": "circle-open" if better is None else "circle", "line": {"width": 2}}
-        hover = {"name": text, "hovertemplate": "%{fullData.name}<extra></extra>"}
-        figure.add_scatter(x=[value], y=[-row], error_x=bars, marker=marker, mode="markers", **hover)
-        label = {"x": 0, "xref": "paper", "xanchor": "left", "y": 0.36 - row, "yanchor": "middle", "showarrow": False}
-        figure.add_annotation(text=plotly_text(TITLES[name]), font={"size": 12}, **label)
-    figure.add_vline(x=0, line={"color": "#8A8A8A", "width": 1})
-    for x, text, number in ((0, f"← {verdict.first} better", 0), (1, f"{verdict.second} better →", 1)):
-        where = {"x": x, "xanchor": "right" if x else "left", "y": 1, "yanchor": "bottom", "yshift": 0 if x else 18}
-        look = {"xref": "paper", "yref": "paper", "showarrow": False, "font": {"color": color(number)}}
-        figure.add_annotation(text=plotly_text(text), **where, **look)
+        look = Look(hue, width=4, symbol="circle-open" if better is None else "circle", size=11, edge=hue)
+        about = f"{TITLES[name]}: {verdict.sentence(name)}"
+        marks.append(Curve([value], [-row], "", look, line=False, points=True, x_interval=([low], [high]), about=[about]))
+        marks.append(Note(TITLES[name], 0.36 - row))
+    marks += [
+        Rule(x=0, look=Look(width=1)),
+        Note(f"← {verdict.first} better", color=color(0)),
+        Note(f"{verdict.second} better →", right=True, line=1, color=color(1)),
+    ]
     widest = max([2.5, *(abs(end) + 0.3 for one in found.values() for end in np.arcsinh([one.low, one.high]))])
-    figure.update_xaxes(range=[-widest, widest], showticklabels=False, zeroline=False, showgrid=False, fixedrange=True)
-    figure.update_yaxes(range=[0.6 - len(found), 0.6], showticklabels=False, zeroline=False, showgrid=False, fixedrange=True)
-    style_figure(figure, 70 + 42 * len(found), verdict.first, verdict.second)
-    return figure.update_layout(showlegend=False, hovermode="closest", margin={"l": 8, "r": 8, "t": 48, "b": 8})
+    x, y = Axis(limits=(-widest, widest), shown=False), Axis(limits=(0.6 - len(found), 0.6), shown=False)
+    panel = Panel(tuple(marks), x, y, height=14 + 42 * len(found))
+    return Chart((panel,), legend=False, hover="closest", zoom=(verdict.first, verdict.second))
 
 
 def newest(evaluations: Sequence[Evaluation], kind: str) -> dict[str, dict[str, Any]]:

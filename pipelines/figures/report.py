@@ -6,8 +6,6 @@ import base64
 from collections.abc import Sequence
 from html import escape
 
-import plotly.graph_objects as go
-
 from ..common.command_line import describe
 from ..common.picture_files import picture_content
 from ..evaluation.results import (
@@ -19,14 +17,16 @@ from ..evaluation.results import (
     readable_table,
     samples_table,
 )
+from .chart import Chart
 from .evaluation import INTERVALS, bound_terms, loss_bands, newest, quality_against_cost
+from .screen import on_screen
 
 
 def report(evaluations: Sequence[Evaluation]) -> str:
     """Return all results as one self-contained HTML page."""
     table = samples_table(evaluations)
     parts = [f"<h1>{escape(', '.join(evaluation.name for evaluation in evaluations))}</h1>", f"<p>{INTERVALS}</p>"]
-    figures: list[tuple[str, go.Figure]] = []
+    figures: list[tuple[str, Chart]] = []
     tables: list[str] = []
     if len(table):
         # Distances to different images, or in different features, cannot be compared.
@@ -38,8 +38,8 @@ def report(evaluations: Sequence[Evaluation]) -> str:
     for kind, title, draw in (("loss", "Loss by noise level", loss_bands), ("bound", "Likelihood", bound_terms)):
         found = newest(evaluations, kind)
         figures += [(title, draw(found))] if found else []
-    for number, (title, figure) in enumerate(figures):
-        parts += [f"<h2>{escape(title)}</h2>", figure.to_html(full_html=False, include_plotlyjs=number == 0)]
+    for number, (title, chart) in enumerate(figures):
+        parts += [f"<h2>{escape(title)}</h2>", on_screen(chart).to_html(full_html=False, include_plotlyjs=number == 0)]
     parts += tables
     for evaluation in evaluations:
         try:

@@ -1,22 +1,19 @@
-"""The common style of the figures: colours, dashes and axes, and the thinning of long curves."""
+"""The common style of the figures: colours, dashes, and the thinning of long curves."""
 
 from __future__ import annotations
 
-import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 # The palette of Okabe & Ito, which colour-blind people can distinguish.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A8A8A")
+GREY = "#8A8A8A"
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", GREY)
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 MAX_POINTS = 2000  # per curve, as many as a screen can show
-LOG_AXIS = {"type": "log", "tickformat": "~g", "nticks": 3}  # more labels would overlap on an axis of one or two decades
-LINEAR_AXIS = {"type": "linear", "tickformat": "~g", "nticks": 6}
 
 
 def color(index: int) -> str:
@@ -24,8 +21,31 @@ def color(index: int) -> str:
     return COLORS[index % len(COLORS)]
 
 
-def line_styles(runs: Sequence[str], groups: Mapping[str, str] | None = None) -> dict[str, dict[str, Any]]:
-    """Return a line style for each run: a colour for each group, and dashes that distinguish the runs of a group.
+def dash(index: int) -> str:
+    """Return the dash with this index, cycling through DASHES."""
+    return DASHES[index % len(DASHES)]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a mark is drawn; widths and sizes are in CSS pixels."""
+
+    color: str = GREY
+    dash: str = "solid"
+    width: float = 2
+    symbol: str = "circle"
+    size: float = 6
+    edge: str = ""
+    """The colour of a marker's edge; none if empty."""
+    opacity: float = 1
+
+
+PLAIN = Look()
+MARKING = Look(dash="dot", width=1.5)  # of what the user has chosen
+
+
+def line_styles(runs: Sequence[str], groups: Mapping[str, str] | None = None) -> dict[str, Look]:
+    """Return a look for each run's curves: a colour for each group, and dashes that distinguish the runs of a group.
 
     Args:
         runs: names, in the order of the legend.
@@ -36,37 +56,9 @@ def line_styles(runs: Sequence[str], groups: Mapping[str, str] | None = None) ->
     styles, members = {}, Counter[str]()
     for name in runs:
         number = order.index(groups[name])
-        dash = DASHES[(members[groups[name]] + number // len(COLORS)) % len(DASHES)]
-        styles[name] = {"color": color(number), "dash": dash, "width": 2}
+        styles[name] = Look(color(number), dash(members[groups[name]] + number // len(COLORS)))
         members[groups[name]] += 1
     return styles
-
-
-def style_figure(figure: go.Figure, height: int, *zoom: object) -> go.Figure:
-    """Apply the common style to a figure and return it; the legend grows upwards, away from the plot.
-
-    Args:
-        height: in CSS pixels.
-        zoom: identifies what the axes show; the user's zoom survives new data while it stays the same.
-    """
-    figure.update_layout(
-        height=height,
-        margin={"l": 8, "r": 8, "t": 36, "b": 8},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
-        hovermode="x",
-        uirevision=repr(zoom),
-    )
-    return figure
-
-
-def titles_left(figure: go.Figure) -> None:
-    """Move the titles of subplots from the centre to the left edge."""
-    figure.update_annotations(x=0, xanchor="left", font={"size": 14})
-
-
-def uid(*parts: str) -> str:
-    """Return an identifier of a trace that stays the same when its figure is replaced, safe for Plotly's CSS class names."""
-    return f"trace-{zlib.crc32(repr(parts).encode()):08x}"
 
 
 def decimate(count: int, at_most: int | None = None) -> NDArray[np.int64]:

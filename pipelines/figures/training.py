@@ -1,18 +1,17 @@
-"""Plotly figures and tables of training: curves, losses by timestep, and differences between the settings of runs."""
+"""Charts and tables of training: curves, losses by timestep, and differences between the settings of runs."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 from numpy.typing import NDArray
-from plotly.subplots import make_subplots
 
-from ..common.text import plotly_text
-from .style import LINEAR_AXIS, LOG_AXIS, decimate, envelope, line_styles, style_figure, titles_left, uid
+from .chart import Axis, Chart, ColorScale, Curve, Heat, Panel
+from .style import Look, decimate, envelope, line_styles
 
 MAX_COLUMNS = 500  # per heat map
 AXES = {"step": "Training step", "images_seen": "Images seen", "seconds": "Training time in minutes"}
@@ -70,8 +69,8 @@ def training_curves(
     smoothing: float = 0.0,
     log: Collection[str] = (),
     groups: Mapping[str, str] | None = None,
-) -> go.Figure:
-    """Plot one panel per quantity, one above the other, and one curve per run: smoothed, with the logged values faint behind.
+) -> Chart:
+    """Describe one panel per quantity, one above the other, and a curve per run: smoothed, with the logged values faint behind.
 
     The panels share their x axis, so that zooming into one zooms all.
 
@@ -84,80 +83,57 @@ def training_curves(
         log: "x" and "y" for logarithmic axes; quantities of LINEAR keep a linear y axis.
         groups: runs of the same group share a colour (:func:`line_styles`).
     """
-    rows, gap = len(quantities), 52
-    heights = [280] + [150] * (rows - 1)
-    total = sum(heights) + gap * (rows - 1)
-    figure = make_subplots(
-        rows=rows,
-        cols=1,
-        shared_xaxes=True,
-        vertical_spacing=gap / total,
-        row_heights=heights,
-        subplot_titles=[QUANTITIES[quantity] for quantity in quantities],
-    )
     styles = line_styles(list(runs), groups)
-    named: set[str] = set()  # runs already in the legend
-    for row, quantity in enumerate(quantities, start=1):
+    panels: list[Panel] = []
+    for quantity in quantities:
         curves = {name: _curve(table, axis, quantity) for name, table in runs.items()}
-        half_life = smoothing * max((x[-1] - x[0] for x, _ in curves.values() if len(x)), default=0.0)
+        curves = {name: curve for name, curve in curves.items() if len(curve[0])}
+        longest = max((x[-1] - x[0] for x, _ in curves.values()), default=0.0)
+        half_life = smoothing * longest if quantity in NOISY else 0.0
+        marks: list[Curve] = []
         for name, (x, y) in curves.items():
-            if not len(x):
-                continue
-            label = plotly_text(f"{name} ({groups[name]})" if groups else name)
-            common = {"name": label, "legendgroup": name, "line": styles[name]}
-            shown = envelope(y)
-            if half_life > 0 and quantity in NOISY:
-                figure.add_scatter(
-                    x=x[shown],
-                    y=y[shown],
-                    uid=uid(name, quantity, "raw"),
-                    opacity=0.3,
-                    showlegend=False,
-                    hoverinfo="skip",
-                    **common | {"line": styles[name] | {"width": 1, "dash": "solid"}},
-                    row=row,
-                    col=1,
-                )
-                y = smooth(x, y, half_life)
-                shown = decimate(len(x))
-            figure.add_scatter(
-                x=x[shown],
-                y=y[shown],
-                uid=uid(name, quantity),
-                mode="lines+markers" if len(shown) <= 30 else "lines",
-                showlegend=name not in named,
-                **common,
-                row=row,
-                col=1,
+            label = f"{name} ({groups[name]})" if groups else name
+            marks += _smoothed(x, y, half_life, label, styles[name])
+        panels.append(
+            Panel(
+                tuple(marks),
+                Axis(AXES[axis], log="x" in log),
+                Axis(log="y" in log and quantity not in LINEAR),
+                QUANTITIES[quantity],
+                height=150 if panels else 280,
             )
-            named.add(name)
-        logarithmic = "y" in log and quantity not in LINEAR
-        figure.update_yaxes(**(LOG_AXIS if logarithmic else LINEAR_AXIS), row=row, col=1)
-    figure.update_xaxes(type="log" if "x" in log else "linear", showticklabels=True)
-    figure.update_xaxes(title=AXES[axis], row=rows, col=1)
-    titles_left(figure)
-    style_figure(figure, total + 120, quantities, axis, sorted(log))
-    figure.update_layout(hovermode="x unified", showlegend=True, legend={"y": 1 + 30 / total})  # above the first title
-    return figure
+        )
+    zoom = (quantities, axis, sorted(log))
+    return Chart(tuple(panels), shared_x=True, hover="x unified", zoom=zoom)
+
+
+def _smoothed(x: NDArray[np.float64], y: NDArray[np.float64], half_life: float, name: str, look: Look) -> Iterator[Curve]:
+    """Yield a curve as it was logged, or faint and with the smoothed curve in front of it."""
+    shown = envelope(y)
+    if half_life > 0:
+        yield Curve(x[shown], y[shown], name, replace(look, width=1, dash="solid", opacity=0.3), quiet=True)
+        y = smooth(x, y, half_life)
+        shown = decimate(len(x))
+    yield Curve(x[shown], y[shown], name, look, points=len(shown) <= 30)
 
 
 def loss_by_timestep(
     runs: Mapping[str, Sequence[float]], num_timesteps: Mapping[str, int], groups: Mapping[str, str] | None = None
-) -> go.Figure:
-    """Plot the validation loss over timesteps, one step curve per run."""
-    figure = go.Figure()
+) -> Chart:
+    """Describe the validation loss over timesteps, one step curve per run."""
     styles = line_styles(list(runs), groups)
-    for name, losses in runs.items():
-        edges = np.linspace(0, num_timesteps[name], len(losses) + 1)
-        middles = (edges[:-1] + edges[1:]) / 2
-        figure.add_scatter(
-            x=middles, y=list(losses), name=plotly_text(name), uid=uid(name), line=styles[name] | {"shape": "hvh"}
-        )
-    figure.update_xaxes(title="Timestep t (0 is nearly clean)")
-    figure.update_yaxes(title="Validation loss", **LOG_AXIS)
-    style_figure(figure, 340, "timesteps")
-    figure.update_layout(showlegend=True)
-    return figure
+    curves = tuple(
+        Curve(_middles(num_timesteps[name], len(losses)), losses, name, styles[name], steps=True)
+        for name, losses in runs.items()
+    )
+    panel = Panel(curves, Axis("Timestep t (0 is nearly clean)"), Axis("Validation loss", log=True), height=220)
+    return Chart((panel,), zoom=("timesteps",))
+
+
+def _middles(length: int, bins: int) -> NDArray[np.float64]:
+    """Return the middles of equally wide bins of a schedule's timesteps."""
+    edges = np.linspace(0, length, bins + 1)
+    return (edges[:-1] + edges[1:]) / 2
 
 
 def validations_by_timestep(table: pd.DataFrame) -> pd.DataFrame:
@@ -175,8 +151,8 @@ def loss_heat_maps(
     axis: str = "step",
     log: Collection[str] = (),
     relative: bool = False,
-) -> go.Figure:
-    """Plot heat maps of the validation loss over training (x) and timesteps (y), one per run, with a common colour scale.
+) -> Chart:
+    """Describe heat maps of the validation loss over training (x) and timesteps (y), one per run, with a common colour scale.
 
     Args:
         runs: metrics by run name, each with at least one row of :func:`validations_by_timestep`.
@@ -185,60 +161,24 @@ def loss_heat_maps(
         log: "x" for a logarithmic x axis; the colour scale is always logarithmic.
         relative: divide by the latest loss of the same timesteps, which shows where the loss is still decreasing.
     """
-    height, gap = 170, 52
     what = "loss ÷ newest" if relative else "loss"
-    total = height * len(runs) + gap * (len(runs) - 1)
-    titles = [plotly_text(name) for name in runs]
-    hover = f"{AXES[axis].lower()} %{{x}}<br>t ≈ %{{y:.0f}}<br>{what} %{{customdata:.4g}}"
-    figure = make_subplots(rows=len(runs), cols=1, shared_xaxes=True, vertical_spacing=gap / total, subplot_titles=titles)
-    lowest, highest = np.inf, -np.inf
-    for row, (title, (name, table)) in enumerate(zip(titles, runs.items(), strict=True), start=1):
+    panels, drawn = [], []
+    for name, table in runs.items():
         rows = validations_by_timestep(table)
         rows = rows.iloc[decimate(len(rows), MAX_COLUMNS)]
         losses = np.array(rows["loss_by_timestep"].tolist(), np.float64).T  # (bins, validations)
         with np.errstate(divide="ignore", invalid="ignore"):
             losses = losses / losses[:, -1:] if relative else losses
-            levels = np.log10(losses)
-        levels[~np.isfinite(levels)] = np.nan
-        if np.isfinite(levels).any():
-            lowest, highest = min(lowest, np.nanmin(levels)), max(highest, np.nanmax(levels))
-        edges = np.linspace(0, num_timesteps[name], len(losses) + 1)
-        figure.add_heatmap(
-            x=_along(rows, axis),
-            y=(edges[:-1] + edges[1:]) / 2,
-            z=levels,
-            customdata=losses,
-            coloraxis="coloraxis",
-            hovertemplate=f"{hover}<extra>{title}</extra>",
-            uid=uid(name),
-            row=row,
-            col=1,
-        )
+        drawn.append(losses[np.isfinite(losses) & (losses > 0)])
+        heat = Heat(_along(rows, axis), _middles(num_timesteps[name], len(losses)), losses, name, what)
+        panels.append(Panel((heat,), Axis(AXES[axis], log="x" in log), Axis("Timestep t"), name, height=170))
+    found = np.concatenate(drawn)
+    low, high = (float(found.min()), float(found.max())) if len(found) else (1.0, 10.0)
     digits = (1, 1.1, 1.2, 1.5, 2, 3, 5) if relative else (1, 2, 5)
-    ticks = [digit * 10.0**power for power in range(-12, 13) for digit in digits]
-    figure.update_xaxes(type="log" if "x" in log else "linear", showticklabels=True)
-    figure.update_xaxes(title=AXES[axis], row=len(runs), col=1)
-    figure.update_yaxes(title="Timestep t", nticks=5)
-    titles_left(figure)
-    style_figure(figure, total + 130, list(runs), axis, sorted(log))
-    figure.update_layout(
-        hovermode="closest",
-        coloraxis={
-            "colorscale": "Cividis",
-            "cmin": lowest if np.isfinite(lowest) else 0.0,
-            "cmax": highest if np.isfinite(highest) else 1.0,
-            "colorbar": {
-                "orientation": "h",
-                "yref": "container",
-                "yanchor": "bottom",
-                "y": 0,
-                "thickness": 10,
-                "tickvals": np.log10(ticks).tolist(),
-                "ticktext": [f"{tick:g}" for tick in ticks],
-            },
-        },
-    )
-    return figure
+    ticks = tuple(digit * 10.0**power for power in range(-12, 13) for digit in digits)
+    colors = ColorScale(low, high, ticks, f"Validation {what}")
+    zoom = (list(runs), axis, sorted(log))
+    return Chart(tuple(panels), shared_x=True, legend=False, hover="closest", colors=colors, zoom=zoom)
 
 
 def settings_table(settings: Mapping[str, Mapping[str, Any]], only_differences: bool = True) -> pd.DataFrame:

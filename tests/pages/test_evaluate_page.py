@@ -22,12 +22,21 @@ from pipelines.evaluation.results import (
     readable_table,
     samples_table,
 )
+from pipelines.figures.chart import Curve
 from pipelines.figures.evaluation import leanings, loss_bands, quality_against_cost
 from pipelines.figures.report import report
 from pipelines.figures.style import COLORS
 from pipelines.storage.runs import Run
 
 open_page = partial(open_app, "evaluate")
+
+
+def curves_of(chart):
+    return [mark for panel in chart.panels for mark in panel.marks if isinstance(mark, Curve)]
+
+
+def names_of(chart):
+    return {curve.name for curve in curves_of(chart)}
 
 
 def estimate(value, width=0.1):
@@ -101,15 +110,17 @@ def test_seconds_of_different_machines_are_told_and_have_no_front(measured):
     assert not any("different machines" in caption.value for caption in app.caption)
     assert "Measured on" not in app.dataframe[0].value
     table = samples_table([measured])
-    assert "Pareto front" in {curve.name for curve in quality_against_cost(table, "frechet_distance", "seconds").data}
+    assert "Pareto front" in names_of(quality_against_cost(table, "frechet_distance", "seconds"))
     [first, *_] = measured.of_kind("samples")
     measured.add("samples", first.asked | {"reference_images": 39}, first.found | {"machine": "another one"})
     app = open_page(cost="Seconds")
     assert any("different machines" in caption.value for caption in app.caption)
     assert set(app.dataframe[0].value["Measured on"]) == {"not recorded", "another one"}
     table = samples_table([measured])
-    assert "Pareto front" not in {curve.name for curve in quality_against_cost(table, "frechet_distance", "seconds").data}
-    assert "Pareto front" in {curve.name for curve in quality_against_cost(table, "frechet_distance", "network_calls").data}
+    assert "Pareto front" not in names_of(quality_against_cost(table, "frechet_distance", "seconds"))
+    assert "Pareto front" in {
+        curve.name for curve in curves_of(quality_against_cost(table, "frechet_distance", "network_calls"))
+    }
 
 
 def measuring(app):
@@ -149,14 +160,16 @@ def test_a_figure_leans_towards_the_better_model():
     """To the left for the first, to the right for the second, and its bar excludes the middle where they are told apart."""
     evaluations = [Evaluation(Run(f"checkpoints/{name}")) for name in ("flowers-baseline", "flowers-class")]
     found = verdict(*([one] for one in evaluations))
-    drawn = dict(zip((name for name in found.differences if name not in NEAREST_IS_BEST), leanings(found).data, strict=True))
+    drawn = dict(
+        zip((name for name in found.differences if name not in NEAREST_IS_BEST), curves_of(leanings(found)), strict=True)
+    )
     told = [name for name in found.differences if found.better(name)]
     assert len(told) > 2
     for name in told:
         curve = drawn[name]
-        towards_second = curve.x[0] - curve.error_x.arrayminus[0] > 0
-        assert towards_second == (found.better(name) == found.second)
-        assert abs(curve.x[0]) > curve.error_x["array" if curve.x[0] < 0 else "arrayminus"][0]
+        [low], [high] = curve.x_interval
+        assert (low > 0) == (found.better(name) == found.second)
+        assert low * high > 0
 
 
 def test_a_failed_evaluation_is_explained(measured, wait_for, tmp_path):
@@ -198,7 +211,7 @@ def test_a_damaged_result_is_told(measured):
 
 def test_numbers_on_the_axis_of_costs_have_room():
     table = samples_table([Evaluation(Run("checkpoints/fashion-baseline"))])
-    ticks = quality_against_cost(table, "frechet_distance", "network_calls").layout.xaxis.tickvals
+    ticks = list(quality_against_cost(table, "frechet_distance", "network_calls").panels[0].x.ticks)
     assert {5, 10, 20, 50, 1000} <= set(ticks) <= set(table["network_calls"])
     assert min(np.diff(np.log(ticks))) > math.log(1.2)
 
@@ -235,20 +248,20 @@ def test_seeds_and_samplers_are_told_apart(measured):
     measured.add("samples", again, result.found)
     table = samples_table([measured])
     assert readable_table(table)["Seed"].tolist() == [0, 0, 0, 1]
-    lines = [trace for trace in quality_against_cost(table, "frechet_distance", "network_calls").data if trace.marker.symbol]
+    lines = [trace for trace in curves_of(quality_against_cost(table, "frechet_distance", "network_calls")) if trace.points]
     assert {trace.name for trace in lines} == {"one, ddim, seed 0", "one, ddim, seed 1", "one, heun, seed 0"}
-    assert len({trace.line.color for trace in lines}) == 2, "of one run, the colour is the sampler's"
+    assert len({trace.look.color for trace in lines}) == 2, "of one run, the colour is the sampler's"
 
 
 def test_runs_beyond_the_palette_are_told_apart(measured):
     table = samples_table([measured])
     many = pd.concat([table.assign(run=f"run {number}") for number in range(2 * len(COLORS) + 1)], ignore_index=True)
-    lines = [trace for trace in quality_against_cost(many, "frechet_distance", "network_calls").data if trace.marker.symbol]
-    looks = {(trace.line.color, trace.line.dash, trace.marker.symbol) for trace in lines}
+    lines = [trace for trace in curves_of(quality_against_cost(many, "frechet_distance", "network_calls")) if trace.points]
+    looks = {(trace.look.color, trace.look.dash, trace.look.symbol) for trace in lines}
     assert len(looks) == len(lines) == 2 * many["run"].nunique(), "two samplers of every run"
     loss = measured.of_kind("loss")[0].found
-    curves = [trace for trace in loss_bands(dict.fromkeys(many["run"], loss)).data if trace.fill is None]
-    assert len({(curve.line.color, curve.line.dash) for curve in curves}) == many["run"].nunique()
+    curves = curves_of(loss_bands(dict.fromkeys(many["run"], loss)))
+    assert len({(curve.look.color, curve.look.dash) for curve in curves}) == many["run"].nunique()
 
 
 def test_features_of_images_of_several_sizes_are_named_in_one_sentence():
