@@ -17,6 +17,7 @@ from tyro.conf import Positional
 
 from .common.command_line import DONE, run_command
 from .common.settings import Between, Settings
+from .common.text import in_short
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def main(arguments: Import) -> int:
     diffusion = config.diffusion
     about = "an autoencoder" if config.model == "autoencoder" else f"{diffusion.schedule_name}, {diffusion.prediction}"
     size = "×".join(map(str, (config.image_shape or ())[1:]))
-    print(f"{run.path}: {run.num_parameters / 1e6:.2f} M parameters, {size}, {about}")
+    print(f"{run.path}: {in_short(run.num_parameters)} parameters, {size}, {about}")
     for note in config.import_notes:
         print(f"- {note}")
     return DONE

@@ -27,7 +27,7 @@ from pages.components.pictures import (
 from pipelines.common.images import Pixels, heat
 from pipelines.common.indices import evenly_spaced
 from pipelines.common.picture_metrics import difference_map, mean_squared_error, structural_similarity
-from pipelines.common.text import literal
+from pipelines.common.text import in_short, literal
 from pipelines.figures.training import settings_table
 from pipelines.sampling.alignment import frame_at, shared_log_snrs
 from pipelines.sampling.generation import Comparison, Frame, Generation, Wish
@@ -182,7 +182,7 @@ def what_differs(names: list[str], comparison: Comparison) -> pd.DataFrame:
 def cost(column: Generation) -> str:
     """Return the cost of a generation so far, in one line."""
     parts = [
-        f"{column.num_parameters / 1e6:.2f} M parameters" if column.num_parameters else "loading",
+        f"{in_short(column.num_parameters)} parameters" if column.num_parameters else "loading",
         f"{column.nfe} network call{'' if column.nfe == 1 else 's'}",
         f"{column.seconds:.1f} s",
         f"{column.images_per_second:.1f} images/s",

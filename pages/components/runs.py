@@ -16,7 +16,7 @@ from pages.components.pictures import show_grid
 from pipelines.common.command_line import describe
 from pipelines.common.images import Pixels, split_montage
 from pipelines.common.picture_files import open_picture
-from pipelines.common.text import literal
+from pipelines.common.text import in_short, literal
 from pipelines.storage.catalogue import Catalogue, Listed, read_catalogue
 from pipelines.storage.config import RunConfig
 from pipelines.storage.runs import Run, reference_to
@@ -154,7 +154,7 @@ def describe_run(listed: Listed) -> str:
     size = "×".join(map(str, (config.image_shape or (0, 0, 0))[1:]))
     parts = [
         config.kind,
-        *([f"{listed.num_parameters / 1e6:.1f} M parameters"] if listed.num_parameters is not None else []),
+        *([f"{in_short(listed.num_parameters)} parameters"] if listed.num_parameters is not None else []),
         f"{Path(config.data.data).name} at {size}",
     ]
     newest = listed.run.newest_metrics()

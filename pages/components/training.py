@@ -12,7 +12,7 @@ from pages.components.live_figure import live_figure
 from pages.components.runs import about_samples, show_samples_in, warn_of_samples
 from pipelines.common.command_line import describe
 from pipelines.common.reports import Progress
-from pipelines.common.text import literal
+from pipelines.common.text import duration, literal
 from pipelines.figures.training import training_curves
 from pipelines.training.jobs import Job, TrainingQueue
 from pipelines.training.status import Status, TrainingProgress
@@ -27,14 +27,6 @@ LOOKS: dict[Status, tuple[Literal["blue", "gray", "green", "orange", "red", "vio
     "failed": ("red", ":material/error:"),
     "interrupted": ("orange", ":material/power_off:"),
 }
-
-
-def duration(seconds: float) -> str:
-    """Format a duration: 45 s, 12 min, 3 h 20 min."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def describe_work(doing: Progress) -> str:

@@ -38,6 +38,33 @@ def counted(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
+def plain_name(name: str) -> str:
+    """Return at most 64 characters of ``name``, without those that are unsafe in names of files and folders; perhaps none."""
+    return re.sub(r"[^\w.-]+", "-", name).strip(".-_")[:64]
+
+
+def capitalised(text: str) -> str:
+    """Return a sentence with its first letter as a capital."""
+    return text[:1].upper() + text[1:]
+
+
+def in_short(number: float) -> str:
+    """Return a number in three digits with the unit k, M or G: "868", "12.4 k", "2.71 M"."""
+    for power, unit in ((9, " G"), (6, " M"), (3, " k"), (0, "")):
+        shown = float(f"{number / 10**power:.3g}")
+        if shown >= 1:
+            return f"{shown:,g}{unit}"
+    return f"{number:g}"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in words: 45 s, 12 min, 3 h 20 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def some(names: Sequence[str], most: int = 3) -> str:
     """Return names as part of a sentence: the first of them, and how many more there are."""
     listed = ", ".join(names[:most])

@@ -24,6 +24,7 @@ from unets.autoencoder import LatentSpace
 from ..common.devices import device_memory, has_fast_bfloat16
 from ..common.machine import in_words, refuse_beyond_memory
 from ..common.memory import TensorMemory, weight_bytes
+from ..common.text import in_short
 from ..datasets.augmentation import AUGMENT_DIM
 from ..storage.cache import adopt_compiler_cache
 from ..storage.config import DataConfig, RunConfig, config_from_json, config_to_json
@@ -62,7 +63,7 @@ class Footprint:
     def about(self) -> str:
         """The number of parameters and the memory, in words."""
         return (
-            f"{self.parameters / 1e6:,.1f} M parameters, {self._range} of memory in training "
+            f"{in_short(self.parameters)} parameters, {self._range} of memory in training "
             f"({self._owner} has {in_words(device_memory(self.device))})"
         )
 
@@ -83,7 +84,7 @@ class Footprint:
         """Raise TooLarge if this is plainly more than the device has."""
         refuse_beyond_memory(
             self.memory,
-            f"training these {self.parameters / 1e6:,.1f} M parameters on batches of this size",
+            f"training these {in_short(self.parameters)} parameters on batches of this size",
             "choose a smaller batch_size, image_size or channels, or split each batch with --accumulation",
             device_memory(self.device),
             self._owner,
@@ -93,7 +94,7 @@ class Footprint:
         """Raise ValueError if the run's files certainly do not fit onto its disk; return a sentence if they barely do."""
         kept = [run.model_path, *(run.path / AVERAGES).glob("*.safetensors"), run.path / STATE]
         needed = self.files - sum(path.stat().st_size for path in kept if path.is_file())
-        what = f"the weights and saved states of these {self.parameters / 1e6:,.1f} M parameters"
+        what = f"the weights and saved states of these {in_short(self.parameters)} parameters"
         refuse_full(run.path, needed, what, "free some space, or train in another folder")
         free, whole = free_space(run.path), needed + self.pictures
         if whole <= free:

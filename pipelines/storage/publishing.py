@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..common.indices import evenly_spaced
-from ..common.text import code_block, code_span, literal
+from ..common.text import code_block, code_span, in_short, literal
 from .config import LatentConfig, RunConfig, given_fields
 from .files import atomic, atomic_folder, write_text
 from .locations import without_folders
@@ -101,7 +101,7 @@ def model_card(run: Run, name: str, parameters: int, ema: int | None = None) -> 
     lines = [
         f"# {literal(name)}",
         "",
-        f"{literal(config.kind)} with {parameters / 1e6:.2f} M parameters for {height}×{width} images with "
+        f"{literal(config.kind)} with {in_short(parameters)} parameters for {height}×{width} images with "
         f"{channels} channel{'s' if channels > 1 else ''}, trained on {code_span(config.data.data)}.",
         "",
         *(f"![Samples after {step} steps](samples/{grid.name})\n" for step, grid in grids),

@@ -5,7 +5,7 @@ from html import unescape
 
 import pytest
 
-from pipelines.common.text import JOINER, code_block, code_span, literal, one_line, plotly_text
+from pipelines.common.text import JOINER, code_block, code_span, in_short, literal, one_line, plotly_text
 
 HOSTILE = (
     "lr=$1e-3$ vs $2e-3$",
@@ -51,6 +51,14 @@ def test_text_is_one_line_of_limited_length_without_controls():
     assert one_line("a\n\n# b\t c") == "a # b c"
     assert one_line("\x1b[31ma\x00\u202eb\ud800") == "\ufffd[31ma\ufffd\ufffdb\ufffd"
     assert len(one_line("x" * 10_000)) == 500
+
+
+def test_numbers_in_short_keep_three_digits_and_are_never_zero():
+    for number in (1, 9, 99, 868, 999, 1000, 999_499, 999_501, 12_345, 2_710_000, 10**9, 10**12):
+        shown, _, unit = in_short(number).partition(" ")
+        meant = float(shown.replace(",", "")) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[unit]
+        assert meant == pytest.approx(number, rel=0.005), number
+    assert [in_short(number) for number in (868, 12_410, 2_710_000)] == ["868", "12.4 k", "2.71 M"]
 
 
 @pytest.mark.parametrize("text", ["x", "```\n# out\n```", "a ````` b", "`", "~~~\nx"])
