@@ -220,9 +220,39 @@ def settings_from(settings: type[Made], values: object, source: str) -> Made:
         made: Made = _adapter(kind).validate_python(values)
         return made
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(shorten(str(part), 60) for part in first["loc"]) or "the file"
-        said = str(first["ctx"]["error"]) if first["type"] == "value_error" else first["msg"].lower()
-        if first["type"] == "dataclass_type":
-            said = "input should be an object of settings"
-        raise ValueError(f"{source}: {where}: {shorten(said, 400)}") from error
+        where, said = first_mistake(error)
+        raise ValueError(f"{source}: {where or 'the file'}: {said}") from error
+
+
+WANTED = {
+    "int": "a whole number",
+    "float": "a number",
+    "finite": "a finite number",
+    "bool": "true or false",
+    "string": "a text",
+    "tuple": "a list",
+    "list": "a list",
+    "dict": "an object",
+    "dataclass": "an object of settings",
+}
+"""What to give for the first part of the type of an error of pydantic, such as int_parsing."""
+
+
+def first_mistake(error: ValidationError) -> tuple[str, str]:
+    """Return where values that do not fit are first wrong, such as "optimizer.steps", and what to give there."""
+    first = error.errors()[0]
+    kind, context = first["type"], first.get("ctx", {})
+    where = ".".join(shorten(str(part), 60) for part in first["loc"])
+    given = shorten(repr(first["input"]), LONGEST)
+    if kind == "value_error":
+        return where, shorten(str(context["error"]), 400)
+    if kind == "missing":
+        return where, "is missing: add it"
+    if kind == "unexpected_keyword_argument":
+        return where, "is unknown: remove it, or correct its name"
+    if kind == "literal_error":
+        return where, f"{given} is not allowed: give {context['expected']}"
+    if kind == "too_long":
+        return where, f"{given} is too long: give {context['max_length']} values"
+    wanted = WANTED.get(kind.split("_")[0]) if kind.endswith(("_type", "_parsing", "_from_float", "_number")) else None
+    return where, f"{given} is not allowed: give {wanted or 'a value such as Noisescope writes'}"

@@ -8,7 +8,7 @@ from typing import Annotated, Any, NotRequired, Required
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from ..common.text import shorten
+from ..common.settings import first_mistake
 
 Count = Annotated[int, Field(ge=0, le=10**9)]
 Number = Annotated[float, Field(ge=-1e100, le=1e100)]  # whose square is finite
@@ -134,6 +134,5 @@ def refuse_damaged(kind: str, asked: Mapping[str, Any], found: Mapping[str, Any]
         try:
             adapter.validate_python(values, strict=True)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join([part, *(shorten(str(step), 60) for step in first["loc"])])
-            raise ValueError(f"{where} of a result of kind {kind}: {first['msg'].lower()}") from error
+            where, said = first_mistake(error)
+            raise ValueError(f"{'.'.join(filter(None, (part, where)))} of a result of kind {kind}: {said}") from error

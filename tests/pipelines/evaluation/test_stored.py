@@ -78,5 +78,5 @@ def test_what_is_missing_is_named(run):
     whole = json.loads((run.path / EVALUATION).read_text())
     number = [result["kind"] for result in whole["results"]].index("samples")
     (run.path / EVALUATION).write_text(json.dumps(changed(whole, ("results", number, "found", "figures"), ...)))
-    with pytest.raises(ValueError, match=r"found\.figures of a result of kind samples: field required"):
+    with pytest.raises(ValueError, match=r"found\.figures of a result of kind samples: is missing"):
         Evaluation(run)

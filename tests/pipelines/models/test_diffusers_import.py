@@ -229,7 +229,10 @@ def _flow(**changes):
         (_edited("unet/config.json", layers_per_block=10_000_000), "layers_per_block=10000000: choose a whole number from 1"),
         (_edited("unet/config.json", downsample_padding=-40), "cannot run on images of"),
         (_edited("scheduler/scheduler_config.json", num_train_timesteps=0), "num_train_timesteps=0: choose a whole number"),
-        (_edited("scheduler/scheduler_config.json", beta_schedule=["linear"]), "beta_schedule: input should be a valid string"),
+        (
+            _edited("scheduler/scheduler_config.json", beta_schedule=["linear"]),
+            "beta_schedule: ['linear'] is not allowed: give a text",
+        ),
         (shutil.rmtree, "give a folder written by diffusers' save_pretrained"),
     ],
 )

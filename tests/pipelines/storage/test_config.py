@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import is_dataclass, replace
 from typing import get_args, get_type_hints
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from pipelines.common.settings import Between, rules
 from pipelines.sampling.request import SamplingRequest
@@ -117,6 +119,10 @@ def test_a_wrong_key_or_type_is_named(path, value):
     assert ".".join(path) in sentence
     assert "\n" not in sentence
     assert len(sentence) < 300
+    assert re.search(r": give |: remove it|: add it|: choose ", sentence), sentence
+    with pytest.raises(ValidationError) as found:
+        TypeAdapter(RunConfig).validate_python(json.loads(_changed(path, value)))
+    assert found.value.errors()[0]["msg"].lower() not in sentence.lower(), "no library's own words"
 
 
 IMPOSSIBLE = [
