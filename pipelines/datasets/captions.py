@@ -172,6 +172,15 @@ def caption_column(dataset: Dataset, wanted: ConditionConfig) -> str | None:
     return wanted.text_column or (None if by_class else own_captions(dataset))
 
 
+NONE = {
+    "label": "these data have no classes: {}sort the pictures into at least two folders, one for each class, or choose a "
+    "network that takes none",
+    "text": "these data have no captions: {}put a text file of the same name beside each picture, or choose a network that "
+    "takes none",
+}
+"""What to do about data without a kind of column; {} is a further remedy."""
+
+
 def label_column(dataset: Dataset, name: str | None = None) -> str:
     """Return the column of class labels: ``name``, the only one of that type, or the one called "label".
 
@@ -202,8 +211,8 @@ def _choose(dataset: Dataset, kind: str, columns: list[str], preferred: list[str
         return name or preferred[0]
     others = [column for column in plain_columns(dataset) if column not in columns]
     if not columns and (name is None or not others):
-        advice = f"; choose one of {', '.join(others)} with --{kind}-column" if others else ""
-        raise ValueError(f"no {kind} column in this dataset: its columns are {', '.join(dataset.features)}{advice}")
+        advice = f"name the column that holds them ({', '.join(others)}) with --{kind}-column, " if others else ""
+        raise ValueError(NONE[kind].format(advice))
     if name is None:
         asked = f"{len(columns)} {kind} columns"
     elif name in dataset.features:

@@ -65,7 +65,12 @@ def locate(name: str) -> str:
     of_pictures = is_archive(name) or path.suffix.lower() in TABLES
     if name and (path.is_dir() or (path.is_file() and of_pictures)):
         return name
-    if path.is_file() or of_pictures or not name or name.count("/") != 1:  # Path("") would be the working directory
+    if path.is_file() and not of_pictures:
+        raise ValueError(
+            f"{name} is neither an archive ({', '.join(SUFFIXES)}) nor a table ({', '.join(TABLES)}) of pictures: give one of "
+            "these, or the folder that the pictures lie in"
+        )
+    if of_pictures or not name or name.count("/") != 1:  # Path("") would be the working directory
         raise ValueError(
             f"unknown dataset {name!r}: give a short name ({', '.join(PRESETS)}), a hub id (owner/name), a local folder, an "
             f"archive ({', '.join(SUFFIXES)}) or a table ({', '.join(TABLES)})"

@@ -132,6 +132,16 @@ class OptimizerConfig(Settings):
         if self.time_budget is not None:
             seconds_in(self.time_budget)
 
+    @property
+    def about_warmup(self) -> str:
+        """One sentence if the warm-up is longer than the run; empty if not, or if it will be fitted to the time budget."""
+        if self.time_budget is not None or self.warmup_steps <= self.steps:
+            return ""
+        return (
+            f"the warm-up of {self.warmup_steps:,} steps is longer than the run of {self.steps:,}, so the learning rate never "
+            f"reaches its peak: choose fewer warmup_steps, such as {self.steps // 10:,}"
+        )
+
 
 @dataclass(frozen=True)
 class LogConfig(Settings):

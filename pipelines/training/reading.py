@@ -79,8 +79,8 @@ def read_task(run: Run, config: RunConfig) -> Task[Any]:
     footprint = training_footprint(config, state.device, state.num_processes)
     footprint.refuse_beyond_memory()
     if state.is_main_process:
-        for tight in filter(None, (footprint.warning, footprint.refuse_full_disk(run))):
-            print(f"note: {tight}")
+        for note in filter(None, (footprint.warning, footprint.refuse_full_disk(run), config.optimizer.about_warmup)):
+            print(f"note: {note}")
     if config.model == "autoencoder" and config.autoencoder.feature_weight:
         find_feature_classifier(config.autoencoder.feature_classifier)  # it must exist
     report_progress("reading the images")

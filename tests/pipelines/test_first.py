@@ -95,8 +95,8 @@ def test_no_run_is_evaluated_if_one_cannot_be(command, idle, copied_run, tiny_ru
 @pytest.mark.parametrize(
     ("flags_", "sentence"),
     [
-        (("--unet", "class"), "no label column in this dataset"),
-        (("--unet", "text"), "no text column in this dataset"),
+        (("--unet", "class"), "these data have no classes: sort the pictures into at least two folders"),
+        (("--unet", "text"), "these data have no captions: put a text file"),
         (("--unet", "text", "--encoder", "/nowhere"), "/nowhere"),
         (("--unet", "class", "--label-column", "kind"), "kind"),
         (("--model", "autoencoder", "--feature-weight", 0.1, "--feature-classifier", "nobody"), "nobody.safetensors"),

@@ -195,7 +195,7 @@ def test_a_named_text_column():
         (
             {"number": NUMBER, "label": KINDS},
             None,
-            "no text column in this dataset: its columns are number, label",
+            "these data have no captions: name the column that holds them (number) with --text-column, put a text file",
         ),
         ({"text": TEXT}, "words", "no text column 'words' in this dataset: choose one of text with"),
         ({"text": TEXT, "label": KINDS}, "label", "column 'label' is not a text column"),
@@ -223,7 +223,11 @@ def test_the_label_column():
             None,
             "2 label columns in this dataset: choose one of fine, coarse with --label-column",
         ),
-        ({"label": NUMBER}, None, "no label column in this dataset: its columns are label"),
+        (
+            {"label": NUMBER},
+            None,
+            "these data have no classes: name the column that holds them (label) with --label-column, sort the pictures into",
+        ),
         (
             {"label": NUMBER, "kind": KINDS},
             "label",

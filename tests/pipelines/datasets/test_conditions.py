@@ -130,7 +130,7 @@ def test_data_without_classes_is_refused_by_a_class_network(make_trainer, tmp_pa
     folder.mkdir()
     for number in range(6):
         Image.new("RGB", (8, 8), (number, 0, 0)).save(folder / f"{number}.png")
-    with pytest.raises(ValueError, match="no label column in this dataset"):
+    with pytest.raises(ValueError, match="these data have no classes: sort the pictures into at least two folders"):
         make_trainer(tmp_path / "run", unet="class", data=str(folder))
 
 

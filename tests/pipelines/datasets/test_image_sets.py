@@ -173,6 +173,13 @@ def test_an_unknown_dataset_is_refused_with_what_is_allowed(name):
         assert allowed in str(refusal.value)
 
 
+def test_a_file_that_holds_no_pictures_is_not_called_unknown(tmp_path):
+    file = tmp_path / "photos.txt"
+    file.write_text("one.png")
+    with pytest.raises(ValueError, match=r"photos\.txt is neither an archive .* nor a table .* of pictures: give one of these"):
+        open_dataset(str(file))
+
+
 def test_a_hub_dataset_that_cannot_be_reached_is_refused():
     with pytest.raises(ValueError, match="'noisescope/does-not-exist' could not be loaded") as refusal:
         open_dataset("noisescope/does-not-exist")

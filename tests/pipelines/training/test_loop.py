@@ -7,6 +7,7 @@ import json
 import math
 import signal
 import threading
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -66,6 +67,13 @@ def test_the_constant_rate_stays_after_the_warm_up():
 def test_every_training_step_moves(schedule):
     config = OptimizerConfig(steps=30, lr=0.5, warmup_steps=50, lr_schedule=schedule)  # the warm-up outlasts the run
     assert all(0 < learning_rate(config, step) <= 0.5 for step in range(30))
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(30, 200), (30, 31), (30, 30), (30, 0), (1, 2)])
+def test_a_warm_up_in_which_the_rate_never_reaches_its_peak_is_told(steps, warmup):
+    config = OptimizerConfig(steps=steps, lr=0.5, warmup_steps=warmup)
+    assert bool(config.about_warmup) == (max(learning_rate(config, step) for step in range(steps)) < config.lr)
+    assert not replace(config, time_budget="1m").about_warmup  # the steps are not known yet
 
 
 # --- the order of the images
