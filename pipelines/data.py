@@ -51,13 +51,14 @@ def main(arguments: Data) -> int:
     if arguments.out is not None:
         refuse_unwritable(arguments.out, "choose another folder with --out")
     config = resolve(arguments.config)
-    report = full_survey(config, open_source(config.data, config.only_classes), arguments.condition)
+    opened = open_source(config.data, config.only_classes)
+    report = full_survey(config, opened, arguments.condition)
     print(report.to_json() if arguments.json else as_text(report))
     if arguments.out is not None:
         write_text(arguments.out / "data.json", report.to_json())
         if report.trained:
             with atomic(arguments.out / "examples.png") as temporary:
-                temporary.write_bytes(png_bytes(montage(preview_images(config), 8)))
+                temporary.write_bytes(png_bytes(montage(preview_images(config, opened=opened), 8)))
     if not report.trained + report.held_out:
         raise ValueError(report.problem)
     return DONE

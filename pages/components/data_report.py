@@ -14,7 +14,7 @@ from pipelines.common.command_line import describe
 from pipelines.common.text import literal
 from pipelines.datasets.report import DataReport, read_report
 from pipelines.datasets.report_text import Fact, facts, sum_of_files, with_labels_once
-from pipelines.datasets.surveyor import Surveyor
+from pipelines.datasets.surveyor import Survey, Surveyor
 from pipelines.storage.config import ConditionConfig, DataConfig
 from pipelines.storage.runs import DATA, Run
 
@@ -24,19 +24,25 @@ DETAILS = ("longest", "examples", "sizes", "colours", "depth", "formats", "copie
 
 
 @st.cache_resource
-def _surveyor() -> Surveyor:
+def surveyor() -> Surveyor:
+    """Return the server's surveyor, which opens each dataset once."""
     return Surveyor()
 
 
-def show_report(config: DataConfig, condition: ConditionConfig, told: str = "") -> None:
+def show_report(config: DataConfig, condition: ConditionConfig, told: str = "") -> Survey:
     """Show what is in a dataset as soon as it is known: first from its listing, then from its pictures.
+
+    The page reruns when everything is known.
 
     Args:
         config: a resolved configuration.
         condition: the columns of classes and captions.
         told: what the page says already.
+
+    Returns:
+        What is known so far.
     """
-    found = _surveyor().find(config, condition)
+    found = surveyor().find(config, condition)
     found.wait(SOON)
     growing = found.growing
 
@@ -44,9 +50,8 @@ def show_report(config: DataConfig, condition: ConditionConfig, told: str = "") 
     def show() -> None:
         if growing and not found.growing:
             st.rerun()  # the whole page, which then polls no longer
-        for problem in (found.error, found.report.problem if found.report else ""):
-            if problem and problem not in told:
-                st.warning(literal(f"These data cannot be trained on: {problem}"))
+        if found.problem and found.problem not in told:
+            st.warning(literal(f"These data cannot be trained on: {found.problem}"))
         if found.report is not None:
             _show_facts([fact for fact in facts(found.report) if fact.label not in (*DETAILS, "problem")])
         if found.growing:
@@ -65,9 +70,10 @@ def show_report(config: DataConfig, condition: ConditionConfig, told: str = "") 
             )  # fmt: skip
 
     def look(anew: bool, whole: bool) -> None:
-        _surveyor().find(config, condition, anew, whole)
+        surveyor().find(config, condition, anew, whole)
 
     show()
+    return found
 
 
 def show_used(run: Run) -> None:

@@ -2,37 +2,52 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.components.asking import may_read
-from pages.components.data_report import show_report
+from pages.components.data_report import show_report, surveyor
 from pages.components.pictures import show_grid
 from pipelines.common.command_line import describe
 from pipelines.common.images import Pixels
 from pipelines.common.text import literal
 from pipelines.datasets.image_sets import preview_images
+from pipelines.datasets.report import DataReport
 from pipelines.datasets.sources import resolve
+from pipelines.datasets.surveyor import Opened
 from pipelines.storage.config import ConditionConfig, DataConfig, RunConfig, config_from_json, config_to_json
 
 PREVIEWED = 16
 
 
-@st.cache_data(ttl=60, max_entries=32, show_spinner="Opening the dataset…")
-def _preview(config: DataConfig) -> Pixels:
-    return preview_images(config, PREVIEWED)
+@st.cache_data(max_entries=32, show_spinner="Opening the dataset…", hash_funcs={Opened: lambda opened: opened.number})
+def _preview(config: DataConfig, opened: Opened) -> Pixels:
+    return preview_images(config, PREVIEWED, opened.source)
 
 
-def show_preview(config: DataConfig, condition: ConditionConfig, place: DeltaGenerator) -> None:
+@dataclass(frozen=True)
+class Preview:
+    """What is known of a dataset so far.
+
+    Attributes:
+        problem: why it cannot be trained on, which the page says; empty if nothing is wrong.
+        report: None before the files have been listed.
+    """
+
+    problem: str = ""
+    report: DataReport | None = None
+
+
+def show_preview(config: DataConfig, condition: ConditionConfig, place: DeltaGenerator) -> Preview:
     """Show sixteen training images as the network will see them, and in ``place`` what is in the data, once the user asks."""
     prepared, told = resolve(config), ""
     try:
         if not may_read(config.data):
             st.caption("Shows 16 training images here. Training reads them too; what is on the Hub is downloaded once.")
-            return
-        images = _preview(prepared)
+            return Preview()
+        images = _preview(prepared, surveyor().open(prepared))
     except (ValueError, OSError) as error:
         told = describe(error)
         st.error(literal(f"These images cannot be loaded: {told}"))
@@ -43,7 +58,8 @@ def show_preview(config: DataConfig, condition: ConditionConfig, place: DeltaGen
         size = f"{prepared.image_size}×{prepared.image_size} pixels"
         st.caption(f"{len(images)} images of the training split, {size}, {fitted}, {mirrored}.")
     with place:
-        show_report(prepared, condition, told)
+        found = show_report(prepared, condition, told)
+    return Preview(told or found.problem, found.report)
 
 
 def show_footprint(config: RunConfig) -> None:

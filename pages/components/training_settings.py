@@ -18,7 +18,9 @@ from pages.components.runs import can_be_tuned, given_as, is_autoencoder, known_
 from pages.components.setting import USUAL, Setting, configured, fill
 from pages.components.training_preview import show_preview
 from pipelines.common.command_line import describe
-from pipelines.common.text import literal
+from pipelines.common.text import capitalised, literal
+from pipelines.datasets.captions import NONE
+from pipelines.datasets.report import DataReport
 from pipelines.datasets.sources import PRESETS, resolve
 from pipelines.storage.catalogue import Listed
 from pipelines.storage.config import (
@@ -207,7 +209,7 @@ class Training:
     """A requested training run.
 
     Attributes:
-        config: configuration, or None if the widgets' values are invalid.
+        config: configuration, or None if the widgets' values are invalid or the data cannot be trained on, as far as is known.
         recipe: name of the recipe that filled the widgets, if any.
         time_limit: limit in minutes, if any.
     """
@@ -235,7 +237,7 @@ def choose_training() -> Training:
         taken = start is not None  # whether a starting run fixes the model
         data, shown = _choose_data(base)
     with preview_column:
-        show_preview(configured(replace(base, data=data), shown).data, base.condition, data_column)
+        preview = show_preview(configured(replace(base, data=data), shown).data, base.condition, data_column)
     network_column, *columns, limit_column = st.columns(2 + len(BUDGET))
     unet = choose_named(
         "Network", NETWORKS | {AUTOENCODER: ABOUT_AUTOENCODER}, _named_network(base), "unet", network_column, disabled=taken
@@ -263,10 +265,26 @@ def choose_training() -> Training:
             )  # fmt: skip
     try:
         config = _config(base, shown, data, unet, latent)
+        if lacking := _lacking(config, preview.report):
+            raise ValueError(lacking)
     except ValueError as error:
         st.error(literal(error))
-        config = None
-    return Training(config, recipe, limit or None)
+        return Training(None, recipe, limit or None)
+    if warmup := config.optimizer.about_warmup:
+        st.warning(literal(capitalised(warmup)))
+    return Training(None if preview.problem else config, recipe, limit or None)
+
+
+def _lacking(config: RunConfig, report: DataReport | None) -> str:
+    """Return why the data do not suit the network, in a sentence; empty if they do, or are not known yet."""
+    takes = config.network.takes if config.model == "diffusion" else None
+    if report is None or takes is None:
+        return ""
+    kinds = {"class": (report.classes, "label", "classes: "), "text": (report.captions, "text", "captions: ")}
+    found, kind, what = kinds[takes]
+    if found is not None:
+        return ""
+    return next((note.removeprefix(what) for note in report.notes if note.startswith(what)), NONE[kind].format(""))
 
 
 def _config(base: RunConfig, shown: dict[Setting, Any], data: DataConfig, unet: str, latent: str | None) -> RunConfig:

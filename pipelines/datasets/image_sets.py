@@ -18,7 +18,7 @@ from .classes import label_columns, labels_in
 from .decoded import Fit, NoReadableImage, Part, Pictures
 from .decoded_cache import read_pictures
 from .files.inventory import Source, Unused
-from .sources import image_column, open_dataset, open_source, picture_folders, split_names
+from .sources import image_column, open_source, picture_folders, split_names
 from .splits import Keys, Rows, described, digest_of, hold_out, inherit
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def pictures_in(split: Dataset, config: DataConfig) -> Pictures:
     return Pictures(split, image_column(split, config.image_column), picture_folders(config.data))
 
 
-def preview_images(config: DataConfig, count: int = 16) -> Pixels:
+def preview_images(config: DataConfig, count: int = 16, opened: Source | None = None) -> Pixels:
     """Return training images as the network sees them, evenly spaced in the split: (N, H, W, C) uint8, N ≤ ``count``.
 
     There are fewer than ``count`` only if no more can be read. If training mirrors half of the images, every second one is
@@ -109,11 +109,13 @@ def preview_images(config: DataConfig, count: int = 16) -> Pixels:
 
     Args:
         config: a resolved configuration (see :func:`resolve`).
+        count: number of images.
+        opened: the dataset that it names, if it is open already.
 
     Raises:
         NoReadableImage: no image can be used.
     """
-    splits = open_dataset(config.data, config.only_classes)
+    splits = (opened or open_source(config.data, config.only_classes)).splits
     split, *others = (splits[name] for name in split_names(splits, config) if name is not None)
     images = _examples(split, config, others, count).permute(0, 2, 3, 1).numpy()
     if config.flip:

@@ -7,6 +7,9 @@ import pytest
 from opening import labels, press
 from streamlit.testing.v1 import AppTest
 
+from pipelines.datasets import image_sets, surveyor
+from pipelines.datasets.sources import open_source
+
 
 @pytest.fixture
 def torn_photos(image_folder, tmp_path):
@@ -57,6 +60,11 @@ def test_the_report_says_what_is_in_the_data_before_training(open_data, torn_pho
     assert not app.warning
 
 
+def can_start(app: AppTest) -> bool:
+    [button] = [button for button in app.button if button.label == "Start training"]
+    return not button.disabled
+
+
 def test_data_that_cannot_be_trained_on_are_reported_too(open_data, tmp_path, wait_for):
     (tmp_path / "pictures").mkdir()
     for name in ("a.png", "b.png"):
@@ -65,6 +73,29 @@ def test_data_that_cannot_be_trained_on_are_reported_too(open_data, tmp_path, wa
     wait_for(lambda: "that can be read" in facts_on(app.run()))
     assert "2 files: 0 pictures that can be read, 2 not used" in facts_on(app)
     assert len(app.error) + len(app.warning) == 1  # the reason is told once
+    assert not can_start(app)
+
+
+def test_a_network_for_what_the_data_lack_cannot_be_started(open_data, image_folder, tmp_path, wait_for):
+    app = open_data(shutil.copytree(image_folder / "circles", tmp_path / "plain"), unet="class")
+    wait_for(lambda: any("these data have no classes: sort the pictures" in error.value for error in app.run().error))
+    assert not can_start(app)
+    app.selectbox(key="unet").select("baseline").run()
+    assert not app.error
+    assert can_start(app)
+
+
+def test_a_page_opens_a_dataset_once(open_data, image_folder, tmp_path, wait_for, monkeypatch):
+    opened = []
+    for module in (surveyor, image_sets):
+        monkeypatch.setattr(module, "open_source", lambda *named: opened.append(named) or open_source(*named))
+    app = open_data(shutil.copytree(image_folder, tmp_path / "photos"))
+    wait_for(lambda: "pictures used" in facts_on(app.run()))
+    app.number_input(key="size").set_value(16).run()  # other pictures of the same dataset
+    assert len(opened) == 1
+    press(app, "Look again")
+    wait_for(lambda: "pictures used" in facts_on(app.run()))
+    assert len(opened) == 2
 
 
 def test_many_pictures_are_decoded_when_somebody_asks(open_data, torn_photos, wait_for, monkeypatch):
