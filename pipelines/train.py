@@ -8,7 +8,7 @@ or accumulated parts that share a batch change what is learnt, except for dropou
 from __future__ import annotations
 
 import argparse
-import re
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -20,7 +20,9 @@ from tyro.conf import OmitArgPrefixes
 
 from .common.command_line import DONE, INTERRUPTED, run_command
 from .common.paths import expanded, is_weights
+from .common.reports import report_result
 from .common.settings import Between, Settings
+from .common.text import plain_name
 from .storage.changes import resumed_with
 from .storage.claim import RunClaim, is_free
 from .storage.config import RunConfig
@@ -43,6 +45,8 @@ class Train(Settings):
     """Save and stop after this many minutes; --resume continues."""
     compile: bool = False
     """Compile the network first (torch.compile); this takes about a minute and makes every step faster on a GPU."""
+    estimate: bool = False
+    """Only say how long training would take, and how much memory: a few steps are taken in a temporary folder."""
     tracker: tuple[Literal["wandb", "tensorboard"], ...] = ()
     """Also log to Weights & Biases or TensorBoard."""
     recipe: str | None = None
@@ -61,11 +65,6 @@ def defaults_for(words: Sequence[str]) -> Train:
     return Train(read_recipe(named.recipe), recipe=named.recipe) if named.recipe else Train()
 
 
-def _plain(name: str) -> str:
-    """Return at most 64 characters of ``name``, without those that are unsafe in folder names."""
-    return re.sub(r"[^\w.-]+", "-", name).strip(".-_")[:64]
-
-
 def default_name(config: RunConfig, root: Path, recipe: str | None = None) -> str:
     """Return the default name of a run: its recipe, or its data and kind, numbered if ``root`` has a run of that name.
 
@@ -75,8 +74,8 @@ def default_name(config: RunConfig, root: Path, recipe: str | None = None) -> st
     if config.latent.latent is not None:
         kind = f"latent-{kind}"
     if config.init.init_from is not None:
-        kind = f"from-{_plain(Run(config.init.init_from).name)}"
-    data = _plain(dataset_name(config.data.data)) or "run"
+        kind = f"from-{plain_name(Run(config.init.init_from).name)}"
+    data = plain_name(dataset_name(config.data.data)) or "run"
     stem = recipe or f"{data}-{kind}"
     names = (stem if number == 1 else f"{stem}-{number}" for number in range(1, sys.maxsize))
     return next(name for name in names if not (root / name).exists())
@@ -112,6 +111,13 @@ def choose_run(arguments: Train) -> tuple[Run, RunConfig]:
 def main(arguments: Train) -> int:
     """Train or resume; return the exit code."""
     run, config = choose_run(arguments)
+    if arguments.estimate:
+        from .training.rehearsal import rehearse
+
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left behind after Cancel
+        report_result(found := rehearse(config))
+        print(found.about(config))
+        return DONE
     claim = RunClaim(run)  # at once: another training of this folder may end while torch is imported
     from .training.reading import open_training
 

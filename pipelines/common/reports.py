@@ -1,4 +1,4 @@
-"""Reports of a process: its progress and its outcome, in two small files of a folder.
+"""Reports of a process: its progress, its outcome and perhaps a result, in small files of a folder.
 
 A command launched from a page finds the folder in its environment; training started by hand reports beside its process
 record. :func:`pipelines.common.command_line.run_command` reports the outcome. A process without a folder reports nothing.
@@ -24,7 +24,7 @@ from .reading import UnreadableError
 from .temporary import remove_leftovers, temporary_path
 
 FOLDER = "NOISESCOPE_REPORTS"  # environment variable that names the folder
-PROGRESS, OUTCOME, LOG = "progress.json", "outcome.json", "log.txt"
+PROGRESS, OUTCOME, RESULT, LOG = "progress.json", "outcome.json", "result.json", "log.txt"
 INTERVAL = 0.5  # seconds between reports of the same work
 Record = TypeVar("Record")
 Item = TypeVar("Item")
@@ -82,7 +82,11 @@ class Reporter:
         """Report the outcome of this process."""
         self._write(OUTCOME, outcome)
 
-    def _write(self, name: str, record: Progress | Outcome) -> None:
+    def result(self, result: Any) -> None:
+        """Report what this process has found, a dataclass."""
+        self._write(RESULT, result)
+
+    def _write(self, name: str, record: Any) -> None:
         if self.folder is None:
             return
         temporary = temporary_path(self.folder / name)
@@ -127,10 +131,16 @@ def report_progress(what: str, share: float = 0.0, seconds_left: float | None = 
         reporter.progress(Progress(what, share, seconds_left))
 
 
+def report_result(result: Any) -> None:
+    """Report what this process has found, a dataclass, to be read with :func:`read_typed` from ``RESULT``."""
+    if reporter := _REPORTER.get():
+        reporter.result(result)
+
+
 def forget_reports(folder: Path) -> None:
     """Remove the reports in a folder, with those that a killed process was about to write."""
     remove_leftovers(folder)
-    for name in (PROGRESS, OUTCOME):
+    for name in (PROGRESS, OUTCOME, RESULT):
         (folder / name).unlink(missing_ok=True)
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import copy
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from ..common.devices import finish
-from ..storage.config import LogConfig, RunConfig
+from ..common.reports import report_progress
+from ..storage.config import RunConfig
 from ..storage.state import Learner
 from .accelerator import restore_scaler, scaler_state
 from .ema import MovingAverages
+from .estimate import Costs
 from .grids import sample_grids
 from .task import Task
 
@@ -46,21 +48,6 @@ class Trainable(Protocol):
     @property
     def shown(self) -> Mapping[str, nn.Module]: ...
     def save(self) -> None: ...
-
-
-@dataclass(frozen=True)
-class Costs:
-    """Seconds that a step, a measurement of the validation loss, the sample grids and a save take."""
-
-    step: float
-    evaluation: float
-    samples: float
-    saving: float
-
-    def seconds(self, steps: int, log: LogConfig) -> float:
-        """Return the duration of a run of ``steps`` steps; the last one is always evaluated, sampled and saved."""
-        often = ((self.evaluation, log.eval_every), (self.samples, log.sample_every), (self.saving, log.save_every))
-        return steps * self.step + sum(cost * -(-steps // every) for cost, every in often)
 
 
 def fitted(config: RunConfig, costs: Costs, seconds: float) -> RunConfig:
@@ -108,15 +95,17 @@ def measured(loop: Trainable, seconds: float) -> Costs:
         worst: list[float] = found.amax(0).tolist()
         return worst
 
+    report_progress("taking a few steps")
     steps(UNTIMED)
     finish(device)
     spent, count = 0.0, 0
     while not count or spent < SHARE * seconds:
         [spent] = slowest(spent + timed(lambda: steps(TIMED_AT_ONCE)))
         count += TIMED_AT_ONCE
-    evaluation, samples = (
-        timed(part) if loop.is_main else 0.0 for part in (loop.evaluate, lambda: list(sample_grids(loop.task, loop.shown, 0)))
-    )
+    report_progress("measuring the validation loss once")
+    evaluation = timed(loop.evaluate) if loop.is_main else 0.0
+    report_progress("drawing the samples once")
+    samples = timed(lambda: list(sample_grids(loop.task, loop.shown, 0))) if loop.is_main else 0.0
     undo()
     return Costs(*slowest(spent / count, evaluation, samples, timed(loop.save)))
 
