@@ -64,11 +64,13 @@ class Reporter:
     Attributes:
         folder: where to write them; None to write nothing.
         launched: whether a page started the process, so that its output is in the folder too.
+        settled: whether to report there whatever the process claims later.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
         self.launched = folder is not None
+        self.settled = False
         self._what, self._due = "", 0.0
 
     def progress(self, progress: Progress) -> None:
@@ -115,13 +117,19 @@ def reporting() -> Iterator[Reporter]:
 def report_in(folder: Path) -> None:
     """Report in ``folder`` from now on, after removing an earlier process's reports there."""
     forget_reports(folder)
-    if reporter := _REPORTER.get():
+    if (reporter := _REPORTER.get()) and not reporter.settled:
         reporter.folder = folder
+
+
+def report_here() -> None:
+    """Go on reporting where this process does now, although it will claim another folder."""
+    if reporter := _REPORTER.get():
+        reporter.settled = True
 
 
 def stop_reporting() -> None:
     """Report nothing from now on: the folder is no longer this process's own."""
-    if reporter := _REPORTER.get():
+    if (reporter := _REPORTER.get()) and not reporter.settled:
         reporter.folder = None
 
 

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from ..common.reports import report_here
 from ..storage.config import RunConfig
 from ..storage.runs import Run
 from .budget import measured
@@ -26,6 +27,7 @@ def rehearse(config: RunConfig) -> Estimate:
         ValueError: the configuration cannot be trained; the message says why.
     """
     began = time.monotonic()
+    report_here()
     config = replace(config, optimizer=replace(config.optimizer, time_budget=None))
     with TemporaryDirectory(prefix="noisescope-rehearsal-") as folder:
         loop = open_training(Run(Path(folder) / "run"), config)
