@@ -1,9 +1,10 @@
-"""Reproducible noise: one random stream per image, and interpolation between two of them."""
+"""Reproducible noise: one random stream per image, others for images that exist already, and interpolation between two."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class SeededNoise:
-    """Standard normal noise that depends only on the seed, the image number and the draw.
+    """Standard normal noise from which images are sampled; it depends only on the seed, the image number and the draw.
 
     Image i of seed s gets the same noise whatever the batch, the order, the chunking or the device: it is drawn on the CPU
     from its own stream, keyed by (seed, image, draw).
@@ -26,6 +27,7 @@ class SeededNoise:
     seed: int
     image_shape: tuple[int, ...]
     images: Sequence[int]
+    _purpose: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         # Larger numbers would take two words of the stream's key, which could then equal another image's key.
@@ -34,8 +36,8 @@ class SeededNoise:
                 raise ValueError(f"{name} {number}: choose a whole number from 0 to {2**32 - 1}")
 
     def _draw(self, draw: int, device: torch.device | str) -> Tensor:
-        # One generator per image: NumPy's seed sequence hashes the three numbers into independent streams.
-        streams = (np.random.default_rng((self.seed, image, draw)) for image in self.images)
+        # One generator per image: NumPy's seed sequence hashes the numbers into independent streams.
+        streams = (np.random.default_rng((self.seed, image, draw, self._purpose)) for image in self.images)
         rows = [stream.standard_normal(self.image_shape, dtype=np.float32) for stream in streams]
         return torch.from_numpy(np.stack(rows)).to(device)
 
@@ -46,6 +48,18 @@ class SeededNoise:
     def at_step(self, index: int, device: torch.device | str = "cpu") -> Tensor:
         """Return the fresh noise of a stochastic sampler's step ``index`` (from 0), (B, C, H, W) float32."""
         return self._draw(index + 1, device)
+
+
+@dataclass(frozen=True)
+class ForwardNoise(SeededNoise):
+    """Noise to add to images that exist already, drawn from streams of its own.
+
+    An image that was sampled from a seed depends on that seed's :class:`SeededNoise`. Noised with the same numbers, its noisy
+    states would have another distribution than the forward process: with x0 correlated with ε, the variance of
+    alpha·x0 + sigma·ε is more than alpha²·Var(x0) + sigma².
+    """
+
+    _purpose: ClassVar[int] = 1
 
 
 def slerp(first: Tensor, second: Tensor, weights: Sequence[float]) -> Tensor:

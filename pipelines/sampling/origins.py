@@ -19,6 +19,8 @@ from .starts import Known, Start
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from diffusion_core.noise import InterpolatedNoise, SeededNoise
+
     from ..models.loading import LoadedModel
     from .request import SamplingRequest
 
@@ -60,11 +62,14 @@ class Origin:
         Raises:
             ValueError: the model cannot start from there.
         """
+        noise, timesteps = self._noise(model, request, images), self.timesteps(model, request)
+        return Start(noise.initial(model.device) * self.deviation(model, timesteps), timesteps, noise)
+
+    def _noise(self, model: LoadedModel, request: SamplingRequest, images: Sequence[int]) -> SeededNoise | InterpolatedNoise:
+        """Return the noise to start from and to add on the way."""
         from diffusion_core.noise import SeededNoise
 
-        noise = SeededNoise(request.seed, model.state_shape, images)
-        timesteps = self.timesteps(model, request)
-        return Start(noise.initial(model.device) * self.deviation(model, timesteps), timesteps, noise)
+        return SeededNoise(request.seed, model.state_shape, images)
 
     def nfe(self, model: LoadedModel, request: SamplingRequest) -> int:
         """Return the number of network evaluations that the starting point takes, once for any number of images.
@@ -125,18 +130,25 @@ class BetweenSeeds(Origin):
     def __post_init__(self) -> None:
         _refuse_weights(self.weights, "seed")
 
-    def start(self, model: LoadedModel, request: SamplingRequest, images: Sequence[int]) -> Start:
+    def _noise(self, model: LoadedModel, request: SamplingRequest, images: Sequence[int]) -> InterpolatedNoise:
         from diffusion_core.noise import InterpolatedNoise, SeededNoise
 
         drawn = [self.image] * len(images)
         first, second = (SeededNoise(seed, model.state_shape, drawn) for seed in (request.seed, self.other_seed))
-        noise = InterpolatedNoise(first, second, [self.weights[number] for number in images])
-        timesteps = self.timesteps(model, request)
-        return Start(noise.initial(model.device) * self.deviation(model, timesteps), timesteps, noise)
+        return InterpolatedNoise(first, second, [self.weights[number] for number in images])
+
+
+class _OfPictures(Origin):
+    """A starting point made from pictures, which may themselves have been sampled from the request's seed."""
+
+    def _noise(self, model: LoadedModel, request: SamplingRequest, images: Sequence[int]) -> SeededNoise:
+        from diffusion_core.noise import ForwardNoise
+
+        return ForwardNoise(request.seed, model.state_shape, images)
 
 
 @dataclass(frozen=True)
-class FromPicture(Origin):
+class FromPicture(_OfPictures):
     """SDEdit (Meng et al. 2022, algorithm 1): a picture is noised to an intermediate timestep and denoised from there.
 
     With a mask it is inpainting: a part of the picture is regenerated, and the rest is kept.
@@ -168,11 +180,9 @@ class FromPicture(Origin):
     def start(self, model: LoadedModel, request: SamplingRequest, images: Sequence[int]) -> Start:
         import torch.nn.functional as F
 
-        from diffusion_core.noise import SeededNoise
         from diffusion_core.process import add_noise
 
-        noise = SeededNoise(request.seed, model.state_shape, images)
-        timesteps = self.timesteps(model, request)
+        noise, timesteps = self._noise(model, request, images), self.timesteps(model, request)
         x0 = model.encode(fit_to_model(model, self.picture))
         start = Start(add_noise(model.schedule, x0, noise.initial(model.device), timesteps[0]), timesteps, noise)
         if self.mask is None:
@@ -202,7 +212,7 @@ class FromPicture(Origin):
 
 
 @dataclass(frozen=True)
-class FromInversion(Origin):
+class FromInversion(_OfPictures):
     """DDIM inversion: the noise from which DDIM generates the picture; with the same condition, the picture is returned.
 
     All images of the request start from the same noise.
@@ -236,7 +246,7 @@ class FromInversion(Origin):
 
 
 @dataclass(frozen=True)
-class BetweenPictures(Origin):
+class BetweenPictures(_OfPictures):
     """Interpolation between the DDIM inversions of two pictures (Song et al. 2021, section 5.3).
 
     Attributes:

@@ -3,10 +3,11 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from diffusion_core.noise import InterpolatedNoise, SeededNoise, slerp
+from diffusion_core.noise import ForwardNoise, InterpolatedNoise, SeededNoise, slerp
 
 SHAPE = (3, 16, 16)
 DRAWS = {"initial": lambda noise: noise.initial(), "step 0": lambda noise: noise.at_step(0), "step 7": lambda n: n.at_step(7)}
@@ -41,15 +42,12 @@ def test_draws_do_not_depend_on_the_draws_before():
 
 
 def test_every_stream_is_standard_normal_and_uncorrelated_with_every_other():
-    """Seeds, images and draws that differ by one or by a swap: 4,096 numbers each, limits at 5 standard errors."""
-    size = (1, 64, 64)
-    streams = {}
-    for seed, image in itertools.product((0, 1, 2), (0, 1, 2)):
-        noise = SeededNoise(seed, size, [image])
-        streams[seed, image, "initial"] = noise.initial().flatten().double()
-        for step in (0, 1):
-            streams[seed, image, step] = noise.at_step(step).flatten().double()
-    rows = torch.stack(list(streams.values()))
+    """Kinds, seeds, images and draws that differ by one or by a swap: 4,096 numbers each, limits at 5 standard errors."""
+    streams = []
+    for kind, seed, image in itertools.product((SeededNoise, ForwardNoise), (0, 1, 2), (0, 1, 2)):
+        noise = kind(seed, (1, 64, 64), [image])
+        streams += [noise.initial(), noise.at_step(0), noise.at_step(1)]
+    rows = torch.cat(streams).flatten(1).double()
     n = rows.shape[1]
     assert rows.mean(1).abs().max() < 5 / math.sqrt(n)
     assert (rows.var(1) - 1).abs().max() < 5 * math.sqrt(2 / n)
@@ -57,6 +55,12 @@ def test_every_stream_is_standard_normal_and_uncorrelated_with_every_other():
     assert (rows.pow(4).mean(1) - 3).abs().max() < 5 * math.sqrt(96 / n)
     correlation = torch.corrcoef(rows) - torch.eye(len(rows))
     assert correlation.abs().max() < 5 / math.sqrt(n)
+
+
+def test_the_noise_of_samples_stays_what_it_has_always_been():
+    """Samples are found again by their seed: the streams of SeededNoise are keyed by these three numbers for ever."""
+    rng = np.random.default_rng((3, 5, 0))
+    assert np.array_equal(SeededNoise(3, SHAPE, [5]).initial()[0], rng.standard_normal(SHAPE, dtype=np.float32))
 
 
 @pytest.mark.parametrize(("seed", "images"), [(2**32, [5]), (0, [2**32]), (-1, [0]), (0, [1, -1])])

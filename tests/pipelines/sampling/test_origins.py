@@ -14,6 +14,7 @@ import torch
 from made_pictures import ADOBE_RGB, flat, icc_profile, saved
 from PIL import Image
 
+from diffusion_core.noise import ForwardNoise
 from diffusion_core.samplers import SAMPLERS
 from diffusion_core.schedules import SPACINGS
 from pipelines.common.images import place_on_canvas, png_bytes, to_uint8
@@ -129,11 +130,26 @@ def test_the_state_at_the_start_is_the_noised_picture(model, picture):
     origin = FromPicture(picture, 0.5)
     start = origin.start(model, request, [4])
     alpha, sigma = model.schedule.at(start.timesteps[0])
-    noise = FROM_NOISE.start(model, request, [4]).x
+    noise = ForwardNoise(9, model.state_shape, [4]).initial()
     assert torch.allclose(start.x, alpha.item() * fit_to_model(model, picture) + sigma.item() * noise, atol=1e-6)
     way = trajectory(model, request, [4], origin)
     assert way.timesteps[0] == start.timesteps[0]
     assert np.array_equal(way.x[0], to_uint8(start.x))
+
+
+def test_the_noise_added_to_a_picture_is_independent_of_that_from_which_it_was_made(model):
+    """Var(x_t) = alpha²·Var(x0) + sigma²: with the same noise in both, the standard deviations would add up instead."""
+    request = SamplingRequest(seed=9, steps=20)
+    initial = FROM_NOISE.start(model, request, [0]).x  # the picture shows it
+    picture = png_bytes(to_uint8(initial / 3)[0])
+    pictures = BetweenPictures(picture, picture, (0.0,)), FromInversion(picture), FromPicture(picture, 0.5)
+    starts = [origin.start(model, request, [0]) for origin in pictures]
+    for noise in (start.noise for start in starts):
+        for drawn in (noise.initial(), noise.at_step(0)):
+            assert abs(torch.corrcoef(torch.stack([drawn.flatten(), initial.flatten()]))[0, 1]) < 5 / initial.numel() ** 0.5
+    alpha, sigma = map(float, model.schedule.at(starts[-1].timesteps[0]))
+    expected = (alpha**2 * fit_to_model(model, picture).var().item() + sigma**2) ** 0.5
+    assert starts[-1].x.std().item() == pytest.approx(expected, rel=0.1)
 
 
 def test_an_inversion_is_kept_no_longer_than_its_model(tiny_run, picture):
