@@ -27,7 +27,7 @@ from pages.components.pictures import (
 from pipelines.common.images import Pixels, heat
 from pipelines.common.indices import evenly_spaced
 from pipelines.common.picture_metrics import difference_map, mean_squared_error, structural_similarity
-from pipelines.common.text import in_short, literal
+from pipelines.common.text import duration, in_short, literal
 from pipelines.figures.training import settings_table
 from pipelines.sampling.alignment import frame_at, shared_log_snrs
 from pipelines.sampling.generation import Comparison, Frame, Generation, Wish
@@ -142,7 +142,9 @@ def draw_progress(job: Job) -> None:
             position = generation_queue().position(job)
             st.progress(0.0, f"Waiting: {position} ahead of you" if position else "Starting: loading the models")
         else:
-            st.progress(job.steps_done / job.num_steps, f"Denoising: {job.steps_done} of {job.num_steps} steps")
+            seconds = job.seconds_left
+            left = "" if seconds is None else f" · about {duration(max(1, seconds))} left"
+            st.progress(job.share_done, f"Denoising: {job.steps_done} of {job.num_steps} steps{left}")
         st.button("Cancel", on_click=job.cancel, icon=":material/stop:")
 
 

@@ -125,6 +125,11 @@ class LoadedModel:
         """Modules that hold weights: the denoiser and any autoencoder."""
         return [self.denoiser] if self.autoencoder is None else [self.denoiser, self.autoencoder]
 
+    @property
+    def networks(self) -> list[torch.nn.Module]:
+        """The networks that are called: the denoiser's, and the encoder and decoder of any autoencoder."""
+        return [self.denoiser.network, *(() if self.autoencoder is None else self.autoencoder.children())]
+
 
 def load_model(
     path: str | Path | Run, device: torch.device | str | None = None, dtype: torch.dtype | None = None

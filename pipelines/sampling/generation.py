@@ -95,6 +95,11 @@ class Generation:
         return self.frames[-1].nfe if self.frames else 0
 
     @property
+    def expected_seconds(self) -> float:
+        """Computing time of the whole generation at the pace so far; 0 before the first step."""
+        return self.seconds * self.num_steps / self.steps_done if self.steps_done else 0.0
+
+    @property
     def seconds(self) -> float:
         """Computing time so far."""
         return self.frames[-1].seconds if self.frames else 0.0
@@ -149,6 +154,12 @@ class Comparison(Job):
         """Number of steps, summed over the columns."""
         return sum(column.num_steps for column in self.columns)
 
+    @property
+    def share_done(self) -> float:
+        """Share of the work that is done: columns count by the time that they take; 0 until every column has a step."""
+        expected = [column.expected_seconds for column in self.columns]
+        return min(1.0, sum(column.seconds for column in self.columns) / sum(expected)) if all(expected) else 0.0
+
     def recall(self, results: Results) -> bool:
         """Fill in the columns that have been computed before; return whether all are complete."""
         for number, column in enumerate(self.columns):
@@ -200,7 +211,7 @@ def _advance(column: Generation, model: LoadedModel, job: Job, at_once: int) -> 
     numbers = range(request.num_images)
     starts = range(0, max(1, len(numbers)), at_once)
     seconds = column.seconds
-    with interruptible(model.denoiser.network, job):
+    with interruptible(model.networks, job):
         before = time.perf_counter()
         streams = [sample(model, request, numbers[start : start + at_once], column.origin) for start in starts]
         column.origin_nfe = column.origin.nfe(model, request)
@@ -210,10 +221,9 @@ def _advance(column: Generation, model: LoadedModel, job: Job, at_once: int) -> 
     memory = TensorMemory()
     for index in range(last + 1):
         # All steps take the same memory. It is measured in the last one, and while the sample is decoded.
-        with memory if index >= last - 1 else nullcontext():
+        with memory if index >= last - 1 else nullcontext(), interruptible(model.networks, job):
             before = time.perf_counter()
-            with interruptible(model.denoiser.network, job):
-                parts = [next(stream) for stream in streams]
+            parts = [next(stream) for stream in streams]
             finish(model.device)
             done = time.perf_counter()
             frame = _frame(parts, model, column.origin, last) if index in kept else None

@@ -12,7 +12,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
@@ -77,6 +77,8 @@ class Job(ABC):
     notes: list[str] = field(default_factory=list)
     _cancelled: bool = False
     _last_wanted: float = field(default_factory=time.monotonic)
+    _first_step: tuple[float, float] | None = None
+    """When the first step was done, and the share of the work done by then."""
 
     @abstractmethod
     def recall(self, results: Results) -> bool:
@@ -95,6 +97,25 @@ class Job(ABC):
     @abstractmethod
     def num_steps(self) -> int:
         """Total number of steps."""
+
+    @property
+    def share_done(self) -> float:
+        """Share of the work that is done, from 0 to 1."""
+        return self.steps_done / max(1, self.num_steps)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimated time until the job is done, from its pace since the first step; None before there is one."""
+        if self._first_step is None:
+            return None
+        begun, before = self._first_step
+        done = self.share_done
+        return (time.monotonic() - begun) * (1 - done) / (done - before) if done > before else None
+
+    def note_step(self) -> None:
+        """Note that a step is done; the time before the first one, in which models are loaded, says nothing of the pace."""
+        if self._first_step is None:
+            self._first_step = time.monotonic(), self.share_done
 
     @property
     def active(self) -> bool:
@@ -185,6 +206,7 @@ class GenerationQueue:
         while made is not _END:
             with DEVICE:
                 made = next(steps, _END)
+            job.note_step()
 
 
 class GivenUp(Exception):
@@ -192,18 +214,19 @@ class GivenUp(Exception):
 
 
 @contextmanager
-def interruptible(network: Module, job: Job) -> Iterator[None]:
-    """Raise GivenUp before the next network call, even within a step of several calls, once the job is given up."""
+def interruptible(networks: Iterable[Module], job: Job) -> Iterator[None]:
+    """Raise GivenUp before the next call of a network, even within a step of several calls, once the job is given up."""
 
     def check(*_: object) -> None:
         if job.given_up:
             raise GivenUp
 
-    handle = network.register_forward_pre_hook(check)
+    handles = [network.register_forward_pre_hook(check) for network in networks]
     try:
         yield
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
 
 
 def within_memory(device: torch.device, count: int, compute: Callable[[int], Iterator[None]]) -> Iterator[None]:

@@ -212,7 +212,7 @@ class TrajectoryJob(Job):
         model = loaded_model(self.run, self._fingerprint)
         self._fingerprint = model.fingerprint  # a run in training may have saved new weights since the request
         self.notes = condition_notes(model.config.condition, self.request) + self.origin.notes(model, self.request)
-        with interruptible(model.denoiser.network, self):
+        with interruptible(model.networks, self):
             yield from within_memory(model.device, len(self.images), partial(self._follow, model))
         assert self.way is not None
         results.keep(self._key, self.way)

@@ -22,7 +22,7 @@ from pipelines.common.images import png_bytes, to_uint8
 from pipelines.common.memory import weight_bytes
 from pipelines.models.footprint import sampling_memory
 from pipelines.models.loading import MODELS_KEPT, load_model, loaded_model
-from pipelines.sampling.generation import Comparison
+from pipelines.sampling.generation import Comparison, Frame
 from pipelines.sampling.origins import BetweenSeeds, FromInversion, FromPicture
 from pipelines.sampling.queue import GenerationQueue
 from pipelines.sampling.request import SamplingRequest
@@ -31,6 +31,7 @@ from pipelines.sampling.trajectory import TrajectoryJob, trajectory
 from pipelines.storage.runs import Run
 
 REQUEST = SamplingRequest(num_images=3, seed=2, steps=4)
+ONE_PIXEL = np.zeros((1, 1, 1, 1), np.uint8)
 LONG = SamplingRequest(num_images=2, seed=9, steps=1000, sampler="ddim")
 
 
@@ -150,6 +151,42 @@ def test_cancelling_an_inversion_takes_effect_within_one_network_call(queue, fin
     handle.remove()
     assert comparison.status == "cancelled"
     assert len(calls) == 4
+
+
+def test_cancelling_while_images_are_decoded_takes_effect_within_one_network_call(queue, finish, latent_run):
+    decoder = loaded_model(latent_run, latent_run.fingerprint).autoencoder.decoder
+    comparison, calls = None, []
+
+    def cancel(*_):
+        calls.append(1)
+        comparison.cancel()
+
+    handle = decoder.register_forward_hook(cancel)
+    with DEVICE:
+        comparison = queue.submit(Comparison.of([(latent_run, SamplingRequest(num_images=40, steps=2))]))
+    finish(comparison)
+    handle.remove()
+    assert comparison.status == "cancelled"
+    assert len(calls) == 1
+
+
+def test_the_time_left_is_that_of_the_steps_left_at_the_pace_so_far(monkeypatch, tiny_run):
+    """Two columns in turn, 20 steps of 1 s and 50 of 3 s; loading the models before took long."""
+    clock = 0.0
+    monkeypatch.setattr(queue_module.time, "monotonic", lambda: clock)
+    comparison = Comparison.of([(tiny_run, SamplingRequest(1, steps=steps)) for steps in (20, 50)])
+    left = []
+    clock = 100.0
+    for index in range(51):
+        for column, seconds in zip(comparison.columns, (1.0, 3.0), strict=True):
+            if index <= column.num_steps:
+                clock += seconds
+                column.frames.append(Frame(index, 0.0, 0.0, ONE_PIXEL, ONE_PIXEL, index, column.seconds + seconds))
+        comparison.note_step()
+        left.append(comparison.seconds_left)
+    assert left[0] is None
+    expected = [3 * (50 - index) + max(0, 20 - index) for index in range(1, 51)]
+    assert left[1:] == pytest.approx(expected, rel=0.1, abs=1e-6)
 
 
 def test_columns_of_different_length_all_finish(queue, finish, tiny_run):
