@@ -6,12 +6,9 @@ from pages.components import BOUND
 from pages.components.downloads import comparison_gif, comparison_zip, offer_downloads
 from pages.components.generation import (
     VIEWS,
-    comparable,
     distances,
-    draw_column,
-    draw_film_strip,
-    follow,
-    frame_of,
+    draw_notes,
+    draw_progress,
     show_growing,
     start,
     what_differs,
@@ -19,6 +16,7 @@ from pages.components.generation import (
 from pages.components.live_figure import live_figure
 from pages.components.requests import MOST_IMAGES, choose_request, offer_png
 from pages.components.runs import models_to_choose
+from pages.components.stage import show_stage, shown_view
 from pipelines.figures.sampling import column_distances
 from pipelines.sampling.alignment import shared_log_snrs
 
@@ -51,30 +49,15 @@ titles = [f"{number}: {name}" for number, name in enumerate(names, start=1)]
 
 def draw() -> None:
     """Draw the current state of the comparison."""
-    levels = shared_log_snrs(comparison.columns)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        view = st.segmented_control(
-            "Show", list(VIEWS), default="x", required=True, format_func=VIEWS.__getitem__, key="view", **BOUND
-        )
-        difference = st.toggle("Difference from the first column", key="difference", **BOUND)
-    level = follow(comparison, levels)
-
-    first = comparison.columns[0]
-    frames = [frame_of(column, level) for column in comparison.columns]
-    places = st.columns(len(titles))
-    for place, title, column, frame in zip(places, titles, comparison.columns, frames, strict=True):
-        compared = difference and column is not first and comparable(first, column, view)
-        with place:
-            draw_column(title, column, view, frame, frames[0] if compared else None)
-            if difference and column is not first and not compared:
-                st.caption("No difference: this column's images differ from the first's in number, size or latent space.")
-            draw_film_strip(title, column, view)
-    st.caption("Film strips. Rows: timesteps, from noise to sample. Columns: images, from the same noise for every model.")
+    if comparison.active:
+        draw_progress(comparison)
+    draw_notes(comparison, "The frames computed so far are shown; press Generate to start again.")
+    show_stage(titles, comparison)
     if comparison.status == "done":
-        show_numbers(view, levels, level)
+        show_numbers(shown_view(), shared_log_snrs(comparison.columns))
 
 
-def show_numbers(view: str, levels: list[float], level: float | None) -> None:
+def show_numbers(view: str, levels: list[float]) -> None:
     """Show the settings that differ, the distances between the columns at every noise level, and the downloads."""
     left, right = st.columns(2)
     with left:
@@ -89,7 +72,7 @@ def show_numbers(view: str, levels: list[float], level: float | None) -> None:
         tables = distances(comparison, view)
         if tables:
             labels = {titles[number - 1]: table for number, table in tables.items()}
-            live_figure(column_distances(labels, marked=level), "distances", "MSE and SSIM at every noise level")
+            live_figure(column_distances(labels), "distances", "MSE and SSIM at every noise level")
             st.caption(f"{VIEWS[view]}: MSE (0: identical) and SSIM (1: identical) of all images at equal noise levels.")
         else:
             st.caption("Not available: the columns' images differ in number, size or latent space.")

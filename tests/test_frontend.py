@@ -1,6 +1,6 @@
 """The scripts and styles that run in the browser: linted, whole, and used."""
 
-import base64
+import math
 import os
 import re
 import shutil
@@ -12,8 +12,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pages.components import frontend, live_figure, painter, player
+from pages.components import frontend, live_figure, painter, player, stage
 from pipelines.figures.chart import Chart, Panel
+from pipelines.sampling.generation import Comparison, Frame, Generation
+from pipelines.sampling.request import SamplingRequest
+from pipelines.storage.config import RunConfig
+from pipelines.storage.runs import Run
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted(path.name for path in frontend.FOLDER.glob("*.js"))
@@ -25,12 +29,6 @@ def lint(folder: Path) -> subprocess.CompletedProcess[str]:
     oxlint = shutil.which("oxlint", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     assert oxlint, "no linter for JavaScript: pip install -r requirements-dev.txt"
     return subprocess.run([oxlint, "."], cwd=folder, capture_output=True, text=True, check=False)
-
-
-def modules(script: str) -> list[str]:
-    """A script, and all that it carries."""
-    carried = [base64.b64decode(uri).decode() for uri in re.findall(r'from "data:[^,"]+,([^"]+)"', script)]
-    return [script, *(module for text in carried for module in modules(text))]
 
 
 def test_the_linter_finds_nothing():
@@ -53,10 +51,13 @@ def test_the_linter_sees_mistakes(tmp_path, mistake):
     assert "player.js" in done.stdout
 
 
-def test_a_script_carries_every_module_that_it_needs():
-    script, *carried = modules(frontend.script("painter.js"))
-    assert sorted(carried) == sorted(map(frontend.text, ["mask.js", "mount.js", "sharp_canvas.js", "slider.js"]))
-    assert 'from "./' not in script
+def test_a_component_loads_its_script_from_a_folder_that_is_served():
+    """Streamlit sends the text of a component's script with every rerun, so the text only names the file."""
+    for name in SCRIPTS:
+        for needed in re.findall(r'from "\./(.+)"', frontend.text(name)):
+            assert needed in SCRIPTS
+    assert frontend.url(frontend._FILES, "stage.js") == f"/component/{frontend._FILES.name}/stage.js"
+    assert Path(frontend._FILES.path) == frontend.FOLDER
 
 
 def documented(script: str, shape: str) -> set[str]:
@@ -79,6 +80,16 @@ def test_a_script_describes_what_python_sends(module, shape, show, monkeypatch):
     monkeypatch.setattr(module, "_component", lambda data, **_: sent.append(data) or SimpleNamespace(shown=None, painted=None))
     show(np.zeros((2, 3, 1), np.uint8))
     assert documented(f"{module.__name__.split('.')[-1]}.js", shape) == set(sent[0])
+
+
+def test_the_stage_describes_what_python_sends():
+    noise = np.zeros((1, 2, 2, 3), np.uint8)
+    frames = [Frame(0, 999.0, -math.inf, noise, noise, nfe=0, seconds=0.0)]
+    column = Generation(Run("nowhere"), SamplingRequest(), "", RunConfig(image_shape=(3, 2, 2)), frames)
+    sent = stage.stage_data(["1"], Comparison([column]))
+    for shape, part in (("Shown", sent), ("Column", sent["columns"][0]), ("Level", sent["levels"][0])):
+        assert documented("stage_scene.js", shape) == set(part)
+    assert documented("stage_scene.js", "Frame") == set(sent["columns"][0]["frames"][0])
 
 
 def test_every_file_is_used():

@@ -15,18 +15,8 @@ from streamlit import runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from pages.components.asking import may_encode
-from pages.components.pictures import (
-    SHOWN_WIDTH,
-    background,
-    film_strip_png,
-    grid_columns,
-    grid_png,
-    show_film_strip,
-    show_png,
-)
-from pipelines.common.images import Pixels, heat
-from pipelines.common.indices import evenly_spaced
-from pipelines.common.picture_metrics import difference_map, mean_squared_error, structural_similarity
+from pipelines.common.images import Pixels
+from pipelines.common.picture_metrics import mean_squared_error, structural_similarity
 from pipelines.common.text import duration, in_short, literal
 from pipelines.figures.training import settings_table
 from pipelines.sampling.alignment import frame_at, shared_log_snrs
@@ -34,9 +24,7 @@ from pipelines.sampling.generation import Comparison, Frame, Generation, Wish
 from pipelines.sampling.queue import GenerationQueue, Job
 from pipelines.storage.runs import Run
 
-STRIP_ROWS = 11
 VIEWS = {"x": "Noisy state x_t", "x0": "Estimate of x0"}
-QUICK_WIDTH = 730  # maximum width of a grid in pixels while it changes
 LOOKS = 0.15, 1.0  # minimum and maximum seconds between polls of a growing comparison
 
 
@@ -169,7 +157,7 @@ def frame_label(frame: Frame, column: Generation) -> str:
 
 def level_label(log_snr: float) -> str:
     """Return the label of a noise level."""
-    return ("sample" if log_snr > 0 else "pure noise") if math.isinf(log_snr) else f"{log_snr:.1f}"
+    return ("sample" if log_snr > 0 else "pure noise") if math.isinf(log_snr) else f"{round(log_snr, 1) + 0.0:.1f}"
 
 
 def what_differs(names: list[str], comparison: Comparison) -> pd.DataFrame:
@@ -191,58 +179,6 @@ def cost(column: Generation) -> str:
         f"{column.peak_memory / 2**20:.0f} MiB" if column.peak_memory else "– MiB",
     ]
     return " · ".join(parts)
-
-
-def draw_column(title: str, column: Generation, view: str, shown: Frame | None, reference: Frame | None) -> None:
-    """Draw one column: its cost, and all its images at one step.
-
-    Args:
-        shown: the frame to show, or None before the first.
-        reference: the first column's frame, to show the difference from it; None to show the images themselves.
-    """
-    st.subheader(literal(title), anchor=False)
-    st.caption(cost(column))
-    count = column.request.num_images
-    when = frame_label(shown, column) if shown else "waiting for the first step"
-    if shown is None:
-        show_png(grid_png(blank(count, column.image_shape), background(), QUICK_WIDTH), f"{count} images of {title}: {when}")
-        st.caption(f"{count} images of seed {column.request.seed}: {when}")
-        return
-    width = SHOWN_WIDTH if column.finished else QUICK_WIDTH
-    show_png(_grid_png(shown, view, reference, background(), width), f"{count} images of {title}: {VIEWS[view]}, {when}")
-    what = VIEWS[view].lower()
-    if column.of_latents and view == "x" and shown.index < column.num_steps:
-        what += " (latents: their channels side by side)"
-    if reference is not None:
-        what = f"difference from the first column, {what} (dark: equal, brightest: black against white)"
-    st.caption(f"{count} images of seed {column.request.seed}, {grid_columns(count)} per row: {what}, {when}")
-
-
-def draw_film_strip(title: str, column: Generation, view: str) -> None:
-    """Draw a film strip, rows = timesteps and columns = images, which grows with the generation."""
-    kept = evenly_spaced(len(column.kept_steps), STRIP_ROWS)
-    frames = list(column.frames)
-    rows = tuple(frames[row] if row < len(frames) else None for row in kept)
-    labels = tuple(frame_label(row, column) if row else "" for row in rows)
-    strip = _strip_png(rows, labels, view, column.request.num_images, column.image_shape, background())
-    show_film_strip(strip, f"Film strip of {title}", column.image_shape[2])
-
-
-# Caches of the newest pictures of a few sessions, so that a poll without news encodes nothing.
-@lru_cache(maxsize=16)
-def _grid_png(shown: Frame, view: str, reference: Frame | None, grey: int, width: int) -> bytes:
-    images = pixels(shown, view)
-    if reference is not None:
-        images = heat(difference_map(images, pixels(reference, view)))
-    return grid_png(images, grey, width)
-
-
-@lru_cache(maxsize=8)
-def _strip_png(
-    rows: tuple[Frame | None, ...], labels: tuple[str, ...], view: str, count: int, shape: tuple[int, int, int], grey: int
-) -> bytes:
-    empty = blank(count, shape)
-    return film_strip_png([pixels(row, view) if row else empty for row in rows], labels, grey)
 
 
 def comparable(one: Generation, other: Generation, view: str) -> bool:

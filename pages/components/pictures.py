@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import streamlit as st
 
 from pipelines.common.command_line import describe
-from pipelines.common.images import Pixels, enlarge, film_strip, montage, png_bytes, shrink
+from pipelines.common.images import Pixels, enlarge, montage, png_bytes
 from pipelines.common.picture_files import open_picture
 from pipelines.common.text import literal
 
 QUICK = 1  # PNG compression level of pictures shown once: half the time, and noise compresses no worse
 SHOWN_WIDTH = 1460  # maximum width of an enlarged picture in pixels; Streamlit would shrink and blur wider ones
-STRIP_SIDE = 64  # maximum image width in a film strip: 60 × 11 images of 128×128 would be 30 MB per poll
 
 
 def background() -> int:
@@ -74,16 +72,3 @@ def show_image(image: Pixels, alt: str, width: int) -> None:
         alt=alt,
         output_format="PNG",
     )
-
-
-def film_strip_png(rows: Sequence[Pixels], labels: Sequence[str], grey: int) -> bytes:
-    """Return a film strip, rows = timesteps and columns = images, at original size; images wider than STRIP_SIDE are shrunk."""
-    factor = -(-rows[0].shape[2] // STRIP_SIDE)
-    return png_bytes(film_strip([shrink(row, factor) for row in rows], labels, gap=1, background=grey), compression=QUICK)
-
-
-def show_film_strip(png: bytes, alt: str, image_width: int) -> None:
-    """Show a film strip at one or more CSS pixels per image pixel; a strip wider than its container scrolls sideways."""
-    width = int.from_bytes(png[16:20], "big")  # a PNG's header begins with its width
-    with st.container(key=f"film-strip-{alt}"):  # the key becomes a CSS class
-        st.image(png, width=width * max(1, 40 // image_width), alt=alt, output_format="PNG")

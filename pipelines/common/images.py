@@ -69,14 +69,6 @@ def enlarge(image: Pixels, factor: int) -> Pixels:
     return image.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def shrink(images: Pixels, factor: int) -> Pixels:
-    """Average every ``factor`` × ``factor`` pixels, fewer at the edges: (N, H, W, C) -> (N, ⌈H/factor⌉, ⌈W/factor⌉, C)."""
-    if factor == 1:
-        return images
-    smaller = np.stack([np.asarray(as_pil(image).reduce(factor)) for image in images])
-    return smaller.reshape(*smaller.shape[:3], -1)
-
-
 @cache
 def _heat_colours() -> Pixels:
     """Return a colour map from dark to bright that suits colour-blind viewers too: (256, 3)."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import re
+import hashlib
+import json
 from functools import cache
 from pathlib import Path
 
 import streamlit as st
+from streamlit.components.types.base_custom_component import BaseCustomComponent
+from streamlit.components.v1 import declare_component
 from streamlit.components.v2.types import ComponentRenderer
 
 FOLDER = Path(__file__).parent
@@ -19,21 +21,26 @@ def text(name: str) -> str:
     return (FOLDER / name).read_text(encoding="utf-8")
 
 
-def script(name: str) -> str:
-    """Return a JavaScript module with the modules it imports embedded.
-
-    Streamlit passes a component's script to the browser as text, where a relative import such as ``"./mount.js"`` cannot be
-    resolved. The name is therefore replaced by a data URI with the text of the imported module.
-    """
-    return re.sub(r'(?<=from )"\./(.+)"', lambda found: f'"{_module_uri(found[1])}"', text(name))
+def _digest() -> str:
+    scripts = sorted(FOLDER.glob("*.js"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in scripts)).hexdigest()[:16]
 
 
-def _module_uri(name: str) -> str:
-    return f"data:text/javascript;charset=utf-8;base64,{base64.b64encode(script(name).encode()).decode()}"
+# Registered only for its side effect: Streamlit then serves this folder. The name depends on the scripts, so that a browser
+# never mixes them with cached ones of another version.
+_FILES = declare_component(f"frontend_{_digest()}", path=str(FOLDER))
+
+
+def url(folder: BaseCustomComponent, name: str) -> str:
+    """Return the path under which the browser finds a file of a folder that ``declare_component`` serves."""
+    base = st.get_option("server.baseUrlPath").strip("/")
+    return f"{'/' if base else ''}{base}/component/{folder.name}/{name}"
 
 
 def component(name: str, *styles: str, isolate_styles: bool = True) -> ComponentRenderer:
     """Register the component of ``name``.html, .js and .css.
+
+    Streamlit sends the script of a component with every rerun, so here it only loads the module, which the browser keeps.
 
     Args:
         name: name of its three files.
@@ -41,6 +48,8 @@ def component(name: str, *styles: str, isolate_styles: bool = True) -> Component
         isolate_styles: whether to isolate its styles and those of the page from each other.
     """
     css = "".join(map(text, [*styles, f"{name}.css"]))
+    address = json.dumps(url(_FILES, f"{name}.js"))
+    js = f"export default (await import(\nnew URL({address}, location.origin))).default"  # on one line it would name a file
     return st.components.v2.component(
-        f"noisescope_{name}", html=text(f"{name}.html"), css=css, js=script(f"{name}.js"), isolate_styles=isolate_styles
+        f"noisescope_{name}", html=text(f"{name}.html"), css=css, js=js, isolate_styles=isolate_styles
     )

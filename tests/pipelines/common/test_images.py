@@ -19,7 +19,6 @@ from pipelines.common.images import (
     mp4_bytes,
     png_bytes,
     read_request,
-    shrink,
     split_montage,
     to_uint8,
 )
@@ -64,16 +63,6 @@ def test_enlarging_repeats_pixels():
     assert large.shape == (3, 6, 3)
     assert np.array_equal(large[::3, ::3], image)
     assert (large[:, :3] == image[0, 0]).all()
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_shrinking_takes_the_mean_of_blocks(channels):
-    images = np.random.default_rng(0).integers(0, 255, (2, 6, 9, channels), dtype=np.uint8)
-    small = shrink(images, 3)
-    assert small.shape == (2, 2, 3, channels)
-    assert np.abs(small - images.reshape(2, 2, 3, 3, 3, channels).mean((2, 4))).max() < 1
-    assert shrink(images, 4).shape == (2, 2, 3, channels)
-    assert shrink(images, 1) is images
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -1,0 +1,244 @@
+import { Choice } from "./stage_choice.js"
+import { Controls } from "./stage_controls.js"
+import { meanSquaredError, structuralSimilarity } from "./stage_metrics.js"
+
+const BESIDE = "beside"
+const BLINK = "blink"
+const SWIPE = "swipe"
+const WAYS = [
+  { value: BESIDE, label: "Side by side" },
+  { value: BLINK, label: "Blink" },
+  { value: SWIPE, label: "Swipe" },
+]
+const BLINKS = 700 // milliseconds
+const AROUND = 330 // CSS pixels above and below the large images
+
+/** One image in every column, large. */
+export class Inspector {
+  way = BESIDE
+  other = 1 // the column that blinks with the first
+  second = false // whether it is the one seen while blinking
+  divider = 0.5 // share of the first column's image when swiping
+
+  /**
+   * @param {HTMLDialogElement} dialog contains its parts
+   * @param {import("./stage.js").Stage} stage what it inspects
+   */
+  constructor(dialog, stage) {
+    this.dialog = dialog
+    this.stage = stage
+    this.controls = new Controls(dialog.querySelector(".controls"), stage)
+    this.ways = new Choice(dialog.querySelector(".way"), (way) => this.arrange({ way }))
+    this.pair = new Choice(dialog.querySelector(".pair"), (other) => this.arrange({ other }))
+    this.ways.offer(WAYS)
+    this.large = dialog.querySelector(".large")
+    dialog.querySelector(".previous").addEventListener("click", () => this.move(-1))
+    dialog.querySelector(".next").addEventListener("click", () => this.move(1))
+    dialog.querySelector(".close").addEventListener("click", () => stage.look({ image: undefined }))
+    dialog.addEventListener("close", () => this.closed())
+    dialog.addEventListener("keydown", (event) => this.press(event))
+    dialog.addEventListener("click", (event) => {
+      if (event.target === dialog) stage.look({ image: undefined }) // beside the content
+    })
+    this.calm = matchMedia("(prefers-reduced-motion: reduce)")
+  }
+
+  get open() {
+    return this.dialog.open
+  }
+
+  build() {
+    const { columns } = this.stage.scene.data
+    this.other = Math.min(this.other, columns.length - 1)
+    this.pair.offer(columns.slice(1).map((_, at) => ({ value: at + 1, label: `1 and ${at + 2}` })))
+    this.parts = columns.map(() => {
+      const part = this.stage.part(".large-parts").content.cloneNode(true).firstElementChild
+      part.querySelector("canvas").addEventListener("pointermove", (event) => this.swipe(event))
+      part.querySelector("canvas").addEventListener("pointerdown", (event) => this.swipe(event))
+      part.querySelector("canvas").addEventListener("click", () => this.flip())
+      return part
+    })
+    this.large.replaceChildren(...this.parts)
+    this.films = columns.map(() => [])
+  }
+
+  arrange(changes) {
+    Object.assign(this, changes)
+    this.second = false
+    this.blink()
+    this.draw()
+  }
+
+  blink() {
+    clearInterval(this.timer)
+    this.timer = undefined
+    if (this.open && this.way === BLINK && !this.calm.matches) this.timer = setInterval(() => this.flip(), BLINKS)
+  }
+
+  flip() {
+    if (this.way !== BLINK) return
+    this.second = !this.second
+    this.draw()
+  }
+
+  draw() {
+    const { seen, data } = this.stage.scene
+    const image = seen.image
+    if (image === undefined || !(image < this.stage.images.length)) {
+      if (this.open) this.dialog.close()
+      return
+    }
+    if (!this.open) {
+      this.dialog.showModal()
+      this.blink()
+    }
+    this.dialog.querySelector(".head .title").textContent = `Image ${image}`
+    this.controls.show()
+    this.ways.show(this.way)
+    this.pair.show(this.other)
+    this.dialog.querySelector(".way").hidden = data.columns.length < 2
+    this.dialog.querySelector(".pair").hidden = this.way === BESIDE || data.columns.length < 3
+    this.drawParts(image)
+  }
+
+  drawParts(image) {
+    const { columns } = this.stage.scene.data
+    const single = this.way !== BESIDE && columns.length > 1
+    const factor = this.factor(single ? 1 : columns.length)
+    for (const [at, part] of this.parts.entries()) {
+      part.hidden = single && at !== (this.way === BLINK && this.second ? this.other : 0)
+      if (part.hidden) continue
+      part.querySelector(".title").textContent = single && this.way === SWIPE ? this.sides() : columns[at].title
+      part.querySelector(".when").textContent = this.stage.scene.caption(at)
+      this.drawLarge(part.querySelector("canvas"), at, image, factor)
+      part.querySelector(".numbers").textContent = this.numbers(at, image)
+      this.drawFilm(part.querySelector(".film"), at, image)
+    }
+  }
+
+  sides() {
+    const { columns } = this.stage.scene.data
+    return `Left ${columns[0].title} · right ${columns[this.other].title}`
+  }
+
+  // Screen pixels per pixel of the large images: as many as fit beside each other.
+  factor(beside) {
+    const { columns } = this.stage.scene.data
+    const [wide, high] = [Math.max(...columns.map(({ width }) => width)), Math.max(...columns.map(({ height }) => height))]
+    const narrow = this.stage.narrow ? Math.min(2, beside) : beside
+    const room = (this.large.clientWidth - 16 * (narrow - 1)) / narrow
+    const below = Math.max(160, innerHeight - AROUND)
+    return Math.max(1, Math.floor(Math.min(room / wide, below / high) * devicePixelRatio))
+  }
+
+  drawLarge(canvas, at, image, factor) {
+    const { painter, scene } = this.stage
+    const { data, seen } = scene
+    const { width, height, title } = data.columns[at]
+    const picture = scene.pictureOf(at)
+    if (!painter.ready(picture) && canvas.dataset.drawn === title) return
+    canvas.dataset.drawn = title
+    const [wide, high] = [width * factor, height * factor]
+    if (canvas.width !== wide || canvas.height !== high) Object.assign(canvas, { width: wide, height: high })
+    canvas.style.width = `${wide / devicePixelRatio}px`
+    canvas.style.height = `${high / devicePixelRatio}px`
+    canvas.setAttribute("aria-label", `Image ${image} of ${title}`)
+    const context = canvas.getContext("2d")
+    painter.draw(context, picture, seen.gain, { image, x: 0, y: 0, factor })
+    if (this.way === SWIPE && data.columns.length > 1) this.drawSwipe(context, image, factor)
+  }
+
+  drawSwipe(context, image, factor) {
+    const { painter, scene } = this.stage
+    const edge = Math.round(this.divider * context.canvas.width)
+    context.save()
+    context.beginPath()
+    context.rect(edge, 0, context.canvas.width, context.canvas.height)
+    context.clip()
+    painter.draw(context, scene.pictureOf(this.other), scene.seen.gain, { image, x: 0, y: 0, factor })
+    context.restore()
+    context.fillStyle = "#ffffff"
+    context.fillRect(edge - 1, 0, 2, context.canvas.height)
+  }
+
+  swipe(event) {
+    if (this.way !== SWIPE || (event.type === "pointermove" && event.buttons === 0 && event.pointerType !== "mouse")) return
+    this.divider = Math.min(Math.max(event.offsetX / event.target.clientWidth, 0), 1)
+    this.draw()
+  }
+
+  // The distances of an image from the first column's.
+  numbers(at, image) {
+    const { painter, scene } = this.stage
+    const { data, seen } = scene
+    const column = data.columns[at]
+    if (at === 0) return data.columns.length > 1 ? "the reference" : ""
+    if (column.incomparable[seen.view]) return column.incomparable[seen.view]
+    const [own, other] = [at, 0].map((one) => painter.pixels(scene.imagesAt(one, scene.frameOf(one)), image)?.data)
+    if (!own || !other) return ""
+    const [error, similarity] = [meanSquaredError(own, other), structuralSimilarity(own, other, column.width)]
+    const alike = Number.isNaN(similarity) ? "" : ` · SSIM ${similarity.toFixed(3)}`
+    return `From column 1: MSE ${error.toPrecision(3)}${alike}`
+  }
+
+  drawFilm(place, at, image) {
+    const { painter, scene } = this.stage
+    const { data, seen } = scene
+    const { strip, frames, width, height } = data.columns[at]
+    const present = strip.filter((frame) => frame < frames.length)
+    while (this.films[at].length < present.length) this.films[at].push(this.still(place, at, this.films[at].length))
+    const factor = Math.max(1, Math.round((32 * devicePixelRatio) / width))
+    for (const [number, frame] of present.entries()) {
+      const { button, canvas, label } = this.films[at][number]
+      if (canvas.width !== width * factor) Object.assign(canvas, { width: width * factor, height: height * factor })
+      canvas.style.width = `${canvas.width / devicePixelRatio}px`
+      painter.draw(canvas.getContext("2d"), scene.pictureAt(at, frame, frames[frame].first), seen.gain, { image, x: 0, y: 0, factor })
+      label.textContent = frames[frame].label
+      button.setAttribute("aria-pressed", String(frame === scene.frameOf(at)))
+    }
+  }
+
+  still(place, at, number) {
+    const button = document.createElement("button")
+    const [canvas, label] = [document.createElement("canvas"), document.createElement("span")]
+    button.type = "button"
+    button.append(canvas, label)
+    button.addEventListener("click", () => {
+      const { strip, frames } = this.stage.scene.data.columns[at]
+      this.stage.look({ level: frames[strip[number]].level })
+    })
+    place.append(button)
+    return { button, canvas, label }
+  }
+
+  /** @param {number} step from the open image to the next, in the order of the grid */
+  move(step) {
+    const { images, scene } = this.stage
+    const at = images.indexOf(scene.seen.image) + step
+    if (at >= 0 && at < images.length) this.stage.look({ image: images[at] })
+  }
+
+  /** @param {KeyboardEvent} event anywhere in the dialog */
+  press(event) {
+    if (event.target.matches("input") && event.key !== "Escape") return // the slider has its own keys
+    const actions = {
+      ArrowLeft: () => this.move(-1),
+      ArrowRight: () => this.move(1),
+      ArrowUp: () => this.stage.scrub(this.stage.scene.level + 1),
+      ArrowDown: () => this.stage.scrub(this.stage.scene.level - 1),
+    }
+    if (event.key === " " && !event.target.matches("button")) this.stage.togglePlaying()
+    else if (actions[event.key]) actions[event.key]()
+    else return
+    event.preventDefault()
+  }
+
+  closed() {
+    clearInterval(this.timer)
+    this.stage.look({ image: undefined })
+  }
+
+  close() {
+    clearInterval(this.timer)
+  }
+}

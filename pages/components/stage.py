@@ -1,0 +1,110 @@
+"""The stage: where a comparison is looked at, growing or finished, entirely in the browser.
+
+The server sends small tables about the columns, their frames and the noise levels; the browser fetches the pictures (see
+:mod:`pages.components.sheets`), arranges, plays and compares them without asking the server again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from pages.components import frontend
+from pages.components.generation import VIEWS, comparable, cost, frame_label, level_label
+from pages.components.sheets import sheet_urls
+from pipelines.common.indices import evenly_spaced
+from pipelines.sampling.alignment import frame_at, shared_log_snrs
+from pipelines.sampling.generation import Comparison, Generation
+
+STRIP_ROWS = 11
+
+_component = frontend.component("stage", "controls.css")
+
+
+def show_stage(titles: Sequence[str], comparison: Comparison, key: str = "stage") -> None:
+    """Show a comparison: its images at every noise level, their differences from the first column, and each image by itself.
+
+    The view, the noise level, the order and the open image are in the page's address.
+
+    Args:
+        titles: name of each column.
+        comparison: a comparison, which may still grow.
+        key: key of the component.
+    """
+    _component(key=key, data=stage_data(titles, comparison), on_view_change=lambda: None)
+
+
+def shown_view(key: str = "stage") -> str:
+    """Return the view that the stage shows, one of VIEWS."""
+    told = (st.session_state.get(key) or {}).get("view") or st.query_params.get("view")
+    return told if told in VIEWS else next(iter(VIEWS))
+
+
+def stage_data(titles: Sequence[str], comparison: Comparison) -> dict[str, Any]:
+    """Return what the browser needs to know of a comparison."""
+    columns = comparison.columns
+    grown = [list(column.frames) for column in columns]  # other threads append to them
+    levels = shared_log_snrs(columns) if all(grown) else []
+    return {
+        "comparison": _identity(comparison),
+        "active": comparison.active,
+        "columns": [_column(title, column, columns[0]) for title, column in zip(titles, columns, strict=True)],
+        "levels": [
+            {
+                "name": _level_name(level),
+                "label": level_label(level),
+                "frames": [frames.index(frame_at(frames, level)) for frames in grown],
+            }
+            for level in levels
+        ],
+    }
+
+
+def _identity(comparison: Comparison) -> str:
+    wishes = [(str(column.run.path), column.request) for column in comparison.columns]
+    return hashlib.sha256(repr(wishes).encode()).hexdigest()[:16]
+
+
+def _level_name(log_snr: float) -> str:
+    """Return the name of a noise level in the address."""
+    return ("sample" if log_snr > 0 else "noise") if math.isinf(log_snr) else f"{log_snr:.2f}"
+
+
+def _column(title: str, column: Generation, first: Generation) -> dict[str, Any]:
+    frames, others = list(column.frames), list(first.frames)
+    _, height, width = column.image_shape
+    return {
+        "title": title,
+        "cost": cost(column),
+        "count": column.request.num_images,
+        "width": width,
+        "height": height,
+        "latents": column.of_latents,
+        "incomparable": {view: _why_incomparable(column, first, view) for view in VIEWS},
+        "strip": evenly_spaced(len(column.kept_steps), STRIP_ROWS).tolist(),
+        "frames": [
+            {
+                "label": frame_label(frame, column),
+                "level": _level_name(frame.log_snr),
+                "first": others.index(frame_at(others, frame.log_snr)) if others else -1,
+                **sheet_urls(frame),
+            }
+            for frame in frames
+        ],
+    }
+
+
+def _why_incomparable(column: Generation, first: Generation, view: str) -> str:
+    """Return why a column has no difference from the first in a view, in a sentence; empty if it has one."""
+    if comparable(first, column, view):
+        return ""
+    if column.image_shape != first.image_shape:
+        sizes = [f"{height}×{width}×{channels}" for channels, height, width in (column.image_shape, first.image_shape)]
+        return f"No difference: images of {sizes[0]} are not comparable with the first column's of {sizes[1]}."
+    if column.request.num_images != first.request.num_images:
+        return "No difference: this column has another number of images than the first."
+    return "No difference: these states are not in the first column's space, pixels or the latents of one autoencoder."
