@@ -1,10 +1,15 @@
-"""The pictures of the front page, made anew from the shipped models: ``python -m docs.pictures``."""
+"""The pictures of the README and of the pages, made from the shipped models: ``python -m docs.pictures``."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
-from pipelines.common.images import as_pil, enlarge, film_strip, montage, to_uint8
+from diffusion_core.noise import SeededNoise
+from diffusion_core.process import add_noise
+from diffusion_core.schedules import make_schedule
+from pipelines.common.images import Pixels, as_pil, enlarge, film_strip, montage, to_uint8
 from pipelines.common.indices import evenly_spaced
 from pipelines.models.loading import load_model
 from pipelines.sampling.request import SamplingRequest
@@ -15,6 +20,7 @@ DENOISING, WORDS = ROOT / "docs" / "denoising.png", ROOT / "docs" / "words.jpg"
 COLUMNS, ROWS, GAP, SCALE = 12, 6, 2, 2
 FLOWERS = ("sunflower", "rose", "passion flower", "californian poppy")
 IMAGES, GUIDANCE = 6, 2.0
+MINIATURES = ROOT / "docs" / "miniatures"  # those of the pages' explanations; the SVGs are drawn by hand
 
 
 def denoising() -> None:
@@ -40,6 +46,38 @@ def words() -> None:
     as_pil(film_strip(rows, FLOWERS)).save(WORDS, quality=92)
 
 
+def miniatures() -> None:
+    """docs/miniatures: what Compare, Reverse, Forward and Generate show, small."""
+    model = load_model("flowers-attention-64")
+    steps = list(sample(model, SamplingRequest(num_images=6)))
+    rows = np.concatenate([to_uint8(steps[index].x[:4]) for index in evenly_spaced(len(steps), 5)])
+    _save(montage(rows, 4, background=127), MINIATURES / "strip.webp")
+
+    middle, last = steps[len(steps) // 2], steps[-1]
+    alpha, sigma = model.schedule.at(middle.timestep)
+    noise = (middle.x - alpha * middle.x0) / sigma
+    triple = np.concatenate([to_uint8(part[5:6]) for part in (middle.x, middle.x0, noise.float() / 3)])
+    _save(montage(triple, 3, background=127), MINIATURES / "reverse.webp")
+
+    x0 = last.x[2:3]
+    noise = SeededNoise(1, tuple(x0.shape[1:]), [0]).initial()
+    times = range(0, 1000, 190)
+    noisy = [add_noise(make_schedule(name), x0, noise, time) for name in ("cosine", "linear") for time in times]
+    _save(montage(np.concatenate([to_uint8(x_t) for x_t in noisy]), len(times), background=127), MINIATURES / "forward.webp")
+
+    model, cells = load_model("flowers-class-64"), []
+    for name in ("sunflower", "rose"):
+        for scale in (1.0, 4.0):
+            *_, last = sample(model, SamplingRequest(num_images=3, label=name, guidance=scale))
+            cells.append(to_uint8(last.x))
+    _save(montage(np.concatenate(cells), 6, background=127), MINIATURES / "generate.webp")
+
+
+def _save(picture: Pixels, path: Path) -> None:
+    as_pil(picture).save(path, quality=60, method=6)
+
+
 if __name__ == "__main__":
     denoising()
     words()
+    miniatures()

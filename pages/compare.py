@@ -13,6 +13,7 @@ from pages.components.generation import (
     start,
     what_differs,
 )
+from pages.components.heading import heading
 from pages.components.live_figure import live_figure
 from pages.components.requests import MOST_IMAGES, choose_request, offer_png
 from pages.components.runs import models_to_choose
@@ -20,8 +21,7 @@ from pages.components.stage import show_stage, shown_view
 from pipelines.figures.sampling import column_distances
 from pipelines.sampling.alignment import shared_log_snrs
 
-st.title("Compare", anchor=False)
-st.markdown("Columns with the same seed start from the **same noise**. Vary the model, the sampler or the number of steps.")
+heading("compare")
 
 models = models_to_choose()
 

@@ -6,6 +6,7 @@ from pages.components import BOUND
 from pages.components.condition_table import ConditionTable, show_table, too_many
 from pages.components.editing import TRACED_STEPS, WAYS
 from pages.components.generation import start
+from pages.components.heading import heading
 from pages.components.requests import (
     choose_noise,
     choose_sampler,
@@ -17,8 +18,7 @@ from pages.components.runs import models_to_choose
 from pipelines.common.text import literal
 from pipelines.sampling.request import SamplingRequest
 
-st.title("Edit", anchor=False)
-st.markdown("Start from **a picture** and let a model change it. What the model adds resembles the images it was trained on.")
+heading("edit")
 
 models = models_to_choose()
 name = st.selectbox("Model", list(models), key="model", **BOUND)

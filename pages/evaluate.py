@@ -5,6 +5,7 @@ import os
 import streamlit as st
 
 from pages.components import BOUND
+from pages.components.heading import heading
 from pages.components.live_figure import live_figure
 from pages.components.measuring import show_measuring
 from pages.components.pictures import show_file
@@ -26,10 +27,7 @@ from pipelines.evaluation.results import (
 from pipelines.figures.evaluation import COSTS, INTERVALS, bound_terms, comparison, loss_bands, newest, quality_against_cost
 from pipelines.figures.report import report
 
-st.title("Evaluate", anchor=False)
-st.markdown(
-    "Sample quality and its cost: every metric with its **95 % interval** and with the score of **real images** as a reference."
-)
+heading("evaluate")
 
 
 models = models_to_choose()

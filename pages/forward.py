@@ -5,6 +5,7 @@ import streamlit as st
 
 from diffusion_core.choices import SCHEDULES
 from pages.components import BOUND
+from pages.components.heading import heading
 from pages.components.live_figure import live_figure
 from pages.components.named_choice import choose_named
 from pages.components.pictures import background, show_grid
@@ -17,8 +18,7 @@ from pipelines.figures.process import pixel_histograms, schedule_curves
 LEAST_PIXELS, MOST_PIXELS = 8, 128  # side length: the noise of single pixels should be visible
 STRIDE = 20  # timesteps between frames of the player; the strip shows every fifth frame
 
-st.title("Forward", anchor=False)
-st.markdown(r"The forward process mixes an image with noise: $x_t = \alpha_t\,x_0 + \sigma_t\,\varepsilon$.")
+heading("forward")
 
 picture = choose_image()  # bytes of an image file; stops the page if there is none
 

@@ -14,12 +14,12 @@ from pages.components.condition_table import (
     too_many,
 )
 from pages.components.generation import start
+from pages.components.heading import heading
 from pages.components.requests import choose_negative, choose_noise, choose_sampler, choose_seed, choose_when_to_guide
 from pages.components.runs import is_conditional, models_to_choose
 from pipelines.sampling.request import SamplingRequest
 
-st.title("Generate", anchor=False)
-st.markdown("Choose **classes or prompts** and see what guidance changes: every cell starts from the same noise.")
+heading("generate")
 
 models = models_to_choose(
     is_conditional, "No conditional model yet: train one on the Train page with the network **class** or **text**."

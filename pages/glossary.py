@@ -10,6 +10,7 @@ from pipelines.common.glossary import Entry, glossary, matching
 from pipelines.common.settings import Described
 from unets.choices import NETWORKS
 
+TEXT_WIDTH = 760
 CHOICES: Mapping[str, Mapping[str, Described]] = {
     "Samplers": SAMPLERS,
     "Timestep spacings": SPACINGS,
@@ -32,10 +33,15 @@ choices = [
 found = matching([*glossary().values(), *choices], wanted or "")
 if not found:
     st.info("No entry contains this. Try a single word.")
-section = ""
-for entry in found:
-    if entry.section != section:
-        section = entry.section
-        st.header(section, anchor=False, divider=True)
-    st.subheader(entry.title, anchor=entry.anchor)
-    st.markdown(f"{entry.sentence}\n\n{entry.more}")
+sections = list(dict.fromkeys(entry.section for entry in found))
+if not wanted:
+    st.markdown(" · ".join(f"[{section}](#section-{number})" for number, section in enumerate(sections)))
+for number, section in enumerate(sections):
+    st.header(section, anchor=f"section-{number}", divider="gray", width=TEXT_WIDTH)
+    for entry in found:
+        if entry.section == section:
+            with st.container(gap="xxsmall", width=TEXT_WIDTH):
+                st.subheader(entry.title, anchor=entry.anchor)
+                st.markdown(entry.sentence)
+                if entry.more:
+                    st.caption(entry.more)

@@ -5,6 +5,7 @@ import streamlit as st
 
 from pages.components import BOUND
 from pages.components.generation import draw_notes, draw_progress, show_growing, submit
+from pages.components.heading import heading
 from pages.components.pictures import show_grid, show_image
 from pages.components.requests import (
     MAX_SEED,
@@ -28,8 +29,7 @@ NOISE, SEEDS, IMAGE = "Noise", "Between two seeds", "An image"
 SECONDS_BETWEEN_LOOKS = 0.3
 WEIGHTS = tuple(float(weight) for weight in np.linspace(0, 1, 9))
 
-st.title("Reverse", anchor=False)
-st.markdown("The reverse process turns noise into an image, step by step. **Follow one image** from noise to sample.")
+heading("reverse")
 
 models = models_to_choose()
 

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from pages.components import BOUND
+from pages.components.heading import heading
 from pages.components.runs import show_unusable
 from pages.components.training import show_job, show_training
 from pages.components.training_preview import show_footprint
@@ -17,11 +18,7 @@ from pipelines.training.jobs import TrainingQueue
 
 SHOWN_JOBS = 5  # older runs are in an expander
 
-st.title("Train", anchor=False)
-st.markdown(
-    "Train a model of your own, from scratch or from another model. Training continues when you close this page or stop the "
-    "dashboard; several runs train one after another."
-)
+heading("train")
 queue = TrainingQueue()
 
 with st.container(border=True):

@@ -5,6 +5,7 @@ from dataclasses import asdict
 import streamlit as st
 
 from pages.components import BOUND
+from pages.components.heading import heading
 from pages.components.live_figure import live_figure
 from pages.components.runs import is_autoencoder, known_runs, show_unusable
 from pages.components.samples import show_samples
@@ -26,8 +27,7 @@ SCALES = {"x": "x-axis", "y": "y-axis"}
 HEAT = {"loss": "Loss", "relative": "Loss / latest loss"}
 EVERY_RUN = "run"
 
-st.title("Training curves", anchor=False)
-st.markdown("How the runs trained: loss over training, loss by timestep, and samples.")
+heading("training_curves")
 
 catalogue = known_runs()
 runs = catalogue.runs

@@ -7,11 +7,12 @@ import re
 import pytest
 
 from diffusion_core.choices import SAMPLERS
-from pages.components.glossary import link, term
-from pipelines.common.glossary import glossary
+from pages.components.about import ABOUT
+from pages.components.glossary import linked, term
+from pipelines.common.glossary import glossary, matching
 from tests.test_imports import ROOT
 
-USED = re.compile(r'\b(?:term|link)\("([^"]+)"\)')
+USED = re.compile(r'\bterm\("([^"]+)"\)')
 
 
 def test_every_entry_is_one_short_sentence_under_an_anchor_of_its_own():
@@ -26,16 +27,28 @@ def test_every_entry_is_one_short_sentence_under_an_anchor_of_its_own():
 
 def test_the_terms_that_pages_use_are_in_it():
     files = [*(ROOT / "pages").rglob("*.py"), *(ROOT / "pipelines").rglob("*.py")]
-    used = {name for file in files for name in USED.findall(file.read_text(encoding="utf-8"))}
-    assert used <= set(glossary())
+    for name in {name for file in files for name in USED.findall(file.read_text(encoding="utf-8"))}:
+        assert term(name)
+    for about in ABOUT.values():
+        assert "[[" not in linked(about.more)
 
 
 def test_an_unknown_term_fails_and_a_known_one_is_explained():
     assert term("EMA").startswith("The exponential moving average")
-    assert link("log-SNR") == "[log-SNR](glossary#log-snr)"
-    for use in (term, link):
+    assert linked("[[log-SNR]] and [[x_t|noise]], [[seed]]") == (
+        "[log-SNR](glossary?search=log-SNR) and [noise](glossary?search=x_t), [seed](glossary?search=Seed)"
+    )
+    for use in (term, lambda name: linked(f"[[{name}]]")):
         with pytest.raises(KeyError, match=r"'EMAA' is not in GLOSSARY\.md"):
             use("EMAA")
+
+
+def test_a_search_finds_titles_first_whatever_their_case_and_accents():
+    assert [entry.title for entry in matching(glossary().values(), "frechet distance")][:1] == ["Fréchet distance"]
+    assert next(iter(matching(glossary().values(), "noise"))).title == "Noise"
+    assert {"Overfitting", "Copies"} <= {entry.title for entry in matching(glossary().values(), "training image")}
+    assert matching(glossary().values(), "") == list(glossary().values())
+    assert matching(glossary().values(), "no such word") == []
 
 
 def test_samplers_need_as_many_steps_as_they_say():

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from pipelines.common.glossary import glossary
+import re
+from urllib.parse import quote
+
+from pipelines.common.glossary import entry
 from pipelines.common.glossary import term as term
 
+TERM = re.compile(r"\[\[([^]|]+)(?:\|([^]]+))?]]")
 
-def link(name: str) -> str:
-    """Return Markdown that links to a term's entry on the Glossary page, which opens in a new tab."""
-    term(name)
-    return f"[{name}](glossary#{glossary()[name].anchor})"
+
+def linked(text: str) -> str:
+    """Return Markdown in which [[term]] and [[term|words]] link to the Glossary page, which opens in a new tab."""
+
+    def link(found: re.Match[str]) -> str:
+        name = " ".join(found[1].split())
+        return f"[{found[2] or name}](glossary?search={quote(entry(name).title)})"
+
+    return TERM.sub(link, text)

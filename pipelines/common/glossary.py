@@ -49,22 +49,36 @@ def glossary() -> dict[str, Entry]:
     return entries
 
 
-def term(name: str) -> str:
-    """Return the sentence that explains a term.
+def entry(name: str) -> Entry:
+    """Return the entry of a term, which may begin with a small letter.
 
     Raises:
-        KeyError: the glossary has no entry of this title.
+        KeyError: there is none.
     """
-    if name not in glossary():
-        raise KeyError(f"{name!r} is not in {GLOSSARY.name}: add it, or choose one of {', '.join(glossary())}")
-    return glossary()[name].sentence
+    entries = glossary()
+    found = entries.get(name) or entries.get(name[:1].upper() + name[1:])
+    if found is None:
+        raise KeyError(f"{name!r} is not in {GLOSSARY.name}: add it, or choose one of {', '.join(entries)}")
+    return found
+
+
+def term(name: str) -> str:
+    """Return the sentence that explains a term; fail as :func:`entry` does."""
+    return entry(name).sentence
 
 
 def matching(entries: Iterable[Entry], wanted: str) -> list[Entry]:
-    """Return the entries that contain a text, those with it in their title first; case and accents do not matter."""
+    """Return the entries that contain a text: first those of this title, then those with it in their title, then the others.
+
+    Case and accents do not matter.
+    """
     text = _plain(wanted)
-    found = [entry for entry in entries if text in _plain(f"{entry.title} {entry.sentence} {entry.more}")]
-    return sorted(found, key=lambda entry: text not in _plain(entry.title))
+
+    def distance(entry: Entry) -> tuple[bool, bool]:
+        title = _plain(entry.title)
+        return text != title, text not in title
+
+    return sorted((one for one in entries if text in _plain(f"{one.title} {one.sentence} {one.more}")), key=distance)
 
 
 def _plain(text: str) -> str:
