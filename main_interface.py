@@ -14,7 +14,8 @@ from pipelines.common.text import literal
 # this variable when torch is loaded, which happens later.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-st.set_page_config(page_title="Noisescope", page_icon="🔬", layout="wide")
+FRONTEND = Path(__file__).parent / "pages/components/frontend"
+st.set_page_config(page_title="Noisescope", page_icon=FRONTEND / "icon.svg", layout="wide")  # an emoji's would be downloaded
 
 PAGES = [
     st.Page("pages/home.py", title="Home", icon=":material/home:", default=True),
@@ -29,7 +30,7 @@ PAGES = [
     st.Page("pages/glossary.py", title="Glossary", icon=":material/menu_book:"),
 ]
 
-st.html(Path(__file__).parent / "pages/components/frontend/page.css")
+st.html(FRONTEND / "page.css")
 forget_infinite_numbers()
 page = st.navigation(PAGES, position="top")
 try:

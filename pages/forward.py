@@ -8,7 +8,7 @@ from pages.components import BOUND
 from pages.components.heading import heading
 from pages.components.live_figure import live_figure
 from pages.components.named_choice import choose_named
-from pages.components.pictures import background, show_grid
+from pages.components.pictures import show_grid
 from pages.components.player import player
 from pages.components.sources import choose_image
 from pipelines.common.picture_files import open_picture
@@ -17,41 +17,41 @@ from pipelines.figures.process import pixel_histograms, schedule_curves
 
 LEAST_PIXELS, MOST_PIXELS = 8, 128  # side length: the noise of single pixels should be visible
 STRIDE = 20  # timesteps between frames of the player; the strip shows every fifth frame
+FIRST = 300  # timestep shown at first: the schedules differ, and both still show the image
 
 heading("forward")
 
-picture = choose_image()  # bytes of an image file; stops the page if there is none
+result, settings = st.columns([3, 1], gap="medium")
+with settings, st.container(border=True):
+    picture = choose_image()  # bytes of an image file; stops the page if there is none
 
-import torch  # noqa: E402  (not needed before an image is chosen)
+    import torch  # (not needed before an image is chosen)
 
-from diffusion_core.noise import SeededNoise  # noqa: E402
-from diffusion_core.process import add_noise  # noqa: E402
-from diffusion_core.schedules import make_schedule  # noqa: E402
-from pipelines.common.images import as_input, montage, to_uint8  # noqa: E402
+    from diffusion_core.noise import ForwardNoise
+    from diffusion_core.process import add_noise
+    from diffusion_core.schedules import make_schedule
+    from pipelines.common.images import as_input, to_uint8
 
-schedules = {}
-*places, seed_place = st.columns([2, 2, 1])
-for letter, default, place in zip("AB", ("cosine", "linear"), places, strict=True):
-    with place:
+    schedules = {}
+    for letter, default in zip("AB", ("cosine", "linear"), strict=True):
         name = choose_named(f"Schedule {letter}", SCHEDULES, default, f"schedule_{letter}")
         terminal = st.toggle("Rescale to zero terminal SNR", key=f"zero_terminal_snr_{letter}", **BOUND)
-    schedule = make_schedule(name, zero_terminal_snr=terminal)
-    schedules[f"{letter}: {schedule.name}"] = schedule
-seed = seed_place.number_input("Noise seed", 0, 2**31 - 1, 0, key="noise_seed", **BOUND)
+        schedule = make_schedule(name, zero_terminal_snr=terminal)
+        schedules[f"{letter}: {schedule.name}"] = schedule
+    about = "Independent of the noise from which images are sampled, also with the same seed."
+    seed = st.number_input("Noise seed", 0, 2**31 - 1, 0, key="noise_seed", help=about, **BOUND)
 last = schedule.num_timesteps - 1
 
 image = open_picture(picture)
 pixels = np.array(fit_image(image, min(MOST_PIXELS, max(min(image.size), LEAST_PIXELS)), "crop"))
 x0 = as_input(torch.from_numpy(np.atleast_3d(pixels)).permute(2, 0, 1)[None])
-noise = SeededNoise(int(seed), tuple(x0.shape[1:]), [0]).initial()
+noise = ForwardNoise(int(seed), tuple(x0.shape[1:]), [0]).initial()
 times = np.minimum(np.arange(0, last + STRIDE, STRIDE), last)
 states = {  # (frames, C, H, W) by schedule
     name: add_noise(schedule, x0.expand(len(times), -1, -1, -1), noise, torch.from_numpy(times))
     for name, schedule in schedules.items()
 }
-frames = [
-    montage(np.stack(pair), columns=2, background=background()) for pair in zip(*map(to_uint8, states.values()), strict=True)
-]
+frames = np.stack([to_uint8(x_t) for x_t in states.values()], axis=1)
 tables = {
     name: {
         "alpha": schedule.alpha.numpy(),
@@ -62,7 +62,7 @@ tables = {
     for name, schedule in schedules.items()
 }
 wanted = st.query_params.get("t", st.session_state.get("t", ""))  # from a link, or from before the page was left
-start = int(np.abs(times - (int(wanted[:9]) if wanted.isdecimal() else last // 2)).argmin())
+start = int(np.abs(times - (int(wanted[:9]) if wanted.isdecimal() else FIRST)).argmin())
 
 
 @st.fragment
@@ -91,12 +91,12 @@ def show() -> None:
         )
 
 
-show()
-
-st.subheader("From image to noise", anchor=False)
-show_grid(
-    np.concatenate([to_uint8(x_t[::5]) for x_t in states.values()]),
-    f"The image at {len(times[::5])} timesteps from 0 to {last}, one row per schedule",
-    columns=len(times[::5]),
-)
-st.caption(f"Rows: {', '.join(states)}. Left to right: t = {', '.join(map(str, times[::5]))}.")
+with result:
+    show()
+    st.subheader("From image to noise", anchor=False)
+    show_grid(
+        np.concatenate([to_uint8(x_t[::5]) for x_t in states.values()]),
+        f"The image at {len(times[::5])} timesteps from 0 to {last}, one row per schedule",
+        columns=len(times[::5]),
+    )
+    st.caption(f"Rows: {', '.join(states)}. Left to right: t = {', '.join(map(str, times[::5]))}.")

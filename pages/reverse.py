@@ -33,61 +33,56 @@ heading("reverse")
 
 models = models_to_choose()
 
-name = st.selectbox("Model", list(models), key="model", **BOUND)
-run, config = models[name].run, models[name].config
-kind = st.segmented_control("Start from", [NOISE, SEEDS, IMAGE], default=NOISE, required=True, key="start", **BOUND)
-picture = None
-if kind == IMAGE:
-    choice_column, picture_column = st.columns([5, 1])
-    with choice_column:
-        file = choose_image()  # stops the page if there is none
-    try:
-        picture = fit_picture(file, config)
-    except ValueError as error:
-        st.error(literal(f"This image cannot be used: {error}"))
-        st.stop()
-    with picture_column:
-        show_image(picture, alt="The image to start from", width=150)
-
-with st.container(border=True):
+result, settings = st.columns([3, 1], gap="medium")
+with result:
+    pressed = st.button("Denoise", type="primary", icon=":material/play_arrow:")
+with settings, st.container(border=True):
+    name = st.selectbox("Model", list(models), key="model", **BOUND)
+    run, config = models[name].run, models[name].config
     condition = choose_condition(config, in_turn=False)
-    sampler_column, seed_column, number_column = st.columns([2, 1, 1])
-    with sampler_column:
-        sampler = choose_sampler(config)
+    kind = st.segmented_control("Start from", [NOISE, SEEDS, IMAGE], default=NOISE, required=True, key="start", **BOUND)
+    picture, other_seed, strength = None, 1, 0.5
+    if kind == IMAGE:
+        file = choose_image()  # stops the page if there is none
+        try:
+            picture = fit_picture(file, config)
+        except ValueError as error:
+            st.error(literal(f"This image cannot be used: {error}"))
+            st.stop()
+        show_image(picture, alt="The image to start from", width=150)
+        about = "Strength: how much noise is added first"
+        strength = st.slider(about, 0.0, 1.0, strength, 0.05, key="strength", **BOUND)
+    sampler = choose_sampler(config)
+    seed_column, number_column = st.columns(2)
     with seed_column:
         seed = choose_seed()
     number = int(number_column.number_input("Image number", 0, MAX_SEED, 0, key="number", **BOUND))
-    other_seed, strength = 1, 0.5
     if kind == SEEDS:
         other_seed = int(st.number_input("Second seed", 0, MAX_SEED, other_seed, key="other_seed", **BOUND))
-    if kind == IMAGE:
-        about = "Strength: how much noise is added first"
-        strength = st.slider(about, 0.0, 1.0, strength, 0.05, key="strength", **BOUND)
     with st.expander("More settings"):
         noise = choose_noise(sampler["sampler"])
         if condition:
             condition |= choose_when_to_guide()
-pressed = st.button("Denoise", type="primary", icon=":material/play_arrow:")
 
-if pressed:
-    images = [number]
-    origin: Origin = FROM_NOISE
-    told_start = f"image {number} of seed {seed}"
-    if kind == SEEDS:
-        images = list(range(len(WEIGHTS)))
-        origin = BetweenSeeds(other_seed, WEIGHTS, number)
-        told_start = f"image {number} between seeds {seed} and {other_seed}"
-    elif picture is not None:
-        origin = FromPicture(png_bytes(picture), strength)
-        told_start = f"an image at strength {strength:g}, noise {number} of seed {seed}"
-    request = SamplingRequest(len(images), seed, **sampler, **noise, **condition)
-    told = request.label or "".join(request.prompt)
-    title = f"{name}: " + ", ".join(filter(None, [told, told_start]))
-    submit("reverse", lambda: TrajectoryJob(run, request, tuple(images), origin), title, [run])
-
-if "reverse" not in st.session_state:
-    st.info("Press **Denoise** to start.", icon=":material/arrow_upward:")
-    st.stop()
+images: tuple[int, ...] = (number,)
+origin: Origin = FROM_NOISE
+told_start = f"image {number} of seed {seed}"
+if kind == SEEDS:
+    images = tuple(range(len(WEIGHTS)))
+    origin = BetweenSeeds(other_seed, WEIGHTS, number)
+    told_start = f"image {number} between seeds {seed} and {other_seed}"
+elif picture is not None:
+    origin = FromPicture(png_bytes(picture), strength)
+    told_start = f"an image at strength {strength:g}, noise {number} of seed {seed}"
+request = SamplingRequest(len(images), seed, **sampler, **noise, **condition)
+told = request.label or "".join(request.prompt)
+asked = f"{name}: " + ", ".join(filter(None, [told, told_start]))
+with result:
+    if pressed:
+        submit("reverse", lambda: TrajectoryJob(run, request, images, origin), asked, [run])
+    if "reverse" not in st.session_state:
+        st.info("Press **Denoise** to start.", icon=":material/arrow_upward:")
+        st.stop()
 
 title, job = st.session_state["reverse"]
 
@@ -108,4 +103,7 @@ def draw() -> None:
     show_trajectory(job.way, image, title)
 
 
-show_growing(job, draw, lambda _: SECONDS_BETWEEN_LOOKS)
+with result:
+    if (job.run.path, job.request, job.images, job.origin) != (run.path, request, images, origin):
+        st.caption(":material/update: The settings have changed since: press **Denoise** to update what is shown.")
+    show_growing(job, draw, lambda _: SECONDS_BETWEEN_LOOKS)

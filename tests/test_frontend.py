@@ -69,7 +69,7 @@ def documented(script: str, shape: str) -> set[str]:
 @pytest.mark.parametrize(
     ("module", "shape", "show"),
     [
-        (player, "Film", lambda picture: player.player([picture], ["sample"], "key", alt="")),
+        (player, "Film", lambda picture: player.player(picture[None, None], ["sample"], "key", alt="")),
         (painter, "Canvas", lambda picture: painter.painter(picture, "key", alt="")),
         (live_figure, "Chart", lambda _: live_figure.live_figure(Chart((Panel(()),)), "key", "")),
     ],

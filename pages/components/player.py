@@ -3,78 +3,95 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import numpy as np
 import streamlit as st
 
 from pages.components import frontend
 from pages.components.pictures import data_uri, digest_of
 from pipelines.common.images import Pixels, montage
 
-GAP = 1  # pixels between the frames on their sheet
+GAP = 1  # pixels between the pictures on their sheet
 
 _component = frontend.component("player", "controls.css")
 
 
 def player(
-    frames: Sequence[Pixels] | Pixels,
+    frames: Pixels,
     labels: Sequence[str],
     key: str,
     *,
     alt: str,
-    captions: Sequence[str] = (),
+    captions: Sequence[str] = ("",),
+    facts: Sequence[Mapping[str, str]] = (),
     start: int = -1,
+    play: bool = False,
     frames_per_second: float = 8.0,
-    max_width: int = 720,
+    max_side: int = 320,
 ) -> int:
-    """Show a sequence of pictures and return the index of the current one.
+    """Show a sequence of pictures and return the index of the current frame.
 
     All frames are sent once, so playing and scrubbing never wait for the server. The page or fragment that calls this function
     reruns with the new frame when the player stops or is scrubbed, and at most four times a second in between.
 
     Args:
-        frames: pictures of equal size, (H, W, C) uint8 each; the browser enlarges them with nearest neighbour.
+        frames: (F, P, H, W, C) uint8, the P pictures of each frame; the browser enlarges them with nearest neighbour.
         labels: one label per frame.
         key: key of the component; new frames under the same key begin at ``start`` again.
         alt: description of the pictures for screen readers.
-        captions: captions below the equally wide parts of every frame.
+        captions: one caption for each of the P pictures.
+        facts: values shown below the pictures, by name, for each frame; the same names for all.
         start: index of the first frame shown, counted from the end if negative.
+        play: whether to play new frames at once, except for people who prefer reduced motion.
         frames_per_second: speed of playing (at most 2 for people who prefer reduced motion).
-        max_width: maximum width in CSS pixels.
+        max_side: maximum width of a picture in CSS pixels.
 
     Raises:
-        ValueError: there are no frames, or the number of labels differs.
+        ValueError: there are no frames, or the number of labels, captions or facts differs.
     """
-    if len(frames) == 0 or len(frames) != len(labels):
-        raise ValueError(f"{len(frames)} frames and {len(labels)} labels: give one label for each of at least one frame")
-    start %= len(frames)
-    pixels = np.asarray(frames)
-    sequence = digest_of(pixels)
-    columns = math.ceil(math.sqrt(len(frames) * pixels.shape[1] / pixels.shape[2]))
-    state = _component(
+    count, parts = frames.shape[:2]
+    if count == 0 or count != len(labels) or parts != len(captions) or len(facts) not in (0, count):
+        raise ValueError(
+            f"{count} frames of {parts} pictures, {len(labels)} labels, {len(captions)} captions, {len(facts)} facts: give a "
+            "label for each of at least one frame, facts for each or none, and a caption for each picture"
+        )
+    sequence = digest_of(frames)
+    index, known = _last_shown(key, sequence, start % count)
+    columns = math.ceil(math.sqrt(count * parts * frames.shape[2] / frames.shape[3]))
+    _component(
         key=key,
         data={
             "sequence": sequence,
-            "sheet": _sheet(sequence, columns, pixels),
+            "sheet": _sheet(sequence, columns, frames),
             "gap": GAP,
             "columns": columns,
-            "width": pixels.shape[2],
-            "height": pixels.shape[1],
+            "width": frames.shape[3],
+            "height": frames.shape[2],
             "labels": list(labels),
             "captions": list(captions),
+            "facts": [dict(values) for values in facts],
             "alt": alt,
-            "start": start,
+            "start": index,  # where a player that is built anew continues
+            "play": play and not known,
             "framesPerSecond": frames_per_second,
-            "maxWidth": max_width,
+            "maxSide": max_side,
         },
         on_shown_change=lambda: None,
     )
-    shown = state.shown or {}  # the last report of the browser, perhaps about frames replaced since
-    return min(int(shown["frame"]), len(frames) - 1) if shown.get("sequence") == sequence else start
+    return index
+
+
+def _last_shown(key: str, sequence: str, start: int) -> tuple[int, bool]:
+    """Return the frame that the browser last reported of these frames, or ``start``, and whether it has reported one."""
+    remembered = f"{key} shown"  # a component's own state is lost when the page is left
+    shown = st.session_state.get(key, {}).get("shown") or st.session_state.get(remembered) or {}
+    if shown.get("sequence") != sequence:
+        return start, False
+    st.session_state[remembered] = shown
+    return int(shown["frame"]), True
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def _sheet(sequence: str, columns: int, _frames: Pixels) -> str:
-    """Return a sprite sheet of all frames as a data URI; cached by the digest of the pixels."""
-    return data_uri(montage(_frames, columns, gap=GAP))
+    """Return a sprite sheet of all pictures as a data URI; cached by the digest of the pixels."""
+    return data_uri(montage(_frames.reshape(-1, *_frames.shape[2:]), columns, gap=GAP))

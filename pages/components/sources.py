@@ -46,7 +46,7 @@ def _generated(suffix: str) -> bytes | None:
     if not runs:
         st.info("No run has sample grids yet: choose a dataset or upload an image.")
         return None
-    run_column, number_column = st.columns([3, 1])
+    run_column, number_column = st.columns([3, 2])
     samples = newest_samples(runs[run_column.selectbox("Run", list(runs), key=f"source_run{suffix}", **BOUND)])
     assert samples is not None
     last = len(samples) - 1
@@ -64,7 +64,7 @@ def _has_samples(run: Run) -> bool:
 
 
 def _from_dataset(suffix: str) -> bytes | None:
-    name_column, number_column = st.columns([3, 1])
+    name_column, number_column = st.columns([3, 2])
     name = name_column.selectbox(
         "Dataset: a short name, a Hugging Face id, or a local folder or file",
         list(PRESETS),

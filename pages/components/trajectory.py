@@ -1,4 +1,4 @@
-"""Showing a trajectory: the player, and beside it the noise level and step lengths of the frame that it shows."""
+"""Showing a trajectory: what it tells in a sentence, the player, cross-attention, and the lengths of the steps."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import streamlit as st
 
 from pages.components.live_figure import live_figure
 from pages.components.picture_table import picture_table
-from pages.components.pictures import background
 from pages.components.player import player
-from pipelines.common.images import Pixels, add_titles, enlarge, gif_bytes, heat, mp4_bytes
+from pipelines.common.images import Pixels, add_titles, enlarge, gif_bytes, heat, montage, mp4_bytes
 from pipelines.common.indices import evenly_spaced
 from pipelines.common.text import literal
 from pipelines.figures.sampling import step_lengths
@@ -22,41 +21,61 @@ CAPTIONS = ("State x_t", "Estimate of x0", "Predicted noise", "Effect of the con
 MAPS = 6  # number of timesteps whose attention is shown
 IMAGE_SHARE = 0.35  # weight of the x0 estimate under an attention map
 FRAMES_PER_SECOND = 8
+LONGEST_SHOW = 5  # seconds for which the player plays many frames
+GAP = 2  # pixels between the images of a frame in a GIF or MP4
 EXPORT_SIDE = 192  # minimum side of an image in a GIF or MP4, in pixels
 
 
 def show_trajectory(way: Trajectory, image: int, title: str) -> None:
     """Show one image of a trajectory. Call it in a fragment, which then follows the player."""
     st.subheader(literal(title), anchor=False)
+    st.markdown(message(way, image))
     captions = CAPTIONS[: 3 if way.change is None else 4]
-    player_column, numbers_column = st.columns([4, 3], gap="large")
-    with player_column:
-        frame = player(
-            way.pictures(image, background()),
-            way.labels,
-            "player",
-            alt=f"{', '.join(captions)} of {title}",
-            captions=captions,
-            frames_per_second=FRAMES_PER_SECOND,
-        )
-        st.caption(
-            ("State and noise are latents, shown as channels side by side. " if way.of_latents else "")
-            + "Values outside the image range are clipped to black and white. Predicted noise: black and white are "
-            f"∓{NOISE_RANGE:.0f} standard deviations; the sample has none left."
-            + ("" if way.change is None else " Effect of the condition: x0 with it minus x0 without it, dark where equal.")
-        )
-        show_downloads(way, image, captions)
-    with numbers_column:
-        show_numbers(way, frame)
-        moved = {"state x_t": way.moved[:, image], "estimate of x0": way.moved_x0[:, image]}
-        chart = step_lengths(moved, marked=int(way.steps[frame]))
-        live_figure(chart, "moved", "Length of each step of the state and of the estimate of x0")
-        st.caption(
-            "Length of each step: root mean square over all {}. Dotted line: the frame shown.".format(
-                "latents, which have standard deviation 1" if way.of_latents else "pixels, which range from −1 to 1"
-            )
-        )
+    frame = player(
+        way.pictures(image),
+        way.labels,
+        "player",
+        alt=f"{', '.join(captions)} of {title}",
+        captions=captions,
+        facts=facts_of(way),
+        start=0,
+        play=True,
+        frames_per_second=max(FRAMES_PER_SECOND, len(way.steps) / LONGEST_SHOW),
+    )
+    st.caption(
+        ("State and noise are latents, shown as channels side by side. " if way.of_latents else "")
+        + "Values outside the image range are clipped to black and white. Predicted noise: black and white are "
+        f"∓{NOISE_RANGE:.0f} standard deviations; the sample has none left."
+        + ("" if way.change is None else f" Effect of the condition: {about_change(way, image)}.")
+    )
     show_attention(way, image)
+    moved = {"state x_t": way.moved[:, image], "estimate of x0": way.moved_x0[:, image]}
+    chart = step_lengths(moved, marked=int(way.steps[frame]))
+    live_figure(chart, "moved", "Length of each step of the state and of the estimate of x0")
+    st.caption(
+        "Length of each step: root mean square over all {}. Dotted line: the frame shown.".format(
+            "latents, which have standard deviation 1" if way.of_latents else "pixels, which range from −1 to 1"
+        )
+    )
+    show_downloads(way, image, captions)
+
+
+def message(way: Trajectory, image: int) -> str:
+    """Return what the trajectory shows, in a sentence: how soon the estimate of x0 is near the sample."""
+    left = way.distance_left(image)
+    if not left.any():
+        return "The first estimate of x0 is already the sample."
+    half, tenth = (int(np.argmax(left <= share)) for share in (0.5, 0.1))
+    return (
+        f"Of {way.steps[-1]} steps, **{way.steps[half]} bring the estimate of x0 halfway to the sample** ({way.labels[half]}). "
+        f"After {way.steps[tenth]}, a tenth of the distance is left ({way.labels[tenth]})."
+    )
+
+
+def about_change(way: Trajectory, image: int) -> str:
+    """Return what the picture of the condition's effect shows."""
+    largest = way.largest_change(image)
+    return f"x0 with it minus x0 without it; black: none, brightest: {largest / 255:.0%} of the range" if largest else "none"
 
 
 def show_attention(way: Trajectory, image: int) -> None:
@@ -80,22 +99,19 @@ def show_attention(way: Trajectory, image: int) -> None:
     )
 
 
-def show_numbers(way: Trajectory, frame: int) -> None:
-    """Show the noise level of a frame and the network calls up to it."""
-    log_snr = way.log_snr[frame]
-    numbers = {
-        "Timestep": f"{way.timesteps[frame]:.0f}",
-        "alpha": f"{way.alpha[frame]:.3f}",
-        "sigma": f"{way.sigma[frame]:.3f}",
-        "log-SNR": f"{log_snr:.2f}" if math.isfinite(log_snr) else "∞" if log_snr > 0 else "−∞",
-        "Network calls": f"{way.nfe[frame]}",
-    }
-    cells = "".join(
-        f'<div><dt style="font-size:0.875rem">{name}</dt><dd style="margin:0;font-size:1.35rem">{value}</dd></div>'
-        for name, value in numbers.items()
-    )
-    grid = "display:grid;grid-template-columns:repeat(auto-fit,minmax(5.5rem,1fr));gap:8px;font-variant-numeric:tabular-nums"
-    st.html(f'<dl style="margin:0;padding:0;{grid}">{cells}</dl>')
+def facts_of(way: Trajectory) -> list[dict[str, str]]:
+    """Return the noise level of each frame, and the network calls up to it."""
+    levels = zip(way.timesteps, way.alpha, way.sigma, way.log_snr, way.nfe, strict=True)
+    return [
+        {
+            "Timestep": f"{t:.0f}",
+            "alpha": f"{alpha:.3f}",
+            "sigma": f"{sigma:.3f}",
+            "log-SNR": f"{log_snr:.2f}" if math.isfinite(log_snr) else "∞" if log_snr > 0 else "−∞",
+            "Network calls": f"{nfe}",
+        }
+        for t, alpha, sigma, log_snr, nfe in levels
+    ]
 
 
 def show_downloads(way: Trajectory, image: int, captions: Sequence[str]) -> None:
@@ -103,10 +119,11 @@ def show_downloads(way: Trajectory, image: int, captions: Sequence[str]) -> None
 
     def frames() -> list[Pixels]:
         pictures = way.pictures(image)
-        factor = 2 * -(-EXPORT_SIDE // (2 * pictures.shape[1]))
+        factor = 2 * -(-EXPORT_SIDE // (2 * pictures.shape[2]))
+        sheets = [montage(parts, len(parts), GAP)[GAP:-GAP, GAP:-GAP] for parts in pictures]
         return [
-            add_titles(enlarge(picture, factor), [f"{captions[0]}, {label}", *captions[1:]])
-            for picture, label in zip(pictures, way.labels, strict=True)
+            add_titles(enlarge(sheet, factor), [f"{captions[0]}, {label}", *captions[1:]])
+            for sheet, label in zip(sheets, way.labels, strict=True)
         ]
 
     def gif() -> bytes:

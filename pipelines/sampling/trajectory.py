@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..common.images import Pixels, montage, to_uint8
+from ..common.images import Pixels, heat, to_uint8
 from ..models.loading import loaded_model
 from ..storage.runs import Run
 from .origins import FROM_NOISE, Origin
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from ..models.loading import LoadedModel
 
 NOISE_RANGE = 3.0  # predicted noise shown as white, in standard deviations; its negative is black
-GAP = 2  # pixels between the images of a frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,13 +84,30 @@ class Trajectory:
         with np.errstate(divide="ignore"):
             return 2 * np.log(self.alpha / self.sigma)
 
-    def pictures(self, image: int = 0, background: int = 255) -> Pixels:
-        """Return x, x0, noise and any change of one image side by side, (F, H, W', C)."""
+    def pictures(self, image: int = 0) -> Pixels:
+        """Return x, x0, noise and any change of one image in colours, (F, P, H, W, C) with P = 3 or 4.
+
+        The colours of the change range from black, none, to nearly white, the largest of this image (see `largest_change`).
+        """
         shown = [self.x[:, image], self.x0[:, image], self.noise[:, image]]
         if self.change is not None:
-            shown.append(np.broadcast_to(self.change[:, image], shown[0].shape))
-        rows = np.stack(shown, axis=1)
-        return np.stack([montage(row, len(shown), GAP, background)[GAP:-GAP, GAP:-GAP] for row in rows])
+            gain = 255 / max(1, self.largest_change(image))
+            shown.append(heat((self.change[:, image] * gain).round().astype(np.uint8)))
+        channels = max(part.shape[-1] for part in shown)
+        return np.stack([np.broadcast_to(part, (*part.shape[:-1], channels)) for part in shown], axis=1)
+
+    def largest_change(self, image: int = 0) -> int:
+        """Return by how much the condition changes a pixel of this image at most: 255 is black against white."""
+        return 0 if self.change is None else int(self.change[:, image].max())
+
+    def distance_left(self, image: int = 0) -> NDArray[np.float64]:
+        """Return how far each estimate of x0 is from the sample, (F,), as a share of the first one's distance.
+
+        It is the root mean square over pixels; all zero if the first estimate is the sample.
+        """
+        x0 = self.x0[:, image].astype(np.float64).reshape(len(self.x0), -1)
+        distance = np.sqrt(np.square(x0 - x0[-1]).mean(1))
+        return distance / (distance[0] or 1.0)
 
 
 def trajectory(

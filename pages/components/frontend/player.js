@@ -1,23 +1,25 @@
 import { mount } from "./mount.js"
 import { Report } from "./report.js"
-import { SharpCanvas } from "./sharp_canvas.js"
+import { sharpWidth } from "./sharp_canvas.js"
 import { setSlider } from "./slider.js"
 
 /**
  * The data from player.py.
  * @typedef {object} Film
  * @property {string} sequence identifies the frames
- * @property {string} sheet sprite sheet of all frames, as a data URI
- * @property {number} gap pixels between the frames on the sheet
- * @property {number} columns frames per row of the sheet
- * @property {number} width width of a frame, in pixels
- * @property {number} height height of a frame, in pixels
+ * @property {string} sheet sprite sheet of all pictures, frame by frame, as a data URI
+ * @property {number} gap pixels between the pictures on the sheet
+ * @property {number} columns pictures per row of the sheet
+ * @property {number} width width of a picture, in pixels
+ * @property {number} height height of a picture, in pixels
  * @property {string[]} labels one label per frame
- * @property {string[]} captions captions of the equally wide parts of every frame
+ * @property {string[]} captions one caption for each picture of a frame
+ * @property {Record<string, string>[]} facts values of each frame, by name; none if empty
  * @property {string} alt description of the frames
  * @property {number} start index of the first frame shown
+ * @property {boolean} play whether to play new frames at once
  * @property {number} framesPerSecond speed of playing
- * @property {number} maxWidth maximum width in CSS pixels
+ * @property {number} maxSide maximum width of a picture in CSS pixels
  */
 
 /**
@@ -30,6 +32,8 @@ import { setSlider } from "./slider.js"
 const PLAY = "M8 5v14l11-7z"
 const PAUSE = "M6 5h4v14H6zm8 0h4v14h-4z"
 const HOLD = 1000 // milliseconds for which a looping player rests on its last frame
+const GAP = 8 // between pictures, in CSS pixels
+const SMALL = 96 // width of a picture in CSS pixels below which there are fewer side by side
 const CALM = 2 // maximum frames per second for people who prefer reduced motion
 /** @type {Record<string, number>} */
 const STEPS = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, Home: -Infinity, End: Infinity }
@@ -47,13 +51,15 @@ class Player {
   constructor(root) {
     const part = (selector) => root.querySelector(selector)
     this.whole = part(".player")
-    this.captions = part(".captions")
+    this.place = this.whole.parentElement
+    this.pictures = part(".pictures")
+    this.facts = part(".facts")
     this.play = part(".play")
     this.loop = part(".loop")
     this.label = part(".label")
     this.count = part(".count")
     this.slider = part("input")
-    this.picture = new SharpCanvas(root)
+    this.resizing = new ResizeObserver(() => this.arrange())
     this.calm = matchMedia("(prefers-reduced-motion: reduce)")
     this.report = new Report(
       () => this.index,
@@ -64,7 +70,9 @@ class Player {
 
   listen() {
     this.play.addEventListener("click", () => this.setPlaying(!this.playing))
-    this.picture.canvas.addEventListener("click", () => this.touch())
+    this.pictures.addEventListener("click", (event) => {
+      if (event.target.matches("canvas")) this.touch()
+    })
     this.loop.addEventListener("click", () => this.loop.setAttribute("aria-pressed", String(!this.looping)))
     this.slider.addEventListener("input", () => this.scrub(Number(this.slider.value)))
     this.slider.addEventListener("change", () => this.report.atOnce())
@@ -94,42 +102,78 @@ class Player {
     this.whole.hidden = false
     this.whole.setAttribute("aria-label", film.alt)
     this.slider.max = String(this.last)
-    this.captions.replaceChildren(...film.captions.map(caption))
-    this.picture.fit(film)
+    this.build()
+    this.arrange()
+    this.resizing.observe(this.place)
     if (another) this.begin()
     else this.show(this.index) // its label may have changed
   }
 
+  /** Builds the pictures of a frame; those of the frames before stay until the new ones are decoded. */
+  build() {
+    const { captions, width, height } = this.film
+    while (this.pictures.children.length > captions.length) this.pictures.lastElementChild.remove()
+    while (this.pictures.children.length < captions.length) this.pictures.append(emptyPicture())
+    for (const [part, { firstChild: canvas, lastChild: caption }] of [...this.pictures.children].entries()) {
+      caption.textContent = captions[part]
+      if (canvas.width !== width) canvas.width = width // assigning it clears the canvas
+      if (canvas.height !== height) canvas.height = height
+    }
+  }
+
   begin() {
-    const { start, sheet } = this.film
+    const { start, sheet, play } = this.film
     this.sheet = undefined
     this.report.told = start // the server chose it
-    this.show(start)
     this.setPlaying(false)
-    this.picture.load(sheet, (image) => {
+    this.show(start)
+    const image = new Image()
+    image.addEventListener("load", () => {
+      if (sheet !== this.film.sheet) return // replaced meanwhile
       this.sheet = image
       this.draw()
+      if (play && !this.calm.matches) this.setPlaying(true)
     })
+    image.src = sheet
+  }
+
+  /** Gives every picture the same width: as many side by side as are large enough, with whole screen pixels per pixel. */
+  arrange() {
+    const { captions, width, maxSide } = this.film
+    const room = this.place.clientWidth
+    let across = captions.length
+    const side = () => sharpWidth(Math.min((room - (across - 1) * GAP) / across, maxSide), width)
+    while (across > 1 && side() < SMALL) across = Math.ceil(across / 2)
+    this.pictures.style.gridTemplateColumns = `repeat(${across}, ${side()}px)`
+    this.whole.style.width = `${Math.max(Math.min(room, 256), across * side() + (across - 1) * GAP)}px`
   }
 
   /** @param {number} frame counted from 0 */
   show(frame) {
-    const { labels, alt } = this.film
+    const { labels, captions, facts } = this.film
     this.index = frame
     setSlider(this.slider, frame)
     this.slider.setAttribute("aria-valuetext", labels[frame])
     this.label.textContent = labels[frame]
     this.count.textContent = `${frame + 1} / ${labels.length}`
-    this.picture.canvas.setAttribute("aria-label", `${alt}: ${labels[frame]}`)
+    this.facts.replaceChildren(...Object.entries(facts[frame] ?? {}).map((each) => fact(...each)))
+    for (const [part, canvas] of this.canvases()) canvas.ariaLabel = [captions[part], labels[frame]].filter(Boolean).join(": ")
     this.draw()
   }
 
+  canvases() {
+    return this.pictures.querySelectorAll("canvas").entries()
+  }
+
   draw() {
-    if (!this.sheet) return // still being decoded; the previous picture stays until then
-    const { gap, columns, width, height } = this.film
-    const left = gap + (this.index % columns) * (width + gap)
-    const top = gap + Math.floor(this.index / columns) * (height + gap)
-    this.picture.context().drawImage(this.sheet, left, top, width, height, 0, 0, width, height)
+    if (!this.sheet) return // still being decoded
+    const { gap, columns, width, height, captions } = this.film
+    for (const [part, canvas] of this.canvases()) {
+      const place = this.index * captions.length + part
+      const left = gap + (place % columns) * (width + gap)
+      const top = gap + Math.floor(place / columns) * (height + gap)
+      canvas.getContext("2d").drawImage(this.sheet, left, top, width, height, 0, 0, width, height)
+    }
   }
 
   /** @param {boolean} on whether to play */
@@ -187,18 +231,31 @@ class Player {
   close() {
     clearTimeout(this.timer)
     this.report.close()
-    this.picture.close()
+    this.resizing.disconnect()
   }
 }
 
+/** @returns {HTMLElement} a canvas with a caption */
+function emptyPicture() {
+  const figure = document.createElement("figure")
+  const canvas = document.createElement("canvas")
+  canvas.role = "img"
+  figure.append(canvas, document.createElement("figcaption"))
+  return figure
+}
+
 /**
- * @param {string} text text of a caption
- * @returns {HTMLElement} its element
+ * @param {string} name name of a value
+ * @param {string} value the value
+ * @returns {HTMLElement} an entry of a description list
  */
-function caption(text) {
-  const element = document.createElement("span")
-  element.textContent = text
-  return element
+function fact(name, value) {
+  const entry = document.createElement("div")
+  const [term, description] = [document.createElement("dt"), document.createElement("dd")]
+  term.textContent = name
+  description.textContent = value
+  entry.append(term, description)
+  return entry
 }
 
 export default mount(Player)

@@ -12,7 +12,7 @@
  * @param {number} width width of the image, in pixels
  * @returns {number} width in CSS pixels
  */
-function sharpWidth(room, width) {
+export function sharpWidth(room, width) {
   const factor = Math.floor((room * devicePixelRatio) / width)
   return factor >= 1 ? (factor * width) / devicePixelRatio : room
 }

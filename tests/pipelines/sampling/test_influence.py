@@ -75,7 +75,9 @@ def test_a_trajectory_with_words(text_model):
     assert way.change.shape == (5, 1, 8, 8, 1)
     assert not way.change[-1].any()
     assert not way.attention[-1].any()
-    assert way.pictures().shape == (5, 8, 4 * 8 + 3 * 2, 3)
+    shown = way.pictures()
+    assert shown.shape == (5, 4, 8, 8, 3)
+    assert shown[:, 3].max() > 200 > way.change.max()  # small changes are to be seen as well
 
 
 def test_a_trajectory_with_a_class_and_one_without(class_run, tiny_run):

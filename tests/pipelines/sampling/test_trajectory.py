@@ -99,12 +99,16 @@ def test_many_steps_keep_a_bounded_number_of_frames_and_every_distance(model):
     assert way.moved.shape == (250, 1)
 
 
-def test_pictures_hold_state_estimate_and_noise_side_by_side(model):
+def test_pictures_are_state_estimate_and_noise(model):
     way = trajectory(model, REQUEST)
-    side = model.image_shape[1]
-    for frame, picture in enumerate(way.pictures(1, background=7)):
-        assert picture.shape == (side, 3 * side + 4, 3)
-        assert np.array_equal(picture[:, :side], way.x[frame, 1])
-        assert np.array_equal(picture[:, side + 2 : 2 * side + 2], way.x0[frame, 1])
-        assert np.array_equal(picture[:, -side:], way.noise[frame, 1])
-        assert (picture[:, side : side + 2] == 7).all()
+    assert np.array_equal(way.pictures(1), np.stack([way.x[:, 1], way.x0[:, 1], way.noise[:, 1]], axis=1))
+
+
+def test_the_distance_left_is_that_of_the_estimate_from_the_sample(model):
+    way = trajectory(model, REQUEST)
+    left = way.distance_left(2)
+    first, third = (way.x0[frame, 2].astype(float) - way.x0[-1, 2] for frame in (0, 2))
+    assert (left[0], left[-1]) == (1, 0)
+    assert left[2] == pytest.approx(np.linalg.norm(third) / np.linalg.norm(first))
+    way.x0[:, 2] = way.x0[-1, 2]
+    assert not way.distance_left(2).any()
