@@ -12,7 +12,7 @@ from diffusion_core.choices import SAMPLERS
 from ..sampling.request import SamplingRequest
 from ..storage.config import RunConfig
 from .judging import judge, verdict
-from .measured import Setting, same_images, shared_settings
+from .measured import Setting, same_data, same_images, shared_settings
 from .results import Evaluation, Result
 from .verdict import Verdict
 
@@ -89,7 +89,7 @@ def compare(one: Column, other: Column) -> Finding:
     """Say what was measured of two columns, and what about them cannot be compared."""
     remarks = tuple(_remarks(one, other))
     same_model = one.evaluation.fingerprint == other.evaluation.fingerprint
-    if _trained_on(one.config) != _trained_on(other.config) or (same_model and one.sampling == other.sampling):
+    if not same_data(one.evaluation, other.evaluation) or (same_model and one.sampling == other.sampling):
         return Finding(None, remarks)
     groups = [one.evaluation], [other.evaluation]
     samples = _pair(one, other)
@@ -107,11 +107,6 @@ def compare(one: Column, other: Column) -> Finding:
 def same_noise(one: Column, other: Column) -> bool:
     """Return whether every image of one column starts from the noise of the same image of the other."""
     return one.request.seed == other.request.seed and one.config.state_shape == other.config.state_shape
-
-
-def _trained_on(config: RunConfig) -> object:
-    """Return what identifies the images that a model learnt from: figures measured against different ones say nothing."""
-    return Path(config.data.data).name, config.image_shape
 
 
 def _pair(one: Column, other: Column) -> list[Result]:
@@ -156,7 +151,7 @@ def _remarks(one: Column, other: Column) -> Iterator[str]:
     first, second = one.config, other.config
     same_way = one.evaluation.fingerprint == other.evaluation.fingerprint and one.sampling == other.sampling
     asked = _asked_for(one), _asked_for(other)
-    if _trained_on(first) != _trained_on(second):
+    if not same_data(one.evaluation, other.evaluation):
         yield (f"Not comparable: {_learnt(one)}, {_learnt(other)}, and figures measured against different images say nothing.")
     elif same_way and asked[0] != asked[1]:
         yield "The columns differ in what was asked for; how good samples are is measured over everything at once."

@@ -74,15 +74,29 @@ def samples_at(evaluations: Sequence[Evaluation], setting: Setting) -> list[Resu
 def same_images(one: Evaluation, result: Result, other: Evaluation, theirs: Result) -> bool:
     """Return whether two results are about images of the same dataset and size.
 
-    Runs that recorded other training images are of other datasets, whatever these are called.
+    The digests of the held-out images decide if both results have one.
     """
-    digests = (result.held_out_digest, theirs.held_out_digest)
-    configs = (one.config, other.config)
-    if None not in digests and digests[0] == digests[1]:
+    if result.held_out_digest and result.held_out_digest == theirs.held_out_digest:
         return True
-    if len({config.training_digest for config in configs if config.training_digest}) > 1:
+    return same_data(one, other)
+
+
+def same_data(one: Evaluation, other: Evaluation) -> bool:
+    """Return whether two runs are about images of the same dataset and size.
+
+    The digests of their images decide, as far as both recorded them: a dataset may have several names, and a name may stand
+    for several datasets.
+    """
+    configs = (one.config, other.config)
+    if configs[0].image_shape != configs[1].image_shape:
         return False
-    return len({(Path(config.data.data).name, config.image_shape) for config in configs}) == 1
+    digests = [{result.held_out_digest for result in evaluation.results} - {None} for evaluation in (one, other)]
+    if digests[0] & digests[1]:
+        return True
+    training = {config.training_digest for config in configs}
+    if "" not in training:
+        return len(training) == 1
+    return len({Path(config.data.data).name for config in configs}) == 1
 
 
 def _images(evaluation: Evaluation, result: Result) -> object:

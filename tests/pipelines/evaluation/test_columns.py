@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pipelines.evaluation.columns import Column, compare, same_noise
+from pipelines.evaluation.measured import same_data
 from pipelines.evaluation.results import Evaluation
 from pipelines.evaluation.verdict import sentences
 from pipelines.sampling.request import SamplingRequest
@@ -93,3 +94,21 @@ def test_what_was_measured_by_another_network_is_not_compared():
     found = compare(one, Column(changed, other.request))
     assert found.verdict is None
     assert len(found.missing) == 2
+
+
+def test_a_dataset_is_known_by_its_images_not_by_its_name(monkeypatch):
+    ours, theirs = FASHION["baseline"], Evaluation(Run("checkpoints/fashion-attention"))
+    hub = replace(theirs.config, data=replace(theirs.config.data, data="someone/garments"))
+
+    def same(config, results=()):
+        monkeypatch.setattr(theirs, "config", config)
+        monkeypatch.setattr(theirs, "results", list(results))
+        return same_data(ours, theirs)
+
+    assert same(theirs.config)
+    assert not same(hub), "without digests the names are all there is"
+    assert same(hub, FASHION["attention"].results)
+    assert not same(replace(hub, image_shape=(1, 64, 64)), FASHION["attention"].results)
+    monkeypatch.setattr(ours, "config", replace(ours.config, training_digest="0123"))
+    assert same(replace(hub, training_digest="0123"))
+    assert not same(replace(theirs.config, training_digest="4567"))

@@ -164,7 +164,7 @@ def test_what_is_paired_is_what_has_the_same_images_and_noise(made):
 
 def test_other_data_are_not_compared(made):
     one = measure(made("one"), 6.0)
-    other = made("other", data=replace(one.run.config.data, data="flowers"))
+    other = made("other", data=replace(one.run.config.data, data="flowers"), training_digest="")
     assert verdict([one], [measure(other, 5.0, images="other")]).differences == {}
     namesake = made("namesake", training_digest="0" * 16)  # another folder of the same name
     assert verdict([one], [measure(namesake, 5.0, images="other")]).differences == {}
