@@ -114,10 +114,12 @@ class SamplerChoice(FunctionChoice):
     Attributes:
         order: order of convergence to the solution of the probability-flow ODE; None for samplers that add fresh noise.
         options: additional keyword arguments, by name.
+        calls: network calls per step.
     """
 
     order: int | None = None
     options: Mapping[str, Option] = field(default_factory=dict)
+    calls: int = 1
 
 
 SCHEDULES: dict[str, ScheduleChoice] = {
@@ -206,6 +208,7 @@ SAMPLERS: dict[str, SamplerChoice] = {
         "Good in 15 steps, hardly better beyond 20, with two network calls each; uses no earlier estimates.",
         "diffusion_core.samplers:dpmpp_2s",
         order=2,
+        calls=2,
     ),
     "dpmpp_2m_sde": SamplerChoice(
         "SDE-DPM-Solver++(2M)",
@@ -230,6 +233,7 @@ SAMPLERS: dict[str, SamplerChoice] = {
         "Good in 15 steps and hardly better beyond, with two network calls each; second order.",
         "diffusion_core.samplers:heun",
         order=2,
+        calls=2,
     ),
     "ipndm": SamplerChoice(
         "iPNDM-4",

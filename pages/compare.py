@@ -4,11 +4,14 @@ import streamlit as st
 
 from pages.components import BOUND
 from pages.components.downloads import comparison_gif, comparison_zip, offer_downloads
+from pages.components.findings import show_findings
+from pages.components.folded import settings_in_words, show_folded
 from pages.components.generation import (
     VIEWS,
     distances,
     draw_notes,
     draw_progress,
+    recall,
     show_growing,
     start,
     what_differs,
@@ -17,34 +20,80 @@ from pages.components.heading import heading
 from pages.components.live_figure import live_figure
 from pages.components.requests import MOST_IMAGES, choose_request, offer_png
 from pages.components.runs import models_to_choose
+from pages.components.sharing import Result, address_of, made_of, show_sharing, thumbnail
 from pages.components.stage import show_stage, shown_view
+from pages.components.timing import about_time
 from pipelines.figures.sampling import column_distances
 from pipelines.sampling.alignment import shared_log_snrs
 
-heading("compare")
+CHANGING = "changing"  # whether the settings are shown although there is a comparison
 
+
+def share() -> None:
+    """Draw the buttons for sharing what is shown, and this browser's history."""
+    columns = [(name, column.request) for name, column in zip(names, comparison.columns, strict=True)]
+    params = {"columns": [str(len(columns))], "images": [str(comparison.columns[0].request.num_images)]}
+    for number, (name, request) in enumerate(columns, start=1):
+        params |= address_of(name, request, str(number))
+    result = None
+    if comparison.status == "done":
+        lines = [" · ".join(filter(None, settings_in_words(name, request).values())) for name, request in columns]
+        pictures = thumbnail([column.frames[-1].x for column in comparison.columns])
+        result = Result(" | ".join(names), " | ".join(lines), pictures, [address_of(*column) for column in columns])
+    show_sharing("compare", params, made_of(comparison.columns), result)
+
+
+def fold(*, changing: bool) -> None:
+    """Show the settings, or fold them into a line per column."""
+    st.session_state[CHANGING] = changing
+
+
+actions = heading("compare")
 models = models_to_choose()
+lines = st.container()
+shown = "comparison" in st.session_state
+with st.container(key="settings-folded" if shown and not st.session_state.get(CHANGING) else "settings"):
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        count = st.segmented_control("Columns", [2, 3, 4], default=2, required=True, key="columns", **BOUND)
+        num_images = st.number_input("Images per column", 1, MOST_IMAGES, 60, key="images", width=160, **BOUND)
+        offer_png(models, count)
+    chosen = []
+    for number, place in enumerate(st.columns(count, border=True), start=1):
+        with place:
+            chosen.append(choose_request(number, models, int(num_images)))
 
-with st.container(horizontal=True):
-    count = st.segmented_control("Columns", [2, 3, 4], default=2, required=True, key="columns", **BOUND)
-    num_images = st.number_input("Images per column", 1, MOST_IMAGES, 60, key="images", width=160, **BOUND)
-chosen = []
-for number, place in enumerate(st.columns(count, border=True), start=1):
-    with place:
-        chosen.append(choose_request(number, models, int(num_images)))
-
-with st.container(horizontal=True):
-    pressed = st.button("Generate", type="primary", icon=":material/play_arrow:")
-    offer_png(models, count)
-if pressed or st.session_state.pop("start_comparison", False):
-    start("comparison", [(models[name].run, request) for name, request in chosen], [name for name, _ in chosen])
-
+names, wishes = [name for name, _ in chosen], [(models[name].run, request) for name, request in chosen]
+outdated = shown and not st.session_state["comparison"][1].is_of(wishes)
+if not shown and recall("comparison", wishes, names):
+    st.rerun()  # with the settings folded
+pressed = st.session_state.pop("start_comparison", False)
+failed = shown and st.session_state["comparison"][1].status in ("cancelled", "failed")
+if not shown or outdated or failed or st.session_state.get(CHANGING):
+    label = "Update" if shown and not failed else "Generate"
+    time, why = about_time(wishes)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        pressed |= st.button(f"{label}{time}", type="primary", icon=":material/play_arrow:", help=why)
+        if outdated:
+            st.markdown(":orange[:material/history: **The results below are of other settings** than those chosen now.]")
+if pressed and start("comparison", wishes, names):
+    fold(changing=False)
+    st.rerun()
 if "comparison" not in st.session_state:
-    st.info("Press **Generate** to start.", icon=":material/arrow_upward:")
+    with actions:
+        show_sharing("compare", {})
+    show_findings([(name, run, request) for name, (run, request) in zip(names, wishes, strict=True)])
     st.stop()
 
 names, comparison = st.session_state["comparison"]
 titles = [f"{number}: {name}" for number, name in enumerate(names, start=1)]
+with lines:
+    show_folded([(name, column.request) for name, column in zip(names, comparison.columns, strict=True)])
+with actions:
+    if st.session_state.get(CHANGING):
+        st.button("Fold settings", icon=":material/unfold_less:", on_click=fold, kwargs={"changing": False})
+    else:
+        st.button("Change", icon=":material/tune:", on_click=fold, kwargs={"changing": True})
+    share()
 
 
 def draw() -> None:
@@ -54,11 +103,20 @@ def draw() -> None:
     draw_notes(comparison, "The frames computed so far are shown; press Generate to start again.")
     show_stage(titles, comparison)
     if comparison.status == "done":
-        show_numbers(shown_view(), shared_log_snrs(comparison.columns))
+        view = shown_view()
+        offer_downloads(
+            "noisescope-comparison",
+            archive=lambda: comparison_zip(names, comparison),
+            animation=lambda: comparison_gif(comparison, view, shared_log_snrs(comparison.columns)),
+        )
+        numbers = st.expander("Settings that differ, and distances from the first column", key="numbers", **BOUND)
+        if numbers.open:
+            with numbers:
+                show_numbers(view)
 
 
-def show_numbers(view: str, levels: list[float]) -> None:
-    """Show the settings that differ, the distances between the columns at every noise level, and the downloads."""
+def show_numbers(view: str) -> None:
+    """Show the settings that differ, and the distances between the columns at every noise level."""
     left, right = st.columns(2)
     with left:
         st.subheader("Settings that differ", anchor=False)
@@ -76,11 +134,7 @@ def show_numbers(view: str, levels: list[float]) -> None:
             st.caption(f"{VIEWS[view]}: MSE (0: identical) and SSIM (1: identical) of all images at equal noise levels.")
         else:
             st.caption("Not available: the columns' images differ in number, size or latent space.")
-    offer_downloads(
-        "noisescope-comparison",
-        archive=lambda: comparison_zip(names, comparison),
-        animation=lambda: comparison_gif(comparison, view, levels),
-    )
 
 
+show_findings([(name, column.run, column.request) for name, column in zip(names, comparison.columns, strict=True)])
 show_growing(comparison, draw)

@@ -15,6 +15,8 @@ from pages.components.requests import (
     choose_when_to_guide,
 )
 from pages.components.runs import models_to_choose
+from pages.components.sharing import share_table
+from pages.components.sources import UPLOAD
 from pipelines.common.text import literal
 from pipelines.sampling.request import SamplingRequest
 
@@ -56,3 +58,5 @@ if st.button("Generate", type="primary", icon=":material/play_arrow:", disabled=
 if problem:
     st.info(problem)
 show_table("edited")
+repeatable = kind != "Inpaint" and UPLOAD not in (st.session_state.get("source"), st.session_state.get("source2"))
+share_table("edit", "edited", {"model": [name], "edit": [kind]}, repeatable)

@@ -17,6 +17,7 @@ from pages.components.generation import start
 from pages.components.heading import heading
 from pages.components.requests import choose_negative, choose_noise, choose_sampler, choose_seed, choose_when_to_guide
 from pages.components.runs import is_conditional, models_to_choose
+from pages.components.sharing import share_table
 from pipelines.sampling.request import SamplingRequest
 
 heading("generate")
@@ -54,3 +55,4 @@ if st.button("Generate", type="primary", icon=":material/play_arrow:", disabled=
 if problem:
     st.warning(problem)
 show_table("table")
+share_table("generate", "table", {"model": [name]})

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pages.components import frontend, live_figure, painter, player, stage
+from pages.components import frontend, live_figure, painter, player, sharing, stage
 from pipelines.figures.chart import Chart, Panel
 from pipelines.sampling.generation import Comparison, Frame, Generation
 from pipelines.sampling.request import SamplingRequest
@@ -71,9 +71,10 @@ def documented(script: str, shape: str) -> set[str]:
     [
         (player, "Film", lambda picture: player.player(picture[None, None], ["sample"], "key", alt="")),
         (painter, "Canvas", lambda picture: painter.painter(picture, "key", alt="")),
+        (sharing, "Shared", lambda _: sharing.show_sharing("compare", {})),
         (live_figure, "Chart", lambda _: live_figure.live_figure(Chart((Panel(()),)), "key", "")),
     ],
-    ids=["player", "painter", "live_figure"],
+    ids=["player", "painter", "sharing", "live_figure"],
 )
 def test_a_script_describes_what_python_sends(module, shape, show, monkeypatch):
     sent = []

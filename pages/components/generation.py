@@ -15,6 +15,7 @@ from streamlit import runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from pages.components.asking import may_encode
+from pages.components.title_mark import title_mark
 from pipelines.common.images import Pixels
 from pipelines.common.picture_metrics import mean_squared_error, structural_similarity
 from pipelines.common.text import duration, in_short, literal
@@ -47,13 +48,26 @@ def pixels(frame: Frame, view: str) -> Pixels:
     return frame.x if view == "x" else frame.x0
 
 
-def start(key: str, wishes: Sequence[Wish], about: Any) -> None:
-    """Submit a comparison as :func:`submit` does."""
-    submit(key, lambda: Comparison.of(wishes), about, [run for run, *_ in wishes])
+def start(key: str, wishes: Sequence[Wish], about: Any) -> bool:
+    """Submit a comparison as :func:`submit` does, and return whether it was."""
+    return submit(key, lambda: Comparison.of(wishes), about, [run for run, *_ in wishes])
 
 
-def submit(key: str, make: Callable[[], Job], about: Any, runs: Sequence[Run]) -> None:
-    """Submit a job on these runs that replaces this session's earlier job under the same key.
+def recall(key: str, wishes: Sequence[Wish], about: Any) -> bool:
+    """Show a comparison as :func:`start` does if all of it is cached, and return whether it is."""
+    try:
+        comparison = Comparison.of(wishes)
+    except (ValueError, OSError):  # whoever presses the button learns what is wrong
+        return False
+    if not comparison.recall(generation_queue().results):
+        return False
+    comparison.status = "done"
+    st.session_state[key] = (about, comparison)
+    return True
+
+
+def submit(key: str, make: Callable[[], Job], about: Any, runs: Sequence[Run]) -> bool:
+    """Submit a job on these runs that replaces this session's earlier job under the same key; return whether it was submitted.
 
     ``st.session_state[key]`` becomes (about, job). If the job cannot be created, it is deleted and the error is shown. If it
     would need a text encoder that is not on this machine, the user is asked first.
@@ -62,12 +76,14 @@ def submit(key: str, make: Callable[[], Job], about: Any, runs: Sequence[Run]) -
         st.session_state.pop(key)[1].cancel()  # a new request replaces the old one
     try:
         if not may_encode(runs):
-            return
+            return False
         job = make()
         job.wanted = somebody_there()
         st.session_state[key] = (about, generation_queue().submit(job))
     except (ValueError, OSError) as error:
         st.error(literal(f"This cannot be generated: {error}"))
+        return False
+    return True
 
 
 def pace(comparison: Comparison) -> float:
@@ -88,6 +104,8 @@ def show_growing(job: Job, draw: Callable[[], None], pace: Callable[[Any], float
     @st.fragment(run_every=seconds if growing else None)
     def show() -> None:
         if growing and (not job.active or pace(job) > 2 * seconds):
+            if job.status == "done":
+                st.toast("Done: all images are generated.", icon=":material/check:")
             st.rerun()  # rerun the whole page, which then polls less often or not at all
         draw()
 
@@ -134,6 +152,7 @@ def draw_progress(job: Job) -> None:
             left = "" if seconds is None else f" · about {duration(max(1, seconds))} left"
             st.progress(job.share_done, f"Denoising: {job.steps_done} of {job.num_steps} steps{left}")
         st.button("Cancel", on_click=job.cancel, icon=":material/stop:")
+    title_mark(job.share_done)
 
 
 def draw_notes(job: Job, cancelled: str) -> None:

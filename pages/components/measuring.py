@@ -28,7 +28,7 @@ def show_measuring(runs: Mapping[str, Run], missing: Collection[str]) -> None:
     """
     job = EvaluationJob()
     if job.running:
-        _watch(job)
+        watch(job)
         return
     if error := job.error:
         st.error(literal(f"The last evaluation failed: {error}"))
@@ -39,7 +39,8 @@ def show_measuring(runs: Mapping[str, Run], missing: Collection[str]) -> None:
 
 
 @st.fragment(run_every=1.0)
-def _watch(job: EvaluationJob) -> None:
+def watch(job: EvaluationJob) -> None:
+    """Show the progress of an evaluation, and redraw the page when it has ended."""
     if not job.running:
         st.rerun()  # the results are complete: redraw the whole page
     progress = job.progress

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -37,7 +38,7 @@ def choose_request(number: int, models: Mapping[str, Listed], num_images: int) -
         number: number of the column, from 1; suffix of the widgets' keys.
     """
     names = list(models)
-    name = st.selectbox("Model", names, index=(number - 1) % len(names), key=f"model{number}", **BOUND)
+    name = st.selectbox("Model", names, index=names.index(_usual_model(number, models)), key=f"model{number}", **BOUND)
     config = models[name].config
     sampler = choose_sampler(config, str(number))
     condition = choose_condition(config, str(number))
@@ -48,6 +49,17 @@ def choose_request(number: int, models: Mapping[str, Listed], num_images: int) -
         if config.network.conditional:
             condition |= choose_when_to_guide(str(number))
     return name, SamplingRequest(num_images, seed, **sampler, **noise, **condition)
+
+
+def _usual_model(number: int, models: Mapping[str, Listed]) -> str:
+    """Return the initial model of a column: in turn one of the first one's data, size and kind."""
+    first, *_ = models
+
+    def kind(config: RunConfig) -> object:
+        return Path(config.data.data).name, config.image_shape, config.network.takes, config.latent.latent_fingerprint
+
+    alike = [name for name, model in models.items() if kind(model.config) == kind(models[first].config)]
+    return alike[(number - 1) % len(alike)]
 
 
 def follow_model(key: str, usual: Any, choices: Collection[Any] | None = None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,35 +77,40 @@ class Finding:
         remarks: sentences on what cannot be compared and why, the most important first.
         missing: the columns whose samples have not been measured.
         elsewhere: whether the verdict is on samples made in another way than those of the columns.
+        same_noise: whether every image of one column starts from the noise of the same image of the other.
     """
 
     verdict: Verdict | None
-    remarks: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
     missing: tuple[Column, ...] = ()
     elsewhere: bool = False
+    same_noise: bool = False
 
 
 def compare(one: Column, other: Column) -> Finding:
     """Say what was measured of two columns, and what about them cannot be compared."""
-    remarks = tuple(_remarks(one, other))
+    return replace(_measured(one, other), remarks=tuple(_remarks(one, other)), same_noise=_same_noise(one, other))
+
+
+def _measured(one: Column, other: Column) -> Finding:
+    """Return what was measured of two columns, without remarks."""
     same_model = one.evaluation.fingerprint == other.evaluation.fingerprint
-    if not same_data(one.evaluation, other.evaluation) or (same_model and one.sampling == other.sampling):
-        return Finding(None, remarks)
+    alike = one.sampling == other.sampling
+    if not same_data(one.evaluation, other.evaluation) or (same_model and alike):
+        return Finding(None)
     groups = [one.evaluation], [other.evaluation]
     samples = _pair(one, other)
-    alike = one.sampling == other.sampling
     if samples and alike:
-        return Finding(verdict(*groups, Setting.of(samples[0])), remarks)
+        return Finding(verdict(*groups, Setting.of(samples[0])))
     if samples:
-        return Finding(judge(*groups, samples, names=_names(one, other)), remarks)
+        return Finding(judge(*groups, samples, names=_names(one, other)))
     missing = tuple(column for column in (one, other) if not column.samples) or (one, other)
     settings = [] if same_model or not alike else shared_settings([one.evaluation, other.evaluation])
     found = verdict(*groups, settings[0]) if settings else judge(*groups, [], names=_names(one, other))
-    return Finding(found if found.differences else None, remarks, missing, elsewhere=bool(settings))
+    return Finding(found if found.differences else None, missing=missing, elsewhere=bool(settings))
 
 
-def same_noise(one: Column, other: Column) -> bool:
-    """Return whether every image of one column starts from the noise of the same image of the other."""
+def _same_noise(one: Column, other: Column) -> bool:
     return one.request.seed == other.request.seed and one.config.state_shape == other.config.state_shape
 
 
@@ -163,7 +168,7 @@ def _remarks(one: Column, other: Column) -> Iterator[str]:
         yield f"The columns were asked for different things ({asked[0]}; {asked[1]}), and their pictures differ for that too."
     elif asked[0] not in (ANYTHING, EVERYTHING):
         yield f"The figures are about everything that held-out images show, not about {asked[0]} alone."
-    if not same_noise(one, other):
+    if not _same_noise(one, other):
         same_seed = one.request.seed == other.request.seed
         why = "its shape differs" if same_seed else f"seeds {one.request.seed} and {other.request.seed}"
         yield f"The columns start from different noise ({why}): compare them as groups, not image by image."

@@ -144,6 +144,11 @@ class Comparison(Job):
         """
         return cls([_new_generation(*wish) for wish in wishes], wanted=wanted)
 
+    def is_of(self, wishes: Sequence[Wish]) -> bool:
+        """Return whether these runs and requests are what it generates."""
+        own = [(column.run.path, column.request, column.origin) for column in self.columns]
+        return own == [(run.path, request, *(origin or [FROM_NOISE])) for run, request, *origin in wishes]
+
     @property
     def steps_done(self) -> int:
         """Number of steps shown so far, summed over the columns."""

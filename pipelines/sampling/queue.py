@@ -53,6 +53,11 @@ class Results:
                 self._kept.move_to_end(key)
             return self._kept.get(key)
 
+    def all(self) -> list[Result]:
+        """Return all results, the most recently used last."""
+        with self._lock:
+            return list(self._kept.values())
+
     def keep(self, key: Hashable, result: Result) -> None:
         """Store a result under a key."""
         with self._lock:
@@ -131,9 +136,9 @@ class Job(ABC):
         return self._cancelled or now - self._last_wanted > GRACE
 
     def cancel(self) -> None:
-        """Stop after the current network call; partial results are kept."""
+        """Stop at once for whoever looks, and after the current network call in truth; partial results are kept."""
         self._cancelled = True
-        if self.status == "queued":
+        if self.active:
             self.status = "cancelled"
 
 
@@ -192,7 +197,8 @@ class GenerationQueue:
                 job.status = "running"
                 try:
                     self._compute(job)
-                    job.status = "done"
+                    if job.status == "running":
+                        job.status = "done"
                 except GivenUp:
                     job.status = "cancelled"
                 except Exception as error:  # any error is shown to the user, and the queue goes on

@@ -18,6 +18,7 @@ from streamlit.testing.v1 import AppTest
 
 from pages.components.generation import LOOKS, comparable, generation_queue, pace
 from pages.components.requests import _request_in
+from pages.components.sharing import address_of
 from pipelines.common.images import png_bytes
 from pipelines.sampling.generation import Comparison, Frame, Generation
 from pipelines.sampling.request import SamplingRequest
@@ -38,7 +39,7 @@ def test_the_first_visit_offers_two_models_and_says_what_to_do():
     app = open_page()
     assert not app.exception
     assert app.selectbox(key="model1").value != app.selectbox(key="model2").value
-    assert "Generate" in app.info[0].value
+    assert "Generate" in {button.label.split(" (")[0] for button in app.button}
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,7 @@ def test_a_hostile_address_gets_the_page_with_allowed_values(key, value):
     else:
         assert str(widget.value) in widget.options
     assert str(widget.value) != value
-    assert "Generate" in {button.label for button in app.button}
+    assert "Generate" in {button.label.split(" (")[0] for button in app.button}
 
 
 def test_columns_are_chosen_freely():
@@ -71,7 +72,8 @@ def test_columns_are_chosen_freely():
         "model2": "fashion-baseline",
         "model3": "fashion-baseline",
     }
-    app = generate(open_page(**address, steps1=2, steps2=3, sampler2="ddim", eta2=0.5, seed3=9, steps3=2, spacing3="leading"))
+    address |= {"steps1": 2, "steps2": 3, "sampler2": "ddim", "eta2": 0.5, "seed3": 9, "steps3": 2, "spacing3": "leading"}
+    app = generate(open_page(**address, numbers="true"))
     one, two, three = (column.request for column in columns(app))
     assert (one.sampler, one.steps, one.seed, one.spacing) == ("dpmpp_2m", 2, 0, "trailing")
     assert (two.sampler, two.steps, two.eta) == ("ddim", 3, 0.5)
@@ -90,16 +92,18 @@ def test_eta_is_for_ddim_only():
 
 
 def test_equal_columns_differ_in_nothing():
-    app = generate(open_page(images=2, steps1=2, steps2=2, model1="fashion-baseline", model2="fashion-baseline"))
+    app = generate(
+        open_page(numbers="true", images=2, steps1=2, steps2=2, model1="fashion-baseline", model2="fashion-baseline")
+    )
     assert any("all columns are the same" in caption.value for caption in app.caption)
 
 
 def test_a_new_request_replaces_the_old_one():
     app = open_page(images=16, steps1=1000, steps2=1000)
-    next(button for button in app.button if button.label == "Generate").click().run()
+    next(button for button in app.button if button.label.startswith("Generate")).click().run()
     _, first = app.session_state["comparison"]
     app.number_input(key="steps1").set_value(2)
-    app.number_input(key="steps2").set_value(2)
+    app.number_input(key="steps2").set_value(2).run()
     generate(app)
     assert first.status == "cancelled"
     assert all(column.finished for column in columns(app))
@@ -107,7 +111,7 @@ def test_a_new_request_replaces_the_old_one():
 
 def test_cancelling_shows_what_there_is():
     app = open_page(images=8, steps1=1000, steps2=1000)
-    next(button for button in app.button if button.label == "Generate").click().run()
+    next(button for button in app.button if button.label.startswith("Generate")).click().run()
     next(button for button in app.button if button.label == "Cancel").click().run()
     _, comparison = app.session_state["comparison"]
     while comparison.active:
@@ -115,6 +119,82 @@ def test_cancelling_shows_what_there_is():
     app.run()
     assert "Cancelled" in app.warning[0].value
     assert not app.exception
+
+
+def buttons(app: AppTest) -> set[str]:
+    """The labels of all buttons, without the times they name."""
+    return {button.label.split(" (")[0] for button in app.button}
+
+
+def test_results_that_do_not_match_the_settings_are_marked_and_updated():
+    app = generate(open_page(images=2, steps1=2, steps2=2, seed1=4, seed2=4))
+    assert not {"Generate", "Update"} & buttons(app)
+    app.number_input(key="steps2").set_value(3).run()
+    assert "Update" in buttons(app)
+    assert any("of other settings" in text.value for text in app.markdown)
+    assert columns(app)[1].request.steps == 2, "nothing is computed unasked"
+    assert columns(generate(app))[1].request.steps == 3
+    assert not {"Generate", "Update"} & buttons(app)
+    app.number_input(key="steps2").set_value(2).run()
+    app.number_input(key="steps2").set_value(3).run()
+    assert "Update" not in buttons(app)
+
+
+def test_settings_fold_into_a_line_a_column_that_stresses_what_differs():
+    app = generate(open_page(images=2, steps1=2, steps2=3, model1="fashion-baseline", model2="fashion-baseline"))
+    lines = [text.value for text in app.markdown if "-badge" in text.value]
+    assert len(lines) == 2
+    for number, line in enumerate(lines, start=1):
+        assert f"{number}]" in line
+        assert f"**{number + 1} steps**" in line
+        assert "**fashion-baseline**" not in line
+    assert "Change" in buttons(app)
+    next(button for button in app.button if button.label == "Change").click().run()
+    assert {"Fold settings", "Update"} <= buttons(app)
+
+
+def test_a_link_shows_a_cached_result_at_once_and_else_names_the_time():
+    address = {"images": 2, "steps1": 2, "steps2": 2, "seed1": 77, "seed2": 77}
+    first = open_page(**address)
+    assert "comparison" not in first.session_state
+    generate(first)
+    again = open_page(**address)
+    assert columns(again)[0] is not columns(first)[0]
+    assert np.array_equal(columns(again)[0].frames[-1].x, columns(first)[0].frames[-1].x)
+    assert any(button.label.startswith("Generate (about") for button in open_page(images=100, steps1=1000).button)
+
+
+def test_what_is_shared_opens_the_same_comparison():
+    """The address is whole: it does not depend on which model, sampler or seed is the usual one."""
+    app = generate(open_page(images=2, steps1=2, steps2=3, sampler2="ddim", eta2=0.5, seed2=3))
+    shown = [(name, column.request) for name, column in zip(app.session_state["comparison"][0], columns(app), strict=True)]
+    address = {"columns": 2, "images": 2}
+    for number, (name, request) in enumerate(shown, start=1):
+        address |= {key: value if len(value) > 1 else value[0] for key, value in address_of(name, request, str(number)).items()}
+    again = open_page(**address)
+    assert again.session_state["comparison"][0] == [name for name, _ in shown]
+    assert [column.request for column in columns(again)] == [request for _, request in shown]
+
+
+def test_the_verdict_is_on_what_is_compared():
+    pair = {"model1": "fashion-baseline", "model2": "fashion-attention"}
+    assert any("Surely better: fashion-attention" in text.value for text in open_page(**pair).markdown)
+    seeds = open_page(**pair, seed2=1)
+    assert any("different noise (seeds 0 and 1)" in caption.value for caption in seeds.caption)
+    assert not any("same noise:" in caption.value for caption in seeds.caption)
+    samplers = open_page(model1="fashion-baseline", model2="fashion-baseline", steps1=5)
+    assert any("Surely better: 20 steps" in text.value for text in samplers.markdown)
+    others = open_page(model1="fashion-baseline", model2="flowers-baseline")
+    assert any("Not comparable" in caption.value for caption in others.caption)
+    assert not any("Surely better" in text.value for text in others.markdown)
+    unmeasured = open_page(model1="fashion-baseline", model2="fashion-baseline", steps1=13)
+    assert "Measure" in buttons(unmeasured)
+
+
+def test_further_columns_match_the_first():
+    app = open_page(columns=4)
+    configs = [Run(f"checkpoints/{app.selectbox(key=f'model{number}').value}").config for number in range(1, 5)]
+    assert len({(config.data.data, config.image_shape, config.network.takes) for config in configs}) == 1
 
 
 @pytest.fixture
@@ -128,7 +208,7 @@ def own_run(monkeypatch, tmp_path):
 def test_a_run_deleted_while_the_page_is_open_gets_one_sentence(own_run):
     app = open_page(images=2, model1="mine", steps1=2, steps2=2)
     shutil.rmtree(own_run.path)
-    next(button for button in app.button if button.label == "Generate").click().run()
+    next(button for button in app.button if button.label.startswith("Generate")).click().run()
     assert not app.exception
     # The page falls back on what is left, or says why it cannot be.
     assert app.selectbox(key="model1").value != "mine" or "cannot be generated" in app.error[0].value

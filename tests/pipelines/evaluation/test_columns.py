@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipelines.evaluation.columns import Column, compare, same_noise
+from pipelines.evaluation.columns import Column, compare
 from pipelines.evaluation.measured import same_data
 from pipelines.evaluation.results import Evaluation
 from pipelines.evaluation.verdict import sentences
@@ -67,8 +67,8 @@ def test_models_of_other_images_get_no_verdict():
     found = compare(column(), flowers)
     assert found.verdict is None
     assert found.remarks[0].startswith("Not comparable: fashion-baseline learnt from fashion_mnist at 32×32, flowers-baseline")
-    assert not same_noise(column(), flowers)
-    assert same_noise(column(), column("attention"))
+    assert not found.same_noise
+    assert compare(column(), column("attention")).same_noise
 
 
 def test_settings_that_were_not_measured_are_named_with_the_options_that_measure_them():

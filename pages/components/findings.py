@@ -1,0 +1,148 @@
+"""What was measured of the columns of a comparison: above their pictures in words, with the figures one click away."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+import pandas as pd
+import streamlit as st
+
+from diffusion_core.choices import SAMPLERS
+from pages.components.measuring import watch
+from pages.components.timing import about_time
+from pages.components.verdicts import emphasised, show_sentences
+from pipelines.common.command_line import describe
+from pipelines.common.text import counted, literal
+from pipelines.evaluate import MOST
+from pipelines.evaluation.columns import Column, Finding, compare
+from pipelines.evaluation.job import EvaluationJob
+from pipelines.evaluation.results import EVALUATION, Evaluation, file_beside
+from pipelines.evaluation.verdict import Sentence, Verdict, cost_sentence, not_compared, sentences
+from pipelines.sampling.request import SamplingRequest
+from pipelines.storage.runs import Run, reference_to
+
+MOST_TOLD = 3  # sentences beside a summary
+
+
+def show_findings(columns: Sequence[tuple[str, Run, SamplingRequest]]) -> None:
+    """Show what was measured of each column against the first, and what cannot be compared.
+
+    Args:
+        columns: the name of the model, its run and the request of each.
+    """
+    job = EvaluationJob()
+    if job.running:
+        watch(job)
+    try:
+        first, *others = (_known(*column) for column in columns)
+        findings = [_finding(first, other) for other in others]
+    except (ValueError, OSError) as error:  # a run was removed or its results are damaged
+        st.caption(literal(f"What was measured cannot be shown: {describe(error)}"))
+        return
+    with st.container(border=True, gap="xsmall", key="findings"):
+        for number, finding in enumerate(findings, start=2):
+            pair = f"Columns 1 and {number}: " if len(findings) > 1 else ""
+            _show(finding, pair, MOST_TOLD if len(findings) == 1 else 1)
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            if all(finding.same_noise for finding in findings):
+                seed = columns[0][2].seed
+                st.caption(f":material/link: The same noise: image by image, the columns start from that of seed {seed}.")
+            if any(finding.verdict for finding in findings):
+                with st.popover("All figures", icon=":material/table:", type="tertiary"):
+                    for finding in findings:
+                        _show_figures(finding)
+            _offer_measuring(findings, job)
+
+
+Known = tuple[str, str, int, SamplingRequest]  # what determines a finding about a column
+
+
+def _known(name: str, run: Run, request: SamplingRequest) -> Known:
+    """Return what determines a finding about a column: among it, when its results last changed."""
+    results = file_beside(run, EVALUATION)
+    return name, str(run.path), results.stat().st_mtime_ns if results.exists() else 0, request
+
+
+@lru_cache(maxsize=64)
+def _finding(one: Known, other: Known) -> Finding:
+    return compare(*(Column(Evaluation(Run(path), name=name), request) for name, path, _, request in (one, other)))
+
+
+def _show(finding: Finding, pair: str, most: int) -> None:
+    """Show the verdict on a pair of columns in a few sentences."""
+    found = finding.verdict
+    if found is not None:
+        where = f" :orange[Measured at {literal(_way(found))}, not at the settings here.]" if finding.elsewhere else ""
+        st.markdown(f":material/balance: {literal(pair)}**{literal(found.summary)}**{where}")
+        told = _telling(sentences(found), most)
+        st.markdown("\n".join(f"- {emphasised(sentence)}" for sentence in told))
+        st.caption(literal(cost_sentence(found)))
+    elif finding.missing:
+        st.markdown(f":material/balance: {literal(pair)}**Not measured yet:** nobody knows which is better.")
+    for remark in finding.remarks:
+        st.caption(f":material/info: {literal(pair + remark)}")
+
+
+def _way(found: Verdict) -> str:
+    """Return how the samples of a verdict were made."""
+    assert found.setting is not None
+    request = found.setting.request
+    return f"{counted(request['steps'], 'step')} of {SAMPLERS[request['sampler']].title}"
+
+
+def _telling(told: Sequence[Sentence], most: int) -> list[Sentence]:
+    """Return the sentences that tell most: the first for each of the two, then others in their order."""
+    first = list({sentence.better: sentence for sentence in reversed(told)}.values())
+    chosen = [*first, *(sentence for sentence in told if sentence not in first and sentence.better)][:most]
+    return [sentence for sentence in told if sentence in chosen]
+
+
+def _show_figures(finding: Finding) -> None:
+    """Show everything that a verdict says."""
+    found = finding.verdict
+    if found is None:
+        return
+    st.markdown(f"**{literal(found.summary)}**")
+    show_sentences(found, sentences(found))
+    if left_out := not_compared(found):
+        st.caption(literal(left_out))
+    st.dataframe(_costs(found), width="stretch")
+    st.caption(literal(" ".join([f"{found.setting}." if found.setting else "", *found.notes])))
+
+
+def _costs(found: Verdict) -> pd.DataFrame:
+    return pd.DataFrame(found.costs, index=[found.first, found.second]).fillna("not measured").T
+
+
+def _offer_measuring(findings: Sequence[Finding], job: EvaluationJob) -> None:
+    """Offer to measure what has not been, as far as that can be measured."""
+    missing = [column for finding in findings for column in finding.missing]
+    if job.running or not missing:
+        return
+    possible = [column for column in missing if not column.unmeasurable]
+    if not possible:
+        st.caption(literal(f"These settings cannot be measured: {missing[0].unmeasurable}."))
+        return
+    together = {one.evaluation.run.path: one for one in possible if one.options == possible[0].options}.values()
+    command = shlex.join(["python", "-m", "pipelines.evaluate", *(reference_to(one.evaluation.run) for one in together)])
+    command = f"{command} {shlex.join(possible[0].options)}"
+    time, source = about_time([(one.evaluation.run, replace(one.request, num_images=_count(one))) for one in together])
+    help_text = f"In the background. {source or ''} In a terminal: `{command}`"
+    if st.button(f"Measure{time}", icon=":material/straighten:", key="measure_columns", help=help_text):
+        try:
+            job.start([one.evaluation.run for one in together], possible[0].options)
+        except (ValueError, OSError) as error:
+            st.error(literal(describe(error)))
+            return
+        st.rerun()
+    if problem := job.error:
+        st.error(literal(f"The last evaluation failed: {problem}"))
+
+
+def _count(column: Column) -> int:
+    """Return the number of samples that an evaluation measures: as many as before."""
+    known = column.evaluation.of_kind("samples")
+    return int(known[-1].asked["request"]["num_images"]) if known else MOST

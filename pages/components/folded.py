@@ -1,0 +1,50 @@
+"""The settings of a comparison's columns, one line each, with what differs between them emphasised."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from diffusion_core.choices import SAMPLERS, SPACINGS
+from pipelines.common.text import counted, literal
+from pipelines.sampling.request import SamplingRequest
+
+ALWAYS = ("model", "sampler", "steps", "condition", "seed")
+USUAL = SamplingRequest()
+
+
+def show_folded(wishes: Sequence[tuple[str, SamplingRequest]]) -> None:
+    """Show the settings of columns side by side, one line for each.
+
+    Args:
+        wishes: the model and the request of each column.
+    """
+    lines = [settings_in_words(name, request) for name, request in wishes]
+    for number, (place, line) in enumerate(zip(st.columns(len(lines)), lines, strict=True), start=1):
+        text = [f"**{literal(told)}**" if _differs(lines, name) else literal(told) for name, told in line.items() if told]
+        place.markdown(f":gray-badge[{number}] {' · '.join(text)}")
+
+
+def _differs(lines: Sequence[dict[str, str]], name: str) -> bool:
+    return len({line.get(name) for line in lines}) > 1
+
+
+def settings_in_words(name: str, request: SamplingRequest) -> dict[str, str]:
+    """Return the settings of a column in words, by name; empty where they are the usual ones."""
+    told: dict[str, Any] = {
+        "model": name,
+        "sampler": SAMPLERS[request.sampler].title,
+        "steps": counted(request.steps, "step"),
+        "condition": "every class in turn" if request.label == "all" else request.label or ", ".join(request.prompt),
+        "negative_prompt": f"not {request.negative_prompt}",
+        "guidance": f"guidance {request.guidance:g}",
+        "guidance_interval": "guided from {:g} to {:g}".format(*request.guidance_interval),
+        "guidance_rescale": f"guidance rescale {request.guidance_rescale:g}",
+        "eta": f"eta {request.eta:g}",
+        "spacing": f"{SPACINGS[request.spacing].title} spacing",
+        "seed": f"seed {request.seed}",
+    }
+    optional = [name for name in told if name not in ALWAYS]
+    return told | {name: "" for name in optional if getattr(request, name) == getattr(USUAL, name)}

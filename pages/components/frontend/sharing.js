@@ -1,0 +1,104 @@
+import { History } from "./history.js"
+import { mount } from "./mount.js"
+
+/**
+ * The data from sharing.py.
+ * @typedef {object} Shared
+ * @property {string} page name of the page in the address
+ * @property {Record<string, string[]>} params values of the page's address that determine what is shown
+ * @property {string} command the same on the command line; empty if it cannot be said there
+ * @property {string} python the same in Python; empty if there is nothing to compute
+ * @property {Record<string, string>} files data URIs of the files that they read, by name
+ * @property {import("./history.js").Entry | null} entry a finished result for the history
+ */
+
+const TOLD = 1500 // milliseconds for which a button says that it has copied
+
+class Sharing {
+  /** @type {Shared | undefined} */
+  shared
+
+  /** @param {ParentNode} root contains sharing.html */
+  constructor(root) {
+    this.dialog = root.querySelector("dialog.share")
+    this.history = new History(root)
+    root.querySelector(".open-share").addEventListener("click", () => this.open())
+    for (const dialog of root.querySelectorAll("dialog")) {
+      dialog.querySelector(".close").addEventListener("click", () => dialog.close())
+      dialog.addEventListener("click", (event) => {
+        if (event.target === dialog) dialog.close() // outside its content
+      })
+    }
+    for (const section of this.dialog.querySelectorAll("section"))
+      section.querySelector(".copy")?.addEventListener("click", (event) => copy(event.currentTarget, section.querySelector("pre")))
+  }
+
+  /** @param {Shared} shared the data of a rerun */
+  update(shared) {
+    this.shared = shared
+    this.history.update(shared.page, shared.entry)
+    if (this.dialog.open) this.fill()
+  }
+
+  open() {
+    this.fill()
+    this.dialog.showModal()
+  }
+
+  fill() {
+    const { command, python, files } = this.shared
+    this.show("link", this.link())
+    this.show("command", command)
+    this.show("python", python)
+    const links = Object.entries(files).map(([name, uri]) => {
+      const link = document.createElement("a")
+      Object.assign(link, { href: uri, download: name, textContent: name })
+      return link
+    })
+    this.dialog.querySelector(".files").hidden = links.length === 0
+    this.dialog.querySelector(".files p").replaceChildren("Save them beside the command: ", ...links)
+  }
+
+  /** @returns {string} the address of what is shown: what the server says determines it, and what the browser keeps there */
+  link() {
+    const url = new URL(location.href)
+    for (const [name, values] of Object.entries(this.shared.params)) {
+      url.searchParams.delete(name)
+      for (const value of values) url.searchParams.append(name, value)
+    }
+    return url.href
+  }
+
+  /**
+   * @param {string} name class of a section
+   * @param {string} text its text; an empty one hides it
+   */
+  show(name, text) {
+    const section = this.dialog.querySelector(`.${name}`)
+    section.hidden = text === ""
+    section.querySelector("pre").textContent = text
+  }
+
+  close() {
+    this.dialog.close()
+    this.history.close()
+  }
+}
+
+/**
+ * Copies a text, or selects it where the browser does not let pages copy.
+ * @param {HTMLButtonElement} button says that it was copied
+ * @param {HTMLElement} source contains the text
+ */
+async function copy(button, source) {
+  try {
+    await navigator.clipboard.writeText(source.textContent)
+    button.textContent = "Copied"
+  } catch {
+    getSelection().selectAllChildren(source)
+    button.textContent = "Press Ctrl+C"
+  }
+  setTimeout(() => (button.textContent = "Copy"), TOLD)
+}
+
+export default mount(Sharing)
