@@ -31,9 +31,9 @@ def test_a_link_opened_on_a_new_server_gets_the_whole_dashboard(page, tmp_path):
 
 
 @SCREENS
-def test_screenshots(browser, server, scheme, width):
+def test_screenshots(page, server, scheme, width):
     """Pages in both themes, wide and narrow; nothing is wider than the screen."""
-    with screen(browser, scheme, width) as page:
+    with screen(page, scheme, width):
         for path, landmark in LANDMARKS.items():
             page.goto(f"{server}/{path}")
             expect(page.get_by_text(landmark, exact=True).first).to_be_visible()

@@ -101,8 +101,8 @@ def test_the_keyboard_paints(page, server):
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 390)])
-def test_what_a_painted_page_looks_like(browser, server, scheme, width):
-    with screen(browser, scheme, width) as page:
+def test_what_a_painted_page_looks_like(page, server, scheme, width):
+    with screen(page, scheme, width):
         canvas = open_painter(page, server)
         drag(page, canvas, (0.2, 0.3), (0.8, 0.3))
         page.get_by_role("button", name="Generate", exact=True).click()

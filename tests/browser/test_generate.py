@@ -66,9 +66,9 @@ def test_a_new_prompt_replaces_the_old_one_and_the_address_keeps_it(page, server
 
 
 @SCREENS
-def test_screenshots(browser, server, scheme, width):
+def test_screenshots(page, server, scheme, width):
     """Tables and attention maps in both themes, wide and narrow; nothing is wider than the screen."""
-    with screen(browser, scheme, width) as page:
+    with screen(page, scheme, width):
         generate(page, server, "model=text&steps=4&vary=Guidance scales")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         page.screenshot(path=ARTIFACTS / f"generate-table-{scheme}-{width}.png", full_page=True)

@@ -241,9 +241,9 @@ def test_an_upload_comes_back_nearly_unchanged_at_little_strength(page, server, 
 
 
 @SCREENS
-def test_screenshots(browser, server, scheme, width):
+def test_screenshots(page, server, scheme, width):
     """In both themes, wide and narrow; nothing is wider than the screen, and every pixel of the image is whole."""
-    with screen(browser, scheme, width) as page:
+    with screen(page, scheme, width):
         page.goto(server)  # the front door first
         expect(page.get_by_role("heading").first).to_be_visible()
         slider = open_page(page, server, "start=Between+two+seeds&steps=12")

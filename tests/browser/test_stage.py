@@ -136,9 +136,9 @@ def test_scrubbing_and_playing_ask_the_server_for_nothing(page, server):
 
 
 @SCREENS
-def test_screenshots(browser, server, scheme, width):
+def test_screenshots(page, server, scheme, width):
     """In both themes, wide and narrow; nothing is wider than the screen, and a narrow one shows one column at a time."""
-    with screen(browser, scheme, width) as page:
+    with screen(page, scheme, width):
         generate(page, server, QUERY)
         if width < 600:
             page.get_by_role("button", name="Column 2").click()

@@ -29,7 +29,7 @@ def row(page, name):
     return page.locator(f".st-key-job-{name}")
 
 
-def test_start_watch_stop_survive_resume_and_delete(browser, page, queue, image_folder, log):
+def test_start_watch_stop_survive_resume_and_delete(page, queue, image_folder, log):
     with dashboard(log, NOISESCOPE_RUNS=str(queue.root)) as address:
         open_train(page, address, f"data={image_folder}&{TINY}&train_steps=12000")
         page.get_by_role("button", name=f"Read the folder {image_folder}").click()
@@ -55,7 +55,7 @@ def test_start_watch_stop_survive_resume_and_delete(browser, page, queue, image_
         expect(row(page, "mine").get_by_text(re.compile(r"Step [\d,]+ of 12,000 · .* images/s · .* left"))).to_be_visible()
         expect(page.get_by_role("figure", name="Training and validation loss of mine")).to_be_visible()
         expect(page.get_by_role("img", name=re.compile("Samples of mine at step"))).to_be_visible()  # without being asked to
-        other = browser.new_page()  # somebody else's browser sees the same
+        other = page.context.new_page()  # somebody else sees the same
         open_train(other, address, f"data={image_folder}")
         expect(row(other, "mine").get_by_text(re.compile("training$"))).to_be_visible()
         other.close()
@@ -86,10 +86,10 @@ def test_start_watch_stop_survive_resume_and_delete(browser, page, queue, image_
 
 
 @SCREENS
-def test_screenshots(browser, server, runs_folder, tiny_run, image_folder, scheme, width):
+def test_screenshots(page, server, runs_folder, tiny_run, image_folder, scheme, width):
     """Also that nothing is wider than the screen."""
     copy = shutil.copytree(tiny_run.path, runs_folder / "shapes")
-    with screen(browser, scheme, width, height=1600) as page:
+    with screen(page, scheme, width, height=1600):
         open_train(page, server, f"data={image_folder}")
         expect(page.get_by_role("img", name="Samples of shapes at step 24")).to_be_visible()
         expect(page.locator(".live-figure .lines").first).to_be_visible()

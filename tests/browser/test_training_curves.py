@@ -11,6 +11,8 @@ from playwright.sync_api import expect
 from pipelines.common.images import montage, png_bytes
 from pipelines.storage.runs import Run
 
+from .conftest import screen, settle
+
 pytestmark = pytest.mark.browser
 
 CURVES = ".live-figure >> nth=0"
@@ -236,22 +238,20 @@ def test_a_chart_offers_no_upload_to_a_cloud(page, server):
 
 
 @pytest.mark.parametrize("width", [1440, 390])
-def test_legend_titles_and_plots_do_not_overlap(browser, server, make_run, width):
+def test_legend_titles_and_plots_do_not_overlap(page, server, make_run, width):
     names = [f"a-run-with-quite-a-long-name-{number}" for number in range(4)]
     for name in names:
         log_up_to(make_run(name), 300)
-    context = browser.new_context(viewport={"width": width, "height": 900})
-    page = context.new_page()
-    visit(page, server, "&".join(f"runs={name}" for name in names))
-    page.wait_for_timeout(1000)
-    boxes = page.locator(CURVES).evaluate(
-        "figure => [figure.querySelector('.legend'), ...figure.querySelectorAll('.annotation, .nsewdrag')]"
-        ".map(part => part.getBoundingClientRect()).map(r => [r.left, r.top, r.right, r.bottom])"
-    )
+    with screen(page, "light", width):
+        visit(page, server, "&".join(f"runs={name}" for name in names))
+        settle(page)
+        boxes = page.locator(CURVES).evaluate(
+            "figure => [figure.querySelector('.legend'), ...figure.querySelectorAll('.annotation, .nsewdrag')]"
+            ".map(part => part.getBoundingClientRect()).map(r => [r.left, r.top, r.right, r.bottom])"
+        )
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
     for i, (left, top, right, bottom) in enumerate(boxes):
         assert 0 <= left < right <= width
         for other in boxes[i + 1 :]:
             apart = right <= other[0] + 1 or other[2] <= left + 1 or bottom <= other[1] + 1 or other[3] <= top + 1
             assert apart, (boxes[i], other)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    context.close()
