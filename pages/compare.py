@@ -37,9 +37,10 @@ def share() -> None:
         params |= address_of(name, request, str(number))
     result = None
     if comparison.status == "done":
-        lines = [" · ".join(filter(None, settings_in_words(name, request).values())) for name, request in columns]
+        told = [" · ".join(filter(None, settings_in_words("", request).values())) for _, request in columns]
         pictures = thumbnail([column.frames[-1].x for column in comparison.columns])
-        result = Result(" | ".join(names), " | ".join(lines), pictures, [address_of(*column) for column in columns])
+        titles = " | ".join(dict.fromkeys(names))
+        result = Result(titles, " | ".join(dict.fromkeys(told)), pictures, [address_of(*column) for column in columns])
     show_sharing("compare", params, made_of(comparison.columns), result)
 
 
@@ -137,4 +138,5 @@ def show_numbers(view: str) -> None:
 
 
 show_findings([(name, column.run, column.request) for name, column in zip(names, comparison.columns, strict=True)])
-show_growing(comparison, draw)
+with st.container(key="outdated" if outdated else "current"):
+    show_growing(comparison, draw)

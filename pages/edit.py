@@ -20,7 +20,7 @@ from pages.components.sources import UPLOAD
 from pipelines.common.text import literal
 from pipelines.sampling.request import SamplingRequest
 
-heading("edit")
+actions = heading("edit")
 
 models = models_to_choose()
 name = st.selectbox("Model", list(models), key="model", **BOUND)
@@ -59,4 +59,5 @@ if problem:
     st.info(problem)
 show_table("edited")
 repeatable = kind != "Inpaint" and UPLOAD not in (st.session_state.get("source"), st.session_state.get("source2"))
-share_table("edit", "edited", {"model": [name], "edit": [kind]}, repeatable)
+with actions:
+    share_table("edit", "edited", {"model": [name], "edit": [kind]}, repeatable)

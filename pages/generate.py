@@ -20,7 +20,7 @@ from pages.components.runs import is_conditional, models_to_choose
 from pages.components.sharing import share_table
 from pipelines.sampling.request import SamplingRequest
 
-heading("generate")
+actions = heading("generate")
 
 models = models_to_choose(
     is_conditional, "No conditional model yet: train one on the Train page with the network **class** or **text**."
@@ -55,4 +55,5 @@ if st.button("Generate", type="primary", icon=":material/play_arrow:", disabled=
 if problem:
     st.warning(problem)
 show_table("table")
-share_table("generate", "table", {"model": [name]})
+with actions:
+    share_table("generate", "table", {"model": [name]})

@@ -3,6 +3,7 @@
 import numpy as np
 import streamlit as st
 
+from diffusion_core.choices import SAMPLERS
 from pages.components import BOUND
 from pages.components.generation import draw_notes, draw_progress, show_growing, submit
 from pages.components.heading import heading
@@ -16,12 +17,14 @@ from pages.components.requests import (
     choose_when_to_guide,
 )
 from pages.components.runs import models_to_choose
-from pages.components.sources import choose_image
+from pages.components.sharing import Result, show_sharing, thumbnail
+from pages.components.sources import UPLOAD, choose_image
 from pages.components.trajectory import show_trajectory
 from pipelines.common.images import png_bytes
-from pipelines.common.text import literal
+from pipelines.common.text import counted, literal
 from pipelines.sampling.fitting import fit_picture
 from pipelines.sampling.origins import FROM_NOISE, BetweenSeeds, FromPicture, Origin
+from pipelines.sampling.repeat import Made
 from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.trajectory import TrajectoryJob
 
@@ -29,7 +32,7 @@ NOISE, SEEDS, IMAGE = "Noise", "Between two seeds", "An image"
 SECONDS_BETWEEN_LOOKS = 0.3
 WEIGHTS = tuple(float(weight) for weight in np.linspace(0, 1, 9))
 
-heading("reverse")
+actions = heading("reverse")
 
 models = models_to_choose()
 
@@ -82,6 +85,8 @@ with result:
         submit("reverse", lambda: TrajectoryJob(run, request, images, origin), asked, [run])
     if "reverse" not in st.session_state:
         st.info("Press **Denoise** to start.", icon=":material/arrow_upward:")
+        with actions:
+            show_sharing("reverse", {"model": [name]})
         st.stop()
 
 title, job = st.session_state["reverse"]
@@ -107,3 +112,10 @@ with result:
     if (job.run.path, job.request, job.images, job.origin) != (run.path, request, images, origin):
         st.caption(":material/update: The settings have changed since: press **Denoise** to update what is shown.")
     show_growing(job, draw, lambda _: SECONDS_BETWEEN_LOOKS)
+
+with actions:
+    kept = None
+    if job.status == "done" and not (kind == IMAGE and st.session_state.get("source") == UPLOAD):
+        told = f"{SAMPLERS[job.request.sampler].title}, {counted(job.request.steps, 'step')}"
+        kept = Result(f"Reverse, {title}", told, thumbnail([job.way.x[-1]]))
+    show_sharing("reverse", {"model": [name]}, [Made(job.run, job.request, job.origin, job.images)], kept)

@@ -42,19 +42,24 @@ def show_findings(columns: Sequence[tuple[str, Run, SamplingRequest]]) -> None:
     except (ValueError, OSError) as error:  # a run was removed or its results are damaged
         st.caption(literal(f"What was measured cannot be shown: {describe(error)}"))
         return
-    with st.container(border=True, gap="xsmall", key="findings"):
-        for number, finding in enumerate(findings, start=2):
-            pair = f"Columns 1 and {number}: " if len(findings) > 1 else ""
-            _show(finding, pair, MOST_TOLD if len(findings) == 1 else 1)
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+    with st.container(border=True, key="findings"):
+        told, beside = st.columns([2, 1], gap="medium")
+        with told.container(gap="xsmall"):
+            for number, finding in enumerate(findings, start=2):
+                pair = f"Columns 1 and {number}: " if len(findings) > 1 else ""
+                _show(finding, pair, MOST_TOLD if len(findings) == 1 else 1)
+        with beside.container(gap="xsmall"):
+            if len(findings) == 1 and findings[0].verdict is not None:
+                with st.container(key="findings-told-cost"):
+                    st.caption(literal(cost_sentence(findings[0].verdict)))
             if all(finding.same_noise for finding in findings):
-                seed = columns[0][2].seed
-                st.caption(f":material/link: The same noise: image by image, the columns start from that of seed {seed}.")
-            if any(finding.verdict for finding in findings):
-                with st.popover("All figures", icon=":material/table:", type="tertiary"):
-                    for finding in findings:
-                        _show_figures(finding)
-            _offer_measuring(findings, job)
+                st.caption(f":material/link: The same noise in every column, image by image (seed {columns[0][2].seed}).")
+            with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+                if any(finding.verdict for finding in findings):
+                    with st.popover("All figures", icon=":material/table:"):
+                        for finding in findings:
+                            _show_figures(finding)
+                _offer_measuring(findings, job)
 
 
 Known = tuple[str, str, int, SamplingRequest]  # what determines a finding about a column
@@ -78,8 +83,8 @@ def _show(finding: Finding, pair: str, most: int) -> None:
         where = f" :orange[Measured at {literal(_way(found))}, not at the settings here.]" if finding.elsewhere else ""
         st.markdown(f":material/balance: {literal(pair)}**{literal(found.summary)}**{where}")
         told = _telling(sentences(found), most)
-        st.markdown("\n".join(f"- {emphasised(sentence)}" for sentence in told))
-        st.caption(literal(cost_sentence(found)))
+        with st.container(key=f"findings-told-{pair}"):  # not on narrow screens: see page.css
+            st.markdown("\n".join(f"- {emphasised(sentence)}" for sentence in told))
     elif finding.missing:
         st.markdown(f":material/balance: {literal(pair)}**Not measured yet:** nobody knows which is better.")
     for remark in finding.remarks:
@@ -94,10 +99,14 @@ def _way(found: Verdict) -> str:
 
 
 def _telling(told: Sequence[Sentence], most: int) -> list[Sentence]:
-    """Return the sentences that tell most: the first for each of the two, then others in their order."""
-    first = list({sentence.better: sentence for sentence in reversed(told)}.values())
-    chosen = [*first, *(sentence for sentence in told if sentence not in first and sentence.better)][:most]
-    return [sentence for sentence in told if sentence in chosen]
+    """Return the sentences that tell most: one for each of the two that is better in something, then others in their order.
+
+    The kernel distance comes last, since it says much the same as the Fréchet distance.
+    """
+    better = [sentence for sentence in told if sentence.better] or list(told[:1])
+    first = {sentence.better: sentence for sentence in reversed(better)}.values()
+    chosen = sorted(better, key=lambda sentence: (sentence not in first, sentence.name == "kernel_distance"))[:most]
+    return [sentence for sentence in better if sentence in chosen]
 
 
 def _show_figures(finding: Finding) -> None:

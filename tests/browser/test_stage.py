@@ -13,6 +13,8 @@ from playwright.sync_api import expect
 from pipelines.common.picture_metrics import mean_squared_error, structural_similarity
 
 from .conftest import ARTIFACTS, SCREENS, screen, settle
+from .test_compare import finished
+from .test_compare import generate as press_generate
 
 pytestmark = pytest.mark.browser
 
@@ -22,9 +24,8 @@ QUERY = f"model1=flowers-baseline&model2=flowers-baseline&sampler2=ddim&images={
 
 def generate(page, server, query):
     page.goto(f"{server}/compare?{query}")
-    page.get_by_role("button", name="Generate").click()
-    expect(page.get_by_role("button", name="All images (ZIP)")).to_be_visible()
-    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+    press_generate(page)
+    finished(page)
 
 
 def downloaded_samples(page):
@@ -108,8 +109,7 @@ def test_keys_move_between_images_and_levels_and_the_address_brings_both_back(pa
     expect(level).not_to_have_attribute("aria-valuetext", "sample")
     noisy = level.get_attribute("aria-valuetext")
     expect(page).to_have_url(re.compile(r"image=5.*level=|level=.*image=5"))
-    page.reload()
-    page.get_by_role("button", name="Generate").click()
+    page.reload()  # shows the result of its own accord, since it is cached
     expect(inspector.get_by_role("heading", name="Image 5", exact=True)).to_be_visible()
     expect(level).to_have_attribute("aria-valuetext", noisy)
     page.keyboard.press("Escape")
