@@ -1,5 +1,6 @@
-"""Training curves: the logs of any runs in the same charts, live."""
+"""Training curves: which run is ahead, the held-out losses and what they lead to, live."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import streamlit as st
@@ -7,27 +8,19 @@ import streamlit as st
 from pages.components import BOUND
 from pages.components.heading import heading
 from pages.components.live_figure import live_figure
-from pages.components.runs import is_autoencoder, known_runs, show_unusable
+from pages.components.logs import read_logs, show_lead, show_loss_by_timestep, show_other_curves, show_settings
+from pages.components.runs import known_runs, show_unusable
 from pages.components.samples import show_samples
-from pipelines.common.command_line import describe
-from pipelines.common.text import literal
-from pipelines.figures.training import (
-    AXES,
-    QUANTITIES,
-    RECONSTRUCTION,
-    loss_by_timestep,
-    loss_heat_maps,
-    settings_table,
-    training_curves,
-    validations_by_timestep,
-)
+from pipelines.evaluation.logged import ALONG as COMPARED
+from pipelines.evaluation.logged import Log
+from pipelines.figures.training import AXES, settings_table
+from pipelines.figures.validation import validation_curves
 
 ALONG = {"step": "Steps", "images_seen": "Images", "seconds": "Time"}
 SCALES = {"x": "x-axis", "y": "y-axis"}
-HEAT = {"loss": "Loss", "relative": "Loss / latest loss"}
 EVERY_RUN = "run"
 
-heading("training_curves")
+actions = heading("training_curves")
 
 catalogue = known_runs()
 runs = catalogue.runs
@@ -35,104 +28,70 @@ show_unusable(catalogue.problems)
 if not runs:
     st.info("No runs yet. Train one: `python -m pipelines.train --data fashion_mnist --unet attention`")
     st.stop()
-names_column, live_column = st.columns([6, 1], vertical_alignment="bottom")
-names = names_column.multiselect("Runs", list(runs), default=list(runs)[:2], key="runs", **BOUND)
-live = live_column.toggle("Follow live", key="live", help="Reload the logs every two seconds.", **BOUND)
+names = st.multiselect(
+    "Runs", list(runs), default=list(runs)[:2], key="runs", label_visibility="collapsed", placeholder="Choose runs", **BOUND
+)
+live = actions.toggle("Follow live", key="live", help="Reload the logs every two seconds.", **BOUND)
 if not names:
     st.info("Choose at least one run.")
     st.stop()
-configs = {name: runs[name].config for name in names}
-settings = {name: asdict(config) for name, config in configs.items()}
+settings = {name: asdict(runs[name].config) for name in names}
 differences = settings_table(settings)
-objectives = {(config.model, config.diffusion, config.latent.latent_fingerprint) for config in configs.values()}
 
-autoencoders = {name for name, config in configs.items() if is_autoencoder(config)}
-offered = [quantity for quantity in QUANTITIES if autoencoders or quantity not in RECONSTRUCTION]
-with st.container(horizontal=True, gap="medium"):
-    quantities = st.pills(
-        "Curves", offered, selection_mode="multi", default=offered, format_func=QUANTITIES.__getitem__,
-        key="quantities", width="content", wrap=True, **BOUND,
-    )  # fmt: skip
-    axis = st.segmented_control(
-        "x-axis", list(AXES), default="step", required=True, format_func=ALONG.__getitem__, key="axis", width="content", **BOUND
-    )
-    log = st.pills(
-        "Log scale",
-        list(SCALES),
-        selection_mode="multi",
-        default=["y"],
-        format_func=SCALES.__getitem__,
-        key="log",
-        width="content",
-        **BOUND,
-    )
-    group = st.selectbox("Colour by", [EVERY_RUN, *differences.index], key="group", width=180, **BOUND)
-    smoothing = st.slider(
-        "Smoothing", 0.0, 10.0, 0.5, 0.5, format="%.1f %%", key="smoothing", width=180,
-        help="Half-life of the moving average, as a share of the longest curve.", **BOUND,
-    )  # fmt: skip
-groups = None if group == EVERY_RUN else differences.loc[group].to_dict()
+
+def choose_axes() -> tuple[str, list[str], Mapping[str, str] | None, float]:
+    """Return the x axis, the logarithmic axes, each run's group and the smoothing, as chosen above the curves."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        axis = st.segmented_control(
+            "x-axis", list(AXES), default="step", required=True, format_func=ALONG.__getitem__, key="axis",
+            label_visibility="collapsed", width="content", **BOUND,
+        )  # fmt: skip
+        with st.popover("Axes and colours", icon=":material/tune:"):
+            log = st.pills(
+                "Log scale", list(SCALES), selection_mode="multi", format_func=SCALES.__getitem__, key="log", **BOUND
+            )
+            group = st.selectbox("Colour by", [EVERY_RUN, *differences.index], key="group", **BOUND)
+            smoothing = st.slider(
+                "Smoothing of training loss and gradient norm", 0.0, 10.0, 0.5, 0.5, format="%.1f %%", key="smoothing",
+                help="Half-life of the moving average, as a share of the longest curve.", **BOUND,
+            )  # fmt: skip
+    return axis, log, None if group == EVERY_RUN else differences.loc[group].to_dict(), smoothing / 100
 
 
 @st.fragment(run_every=2.0 if live else None)
 def show() -> None:
-    """Show the curves, samples and loss by timestep of the chosen runs, as they are on disk now."""
+    """Show the chosen runs as they are on disk now."""
     problems = st.container()  # its own container: a later warning must not recreate the figures
-    tables, left_out = {}, []
-    for name in configs:
-        try:
-            _ = runs[name].run.config  # raises if the run has been deleted
-            tables[name] = runs[name].run.metrics()
-            if problem := runs[name].run.log_problem():
-                left_out.append(literal(f"The log of {name}: {problem}."))
-        except (ValueError, OSError) as error:
-            problems.warning(literal(f"{name} cannot be read: {describe(error)}"))
-    if left_out:
-        problems.warning("  \n".join(left_out))
-    if not any(len(table) for table in tables.values()):
-        problems.info("Nothing logged yet.")
+    with problems:
+        logs = read_logs({name: runs[name] for name in names})
+    if not logs:
         return
+    message = st.container()
     left, right = st.columns([3, 2], gap="medium")
     with left:
-        if quantities:
-            figure = training_curves(tables, quantities, axis, smoothing / 100, log, groups)
-            live_figure(figure, "curves", f"{', '.join(QUANTITIES[key] for key in quantities)} of {', '.join(tables)}")
-            st.caption("Faint: logged values. Strong: smoothed. Drag to zoom all charts; double-click to reset.")
-            if len(objectives) > 1:
-                st.info("These runs minimise different losses, which are not comparable. Evaluate measures all runs alike.")
-        else:
-            st.info("Choose at least one curve to show.")
+        axis, log, groups, smoothing = choose_axes()
+        with message:
+            show_lead(logs, axis if axis in COMPARED else "step")
+        show_validation(logs, axis, log, groups)
     with right:
-        st.subheader("Samples over training", anchor=False)
-        show_samples({name: runs[name] for name in tables})
+        show_samples({log.name: runs[log.name] for log in logs})
+    show_other_curves(logs, axis, smoothing, log, groups)
+    show_loss_by_timestep(logs, axis, log, groups)
 
-    validated = {name: table for name, table in tables.items() if len(validations_by_timestep(table))}
-    st.subheader("Loss by timestep", anchor=False)
-    if not validated:
-        st.info("No loss by timestep yet (autoencoders have none)." if autoencoders else "No validation yet.")
+
+def show_validation(logs: list[Log], axis: str, log: list[str], groups: Mapping[str, str] | None) -> None:
+    """Show the held-out losses, and how they differ from the first run's."""
+    chart = validation_curves(logs, axis, log, groups)
+    if not chart.panels:
+        steps = min(one.config.log.eval_every for one in logs)
+        st.info(f"No validation yet: the first comes at step {steps:,}.")
         return
-    lengths = {name: configs[name].diffusion.timesteps for name in validated}
-    left, right = st.columns([3, 2], gap="medium")
-    with left:
-        color = st.segmented_control(
-            "Colour scale", list(HEAT), default="loss", required=True, format_func=HEAT.__getitem__, key="heat", **BOUND
-        )
-        figure = loss_heat_maps(validated, lengths, axis, log, relative=color == "relative")
-        live_figure(figure, "heat_map", f"{HEAT[color]} over training and timestep of {', '.join(validated)}")
-    with right:
-        latest = {name: validations_by_timestep(table)["loss_by_timestep"].iloc[-1] for name, table in validated.items()}
-        live_figure(loss_by_timestep(latest, lengths, groups), "by_timestep", f"Latest loss by timestep of {', '.join(latest)}")
-        st.caption("The latest validation: held-out images, EMA weights, the same noise every time.")
+    live_figure(chart, "curves", f"Held-out loss of {', '.join(one.name for one in logs)}")
+    told = "The scale leaves out the first tenth of training: double-click to see all, drag to zoom."
+    if len(chart.panels) > 1:
+        told += f" Below 0: lower than {logs[0].name}. Bands: 95 % intervals of the difference."
+    st.caption(told)
 
 
 show()
-
-st.subheader("Settings that differ", anchor=False)
-if len(configs) < 2:
-    st.caption("Choose at least two runs to compare their settings.")
-elif differences.empty:
-    st.caption("None: the chosen runs have the same settings and library versions.")
-else:
-    st.table(differences.map(literal).rename(index=literal, columns=literal))
-with st.expander("All settings"):
-    st.dataframe(settings_table(settings, only_differences=False))
+show_settings(settings, differences)

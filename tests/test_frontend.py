@@ -12,14 +12,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pages.components import frontend, live_figure, painter, player, sharing, stage
+from pages.components import frontend, live_figure, painter, player, samples, sharing, stage
 from pipelines.figures.chart import Chart, Panel
 from pipelines.sampling.generation import Comparison, Frame, Generation
 from pipelines.sampling.request import SamplingRequest
+from pipelines.storage.catalogue import read_catalogue
 from pipelines.storage.config import RunConfig
 from pipelines.storage.runs import Run
 
 ROOT = Path(__file__).resolve().parent.parent
+STATES = ("shown", "painted", "step")  # that components report; none is reported here
 SCRIPTS = sorted(path.name for path in frontend.FOLDER.glob("*.js"))
 PYTHON = [ROOT / "main_interface.py", *sorted((ROOT / "pages").rglob("*.py"))]
 
@@ -73,12 +75,13 @@ def documented(script: str, shape: str) -> set[str]:
         (painter, "Canvas", lambda picture: painter.painter(picture, "key", alt="")),
         (sharing, "Shared", lambda _: sharing.show_sharing("compare", {})),
         (live_figure, "Chart", lambda _: live_figure.live_figure(Chart((Panel(()),)), "key", "")),
+        (samples, "Samples", lambda _: samples.show_samples({"a": read_catalogue("checkpoints").runs["fashion-baseline"]})),
     ],
-    ids=["player", "painter", "sharing", "live_figure"],
+    ids=["player", "painter", "sharing", "live_figure", "samples"],
 )
 def test_a_script_describes_what_python_sends(module, shape, show, monkeypatch):
     sent = []
-    monkeypatch.setattr(module, "_component", lambda data, **_: sent.append(data) or SimpleNamespace(shown=None, painted=None))
+    monkeypatch.setattr(module, "_component", lambda data, **_: sent.append(data) or SimpleNamespace(**dict.fromkeys(STATES)))
     show(np.zeros((2, 3, 1), np.uint8))
     assert documented(f"{module.__name__.split('.')[-1]}.js", shape) == set(sent[0])
 

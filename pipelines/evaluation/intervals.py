@@ -1,4 +1,4 @@
-"""Confidence intervals, and the standard errors they are made of. Needs NumPy alone.
+"""Confidence intervals, and the standard errors they are made of. Needs NumPy and, for one of them, SciPy.
 
 Each ``…_error`` takes the values that a figure is made of, and returns its standard error. Given the difference between two
 models' values on the same images and the same noise, it returns the standard error of the difference of their figures.
@@ -146,6 +146,24 @@ def strata_error(values: Values, strata: NDArray[np.int64], cases: NDArray[np.in
     sums = np.bincount(cases, values - means[strata])  # deviations from the stratum means, summed over each case
     freedom = len(values) / (len(values) - len(means))
     return float((freedom * len(sums) * sums.var(ddof=1)) ** 0.5 / len(values))
+
+
+def neighbours_half(means: Values) -> float:
+    """Return half of the interval of the mean of a stratified sample of which only the (B,) means of its strata are known.
+
+    The strata are equally large and in order, so that neighbours are alike, and no case is in two of them. The variance of a
+    stratum's mean is taken from its differences to its neighbours; those at the ends, which have one neighbour, count twice. As
+    these contain the differences between expectations too, the variance is overestimated on average (Cochran 1977, section
+    5A.12, of pairs of strata). Its degrees of freedom are Welch and Satterthwaite's, of one for each difference. Resampling the
+    losses of the published runs finds a coverage of 94 to 100 %.
+    """
+    from scipy.special import stdtrit
+
+    squares = np.square(np.diff(np.pad(means, 1, mode="reflect")))
+    if not squares.any():
+        return 0.0
+    freedom = squares.sum() ** 2 / np.square(squares).sum()
+    return float(stdtrit(freedom, 0.975) * (squares.sum() / 2) ** 0.5 / len(means))
 
 
 def blocks_error(parts: Values) -> float:

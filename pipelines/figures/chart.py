@@ -151,6 +151,8 @@ class Chart:
     """Whether panels one above the other have the same x axis, zoomed into together and named below the last of them."""
     shared_y: bool = False
     legend: bool = True
+    end_labels: bool = False
+    """Whether a screen with room for it names the curves of the first panel at their ends, in place of the legend."""
     hover: Literal["x", "x unified", "closest"] = "x"
     colors: ColorScale | None = None
     zoom: tuple[object, ...] = ()

@@ -91,6 +91,8 @@ class _Drawing:
             common["legendgroup"] = mark.name  # a click into the legend hides all of them
         if isinstance(mark, Heat):
             common = {"coloraxis": "coloraxis"}
+        if self.chart.end_labels and isinstance(mark, Curve) and self.entries.get(mark.name) is mark:
+            common |= {"meta": "end label", "x": list(mark.x), "y": list(mark.y)}  # as lists, which end_labels.js reads
         self.figure.add_trace(_trace(mark) | common | {"uid": uid(*key, str(self.identities[key]))}, **place)
 
 

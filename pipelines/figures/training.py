@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .chart import Axis, Chart, ColorScale, Curve, Heat, Panel
 from .style import Look, decimate, envelope, line_styles
@@ -17,7 +17,7 @@ MAX_COLUMNS = 500  # per heat map
 AXES = {"step": "Training step", "images_seen": "Images seen", "seconds": "Training time in minutes"}
 QUANTITIES = {
     "loss": "Training loss",
-    "val_loss": "Validation loss",
+    "val_loss": "Held-out loss",
     "psnr": "PSNR in dB",
     "ssim": "SSIM",
     "grad_norm": "Gradient norm",
@@ -25,6 +25,10 @@ QUANTITIES = {
 }
 RECONSTRUCTION = ("psnr", "ssim")  # of held-out images, by an autoencoder
 NOISY = ("loss", "grad_norm")  # vary from batch to batch; only these are smoothed
+SETTLED = 0.1  # share of training that scales leave out: the warm-up, with much larger losses
+HEIGHT = 150  # of a quantity's panel, in CSS pixels
+ROOM = 0.06  # of the scale, above and below the curves
+LISTED = 4  # values of a list that a table of settings has
 LINEAR = ("lr", *RECONSTRUCTION)  # always on a linear scale: the learning rate ends at 0
 
 
@@ -42,24 +46,36 @@ def smooth(x: NDArray[np.float64], y: NDArray[np.float64], half_life: float) -> 
     return values.ewm(halflife="1s", times=times).mean().to_numpy()  # type: ignore[arg-type]  # times is missing in the stubs
 
 
-def _numbers(table: pd.DataFrame, column: str) -> NDArray[np.float64]:
+def numbers(table: pd.DataFrame, column: str) -> NDArray[np.float64]:
     """Return a column as numbers, NaN where values are missing."""
     if column not in table:
         return np.full(len(table), np.nan)
     return pd.to_numeric(table[column], errors="coerce").to_numpy(np.float64)
 
 
-def _along(table: pd.DataFrame, axis: str) -> NDArray[np.float64]:
+def along(table: pd.DataFrame, axis: str) -> NDArray[np.float64]:
     """Return the positions of the rows on an axis of AXES."""
-    return _numbers(table, axis) / (60 if axis == "seconds" else 1)
+    return numbers(table, axis) / (60 if axis == "seconds" else 1)
 
 
 def _curve(table: pd.DataFrame, axis: str, quantity: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the finite points of a curve from left to right."""
-    x, y = _along(table, axis), _numbers(table, quantity)
+    x, y = along(table, axis), numbers(table, quantity)
     order = np.argsort(x, kind="stable")
     order = order[np.isfinite(x[order]) & np.isfinite(y[order])]
     return x[order], y[order]
+
+
+def settled_limits(curves: Sequence[tuple[ArrayLike, ArrayLike]], log: bool = False) -> tuple[float, float] | None:
+    """Return limits of a y axis that show curves from SETTLED of their length on, because losses are much larger before."""
+    values = np.concatenate([np.asarray(y)[np.asarray(x) >= SETTLED * np.max(x)] for x, y in curves] or [np.zeros(0)])
+    values = np.log10(values[values > 0]) if log else values
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return None
+    low, high = float(values.min()), float(values.max())
+    room = ROOM * (high - low) or 0.1 * abs(high) or 1.0
+    return (10 ** (low - room), 10 ** (high + room)) if log else (low - room, high + room)
 
 
 def training_curves(
@@ -94,15 +110,11 @@ def training_curves(
         for name, (x, y) in curves.items():
             label = f"{name} ({groups[name]})" if groups else name
             marks += _smoothed(x, y, half_life, label, styles[name])
-        panels.append(
-            Panel(
-                tuple(marks),
-                Axis(AXES[axis], log="x" in log),
-                Axis(log="y" in log and quantity not in LINEAR),
-                QUANTITIES[quantity],
-                height=150 if panels else 280,
-            )
-        )
+        logarithmic = "y" in log and quantity not in LINEAR
+        drawn = [(mark.x, mark.y) for mark in marks if not mark.quiet]
+        limits = settled_limits(drawn, logarithmic) if quantity not in LINEAR else None
+        y_axis = Axis(log=logarithmic, limits=limits)
+        panels.append(Panel(tuple(marks), Axis(AXES[axis], log="x" in log), y_axis, QUANTITIES[quantity], height=HEIGHT))
     zoom = (quantities, axis, sorted(log))
     return Chart(tuple(panels), shared_x=True, hover="x unified", zoom=zoom)
 
@@ -120,13 +132,13 @@ def _smoothed(x: NDArray[np.float64], y: NDArray[np.float64], half_life: float, 
 def loss_by_timestep(
     runs: Mapping[str, Sequence[float]], num_timesteps: Mapping[str, int], groups: Mapping[str, str] | None = None
 ) -> Chart:
-    """Describe the validation loss over timesteps, one step curve per run."""
+    """Describe the held-out loss over timesteps, one step curve per run."""
     styles = line_styles(list(runs), groups)
     curves = tuple(
         Curve(_middles(num_timesteps[name], len(losses)), losses, name, styles[name], steps=True)
         for name, losses in runs.items()
     )
-    panel = Panel(curves, Axis("Timestep t (0 is nearly clean)"), Axis("Validation loss", log=True), height=220)
+    panel = Panel(curves, Axis("Timestep t (0 is nearly clean)"), Axis("Held-out loss", log=True), height=220)
     return Chart((panel,), zoom=("timesteps",))
 
 
@@ -152,7 +164,7 @@ def loss_heat_maps(
     log: Collection[str] = (),
     relative: bool = False,
 ) -> Chart:
-    """Describe heat maps of the validation loss over training (x) and timesteps (y), one per run, with a common colour scale.
+    """Describe heat maps of the held-out loss over training (x) and timesteps (y), one per run, with a common colour scale.
 
     Args:
         runs: metrics by run name, each with at least one row of :func:`validations_by_timestep`.
@@ -170,7 +182,7 @@ def loss_heat_maps(
         with np.errstate(divide="ignore", invalid="ignore"):
             losses = losses / losses[:, -1:] if relative else losses
         drawn.append(losses[np.isfinite(losses) & (losses > 0)])
-        heat = Heat(_along(rows, axis), _middles(num_timesteps[name], len(losses)), losses, name, what)
+        heat = Heat(along(rows, axis), _middles(num_timesteps[name], len(losses)), losses, name, what)
         panels.append(Panel((heat,), Axis(AXES[axis], log="x" in log), Axis("Timestep t"), name, height=170))
     found = np.concatenate(drawn)
     low, high = (float(found.min()), float(found.max())) if len(found) else (1.0, 10.0)
@@ -182,14 +194,20 @@ def loss_heat_maps(
 
 
 def settings_table(settings: Mapping[str, Mapping[str, Any]], only_differences: bool = True) -> pd.DataFrame:
-    """Return a table of settings as text, one row per setting (dotted names such as optimizer.lr) and one column per run."""
+    """Return a table of settings as text, one row per setting (dotted names such as optimizer.lr) and one column per run.
+
+    Of long lists, such as the names of classes, the table has the length and the beginning.
+    """
     flat = pd.json_normalize([dict(values) for values in settings.values()])
     flat.index = pd.Index(settings)
-    table = flat.T.map(_as_text)
-    return table[table.nunique(axis=1) > 1] if only_differences else table
+    table = flat.T
+    if only_differences:
+        table = table[table.map(repr).nunique(axis=1) > 1]
+    return table.map(_as_text)
 
 
 def _as_text(value: object) -> str:
     if isinstance(value, (tuple, list)):
-        return ", ".join(map(str, value))
+        listed = ", ".join(map(str, value[:LISTED]))
+        return listed if len(value) <= LISTED else f"{len(value)}: {listed}, …"
     return "–" if value is None or value != value else str(value)

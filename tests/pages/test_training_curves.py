@@ -39,14 +39,22 @@ def make_run(folder, small_config):
 open_page = partial(open_app, "training_curves")
 
 
+def payloads(app):
+    return [json.loads(element.proto.json) for element in app.get("bidi_component")]
+
+
 def figures(app):
     """The figures on the page, by what they are for."""
-    payloads = [json.loads(element.proto.json) for element in app.get("bidi_component")]
-    return {payload["alt"].split(" of ")[0]: json.loads(payload["figure"]) for payload in payloads}
+    return {one["alt"].split(" of ")[0]: json.loads(one["figure"]) for one in payloads(app) if "figure" in one}
+
+
+def samples_shown(app):
+    """The rows of samples: each run's label, and the steps of its grids."""
+    return [(row["label"], [grid["step"] for grid in row["grids"]]) for one in payloads(app) for row in one.get("rows", ())]
 
 
 def curves(app):
-    return next(iter(figures(app).values()))
+    return figures(app)["Held-out loss"]
 
 
 def test_without_runs_the_page_says_what_to_do(folder):
@@ -57,7 +65,10 @@ def test_without_runs_the_page_says_what_to_do(folder):
 def test_losses_of_different_objectives_are_not_left_to_be_compared(make_run, prediction, told):
     make_run("a", prediction="v", schedule="cosine")
     make_run("b", prediction=prediction, schedule="cosine", steps=70)
-    assert any("minimise different losses" in info.value for info in open_page().info) == told
+    app = open_page()
+    assert any("minimise different losses" in caption.value for caption in app.caption) == told
+    assert any("held-out loss of **a**" in text.value for text in app.markdown) != told
+    assert ("Difference" in str(curves(app)["layout"])) != told
 
 
 def test_without_a_choice_the_page_asks_for_one(make_run):
@@ -67,13 +78,17 @@ def test_without_a_choice_the_page_asks_for_one(make_run):
     assert "Choose at least one run" in app.info[0].value
 
 
-def test_the_first_two_runs_are_drawn_with_every_quantity(make_run):
+def test_validation_comes_first_and_the_rest_on_demand(make_run):
     for name in "abc":
         make_run(name)
     app = open_page()
-    traces = curves(app)["data"]
-    assert {trace["name"] for trace in traces} == {"a", "b"}
-    assert len([trace for trace in traces if trace.get("opacity") != 0.3]) == 2 * 4
+    assert list(figures(app)) == ["Held-out loss"]
+    assert {trace["name"] for trace in curves(app)["data"]} == {"a", "b"}
+    assert "held-out loss of **a** and that of b are not told apart" in app.markdown[-1].value
+    app = open_page(optimiser=True, timesteps=True)
+    assert len(figures(app)) == 4
+    other = figures(app)["Training loss, gradient norm, learning rate"]
+    assert len([trace for trace in other["data"] if trace.get("opacity") != 0.3]) == 2 * 3
     assert {figure["layout"]["uirevision"] for figure in figures(app).values()}
 
 
@@ -83,7 +98,7 @@ def test_only_differences_are_listed_and_can_be_grouped_by(make_run):
     app = open_page(group="optimizer.lr")
     assert app.table[0].value.loc["optimizer.lr"].tolist() == ["0.5", "0.25"]
     assert app.selectbox(key="group").options == ["run", "optimizer.lr"]
-    assert {trace["name"] for trace in curves(app)["data"]} == {"a (0.5)", "b (0.25)"}
+    assert {trace["name"] for trace in curves(app)["data"] if "name" in trace} == {"a (0.5)", "b (0.25)"}
 
 
 def test_equal_runs_have_no_differences(make_run):
@@ -92,7 +107,7 @@ def test_equal_runs_have_no_differences(make_run):
     assert any("same settings" in caption.value for caption in open_page().caption)
 
 
-def test_the_slider_of_samples_shows_each_run_at_its_newest_step_up_to_there(make_run, tiny_run):
+def test_the_samples_of_every_run_and_step_are_sent_at_once(make_run, tiny_run):
     grid = next(iter(tiny_run.samples().values())).read_bytes()
     for name, steps in (("a", (10, 20)), ("b", (15, 30))):
         samples = make_run(name).path / "samples"
@@ -100,17 +115,20 @@ def test_the_slider_of_samples_shows_each_run_at_its_newest_step_up_to_there(mak
         for step in steps:
             (samples / f"step-{step:08d}.png").write_bytes(grid)
     (samples / "step-00000030-raw.png").write_bytes(grid)
-    app = open_page()
+    app = open_page(grid_step="15")
+    assert samples_shown(app) == [("a", [10, 20]), ("b", [15, 30]), ("b, raw weights", [30])]
+    [sent] = [one for one in payloads(app) if "rows" in one]
+    assert (sent["steps"], sent["start"]) == ([10, 15, 20, 30], 15)
 
-    def shown():
-        return [caption.value for caption in app.caption if ", step " in caption.value]
 
-    assert shown() == ["a, step 20", "b, step 30", "b, step 30, raw weights"]
-    assert app.select_slider(key="grid_step").options == ["10", "15", "20", "newest"]
-    app.select_slider(key="grid_step").set_value("15").run()
-    assert shown() == ["a, step 10", "b, step 15"]
-    app.select_slider(key="grid_step").set_value("10").run()
-    assert shown() == ["a, step 10"]
+def test_a_long_training_sends_the_first_and_last_samples_and_some_between(make_run, tiny_run, monkeypatch):
+    grid = next(iter(tiny_run.samples().values())).read_bytes()
+    run = make_run("a")
+    (run.path / "samples").mkdir()
+    for step in range(10, 110, 10):
+        (run.path / "samples" / f"step-{step:08d}.png").write_bytes(grid)
+    monkeypatch.setattr(samples, "MOST_PIXELS", 3 * 64 * samples.SENT)
+    assert samples_shown(open_page()) == [("a", [10, 50, 100])]
 
 
 def test_a_torn_grid_does_not_hide_the_others(make_run, tiny_run):
@@ -119,7 +137,7 @@ def test_a_torn_grid_does_not_hide_the_others(make_run, tiny_run):
         (runs.PRIVATE / name / "samples" / "step-00000010.png").write_bytes(content)
     app = open_page()
     assert "The samples of a, step 10 cannot be read" in app.warning[0].value
-    assert any(caption.value == "b, step 10" for caption in app.caption)
+    assert samples_shown(app) == [("b", [10])]
 
 
 @pytest.mark.parametrize("config", ["", "{", '{"seed": -1}', '{"colour": "red"}'])
@@ -145,14 +163,16 @@ def test_a_run_deleted_between_two_looks_gets_one_sentence(make_run):
 def test_a_run_that_has_not_logged_yet(folder, small_config):
     (folder / "new").mkdir()
     Run(folder / "new").write_config(small_config())
-    assert "Nothing logged yet" in open_page().info[0].value
-
-
-def test_a_run_without_validation_has_curves(make_run):
-    make_run("a", validated=False)
     app = open_page()
-    assert len(figures(app)) == 1
-    assert "No validation yet." in [info.value for info in app.info]
+    assert "Nothing logged yet: new" in app.info[0].value
+    assert not figures(app), "no empty axes"
+
+
+def test_a_run_without_validation_says_when_it_comes(make_run):
+    make_run("a", validated=False)
+    app = open_page(optimiser=True)
+    assert list(figures(app)) == ["Training loss, gradient norm, learning rate"]
+    assert "No validation yet: the first comes at step 6." in [info.value for info in app.info]
 
 
 def test_values_that_nobody_can_choose_fall_back(make_run):
@@ -174,14 +194,14 @@ def test_a_run_that_is_deleted_while_it_is_drawn_breaks_nothing(make_run, monkey
     run = make_run("a")
     (run.path / "samples").mkdir()
     Image.new("RGB", (16, 16)).save(run.path / "samples" / "step-00000010.png")
-    show = samples.show_samples_in
+    read = samples.grid_images
 
-    def delete_and_show(*arguments):
+    def delete_and_read(*arguments):
         shutil.rmtree(run.path)
-        show(*arguments)
+        return read(*arguments)
 
-    monkeypatch.setattr(samples, "show_samples_in", delete_and_show)
+    monkeypatch.setattr(samples, "grid_images", delete_and_read)
     app = open_page()
     assert not run.path.exists()
     assert not app.exception
-    assert any("a, step 10" in caption.value for caption in app.caption)
+    assert any("a, step 10" in warning.value for warning in app.warning)

@@ -1,3 +1,4 @@
+import { EndLabels } from "./end_labels.js"
 import { mount } from "./mount.js"
 import { load } from "./plotly.js"
 
@@ -13,6 +14,7 @@ const OPTIONS = {
   displaylogo: false,
   showSendToCloud: false, // no data leave this machine
   responsive: true,
+  doubleClick: "autosize", // shows everything, also what a scale leaves out
   modeBarButtonsToRemove: ["sendChartToCloud", "select2d", "lasso2d", "autoScale2d"],
 }
 
@@ -43,6 +45,14 @@ function template(place) {
   }
 }
 
+/**
+ * @param {Record<string, any>} layout Plotly's layout
+ * @returns {[string, any][]} its axes with their names
+ */
+function axes(layout) {
+  return Object.entries(layout).filter(([name]) => /^[xy]axis\d*$/u.test(name))
+}
+
 class LiveFigure {
   /** @type {any} the library, once the chart has been drawn */
   plotly
@@ -50,6 +60,7 @@ class LiveFigure {
   /** @param {ParentNode} root holds live_figure.html */
   constructor(root) {
     this.place = root.querySelector(".live-figure")
+    this.labels = new EndLabels(this.place)
     this.resizing = new ResizeObserver(() => this.resize())
   }
 
@@ -75,14 +86,38 @@ class LiveFigure {
     if (!this.place.isConnected) return // the page has been left meanwhile
     layout.template = template(this.place)
     const finger = matchMedia("(pointer: coarse)").matches
-    if (finger) layout.dragmode = false // a finger scrolls the page, and the mode bar would hide the legend
-    plotly.react(this.place, data, layout, { ...OPTIONS, displayModeBar: finger ? false : "hover" })
+    if (finger) layout.dragmode = false // a finger scrolls the page
+    const still = finger || axes(layout).every(([, axis]) => axis.fixedrange)
+    this.keepZoom(layout)
+    this.labels.arrange(data, layout)
+    plotly.react(this.place, data, layout, { ...OPTIONS, displayModeBar: still ? false : "hover" })
+    if (!this.plotly) this.place.on("plotly_afterplot", () => this.labels.draw(plotly))
+    this.labels.draw(plotly)
     this.plotly = plotly
+    this.again = () => this.draw(plotly, data, layout)
     this.resizing.observe(this.place)
   }
 
+  /**
+   * Keeps the limits that an axis was given before while the user has changed them, because new ones would undo the change.
+   * @param {Record<string, any>} layout Plotly's layout, which is changed
+   */
+  keepZoom(layout) {
+    const before = this.given?.uirevision === layout.uirevision ? this.given : {}
+    this.given = { uirevision: layout.uirevision }
+    for (const [name, axis] of axes(layout)) {
+      if (!axis.range) continue
+      const now = this.place.layout?.[name]
+      const zoomed = before[name] && now && (now.autorange || before[name].some((end, index) => end !== now.range[index]))
+      if (zoomed) axis.range = [...before[name]]
+      this.given[name] = [...axis.range]
+    }
+  }
+
   resize() {
-    if (this.place.isConnected) this.plotly.Plots.resize(this.place)
+    if (!this.place.isConnected) return
+    if (this.labels.fits === this.labels.shown) this.plotly.Plots.resize(this.place)
+    else this.again()
   }
 
   close() {

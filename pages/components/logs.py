@@ -1,0 +1,117 @@
+"""What the logs of runs show: which run is ahead, and on demand all that is logged besides the held-out loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from pages.components import BOUND
+from pages.components.live_figure import live_figure
+from pipelines.common.command_line import describe
+from pipelines.common.text import literal
+from pipelines.evaluation.logged import Log, lead, unlike
+from pipelines.figures.training import (
+    QUANTITIES,
+    loss_by_timestep,
+    loss_heat_maps,
+    settings_table,
+    training_curves,
+    validations_by_timestep,
+)
+from pipelines.storage.catalogue import Listed
+
+HEAT = {"loss": "Loss", "relative": "Loss / latest loss"}
+SURE, UNSURE = ":material/check_circle:", ":material/radio_button_unchecked:"
+
+
+def read_logs(runs: Mapping[str, Listed]) -> list[Log]:
+    """Return the logs that can be read and have begun, after saying what is wrong with the others or left out."""
+    logs: list[Log] = []
+    empty: list[Log] = []
+    told = []
+    for name, listed in runs.items():
+        try:
+            _ = listed.run.config  # raises if the run has been deleted
+            log = Log(name, listed.config, listed.run.metrics())
+            if problem := listed.run.log_problem():
+                told.append(f"The log of {name}: {problem}.")
+        except (ValueError, OSError) as error:
+            told.append(f"{name} cannot be read: {describe(error)}")
+            continue
+        (logs if len(log.table) else empty).append(log)
+    if told:
+        st.warning("  \n".join(map(literal, told)))
+    if empty:
+        st.info(literal(f"Nothing logged yet: {', '.join(log.name for log in empty)}."))
+    return logs
+
+
+def show_lead(logs: Sequence[Log], axis: str) -> None:
+    """Say which of the runs has the lower held-out loss, by how much and how surely, and which cannot be compared."""
+    reasons = {log.name: reason for log in logs[1:] if (reason := unlike(log.config, logs[0].config))}
+    found = lead([log for log in logs if log.name not in reasons], axis)
+    if found is not None:
+        best = literal(found.best)
+        text = literal(found).replace(f"loss of {best}", f"loss of **{best}**", 1)
+        more = "" if found.sure else " Evaluate measures it more precisely."
+        st.markdown(f"{SURE if found.sure else UNSURE} {text}{more}")
+    for reason in dict.fromkeys(reasons.values()):
+        names = ", ".join(name for name, why in reasons.items() if why == reason)
+        st.caption(literal(f"Not compared with {logs[0].name}: {names}, because {reason}. Evaluate measures all models alike."))
+
+
+def show_other_curves(
+    logs: Sequence[Log], axis: str, smoothing: float, log: Sequence[str], groups: Mapping[str, str] | None
+) -> None:
+    """Show on demand what else is logged at every few steps."""
+    offered = [name for name in QUANTITIES if name != "val_loss" and any(name in one.table for one in logs)]
+    titles = ", ".join(QUANTITIES[name] if not number else _inside(QUANTITIES[name]) for number, name in enumerate(offered))
+    more = st.expander(titles, key="optimiser", **BOUND)
+    if more.open:
+        chart = training_curves({one.name: one.table for one in logs}, offered, axis, smoothing, log, groups)
+        with more:
+            live_figure(chart, "other_curves", f"{titles} of {', '.join(one.name for one in logs)}")
+            st.caption("Faint: logged values. Strong: smoothed. Drag to zoom all charts; double-click to see all.")
+
+
+def _inside(title: str) -> str:
+    """Return a title as it is written within a sentence."""
+    return title if title.isupper() or title.startswith("PSNR") else title[0].lower() + title[1:]
+
+
+def show_loss_by_timestep(logs: Sequence[Log], axis: str, log: Sequence[str], groups: Mapping[str, str] | None) -> None:
+    """Show on demand the held-out loss by timestep: over training, and the latest."""
+    validated = {one.name: one.table for one in logs if len(validations_by_timestep(one.table))}
+    if not validated:
+        return
+    more = st.expander("Loss by timestep", key="timesteps", **BOUND)
+    if not more.open:
+        return
+    lengths = {one.name: one.config.diffusion.timesteps for one in logs if one.name in validated}
+    left, right = more.columns([3, 2], gap="medium")
+    with left:
+        color = st.segmented_control(
+            "Colour scale", list(HEAT), default="loss", required=True, format_func=HEAT.__getitem__, key="heat", **BOUND
+        )
+        chart = loss_heat_maps(validated, lengths, axis, log, relative=color == "relative")
+        live_figure(chart, "heat_map", f"{HEAT[color]} over training and timestep of {', '.join(validated)}")
+    with right:
+        latest = {name: validations_by_timestep(table)["loss_by_timestep"].iloc[-1] for name, table in validated.items()}
+        live_figure(loss_by_timestep(latest, lengths, groups), "by_timestep", f"Latest loss by timestep of {', '.join(latest)}")
+        st.caption("The latest validation: held-out images, EMA weights, the same noise every time.")
+
+
+def show_settings(settings: Mapping[str, Mapping[str, Any]], differences: pd.DataFrame) -> None:
+    """Show on demand the settings in which the runs differ, and all others."""
+    if len(settings) > 1:
+        with st.expander(f"Settings that differ ({len(differences)})", key="differences", **BOUND):
+            if differences.empty:
+                st.caption("None: the chosen runs have the same settings and library versions.")
+            else:
+                st.table(differences.map(literal).rename(index=literal, columns=literal))
+    more = st.expander("All settings", key="settings", **BOUND)
+    if more.open:
+        more.dataframe(settings_table(settings, only_differences=False))

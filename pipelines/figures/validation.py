@@ -1,0 +1,69 @@
+"""The chart of held-out losses, and of their differences from the first run's."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from ..evaluation.intervals import decimals
+from ..evaluation.logged import ALONG, Log, gap, unlike
+from .chart import Axis, Band, Chart, Curve, Mark, Panel, Rule
+from .style import Look, line_styles
+from .training import AXES, QUANTITIES, along, numbers, settled_limits
+
+FEW = 30  # validations, which are marked by points
+
+
+def validation_curves(
+    logs: Sequence[Log], axis: str = "step", log: Collection[str] = (), groups: Mapping[str, str] | None = None
+) -> Chart:
+    """Describe the held-out loss over training, and below it how the loss of each run differs from that of the first.
+
+    The scales leave out the beginning of training (:func:`settled_limits`). Differences are drawn where both runs were
+    validated, along steps or images, of runs that can be compared with the first (:func:`pipelines.evaluation.logged.unlike`).
+
+    Args:
+        axis: a key of AXES.
+        log: "x" and "y" for logarithmic axes; differences are on a linear scale.
+        groups: runs of the same group share a colour (:func:`line_styles`).
+    """
+    styles = line_styles([one.name for one in logs], groups)
+    labels = {one.name: f"{one.name} ({groups[one.name]})" if groups else one.name for one in logs}
+    across = Axis(AXES[axis], log="x" in log)
+    curves = []
+    for one in logs:
+        rows = one.validations(axis)
+        x, y = along(rows, axis), numbers(rows, "val_loss")
+        if len(x):
+            curves.append(Curve(x, y, labels[one.name], styles[one.name], points=len(x) <= FEW))
+    if not curves:
+        return Chart(())
+    limits = settled_limits([(curve.x, curve.y) for curve in curves], "y" in log)
+    panels = [Panel(tuple(curves), across, Axis(log="y" in log, limits=limits), QUANTITIES["val_loss"], height=250)]
+    comparable = [one for one in logs[1:] if axis in ALONG and not unlike(one.config, logs[0].config)]
+    gaps = {one.name: table for one in comparable if len(table := gap(one, logs[0], axis))}
+    if gaps:
+        marks: list[Mark] = [Rule(y=0, look=replace(styles[logs[0].name], width=1.5))]
+        for name, table in gaps.items():
+            marks += _difference(table, axis, labels[name], styles[name])
+        ends = [(table[axis], table[end].fillna(table["difference"])) for table in gaps.values() for end in ("low", "high")]
+        limits = settled_limits([*ends, ([1.0], [0.0])])  # 0 is always in sight
+        title = f"Difference from {labels[logs[0].name]}"
+        panels.append(Panel(tuple(marks), across, Axis(limits=limits), title, height=130))
+    return Chart(tuple(panels), shared_x=True, end_labels=True, hover="x unified", zoom=(axis, sorted(log)))
+
+
+def _difference(table: pd.DataFrame, axis: str, name: str, look: Look) -> Iterator[Mark]:
+    """Yield a curve of differences, and the band of their intervals where they have them."""
+    measured = table.dropna()
+    if len(measured):
+        x, low, high = (measured[column].to_numpy() for column in (axis, "low", "high"))
+        yield Band(x, low, high, name, look)
+    about = []
+    for _, row in table.iterrows():
+        digits = decimals(row["high"] - row["low"]) if row["low"] < row["high"] else 4
+        interval = f" ({row['low']:+.{digits}f} to {row['high']:+.{digits}f})" if row["low"] <= row["high"] else ""
+        about.append(f"{name}: {row['difference']:+.{digits}f}{interval}")
+    yield Curve(table[axis].to_numpy(), table["difference"].to_numpy(), name, look, points=len(table) <= FEW, about=about)
