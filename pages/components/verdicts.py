@@ -62,7 +62,7 @@ def _chosen(evaluations: Sequence[Evaluation]) -> Verdict | None:
     groups = grouped(evaluations)
     if len(groups) < 2:
         return None
-    st.subheader("Which is better?", anchor=False)
+    st.subheader("Two models, figure by figure", anchor=False)
     names = list(groups)
     with st.container(horizontal=True):
         first = st.selectbox("Compare", names, 0, key="verdict_first", width=270, **BOUND)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from ..evaluation.ranking import Ranked
 from ..evaluation.results import FIGURES, SMALLER_IS_BETTER, Evaluation, pareto_front
 from ..evaluation.verdict import TITLES, Verdict
 from .chart import Axis, Band, Bars, Chart, Curve, Mark, Note, Panel, Rule
-from .style import GREY, Look, color, dash, line_styles
+from .style import GREY, MARKING, Look, color, dash, line_styles
 
 APART = 1.015  # horizontal factor between series, so that their intervals do not hide each other
 ROOM = 1.25  # smallest ratio of neighbouring tick labels on a cost axis
@@ -26,10 +28,64 @@ FLOORS: dict[str, tuple[str, str, PLACES]] = {  # columns with figures of real i
 INTERVALS = (  # caption of figures of samples
     "Bars and brackets: 95 % confidence intervals. Dotted: held-out images instead of samples, equally many if available."
 )
+LEVELS = "Noise level (timestep of a cosine schedule)"
 TERMS = {"prior": "Prior", "denoising": "Denoising", "decoder": "Decoder"}
 
 
-def quality_against_cost(table: pd.DataFrame, figure: str, cost: str) -> Chart:
+def ranking_bars(ranked: Sequence[Ranked], figure: str, order: Sequence[str]) -> Chart:
+    """Describe a ranking: a bar for each model with its interval and its value, the best on top, and what real images score.
+
+    Args:
+        figure: a key of FIGURES.
+        order: the names of all runs, which have the same colours as in other figures of them.
+    """
+    styles = line_styles(order)
+    marks: list[Mark] = []
+    for row, one in enumerate(ranked):
+        look, ends = styles[one.name], one.estimate
+        marks.append(Bars([-row], [ends.value], one.name, replace(look, opacity=0.55), horizontal=True, gap=0.45, quiet=True))
+        marks.append(
+            Curve(
+                [ends.value],
+                [-row],
+                one.name,
+                look,
+                line=False,
+                points=True,
+                quiet=True,
+                x_interval=([ends.low], [ends.high]),
+            )
+        )
+        marks.append(Note(str(ends), -row, right=True))
+    real = sorted({one.real for one in ranked if one.real is not None})
+    if real:
+        marks += [Rule(x=value, look=MARKING, text="real images" if value == real[-1] else "") for value in real]
+    most = max([one.estimate.high for one in ranked] + real)
+    names: dict[float, str] = {-row: one.name for row, one in enumerate(ranked)}
+    x = Axis(FIGURES[figure], limits=(0.0, 1.45 * most))
+    y = Axis(ticks=names, limits=(0.6 - len(ranked), 0.6))
+    panel = Panel(tuple(marks), x, y, height=max(90, 38 * len(ranked)))
+    return Chart((panel,), legend=False, hover="closest", zoom=(figure, tuple(names.values())))
+
+
+def loss_gaps(differences: Mapping[str, pd.DataFrame], first: str, order: Sequence[str]) -> Chart:
+    """Describe by how much the losses of models differ from that of the first, by noise level, with 95 % bands.
+
+    Args:
+        differences: see :func:`pipelines.evaluation.ranking.loss_differences`.
+        first: the name of the first model.
+        order: the names of all runs, which have the same colours as in other figures of them.
+    """
+    styles = line_styles(order)
+    marks: list[Mark] = [Rule(y=0, look=replace(styles[first], width=1.5), text=first)]
+    for name, table in differences.items():
+        t, middle, low, high = (table[column].to_numpy() for column in ("timestep", "difference", "low", "high"))
+        marks += [Band(t, low, high, name, styles[name]), Curve(t, middle, name, styles[name])]
+    y = Axis(f"loss minus that of {first}")
+    return Chart((Panel(tuple(marks), Axis(LEVELS), y, height=260),), end_labels=True, zoom=("gaps", first))
+
+
+def quality_against_cost(table: pd.DataFrame, figure: str, cost: str, order: Sequence[str] = ()) -> Chart:
     """Describe a figure of samples against their cost, with intervals, the Pareto front and the real-against-real floor.
 
     Colours distinguish runs, or the samplers of a single run; dashes distinguish samplers, and symbols distinguish series whose
@@ -39,9 +95,10 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str) -> Chart:
         table: see :func:`pipelines.evaluation.results.samples_table`; of one dataset and judge.
         figure: a key of FIGURES.
         cost: a key of COSTS.
+        order: the names of all runs, which have the same colours as in other figures of them.
     """
     shown = table.dropna(subset=[figure, cost])
-    marks: list[Mark] = list(_series(shown, figure, cost))
+    marks: list[Mark] = list(_series(shown, figure, cost, order))
     front = pareto_front(shown, cost, figure)
     same_scale = cost != "seconds" or shown["machine"].nunique() == 1
     if figure in SMALLER_IS_BETTER and len(front) > 1 and same_scale:
@@ -58,7 +115,7 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str) -> Chart:
     return Chart((panel,), hover="closest", zoom=(figure, cost))
 
 
-def _series(shown: pd.DataFrame, figure: str, cost: str) -> Iterator[Curve]:
+def _series(shown: pd.DataFrame, figure: str, cost: str, order: Sequence[str]) -> Iterator[Curve]:
     """Yield a curve for each run, sampler and whatever else distinguishes what was asked of them."""
     runs = list(dict.fromkeys(shown["run"]))
     samplers = list(dict.fromkeys(shown["sampler"]))
@@ -72,7 +129,7 @@ def _series(shown: pd.DataFrame, figure: str, cost: str) -> Iterator[Curve]:
         told = f", guidance {guidance:g}" if own["guidance"].nunique() > 1 else ""
         told += f", {images:,} samples" if own["images"].nunique() > 1 else ""
         told += f", seed {seed}" if own["seed"].nunique() > 1 else ""
-        hue = color(samplers.index(sampler) if len(runs) == 1 else runs.index(run))
+        hue = color(samplers.index(sampler) if len(runs) == 1 else (order or runs).index(run))
         dashed = dash(samplers.index(sampler))
         yield Curve(
             points[cost].to_numpy() * apart,
@@ -108,18 +165,19 @@ def _ticks(costs: pd.Series[float]) -> list[float]:
     return sorted(ticks)
 
 
-def loss_bands(losses: Mapping[str, Mapping[str, Any]]) -> Chart:
+def loss_bands(losses: Mapping[str, Mapping[str, Any]], order: Sequence[str] = ()) -> Chart:
     """Describe the loss on held-out images by noise level, one curve with a 95 % band per run.
 
     Args:
         losses: results of kind "loss" (:attr:`Result.found`) by run name.
+        order: the names of all runs, which have the same colours as in other figures of them.
     """
-    styles = line_styles(list(losses))
+    styles = line_styles(order or list(losses))
     marks: list[Mark] = []
     for name, found in losses.items():
         t, mean, low, high = (np.array(found[part], float) for part in ("timesteps", "mean", "low", "high"))
         marks += [Band(t, low, high, name, styles[name]), Curve(t, mean, name, styles[name])]
-    x = Axis("timestep of a cosine schedule: from image to noise")
+    x = Axis(LEVELS)
     return Chart((Panel(tuple(marks), x, Axis("error in v", log=True, fine=True), height=260),))
 
 

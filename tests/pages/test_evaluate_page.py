@@ -71,7 +71,11 @@ def measured(tiny_run, tmp_path, monkeypatch):
 def test_what_is_measured_is_shown_and_what_is_not_is_told(measured):
     app = open_page()
     assert app.info[0].value == "Not evaluated yet: two."
-    assert [part.value for part in app.subheader] == ["Quality against cost", "Loss by noise level", "Likelihood"]
+    assert [part.value for part in app.subheader] == [
+        "Which is best?", "What does quality cost?", "Loss by noise level", "Likelihood",
+    ]  # fmt: skip
+    assert not app.dataframe, "the table is there on demand"
+    app = open_page(all_figures=True)
     table = app.dataframe[0].value
     assert list(table["Fréchet distance"]) == [
         "3.00 (2.90 – 3.10), real 0.20",
@@ -84,15 +88,15 @@ def test_what_is_measured_is_shown_and_what_is_not_is_told(measured):
 
 
 def test_further_figures_are_in_a_table_of_their_own(measured):
-    assert not open_page().expander
     [first, *_] = measured.of_kind("samples")
     figures = {"density": estimate(0.8), "vendi_score": estimate(12.0)}
     found = first.found | {"figures": first.found["figures"] | figures, "floor": first.found["floor"] | figures}
+    assert len(open_page(all_figures=True).dataframe) == 1
     measured.add("samples", first.asked | {"reference_images": 39}, found)
-    app = open_page(figure="Vendi score")
+    app = open_page(figure="Vendi score", all_figures=True)
     assert app.selectbox(key="figure").value == "vendi_score"
     assert "Density" not in app.dataframe[0].value
-    [further] = app.expander[0].dataframe
+    further = app.dataframe[1]
     assert list(further.value["Vendi score"]) == ["", "", "", "12.00 (11.90 – 12.10), real 12.00"]
     assert "Fréchet distance" not in further.value
 
@@ -102,18 +106,18 @@ def test_a_picture_that_cannot_be_shown_gets_a_sentence(measured):
     app = open_page()
     assert not app.exception
     assert "evaluation-neighbours.png cannot be shown: the image is too large" in app.warning[0].value
-    assert app.subheader[-1].value.startswith("Are samples copies?")
+    assert app.subheader[-1].value.startswith("Copies?")
 
 
 def test_seconds_of_different_machines_are_told_and_have_no_front(measured):
-    app = open_page(cost="Seconds")
+    app = open_page(cost="Seconds", all_figures=True)
     assert not any("different machines" in caption.value for caption in app.caption)
     assert "Measured on" not in app.dataframe[0].value
     table = samples_table([measured])
     assert "Pareto front" in names_of(quality_against_cost(table, "frechet_distance", "seconds"))
     [first, *_] = measured.of_kind("samples")
     measured.add("samples", first.asked | {"reference_images": 39}, first.found | {"machine": "another one"})
-    app = open_page(cost="Seconds")
+    app = open_page(cost="Seconds", all_figures=True)
     assert any("different machines" in caption.value for caption in app.caption)
     assert set(app.dataframe[0].value["Measured on"]) == {"not recorded", "another one"}
     table = samples_table([measured])
@@ -236,7 +240,7 @@ def test_a_report_says_which_picture_it_leaves_out(measured):
 def test_a_run_that_cannot_be_read_does_not_hide_the_others(measured):
     broken = Run(shutil.copytree(measured.run.path, measured.run.path.with_name("broken")))
     (broken.path / "config.json").write_text('{"network": {"what": 1}}')
-    app = open_page(runs=["broken", "one"])
+    app = open_page(runs=["broken", "one"], all_figures=True)
     assert not app.exception
     assert app.warning[0].value.startswith("broken cannot be read: ")
     assert set(app.dataframe[0].value["Run"]) == {"one"}
@@ -276,9 +280,9 @@ def test_runs_of_unlike_data_are_not_drawn_beside_each_other():
     app = open_page()
     assert app.multiselect(key="runs").value[:2] == ["flowers-attention-64", "flowers-baseline-64"]
     assert not [name for name in app.multiselect(key="runs").value if name.startswith("fashion")]
-    app = open_page(runs=["flowers-attention", "fashion-class"])
+    app = open_page(runs=["flowers-attention", "fashion-class"], all_figures=True)
     assert list(app.dataframe[0].value["Run"].unique()) == ["flowers-attention"]
-    app = open_page(runs=["flowers-attention", "fashion-class"], measured_data="fashion_mnist")
+    app = open_page(runs=["flowers-attention", "fashion-class"], measured_data="fashion_mnist", all_figures=True)
     assert list(app.dataframe[0].value["Run"].unique()) == ["fashion-class"]
 
 
@@ -292,7 +296,11 @@ def test_models_without_a_bound_are_named_beside_those_with_one(measured):
 
 def test_which_of_two_models_is_better_is_said_first():
     app = open_page()
-    assert app.subheader[0].value == "Which is better?"
+    assert [part.value for part in app.subheader][:3] == [
+        "Which is best?",
+        "What does quality cost?",
+        "Two models, figure by figure",
+    ]
     assert any("Samples from **flowers-attention-64** are closer" in text.value for text in app.markdown)
     assert list(app.dataframe[0].value) == ["flowers-attention-64", "flowers-baseline-64"]
     app.selectbox(key="verdict_first").set_value("flowers-baseline-64").run()  # which was the other of the two

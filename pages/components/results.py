@@ -1,0 +1,194 @@
+"""What an evaluation found, from the ranking of runs to the nearest training images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from pages.components import BOUND
+from pages.components.live_figure import live_figure
+from pages.components.pictures import show_grid
+from pipelines.common.command_line import describe
+from pipelines.common.images import split_montage
+from pipelines.common.picture_files import open_picture
+from pipelines.common.text import literal
+from pipelines.evaluation.ranking import loss_differences, ranking, ranking_sentence, settings_to_rank
+from pipelines.evaluation.results import FIGURES, MAIN_FIGURES, NEIGHBOURS_PICTURE, Evaluation, file_beside, readable_table
+from pipelines.figures.evaluation import (
+    COSTS,
+    bound_terms,
+    comparison,
+    loss_bands,
+    loss_gaps,
+    newest,
+    quality_against_cost,
+    ranking_bars,
+)
+
+LOSSES = {"difference": "Difference", "loss": "Loss"}
+
+
+def choose_samples(table: pd.DataFrame) -> tuple[pd.DataFrame, str, str]:
+    """Let the user choose what is shown; return the part of the table that can be compared, the figure and the cost.
+
+    Args:
+        table: see :func:`pipelines.evaluation.results.samples_table`.
+    """
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        datasets = list(dict.fromkeys(table["data"]))
+        if len(datasets) > 1:  # distances to different images are not comparable
+            chosen = st.segmented_control(
+                "Dataset", datasets, default=datasets[0], required=True, format_func=literal, key="measured_data", **BOUND
+            )
+            table = table[table["data"] == chosen]
+        judges = list(dict.fromkeys(table["judge"]))
+        if len(judges) > 1:  # nor are distances in different features
+            judge = st.segmented_control(
+                "Features", judges, default=judges[0], required=True, format_func=literal, key="judge", **BOUND
+            )
+            table = table[table["judge"] == judge]
+        known = [name for name in FIGURES if table[name].notna().any()]
+        costs = [name for name in COSTS if table[name].notna().any()]
+        figure = st.selectbox("Metric", known, format_func=FIGURES.__getitem__, key="figure", width=340, **BOUND)
+        cost = st.segmented_control(
+            "Cost per image", costs, default="network_calls", required=True, format_func=COSTS.__getitem__, key="cost", **BOUND
+        )
+    return table, figure, cost
+
+
+def show_ranking(evaluations: Sequence[Evaluation], figure: str, order: Sequence[str]) -> None:
+    """Say which run is best in a figure and which are surely worse, and draw them as bars with intervals."""
+    st.subheader("Which is best?", anchor=False)
+    settings = settings_to_rank(evaluations)
+    name = next(iter(settings))
+    if len(settings) > 1:
+        name = st.selectbox("Samples", settings, format_func=literal, key="ranked", **BOUND)
+    setting, members = settings[name]
+    ranked = ranking(members, setting, figure)
+    if not ranked:
+        st.info("This metric was not measured on these samples.")
+        return
+    if len(ranked) > 1:
+        best = literal(ranked[0].name)
+        st.markdown(literal(ranking_sentence(ranked, figure)).replace(best, f"**{best}**", 1))
+    live_figure(ranking_bars(ranked, figure, order), "ranking", f"{FIGURES[figure]} of {', '.join(one.name for one in ranked)}")
+    left_out = [one.name for one in evaluations if one.name not in {own.name for own in ranked}]
+    told = f"{name}. Bars end at the measured value, with its 95 % interval."
+    if any(one.behind is not None and one.behind.paired for one in ranked):
+        told += " The runs' samples start from the same noise, so a difference can be sure although intervals overlap."
+    if left_out:
+        told += f" Not measured with these samples: {', '.join(left_out)}."
+    st.caption(literal(told))
+
+
+def show_scatter(table: pd.DataFrame, figure: str, cost: str, order: Sequence[str]) -> None:
+    """Draw the quality of samples against their cost."""
+    st.subheader("What does quality cost?", anchor=False)
+    live_figure(quality_against_cost(table, figure, cost, order), "quality", f"{FIGURES[figure]} over {COSTS[cost]} per image")
+    told = f"{literal(comparison(table))} Bars: 95 % intervals. Dotted: equally many held-out images in place of samples."
+    if table[f"{figure}_decoded"].notna().any():
+        told += " Dashed: real images after the autoencoder; the detail that it loses is out of reach for a latent model."
+    if cost == "seconds" and table["machine"].nunique() > 1:
+        told += " The times were measured on different machines (see the table) and are not comparable."
+    st.caption(told)
+
+
+def show_table(table: pd.DataFrame) -> None:
+    """Show on demand all figures of all samples."""
+    more = st.expander("All figures as a table", key="all_figures", **BOUND)
+    if not more.open:
+        return
+    more.dataframe(readable_table(table, MAIN_FIGURES), hide_index=True, width="stretch")
+    others = [name for name in FIGURES if name not in MAIN_FIGURES]
+    if table[others].notna().any(axis=None):
+        more.markdown("Diversity, and the Fréchet distance without its bias:")
+        more.dataframe(readable_table(table, others), hide_index=True, width="stretch")
+        more.caption(
+            "Density: how many real images a sample is near; best is 1. Coverage: the share of real images with a sample "
+            "near them; larger is better. Vendi score: the effective number of different images; best is that of real "
+            "images. The last two depend on the number of samples, and with fewer than 30 the Vendi score has no interval "
+            "that holds, so it is left out. The Fréchet distance is extrapolated to infinitely many samples where there "
+            "are three or more per feature, since with fewer its bias cannot be removed; smaller is better."
+        )
+
+
+def show_losses(measured: Sequence[Evaluation], order: Sequence[str]) -> None:
+    """Show the loss by noise level, as the difference from the first run where both were measured alike, and the likelihood."""
+    losses, bounds = newest(measured, "loss"), newest(measured, "bound")
+    left, right = st.columns(2, gap="large")
+    if losses:
+        with left:
+            _show_loss([one for one in measured if one.name in losses], order)
+    if bounds:
+        with right:
+            st.subheader("Likelihood", anchor=False)
+            live_figure(bound_terms(bounds), "bound", "Bits per dimension, split into the terms of the bound")
+            without = ", ".join(one.name for one in measured if one.name not in bounds)
+            st.caption(
+                "An upper bound on the negative log-likelihood of held-out images, with 95 % intervals; lower is better. Every "
+                "model is measured at the same log-SNRs, so models with different noise schedules can be compared, but not "
+                "images of different sizes." + (f" Not measured, or of latents: {literal(without)}." if without else "")
+            )
+
+
+def _show_loss(measured: Sequence[Evaluation], order: Sequence[str]) -> None:
+    st.subheader("Loss by noise level", anchor=False)
+    first, differences = measured[0].name, loss_differences(measured)
+    wanted = "loss"
+    if differences:
+        wanted = st.segmented_control(
+            "Shown", list(LOSSES), default="difference", required=True, format_func=LOSSES.__getitem__, key="losses",
+            label_visibility="collapsed", **BOUND,
+        )  # fmt: skip
+    if wanted == "loss":
+        losses = newest(measured, "loss")
+        live_figure(loss_bands(losses, order), "loss", "Loss in v over noise level, with 95 % bands")
+        st.caption(
+            "Loss on held-out images: |x0 − x̂0|²·(1 + SNR) at the noise levels of a cosine schedule, with 95 % bands. "
+            "Comparable across prediction types and noise schedules, but not between pixels and latents or between the "
+            "latents of different autoencoders."
+        )
+        return
+    live_figure(loss_gaps(differences, first, order), "loss_gaps", f"Difference of the loss from {first}, by noise level")
+    others = [one.name for one in measured[1:] if one.name not in differences]
+    told = f"Below 0: removes noise more accurately than {first}. Where a 95 % band contains 0, the two are not told apart."
+    told += " Both are measured on the same images with the same noise."
+    st.caption(literal(told + (f" Measured on others: {', '.join(others)}." if others else "")))
+
+
+def show_copies(measured: Sequence[Evaluation]) -> None:
+    """Show the samples that are nearest to training images, with what to look for."""
+    pictures = {one.name: file_beside(one.run, NEIGHBOURS_PICTURE) for one in measured}
+    # Whatever such a file is: whoever opens it says what is wrong.
+    pictures = {name: picture for name, picture in pictures.items() if os.path.lexists(picture)}
+    if not pictures:
+        return
+    st.subheader("Copies? Look for a sample that shows the very picture below it", anchor=False)
+    st.caption(
+        "Upper rows: the samples that are nearest to a training image in feature space. Lower rows: that training image. The "
+        "same subject, colour and pose is what a model should learn; the same background and details are a copy."
+    )
+    configs = {one.name: one.config for one in measured}
+    columns = st.columns(2, gap="large") if len(pictures) > 1 else [st.container()]
+    for number, (name, picture) in enumerate(pictures.items()):
+        with columns[number % len(columns)]:
+            st.markdown(f"**{literal(name)}**")
+            _show_pairs(picture, configs[name].image_shape, name)
+
+
+def _show_pairs(picture: Path, shape: tuple[int, int, int] | None, name: str) -> None:
+    """Show samples above their nearest training images, or say why they cannot be shown."""
+    try:
+        pixels = np.atleast_3d(np.asarray(open_picture(picture)))
+        _, height, width = shape or (0, *pixels.shape[:2])
+        pairs = (pixels.shape[1] - 2) // (width + 2)  # as many as the montage has columns
+        show_grid(
+            split_montage(pixels, height, width, 2 * pairs), f"Samples of {name} above their nearest training images", pairs
+        )
+    except (OSError, ValueError) as error:
+        st.warning(literal(f"{picture} cannot be shown: {describe(error)}"))
