@@ -130,6 +130,11 @@ class Panel:
     height: int = 240
     """In CSS pixels, without labels."""
 
+    @property
+    def notes_above(self) -> int:
+        """The number of lines that notes take above the panel."""
+        return max((mark.line + 1 for mark in self.marks if isinstance(mark, Note) and mark.y is None), default=0)
+
 
 @dataclass(frozen=True)
 class ColorScale:

@@ -208,7 +208,7 @@ def _axis(axis: Axis, which: str, named: bool = True, nticks: int = 6) -> dict[s
 def _lay_out(figure: go.Figure, chart: Chart, total: int) -> None:
     """Set the height, margins and legend."""
     marks = [mark for panel in chart.panels for mark in panel.marks]
-    above = max((mark.line + 1 for mark in marks if isinstance(mark, Note) and mark.y is None), default=0)
+    above = max(panel.notes_above for panel in chart.panels)
     titles = max((bool(panel.title) + bool(panel.subtitle) for panel in chart.panels[: chart.columns]), default=0)
     top, bottom = max(36, 12 + 18 * above), 8
     labels = 36 * any(panel.x.shown for panel in chart.panels) + 40 * chart.legend + 10 * (chart.colors is not None)

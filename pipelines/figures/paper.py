@@ -1,0 +1,100 @@
+"""Charts and sheets of pictures on paper: PDF, SVG and PNG, as wide as one or two columns of a journal.
+
+Matplotlib is not thread-safe and reads some of its settings only when it writes a file. So one figure is drawn and written at a
+time, with this module's settings, whatever those of the process are; and no figure is known to pyplot.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import RLock
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from .. import __version__
+from ..storage.files import atomic
+from .chart import Chart
+from .formats import WIDTHS, Kind, Width, kind_of
+from .print_chart import draw_chart
+from .print_sheet import draw_sheet
+from .print_text import CAPTION, LINE_SPACING, small_print
+from .sheet import Sheet
+
+DOTS_PER_INCH = 300
+SETTINGS = {
+    "font.family": "DejaVu Sans",  # comes with Matplotlib, so that figures are the same everywhere
+    "font.size": 7,
+    "axes.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "hatch.linewidth": 0.6,
+    "image.composite_image": False,  # pictures are embedded as they are
+    "path.simplify": False,
+    "pdf.fonttype": 42,  # TrueType: text remains text, which editors of journals ask for
+    "svg.fonttype": "none",  # text remains text
+    "svg.hashsalt": "noisescope",  # the same figure is the same file
+}
+_ONE_AT_A_TIME = RLock()
+
+
+@contextmanager
+def print_settings() -> Iterator[None]:
+    """Draw with this module's settings, while nobody else draws."""
+    with _ONE_AT_A_TIME, matplotlib.rc_context(SETTINGS):
+        yield
+
+
+def on_paper(shown: Chart | Sheet, width: Width = "double", caption: bool = True) -> Figure:
+    """Draw a chart or a sheet with Matplotlib.
+
+    Args:
+        width: a key of WIDTHS.
+        caption: whether the caption is printed below; it is in a file's metadata in any case.
+    """
+    with print_settings():
+        inches = WIDTHS[width]
+        lines = small_print(shown.caption, inches) if caption else []
+        below = len(lines) * CAPTION * LINE_SPACING / 72 + 0.06 if lines else 0.0
+        figure = Figure(dpi=DOTS_PER_INCH, facecolor="white")
+        if isinstance(shown, Chart):
+            draw_chart(figure, shown, inches, below)
+        else:
+            draw_sheet(figure, shown, inches, below)
+        if lines:
+            place = {"x": 0.02 / inches, "y": 0.02 / figure.get_figheight(), "ha": "left", "va": "bottom"}
+            figure.text(s="\n".join(lines), **place, fontsize=CAPTION, linespacing=LINE_SPACING, color="#555555")
+        return figure
+
+
+def file_content(shown: Chart | Sheet, kind: Kind, width: Width = "double", caption: bool = True) -> bytes:
+    """Return a chart or a sheet as a file; the same figure is the same file, byte for byte."""
+    with print_settings():
+        buffer = io.BytesIO()
+        on_paper(shown, width, caption).savefig(buffer, format=kind, dpi=DOTS_PER_INCH, metadata=_metadata(shown.caption, kind))
+        return buffer.getvalue()
+
+
+def write_figure(shown: Chart | Sheet, path: Path, width: Width = "double", caption: bool = True) -> None:
+    """Write a chart or a sheet to a file of the kind that its name says, whole or not at all.
+
+    Raises:
+        ValueError: the name ends otherwise than in .pdf, .svg or .png.
+        OSError: the file cannot be written.
+    """
+    content = file_content(shown, kind_of(path), width, caption)
+    with atomic(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _metadata(caption: str, kind: Kind) -> dict[str, Any]:
+    """Return what a file says about itself; no date, with which no two files would be the same."""
+    maker = f"Noisescope {__version__}"
+    return {
+        "pdf": {"Creator": maker, "Subject": caption, "CreationDate": None},
+        "svg": {"Creator": maker, "Description": caption, "Date": None},
+        "png": {"Software": maker, "Description": caption},
+    }[kind]
