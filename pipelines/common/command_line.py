@@ -13,7 +13,7 @@ from dataclasses import fields, is_dataclass, replace
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, Union, get_type_hints
 
 import tyro
 
@@ -29,7 +29,7 @@ DONE, REFUSED, INTERRUPTED = 0, 2, 130
 
 
 def run_command(
-    arguments: type[Arguments],
+    arguments: type[Arguments] | tuple[type[Arguments], ...],
     main: Callable[[Arguments], int],
     program: str,
     default: Callable[[Sequence[str]], Arguments] | None = None,
@@ -40,13 +40,15 @@ def run_command(
     same holds if memory runs out. However the command ends, its outcome is reported (see :mod:`pipelines.common.reports`).
 
     Args:
+        arguments: a dataclass, whose docstring is what --help says first; or several, each for a subcommand of its name.
         default: returns the default settings, given the words of the command line.
     """
+    kinds = arguments if isinstance(arguments, tuple) else (arguments,)
     parse = partial(
         tyro.cli,
-        arguments,
+        Union[kinds],  # noqa: UP007  (of as many as there are)
         prog=f"python -m {program}",
-        description=arguments.__doc__,
+        description=(kinds[0] if len(kinds) == 1 else sys.modules[main.__module__]).__doc__,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff),
     )
     for stream in (sys.stdout, sys.stderr):
@@ -56,7 +58,7 @@ def run_command(
         try:
             words = sys.argv[1:]
             parse = parse if default is None else partial(parse, default=default(words))
-            code = main(_at_home(_parsed(parse, arguments, words)))
+            code = main(_at_home(_parsed(parse, kinds, words)))
         except KeyboardInterrupt:
             code = INTERRUPTED
         except Exception as error:
@@ -112,7 +114,7 @@ def _home(path: Path) -> Path:
     return whole
 
 
-def _parsed(parse: Callable[[], Arguments], arguments: type[Arguments], words: Sequence[str]) -> Arguments:
+def _parsed(parse: Callable[[], Arguments], kinds: Sequence[type[Arguments]], words: Sequence[str]) -> Arguments:
     """Parse the words of the command line.
 
     Raises:
@@ -128,16 +130,17 @@ def _parsed(parse: Callable[[], Arguments], arguments: type[Arguments], words: S
             reason = reason.__context__
         if reason is not None:
             raise reason from None
-        if (sentence := _unreadable_number(said.getvalue(), arguments, words)) is not None:
+        if (sentence := _unreadable_number(said.getvalue(), kinds, words)) is not None:
             raise SettingsError(sentence) from None
         print(said.getvalue(), file=sys.stderr, end="")
         raise
 
 
-def _unreadable_number(said: str, arguments: type, words: Sequence[str]) -> str | None:
+def _unreadable_number(said: str, kinds: Sequence[type], words: Sequence[str]) -> str | None:
     """Return what numbers a setting takes, if the parser said that what was given is none; None if it said something else."""
     found = re.search(r"Error parsing (--([\w-]+)):", said)
-    rule = _rule_of(arguments, found[2].replace("-", "_")) if found else None
+    rules = (_rule_of(kind, found[2].replace("-", "_")) for kind in kinds if found)
+    rule = next((rule for rule in rules if rule), None)
     if found is None or not isinstance(rule, Between):
         return None
     given = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 Kind = Literal["pdf", "svg", "png"]
 Width = Literal["single", "double"]
@@ -20,4 +20,4 @@ def kind_of(path: Path) -> Kind:
     kind = path.suffix.lower().removeprefix(".")
     if kind not in KINDS:
         raise ValueError(f"{path}: figures are written as {', '.join(f'.{kind}' for kind in KINDS)}; choose such a name")
-    return cast(Kind, kind)
+    return kind

@@ -21,12 +21,13 @@ from ..storage.files import atomic
 from .chart import Chart
 from .formats import WIDTHS, Kind, Width, kind_of
 from .print_chart import draw_chart
+from .print_sheet import DOTS_PER_INCH as SHEET_DOTS
 from .print_sheet import draw_sheet
 from .print_text import CAPTION, LINE_SPACING, small_print
 from .sheet import Sheet
 
-DOTS_PER_INCH = 300
-SETTINGS = {
+CHART_DOTS = 300  # per inch
+SETTINGS: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with Matplotlib, so that figures are the same everywhere
     "font.size": 7,
     "axes.linewidth": 0.6,
@@ -59,13 +60,13 @@ def on_paper(shown: Chart | Sheet, width: Width = "double", caption: bool = True
         inches = WIDTHS[width]
         lines = small_print(shown.caption, inches) if caption else []
         below = len(lines) * CAPTION * LINE_SPACING / 72 + 0.06 if lines else 0.0
-        figure = Figure(dpi=DOTS_PER_INCH, facecolor="white")
+        figure = Figure(dpi=CHART_DOTS if isinstance(shown, Chart) else SHEET_DOTS, facecolor="white")
         if isinstance(shown, Chart):
             draw_chart(figure, shown, inches, below)
         else:
             draw_sheet(figure, shown, inches, below)
         if lines:
-            place = {"x": 0.02 / inches, "y": 0.02 / figure.get_figheight(), "ha": "left", "va": "bottom"}
+            place: dict[str, Any] = {"x": 0.02 / inches, "y": 0.02 / figure.get_figheight(), "ha": "left", "va": "bottom"}
             figure.text(s="\n".join(lines), **place, fontsize=CAPTION, linespacing=LINE_SPACING, color="#555555")
         return figure
 
@@ -74,7 +75,7 @@ def file_content(shown: Chart | Sheet, kind: Kind, width: Width = "double", capt
     """Return a chart or a sheet as a file; the same figure is the same file, byte for byte."""
     with print_settings():
         buffer = io.BytesIO()
-        on_paper(shown, width, caption).savefig(buffer, format=kind, dpi=DOTS_PER_INCH, metadata=_metadata(shown.caption, kind))
+        on_paper(shown, width, caption).savefig(buffer, format=kind, dpi="figure", metadata=_metadata(shown.caption, kind))
         return buffer.getvalue()
 
 
@@ -93,8 +94,9 @@ def write_figure(shown: Chart | Sheet, path: Path, width: Width = "double", capt
 def _metadata(caption: str, kind: Kind) -> dict[str, Any]:
     """Return what a file says about itself; no date, with which no two files would be the same."""
     maker = f"Noisescope {__version__}"
-    return {
+    metadata: dict[Kind, dict[str, Any]] = {
         "pdf": {"Creator": maker, "Subject": caption, "CreationDate": None},
         "svg": {"Creator": maker, "Description": caption, "Date": None},
         "png": {"Software": maker, "Description": caption},
-    }[kind]
+    }
+    return metadata[kind]

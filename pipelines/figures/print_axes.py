@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from .chart import Axis
 from .print_text import NORMAL, SMALL, as_printed, fitting
 
-GRID = {"color": "#DDDDDD", "linewidth": 0.4}
+GRID: dict[str, Any] = {"color": "#DDDDDD", "linewidth": 0.4}
 LABELS = {"x": 6, "y": 5}  # at most, on a logarithmic axis
 STEPS = [1, 2, 5, 10]  # multiples of a power of ten between labels
 GAP = 2.0  # pixels at least between labels
@@ -47,7 +47,7 @@ def set_axis(axes: Axes, axis: Axis, which: Literal["x", "y"], width: float, out
         drawn.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     else:
         drawn.set_major_locator(MaxNLocator("auto", steps=STEPS))
-        drawn.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+        drawn.set_major_formatter(FuncFormatter(lambda value, _: short(value, max(map(abs, drawn.get_view_interval())))))
     drawn.set_minor_locator(NullLocator())
     drawn.set_tick_params(labelsize=SMALL, length=2, width=0.6, pad=2)
     if which == "y":
@@ -55,7 +55,10 @@ def set_axis(axes: Axes, axis: Axis, which: Literal["x", "y"], width: float, out
     if outer and axis.title:
         drawn.set_label_text(as_printed(axis.title), fontsize=NORMAL)
         drawn.labelpad = 2
-    drawn.set_tick_params(**{"labelbottom" if which == "x" else "labelleft": outer})
+    if which == "x":
+        drawn.set_tick_params(labelbottom=outer)
+    else:
+        drawn.set_tick_params(labelleft=outer)
 
 
 def _show_spines(axes: Axes, shown: bool, which: Literal["x", "y"]) -> None:
@@ -64,11 +67,11 @@ def _show_spines(axes: Axes, shown: bool, which: Literal["x", "y"]) -> None:
     axes.spines[second].set_visible(False)
 
 
-def short(value: float) -> str:
-    """Return a number as an axis says it: 0.05, 250, 20k."""
-    for unit, name in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if abs(value) >= unit:
-            return f"{value / (1e3 if name == 'k' else unit):.4g}{name}".replace("-", "−")
+def short(value: float, largest: float = 0.0) -> str:
+    """Return a number as an axis says it (0.05, 250, 20k), in the unit of the largest one."""
+    for factor, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if max(abs(value), largest) >= 10 * factor and value:
+            return f"{round(value / factor, 12):g}{unit}".replace("-", "−")
     return f"{round(value, 12):.6g}".replace("-", "−")
 
 

@@ -152,7 +152,11 @@ def _draw(mark: object, axes: Axes) -> None:
 
 @_draw.register
 def _(mark: Curve, axes: Axes) -> None:
-    bars = {"color": mark.look.color, "linewidth": mark.look.width * PIXEL if not mark.line else 0.7, "zorder": 1.9}
+    bars: dict[str, Any] = {
+        "color": mark.look.color,
+        "linewidth": mark.look.width * PIXEL if not mark.line else 0.7,
+        "zorder": 1.9,
+    }
     if mark.x_interval is not None:
         axes.hlines(mark.y, *mark.x_interval, **bars)
     if mark.y_interval is not None:
@@ -194,7 +198,7 @@ def _(mark: Note, axes: Axes) -> None:
     x = 1 if mark.right else 0
     look: dict[str, Any] = {"ha": "right" if mark.right else "left", "fontsize": SMALL, "color": mark.color or "black"}
     if mark.y is None:
-        place = {"xytext": (0, 2 + 9.5 * mark.line), "textcoords": "offset points", "va": "bottom"}
+        place: dict[str, Any] = {"xytext": (0, 2 + 9.5 * mark.line), "textcoords": "offset points", "va": "bottom"}
         axes.annotate(as_printed(mark.text), (x, 1), xycoords="axes fraction", **place, **look)
     else:
         axes.annotate(as_printed(mark.text), (x, mark.y), xycoords=("axes fraction", "data"), va="center", **look)
@@ -205,7 +209,7 @@ def _draw_bars(axes: Axes, bars: Bars, stacked: dict[float, float]) -> None:
     at = np.asarray(bars.at, float)
     start = [stacked.get(position, 0.0) for position in at.tolist()]
     thickness = (1 - bars.gap) * (float(np.diff(at).min()) if len(at) > 1 else 1.0)
-    look = {"color": bars.look.color, "alpha": bars.look.opacity, "linewidth": 0}
+    look: dict[str, Any] = {"color": bars.look.color, "alpha": bars.look.opacity, "linewidth": 0}
     if bars.horizontal:
         axes.barh(at, np.asarray(bars.length), thickness, left=start, **look)
     else:
@@ -229,5 +233,5 @@ def _add_colors(figure: Figure, colors: ColorScale, axes: NDArray[Any]) -> None:
     bar.set_ticks(ticks, labels=[f"{tick:.3g}" for tick in ticks])
     bar.ax.minorticks_off()
     bar.ax.tick_params(labelsize=SMALL, width=0.6, length=2, pad=2)
-    bar.outline.set_linewidth(0.4)  # type: ignore[operator]  # the stubs take it for a method
+    bar.outline.set_linewidth(0.4)
     bar.set_label(as_printed(colors.title), fontsize=NORMAL, labelpad=1)

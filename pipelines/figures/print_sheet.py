@@ -16,49 +16,48 @@ GAP = 0.02  # inches between pictures
 BETWEEN = 0.05  # inches between rows
 TITLE = 0.14  # inches of a line of titles
 LABELS = 0.3  # at most: share of the width
+LABEL_GAP, EDGE = 0.06, 0.03  # inches beside labels
+DOTS_PER_INCH = 600  # as fine as printers are, so that pixels of pictures look equally large
 
 
 def draw_sheet(figure: Figure, sheet: Sheet, width: float, below: float) -> None:
     """Draw a sheet on an empty figure and set the figure's size.
 
-    Every pixel of a picture covers a whole number of dots, unless pictures are too large for that: so no program blurs them.
-
     Args:
         width: of the figure, in inches.
         below: inches to leave free below the sheet.
     """
-    dots = figure.dpi
     labels = [fitting(row.label, SMALL, LABELS * width) for row in sheet.rows]
-    left = max((inches(label, SMALL) + 0.06 for label in labels if label), default=0.0)
-    high, wide = sheet.rows[0].pictures[0].shape[:2]
-    room = (width - left - GAP * (sheet.across - 1)) / sheet.across
-    factor = math.floor(room * dots / wide)
-    cell = (factor * wide / dots, factor * high / dots) if factor else (room, room * high / wide)
+    left = max((inches(label, SMALL) + LABEL_GAP + EDGE for label in labels if label), default=0.0)
+    side = (width - left - GAP * (sheet.across - 1)) / sheet.across
+    step = side + GAP
+    cells = [(side, side * row.pictures[0].shape[0] / row.pictures[0].shape[1]) for row in sheet.rows]
     lines = [math.ceil(len(row.pictures) / sheet.across) for row in sheet.rows]
-    titles = TITLE * bool(sheet.columns)
-    height = titles + sum(lines) * (cell[1] + GAP) + BETWEEN * (len(lines) - 1) + below + 0.02
-    figure.set_size_inches(width, math.ceil(height * dots) / dots)
+    top = TITLE * bool(sheet.columns)
+    high = sum(count * (cell[1] + GAP) for count, cell in zip(lines, cells, strict=True))
+    height = top + high + BETWEEN * (len(lines) - 1) + below
+    figure.set_size_inches(width, math.ceil(height * DOTS_PER_INCH) / DOTS_PER_INCH)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(figure.get_figheight(), 0))
     axes.set_axis_off()
     for column, title in enumerate(sheet.columns):
-        middle = left + column * (cell[0] + GAP) + cell[0] / 2
-        shown = as_printed(fitting(title, SMALL, cell[0] + GAP))
-        axes.text(middle, titles - 0.03, shown, fontsize=SMALL, ha="center", va="baseline")
-    top = titles
-    for label, row, count in zip(labels, sheet.rows, lines, strict=True):
+        shown = as_printed(fitting(title, SMALL, step))
+        axes.text(left + column * step + side / 2, top - 0.03, shown, fontsize=SMALL, ha="center", va="baseline")
+    for label, row, cell, count in zip(labels, sheet.rows, cells, lines, strict=True):
         middle = top + (count * (cell[1] + GAP) - GAP) / 2
-        axes.text(left - 0.06, middle, as_printed(label), fontsize=SMALL, ha="right", va="center")
+        axes.text(left - LABEL_GAP, middle, as_printed(label), fontsize=SMALL, ha="right", va="center")
         for number, picture in enumerate(row.pictures):
-            corner = left + number % sheet.across * (cell[0] + GAP), top + number // sheet.across * (cell[1] + GAP)
-            _place(axes, picture, max(1, factor), corner, cell)
+            _place(axes, picture, left + number % sheet.across * step, top + number // sheet.across * (cell[1] + GAP), cell)
         top += count * (cell[1] + GAP) + BETWEEN
 
 
-def _place(axes: Axes, picture: Pixels, factor: int, corner: tuple[float, float], cell: tuple[float, float]) -> None:
-    """Place an enlarged picture with its upper left corner at a dot."""
-    dots = axes.get_figure(root=True).dpi
-    x, y = (round(value * dots) / dots for value in corner)
+def _place(axes: Axes, picture: Pixels, left: float, top: float, cell: tuple[float, float]) -> None:
+    """Place a picture at dots, enlarged by a whole factor first, so that no program blurs its pixels."""
+    left, right, bottom, top = (
+        round(edge * DOTS_PER_INCH) / DOTS_PER_INCH for edge in (left, left + cell[0], top + cell[1], top)
+    )
+    factor = max(1, round(cell[0] * DOTS_PER_INCH / picture.shape[1]))
     coloured = np.broadcast_to(picture, (*picture.shape[:2], 3))
-    extent = (x, x + cell[0], y + cell[1], y)
-    axes.imshow(enlarge(coloured, factor), extent=extent, interpolation="none", aspect="auto", resample=False)
+    axes.imshow(
+        enlarge(coloured, factor), extent=(left, right, bottom, top), interpolation="none", aspect="auto", resample=False
+    )

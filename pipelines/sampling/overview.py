@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..common.images import Pixels, enlarge, film_strip, gif_bytes, montage
+from ..common.images import Pixels, enlarge, film_strip, gif_bytes, montage, to_uint8
 from ..common.indices import evenly_spaced
+from .origins import FROM_NOISE
+from .request import SamplingRequest
+from .sample import sample
+
+if TYPE_CHECKING:
+    from ..models.loading import LoadedModel
 
 GRID_IMAGES, GRID_PIXELS = 64, 2**22  # at most: columns of the grid, and pixels of all images in a row
 GRID_ROWS = 21  # at most
@@ -69,3 +76,17 @@ def denoising_gif(frames: Sequence[Pixels]) -> bytes:
     factor = max(1, 64 // frames[0].shape[1])
     pictures = (enlarge(montage(frame), factor) for frame in frames)
     return gif_bytes(pictures, [120] * (len(frames) - 1) + [1500])
+
+
+def frames_of(model: LoadedModel, request: SamplingRequest, count: int) -> Iterator[tuple[str, Pixels]]:
+    """Generate the samples of a request and yield ``count`` states, evenly spaced in the sampler's steps: label and pictures.
+
+    Fewer if there are not as many steps. The first is the noise, the last is the sample.
+    """
+    last = len(FROM_NOISE.timesteps(model, request))
+    shown = set(evenly_spaced(last + 1, count).tolist())
+    for step in sample(model, request):
+        if step.index == last:
+            yield "sample", to_uint8(FROM_NOISE.images(model, step.x))
+        elif step.index in shown:
+            yield f"t = {step.timestep:.0f}", model.pictures(step.x)

@@ -1,0 +1,47 @@
+"""Captions that say where a figure comes from: runs, weights, seeds and samplers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from diffusion_core.choices import SAMPLERS, SPACINGS
+
+from ..common.text import some
+from ..sampling.request import SamplingRequest
+from ..storage.runs import Run
+
+
+def about_weights(name: str, fingerprint: str) -> str:
+    """Return the name of a run with the fingerprint of its weights."""
+    return f"{name} (weights {fingerprint})"
+
+
+def about_runs(runs: Mapping[str, Run]) -> str:
+    """Return the names of runs, each with the fingerprint of its weights, if it has any, and its seed of training."""
+    parts = []
+    for name, run in runs.items():
+        weights = f"weights {run.fingerprint}, " if run.has_weights else ""
+        parts.append(f"{name} ({weights}training seed {run.config.seed})")
+    return some(parts, len(parts))
+
+
+def about_request(request: SamplingRequest) -> str:
+    """Return what was asked of a model, apart from its name."""
+    parts = [f"seed {request.seed}", SAMPLERS[request.sampler].title, f"{request.steps} steps"]
+    parts += [f"{name} {value:g}" for name, value in request.options.items()]
+    parts += [f"{SPACINGS[request.spacing].title} spacing"] * (request.spacing != SamplingRequest.spacing)
+    parts += [f"class {request.label}"] * (request.label is not None)
+    parts += [f"prompt {some([repr(prompt) for prompt in request.prompt])}"] * bool(request.prompt)
+    parts += [f"negative prompt {request.negative_prompt!r}"] * (request.negative_prompt is not None)
+    parts += [f"guidance {request.guidance:g}"] * (request.guidance != 1)
+    return ", ".join(parts)
+
+
+def about_samples(name: str, fingerprint: str, request: SamplingRequest) -> str:
+    """Return which model made samples, and how."""
+    return f"{about_weights(name, fingerprint)}: {about_request(request)}"
+
+
+def sentences(parts: Iterable[str]) -> str:
+    """Join the parts of a caption, each of which becomes a sentence."""
+    return " ".join(f"{part.rstrip('.')}." for part in parts if part)
