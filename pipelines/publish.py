@@ -1,7 +1,7 @@
 """Publish a run: ``python -m pipelines.publish runs/NAME checkpoints/NAME``.
 
-Copies what others need (bfloat16 weights, configuration, metrics, a few sample grids) and writes a model card from the run's
-records. The state for resuming is left out.
+Copies what others need (bfloat16 weights, configuration, metrics, a few sample grids), and draws the training curves and writes
+a model card from the run's records. The state for resuming is left out.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ class Publish(Settings):
 def main(arguments: Publish) -> int:
     """Copy, convert and describe the run; return the exit code."""
     notes = read_text(arguments.notes, MEGABYTE) if arguments.notes else ""
-    published = publish(Run(arguments.run), arguments.out, notes, arguments.ema)
+    from .figures.summary import write_curves
+
+    published = publish(Run(arguments.run), arguments.out, notes, arguments.ema, write_curves)
     size, grids = published.model_path.stat().st_size / 2**20, len(published.samples())
     print(f"{published.path}: {size:.1f} MiB of weights, {grids} sample grids")
     return DONE

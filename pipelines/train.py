@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes
 
-from .common.command_line import DONE, INTERRUPTED, run_command
+from .common.command_line import DONE, INTERRUPTED, describe, run_command
 from .common.paths import expanded, is_weights
 from .common.reports import report_result
 from .common.settings import Between, Settings
@@ -126,7 +126,19 @@ def main(arguments: Train) -> int:
     if loop.is_main:
         state = "finished" if finished else f"stopped at step {loop.step}; continue with --resume {run.path}"
         print(f"{run.path}: {state}")
+        if not loop.interrupted:
+            _leave_curves(run)
     return INTERRUPTED if loop.interrupted else DONE
+
+
+def _leave_curves(run: Run) -> None:
+    """Draw the training curves into the run, or say why they cannot be drawn: the training itself is whole."""
+    try:
+        from .figures.summary import write_curves
+
+        write_curves(run)
+    except Exception as error:
+        print(f"the training curves could not be drawn: {describe(error)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

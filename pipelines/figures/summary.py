@@ -9,7 +9,7 @@ from diffusion_core.choices import SAMPLERS
 
 from ..common.text import some
 from ..evaluation.results import FIGURES, Evaluation, samples_table
-from ..storage.runs import Run
+from ..storage.runs import CURVES, Run
 from .captions import about_runs, sentences
 from .chart import Chart
 from .evaluation import COSTS, INTERVALS, comparison, quality_against_cost
@@ -32,6 +32,18 @@ def curves_of(runs: Mapping[str, Run]) -> Chart:
         raise ValueError(f"{some(list(runs))}: nothing has been logged yet, so there are no curves to draw")
     chart = training_curves(tables, quantities, smoothing=SMOOTHING, log=("y",))
     return replace(chart, caption=sentences([about_runs(runs), FAINT]))
+
+
+def write_curves(run: Run) -> None:
+    """Draw the training curves of a run into its folder.
+
+    Raises:
+        ValueError: nothing has been logged.
+        OSError: the picture cannot be written.
+    """
+    from .paper import write_figure  # Matplotlib, which only those who draw need
+
+    write_figure(curves_of({run.name: run}), run.path / CURVES)
 
 
 def pareto_of(runs: Mapping[str, Run], metric: str, cost: str) -> Chart:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from ..common.text import code_block, code_span, in_short, literal
 from .config import LatentConfig, RunConfig, given_fields
 from .files import atomic, atomic_folder, write_text
 from .locations import without_folders
-from .runs import METRICS, Run, loss_of_average
+from .runs import CURVES, METRICS, Run, loss_of_average
 from .weights import read_tensors
 
 if TYPE_CHECKING:
@@ -79,13 +79,14 @@ def _objective(config: RunConfig) -> str:
     )
 
 
-def model_card(run: Run, name: str, parameters: int, ema: int | None = None) -> str:
+def model_card(run: Run, name: str, parameters: int, ema: int | None = None, curves: bool = False) -> str:
     """Write a model card in Markdown from the run's records: what the model is, how it was trained and how good it is.
 
     Args:
         name: the name under which it is published.
         parameters: its number of parameters.
         ema: half-life of the published average, if not the usual one.
+        curves: whether the published run has a picture of its training curves.
 
     Raises:
         ValueError: the run has no metrics.
@@ -111,6 +112,7 @@ def model_card(run: Run, name: str, parameters: int, ema: int | None = None) -> 
         "",
         "## Training",
         "",
+        *[f"![Training curves]({CURVES})\n"] * curves,
         code_block(training_command(config, run.name)),
         "",
         f"- {int(last['step']):,} steps of {config.optimizer.batch_size} images, {int(last['images_seen']):,} images seen, "
@@ -149,7 +151,9 @@ def _to_16_bits(tensor: Tensor) -> Tensor:
     return tensor if tensor.element_size() <= 2 else tensor.bfloat16()
 
 
-def publish(run: Run, out: Path, notes: str = "", ema: int | None = None) -> Run:
+def publish(
+    run: Run, out: Path, notes: str = "", ema: int | None = None, draw_curves: Callable[[Run], None] | None = None
+) -> Run:
     """Copy a run without its resume state, with its weights in 16 bits, and write its model card: all of it or nothing.
 
     Args:
@@ -157,6 +161,7 @@ def publish(run: Run, out: Path, notes: str = "", ema: int | None = None) -> Run
         out: the folder to write.
         notes: Markdown to append to the card.
         ema: half-life of the average to publish, if several were kept; by default the usual one.
+        draw_curves: draws the training curves of the published run into its folder, for the card.
 
     Raises:
         ValueError: ``out`` exists and is not empty, or the run has no metrics or no such average.
@@ -165,11 +170,14 @@ def publish(run: Run, out: Path, notes: str = "", ema: int | None = None) -> Run
         copy = Run(folder)
         chosen = run.average(ema)
         config, weights = without_folders(chosen.config), read_tensors(chosen.model_path)[0]
-        card = model_card(run, copy.name, sum(tensor.numel() for tensor in weights.values()), ema)
         copy.write_config(config)
         copy.write_model({name: _to_16_bits(tensor) for name, tensor in weights.items()}, config)
         for source in [run.path / METRICS, *_kept_grids(list(run.samples().values()))]:
             with atomic(folder / source.relative_to(run.path)) as temporary:
                 shutil.copyfile(source, temporary)
+        if draw_curves is not None:
+            draw_curves(copy)
+        parameters = sum(tensor.numel() for tensor in weights.values())
+        card = model_card(run, copy.name, parameters, ema, curves=(folder / CURVES).is_file())
         write_text(folder / "README.md", card + (f"\n{notes.strip()}\n" if notes.strip() else ""))
     return Run(out)

@@ -42,6 +42,7 @@ from .weights import open_tensors, refuse_too_large, write_tensors
 PUBLISHED = ROOT / "checkpoints"
 PRIVATE = folder_in("NOISESCOPE_RUNS") or ROOT / "runs"
 CONFIG, MODEL, METRICS, SAMPLES = "config.json", "model.safetensors", "metrics.jsonl", "samples"
+CURVES = "curves.png"  # of the losses, drawn when training ends
 DATA = "data.json"  # what was found in the dataset (pipelines.datasets.report)
 STATE = "state/state.safetensors"
 UNSEEN = re.compile(f"{CONTROLS.pattern}|[\u061c\u200b\u200e\u200f\u2028\u2029\ufeff]")  # in a name
