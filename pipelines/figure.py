@@ -163,6 +163,9 @@ def _found(paths: tuple[Path, ...]) -> Mapping[str, Run]:
     return {run.name if names.count(run.name) == 1 else str(run.path): run for run in runs}
 
 
+COMMANDS = (Curves, Strip, Forward, Pareto)
+
+
 def main(arguments: Printed) -> int:
     """Write the figure; return the exit code."""
     kind_of(arguments.out)
@@ -176,4 +179,4 @@ def main(arguments: Printed) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command((Curves, Strip, Forward, Pareto), main, "pipelines.figure"))
+    sys.exit(run_command(COMMANDS, main, "pipelines.figure"))

@@ -25,6 +25,7 @@ ARGUMENTS = {
     "pipelines.publish": "Publish",
     "pipelines.classifier": "TrainClassifier",
     "pipelines.evaluate": "Evaluate",
+    "pipelines.figure": "COMMANDS",
 }
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 import tyro
+from PIL import Image
 
 from pipelines.datasets.image_sets import load_images, refuse_other_images
 from pipelines.datasets.splits import data_of, refuse_missing
@@ -106,8 +107,11 @@ def test_a_run_that_was_stopped_before_its_first_grid_has_a_card_too(train, tmp_
     shutil.rmtree(run.path / "samples", ignore_errors=True)
     assert main(Publish(run.path, tmp_path / "published")) == 0
     card = (tmp_path / "published" / "README.md").read_text()
-    assert "![" not in card
+    assert "![Samples" not in card
     assert "## Use" in card
+    assert "![Training curves](curves.png)" in card
+    with Image.open(tmp_path / "published" / "curves.png") as curves:  # drawn anew: the weights were rounded
+        assert Run(tmp_path / "published").fingerprint in curves.info["Description"]
 
 
 def test_an_existing_folder_is_not_overwritten(tiny_run, tmp_path):
