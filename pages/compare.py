@@ -3,7 +3,7 @@
 import streamlit as st
 
 from pages.components import BOUND
-from pages.components.downloads import comparison_gif, comparison_zip, offer_downloads
+from pages.components.downloads import offer_comparison
 from pages.components.findings import show_findings
 from pages.components.folded import settings_in_words, show_folded
 from pages.components.generation import (
@@ -24,7 +24,6 @@ from pages.components.sharing import Result, address_of, made_of, show_sharing, 
 from pages.components.stage import show_stage, shown_view
 from pages.components.timing import about_time
 from pipelines.figures.sampling import column_distances
-from pipelines.sampling.alignment import shared_log_snrs
 
 CHANGING = "changing"  # whether the settings are shown although there is a comparison
 
@@ -105,11 +104,7 @@ def draw() -> None:
     show_stage(titles, comparison)
     if comparison.status == "done":
         view = shown_view()
-        offer_downloads(
-            "noisescope-comparison",
-            archive=lambda: comparison_zip(names, comparison),
-            animation=lambda: comparison_gif(comparison, view, shared_log_snrs(comparison.columns)),
-        )
+        offer_comparison(names, comparison, view)
         numbers = st.expander("Settings that differ, and distances from the first column", key="numbers", **BOUND)
         if numbers.open:
             with numbers:

@@ -10,7 +10,7 @@ import numpy as np
 import streamlit as st
 
 from pages.components import BOUND
-from pages.components.downloads import comparison_zip, offer_downloads
+from pages.components.downloads import GIF_FRAMES, GIF_PIXELS, GIF_SIDE, comparison_zip, gif_levels, offer_downloads
 from pages.components.generation import (
     VIEWS,
     blank,
@@ -155,7 +155,7 @@ def show_table(key: str) -> None:
             offer_downloads(
                 "noisescope-images",
                 archive=lambda: comparison_zip(table.names, comparison),
-                animation=lambda: table_gif(table, comparison, view, levels),
+                animation=lambda: table_gif(table, comparison, view),
             )
 
     show_growing(comparison, draw)
@@ -190,14 +190,18 @@ def table_cost(comparison: Comparison) -> str:
     return f"{made} · {calls / images:.0f} network calls per image · {seconds:.1f} s of computation"
 
 
-def table_gif(table: ConditionTable, comparison: Comparison, view: str, levels: list[float]) -> bytes:
-    """Return a GIF of the whole table during denoising, with labelled rows and a pause on the last frame."""
+def table_gif(table: ConditionTable, comparison: Comparison, view: str) -> bytes:
+    """Return a GIF of the whole table during denoising, with labelled rows and a pause on the last frame.
+
+    Large tables have fewer frames, at least the first, a middle one and the last.
+    """
     width = len(table.columns)
+    images, side = sum(column.request.num_images for column in comparison.columns), comparison.columns[0].image_shape[1]
     pictures = []
-    for level in levels:
+    for level in gif_levels(comparison, max(3, min(GIF_FRAMES, GIF_PIXELS // (images * max(GIF_SIDE, side) ** 2)))):
         frames = [frame_at(column.frames, level) for column in comparison.columns]
         cells = [pixels(frame, view) for frame in frames]
-        sheets = [enlarge(montage(images, gap=1), max(1, 64 // images.shape[1])) for images in cells]
+        sheets = [enlarge(montage(images, gap=1), max(1, GIF_SIDE // images.shape[1])) for images in cells]
         rows = [np.stack(sheets[start : start + width]) for start in range(0, len(sheets), width)]
         pictures.append(film_strip(rows, [_short(row, 28) for row in table.rows], gap=6))
     return gif_bytes(pictures, [120] * (len(pictures) - 1) + [1500])

@@ -18,7 +18,6 @@ from pages.components.condition_table import table_gif
 from pages.components.downloads import comparison_zip
 from pages.components.picture_table import picture_table
 from pipelines.common.images import read_request
-from pipelines.sampling.alignment import shared_log_snrs
 from pipelines.storage.runs import Run
 
 open_page = partial(open_app, "generate")
@@ -165,7 +164,7 @@ def test_downloads():
             file = io.BytesIO(archive.read(f"{folder}/00000.png"))
             assert np.array_equal(np.asarray(Image.open(file)), cell.frames[-1].x[0])
             assert read_request(file)["request"]["label"] == cell.request.label
-    gif = Image.open(io.BytesIO(table_gif(table, comparison, "x", shared_log_snrs(comparison.columns))))
+    gif = Image.open(io.BytesIO(table_gif(table, comparison, "x")))
     assert gif.n_frames == 4
 
 

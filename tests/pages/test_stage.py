@@ -1,6 +1,7 @@
 """The Python side of the stage: what the browser is told, and the pictures that it fetches."""
 
 import gc
+import io
 import math
 from types import SimpleNamespace
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pages.components import sheets, stage
+from pages.components import downloads, sheets, stage
 from pipelines.sampling.generation import Comparison, Frame, Generation
 from pipelines.sampling.request import SamplingRequest
 from pipelines.storage.config import LatentConfig, RunConfig
@@ -84,6 +85,22 @@ def test_columns_meet_at_equal_noise_levels():
     for one in data["columns"][1]["frames"]:
         assert data["columns"][0]["frames"][one["first"]]["level"] in {level["name"] for level in levels}
     assert [len(one["strip"]) for one in data["columns"]] == [6, stage.STRIP_ROWS]
+
+
+def test_a_gif_has_a_maximum_size_and_ends_with_the_samples():
+    """A regression: every noise level of every column became a frame of all images, which took 13 s."""
+    shade, levels = np.full((60, 64, 64, 3), 90, np.uint8), [-math.inf, *np.linspace(-6, 6, 48), math.inf]
+    frames = [Frame(index, 0.0, level, 2 * shade, shade, 0, 0.0) for index, level in enumerate(levels)]
+    frames[-1] = Frame(49, 0.0, math.inf, shade, shade, 0, 0.0)
+    config = RunConfig(image_shape=(3, 64, 64))
+    one = Generation(Run("run"), SamplingRequest(num_images=60, steps=49), "", config, frames, num_steps=49)
+    comparison = Comparison([one, one])
+    with Image.open(io.BytesIO(downloads.comparison_gif(comparison, "x"))) as gif:
+        assert gif.n_frames == downloads.GIF_FRAMES
+        assert downloads.GIF_PIXELS / 2 < gif.n_frames * gif.width * gif.height < 1.2 * downloads.GIF_PIXELS
+        for number, value in ((0, 180), (20, 90)):
+            gif.seek(number)
+            assert np.asarray(gif.convert("L"))[30, 30] == pytest.approx(value, abs=3)
 
 
 def test_before_the_first_frame_there_is_nothing_to_load():
