@@ -56,7 +56,7 @@ def stage_data(titles: Sequence[str], comparison: Comparison) -> dict[str, Any]:
         "levels": [
             {
                 "name": _level_name(level),
-                "label": level_label(level),
+                "label": level_label(level) if math.isinf(level) else f"log-SNR {level_label(level)}",
                 "frames": [frames.index(frame_at(frames, level)) for frames in grown],
             }
             for level in levels

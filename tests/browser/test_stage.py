@@ -95,6 +95,13 @@ def test_grids_differences_order_and_inspector_agree_with_numpy(page, server):
     assert mse == pytest.approx(mean_squared_error(*pair), rel=5e-3)
     assert ssim == pytest.approx(structural_similarity(*pair), abs=6e-4)
 
+    inspector.get_by_role("button", name="off").click()
+    inspector.get_by_role("button", name="Swipe").click()
+    large = canvas_pixels(inspector.get_by_role("img", name=f"Image {second} of 1"))
+    factor = len(large) // SIDE
+    assert np.array_equal(large[::factor, ::factor][:, :15], samples[0, second][:, :15])
+    assert np.array_equal(large[::factor, ::factor][:, 17:], samples[1, second][:, 17:])
+
 
 def test_keys_move_between_images_and_levels_and_the_address_brings_both_back(page, server):
     generate(page, server, QUERY)

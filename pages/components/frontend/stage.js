@@ -91,7 +91,7 @@ export class Stage {
     this.sections = copies(".column-parts", ".columns")
     this.grids = this.sections.map((section) => new Grid(section.querySelector(".grid"), this))
     this.strips = copies(".strip-parts", ".strips").map((section, column) => new Strip(section, this, column))
-    this.flip.offer(columns.map((_, column) => ({ value: column, label: `Column ${column + 1}` })))
+    this.flip.offer(columns.map((_, column) => ({ value: column, long: "Column ", label: `${column + 1}` })))
     this.column = Math.min(this.column, columns.length - 1)
     this.inspector.build()
     this.whole.style.setProperty("--columns", columns.length)
@@ -148,7 +148,7 @@ export class Stage {
     for (const legend of this.root.querySelectorAll(".legend")) {
       legend.hidden = seen.gain === 0 || data.columns.length < 2
       legend.querySelector(".darker").textContent = `−${most} darker`
-      legend.querySelector(".brighter").textContent = `+${most} brighter than column 1, of 255`
+      legend.querySelector(".brighter").textContent = `+${most} brighter`
       this.painter.drawScale(legend.querySelector(".scale"))
     }
   }

@@ -12,12 +12,15 @@ export class Choice {
     this.choose = choose
   }
 
-  /** @param {{ value: unknown, label: string }[]} options what to choose from */
+  /** @param {{ value: unknown, label: string, long?: string }[]} options what to choose from; `long` precedes a label if there is room */
   offer(options) {
-    this.options = options.map(({ value, label }) => {
+    this.options = options.map(({ value, label, long = "" }) => {
       const button = document.createElement("button")
       button.type = "button"
-      button.textContent = label
+      const before = document.createElement("span")
+      before.className = "long"
+      before.textContent = long
+      button.append(before, label)
       button.addEventListener("click", () => this.choose(value))
       return { value, button }
     })

@@ -5,8 +5,8 @@ import { setSlider } from "./slider.js"
 const PLAY = "M8 5v14l11-7z"
 const PAUSE = "M6 5h4v14H6zm8 0h4v14h-4z"
 const VIEWS = [
-  { value: "x", label: "Noisy state x_t" },
-  { value: "x0", label: "Estimate of x0" },
+  { value: "x", long: "Noisy state ", label: "x_t" },
+  { value: "x0", long: "Estimate of ", label: "x0" },
 ]
 const DIFFERENCES = GAINS.map((gain) => ({ value: gain, label: gain ? `×${gain}` : "off" }))
 

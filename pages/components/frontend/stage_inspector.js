@@ -1,6 +1,8 @@
 import { Choice } from "./stage_choice.js"
 import { Controls } from "./stage_controls.js"
+import { Film } from "./stage_film.js"
 import { meanSquaredError, structuralSimilarity } from "./stage_metrics.js"
+import { setSlider } from "./slider.js"
 
 const BESIDE = "beside"
 const BLINK = "blink"
@@ -11,6 +13,7 @@ const WAYS = [
   { value: SWIPE, label: "Swipe" },
 ]
 const BLINKS = 700 // milliseconds
+const MOST_BESIDE = 4 // columns
 const AROUND = 330 // CSS pixels above and below the large images
 
 /** One image in every column, large. */
@@ -32,6 +35,9 @@ export class Inspector {
     this.pair = new Choice(dialog.querySelector(".pair"), (other) => this.arrange({ other }))
     this.ways.offer(WAYS)
     this.large = dialog.querySelector(".large")
+    this.slider = dialog.querySelector(".divider")
+    this.slider.addEventListener("input", () => this.divide(Number(this.slider.value) / 100))
+    dialog.querySelector(".turn").addEventListener("click", () => this.turn())
     dialog.querySelector(".previous").addEventListener("click", () => this.move(-1))
     dialog.querySelector(".next").addEventListener("click", () => this.move(1))
     dialog.querySelector(".close").addEventListener("click", () => stage.look({ image: undefined }))
@@ -49,17 +55,18 @@ export class Inspector {
 
   build() {
     const { columns } = this.stage.scene.data
-    this.other = Math.min(this.other, columns.length - 1)
+    this.other = Math.min(this.other, Math.max(1, columns.length - 1))
+    if (columns.length < 2) this.way = BESIDE
     this.pair.offer(columns.slice(1).map((_, at) => ({ value: at + 1, label: `1 and ${at + 2}` })))
     this.parts = columns.map(() => {
       const part = this.stage.part(".large-parts").content.cloneNode(true).firstElementChild
       part.querySelector("canvas").addEventListener("pointermove", (event) => this.swipe(event))
       part.querySelector("canvas").addEventListener("pointerdown", (event) => this.swipe(event))
-      part.querySelector("canvas").addEventListener("click", () => this.flip())
+      part.querySelector("canvas").addEventListener("click", () => this.turn())
       return part
     })
     this.large.replaceChildren(...this.parts)
-    this.films = columns.map(() => [])
+    this.films = this.parts.map((part, at) => new Film(part.querySelector(".film"), this.stage, at))
   }
 
   arrange(changes) {
@@ -76,9 +83,15 @@ export class Inspector {
   }
 
   flip() {
-    if (this.way !== BLINK) return
     this.second = !this.second
     this.draw()
+  }
+
+  // Changes by hand which column is seen, and stops blinking.
+  turn() {
+    if (this.way !== BLINK) return
+    clearInterval(this.timer)
+    this.flip()
   }
 
   draw() {
@@ -96,37 +109,44 @@ export class Inspector {
     this.controls.show()
     this.ways.show(this.way)
     this.pair.show(this.other)
-    this.dialog.querySelector(".way").hidden = data.columns.length < 2
-    this.dialog.querySelector(".pair").hidden = this.way === BESIDE || data.columns.length < 3
+    const part = (name) => this.dialog.querySelector(name)
+    part(".way").hidden = data.columns.length < 2
+    part(".pair").hidden = this.way === BESIDE || data.columns.length < 3
+    part(".divider").hidden = this.way !== SWIPE
+    part(".turn").hidden = this.way !== BLINK
     this.drawParts(image)
   }
 
   drawParts(image) {
-    const { columns } = this.stage.scene.data
-    const single = this.way !== BESIDE && columns.length > 1
-    const factor = this.factor(single ? 1 : columns.length)
+    const factor = this.factor()
     for (const [at, part] of this.parts.entries()) {
-      part.hidden = single && at !== (this.way === BLINK && this.second ? this.other : 0)
+      part.hidden = !this.shows(at)
       if (part.hidden) continue
-      part.querySelector(".title").textContent = single && this.way === SWIPE ? this.sides() : columns[at].title
+      part.querySelector(".title").textContent = this.title(at)
       part.querySelector(".when").textContent = this.stage.scene.caption(at)
       this.drawLarge(part.querySelector("canvas"), at, image, factor)
-      part.querySelector(".numbers").textContent = this.numbers(at, image)
-      this.drawFilm(part.querySelector(".film"), at, image)
+      part.querySelector(".numbers").textContent = this.numbers(this.way === SWIPE ? this.other : at, image)
+      this.films[at].draw(image)
     }
   }
 
-  sides() {
+  // Whether a column is seen in this arrangement.
+  shows(at) {
+    return this.way === BESIDE || at === (this.way === BLINK && this.second ? this.other : 0)
+  }
+
+  title(at) {
     const { columns } = this.stage.scene.data
-    return `Left ${columns[0].title} · right ${columns[this.other].title}`
+    return this.way === SWIPE ? `Left ${columns[0].title} · right ${columns[this.other].title}` : columns[at].title
   }
 
   // Screen pixels per pixel of the large images: as many as fit beside each other.
-  factor(beside) {
+  factor() {
     const { columns } = this.stage.scene.data
+    const beside = this.way === BESIDE ? Math.min(columns.length, this.stage.narrow ? 2 : MOST_BESIDE) : 1
+    this.large.style.setProperty("--beside", String(beside))
     const [wide, high] = [Math.max(...columns.map(({ width }) => width)), Math.max(...columns.map(({ height }) => height))]
-    const narrow = this.stage.narrow ? Math.min(2, beside) : beside
-    const room = (this.large.clientWidth - 16 * (narrow - 1)) / narrow
+    const room = (this.large.clientWidth - 16 * (beside - 1)) / beside
     const below = Math.max(160, innerHeight - AROUND)
     return Math.max(1, Math.floor(Math.min(room / wide, below / high) * devicePixelRatio))
   }
@@ -145,7 +165,7 @@ export class Inspector {
     canvas.setAttribute("aria-label", `Image ${image} of ${title}`)
     const context = canvas.getContext("2d")
     painter.draw(context, picture, seen.gain, { image, x: 0, y: 0, factor })
-    if (this.way === SWIPE && data.columns.length > 1) this.drawSwipe(context, image, factor)
+    if (this.way === SWIPE) this.drawSwipe(context, image, factor)
   }
 
   drawSwipe(context, image, factor) {
@@ -162,8 +182,13 @@ export class Inspector {
   }
 
   swipe(event) {
-    if (this.way !== SWIPE || (event.type === "pointermove" && event.buttons === 0 && event.pointerType !== "mouse")) return
-    this.divider = Math.min(Math.max(event.offsetX / event.target.clientWidth, 0), 1)
+    if (this.way === SWIPE && (event.buttons > 0 || event.pointerType === "mouse"))
+      this.divide(event.offsetX / event.target.clientWidth)
+  }
+
+  divide(share) {
+    this.divider = Math.min(Math.max(share, 0), 1)
+    setSlider(this.slider, 100 * this.divider)
     this.draw()
   }
 
@@ -172,43 +197,13 @@ export class Inspector {
     const { painter, scene } = this.stage
     const { data, seen } = scene
     const column = data.columns[at]
-    if (at === 0) return data.columns.length > 1 ? "the reference" : ""
+    if (at === 0) return data.columns.length > 1 ? "The reference" : ""
     if (column.incomparable[seen.view]) return column.incomparable[seen.view]
     const [own, other] = [at, 0].map((one) => painter.pixels(scene.imagesAt(one, scene.frameOf(one)), image)?.data)
     if (!own || !other) return ""
     const [error, similarity] = [meanSquaredError(own, other), structuralSimilarity(own, other, column.width)]
     const alike = Number.isNaN(similarity) ? "" : ` · SSIM ${similarity.toFixed(3)}`
     return `From column 1: MSE ${error.toPrecision(3)}${alike}`
-  }
-
-  drawFilm(place, at, image) {
-    const { painter, scene } = this.stage
-    const { data, seen } = scene
-    const { strip, frames, width, height } = data.columns[at]
-    const present = strip.filter((frame) => frame < frames.length)
-    while (this.films[at].length < present.length) this.films[at].push(this.still(place, at, this.films[at].length))
-    const factor = Math.max(1, Math.round((32 * devicePixelRatio) / width))
-    for (const [number, frame] of present.entries()) {
-      const { button, canvas, label } = this.films[at][number]
-      if (canvas.width !== width * factor) Object.assign(canvas, { width: width * factor, height: height * factor })
-      canvas.style.width = `${canvas.width / devicePixelRatio}px`
-      painter.draw(canvas.getContext("2d"), scene.pictureAt(at, frame, frames[frame].first), seen.gain, { image, x: 0, y: 0, factor })
-      label.textContent = frames[frame].label
-      button.setAttribute("aria-pressed", String(frame === scene.frameOf(at)))
-    }
-  }
-
-  still(place, at, number) {
-    const button = document.createElement("button")
-    const [canvas, label] = [document.createElement("canvas"), document.createElement("span")]
-    button.type = "button"
-    button.append(canvas, label)
-    button.addEventListener("click", () => {
-      const { strip, frames } = this.stage.scene.data.columns[at]
-      this.stage.look({ level: frames[strip[number]].level })
-    })
-    place.append(button)
-    return { button, canvas, label }
   }
 
   /** @param {number} step from the open image to the next, in the order of the grid */

@@ -119,16 +119,22 @@ export class Scene {
     return this.seen.gain > 0 && column > 0 && !this.data.columns[column].incomparable[this.seen.view]
   }
 
+  // The timestep of a column that is seen.
+  when(column) {
+    return this.data.columns[column].frames[this.frameOf(column)]?.label ?? "waiting for the first step"
+  }
+
   /**
    * @param {number} column index of a column
    * @returns {string} what its images are
    */
   caption(column) {
-    const { frames, latents, incomparable } = this.data.columns[column]
+    const { latents, incomparable } = this.data.columns[column]
     const { view, gain } = this.seen
-    const when = frames[this.frameOf(column)]?.label ?? "waiting for the first step"
+    const when = this.when(column)
     const what = latents && view === "x" && when !== "sample" ? `${when}, channels of the latents side by side` : when
     if (gain === 0 || column === 0) return what
-    return `${what}. ${incomparable[view] || "Difference from column 1"}`
+    const other = this.when(0) === when ? "" : ` at ${this.when(0)}, the nearest noise level`
+    return `${what}. ${incomparable[view] || `Difference from column 1${other}`}`
   }
 }
