@@ -58,8 +58,8 @@ export class Scene {
     if (exact >= 0 || levels.length === 0) return Math.max(0, exact)
     const wanted = Number(this.seen.level)
     if (Number.isNaN(wanted)) return this.seen.level === "noise" ? 0 : levels.length - 1
-    const distances = levels.map(({ name }) => Math.abs(Number(name) - wanted))
-    return distances.reduce((best, distance, at) => (distance < distances[best] ? at : best), levels.length - 1)
+    const distances = levels.map(({ name }) => Math.abs(Number(name.replace(/^[a-z]+$/u, "Infinity")) - wanted))
+    return distances.indexOf(Math.min(...distances))
   }
 
   get last() {
