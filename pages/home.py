@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from pages.components.lessons import show_lessons
 from pages.components.runs import NO_MODELS, describe_run, is_diffusion, known_runs, show_samples_in, warn_of_samples
 from pipelines.common.text import literal
 from pipelines.storage.files import ROOT
@@ -10,18 +11,19 @@ CARDS = 3  # a row
 
 words, picture = st.columns([5, 6], gap="large", vertical_alignment="center")
 with words:
-    st.title("A microscope for diffusion models", anchor=False)
+    with st.container(key="name"):
+        st.title("Noisescope", anchor=False)
     st.markdown(
-        "Train small image diffusion models, **look inside** them, and **compare** them honestly: "
+        "**A microscope for diffusion models.** Train small image diffusion models, look inside them, and compare them fairly: "
         "the same noise, the same timesteps, side by side."
     )
+    st.markdown("New here? Watch two networks turn the same noise into flowers, then take a lesson.")
     if st.button("Compare two models", type="primary", icon=":material/play_arrow:"):
         st.session_state["start_comparison"] = True
         st.switch_page("pages/compare.py")
     with st.container(horizontal=True):
-        st.page_link("pages/forward.py", label="How noise is added", icon=":material/blur_on:")
-        st.page_link("pages/reverse.py", label="How an image emerges", icon=":material/movie:")
         st.page_link("pages/train.py", label="Train your own model", icon=":material/model_training:")
+        st.page_link("pages/glossary.py", label="Look up a word", icon=":material/menu_book:")
 with picture:
     st.image(
         ROOT / "docs" / "denoising.png",
@@ -29,6 +31,9 @@ with picture:
         alt="Twelve columns of images; from top to bottom, noise turns into flowers",
         caption="Top row: pure noise. In each row below, a network has removed more of it. Bottom row: the finished samples.",
     )
+
+st.subheader("Lessons", anchor=False)
+show_lessons()
 
 st.subheader("Models", anchor=False)
 runs = known_runs()

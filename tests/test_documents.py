@@ -7,9 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from pages.components.lessons import LESSONS
+from pages.components.runs import describe_run, is_diffusion, known_runs
+from pipelines.evaluation.results import Evaluation
+from pipelines.storage.runs import PUBLISHED
 from tests.test_imports import ROOMS, ROOT
 
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/ARCHITECTURE.md"]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/ARCHITECTURE.md", "docs/GLOSSARY.md", "notebooks/README.md"]
 PATH = re.compile(r"`((?:diffusion_core|unets|pipelines|pages|checkpoints|docs|tests|benchmarks|notebooks)/[\w./-]*)`")
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 
@@ -19,8 +24,39 @@ def test_links_and_paths_lead_somewhere(name):
     document = ROOT / name
     text = document.read_text(encoding="utf-8")
     targets = [document.parent / link for link in LINK.findall(text)] + [ROOT / path for path in PATH.findall(text)]
-    assert targets
     assert not [str(target) for target in targets if not Path(target).exists()]
+
+
+def test_the_readme_and_the_notebooks_list_the_lessons_in_their_order():
+    contents = (ROOT / "notebooks/README.md").read_text(encoding="utf-8")
+    listed = [f"[{one.title}](http://localhost:8501/{one.address}) | {one.question} | [{one.notebook[:2]}]" for one in LESSONS]
+    places = [README.find(line) for line in listed]
+    assert -1 not in places
+    assert places == sorted(places)
+    for lesson in LESSONS:
+        row = next(line for line in contents.splitlines() if f"({lesson.notebook}.ipynb)" in line)
+        assert f"[{lesson.title}](http://localhost:8501/{lesson.address})" in row
+
+
+def test_the_readmes_models_are_those_of_the_dashboard_with_their_measured_numbers():
+    """The same order, the same held-out loss as on Home and Evaluate, and the Fréchet distance of the named sampler."""
+    rows = re.findall(r"^\| ([\w-]+) \|.*\| ([\d.]+) M \| ([\d.]+).*? \| ([\d.]+) \(([\d.]+)\) \|$", README, re.MULTILINE)
+    models = known_runs().models(is_diffusion)
+    shipped = [name for name, model in models.items() if model.run.path.parent == PUBLISHED]
+    assert [name for name, *_ in rows] == shipped
+    for name, millions, loss, distance, floor in rows:
+        assert f"{models[name].num_parameters / 1e6:.1f}" == millions
+        assert f"held-out loss {loss}" in describe_run(models[name])
+        evaluation = Evaluation(models[name].run)
+        measured = next(one for one in evaluation.of_kind("samples") if _as_in_the_readme(one.asked["request"]))
+        real = next(one for one in evaluation.of_kind("floor") if measured.asked["judge"] == one.asked["judge"])
+        for said, found in ((distance, measured), (floor, real)):
+            value = found.found["figures"]["frechet_distance"]["value"]
+            assert float(said) == round(value, len(said.partition(".")[2])), name
+
+
+def _as_in_the_readme(request):
+    return (request["sampler"], request["steps"], request["guidance"]) == ("dpmpp_2m", 20, 1.0)
 
 
 def test_the_design_lists_the_rooms_in_their_order():

@@ -10,6 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from pages.components.about import ABOUT, About
 from pages.components.glossary import linked
+from pages.components.lessons import opened_lesson, show_lesson
 from pipelines.storage.files import ROOT
 
 MINIATURES = ROOT / "docs" / "miniatures"
@@ -18,16 +19,20 @@ MINIATURES = ROOT / "docs" / "miniatures"
 def heading(page: str) -> DeltaGenerator:
     """Draw the title of a page and what it shows; return a container beside the title for what one does with the page.
 
+    Call it before the page's inputs are drawn, because a lesson sets them.
+
     Args:
         page: name of the page's file.
     """
-    about = ABOUT[page]
+    about, lesson = ABOUT[page], opened_lesson(page)
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         st.title(about.title, anchor=False, width="content")
         with st.popover("What am I looking at?", type="tertiary", icon=":material/help:"):
             _explain(about)
         actions = st.container(horizontal=True, horizontal_alignment="right")
     st.markdown(about.line)
+    if lesson is not None:
+        show_lesson(lesson)
     return actions
 
 

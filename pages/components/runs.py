@@ -17,32 +17,40 @@ from pipelines.common.command_line import describe
 from pipelines.common.images import Pixels, split_montage
 from pipelines.common.picture_files import open_picture
 from pipelines.common.text import in_short, literal
+from pipelines.evaluation.brief import EVALUATION, file_beside, held_out_loss
 from pipelines.storage.catalogue import Catalogue, Listed, read_catalogue
 from pipelines.storage.config import RunConfig
-from pipelines.storage.runs import Run, reference_to
+from pipelines.storage.runs import PUBLISHED, Run, reference_to
 
 RECONSTRUCTED = "held-out images, each followed by its reconstruction"  # the content of an autoencoder's grid
 NO_MODELS = "No models yet: train one on the Train page."
-# The runs listed first.
-HEADLINE = (
+# The order of the shipped models, here and in the README; others follow by name.
+SHIPPED = (
     "flowers-attention-64",
     "flowers-baseline-64",
     "flowers-class-64",
     "flowers-latent-text",
     "flowers-class",
     "flowers-text",
-    "pokemon-text",
+    "flowers-attention",
+    "flowers-baseline",
+    "fashion-class",
+    "fashion-text",
+    "fashion-attention",
+    "fashion-baseline",
     "tiny-imagenet-text",
+    "tiny-imagenet-class",
+    "pokemon-text",
 )
-
 
 TOLD = 3  # unusable runs that are told at once
 
 
 def known_runs() -> Catalogue:
-    """Return all runs as they are now, the headline models first."""
+    """Return all runs as they are now, the user's own first."""
     catalogue = read_catalogue()
-    order = dict.fromkeys((*HEADLINE, *catalogue.runs))
+    own = [name for name, listed in catalogue.runs.items() if listed.run.path.parent != PUBLISHED]
+    order = dict.fromkeys((*own, *SHIPPED, *catalogue.runs))
     return replace(catalogue, runs={name: catalogue.runs[name] for name in order if name in catalogue.runs})
 
 
@@ -149,7 +157,7 @@ def warn_of_samples(title: str, error: Exception) -> None:
 
 
 def describe_run(listed: Listed) -> str:
-    """Return a one-line description of a run: its network, data, images seen and validation loss."""
+    """Return a one-line description of a run: its network, data, images seen and held-out loss."""
     config = listed.config
     size = "×".join(map(str, (config.image_shape or (0, 0, 0))[1:]))
     parts = [
@@ -160,6 +168,23 @@ def describe_run(listed: Listed) -> str:
     newest = listed.run.newest_metrics()
     if "images_seen" in newest:
         parts.append(f"{newest['images_seen'] / 1e3:,.0f}\u00a0k\u00a0images seen")
-    if "val_loss" in newest:
-        parts.append(f"validation loss {newest['val_loss']:.4f}")
+    measured = _held_out_loss(listed.run)
+    if measured is not None:
+        parts.append(f"held-out loss {measured:.4f}")
+    elif "val_loss" in newest:
+        parts.append(f"held-out loss {newest['val_loss']:.4f} while training")
     return " · ".join(parts)
+
+
+def _held_out_loss(run: Run) -> float | None:
+    """Return the loss that an evaluation measured, in v, or None: the one that can be compared between models."""
+    try:
+        modified = file_beside(run, EVALUATION).stat().st_mtime_ns
+        return _measured_loss(os.fsencode(run.path), run.fingerprint, modified)
+    except (ValueError, OSError):  # not measured, or damaged, which the page Evaluate says
+        return None
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _measured_loss(folder: bytes, fingerprint: str, modified: int) -> float | None:
+    return held_out_loss(Run(os.fsdecode(folder)))

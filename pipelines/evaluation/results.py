@@ -21,11 +21,12 @@ from ..common.reports import report_progress
 from ..storage.config import RunConfig
 from ..storage.disk import refuse_unwritable
 from ..storage.files import write_text
-from ..storage.runs import MODEL, Run
+from ..storage.runs import Run
+from .brief import EVALUATION as EVALUATION
+from .brief import file_beside as file_beside
 from .intervals import Estimate, decimals
 from .stored import refuse_damaged
 
-EVALUATION = "evaluation.json"
 NEIGHBOURS_PICTURE = "evaluation-neighbours.png"  # samples above their nearest training images
 COMPARED = ("features", "judge", "reference_images", "reference_digest", "held_out_digest")  # what determines a comparison
 LOSS_BINS = 20  # equal ranges of timesteps over which the loss is averaged
@@ -73,12 +74,6 @@ class Result:
     def supersedes(self, other: Result) -> bool:
         """Return whether ``other`` is the same measurement, perhaps by an older version, which recorded fewer settings."""
         return self.kind == other.kind and all(self.asked.get(name) == value for name, value in other.asked.items())
-
-
-def file_beside(run: Run, name: str) -> Path:
-    """Return the path of a file beside a run's weights; beside a single weights file, its name is prefixed."""
-    weights = run.model_path
-    return weights.with_name(name if weights.name == MODEL else f"{weights.stem}-{name}")
 
 
 class Evaluation:

@@ -13,7 +13,7 @@ from .results import FIGURES, LARGER_IS_BETTER, MAIN_FIGURES, NEAREST_IS_BEST
 
 TITLES = {
     **{name: FIGURES[name] for name in MAIN_FIGURES},
-    "loss": "Loss on held-out images",
+    "loss": "Held-out loss",
     "bound": "Bits per dimension (upper bound)",
     **{name: FIGURES[name] for name in FIGURES if name not in MAIN_FIGURES},
 }

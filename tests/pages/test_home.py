@@ -6,6 +6,7 @@ import pytest
 from made_pictures import bomb_png
 from streamlit.testing.v1 import AppTest
 
+from pages.components.lessons import LESSONS
 from pipelines.storage.runs import Run
 
 
@@ -27,12 +28,28 @@ def test_the_shipped_models_are_shown_with_what_they_are(own_runs):
     assert (first, second) == ("**flowers-attention-64**", "**flowers-baseline-64**")
     assert "**fashion-attention**" in names
     described = [caption.value for caption in app.caption if "M parameters" in caption.value]
-    assert all("U-Net" in text and "validation loss" in text for text in described)
+    assert all("U-Net" in text and "held-out loss" in text for text in described)
     assert {size for text in described for size in ("32×32", "64×64", "128×128") if size in text} == {
         "32×32",
         "64×64",
         "128×128",
     }
+
+
+def test_the_users_own_runs_come_first(own_runs):
+    shutil.copytree(Run("checkpoints/fashion-baseline").path, own_runs / "zzz")
+    app = open_dashboard()
+    assert app.title[0].value == "Noisescope"
+    names = [
+        text.value for text in app.markdown if text.value.removeprefix("**").split("**")[0] in ("zzz", "flowers-attention-64")
+    ]
+    assert names == ["**zzz**", "**flowers-attention-64**"]
+
+
+def test_every_lesson_has_a_card(own_runs):
+    app = open_dashboard()
+    links = {link.proto.label for link in app.get("page_link")}
+    assert {f"{number} · {lesson.title}" for number, lesson in enumerate(LESSONS, start=1)} <= links
 
 
 def test_one_button_starts_a_comparison(own_runs):
@@ -77,9 +94,13 @@ def test_a_run_that_has_only_begun_is_shown_without_pictures(own_runs):
 
 def test_a_run_that_has_not_been_validated_yet_is_shown(own_runs):
     young = Run(shutil.copytree(Run("checkpoints/fashion-baseline").path, own_runs / "young"))
+    (young.path / "evaluation.json").unlink()
+    app = open_dashboard()
+    [described] = [caption.value for caption in app.caption if "while training" in caption.value]
+    assert "held-out loss 0.1088 while training" in described
     (young.path / "metrics.jsonl").unlink()
     young.append_metrics({"step": 50, "images_seen": 3200, "seconds": 9.0, "loss": 0.5, "lr": 1e-3, "grad_norm": 1.0})
     app = open_dashboard()
     assert not app.exception
     [described] = [caption.value for caption in app.caption if "3\u00a0k\u00a0images seen" in caption.value]
-    assert "validation loss" not in described
+    assert "held-out loss" not in described

@@ -133,7 +133,7 @@ def test_no_figure_is_left_out_in_silence(made):
     found = verdict([one], [two])
     assert [sentence.name for sentence in sentences(found)] == ["frechet_distance", "agreement"]
     assert found.absent == ("recall", "loss")
-    assert "recall, loss on held-out images" in not_compared(found)
+    assert "recall, held-out loss" in not_compared(found)
     assert not_compared(verdict([one], [one])) == ""
 
 

@@ -1,0 +1,284 @@
+"""Lessons: guided comparisons, each of which sets a page, says what to look at, and what to try next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+OPENED = "opened lesson"  # where a session keeps which lesson has set the page
+
+# The settings of sampling that a lesson does not mention; all are set, so that a page shows nothing of what it showed before.
+SAMPLING: dict[str, Any] = {"sampler": "dpmpp_2m", "steps": 20, "seed": 0, "spacing": "trailing", "eta": 0.0}
+GUIDING: dict[str, Any] = {"guidance": 2.0, "guidance_interval": (0.0, 1.0), "guidance_rescale": 0.0, "negative": ""}
+
+
+def columns(*chosen: Mapping[str, Any], images: int) -> dict[str, Any]:
+    """Return the inputs of Compare for the settings of each column."""
+    inputs: dict[str, Any] = {"columns": len(chosen), "images": images}
+    for number, column in enumerate(chosen, start=1):
+        inputs |= {f"{key}{number}": value for key, value in {**SAMPLING, **GUIDING, **column}.items()}
+    return inputs
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A guided comparison.
+
+    Attributes:
+        name: its name in addresses.
+        title: its subject.
+        question: what it answers.
+        page: name of the page's file.
+        inputs: the values of the page's inputs, by key.
+        look: what there is to see, in two sentences.
+        then: what to try next.
+        notebook: the notebook that goes further.
+    """
+
+    name: str
+    title: str
+    question: str
+    page: str
+    inputs: Mapping[str, Any]
+    look: str
+    then: str
+    notebook: str
+
+    @property
+    def address(self) -> str:
+        """Its address within the dashboard."""
+        return f"{self.page}?lesson={self.name}"
+
+
+LESSONS: Sequence[Lesson] = (
+    Lesson(
+        "noise-to-image",
+        "From noise to image",
+        "What does a network see in pure noise?",
+        "reverse",
+        SAMPLING | {"model": "flowers-attention-64", "start": "Noise", "number": 2},
+        "Press **Denoise** and play it. The first estimate is a blurred average of all flowers; colours and shapes are decided "
+        "early, fine detail only in the last steps.",
+        "Change the image number: another noise, another flower.",
+        "01_forward_and_reverse",
+    ),
+    Lesson(
+        "schedules",
+        "Cosine or linear",
+        "How fast does a schedule destroy an image?",
+        "forward",
+        {
+            "source": "A generated image",
+            "source_run": "flowers-attention-64",
+            "source_number": 2,
+            "schedule_A": "cosine",
+            "schedule_B": "linear",
+            "zero_terminal_snr_A": False,
+            "zero_terminal_snr_B": False,
+            "noise_seed": 0,
+            "t": "500",
+        },
+        "At timestep 500, half-way, the flower is still there under the cosine schedule, and nearly gone under the linear one. "
+        "The linear schedule spends its last third on images in which next to nothing can be seen.",
+        "Choose rectified flow for one of the two, and find its timestep with a log-SNR of 0.",
+        "06_samplers_and_schedules",
+    ),
+    Lesson(
+        "steps",
+        "Few steps or many",
+        "How many steps does an image need?",
+        "compare",
+        columns(*({"model": "flowers-attention-64", "steps": steps} for steps in (2, 5, 20, 50)), images=8),
+        "Press **Generate**. With 2 steps the images are blurred averages, with 20 they are sharp; between 20 and 50 little "
+        "changes, and what is where is the same everywhere, because all columns start from the same noise.",
+        "Set all columns to UniPC-3: it needs fewer steps.",
+        "06_samplers_and_schedules",
+    ),
+    Lesson(
+        "samplers",
+        "DDIM or DPM-Solver++",
+        "Which sampler gets most out of 10 steps?",
+        "compare",
+        columns(
+            {"model": "flowers-attention", "sampler": "unipc", "steps": 50},
+            *({"model": "flowers-attention", "sampler": sampler, "steps": 10} for sampler in ("ddim", "dpmpp_2m", "unipc")),
+            images=8,
+        ),
+        "Press **Generate**. The first column, with 50 steps, is what all of these samplers approach; with 10 steps DDIM is "
+        "farthest from it, with paler colours, and UniPC nearest, as the MSE in **difference** says.",
+        "Give DDIM more steps until its MSE is that of UniPC with 10.",
+        "06_samplers_and_schedules",
+    ),
+    Lesson(
+        "fresh-noise",
+        "Fresh noise",
+        "What if noise is added at every step?",
+        "compare",
+        columns(
+            {"model": "flowers-attention", "sampler": "ddim", "steps": 50},
+            {"model": "flowers-attention", "sampler": "ddim", "steps": 50, "eta": 1.0},
+            {"model": "flowers-attention", "sampler": "ddpm", "steps": 50},
+            images=8,
+        ),
+        "Press **Generate**. With eta 1 the noise that an image starts from no longer decides what it becomes. The second and "
+        "the third column are equal, because DDIM with eta 1 is DDPM.",
+        "Set the steps of all columns to 10: fresh noise needs more steps.",
+        "06_samplers_and_schedules",
+    ),
+    Lesson(
+        "attention",
+        "What attention buys",
+        "Is a difference real if one can hardly see it?",
+        "compare",
+        columns({"model": "flowers-attention-64"}, {"model": "flowers-baseline-64"}, images=12),
+        "Press **Generate**. Both networks make almost the same flowers of the same noise, and yet measurements tell them "
+        "apart: with attention, samples are closer to real flowers as a whole and more varied; without, they pass for real a "
+        "little more often.",
+        "Do the same with fashion-attention and fashion-baseline: on clothes the two are not told apart.",
+        "03_baseline_vs_attention",
+    ),
+    Lesson(
+        "guidance",
+        "Too much guidance",
+        "What does a guidance scale do?",
+        "generate",
+        SAMPLING
+        | GUIDING
+        | {
+            "model": "flowers-class",
+            "classes": ["sunflower", "rose"],
+            "vary": "Guidance scales",
+            "scales": [1.0, 2.0, 4.0, 12.0],
+            "images_a_cell": 4,
+        },
+        "Press **Generate**. From left to right the flowers become clearer, then more alike and brighter; at 12 they have hard "
+        "edges and stray pixels.",
+        "Set the *Guidance interval* to 0 – 0.6 and look at scale 12 again: without guidance in the noisiest part, variety "
+        "comes back.",
+        "05_text_to_image_with_guidance",
+    ),
+    Lesson(
+        "copies",
+        "Variety and copies",
+        "What does guidance cost?",
+        "evaluate",
+        {"runs": ["tiny-imagenet-text"], "figure": "closer_than_held_out", "cost": "network_calls"},
+        "5 % of images that are as new as held-out ones come this close to a training image. Without guidance it is 2 % of the "
+        "samples, with guidance 2 it is 9 %, while recall falls from 0.83 to 0.59: typical images, less variety, nearer to the "
+        "training images.",
+        "Choose *Recall*, and look at the nearest training images at the end of the page: are any of them copies?",
+        "05_text_to_image_with_guidance",
+    ),
+    Lesson(
+        "unknown-words",
+        "A word the model does not know",
+        "What does it make of a word it never saw?",
+        "generate",
+        SAMPLING
+        | GUIDING
+        | {
+            "model": "flowers-text",
+            "vary": "Guided only",
+            "images_a_cell": 6,
+            "prompts": "a photo of a rose\na photo of a sunflower\na photo of a car\na photo of a zebra",
+        },
+        "Press **Generate**. Roses and sunflowers are in its training captions. Cars and zebras are not, and it makes some "
+        "flower of them, without saying that it does not understand.",
+        "Take fashion-text and ask for a bag, a hat and a dog.",
+        "05_text_to_image_with_guidance",
+    ),
+    Lesson(
+        "words",
+        "When words matter",
+        "At which noise levels does a prompt decide?",
+        "reverse",
+        SAMPLING
+        | GUIDING
+        | {
+            "model": "flowers-text",
+            "start": "Noise",
+            "number": 0,
+            "prompt": "a photo of a sunflower",
+        },
+        "Press **Denoise** and scroll to the cross-attention maps. In pure noise three quarters of all attention are on "
+        "*sunflower*; towards the end, when what is shown has long been decided, it has faded to a few percent.",
+        "Try *a photo of a purple passion flower*: which of its words gets the attention?",
+        "05_text_to_image_with_guidance",
+    ),
+    Lesson(
+        "latents",
+        "Latents or pixels",
+        "Sixteen times the pixels at the same cost?",
+        "compare",
+        columns(
+            *({"model": model, "prompt": "a photo of a rose"} for model in ("flowers-text", "flowers-latent-text")), images=6
+        ),
+        "Press **Generate**. Both networks are about equally large, and both work on 32×32 positions, but the right one "
+        "denoises latents, which an autoencoder decodes to 128×128 pixels. Its noise is another, so its roses are others too.",
+        "Look at the noisy state: on the right it is four channels of latents.",
+        "04_autoencoder_on_a_hub_dataset",
+    ),
+    Lesson(
+        "conditions",
+        "What a condition buys",
+        "Attention or classes: which helps more?",
+        "training_curves",
+        {"runs": ["flowers-baseline", "flowers-attention", "flowers-class"]},
+        "Attention lowers the held-out loss a little, and knowing the species lowers it further by about twice as much. "
+        "The order is the same from the first measurement to the last.",
+        "Choose the three fashion models: there attention makes no difference that one could see, and classes a large one.",
+        "03_baseline_vs_attention",
+    ),
+)
+
+
+def opened_lesson(page: str) -> Lesson | None:
+    """Return the lesson in the address, if it is one of this page; set the page's inputs when it has just been opened.
+
+    Values in the address take precedence, so a page that was changed and reloaded stays as it is.
+    """
+    lesson = next((one for one in LESSONS if one.name == st.query_params.get("lesson") and one.page == page), None)
+    opened = st.session_state.pop(OPENED, None)
+    if lesson is None:
+        return None
+    context = get_script_run_ctx()
+    if context is not None and context.is_history_navigation:
+        st.rerun()  # Streamlit is about to set all inputs to their defaults
+    if opened != lesson.name:
+        set_inputs(lesson)
+    st.session_state[OPENED] = lesson.name
+    return lesson
+
+
+def set_inputs(lesson: Lesson) -> None:
+    """Set a page's inputs to those of a lesson."""
+    st.session_state.update(lesson.inputs)
+
+
+def show_lesson(lesson: Lesson) -> None:
+    """Draw a lesson: what to look at, what to try next, and the way to the next one."""
+    number = LESSONS.index(lesson) + 1
+    with st.container(border=True, key="lesson", gap=None):
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.markdown(f":material/school: **Lesson {number} of {len(LESSONS)}: {lesson.title}**", width="stretch")
+            again = "Set the page as the lesson does."
+            st.button("Set again", icon=":material/replay:", type="tertiary", help=again, on_click=set_inputs, args=(lesson,))
+            follower = LESSONS[number % len(LESSONS)]
+            if st.button(f"Next: {follower.title}", icon=":material/arrow_forward:", type="tertiary"):
+                st.switch_page(f"pages/{follower.page}.py", query_params={"lesson": follower.name})
+        st.markdown(f"{lesson.look}  \n**Try next:** {lesson.then}")
+
+
+def show_lessons() -> None:
+    """Draw a card for each lesson, which opens it."""
+    with st.container(horizontal=True, gap="small", key="lessons"):
+        for number, lesson in enumerate(LESSONS, start=1):
+            with st.container(border=True, width=308, gap=None):
+                st.page_link(
+                    f"pages/{lesson.page}.py", label=f"{number} · {lesson.title}", query_params={"lesson": lesson.name}
+                )
+                st.caption(lesson.question)
