@@ -29,7 +29,7 @@ def used_pictures(source, folder) -> list[str]:
 
 def test_everything_in_a_folder_is_used_describes_or_is_told_of(tmp_path):
     opened = refused = 0
-    for number in range(300):
+    for number in range(150):
         root = tmp_path / str(number)
         files, inside = make_folder(random.Random(number), root)
         try:
@@ -47,8 +47,8 @@ def test_everything_in_a_folder_is_used_describes_or_is_told_of(tmp_path):
         outside_of_archives = {path for path in (*used, *told) if path in files}
         assert len(files - outside_of_archives) <= source.described, number
         assert set(source.origins) == set(source.splits)
-    assert opened > 150
-    assert opened + refused == 300
+    assert opened > 75
+    assert opened + refused == 150
 
 
 # --- how people lay out their data

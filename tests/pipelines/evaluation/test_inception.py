@@ -1,6 +1,7 @@
 """Inception's features are those of pytorch-fid, and its weights are read without running anything in them."""
 
 import pickle
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,18 +13,25 @@ from pipelines.evaluation.inception import load_inception
 from pipelines.evaluation.results import Evaluation
 
 
-@pytest.fixture
-def weights(tmp_path, monkeypatch):
-    """Where the weights are looked for; random ones of the right shapes are there."""
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    path = inception.weights_path()
-    path.parent.mkdir()
+@pytest.fixture(scope="module")
+def random_weights(tmp_path_factory):
+    """A file of random weights of the right shapes."""
+    path = tmp_path_factory.mktemp("inception") / "random.pth"
     network = inception._network()
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
             torch.nn.init.kaiming_normal_(module.weight, generator=torch.Generator().manual_seed(0))
     torch.save(network.state_dict(), path)
     return path
+
+
+@pytest.fixture
+def weights(random_weights, tmp_path, monkeypatch):
+    """Where the weights are looked for; random ones are there."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    path = inception.weights_path()
+    path.parent.mkdir()
+    return shutil.copy(random_weights, path)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -19,7 +19,7 @@ from pipelines.storage.publishing import model_card
 from pipelines.storage.runs import Run
 from pipelines.storage.weights import read_tensors, write_tensors
 
-KILLS = 3  # of the test with kill -9
+KILLS = 2  # of the test with kill -9: before anything has been saved, and later
 KILL_SETTINGS = {"steps": 240, "log_every": 1, "eval_every": 40, "sample_every": 80, "save_every": 60, "schedule": "linear"}
 
 

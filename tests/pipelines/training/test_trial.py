@@ -8,6 +8,7 @@ import re
 import pytest
 import torch
 
+from pipelines.training import trial
 from pipelines.training.trial import largest_that_fits, refuse_too_large_batch
 
 LIMITED = """
@@ -47,18 +48,22 @@ attempt(batch_size=240, resumed=True)
 """
 
 
-@pytest.mark.parametrize("limit", range(9))
-def test_the_largest_that_fits_is_found_and_other_errors_are_not_hidden(limit):
-    tried = []
+def test_the_largest_that_fits_is_found_and_other_errors_are_not_hidden(monkeypatch):
+    collected = []
+    monkeypatch.setattr(trial, "clear_device_cache", lambda **how: collected.append(how))  # half a second among all tests
+    for limit in range(9):
+        tried = []
 
-    def attempt(count):
-        tried.append(count)
-        if count > limit:
-            raise MemoryError
+        def attempt(count, tried=tried, limit=limit):
+            tried.append(count)
+            if count > limit:
+                raise MemoryError
 
-    assert largest_that_fits(attempt, 7) == min(limit, 7)
-    assert tried[0] == 7
-    assert len(tried) <= 4
+        collected.clear()
+        assert largest_that_fits(attempt, 7) == min(limit, 7)
+        assert tried[0] == 7
+        assert len(tried) <= 4
+        assert collected == [{"garbage_collection": True}] * len(tried)
 
     def broken(_count):
         raise RuntimeError("shapes do not match")
