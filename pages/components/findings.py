@@ -80,15 +80,17 @@ def _show(finding: Finding, pair: str, most: int) -> None:
     """Show the verdict on a pair of columns in a few sentences."""
     found = finding.verdict
     if found is not None:
-        where = f" :orange[Measured at {literal(_way(found))}, not at the settings here.]" if finding.elsewhere else ""
-        st.markdown(f":material/balance: {literal(pair)}**{literal(found.summary)}**{where}")
+        where = " :orange[Their samples have not been measured at these settings.]" if finding.missing else ""
+        if finding.elsewhere:
+            where = f" :orange[Measured at {literal(_way(found))}, not at the settings here.]"
+        st.markdown(f":material/balance: {pair}**{literal(found.summary)}**{where}")
         told = _telling(sentences(found), most)
         with st.container(key=f"findings-told-{pair}"):  # not on narrow screens: see page.css
             st.markdown("\n".join(f"- {emphasised(sentence)}" for sentence in told))
     elif finding.missing:
-        st.markdown(f":material/balance: {literal(pair)}**Not measured yet:** nobody knows which is better.")
+        st.markdown(f":material/balance: {pair}**Not measured yet:** nobody knows which is better.")
     for remark in finding.remarks:
-        st.caption(f":material/info: {literal(pair + remark)}")
+        st.caption(f":material/info: {pair}{literal(remark)}")
 
 
 def _way(found: Verdict) -> str:

@@ -19,7 +19,7 @@ from pipelines.sampling.request import SamplingRequest
 from pipelines.storage.config import RunConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from pipelines.storage.catalogue import Listed
     from pipelines.storage.runs import Run
@@ -29,6 +29,7 @@ MAX_GUIDANCE = 20.0
 MAX_PROMPT = 2000  # characters, since an address holds all prompts of a page
 MOST_IMAGES = 100  # per column
 EVERY_CLASS = "every class in turn"
+OTHER_SAMPLER = "ddim"  # initially of a column whose model another column has too
 
 
 def choose_request(number: int, models: Mapping[str, Listed], num_images: int) -> tuple[str, SamplingRequest]:
@@ -37,10 +38,10 @@ def choose_request(number: int, models: Mapping[str, Listed], num_images: int) -
     Args:
         number: number of the column, from 1; suffix of the widgets' keys.
     """
-    names = list(models)
-    name = st.selectbox("Model", names, index=names.index(_usual_model(number, models)), key=f"model{number}", **BOUND)
+    names, usual = list(models), usual_models(models)
+    name = st.selectbox("Model", names, index=names.index(usual[(number - 1) % len(usual)]), key=f"model{number}", **BOUND)
     config = models[name].config
-    sampler = choose_sampler(config, str(number))
+    sampler = choose_sampler(config, str(number), SamplingRequest.sampler if number <= len(usual) else OTHER_SAMPLER)
     condition = choose_condition(config, str(number))
     more = [*SAMPLERS[sampler["sampler"]].options, *["guidance interval"] * config.network.conditional]
     with st.expander(", ".join(["Seed, spacing", *more])):
@@ -51,15 +52,24 @@ def choose_request(number: int, models: Mapping[str, Listed], num_images: int) -
     return name, SamplingRequest(num_images, seed, **sampler, **noise, **condition)
 
 
-def _usual_model(number: int, models: Mapping[str, Listed]) -> str:
-    """Return the initial model of a column: in turn one of the first one's data, size and kind."""
+def usual_models(models: Mapping[str, Listed]) -> list[str]:
+    """Return the models of a comparison's columns, initially: at least two, if there are, and as much like the first as can be.
+
+    They have its data, size and kind, or else its data and size.
+    """
     first, *_ = models
 
-    def kind(config: RunConfig) -> object:
-        return Path(config.data.data).name, config.image_shape, config.network.takes, config.latent.latent_fingerprint
+    def alike(*aspects: Callable[[RunConfig], object]) -> list[str]:
+        own = models[first].config
+        return [name for name, model in models.items() if all(of(model.config) == of(own) for of in aspects)]
 
-    alike = [name for name, model in models.items() if kind(model.config) == kind(models[first].config)]
-    return alike[(number - 1) % len(alike)]
+    def images(config: RunConfig) -> object:
+        return Path(config.data.data).name, config.image_shape
+
+    def kind(config: RunConfig) -> object:
+        return config.network.takes, config.latent.latent_fingerprint
+
+    return next((found for found in (alike(images, kind), alike(images)) if len(found) > 1), list(models))
 
 
 def follow_model(key: str, usual: Any, choices: Collection[Any] | None = None) -> None:
@@ -76,10 +86,14 @@ def follow_model(key: str, usual: Any, choices: Collection[Any] | None = None) -
     st.session_state[remembered] = usual
 
 
-def choose_sampler(config: RunConfig, suffix: str = "") -> dict[str, Any]:
-    """Draw widgets for the sampler and its steps, with keys that end in ``suffix``; return fields of a request."""
+def choose_sampler(config: RunConfig, suffix: str = "", usual: str = SamplingRequest.sampler) -> dict[str, Any]:
+    """Draw widgets for the sampler, initially ``usual``, and its steps; return fields of a request.
+
+    Args:
+        suffix: suffix of the widgets' keys.
+    """
     sampler_place, steps_place = st.columns([3, 2])
-    sampler = choose_named("Sampler", SAMPLERS, SamplingRequest.sampler, f"sampler{suffix}", sampler_place)
+    sampler = choose_named("Sampler", SAMPLERS, usual, f"sampler{suffix}", sampler_place)
     with steps_place:
         return {"sampler": sampler, "steps": choose_steps(config, suffix)}
 

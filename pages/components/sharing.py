@@ -48,6 +48,7 @@ def show_sharing(
     made: Sequence[Made] = (),
     result: Result | None = None,
     python: str = "",
+    files: Mapping[str, bytes] | None = None,
 ) -> None:
     """Show buttons that open what is shown as a link, a command and Python, and this browser's history.
 
@@ -56,7 +57,7 @@ def show_sharing(
         params: values of the address that determine what is shown; others stay as the browser has them.
         made: the images that are shown.
         result: the finished result, to be kept in the history.
-        python: what makes what is shown, if it is not images that a model made.
+        python, files: what makes what is shown, and the files that it reads, if it is not images that a model made.
     """
     entry = None
     if result is not None:
@@ -70,7 +71,8 @@ def show_sharing(
             "params": _lists(params),
             "command": commands(made) if len(made) <= MOST_COMMANDS else "",
             "python": script(made) if made else python,
-            "files": {name: _uri(content) for content, name in pictures_of(made).items()},
+            "files": {name: _uri(content) for content, name in pictures_of(made).items()}
+            | {name: _uri(content) for name, content in (files or {}).items()},
             "entry": entry,
         },
     )

@@ -106,7 +106,7 @@ def _measured(one: Column, other: Column) -> Finding:
         return Finding(judge(*groups, samples, names=_names(one, other)))
     missing = tuple(column for column in (one, other) if not column.samples) or (one, other)
     settings = [] if same_model or not alike else shared_settings([one.evaluation, other.evaluation])
-    found = verdict(*groups, settings[0]) if settings else judge(*groups, [], names=_names(one, other))
+    found = verdict(*groups, settings[0]) if settings else judge(*groups, [])
     return Finding(found if found.differences else None, missing=missing, elsewhere=bool(settings))
 
 

@@ -12,6 +12,7 @@ from .request import SamplingRequest
 
 USUAL = SamplingRequest()
 TOLD = ("num_images", "seed", "sampler", "steps")  # also where they are the usual ones, which may change
+PICTURE = "picture.png"
 USUAL_BATCH = 16  # of pipelines.sample
 
 
@@ -133,3 +134,33 @@ def _origin(origin: Origin, names: dict[bytes, str]) -> str:
 
 def _value(value: object, names: dict[bytes, str]) -> str:
     return f"Path({names[value]!r}).read_bytes()" if isinstance(value, bytes) else repr(value)
+
+
+def forward_script(schedules: Sequence[tuple[str, bool]], seed: int, stride: int, last: int, side: int) -> str:
+    """Return Python that noises the picture in picture.png as the Forward page does.
+
+    Args:
+        schedules: the name of each noise schedule, and whether it is rescaled to zero terminal SNR.
+        stride: timesteps from one picture to the next.
+        last: the last timestep.
+        side: greatest side of the picture, in pixels.
+    """
+    made = ", ".join(f"make_schedule({name!r}{', zero_terminal_snr=True' if zero else ''})" for name, zero in schedules)
+    return f"""from pathlib import Path
+
+import numpy as np
+import torch
+
+from diffusion_core.noise import ForwardNoise
+from diffusion_core.process import add_noise
+from diffusion_core.schedules import make_schedule
+from pipelines.common.images import as_input, to_uint8
+from pipelines.common.picture_files import open_picture
+from pipelines.datasets.decoding import fit_image
+
+pixels = np.array(fit_image(open_picture(Path({PICTURE!r}).read_bytes()), {side}, "crop"))
+x0 = as_input(torch.from_numpy(np.atleast_3d(pixels)).permute(2, 0, 1)[None])
+noise = ForwardNoise({seed}, tuple(x0.shape[1:]), [0]).initial()
+times = torch.arange(0, {last + stride}, {stride}).clamp(max={last})
+schedules = [{made}]
+pictures = [to_uint8(add_noise(schedule, x0.expand(len(times), -1, -1, -1), noise, times)) for schedule in schedules]"""

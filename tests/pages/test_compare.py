@@ -194,8 +194,11 @@ def test_the_verdict_is_on_what_is_compared():
 
 def test_further_columns_match_the_first():
     app = open_page(columns=4)
-    configs = [Run(f"checkpoints/{app.selectbox(key=f'model{number}').value}").config for number in range(1, 5)]
+    names = [app.selectbox(key=f"model{number}").value for number in range(1, 5)]
+    configs = [Run(f"checkpoints/{name}").config for name in names]
     assert len({(config.data.data, config.image_shape, config.network.takes) for config in configs}) == 1
+    samplers = [app.selectbox(key=f"sampler{number}").value for number in range(1, 5)]
+    assert len({*zip(names, samplers, strict=True)}) == 4, "no column is another one again"
 
 
 @pytest.fixture

@@ -81,6 +81,10 @@ def test_settings_that_were_not_measured_are_named_with_the_options_that_measure
     assert both.verdict is not None
     assert both.verdict.setting is not None, "what was measured elsewhere is told with its setting"
     assert len(both.missing) == 2
+    models_alone = compare(new, column("attention"))
+    assert models_alone.verdict is not None
+    assert models_alone.verdict.first == "fashion-baseline", "what needs no samples does not depend on how they are made"
+    assert {*models_alone.verdict.differences} <= {"loss", "bound"}
     assert "spacing" in column(spacing="karras").unmeasurable
     assert not measured.unmeasurable
 

@@ -6,13 +6,14 @@ import shlex
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pipelines.common.images import png_bytes
 from pipelines.sampling.generation import Comparison
 from pipelines.sampling.origins import BetweenSeeds, FromInversion, FromPicture
 from pipelines.sampling.queue import Results
-from pipelines.sampling.repeat import Made, commands, pictures_of, script
+from pipelines.sampling.repeat import Made, commands, forward_script, pictures_of, script
 from pipelines.sampling.request import SamplingRequest
 
 
@@ -92,3 +93,24 @@ def test_a_prompt_stays_one_argument(tiny_run, prompt):
     words = shlex.split(commands([Made(tiny_run, SamplingRequest(1, prompt=(prompt,)))]))
     assert f"--prompt={prompt}" in words
     assert words[-2:] == ["--out", "samples"]
+
+
+def test_the_python_of_the_forward_process_noises_the_picture(tmp_path, monkeypatch):
+    from diffusion_core.noise import ForwardNoise
+    from diffusion_core.schedules import make_schedule
+    from pipelines.common.images import to_uint8
+
+    monkeypatch.chdir(tmp_path)
+    picture = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    (tmp_path / "picture.png").write_bytes(png_bytes(picture))
+    found: dict = {}
+    exec(forward_script([("cosine", False), ("linear", True)], seed=3, stride=500, last=999, side=16), found)
+    noise = ForwardNoise(3, (3, 16, 16), [0]).initial()
+    x0 = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1
+    for schedule, images in zip(
+        (make_schedule("cosine"), make_schedule("linear", zero_terminal_snr=True)), found["pictures"], strict=True
+    ):
+        expected = to_uint8((schedule.alpha[999] * x0 + schedule.sigma[999] * noise).float())
+        assert len(images) == 3
+        assert np.abs(images[-1:].astype(int) - expected.astype(int)).max() <= 1
+    assert np.array_equal(found["pictures"][1][-1:], to_uint8(noise)), "nothing of the picture is left"
