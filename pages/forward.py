@@ -10,16 +10,18 @@ from pages.components.live_figure import live_figure
 from pages.components.named_choice import choose_named
 from pages.components.pictures import show_grid
 from pages.components.player import player
+from pages.components.sharing import show_sharing
 from pages.components.sources import choose_image
 from pipelines.common.picture_files import open_picture
 from pipelines.datasets.decoding import fit_image
 from pipelines.figures.process import pixel_histograms, schedule_curves
+from pipelines.sampling.repeat import PICTURE, forward_script
 
 LEAST_PIXELS, MOST_PIXELS = 8, 128  # side length: the noise of single pixels should be visible
 STRIDE = 20  # timesteps between frames of the player; the strip shows every fifth frame
 FIRST = 300  # timestep shown at first: the schedules differ, and both still show the image
 
-heading("forward")
+actions = heading("forward")
 
 result, settings = st.columns([3, 1], gap="medium")
 with settings, st.container(border=True):
@@ -100,3 +102,7 @@ with result:
         columns=len(times[::5]),
     )
     st.caption(f"Rows: {', '.join(states)}. Left to right: t = {', '.join(map(str, times[::5]))}.")
+with actions:
+    made = [(st.session_state[f"schedule_{letter}"], st.session_state[f"zero_terminal_snr_{letter}"]) for letter in "AB"]
+    python = forward_script(made, int(seed), STRIDE, last, len(pixels))
+    show_sharing("forward", {}, python=python, files={PICTURE: picture})

@@ -16,8 +16,8 @@ open_page = partial(open_app, "forward")
 
 
 def parts(app):
-    """What was sent to the player, the histograms and the schedules' curves."""
-    player, histograms, schedules = (json.loads(element.proto.json) for element in app.get("bidi_component"))
+    """What was sent to the player, the histograms and the schedules' curves, after the buttons for sharing."""
+    _, player, histograms, schedules = (json.loads(element.proto.json) for element in app.get("bidi_component"))
     return player, json.loads(histograms["figure"]), json.loads(schedules["figure"])
 
 
