@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+import plotly.io
 import pytest
 from made_pictures import bomb_png
 from opening import open_app
@@ -222,12 +223,27 @@ def test_numbers_on_the_axis_of_costs_have_room():
 
 def test_the_report_needs_nothing_else(measured):
     page = report([measured])
-    assert "<script src=" not in page
+    assert not re.search(r"<script|<link|(src|href)=.(?!data:|#)", page)
     assert "Fréchet distance" in page
     assert "Likelihood" in page
-    assert page.count('class="plotly-graph-div"') == 4
+    assert page.count("<svg") == 4
     assert "<td>1.50 (1.40 – 1.60), real 0.20</td>" in page
     assert not {"NaN", "nan", "None"} & set(re.findall(r"<td>(.*?)</td>", page))
+
+
+def test_the_report_ranks_by_full_names_and_its_ticks_keep_their_digits(measured, tmp_path, monkeypatch):
+    """A regression: on a page of Streamlit, whose template of Plotly has no automatic margins, 0.8 was cut to 8."""
+    name = "a-run-whose-name-is-long-enough-to-be-shortened-where-there-is-little-room-for-it"
+    other = Evaluation(Run(measured.run.path.with_name("two")), name=name)
+    for result in measured.results:
+        other.add(result.kind, result.asked, result.found)
+    page = report([measured, other])
+    assert page.count(f"<td>{name}</td>") > 1
+    assert f"is not told apart from {name}" in page or f"{name} is not told apart" in page
+    monkeypatch.setattr(plotly.io.templates, "default", "none")
+    assert report([measured, other]) == page, "whatever template others have set"
+    shown = {float(text) for text in re.findall(r"<text[^>]*>(-?[0-9.]+)</text>", page)}
+    assert {0.1, 0.2, 0.3} <= shown, "recall of 0.5, say, has ticks with all of their digits"
 
 
 def test_a_report_says_which_picture_it_leaves_out(measured):
