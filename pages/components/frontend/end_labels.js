@@ -80,6 +80,8 @@ export class EndLabels {
     this.place = place
     this.box = document.createElement("div")
     this.box.className = "end-labels"
+    /** @type {Set<string>} the names of hidden runs */
+    this.hidden = new Set()
   }
 
   /**
@@ -89,6 +91,7 @@ export class EndLabels {
    */
   arrange(data, layout) {
     const curves = named(data)
+    for (const trace of data) if (this.hidden.has(trace.name)) trace.visible = "legendonly"
     this.width = curves.length > 0 ? widest(this.place, curves.map((trace) => plain(trace.name))) + ROOM : Infinity
     this.shown = this.fits
     if (curves.length > 0) layout.showlegend = !this.shown
@@ -133,8 +136,10 @@ export class EndLabels {
     button.style.color = trace.line.color
     button.style.transform = `translate(${x + ROOM}px, calc(${y}px - 50%))`
     button.addEventListener("click", () => {
-      const group = [...this.place.data.keys()].filter((index) => this.place.data[index].name === trace.name)
-      plotly.restyle(this.place, { visible: shown ? "legendonly" : true }, group)
+      if (shown) this.hidden.add(trace.name)
+      else this.hidden.delete(trace.name)
+      const curves = [...this.place.data.keys()].filter((index) => this.place.data[index].name === trace.name)
+      plotly.restyle(this.place, { visible: shown ? "legendonly" : true }, curves)
     })
     return button
   }
