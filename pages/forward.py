@@ -23,25 +23,29 @@ FIRST = 300  # timestep shown at first: the schedules differ, and both still sho
 
 actions = heading("forward")
 
-result, settings = st.columns([3, 1], gap="medium")
+pictures, curves, settings = st.columns([3, 3, 2], gap="medium")
 with settings, st.container(border=True):
-    picture = choose_image()  # bytes of an image file; stops the page if there is none
-
-    import torch  # (not needed before an image is chosen)
-
-    from diffusion_core.noise import ForwardNoise
-    from diffusion_core.process import add_noise
-    from diffusion_core.schedules import make_schedule
-    from pipelines.common.images import as_input, to_uint8
-
-    schedules = {}
+    picture_place = st.container()
+    chosen = {}
     for letter, default in zip("AB", ("cosine", "linear"), strict=True):
         name = choose_named(f"Schedule {letter}", SCHEDULES, default, f"schedule_{letter}")
-        terminal = st.toggle("Rescale to zero terminal SNR", key=f"zero_terminal_snr_{letter}", **BOUND)
-        schedule = make_schedule(name, zero_terminal_snr=terminal)
-        schedules[f"{letter}: {schedule.name}"] = schedule
+        chosen[letter] = name, st.toggle("Rescale to zero terminal SNR", key=f"zero_terminal_snr_{letter}", **BOUND)
     about = "Independent of the noise from which images are sampled, also with the same seed."
     seed = st.number_input("Noise seed", 0, 2**31 - 1, 0, key="noise_seed", help=about, **BOUND)
+    with picture_place:  # last, because the page ends here if there is none, and what is not drawn loses its value
+        picture = choose_image()
+
+import torch  # noqa: E402  (not needed before an image is chosen)
+
+from diffusion_core.noise import ForwardNoise  # noqa: E402
+from diffusion_core.process import add_noise  # noqa: E402
+from diffusion_core.schedules import make_schedule  # noqa: E402
+from pipelines.common.images import as_input, to_uint8  # noqa: E402
+
+schedules = {}
+for letter, (name, terminal) in chosen.items():
+    schedule = make_schedule(name, zero_terminal_snr=terminal)
+    schedules[f"{letter}: {schedule.name}"] = schedule
 last = schedule.num_timesteps - 1
 
 image = open_picture(picture)
@@ -63,46 +67,42 @@ tables = {
     }
     for name, schedule in schedules.items()
 }
+labels = [f"t = {time}" for time in times]
 wanted = st.query_params.get("t", st.session_state.get("t", ""))  # from a link, or from before the page was left
 start = int(np.abs(times - (int(wanted[:9]) if wanted.isdecimal() else FIRST)).argmin())
 
 
 @st.fragment
 def show() -> None:
-    """Show the player, and the figures for the timestep that it shows."""
-    left, right = st.columns(2, gap="medium")
-    with left:
-        labels = [f"t = {time}" for time in times]
-        index = player(frames, labels, "forward", alt="The image under both schedules", captions=list(states), start=start)
-        t = int(times[index])
-        st.query_params["t"] = st.session_state["t"] = str(t)  # so that a link shows the same timestep
-        st.caption("The same image and noise under two schedules: press play to see which one destroys the image first.")
-        pixels = {name: x_t[index].numpy().ravel() for name, x_t in states.items()}
-        live_figure(pixel_histograms(pixels), "histograms", f"Pixel histograms at t = {t} with the density of N(0, 1)")
-        st.caption(
-            "The pixel distribution of x_t approaches the standard normal density (grey). Bars are cut off at density 1."
-        )
-    with right:
-        live_figure(
-            schedule_curves(tables, t), "schedules", f"alpha, sigma, log-SNR and beta of {', '.join(tables)}, t = {t} marked"
-        )
-        st.caption(
-            "Dots mark t. log-SNR = log(alpha²/sigma²): equal values mean equally noisy images; it is −∞ where alpha is 0. "
-            "beta = 1 − alpha²[t]/alpha²[t−1] is the share of the signal's variance that one step removes. "
-            "Variance-preserving schedules add as much noise variance (flow does not)."
-        )
+    """Show the player, and keep its timestep in the address."""
+    index = player(frames, labels, "forward", alt="The image under both schedules", captions=list(states), start=start)
+    st.query_params["t"] = st.session_state["t"] = str(times[index])  # so that a link shows the same timestep
 
 
-with result:
+with pictures:
     show()
-    st.subheader("From image to noise", anchor=False)
-    show_grid(
-        np.concatenate([to_uint8(x_t[::5]) for x_t in states.values()]),
-        f"The image at {len(times[::5])} timesteps from 0 to {last}, one row per schedule",
-        columns=len(times[::5]),
+    st.caption("The same image and noise under two schedules: press play to see which one destroys the image first.")
+    histograms = [pixel_histograms({name: x_t[i].numpy().ravel() for name, x_t in states.items()}) for i in range(len(times))]
+    about = "Pixel histograms of both images, with the density of N(0, 1)"
+    live_figure(histograms[start], "histograms", about, follows="forward", frames=histograms)
+    st.caption("The pixel distribution of x_t approaches the standard normal density (grey). Bars are cut off at density 1.")
+with curves, st.container(key="details"):
+    marked = [schedule_curves(tables, t) for t in times.tolist()]
+    about = f"alpha, sigma, log-SNR and beta of {', '.join(tables)}, with the timestep marked"
+    live_figure(marked[start], "schedules", about, follows="forward", frames=marked)
+    st.caption(
+        "Dots mark t. log-SNR = log(alpha²/sigma²): equal values mean equally noisy images; it is −∞ where alpha is 0. "
+        "beta = 1 − alpha²[t]/alpha²[t−1] is the share of the signal's variance that one step removes. "
+        "Variance-preserving schedules add as much noise variance (flow does not)."
     )
-    st.caption(f"Rows: {', '.join(states)}. Left to right: t = {', '.join(map(str, times[::5]))}.")
+
+st.subheader("From image to noise", anchor=False)
+show_grid(
+    np.concatenate([to_uint8(x_t[::5]) for x_t in states.values()]),
+    f"The image at {len(times[::5])} timesteps from 0 to {last}, one row per schedule",
+    columns=len(times[::5]),
+)
+st.caption(f"Rows: {', '.join(states)}. Left to right: t = {', '.join(map(str, times[::5]))}.")
 with actions:
-    made = [(st.session_state[f"schedule_{letter}"], st.session_state[f"zero_terminal_snr_{letter}"]) for letter in "AB"]
-    python = forward_script(made, int(seed), STRIDE, last, len(pixels))
+    python = forward_script(list(chosen.values()), int(seed), STRIDE, last, len(pixels))
     show_sharing("forward", {}, python=python, files={PICTURE: picture})

@@ -4,7 +4,7 @@ import numpy as np
 import streamlit as st
 
 from diffusion_core.choices import SAMPLERS
-from pages.components import BOUND
+from pages.components import BOUND, end_page
 from pages.components.generation import draw_notes, draw_progress, show_growing, submit
 from pages.components.heading import heading
 from pages.components.pictures import show_grid, show_image
@@ -19,7 +19,7 @@ from pages.components.requests import (
 from pages.components.runs import models_to_choose
 from pages.components.sharing import Result, show_sharing, thumbnail
 from pages.components.sources import UPLOAD, choose_image
-from pages.components.trajectory import show_trajectory
+from pages.components.trajectory import show_details, show_trajectory
 from pipelines.common.images import png_bytes
 from pipelines.common.text import counted, literal
 from pipelines.sampling.fitting import fit_picture
@@ -44,15 +44,9 @@ with settings, st.container(border=True):
     run, config = models[name].run, models[name].config
     condition = choose_condition(config, in_turn=False)
     kind = st.segmented_control("Start from", [NOISE, SEEDS, IMAGE], default=NOISE, required=True, key="start", **BOUND)
+    picture_place = st.container()
     picture, other_seed, strength = None, 1, 0.5
     if kind == IMAGE:
-        file = choose_image()  # stops the page if there is none
-        try:
-            picture = fit_picture(file, config)
-        except ValueError as error:
-            st.error(literal(f"This image cannot be used: {error}"))
-            st.stop()
-        show_image(picture, alt="The image to start from", width=150)
         about = "Strength: how much noise is added first"
         strength = st.slider(about, 0.0, 1.0, strength, 0.05, key="strength", **BOUND)
     sampler = choose_sampler(config)
@@ -66,6 +60,15 @@ with settings, st.container(border=True):
         noise = choose_noise(sampler["sampler"])
         if condition:
             condition |= choose_when_to_guide()
+    if kind == IMAGE:  # last, because the page ends here if there is none, and what is not drawn loses its value
+        with picture_place:
+            file = choose_image()
+            try:
+                picture = fit_picture(file, config)
+            except ValueError as error:
+                st.error(literal(f"This image cannot be used: {error}"))
+                end_page()
+            show_image(picture, alt="The image to start from", width=150)
 
 images: tuple[int, ...] = (number,)
 origin: Origin = FROM_NOISE
@@ -87,31 +90,33 @@ with result:
         st.info("Press **Denoise** to start.", icon=":material/arrow_upward:")
         with actions:
             show_sharing("reverse", {"model": [name]})
-        st.stop()
+        end_page()
 
 title, job = st.session_state["reverse"]
-
-
-def draw() -> None:
-    """Draw the trajectory so far; called again while it is computed and while the player plays."""
-    if job.active:
-        draw_progress(job)
-    draw_notes(job, "Press Denoise to start again.")
-    if job.way is None:
-        return
-    image = 0
-    if job.way.x.shape[1] > 1:
+image = 0
+with result:
+    if (job.run.path, job.request, job.images, job.origin) != (run.path, request, images, origin):
+        st.caption(":material/update: The settings have changed since: press **Denoise** to update what is shown.")
+    if job.way is not None and job.way.x.shape[1] > 1:
         show_grid(job.way.x[-1], f"Samples between two seeds, at {len(WEIGHTS)} weights", columns=len(WEIGHTS))
         weight = st.select_slider("Weight of the second seed", WEIGHTS, 0.5, key="weight", **BOUND)
         st.caption("Samples from the first seed (left) to the second (right). Below: the trajectory of the chosen weight.")
         image = WEIGHTS.index(weight)
-    show_trajectory(job.way, image, title)
+
+
+def draw() -> None:
+    """Draw the progress, or the trajectory; called again while it is computed, and when the player rests."""
+    if job.active:
+        draw_progress(job)
+    draw_notes(job, "Press Denoise to start again.")
+    if job.way is not None:
+        show_trajectory(job.way, image, title)
 
 
 with result:
-    if (job.run.path, job.request, job.images, job.origin) != (run.path, request, images, origin):
-        st.caption(":material/update: The settings have changed since: press **Denoise** to update what is shown.")
     show_growing(job, draw, lambda _: SECONDS_BETWEEN_LOOKS)
+if job.way is not None:
+    show_details(job.way, image)
 
 with actions:
     kept = None

@@ -1,10 +1,11 @@
 """Components shared by the pages."""
 
 from collections.abc import Mapping
-from typing import Literal, TypedDict
+from typing import Literal, NoReturn, TypedDict
 
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
+from streamlit.runtime.scriptrunner import StopException
 
 from pipelines.common.settings import Described
 
@@ -27,3 +28,8 @@ BOUND: Bound = {"bind": "query-params"}  # for every input: links reproduce a pa
 def about_choices(registry: Mapping[str, Described]) -> str:
     """Return the help text of a widget that offers the choices of a registry."""
     return "\n".join(f"- **{choice.title}** (`{name}`): {choice.about}" for name, choice in registry.items())
+
+
+def end_page() -> NoReturn:
+    """End a page early. Unlike after ``st.stop``, main_interface.py can still tell what the page did not take."""
+    raise StopException

@@ -7,29 +7,42 @@ figure's ``layout.uirevision`` stays the same.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import plotly
 import streamlit as st
+from plotly.io.json import to_json_plotly
 from streamlit.components.v1 import declare_component
 
 from pages.components import frontend
 from pipelines.figures.chart import Chart
-from pipelines.figures.screen import on_screen
+from pipelines.figures.screen import changes, on_screen
 
 # Registered only for its side effect: Streamlit then serves the plotly.min.js of the plotly package.
 _FILES = declare_component("plotly", path=str(Path(plotly.__file__).parent / "package_data"))
 _component = frontend.component("live_figure", isolate_styles=False)
 
 
-def live_figure(chart: Chart, key: str, alt: str) -> None:
+def live_figure(chart: Chart, key: str, alt: str, *, follows: str = "", frames: Sequence[Chart] = ()) -> None:
     """Draw a chart, or update the one drawn before under the same ``key`` in place.
 
     Args:
         chart: fills the width of its container.
         key: must stay the same from run to run.
         alt: what the figure shows, for screen readers.
+        follows: key of a player, whose frames the figure follows in the browser.
+        frames: the chart for each of these frames; they differ in values only.
     """
     base = st.get_option("server.baseUrlPath").strip("/")
     url = f"{'/' if base else ''}{base}/component/{_FILES.name}/plotly.min.js?{plotly.__version__}"
-    _component(key=key, data={"figure": on_screen(chart).to_json(), "alt": alt, "plotly": url})
+    _component(
+        key=key,
+        data={
+            "figure": on_screen(chart).to_json(),
+            "alt": alt,
+            "plotly": url,
+            "follows": follows,
+            "frames": to_json_plotly(changes(frames)),
+        },
+    )

@@ -31,8 +31,8 @@ def player(
 ) -> int:
     """Show a sequence of pictures and return the index of the current frame.
 
-    All frames are sent once, so playing and scrubbing never wait for the server. The page or fragment that calls this function
-    reruns with the new frame when the player stops or is scrubbed, and at most four times a second in between.
+    All frames are sent once, so playing and scrubbing never wait for the server; charts can follow them in the browser (see
+    :func:`pages.components.live_figure.live_figure`). The page or fragment that calls this function reruns when a frame stays.
 
     Args:
         frames: (F, P, H, W, C) uint8, the P pictures of each frame; the browser enlarges them with nearest neighbour.
@@ -61,6 +61,7 @@ def player(
     _component(
         key=key,
         data={
+            "key": key,
             "sequence": sequence,
             "sheet": _sheet(sequence, columns, frames),
             "gap": GAP,

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
+from pages.components import end_page
 from pages.components.pictures import show_grid
 from pipelines.common.command_line import describe
 from pipelines.common.images import Pixels, split_montage
@@ -81,7 +82,7 @@ def models_to_choose(wanted: Callable[[RunConfig], bool] = is_diffusion, hint: s
     show_unusable(catalogue.unusable)
     if not models:
         st.info(hint)
-        st.stop()
+        end_page()
     return models
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.components import BOUND
+from pages.components import BOUND, end_page
 from pages.components.asking import allow_typed, expanded, may_read
 from pages.components.runs import is_diffusion, known_runs, newest_samples
 from pipelines.common.images import png_bytes
@@ -34,9 +34,9 @@ def choose_image(label: str = "Image", suffix: str = "") -> bytes:
             st.caption(literal(" · ".join(notes)))
     except (ValueError, OSError) as error:
         st.error(literal(f"This image cannot be used: {error}"))
-        st.stop()
+        end_page()
     if picture is None:
-        st.stop()
+        end_page()
     return picture
 
 

@@ -17,6 +17,7 @@ from pipelines.common.text import literal
 from pipelines.figures.sampling import step_lengths
 from pipelines.sampling.trajectory import NOISE_RANGE, Trajectory
 
+PLAYER = "player"  # key of the player
 CAPTIONS = ("State x_t", "Estimate of x0", "Predicted noise", "Effect of the condition")
 MAPS = 6  # number of timesteps whose attention is shown
 IMAGE_SHARE = 0.35  # weight of the x0 estimate under an attention map
@@ -27,14 +28,14 @@ EXPORT_SIDE = 192  # minimum side of an image in a GIF or MP4, in pixels
 
 
 def show_trajectory(way: Trajectory, image: int, title: str) -> None:
-    """Show one image of a trajectory. Call it in a fragment, which then follows the player."""
+    """Show one image of a trajectory: what it tells, and the player. Call it in a fragment."""
     st.subheader(literal(title), anchor=False)
     st.markdown(message(way, image))
     captions = CAPTIONS[: 3 if way.change is None else 4]
-    frame = player(
+    player(
         way.pictures(image),
         way.labels,
-        "player",
+        PLAYER,
         alt=f"{', '.join(captions)} of {title}",
         captions=captions,
         facts=facts_of(way),
@@ -48,16 +49,21 @@ def show_trajectory(way: Trajectory, image: int, title: str) -> None:
         f"∓{NOISE_RANGE:.0f} standard deviations; the sample has none left."
         + ("" if way.change is None else f" Effect of the condition: {about_change(way, image)}.")
     )
+    show_downloads(way, image, captions)
+
+
+def show_details(way: Trajectory, image: int) -> None:
+    """Show how far each step moved, marked where the player is, and cross-attention."""
     show_attention(way, image)
     moved = {"state x_t": way.moved[:, image], "estimate of x0": way.moved_x0[:, image]}
-    chart = step_lengths(moved, marked=int(way.steps[frame]))
-    live_figure(chart, "moved", "Length of each step of the state and of the estimate of x0")
+    charts = [step_lengths(moved, marked=int(step)) for step in way.steps]
+    about = "Length of each step of the state and of the estimate of x0"
+    live_figure(charts[0], "moved", about, follows=PLAYER, frames=charts)
     st.caption(
         "Length of each step: root mean square over all {}. Dotted line: the frame shown.".format(
             "latents, which have standard deviation 1" if way.of_latents else "pixels, which range from −1 to 1"
         )
     )
-    show_downloads(way, image, captions)
 
 
 def message(way: Trajectory, image: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from functools import singledispatch
 from typing import Any
 
@@ -12,7 +13,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..common.text import plotly_text
-from .chart import Axis, Band, Bars, Chart, ColorScale, Curve, Heat, Look, Note, Numbers, Panel, Rule
+from .chart import Axis, Band, Bars, Chart, ColorScale, Curve, Heat, Look, Mark, Note, Numbers, Panel, Rule
 
 GAP = 52  # pixels between rows of panels, for labels and titles
 LABEL = 32  # characters of a label beside an axis
@@ -39,6 +40,49 @@ def on_screen(chart: Chart) -> go.Figure:
         drawn.add(panel, number // chart.columns + 1, number % chart.columns + 1)
     _lay_out(figure, chart, total)
     return figure
+
+
+def changes(charts: Sequence[Chart]) -> list[dict[str, Any]]:
+    """Return what ``Plotly.update`` needs to show one of several charts in place of another.
+
+    Args:
+        charts: with the same panels, and the same marks apart from their values.
+
+    Returns:
+        For each chart the values of the traces that are not the same in all charts ("data" and "traces"), and the places of
+        rules and the texts of titles ("layout").
+    """
+    drawn = [[_trace(mark) for mark in _marks(chart) if not isinstance(mark, (Rule, Note))] for chart in charts]
+    moving = [number for number, (first, *others) in enumerate(zip(*drawn, strict=True)) if not _same(first, others)]
+    return [
+        {
+            "traces": moving,
+            "data": {axis: [traces[number][axis] for number in moving] for axis in "xy"},
+            "layout": _moving_layout(chart),
+        }
+        for chart, traces in zip(charts, drawn, strict=True)
+    ]
+
+
+def _marks(chart: Chart) -> list[Mark]:
+    return [mark for panel in chart.panels for mark in panel.marks]
+
+
+def _same(trace: dict[str, Any], others: Sequence[dict[str, Any]]) -> bool:
+    return all(np.array_equal(trace[axis], other[axis], equal_nan=True) for other in others for axis in "xy")
+
+
+def _moving_layout(chart: Chart) -> dict[str, Any]:
+    rules = [mark for mark in _marks(chart) if isinstance(mark, Rule)]
+    places = {
+        f"shapes[{number}].{axis}{end}": getattr(rule, axis)
+        for number, rule in enumerate(rules)
+        for axis in "xy"
+        for end in "01"
+        if getattr(rule, axis) is not None
+    }
+    titles = [title for panel in chart.panels if (title := _title(panel))]
+    return places | {f"annotations[{number}].text": title for number, title in enumerate(titles)}
 
 
 def uid(*parts: str) -> str:
@@ -207,7 +251,7 @@ def _axis(axis: Axis, which: str, named: bool = True, nticks: int = 6) -> dict[s
 
 def _lay_out(figure: go.Figure, chart: Chart, total: int) -> None:
     """Set the height, margins and legend."""
-    marks = [mark for panel in chart.panels for mark in panel.marks]
+    marks = _marks(chart)
     above = max(panel.notes_above for panel in chart.panels)
     titles = max((bool(panel.title) + bool(panel.subtitle) for panel in chart.panels[: chart.columns]), default=0)
     top, bottom = max(36, 12 + 18 * above), 8

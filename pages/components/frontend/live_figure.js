@@ -1,4 +1,5 @@
 import { EndLabels } from "./end_labels.js"
+import { ASK, FRAME, announce } from "./frame.js"
 import { mount } from "./mount.js"
 import { load } from "./plotly.js"
 
@@ -8,6 +9,8 @@ import { load } from "./plotly.js"
  * @property {string} figure Plotly's JSON
  * @property {string} alt what the figure shows
  * @property {string} plotly URL of plotly.min.js
+ * @property {string} follows key of the player whose frames it follows
+ * @property {string} frames JSON: for each of these frames, what `Plotly.update` needs to show it
  */
 
 const OPTIONS = {
@@ -56,17 +59,24 @@ function axes(layout) {
 class LiveFigure {
   /** @type {any} the library, once the chart has been drawn */
   plotly
+  /** @type {number | undefined} the frame that the player last showed */
+  frame
 
   /** @param {ParentNode} root holds live_figure.html */
   constructor(root) {
     this.place = root.querySelector(".live-figure")
     this.labels = new EndLabels(this.place)
     this.resizing = new ResizeObserver(() => this.resize())
+    this.listen = (event) => this.follow(event.detail)
+    document.addEventListener(FRAME, this.listen)
   }
 
   /** @param {Chart} chart the current chart */
   update(chart) {
     const { data, layout } = JSON.parse(chart.figure)
+    this.follows = chart.follows
+    this.frames = JSON.parse(chart.frames)
+    if (this.follows && this.frame === undefined) announce(ASK, { player: this.follows })
     this.place.setAttribute("aria-label", chart.alt)
     this.place.style.height = `${layout.height}px` // reserves the space while Plotly loads
     load(chart.plotly).then(
@@ -95,6 +105,7 @@ class LiveFigure {
     this.labels.draw(plotly)
     this.plotly = plotly
     this.again = () => this.draw(plotly, data, layout)
+    this.showFrame()
     this.resizing.observe(this.place)
   }
 
@@ -114,6 +125,18 @@ class LiveFigure {
     }
   }
 
+  /** @param {{ player: string, frame: number }} shown what a player shows */
+  follow({ player, frame }) {
+    if (player !== this.follows) return
+    this.frame = frame
+    this.showFrame()
+  }
+
+  showFrame() {
+    const change = this.frames[this.frame]
+    if (change && this.plotly) this.plotly.update(this.place, change.data, change.layout, change.traces)
+  }
+
   resize() {
     if (!this.place.isConnected) return
     if (this.labels.fits === this.labels.shown) this.plotly.Plots.resize(this.place)
@@ -121,6 +144,7 @@ class LiveFigure {
   }
 
   close() {
+    document.removeEventListener(FRAME, this.listen)
     this.resizing.disconnect()
     this.plotly?.purge(this.place)
   }

@@ -1,11 +1,12 @@
+import { ASK, FRAME, announce } from "./frame.js"
 import { mount } from "./mount.js"
-import { Report } from "./report.js"
 import { sharpWidth } from "./sharp_canvas.js"
 import { setSlider } from "./slider.js"
 
 /**
  * The data from player.py.
  * @typedef {object} Film
+ * @property {string} key identifies the player
  * @property {string} sequence identifies the frames
  * @property {string} sheet sprite sheet of all pictures, frame by frame, as a data URI
  * @property {number} gap pixels between the pictures on the sheet
@@ -31,6 +32,7 @@ import { setSlider } from "./slider.js"
 
 const PLAY = "M8 5v14l11-7z"
 const PAUSE = "M6 5h4v14H6zm8 0h4v14h-4z"
+const REST = 250 // milliseconds for which a frame is shown before the server is told
 const HOLD = 1000 // milliseconds for which a looping player rests on its last frame
 const GAP = 8 // between pictures, in CSS pixels
 const SMALL = 96 // width of a picture in CSS pixels below which there are fewer side by side
@@ -45,7 +47,10 @@ class Player {
   sheet
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   timer
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  resting
   index = 0
+  told = -1
 
   /** @param {ParentNode} root contains player.html */
   constructor(root) {
@@ -61,10 +66,9 @@ class Player {
     this.slider = part("input")
     this.resizing = new ResizeObserver(() => this.arrange())
     this.calm = matchMedia("(prefers-reduced-motion: reduce)")
-    this.report = new Report(
-      () => this.index,
-      (frame) => this.tell("shown", { sequence: this.film.sequence, frame }),
-    )
+    this.answer = (event) => {
+      if (event.detail.player === this.film?.key) this.announce()
+    }
     this.listen()
   }
 
@@ -75,8 +79,8 @@ class Player {
     })
     this.loop.addEventListener("click", () => this.loop.setAttribute("aria-pressed", String(!this.looping)))
     this.slider.addEventListener("input", () => this.scrub(Number(this.slider.value)))
-    this.slider.addEventListener("change", () => this.report.atOnce())
     this.whole.addEventListener("keydown", (event) => this.press(event))
+    document.addEventListener(ASK, this.answer)
   }
 
   get playing() {
@@ -124,7 +128,7 @@ class Player {
   begin() {
     const { start, sheet, play } = this.film
     this.sheet = undefined
-    this.report.told = start // the server chose it
+    this.told = start // the server chose it
     this.setPlaying(false)
     this.show(start)
     const image = new Image()
@@ -159,6 +163,11 @@ class Player {
     this.facts.replaceChildren(...Object.entries(facts[frame] ?? {}).map((each) => fact(...each)))
     for (const [part, canvas] of this.canvases()) canvas.ariaLabel = [captions[part], labels[frame]].filter(Boolean).join(": ")
     this.draw()
+    this.announce()
+  }
+
+  announce() {
+    announce(FRAME, { player: this.film.key, frame: this.index })
   }
 
   canvases() {
@@ -182,7 +191,7 @@ class Player {
     this.timer = undefined
     if (on && this.index === this.last) this.moveTo(0)
     if (on) this.wait()
-    else this.report.atOnce()
+    else this.rest()
     this.play.querySelector("path").setAttribute("d", on ? PAUSE : PLAY)
     this.play.ariaLabel = this.play.title = on ? "Pause" : "Play"
   }
@@ -199,10 +208,21 @@ class Player {
     else this.wait()
   }
 
-  /** @param {number} frame the frame to show and report to the server */
+  /** @param {number} frame the frame to show, and to report to the server if it stays */
   moveTo(frame) {
     this.show(frame)
-    this.report.soon()
+    if (!this.playing) this.rest()
+  }
+
+  rest() {
+    clearTimeout(this.resting)
+    this.resting = setTimeout(() => this.report(), REST)
+  }
+
+  report() {
+    if (this.index === this.told || this.playing) return
+    this.told = this.index
+    this.tell("shown", { sequence: this.film.sequence, frame: this.index })
   }
 
   /** @param {number} frame the frame to pause at, limited to the first and last */
@@ -222,7 +242,6 @@ class Player {
     const step = STEPS[event.key]
     if (step) {
       this.scrub(this.index + step)
-      this.report.atOnce()
     } else if (event.key === " " && event.target === this.slider) this.setPlaying(!this.playing)
     else return // the space bar on a button presses the button
     event.preventDefault()
@@ -230,7 +249,8 @@ class Player {
 
   close() {
     clearTimeout(this.timer)
-    this.report.close()
+    clearTimeout(this.resting)
+    document.removeEventListener(ASK, this.answer)
     this.resizing.disconnect()
   }
 }

@@ -10,7 +10,7 @@ from pipelines.figures import style
 from pipelines.figures import training as training_figures
 from pipelines.figures.evaluation import quality_against_cost
 from pipelines.figures.process import pixel_histograms, schedule_curves
-from pipelines.figures.screen import on_screen
+from pipelines.figures.screen import changes, on_screen
 from pipelines.figures.style import decimate, line_styles
 from pipelines.figures.training import (
     envelope,
@@ -254,3 +254,24 @@ def test_what_one_run_was_asked_for_is_told_apart_at_the_calls_it_took():
     assert {line.y0 for line in figure.layout.shapes} == {0.9, 1.0, 1.1, 1.2}
     told = {note.y: note.text for note in figure.layout.annotations if note.text}
     assert told == {1.0: "real against real", 1.1: "real, after the autoencoder"}, "once each, above all and below all"
+
+
+def _schedules(t):
+    return schedule_curves({"A": {"alpha": np.linspace(1, 0, 9), "log-SNR": np.linspace(9, -np.inf, 9)}}, t)
+
+
+def _histograms(t):
+    return pixel_histograms({name: np.random.default_rng(0).normal(size=99).astype(np.float32) * t for name in "AB"})
+
+
+@pytest.mark.parametrize("chart_at", [_schedules, _histograms, lambda t: sampling_figures.step_lengths({"x": np.ones(9)}, t)])
+def test_the_changes_between_charts_turn_each_into_every_other(chart_at):
+    charts = [chart_at(t) for t in (1, 4, 8)]
+    for change, chart in zip(changes(charts), charts, strict=True):
+        figure, expected = on_screen(charts[0]), on_screen(chart)
+        for place, trace in enumerate(change["traces"]):
+            figure.data[trace].update({axis: values[place] for axis, values in change["data"].items()})
+        for path, value in change["layout"].items():
+            figure.layout[path.split(".")[0]].update({path.split(".")[1]: value})
+        assert figure.to_json() == expected.to_json()
+        assert len(change["traces"]) < len(figure.data), "curves that stay are not sent again"
