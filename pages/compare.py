@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.components import BOUND
+from pages.components import BOUND, end_page
 from pages.components.downloads import offer_comparison
 from pages.components.findings import show_findings
 from pages.components.folded import settings_in_words, show_folded
@@ -82,7 +82,7 @@ if "comparison" not in st.session_state:
     with actions:
         show_sharing("compare", {})
     show_findings([(name, run, request) for name, (run, request) in zip(names, wishes, strict=True)])
-    st.stop()
+    end_page()
 
 names, comparison = st.session_state["comparison"]
 titles = [f"{number}: {name}" for number, name in enumerate(names, start=1)]

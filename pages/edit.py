@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.components import BOUND
+from pages.components import BOUND, end_page
 from pages.components.condition_table import ConditionTable, show_table, too_many
 from pages.components.editing import TRACED_STEPS, WAYS
 from pages.components.generation import start
@@ -35,7 +35,7 @@ with st.container(border=True):
         edit = way.ask(config)
     except ValueError as error:  # an unreadable mask, or a run without images
         st.error(literal(f"This picture cannot be edited: {error}"))
-        st.stop()
+        end_page()
     common = dict(edit.common)
     with st.expander("Sampler, seed" if way.free else "Steps"):
         if way.free:

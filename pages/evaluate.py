@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from pages.components import BOUND
+from pages.components import BOUND, end_page
 from pages.components.heading import heading
 from pages.components.measuring import show_measuring
 from pages.components.results import choose_samples, show_copies, show_losses, show_ranking, show_scatter, show_table
@@ -59,7 +59,7 @@ order = [evaluation.name for evaluation in measured]
 with actions if measured and not missing and not EvaluationJob().running else st.container():
     show_measuring({name: evaluation.run for name, evaluation in evaluations.items()}, missing)
 if not measured:
-    st.stop()
+    end_page()
 show_downloads(measured)
 table = samples_table(measured)
 if len(table):

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import streamlit as st
 
-from pages.components import BOUND
+from pages.components import BOUND, end_page
 from pages.components.heading import heading
 from pages.components.live_figure import live_figure
 from pages.components.logs import read_logs, show_lead, show_loss_by_timestep, show_other_curves, show_settings
@@ -27,14 +27,14 @@ runs = catalogue.runs
 show_unusable(catalogue.problems)
 if not runs:
     st.info("No runs yet. Train one: `python -m pipelines.train --data fashion_mnist --unet attention`")
-    st.stop()
+    end_page()
 names = st.multiselect(
     "Runs", list(runs), default=list(runs)[:2], key="runs", label_visibility="collapsed", placeholder="Choose runs", **BOUND
 )
 live = actions.toggle("Follow live", key="live", help="Reload the logs every two seconds.", **BOUND)
 if not names:
     st.info("Choose at least one run.")
-    st.stop()
+    end_page()
 settings = {name: asdict(runs[name].config) for name in names}
 differences = settings_table(settings)
 

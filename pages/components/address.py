@@ -13,13 +13,18 @@ from pipelines.common.text import literal
 
 @contextmanager
 def unused_numbers_told() -> Iterator[None]:
-    """Say of each number in the address that a page did not take, because it is out of range, what the page takes instead."""
+    """Say of each number in the address that a page did not take, because it is out of range, what the page takes instead.
+
+    This also holds for a page that stops early.
+    """
     asked = {name: st.query_params[name] for name in st.query_params if name not in st.session_state}
-    yield
-    for name, text in asked.items():
-        used = st.session_state.get(name)
-        if isinstance(used, int | float) and not isinstance(used, bool) and _number(text) != used:
-            _say_unused(name, text, f"{used:g}" if isinstance(used, float) else f"{used}")
+    try:
+        yield
+    finally:
+        for name, text in asked.items():
+            used = st.session_state.get(name)
+            if isinstance(used, int | float) and not isinstance(used, bool) and _number(text) != used:
+                _say_unused(name, text, f"{used:g}" if isinstance(used, float) else f"{used}")
 
 
 def _say_unused(name: str, text: str, used: str) -> None:

@@ -46,19 +46,24 @@ def offer_comparison(names: list[str], comparison: Comparison, view: str) -> Non
     count, shown = comparison.columns[0].request.num_images, gif_images(comparison)
     offer_downloads(
         "noisescope-comparison",
-        archive=lambda: comparison_zip(names, comparison),
+        archive=lambda: comparison_zip(names, comparison, of_columns=True),
         animation=lambda: comparison_gif(comparison, view),
         about="" if shown >= count else f"The GIF shows the first {shown} of {count} images in each column.",
     )
 
 
-def comparison_zip(names: list[str], comparison: Comparison) -> bytes:
-    """Return a ZIP of all samples as PNGs that contain their request, a grid for each column, and request.json."""
+def comparison_zip(names: list[str], comparison: Comparison, *, of_columns: bool = False) -> bytes:
+    """Return a ZIP of all samples as PNGs that contain their request, a grid for each column, and request.json.
+
+    Args:
+        of_columns: whether the PNGs also tell their column, into which the Compare page loads their request.
+    """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         requests = {}
         for number, (name, column) in enumerate(zip(names, comparison.columns, strict=True), start=1):
             metadata = metadata_of(column.run.name, column.fingerprint, column.request, column.origin)
+            metadata |= {"column": number} if of_columns else {}
             folder = f"{number}-{UNFIT_FOR_FILES.sub('-', name)[:60].strip('-')}"
             requests[folder] = metadata
             images = column.frames[-1].x

@@ -178,7 +178,11 @@ def choose_when_to_guide(suffix: str = "") -> dict[str, Any]:
 
 
 def offer_png(models: Mapping[str, Listed], columns: int) -> None:
-    """Draw an upload that loads a picture's request: its model into the first column, its settings into all columns."""
+    """Draw an upload that loads a picture's request.
+
+    A picture from this page's ZIP sets the column that it comes from. Any other one sets the first column's model and the
+    settings of all columns.
+    """
     with st.popover(
         "Load from PNG", icon=":material/image_search:", help="Load the settings stored in a PNG made by Noisescope."
     ):
@@ -194,7 +198,7 @@ def _load_request(models: Mapping[str, Listed], columns: int) -> None:
     if file is None:
         return
     try:
-        name, image, values = _request_in(file, models)
+        name, made, values = _request_in(file, models)
         label, config = values.pop("label"), models[name].config
         if label is not None:
             condition = config.condition
@@ -204,28 +208,35 @@ def _load_request(models: Mapping[str, Listed], columns: int) -> None:
         return
     prompt, negative = values.pop("prompt"), values.pop("negative_prompt")
     if config.network.takes == "text":
-        values |= {"prompt": prompt[image % len(prompt)] if prompt else "", "negative": negative or ""}
-    st.session_state["model1"] = name
+        values |= {"prompt": prompt[made.image % len(prompt)] if prompt else "", "negative": negative or ""}
+    chosen = range(1, columns + 1) if made.column is None else [min(max(made.column, 1), columns)]
+    st.session_state[f"model{chosen[0]}"] = name
     st.session_state["images"] = min(count := values.pop("num_images"), MOST_IMAGES)
     if count > MOST_IMAGES:
         st.session_state["request_problem"] = f"This page generates only the first {MOST_IMAGES} of its {count} images."
-    for number in range(1, columns + 1):
+    for number in chosen:
         st.session_state.update({f"{key}{number}": value for key, value in values.items()})
 
 
 @dataclass(frozen=True)
 class _Made:
-    """What a picture says about how it was made (see :func:`pipelines.sampling.sample.metadata_of`)."""
+    """What a picture says about how it was made (see :func:`pipelines.sampling.sample.metadata_of`).
+
+    Attributes:
+        image: its number in the request; 0 for a grid.
+        column: its column on the Compare page, from 1.
+    """
 
     run: str
     fingerprint: str
     request: Any
     image: int = 0
     origin: Any = None
+    column: int | None = None
 
 
-def _request_in(file: io.BytesIO, models: Mapping[str, Listed]) -> tuple[str, int, dict[str, Any]]:
-    """Return the name of the run that made a picture, the picture's number in its request (0 for a grid), and the request.
+def _request_in(file: io.BytesIO, models: Mapping[str, Listed]) -> tuple[str, _Made, dict[str, Any]]:
+    """Return the name of the run that made a picture, what the picture says, and the request.
 
     Raises:
         ValueError: Noisescope did not make the picture, its run is missing, or a page cannot express its request.
@@ -261,7 +272,7 @@ def _request_in(file: io.BytesIO, models: Mapping[str, Listed]) -> tuple[str, in
         raise ValueError(
             f"This picture's {values['steps']} steps exceed the {longest} timesteps of {name}: choose another picture."
         )
-    return name, made.image, values
+    return name, made, values
 
 
 def _has_weights(run: Run, fingerprint: str) -> bool:

@@ -9,12 +9,14 @@ from streamlit.testing.v1 import AppTest
 def _page() -> None:
     import streamlit as st
 
+    from pages.components import end_page
     from pages.components.address import forget_infinite_numbers, unused_numbers_told
 
     forget_infinite_numbers()
     with unused_numbers_told():
         st.number_input("Seed", 0, 2**31 - 1, 7, key="seed", bind="query-params")
         st.number_input("Guidance", 0.0, 20.0, 2.0, key="guidance", bind="query-params")
+        end_page()  # as a page without a result does
 
 
 @pytest.mark.parametrize("text", ["18446744073709551616", "-1", "1e400", "-inf", "two", "9" * 400, "nan"])

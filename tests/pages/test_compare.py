@@ -290,8 +290,19 @@ def test_a_picture_carries_its_own_prompt():
         _request_in(io.BytesIO(png_bytes(picture, metadata | {"image": image})), {"it": Listed(run, run.config)})
         for image in (0, 3)
     ]
-    assert [image for _, image, _ in made] == [0, 3]
+    assert [told.image for _, told, _ in made] == [0, 3]
     assert made[0][2]["prompt"] == ("a dress", "a bag")
+
+
+@pytest.mark.parametrize(("column", "changed"), [({"column": 2}, {2}), ({"column": 9}, {3}), ({}, {1, 2, 3})])
+def test_a_picture_sets_the_column_that_it_comes_from(column, changed):
+    run = Run("checkpoints/fashion-baseline")
+    metadata = metadata_of(run.name, run.fingerprint, SamplingRequest(seed=41, steps=7)) | column
+    app = open_page(columns=3)
+    app.file_uploader(key="request_png").upload("any.png", png_bytes(np.zeros((8, 8, 1), np.uint8), metadata)).run()
+    assert not app.exception
+    assert {number for number in (1, 2, 3) if app.session_state[f"seed{number}"] == 41} == changed
+    assert app.session_state[f"model{min(changed)}"] == run.name
 
 
 @pytest.mark.parametrize(
