@@ -43,7 +43,7 @@ def show_findings(columns: Sequence[tuple[str, Run, SamplingRequest]]) -> None:
         st.caption(literal(f"What was measured cannot be shown: {describe(error)}"))
         return
     with st.container(border=True, key="findings"):
-        told, beside = st.columns([2, 1], gap="medium")
+        told, beside = st.columns([7, 3], gap="medium")
         with told.container(gap="xsmall"):
             for number, finding in enumerate(findings, start=2):
                 pair = f"Columns 1 and {number}: " if len(findings) > 1 else ""
@@ -53,7 +53,8 @@ def show_findings(columns: Sequence[tuple[str, Run, SamplingRequest]]) -> None:
                 with st.container(key="findings-told-cost"):
                     st.caption(literal(cost_sentence(findings[0].verdict)))
             if all(finding.same_noise for finding in findings):
-                st.caption(f":material/link: The same noise in every column, image by image (seed {columns[0][2].seed}).")
+                with st.container(key="findings-told-noise"):
+                    st.caption(f":material/link: The same noise in every column, image by image (seed {columns[0][2].seed}).")
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                 if any(finding.verdict for finding in findings):
                     with st.popover("All figures", icon=":material/table:"):

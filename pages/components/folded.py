@@ -8,11 +8,12 @@ from typing import Any
 import streamlit as st
 
 from diffusion_core.choices import SAMPLERS, SPACINGS
-from pipelines.common.text import counted, literal
+from pipelines.common.text import counted, literal, shorten
 from pipelines.sampling.request import SamplingRequest
 
 ALWAYS = ("model", "sampler", "steps", "condition", "seed")
 USUAL = SamplingRequest()
+MOST = 60  # characters of a prompt
 
 
 def show_folded(wishes: Sequence[tuple[str, SamplingRequest]]) -> None:
@@ -22,7 +23,9 @@ def show_folded(wishes: Sequence[tuple[str, SamplingRequest]]) -> None:
         wishes: the model and the request of each column.
     """
     lines = [settings_in_words(name, request) for name, request in wishes]
-    for number, (place, line) in enumerate(zip(st.columns(len(lines)), lines, strict=True), start=1):
+    with st.container(key="folded"):
+        places = st.columns(len(lines), gap="small")
+    for number, (place, line) in enumerate(zip(places, lines, strict=True), start=1):
         text = [f"**{literal(told)}**" if _differs(lines, name) else literal(told) for name, told in line.items() if told]
         place.markdown(f":gray-badge[{number}] {' · '.join(text)}")
 
@@ -33,12 +36,13 @@ def _differs(lines: Sequence[dict[str, str]], name: str) -> bool:
 
 def settings_in_words(name: str, request: SamplingRequest) -> dict[str, str]:
     """Return the settings of a column in words, by name; empty where they are the usual ones."""
+    shown = "every class in turn" if request.label == "all" else request.label
     told: dict[str, Any] = {
         "model": name,
         "sampler": SAMPLERS[request.sampler].title,
         "steps": counted(request.steps, "step"),
-        "condition": "every class in turn" if request.label == "all" else request.label or ", ".join(request.prompt),
-        "negative_prompt": f"not {request.negative_prompt}",
+        "condition": shown or shorten(", ".join(request.prompt), MOST),
+        "negative_prompt": f"not {shorten(request.negative_prompt or '', MOST)}",
         "guidance": f"guidance {request.guidance:g}",
         "guidance_interval": "guided from {:g} to {:g}".format(*request.guidance_interval),
         "guidance_rescale": f"guidance rescale {request.guidance_rescale:g}",

@@ -212,5 +212,16 @@ def test_share_and_history(page, server):
     finished(page)
     page.get_by_role("button", name="History").click()
     expect(cards.first.get_by_role("button", name="Unpin")).to_be_visible()
-    cards.first.get_by_role("button", name="Delete").click()
-    expect(cards).to_have_count(0)
+    page.keyboard.press("Escape")
+    page.goto(f"{server}/compare?{SMALL}&seed1=91&seed2=91")
+    generate(page)
+    finished(page)
+    page.get_by_role("button", name="History").click()
+    expect(cards).to_have_count(2)
+    expect(cards.nth(1).get_by_role("link", name="Compare with")).to_have_count(0)  # itself
+    cards.nth(1).get_by_role("button", name="Delete").click()
+    expect(cards).to_have_count(1)
+    cards.first.get_by_role("link", name="Compare with").click()
+    finished(page)  # at once, since every column is cached
+    expect(page.get_by_text("4: flowers-baseline").first).to_be_visible()
+    assert "seed4=5" in page.url

@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 import opening
 import pytest
+import tyro
 from opening import open_app
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -21,6 +22,7 @@ from pages.components.generation import LOOKS, comparable, generation_queue, pac
 from pages.components.requests import _request_in
 from pages.components.sharing import address_of
 from pipelines.common.images import png_bytes
+from pipelines.evaluate import Evaluate
 from pipelines.sampling.generation import Comparison, Frame, Generation
 from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import metadata_of
@@ -190,6 +192,19 @@ def test_the_verdict_is_on_what_is_compared():
     assert not any("Surely better" in text.value for text in others.markdown)
     unmeasured = open_page(model1="fashion-baseline", model2="fashion-baseline", steps1=13)
     assert "Measure" in buttons(unmeasured)
+
+
+def test_what_was_not_measured_is_measured_at_the_press_of_a_button(monkeypatch):
+    started = []
+    monkeypatch.setattr(
+        "pipelines.evaluation.job.EvaluationJob.start", lambda _, runs, options: started.append((runs, options))
+    )
+    app = open_page(model1="fashion-baseline", model2="fashion-baseline", steps1=13, steps2=17)
+    next(button for button in app.button if button.label.startswith("Measure")).click().run()
+    [([run], options)] = started
+    assert run.name == "fashion-baseline"
+    asked = tyro.cli(Evaluate, args=[str(run.path), *options])
+    assert (asked.samplers, asked.steps) == (("dpmpp_2m",), (13,))
 
 
 def test_further_columns_match_the_first():
