@@ -202,6 +202,6 @@ def wait_for():
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, "it did not happen in time"
-            time.sleep(0.02)  # looking at a queue costs milliseconds, which its training needs
+            time.sleep(0.05)  # looking at a queue costs milliseconds, which its training needs
 
     return wait

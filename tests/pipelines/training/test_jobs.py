@@ -334,7 +334,7 @@ def test_runs_asked_for_by_several_servers_train_one_after_the_other(queue, smal
     assert queue.error == ""
 
 
-def test_stop_then_resume_is_as_if_it_had_never_stopped(queue, small_config, train, logged, shell, tmp_path, wait_for):
+def test_stop_then_resume_is_as_if_it_had_never_stopped(queue, small_config, train, logged, tmp_path, wait_for):
     config = small_config(steps=300, save_every=1000, eval_every=100, sample_every=150)
     run = queue.create("run", config)
     wait_for(lambda: at_step(queue, "run") > 5)
@@ -359,7 +359,7 @@ def test_stop_then_resume_is_as_if_it_had_never_stopped(queue, small_config, tra
     assert not run.path.exists()
 
 
-def test_a_training_is_recovered_from_what_kills_it_and_is_never_started_twice(queue, small_config, shell, start, wait_for):
+def test_a_training_is_recovered_from_what_kills_it_and_is_never_started_twice(queue, small_config, command, start, wait_for):
     """The worker is killed, then the training; it goes on by hand, of which the queue was not told."""
     run = queue.create("run", small_config(**ENDLESS))
     queue.create("next", small_config(steps=2))
@@ -369,7 +369,7 @@ def test_a_training_is_recovered_from_what_kills_it_and_is_never_started_twice(q
     step = at_step(queue, "run")
     wait_for(lambda: at_step(queue, "run") > step)  # the training itself goes on
     assert (status_of(queue, "run"), status_of(queue, "next")) == ("training", "queued")
-    sentence = shell("-m", "pipelines.train", "--resume", run.path).refused_in_one_sentence()
+    sentence = command("pipelines.train", "--resume", run.path).refused_in_one_sentence()
     training = psutil.Process(read_record(run.path / PROCESS).pid)
     assert f"process {training.pid} is already busy" in sentence
     with pytest.raises(ValueError, match="is being trained"):
