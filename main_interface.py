@@ -7,6 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from pages.components.address import forget_infinite_numbers, unused_numbers_told
+from pages.components.lessons import close_lesson
 from pipelines.common.command_line import describe
 from pipelines.common.text import literal
 
@@ -32,6 +33,7 @@ PAGES = [
 
 st.html(FRONTEND / "page.css")
 forget_infinite_numbers()
+close_lesson()
 page = st.navigation(PAGES, position="top")
 try:
     with unused_numbers_told():

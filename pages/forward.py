@@ -5,6 +5,7 @@ import streamlit as st
 
 from diffusion_core.choices import SCHEDULES
 from pages.components import BOUND
+from pages.components.glossary import term
 from pages.components.heading import heading
 from pages.components.live_figure import live_figure
 from pages.components.named_choice import choose_named
@@ -29,7 +30,12 @@ with settings, st.container(border=True):
     chosen = {}
     for letter, default in zip("AB", ("cosine", "linear"), strict=True):
         name = choose_named(f"Schedule {letter}", SCHEDULES, default, f"schedule_{letter}")
-        chosen[letter] = name, st.toggle("Rescale to zero terminal SNR", key=f"zero_terminal_snr_{letter}", **BOUND)
+        chosen[letter] = (
+            name,
+            st.toggle(
+                "Rescale to zero terminal SNR", key=f"zero_terminal_snr_{letter}", help=term("zero terminal SNR"), **BOUND
+            ),
+        )
     about = "Independent of the noise from which images are sampled, also with the same seed."
     seed = st.number_input("Noise seed", 0, 2**31 - 1, 0, key="noise_seed", help=about, **BOUND)
     with picture_place:  # last, because the page ends here if there is none, and what is not drawn loses its value

@@ -6,6 +6,7 @@ import streamlit as st
 from diffusion_core.choices import SAMPLERS
 from pages.components import BOUND, end_page
 from pages.components.generation import draw_notes, draw_progress, show_growing, submit
+from pages.components.glossary import term
 from pages.components.heading import heading
 from pages.components.pictures import show_grid, show_image
 from pages.components.requests import (
@@ -48,7 +49,7 @@ with settings, st.container(border=True):
     picture, other_seed, strength = None, 1, 0.5
     if kind == IMAGE:
         about = "Strength: how much noise is added first"
-        strength = st.slider(about, 0.0, 1.0, strength, 0.05, key="strength", **BOUND)
+        strength = st.slider(about, 0.0, 1.0, strength, 0.05, key="strength", help=term("strength"), **BOUND)
     sampler = choose_sampler(config)
     seed_column, number_column = st.columns(2)
     with seed_column:

@@ -11,6 +11,7 @@ import streamlit as st
 
 from pages.components import BOUND
 from pages.components.condition_table import choose_rows
+from pages.components.glossary import term
 from pages.components.painter import painter
 from pages.components.pictures import show_image
 from pages.components.requests import choose_condition, choose_guidance, follow_model, usual_prompt
@@ -79,8 +80,7 @@ def _vary(config: RunConfig) -> Edit:
     with picture_place:
         show_image(picture, alt="The picture to vary", width=SHOWN)
     with settings_place:
-        about = "How much noise is added first: little noise keeps the picture almost unchanged; at 1 nothing of it is left."
-        strengths = _strengths("strengths", (0.3, 0.5, 0.7), about)
+        strengths = _strengths("strengths", (0.3, 0.5, 0.7), term("strength"))
         condition = choose_condition(config, in_turn=False)
         count = _count()
     columns: list[tuple[str, Origin]] = [(f"strength {s:g}", FromPicture(png_bytes(picture), s)) for s in strengths]

@@ -5,10 +5,15 @@ from __future__ import annotations
 import re
 from urllib.parse import quote
 
-from pipelines.common.glossary import entry
+from pipelines.common.glossary import entry, glossary
 from pipelines.common.glossary import term as term
 
 TERM = re.compile(r"\[\[([^]|]+)(?:\|([^]]+))?]]")
+
+
+def tooltip(name: str) -> str | None:
+    """Return the sentence on a name that somebody may have added, or None if the glossary has no such entry."""
+    return term(name) if name in glossary() else None
 
 
 def linked(text: str) -> str:

@@ -242,16 +242,21 @@ def opened_lesson(page: str) -> Lesson | None:
     Values in the address take precedence, so a page that was changed and reloaded stays as it is.
     """
     lesson = next((one for one in LESSONS if one.name == st.query_params.get("lesson") and one.page == page), None)
-    opened = st.session_state.pop(OPENED, None)
     if lesson is None:
         return None
     context = get_script_run_ctx()
     if context is not None and context.is_history_navigation:
         st.rerun()  # Streamlit is about to set all inputs to their defaults
-    if opened != lesson.name:
+    if st.session_state.get(OPENED) != lesson.name:
         set_inputs(lesson)
     st.session_state[OPENED] = lesson.name
     return lesson
+
+
+def close_lesson() -> None:
+    """Forget which lesson has set a page once the address names none, so that its link sets the page again."""
+    if "lesson" not in st.query_params:
+        st.session_state.pop(OPENED, None)
 
 
 def set_inputs(lesson: Lesson) -> None:

@@ -11,6 +11,7 @@ import streamlit as st
 
 from diffusion_core.choices import SAMPLERS, SPACINGS
 from pages.components import BOUND
+from pages.components.glossary import term, tooltip
 from pages.components.named_choice import choose_named
 from pipelines.common.images import read_request
 from pipelines.common.settings import settings_from
@@ -102,13 +103,13 @@ def choose_steps(config: RunConfig, suffix: str = "", usual: int = SamplingReque
     """Draw a widget for the number of steps, initially ``usual``, with a key that ends in ``suffix``; return the number."""
     longest = config.diffusion.timesteps
     usual = min(usual, longest)
-    return int(st.number_input("Steps", 1, longest, usual, key=f"steps{suffix}", help=f"1 to {longest}", **BOUND))
+    about = f"{term('steps')} This model allows 1 to {longest}."
+    return int(st.number_input("Steps", 1, longest, usual, key=f"steps{suffix}", help=about, **BOUND))
 
 
 def choose_seed(suffix: str = "") -> int:
     """Draw a widget for the seed and return it."""
-    about = "The same seed gives the same noise."
-    return int(st.number_input("Seed", 0, MAX_SEED, 0, key=f"seed{suffix}", help=about, **BOUND))
+    return int(st.number_input("Seed", 0, MAX_SEED, 0, key=f"seed{suffix}", help=term("seed"), **BOUND))
 
 
 def choose_noise(sampler: str, suffix: str = "") -> dict[str, Any]:
@@ -117,7 +118,7 @@ def choose_noise(sampler: str, suffix: str = "") -> dict[str, Any]:
     return {"spacing": spacing} | {
         name: st.slider(
             f"{name}: {option.about}", option.low, option.high, option.default, (option.high - option.low) / 20,
-            key=f"{name}{suffix}", **BOUND,
+            key=f"{name}{suffix}", help=tooltip(name), **BOUND,
         )
         for name, option in SAMPLERS[sampler].options.items()
     }  # fmt: skip
@@ -136,12 +137,12 @@ def choose_condition(config: RunConfig, suffix: str = "", in_turn: bool = True) 
     condition: dict[str, Any]
     if config.network.takes == "class":
         classes = [EVERY_CLASS] * (in_turn and config.condition.cycles("all")) + list(config.condition.classes)
-        label = what.selectbox("Class", classes, key=f"class{suffix}", **BOUND)
+        label = what.selectbox("Class", classes, key=f"class{suffix}", help=term("condition"), **BOUND)
         condition = {"label": "all" if label == EVERY_CLASS else label}
     else:
         default = usual_prompt(config)
         follow_model(f"prompt{suffix}", default)
-        condition = {"prompt": (what.text_input("Prompt", default, key=f"prompt{suffix}", **BOUND),)}
+        condition = {"prompt": (what.text_input("Prompt", default, key=f"prompt{suffix}", help=term("prompt"), **BOUND),)}
         condition |= choose_negative(suffix)
     with how_much:
         return condition | {"guidance": choose_guidance(config, suffix)}
@@ -154,7 +155,8 @@ def usual_prompt(config: RunConfig) -> str:
 
 def choose_negative(suffix: str = "") -> dict[str, Any]:
     """Draw a widget for the negative prompt; return the field of a request, if any."""
-    negative = st.text_input("Negative prompt", "", key=f"negative{suffix}", placeholder="none", **BOUND)
+    about = term("negative prompt")
+    negative = st.text_input("Negative prompt", "", key=f"negative{suffix}", placeholder="none", help=about, **BOUND)
     return {"negative_prompt": negative} if negative else {}
 
 
@@ -164,15 +166,15 @@ def choose_guidance(config: RunConfig, suffix: str = "") -> float:
         about = "This network has no class that stands for none, so it cannot be guided."
         st.number_input("Guidance", value=1.0, disabled=True, key=f"no_guidance{suffix}", help=about)
         return 1.0
-    about = "Guidance scale: how strongly to follow the condition. 1 is the conditional model without guidance."
+    about = term("guidance")
     return float(st.number_input("Guidance", 0.0, MAX_GUIDANCE, 2.0, 0.5, key=f"guidance{suffix}", help=about, **BOUND))
 
 
 def choose_when_to_guide(suffix: str = "") -> dict[str, Any]:
     """Draw widgets for the guidance interval and rescaling; return fields of a request."""
-    about = "Guided timesteps, as shares of the schedule: 0 is clean, 1 is noise. Outside the interval the scale is 1."
+    about = term("guidance interval")
     interval = st.slider("Guidance interval", 0.0, 1.0, (0.0, 1.0), 0.05, key=f"guidance_interval{suffix}", help=about, **BOUND)
-    about = "How much of the contrast added by guidance to remove: 1 restores the contrast of unguided images."
+    about = term("guidance rescale")
     rescale = st.slider("Guidance rescale", 0.0, 1.0, 0.0, 0.05, key=f"guidance_rescale{suffix}", help=about, **BOUND)
     return {"guidance_interval": interval, "guidance_rescale": rescale}
 

@@ -67,3 +67,26 @@ def test_a_lesson_of_another_page_changes_nothing(name):
     app = open_app("compare", lesson=name)
     assert app.number_input(key="images").value == 60
     assert not any("Lesson" in text.value for text in app.markdown)
+
+
+def _compare() -> None:
+    import streamlit as st
+
+    from pages.components.heading import heading
+    from pages.components.lessons import close_lesson
+
+    close_lesson()
+    heading("compare")
+    st.number_input("Images", 1, 100, 60, key="images")
+
+
+def test_a_lesson_that_is_opened_again_sets_its_page_again():
+    app = AppTest.from_function(_compare)
+    app.query_params["lesson"] = "steps"
+    app.run()
+    app.number_input(key="images").set_value(9).run()
+    assert app.number_input(key="images").value == 9
+    del app.query_params["lesson"]  # another page, say
+    assert app.run().number_input(key="images").value == 9
+    app.query_params["lesson"] = "steps"
+    assert app.run().number_input(key="images").value == 8
