@@ -3,8 +3,8 @@
 import streamlit as st
 
 from pages.components import BOUND, end_page
-from pages.components.condition_table import ConditionTable, show_table, too_many
-from pages.components.editing import TRACED_STEPS, WAYS
+from pages.components.condition_table import ConditionTable, draw_start, settings_of, show_table, too_many
+from pages.components.editing import TRACED_STEPS, choose_way
 from pages.components.generation import start
 from pages.components.heading import heading
 from pages.components.requests import (
@@ -23,16 +23,15 @@ from pipelines.sampling.request import SamplingRequest
 actions = heading("edit")
 
 models = models_to_choose()
-name = st.selectbox("Model", list(models), key="model", **BOUND)
+model_column, way_column = st.columns([2, 3], gap="medium")
+name = model_column.selectbox("Model", list(models), key="model", **BOUND)
 run, config = models[name].run, models[name].config
-ways = [kind for kind, way in WAYS.items() if config.network.conditional or not way.conditional]
-kind = st.segmented_control("Edit", ways, default=ways[0], required=True, key="edit", **BOUND)
-way = WAYS[kind]
-st.caption(way.about)
+with way_column:
+    way = choose_way(config)
 
-with st.container(border=True):
+with settings_of("edited"):
     try:
-        edit = way.ask(config)
+        edit = way.ask(config, name)
     except ValueError as error:  # an unreadable mask, or a run without images
         st.error(literal(f"This picture cannot be edited: {error}"))
         end_page()
@@ -52,9 +51,13 @@ with st.container(border=True):
             common |= choose_when_to_guide()
 
 problem = edit.problem or too_many(len(edit.rows), len(edit.columns), common["num_images"])
-if st.button("Generate", type="primary", icon=":material/play_arrow:", disabled=bool(problem)):
+if draw_start("edited", problem):
     cells = [(run, SamplingRequest(**(common | row)), origin) for _, row in edit.rows for _, origin in edit.columns]
-    start("edited", cells, ConditionTable([row for row, _ in edit.rows], [column for column, _ in edit.columns], edit.about))
+    start(
+        "edited",
+        cells,
+        ConditionTable([row for row, _ in edit.rows], [column for column, _ in edit.columns], edit.about, edit.original),
+    )
 if problem:
     st.info(problem)
 show_table("edited")

@@ -9,7 +9,9 @@ from pages.components.condition_table import (
     ConditionTable,
     choose_columns,
     choose_rows,
+    draw_start,
     same_conditions,
+    settings_of,
     show_table,
     too_many,
 )
@@ -26,7 +28,7 @@ models = models_to_choose(
     is_conditional, "No conditional model yet: train one on the Train page with the network **class** or **text**."
 )
 
-with st.container(border=True):
+with settings_of("table"):
     what_column, how_column = st.columns(2, gap="medium")
     with what_column:
         name = st.selectbox("Model", list(models), key="model", **BOUND)
@@ -47,7 +49,7 @@ with st.container(border=True):
             when = choose_when_to_guide()
 
 problem = too_many(len(rows), len(columns), num_images)
-if st.button("Generate", type="primary", icon=":material/play_arrow:", disabled=bool(problem)):
+if draw_start("table", problem):
     common = SamplingRequest(num_images, seed, **sampler, **noise, **when, **negative)
     cells = [(models[model].run, replace(common, **row, **column)) for _, row in rows for _, model, column in columns]
     about = f"Every cell starts from the same noise, seed {seed}"

@@ -6,6 +6,7 @@ from pages.components import BOUND
 from pages.components.heading import heading
 from pages.components.runs import show_unusable
 from pages.components.training import show_job, show_training
+from pages.components.training_estimate import offer_estimate, show_estimate
 from pages.components.training_preview import show_footprint
 from pages.components.training_settings import choose_training
 from pipelines.common.command_line import describe
@@ -14,12 +15,14 @@ from pipelines.storage.catalogue import named, read_catalogue
 from pipelines.storage.config import RunConfig
 from pipelines.storage.runs import find_runs
 from pipelines.train import default_name
+from pipelines.training.estimate import EstimateJob
 from pipelines.training.jobs import TrainingQueue
 
 SHOWN_JOBS = 5  # older runs are in an expander
 
 heading("train")
 queue = TrainingQueue()
+estimates = EstimateJob(queue.root)
 
 with st.container(border=True):
     training = choose_training()
@@ -30,6 +33,9 @@ with st.container(border=True):
         pressed = st.button(
             "Start training", type="primary", icon=":material/model_training:", disabled=training.config is None
         )
+        offer_estimate(estimates, training.config)
+    if training.config is not None:
+        show_estimate(estimates, training.config)
     if pressed and training.config is not None:
         try:
             queue.create(name, training.config, training.time_limit)

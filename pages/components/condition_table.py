@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from pages.components.pictures import background
 from pages.components.requests import choose_guidance, follow_model
 from pipelines.common.images import Pixels, enlarge, film_strip, gif_bytes, montage
 from pipelines.common.text import lines_of
+from pipelines.datasets.familiar import most_familiar
 from pipelines.sampling.alignment import frame_at, shared_log_snrs
 
 if TYPE_CHECKING:
@@ -38,8 +40,10 @@ if TYPE_CHECKING:
 SCALES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
 USUAL_SCALES = (1.0, 2.0, 4.0, 8.0)
 STANDARD, SCALED, MODELS, GUIDED = "Without and with guidance", "Guidance scales", "Models", "Guided only"
+USUAL_CLASSES, USUAL_PROMPTS = 6, 4  # rows at first
 MOST_IMAGES = 400
-MOST_ACROSS = 16  # images in a row of the whole table
+ROOM = (1300, 560)  # CSS pixels in which a table shall fit
+SMALLEST, LARGEST = 7.0, 20.0  # width of an image in rem, where there is room
 LONGEST_NAME = 120  # characters of a prompt shown beside its row
 
 
@@ -51,11 +55,13 @@ class ConditionTable:
         rows: the condition of each row, a class or a prompt.
         columns: the varied setting of each column; a single empty name if nothing is varied.
         about: what all cells have in common, for the caption.
+        original: the picture that all cells were made from, shown beside them, (H, W, C); None if there is none.
     """
 
     rows: list[str]
     columns: list[str]
     about: str
+    original: Pixels | None = None
 
     @property
     def names(self) -> list[str]:
@@ -67,11 +73,11 @@ def choose_rows(condition: ConditionConfig) -> list[tuple[str, dict[str, Any]]]:
     """Draw widgets for the conditions; return the name of each row and its fields of a request."""
     if condition.classes:
         classes = list(condition.classes)
-        follow_model("classes", classes[:10], classes)
-        chosen = st.multiselect("Classes", classes, classes[:10], wrap=True, key="classes", **BOUND)
+        first = [classes[number] for number in most_familiar(classes, USUAL_CLASSES)]
+        follow_model("classes", first, classes)
+        chosen = st.multiselect("Classes", classes, first, wrap=True, key="classes", **BOUND)
         return [(name, {"label": name}) for name in chosen]
-    examples = condition.examples
-    some = [examples[i] for i in np.linspace(0, len(examples) - 1, min(4, len(examples))).round().astype(int)]
+    some = [condition.examples[number] for number in most_familiar(condition.examples, USUAL_PROMPTS)]
     follow_model("prompts", "\n".join(some))
     text = st.text_area("Prompts, one per line", "\n".join(some), key="prompts", height=122, **BOUND)
     prompts = lines_of(text) or [""]
@@ -135,6 +141,20 @@ def too_many(rows: int, columns: int, num_images: int) -> str:
     return ""
 
 
+def settings_of(key: str) -> AbstractContextManager[Any]:
+    """Return the place of a table's settings, which folds when the table is started, so that the result is in sight."""
+    return st.expander("Settings", expanded=True, key=f"{key} settings", on_change="rerun")
+
+
+def draw_start(key: str, problem: str) -> bool:
+    """Draw the button that starts a table, disabled with a problem; return whether it has just been pressed."""
+
+    def fold() -> None:
+        st.session_state[f"{key} settings"] = False
+
+    return st.button("Generate", type="primary", icon=":material/play_arrow:", disabled=bool(problem), on_click=fold)
+
+
 def show_table(key: str) -> None:
     """Show the growing table that was started under a key (see :func:`pages.components.generation.start`), or how to start."""
     if key not in st.session_state:
@@ -163,18 +183,35 @@ def show_table(key: str) -> None:
 
 def draw_table(table: ConditionTable, comparison: Comparison, view: str, level: float | None) -> None:
     """Draw the samples of all cells at a noise level, or the newest ones for None."""
-    count = comparison.columns[0].request.num_images
-    lines = math.ceil(count * len(table.columns) / MOST_ACROSS)  # rows of images in a cell
-    across = math.ceil(count / lines)
+    count, width = comparison.columns[0].request.num_images, len(table.columns)
+    beside = [] if table.original is None else [table.original]
+    across, rem = fitted(count, width + len(beside), len(table.rows))
     pictures = [_cell(column, view, level, across) for column in comparison.columns]
-    width = len(table.columns)
-    rows = [(name, pictures[start * width : (start + 1) * width]) for start, name in enumerate(table.rows)]
-    picture_table(table.columns, rows, "Generated images", widest=7 * across)
+    rows = [(name, beside + pictures[start * width : (start + 1) * width]) for start, name in enumerate(table.rows)]
+    picture_table(["original"] * len(beside) + table.columns, rows, "Generated images", widest=rem * across)
     shown = [(frame_of(column, level), column) for column in comparison.columns]  # columns may start at different levels
     labels = dict.fromkeys(frame_label(frame, column) for frame, column in shown if frame)
     when = ", ".join(labels) or "waiting for the first step"
     parts = ["Rows: conditions. "] * any(table.rows) + ["Columns: settings. "] * any(table.columns)
     st.caption(f"{''.join(parts)}{table.about}; {when}.")
+
+
+def fitted(count: int, columns: int, rows: int) -> tuple[int, float]:
+    """Return how many of a cell's images stand side by side so that they are as large as the room allows, and how large.
+
+    Args:
+        count: images in a cell.
+        columns, rows: of the table.
+
+    Returns:
+        The number of images in a row of a cell, and the maximum width of an image in rem.
+    """
+
+    def side(across: int) -> float:
+        return min(ROOM[0] / (columns * across), ROOM[1] / (rows * math.ceil(count / across)))
+
+    across = max(range(1, count + 1), key=lambda number: (side(number), number))
+    return across, min(max(side(across) / 16, SMALLEST), LARGEST)
 
 
 def table_cost(comparison: Comparison) -> str:

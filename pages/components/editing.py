@@ -15,7 +15,7 @@ from pages.components.glossary import term
 from pages.components.painter import painter
 from pages.components.pictures import show_image
 from pages.components.requests import choose_condition, choose_guidance, follow_model, usual_prompt
-from pages.components.sources import FILE_TYPES, choose_image
+from pages.components.sources import FILE_TYPES, choose_image, shown_condition
 from pipelines.common.images import Pixels, place_on_canvas, png_bytes
 from pipelines.common.text import literal
 from pipelines.sampling.fitting import fit_mask, fit_picture, picture_size
@@ -43,6 +43,7 @@ class Edit:
         columns: name and origin of each column.
         common: request fields of all cells.
         about: what all cells have in common, for the caption.
+        original: the picture to edit, (H, W, C), to be shown beside the results; None if there are two.
         problem: what is missing before it can be generated, in a sentence; empty if nothing is.
     """
 
@@ -50,12 +51,13 @@ class Edit:
     columns: list[tuple[str, Origin]]
     common: dict[str, Any]
     about: str
+    original: Pixels | None = None
     problem: str = ""
 
 
-def _choose_picture(config: RunConfig, label: str = "Picture", suffix: str = "") -> Pixels:
+def _choose_picture(config: RunConfig, model: str, label: str = "Picture", suffix: str = "") -> Pixels:
     """Draw widgets for a picture; return it prepared like the model's training images, (H, W, C) uint8."""
-    return fit_picture(choose_image(label, suffix), config)
+    return fit_picture(choose_image(label, suffix, model), config)
 
 
 def _strengths(key: str, default: tuple[float, ...], about: str) -> list[float]:
@@ -73,18 +75,18 @@ def _count() -> dict[str, Any]:
     return {"num_images": int(st.number_input("Images per cell", 1, 64, 4, key="images_a_cell", **BOUND))}
 
 
-def _vary(config: RunConfig) -> Edit:
+def _vary(config: RunConfig, model: str) -> Edit:
     choice_place, picture_place, settings_place = st.columns(3, gap="medium")
     with choice_place:
-        picture = _choose_picture(config)
+        picture = _choose_picture(config, model)
     with picture_place:
         show_image(picture, alt="The picture to vary", width=SHOWN)
     with settings_place:
         strengths = _strengths("strengths", (0.3, 0.5, 0.7), term("strength"))
-        condition = choose_condition(config, in_turn=False)
+        condition = choose_condition(config, in_turn=False, usual=shown_condition())
         count = _count()
     columns: list[tuple[str, Origin]] = [(f"strength {s:g}", FromPicture(png_bytes(picture), s)) for s in strengths]
-    return Edit(_row(condition), columns, count, "The same noise is added to the picture in every cell")
+    return Edit(_row(condition), columns, count, "The same noise is added to the picture in every cell", picture)
 
 
 def _methods() -> list[str]:
@@ -102,10 +104,10 @@ def _inpainted(picture: Pixels, mask: Pixels, methods: list[str], strength: floa
     return [(method, FromPicture(files[0], strength, files[1], **METHODS[method])) for method in methods]
 
 
-def _paint(config: RunConfig) -> Edit:
+def _paint(config: RunConfig, model: str) -> Edit:
     choice_place, picture_place, settings_place = st.columns(3, gap="medium")
     with choice_place:
-        whole = choose_image("Picture")
+        whole = choose_image("Picture", model=model)
         picture = fit_picture(whole, config)
     given = None
     with picture_place:
@@ -125,7 +127,7 @@ def _paint(config: RunConfig) -> Edit:
         methods = _methods()
         about = "How far the inpainted area may depart from the original: 1 ignores what was there."
         strength = st.slider("Strength", 0.0, 1.0, 1.0, 0.05, key="paint_strength", help=about, **BOUND)
-        condition = choose_condition(config, in_turn=False)
+        condition = choose_condition(config, in_turn=False, usual=shown_condition())
         count = _count()
     mask = np.where(painted, 255, 0).astype(np.uint8)[..., None]
     return Edit(
@@ -133,34 +135,39 @@ def _paint(config: RunConfig) -> Edit:
         _inpainted(picture, mask, methods, strength),
         count,
         "Every cell starts from the same noise in the inpainted area",
+        picture,
         "" if painted.any() else "Paint over the area to inpaint.",
     )
 
 
-def _widen(config: RunConfig) -> Edit:
+def _widen(config: RunConfig, model: str) -> Edit:
     choice_place, picture_place, settings_place = st.columns(3, gap="medium")
     with choice_place:
-        picture = _choose_picture(config)
+        picture = _choose_picture(config, model)
         share = st.slider("Size on the canvas", 0.2, 0.95, 0.65, 0.05, key="share", **BOUND)
         across = st.slider("Position, left to right", 0.0, 1.0, 0.5, 0.05, key="across", **BOUND)
         down = st.slider("Position, top to bottom", 0.0, 1.0, 0.5, 0.05, key="down", **BOUND)
     with settings_place:
         methods = _methods()
-        condition = choose_condition(config, in_turn=False)
+        condition = choose_condition(config, in_turn=False, usual=shown_condition())
         count = _count()
     canvas, mask = place_on_canvas(picture, share, across, down)
     with picture_place:
         show_image(canvas, alt="The picture on its canvas, grey in the area to outpaint", width=SHOWN)
     return Edit(
-        _row(condition), _inpainted(canvas, mask, methods), count, "Every cell starts from the same noise around the picture"
+        _row(condition),
+        _inpainted(canvas, mask, methods),
+        count,
+        "Every cell starts from the same noise around the picture",
+        canvas,
     )
 
 
-def _blend(config: RunConfig) -> Edit:
+def _blend(config: RunConfig, model: str) -> Edit:
     pictures = []
     for place, label, suffix in zip(st.columns(2, gap="large"), ("From", "To"), ("", "2"), strict=True):
         with place:
-            picture = _choose_picture(config, label, suffix)
+            picture = _choose_picture(config, model, label, suffix)
             show_image(picture, alt=f"The picture to interpolate {label.lower()}", width=SHOWN // 2)
             pictures.append(png_bytes(picture))
     count = int(st.number_input("Images, including both ends", 3, 33, 9, key="between", width=280, **BOUND))
@@ -169,15 +176,20 @@ def _blend(config: RunConfig) -> Edit:
     return Edit([("", {})], [("", between)], {"num_images": count} | TRACEABLE, "From the first picture to the second")
 
 
-def _reword(config: RunConfig) -> Edit:
+def _reword(config: RunConfig, model: str) -> Edit:
     choice_place, picture_place, settings_place = st.columns(3, gap="medium")
     with choice_place:
-        picture = _choose_picture(config)
+        picture = _choose_picture(config, model)
         shows: dict[str, str]
+        known = shown_condition()  # what the picture was made for
         if config.condition.classes:
-            shows = {"label": st.selectbox("Current class", config.condition.classes, key="shows_class", **BOUND)}
+            classes = config.condition.classes
+            default = known if known in classes else classes[0]
+            follow_model("shows_class", default)
+            current = st.selectbox("Current class", classes, classes.index(default), key="shows_class", **BOUND)
+            shows = {"label": current}
         else:
-            default = usual_prompt(config)
+            default = known or usual_prompt(config)
             follow_model("shows", default)
             shows = {"prompt": st.text_input("Current prompt", default, key="shows", **BOUND)}
     with picture_place:
@@ -191,7 +203,7 @@ def _reword(config: RunConfig) -> Edit:
     columns: list[tuple[str, Origin]] = [
         (f"strength {s:g}", FromInversion(png_bytes(picture), strength=s, **shows)) for s in strengths
     ]
-    return Edit(rows, columns, common, "Every cell starts from the inverted noise of the picture")
+    return Edit(rows, columns, common, "Every cell starts from the inverted noise of the picture", picture)
 
 
 @dataclass(frozen=True)
@@ -200,13 +212,13 @@ class Way:
 
     Attributes:
         about: what it does, in a sentence.
-        ask: draws its widgets and returns the edit.
+        ask: draws its widgets for a model, given its configuration and its name, and returns the edit.
         conditional: whether it needs a class- or text-conditional model.
         free: whether it works with every sampler.
     """
 
     about: str
-    ask: Callable[[RunConfig], Edit]
+    ask: Callable[[RunConfig, str], Edit]
     conditional: bool = False
     free: bool = True
 
@@ -227,3 +239,19 @@ WAYS: Mapping[str, Way] = {
         free=False,
     ),
 }
+
+
+def choose_way(config: RunConfig) -> Way:
+    """Draw the ways to edit, and say why a model cannot do some of them; stop the page at one that it cannot do."""
+    unfit = [kind for kind, way in WAYS.items() if way.conditional and not config.network.conditional]
+    for number in [list(WAYS).index(kind) + 1 for kind in unfit]:
+        st.html(f"<style>.st-key-edit button:nth-of-type({number}) {{ opacity: 0.4; cursor: not-allowed; }}</style>")
+    kind = st.segmented_control("Edit", list(WAYS), default=next(iter(WAYS)), required=True, key="edit", **BOUND)
+    if kind in unfit:
+        st.info(
+            f"**{kind}** needs a model that was trained on classes or prompts. Choose another model above, or another edit."
+        )
+        st.stop()
+    reason = f" {' and '.join(unfit)}: only for models trained on classes or prompts." if unfit else ""
+    st.caption(WAYS[kind].about + reason)
+    return WAYS[kind]

@@ -16,6 +16,7 @@ from pages.components.named_choice import choose_named
 from pipelines.common.images import read_request
 from pipelines.common.settings import settings_from
 from pipelines.common.text import literal, shorten
+from pipelines.datasets.familiar import most_familiar
 from pipelines.sampling.request import SamplingRequest
 from pipelines.storage.config import RunConfig
 
@@ -124,12 +125,13 @@ def choose_noise(sampler: str, suffix: str = "") -> dict[str, Any]:
     }  # fmt: skip
 
 
-def choose_condition(config: RunConfig, suffix: str = "", in_turn: bool = True) -> dict[str, Any]:
+def choose_condition(config: RunConfig, suffix: str = "", in_turn: bool = True, usual: str = "") -> dict[str, Any]:
     """Draw widgets for the condition and its guidance; return fields of a request, none for an unconditional model.
 
     Args:
         suffix: suffix of the widgets' keys.
         in_turn: whether to offer every class in turn.
+        usual: the initial class or prompt, if the model takes it; one that everybody knows by default.
     """
     if not config.network.conditional:
         return {}
@@ -137,10 +139,13 @@ def choose_condition(config: RunConfig, suffix: str = "", in_turn: bool = True) 
     condition: dict[str, Any]
     if config.network.takes == "class":
         classes = [EVERY_CLASS] * (in_turn and config.condition.cycles("all")) + list(config.condition.classes)
-        label = what.selectbox("Class", classes, key=f"class{suffix}", help=term("condition"), **BOUND)
+        known = usual if usual in classes else classes[most_familiar(classes, 1)[0]]
+        first = EVERY_CLASS if EVERY_CLASS in classes else known
+        follow_model(f"class{suffix}", first)
+        label = what.selectbox("Class", classes, classes.index(first), key=f"class{suffix}", help=term("condition"), **BOUND)
         condition = {"label": "all" if label == EVERY_CLASS else label}
     else:
-        default = usual_prompt(config)
+        default = usual or usual_prompt(config)
         follow_model(f"prompt{suffix}", default)
         condition = {"prompt": (what.text_input("Prompt", default, key=f"prompt{suffix}", help=term("prompt"), **BOUND),)}
         condition |= choose_negative(suffix)
@@ -150,7 +155,8 @@ def choose_condition(config: RunConfig, suffix: str = "", in_turn: bool = True) 
 
 def usual_prompt(config: RunConfig) -> str:
     """Return the initial prompt for a text-conditional model."""
-    return config.condition.examples[0] if config.condition.examples else ""
+    examples = config.condition.examples
+    return examples[most_familiar(examples, 1)[0]] if examples else ""
 
 
 def choose_negative(suffix: str = "") -> dict[str, Any]:

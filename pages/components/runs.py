@@ -132,6 +132,12 @@ def _images_in(file: bytes, modified: int, height: int, width: int, count: int) 
     return split_montage(np.atleast_3d(np.asarray(open_picture(os.fsdecode(file)))), height, width, count)
 
 
+def condition_of_sample(config: RunConfig, number: int) -> str:
+    """Return the class or caption that an image of a run's sample grids was made for; empty for an unconditional model."""
+    shown = config.condition.classes or config.condition.examples
+    return shown[number % len(shown)] if shown and is_diffusion(config) else ""
+
+
 def about_samples(config: RunConfig) -> str:
     """Return what the sample grids of a run show, for a caption."""
     if config.model == "autoencoder":

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
 from pages.components import BOUND, end_page
 from pages.components.asking import allow_typed, expanded, may_read
-from pages.components.runs import is_diffusion, known_runs, newest_samples
+from pages.components.requests import follow_model
+from pages.components.runs import condition_of_sample, is_diffusion, known_runs, newest_samples
+from pages.components.thumbnails import thumbnails
 from pipelines.common.images import png_bytes
 from pipelines.common.text import literal
 from pipelines.datasets.decoding import read_cell
+from pipelines.datasets.familiar import most_familiar
 from pipelines.datasets.sources import PRESETS, image_column, open_dataset, picture_folders, split_names
 from pipelines.sampling.fitting import picture_notes
 from pipelines.storage.config import DataConfig
@@ -19,14 +24,15 @@ GENERATED, DATASET, UPLOAD = "A generated image", "A dataset", "An upload"
 FILE_TYPES = ["png", "jpg", "jpeg", "webp", "avif", "heic", "heif", "gif", "bmp", "tif", "tiff"]
 
 
-def choose_image(label: str = "Image", suffix: str = "") -> bytes:
+def choose_image(label: str = "Image", suffix: str = "", model: str = "") -> bytes:
     """Draw widgets for one picture; return a readable image file, or stop the page with a message if there is none.
 
     Args:
         label: label of the choice.
         suffix: suffix of the widgets' keys.
+        model: name of the run whose samples are offered first; the first one by default.
     """
-    kinds = {GENERATED: _generated, DATASET: _from_dataset, UPLOAD: _uploaded}
+    kinds = {GENERATED: partial(_generated, model=model), DATASET: _from_dataset, UPLOAD: _uploaded}
     kind = st.segmented_control(label, list(kinds), default=GENERATED, required=True, key=f"source{suffix}", **BOUND)
     try:
         picture = kinds[kind](suffix)
@@ -40,18 +46,36 @@ def choose_image(label: str = "Image", suffix: str = "") -> bytes:
     return picture
 
 
-def _generated(suffix: str) -> bytes | None:
+def shown_condition(suffix: str = "") -> str:
+    """Return the class or prompt that the chosen picture was made for; empty if none, or if no model made it."""
+    made_by = st.session_state.get(f"source_run{suffix}")
+    listed = known_runs().runs.get(made_by) if st.session_state.get(f"source{suffix}") == GENERATED else None
+    return condition_of_sample(listed.config, st.session_state[f"source_number{suffix}"]) if listed else ""
+
+
+def _generated(suffix: str, model: str) -> bytes | None:
     """Return one image of a run's newest sample grid on disk; no network is run."""
     runs = {name: model.run for name, model in known_runs().models(is_diffusion).items() if _has_samples(model.run)}
     if not runs:
         st.info("No run has sample grids yet: choose a dataset or upload an image.")
         return None
     run_column, number_column = st.columns([3, 2])
-    samples = newest_samples(runs[run_column.selectbox("Run", list(runs), key=f"source_run{suffix}", **BOUND)])
+    usual = model if model in runs else next(iter(runs))
+    follow_model(run_key := f"source_run{suffix}", usual)
+    name = run_column.selectbox("Run", list(runs), list(runs).index(usual), key=run_key, **BOUND)
+    samples = newest_samples(runs[name])
     assert samples is not None
-    last = len(samples) - 1
-    first = min(int(suffix or 1) - 1, last)  # so that a second picture differs from the first
-    number = number_column.number_input("Image", 0, last, first, key=f"source_number{suffix}", **BOUND)
+    config, last = runs[name].config, len(samples) - 1
+    shown = [condition_of_sample(config, number) for number in range(len(samples))]
+    easiest = most_familiar(shown, len(shown)) if all(shown) else range(len(shown))
+    first = list(easiest)[min(int(suffix or 1) - 1, last)]  # a second picture differs from the first
+    follow_model(number_key := f"source_number{suffix}", first)
+    if st.session_state.get(number_key, first) > last:  # of a larger grid
+        st.session_state[number_key] = first
+    number = number_column.number_input("Image", 0, last, first, key=number_key, **BOUND)
+    thumbnails(samples, number_key, alt=f"Samples of {name}", labels=shown if all(shown) else ())
+    if shown[int(number)]:
+        st.caption(f"Made for: {literal(shown[int(number)])}")
     return png_bytes(samples[int(number)])
 
 

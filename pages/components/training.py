@@ -10,6 +10,7 @@ import streamlit as st
 from pages.components.data_report import show_used
 from pages.components.live_figure import live_figure
 from pages.components.runs import about_samples, show_samples_in, warn_of_samples
+from pages.components.training_use import offer_use
 from pipelines.common.command_line import describe
 from pipelines.common.reports import Progress
 from pipelines.common.text import duration, literal
@@ -85,6 +86,8 @@ def show_job(queue: TrainingQueue, name: str, job: Job) -> None:
                 with st.popover("Delete", icon=":material/delete:", key=f"ask-{name}"):
                     st.markdown(f"Delete **{literal(name)}** with its weights and samples? This cannot be undone.")
                     st.button("Delete permanently", key=f"delete-{name}", on_click=_attempt, args=(queue.delete, folder))
+        if not job.active:
+            offer_use(name, job)
         if job.error:
             st.error(literal(job.error))
         elif job.status == "interrupted":

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
 from pages.components.asking import may_read
 from pages.components.data_report import show_report, surveyor
@@ -40,8 +39,8 @@ class Preview:
     report: DataReport | None = None
 
 
-def show_preview(config: DataConfig, condition: ConditionConfig, place: DeltaGenerator) -> Preview:
-    """Show sixteen training images as the network will see them, and in ``place`` what is in the data, once the user asks."""
+def show_preview(config: DataConfig, condition: ConditionConfig) -> Preview:
+    """Show sixteen training images as the network will see them, and what is in the data, once the user asks."""
     prepared, told = resolve(config), ""
     try:
         if not may_read(config.data):
@@ -57,8 +56,7 @@ def show_preview(config: DataConfig, condition: ConditionConfig, place: DeltaGen
         mirrored = "every second one flipped" if prepared.flip else "not flipped"
         size = f"{prepared.image_size}×{prepared.image_size} pixels"
         st.caption(f"{len(images)} images of the training split, {size}, {fitted}, {mirrored}.")
-    with place:
-        found = show_report(prepared, condition, told)
+    found = show_report(prepared, condition, told)
     return Preview(told or found.problem, found.report)
 
 

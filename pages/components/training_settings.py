@@ -16,7 +16,9 @@ from pages.components.asking import allow_typed, expanded
 from pages.components.named_choice import choose_named
 from pages.components.runs import can_be_tuned, given_as, is_autoencoder, known_runs
 from pages.components.setting import USUAL, Setting, configured, fill
+from pages.components.training_few import FOR_FEW, offer_few
 from pages.components.training_preview import show_preview
+from pages.components.training_upload import offer_upload
 from pipelines.common.command_line import describe
 from pipelines.common.text import capitalised, literal
 from pipelines.datasets.captions import NONE
@@ -97,6 +99,7 @@ def _choose_data(usual: RunConfig) -> tuple[DataConfig, dict[Setting, Any]]:
     Returns:
         The usual data section with the chosen name, and the values of the preparation widgets.
     """
+    offer_upload()
     names = list(PRESETS)
     typed = st.selectbox(
         "Dataset: a short name, a Hugging Face id, or a local folder or file", names, names.index(usual.data.data), key="data",
@@ -195,6 +198,13 @@ def _follow_latent() -> None:
     st.session_state["size"] = shape[1] if shape else base.data.image_size
 
 
+def _suit_few(start: str) -> None:
+    """Set the widgets to what suits few pictures, which begins with the weights of the run ``start``."""
+    st.session_state.update(recipe=None, init_from=start)
+    _follow_start()
+    st.session_state.update(FOR_FEW)
+
+
 def _follow_recipe() -> None:
     """Set all widgets to the chosen recipe, with defaults for what it leaves open."""
     st.session_state["init_from"] = _settings_of(st.session_state["recipe"]).init.init_from or RANDOM_WEIGHTS
@@ -222,23 +232,24 @@ class Training:
 def choose_training() -> Training:
     """Draw widgets for the dataset, the network and the budget; show an error if their values are invalid."""
     data_column, preview_column = st.columns(2, gap="medium")
+    recipe_column, start_column, network_column, *columns, limit_column = st.columns(4 + len(BUDGET))
+    recipe = recipe_column.selectbox(
+        "Recipe", list(RECIPES), index=None, placeholder="custom settings", key="recipe", on_change=_follow_recipe,
+        help="Fills in settings that suit a dataset; all can be changed. Recipes ending in -64 need a GPU.", **BOUND,
+    )  # fmt: skip
+    start = _choose_run(
+        start_column, "Start from", known_runs().models(can_be_tuned), _settings_of(recipe).init.init_from, RANDOM_WEIGHTS,
+        "init_from", on_change=_follow_start,
+        help="Fine-tuning: continue from this model's weights on other images, with its network and noise schedule.",
+    )  # fmt: skip
+    base = _base(recipe, start)
+    taken = start is not None  # whether a starting run fixes the model
     with data_column:
-        recipe_column, start_column = st.columns(2)
-        recipe = recipe_column.selectbox(
-            "Recipe", list(RECIPES), index=None, placeholder="custom settings", key="recipe", on_change=_follow_recipe,
-            help="Fills in settings that suit a dataset; all can be changed. Recipes ending in -64 need a GPU.", **BOUND,
-        )  # fmt: skip
-        start = _choose_run(
-            start_column, "Start from", known_runs().models(can_be_tuned), _settings_of(recipe).init.init_from, RANDOM_WEIGHTS,
-            "init_from", on_change=_follow_start,
-            help="Fine-tuning: continue from this model's weights on other images, with its network and noise schedule.",
-        )  # fmt: skip
-        base = _base(recipe, start)
-        taken = start is not None  # whether a starting run fixes the model
         data, shown = _choose_data(base)
     with preview_column:
-        preview = show_preview(configured(replace(base, data=data), shown).data, base.condition, data_column)
-    network_column, *columns, limit_column = st.columns(2 + len(BUDGET))
+        preview = show_preview(configured(replace(base, data=data), shown).data, base.condition)
+        if preview.report is not None and not preview.problem:
+            offer_few(preview.report, _suit_few)
     unet = choose_named(
         "Network", NETWORKS | {AUTOENCODER: ABOUT_AUTOENCODER}, _named_network(base), "unet", network_column, disabled=taken
     )

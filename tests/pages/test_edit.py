@@ -14,7 +14,8 @@ from opening import open_app
 from streamlit.testing.v1 import AppTest
 
 from pages.components import painter as painter_module
-from pages.components.condition_table import table_cost
+from pages.components import thumbnails as thumbnails_module
+from pages.components.condition_table import LARGEST, ROOM, SMALLEST, fitted, table_cost
 from pages.components.downloads import comparison_zip
 from pages.components.painter import painter
 from pages.components.runs import newest_samples
@@ -245,12 +246,46 @@ def test_each_picture_keeps_the_mask_that_was_painted_on_it(monkeypatch):
     assert [data["mask"] for data in sent] == ["0000", "0000", "0000", "1100"]
 
 
-def test_only_a_model_that_is_told_something_rewords():
+def test_what_a_model_cannot_do_is_there_with_the_reason():
     def ways(app):
         return next(control for control in app.button_group if control.key == "edit").options
 
-    assert "Change condition" in ways(open_page(model="class"))
-    assert "Change condition" not in ways(open_page(model="tiny"))
+    able, unable = open_page(model="class"), open_page(model="tiny")
+    assert len(ways(able)) == len(ways(unable))
+    assert "only for models trained on classes or prompts" in " ".join(told.value for told in unable.caption)
+    assert "only for models" not in " ".join(told.value for told in able.caption)
+    asked = open_page(model="tiny", edit="Change condition")
+    assert "needs a model that was trained on classes or prompts" in asked.info[0].value
+    assert not [button for button in asked.button if button.label == "Generate"]
+    asked.selectbox(key="model").select("class").run()
+    assert [button for button in asked.button if button.label == "Generate"]
+
+
+def test_a_click_on_a_thumbnail_chooses_its_picture_and_what_it_was_made_for(monkeypatch):
+    """The samples of the chosen model come first, and the classes of the page follow those of the picture."""
+    clicked = []
+    monkeypatch.setattr(thumbnails_module, "_component", lambda **given: clicked.append(given))
+    app = open_page(model="class", edit="Change condition")
+    assert app.selectbox(key="source_run").value == "class"
+    shown = clicked[-1]["data"]
+    assert shown["labels"] == ["circles", "squares"] * (len(shown["labels"]) // 2)
+    for number in (3, 2):
+        app.number_input(key="source_number").set_value(number).run()  # as a click does
+        assert clicked[-1]["data"]["chosen"] == number
+        assert app.selectbox(key="shows_class").value == shown["labels"][number]
+    next(control for control in app.button_group if control.key == "edit").set_value("Vary").run()
+    app.selectbox(key="model").select("tiny").run()
+    assert app.selectbox(key="source_run").value == "tiny"
+
+
+@pytest.mark.parametrize(("count", "columns", "rows"), [(4, 4, 1), (1, 1, 1), (4, 2, 10), (64, 1, 1), (5, 3, 2)])
+def test_images_are_as_large_as_the_room_allows(count, columns, rows):
+    across, rem = fitted(count, columns, rows)
+    lines = -(-count // across)
+    assert across * lines >= count
+    sides = [min(ROOM[0] / (columns * n), ROOM[1] / (rows * -(-count // n))) for n in range(1, count + 1)]
+    assert min(ROOM[0] / (columns * across), ROOM[1] / (rows * lines)) == max(sides)
+    assert SMALLEST <= rem <= LARGEST
 
 
 def test_the_files_say_where_they_come_from():

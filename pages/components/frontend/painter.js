@@ -24,9 +24,10 @@ import { setSlider } from "./slider.js"
  * @property {string} mask as above
  */
 
-const PAINT = [255, 0, 160] // red, green and blue; stands out from pictures in both themes
-const PAINTED = 0.65 // opacity of the paint on painted pixels
-const HOVERED = 0.35 // and on pixels under the brush
+const PAINTS = [[255, 0, 160], [255, 255, 255]] // red, green and blue of the stripes: one of them stands out from any picture
+const STRIPES = 24 // across the picture
+const PAINTED = 0.75 // opacity of the paint on painted pixels
+const HOVERED = 0.4 // and on pixels under the brush
 const KEYS = "Arrow keys move the brush, with Shift by its own width; Space paints; Ctrl+Z undoes."
 /** @type {Record<string, Point>} */
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }
@@ -126,10 +127,24 @@ class Painter {
     const context = this.picture.context()
     context.drawImage(this.image, 0, 0)
     const pixels = context.getImageData(0, 0, this.data.width, this.data.height)
-    for (const [pixel, painted] of this.mask.pixels.entries()) if (painted) tint(pixels.data, pixel, PAINTED)
-    if (this.cursor) for (const pixel of this.mask.under(this.cursor, this.diameter)) tint(pixels.data, pixel, HOVERED)
+    for (const [pixel, painted] of this.mask.pixels.entries()) if (painted) this.tint(pixels.data, pixel, PAINTED)
+    if (this.cursor) for (const pixel of this.mask.under(this.cursor, this.diameter)) this.tint(pixels.data, pixel, HOVERED)
     context.putImageData(pixels, 0, 0)
     this.describe()
+  }
+
+  /**
+   * Blends paint into a pixel's colour, in diagonal stripes.
+   * @param {Uint8ClampedArray} colours RGBA values of all pixels
+   * @param {number} pixel index of the pixel
+   * @param {number} share opacity of the paint, 0 to 1
+   */
+  tint(colours, pixel, share) {
+    const { width } = this.data
+    const stripe = Math.floor((Math.floor(pixel / width) + (pixel % width)) / Math.ceil(width / STRIPES))
+    const start = 4 * pixel
+    for (const [channel, value] of PAINTS[stripe % 2].entries())
+      colours[start + channel] += share * (value - colours[start + channel])
   }
 
   describe() {
@@ -230,16 +245,6 @@ class Painter {
   close() {
     this.picture.close()
   }
-}
-
-/**
- * Blends paint into a pixel's colour.
- * @param {Uint8ClampedArray} colours RGBA values of all pixels
- * @param {number} pixel index of the pixel
- * @param {number} share opacity of the paint, 0 to 1
- */
-function tint(colours, pixel, share) {
-  for (const [channel, value] of PAINT.entries()) colours[4 * pixel + channel] += share * (value - colours[4 * pixel + channel])
 }
 
 /**

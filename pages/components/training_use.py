@@ -1,0 +1,61 @@
+"""What to do with a trained run: compare it, generate with it, share it."""
+
+from __future__ import annotations
+
+import shlex
+from contextlib import suppress
+
+import streamlit as st
+
+from pages.components.runs import known_runs
+from pipelines.common.text import code_block, literal
+from pipelines.storage.config import RunConfig
+from pipelines.storage.runs import PUBLISHED, Run, find_run
+from pipelines.training.jobs import Job
+
+
+def offer_use(name: str, job: Job) -> None:
+    """Draw buttons that lead to the pages that use a trained run, and what to give to others; nothing before it has weights."""
+    run = job.run
+    with suppress(ValueError, OSError):  # a damaged run, whose row says what is wrong
+        config = run.config
+        if not run.has_weights:
+            return
+        with st.container(horizontal=True):
+            if config.model == "diffusion":
+                if st.button("Compare", icon=":material/compare:", key=f"compare-{name}", type="primary"):
+                    st.switch_page("pages/compare.py", query_params=_columns(run, config))
+                page, label, icon = (
+                    ("generate", "Generate", "palette") if config.network.conditional else ("edit", "Edit", "brush")
+                )
+                if st.button(label, icon=f":material/{icon}:", key=f"{page}-{name}"):
+                    st.switch_page(f"pages/{page}.py", query_params={"model": _listed_as(run)})
+            with st.popover("Share", icon=":material/share:", key=f"share-{name}"):
+                _share(name, run)
+
+
+def _columns(run: Run, config: RunConfig) -> dict[str, str]:
+    """Return the columns of a comparison: the run, and the one that it started from, if any."""
+    columns = {"model1": _listed_as(run)}
+    with suppress(ValueError, OSError):
+        if config.init.init_from is not None:
+            columns["model2"] = _listed_as(find_run(config.init.init_from))
+    return columns
+
+
+def _listed_as(run: Run) -> str:
+    """Return the name under which all pages list a run."""
+    return next((name for name, one in known_runs().runs.items() if one.run.path == run.path), run.name)
+
+
+def _share(name: str, run: Run) -> None:
+    st.markdown('**One file** holds the weights and all settings, for `load_model("FILE")` or a folder of runs:')
+    st.download_button(
+        f"Download {literal(name)}.safetensors", run.model_path.read_bytes, f"{run.name}.safetensors", key=f"file-{name}",
+        icon=":material/download:", on_click="ignore",
+    )  # fmt: skip
+    out = PUBLISHED.name + "/" + run.name
+    publish = shlex.join(["python", "-m", "pipelines.publish", str(run.path), out])
+    st.markdown(f"**A folder with a model card**, without what only a resume needs:\n\n{code_block(publish)}")
+    upload = shlex.join(["hf", "upload", f"YOUR-NAME/{run.name}", out])
+    st.markdown(f"It can go to the Hugging Face Hub as it is:\n\n{code_block(upload)}")
