@@ -4,7 +4,7 @@ import streamlit as st
 
 from pages.components import BOUND, end_page
 from pages.components.condition_table import ConditionTable, draw_start, settings_of, show_table, too_many
-from pages.components.editing import TRACED_STEPS, choose_way
+from pages.components.editing import TRACED_STEPS, WAYS, choose_way
 from pages.components.generation import start
 from pages.components.heading import heading
 from pages.components.requests import (
@@ -27,7 +27,8 @@ model_column, way_column = st.columns([2, 3], gap="medium")
 name = model_column.selectbox("Model", list(models), key="model", **BOUND)
 run, config = models[name].run, models[name].config
 with way_column:
-    way = choose_way(config)
+    kind = choose_way(config)
+way = WAYS[kind]
 
 with settings_of("edited"):
     try:

@@ -17,6 +17,7 @@ from pages.components.condition_table import (
 )
 from pages.components.generation import start
 from pages.components.heading import heading
+from pages.components.prompt_words import show_learnt
 from pages.components.requests import choose_negative, choose_noise, choose_sampler, choose_seed, choose_when_to_guide
 from pages.components.runs import is_conditional, models_to_choose
 from pages.components.sharing import share_table
@@ -34,6 +35,7 @@ with settings_of("table"):
         name = st.selectbox("Model", list(models), key="model", **BOUND)
         config = models[name].config
         rows = choose_rows(config.condition)
+        learnt_place = st.container()  # filled last, because it loads the text encoder
         negative = choose_negative() if config.network.takes == "text" else {}
     with how_column:
         columns = choose_columns(name, same_conditions(name, models))
@@ -59,3 +61,6 @@ if problem:
 show_table("table")
 with actions:
     share_table("generate", "table", {"model": [name]})
+if config.network.takes == "text":
+    with learnt_place:
+        show_learnt(config, [prompt for _, row in rows for prompt in row["prompt"]])

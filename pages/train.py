@@ -27,6 +27,8 @@ estimates = EstimateJob(queue.root)
 with st.container(border=True):
     training = choose_training()
     footprint_place = st.empty()  # filled last, because the estimate loads torch
+    if training.config is not None:
+        show_estimate(estimates, training.config)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         usual_name = default_name(training.config or RunConfig(), queue.root, training.recipe)
         name = st.text_input("Name", placeholder=usual_name, key="name", width=320, **BOUND) or usual_name
@@ -34,8 +36,6 @@ with st.container(border=True):
             "Start training", type="primary", icon=":material/model_training:", disabled=training.config is None
         )
         offer_estimate(estimates, training.config)
-    if training.config is not None:
-        show_estimate(estimates, training.config)
     if pressed and training.config is not None:
         try:
             queue.create(name, training.config, training.time_limit)

@@ -241,8 +241,11 @@ WAYS: Mapping[str, Way] = {
 }
 
 
-def choose_way(config: RunConfig) -> Way:
-    """Draw the ways to edit, and say why a model cannot do some of them; stop the page at one that it cannot do."""
+def choose_way(config: RunConfig) -> str:
+    """Draw the ways to edit, and return the name of the chosen one.
+
+    Those that the model cannot do are there with the reason; the page stops at one of them.
+    """
     unfit = [kind for kind, way in WAYS.items() if way.conditional and not config.network.conditional]
     for number in [list(WAYS).index(kind) + 1 for kind in unfit]:
         st.html(f"<style>.st-key-edit button:nth-of-type({number}) {{ opacity: 0.4; cursor: not-allowed; }}</style>")
@@ -254,4 +257,4 @@ def choose_way(config: RunConfig) -> Way:
         st.stop()
     reason = f" {' and '.join(unfit)}: only for models trained on classes or prompts." if unfit else ""
     st.caption(WAYS[kind].about + reason)
-    return WAYS[kind]
+    return kind

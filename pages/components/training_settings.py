@@ -99,8 +99,7 @@ def _choose_data(usual: RunConfig) -> tuple[DataConfig, dict[Setting, Any]]:
     Returns:
         The usual data section with the chosen name, and the values of the preparation widgets.
     """
-    offer_upload()
-    names = list(PRESETS)
+    names = [*PRESETS, *offer_upload()]
     typed = st.selectbox(
         "Dataset: a short name, a Hugging Face id, or a local folder or file", names, names.index(usual.data.data), key="data",
         accept_new_options=True, on_change=_follow_data, help=about_choices(PRESETS), **BOUND,

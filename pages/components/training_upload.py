@@ -14,8 +14,12 @@ LARGEST = 200  # MB of one file
 DATA = "data"  # key of the dataset's widget
 
 
-def offer_upload() -> None:
-    """Draw a place to drop pictures or an archive; once they are stored, they are the chosen dataset."""
+def offer_upload() -> list[str]:
+    """Draw a place to drop pictures or an archive; once they are stored, they are the chosen dataset.
+
+    Returns:
+        The datasets that this session has stored.
+    """
     number = st.session_state.setdefault("uploads", 0)  # a new key empties the widget, and the server's memory
     st.file_uploader(
         "Your pictures: drop them here, or a ZIP of them", accept_multiple_files=True, key=f"upload-{number}",
@@ -25,8 +29,10 @@ def offer_upload() -> None:
     )  # fmt: skip
     if problem := st.session_state.pop("upload problem", ""):
         st.error(literal(problem))
-    if stored := st.session_state.get("upload stored"):
-        st.caption(f":material/check_circle: {literal(stored)}")
+    stored: dict[str, int] = st.session_state.get("stored uploads", {})
+    for folder, count in list(stored.items())[-1:]:
+        st.caption(f":material/check_circle: {counted(count, 'file')} stored in {literal(folder)}")
+    return list(stored)
 
 
 def _take(key: str) -> None:
@@ -41,6 +47,6 @@ def _take(key: str) -> None:
     except (ValueError, OSError) as error:
         st.session_state["upload problem"] = describe(error)
         return
-    st.session_state["upload stored"] = f"{counted(len(files), 'file')} stored in {folder}"
+    st.session_state["stored uploads"] = st.session_state.get("stored uploads", {}) | {str(folder): len(files)}
     st.session_state[DATA], st.session_state["only_classes"] = str(folder), ""
     allow_typed(DATA)

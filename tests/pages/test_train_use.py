@@ -1,0 +1,85 @@
+"""From pictures that are dropped into the Train page to a model that is used."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from opening import labels, press
+
+from pages.components.training_few import FOR_FEW
+from pages.components.training_upload import MOST_FILES
+from pipelines.common.reports import RESULT
+from pipelines.datasets import uploads
+from pipelines.storage.runs import PUBLISHED, Run
+from pipelines.training import estimate
+from pipelines.training.estimate import FOLDER, Costs, Estimate
+
+
+def drop(app, files):
+    """Drop files into the page's only place for them."""
+    [place] = [widget for widget in app.file_uploader if widget.key.startswith("upload-")]
+    for file in files:
+        place.upload(file.name, file.read_bytes())
+    app.run()
+    assert not app.exception
+    return app
+
+
+def test_dropped_pictures_are_stored_and_chosen(open_train, image_folder, tmp_path, wait_for):
+    files = sorted(image_folder.rglob("*.png"))
+    app = drop(open_train(only_classes="squares"), files)
+    folder = Path(app.selectbox(key="data").value)
+    assert folder.parent == tmp_path / "data"
+    assert sorted(path.name for path in folder.iterdir()) == sorted(file.name for file in files)
+    assert app.text_input(key="only_classes").value == ""
+    assert app.text_input(key="name").placeholder.startswith(folder.name)
+    assert any(f"40 files stored in {folder}" in caption.value for caption in app.caption)
+    app.run()
+    assert [path for path in (tmp_path / "data").iterdir() if path.name.startswith("pictures-")] == [folder], "stored once"
+    wait_for(lambda: "Use settings for few pictures" in labels(app.run()))
+    press(app, "Use settings for few pictures")
+    start = app.selectbox(key="init_from").value
+    assert start == "flowers-attention"
+    assert app.number_input(key="size").value == Run(PUBLISHED / start).config.image_shape[1]
+    assert {key: app.number_input(key=key).value for key in FOR_FEW} == FOR_FEW
+    assert not app.error
+
+
+def test_a_drop_that_cannot_be_taken_changes_nothing(open_train, image_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(uploads, "MOST_FILES", 3)
+    before = open_train()
+    app = drop(before, sorted(image_folder.rglob("*.png"))[:4])
+    assert "4 files of" in app.error[0].value
+    assert "at most 3 files" in app.error[0].value
+    assert app.selectbox(key="data").value == "oxford_flowers"
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["oxford_flowers"]
+    assert MOST_FILES > 1000
+
+
+def test_an_estimate_is_shown_for_as_long_as_it_holds(open_train, queue, monkeypatch):
+    monkeypatch.setattr(estimate, "launch", lambda *started: None)
+    app = press(open_train(size=8, batch=8, channels="8, 16", train_steps=40, warmup=1), "Estimate the time")
+    found = Estimate(2.0, Costs(0.5, 1.0, 10.0, 0.25), 300 * 2**20)
+    (queue.root / FOLDER / RESULT).write_text(json.dumps(asdict(found)))
+
+    def told():
+        app.run()
+        return [text.value for text in app.markdown if "of memory" in text.value]
+
+    assert "for 40 steps of 0.5 s" in told()[0]
+    app.number_input(key="train_steps").set_value(400).run()
+    assert "for 400 steps of 0.5 s" in told()[0]
+    app.number_input(key="batch").set_value(16).run()
+    assert not told()
+
+
+@pytest.mark.parametrize(("made", "page"), [("tiny_run", "Edit"), ("class_run", "Generate"), ("autoencoder_run", None)])
+def test_a_trained_run_leads_to_what_uses_it(open_train, queue, request, made, page):
+    run = request.getfixturevalue(made)
+    queue.root.mkdir()
+    (queue.root / "mine").symlink_to(run.path)
+    app = open_train()
+    offered = {"Compare", "Edit", "Generate"} & labels(app)
+    assert offered == ({"Compare", page} if page else set())
+    assert any("pipelines.publish" in text.value for text in app.markdown)
