@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from pages.components import BOUND
+from pages.components import BOUND, end_page
 from pages.components.condition_table import choose_rows
 from pages.components.glossary import term
 from pages.components.painter import painter
@@ -254,7 +254,7 @@ def choose_way(config: RunConfig) -> str:
         st.info(
             f"**{kind}** needs a model that was trained on classes or prompts. Choose another model above, or another edit."
         )
-        st.stop()
+        end_page()
     reason = f" {' and '.join(unfit)}: only for models trained on classes or prompts." if unfit else ""
     st.caption(WAYS[kind].about + reason)
     return kind

@@ -10,7 +10,7 @@ import streamlit as st
 
 from pages.components import frontend
 from pages.components.pictures import data_uri
-from pipelines.common.images import Pixels, shrink
+from pipelines.common.images import Pixels, as_pil
 
 SIDE = 64  # maximum width and height of a thumbnail in pixels
 
@@ -45,5 +45,5 @@ def thumbnails(images: Pixels, number_key: str, *, alt: str, labels: Sequence[st
 
 @lru_cache(maxsize=64)
 def _sources(pixels: bytes, shape: tuple[int, ...]) -> list[str]:
-    images = np.frombuffer(pixels, np.uint8).reshape(shape)
-    return [data_uri(image) for image in shrink(images, -(-max(shape[1:3]) // SIDE))]
+    factor, images = -(-max(shape[1:3]) // SIDE), np.frombuffer(pixels, np.uint8).reshape(shape)
+    return [data_uri(np.atleast_3d(np.asarray(as_pil(image).reduce(factor)))) for image in images]
