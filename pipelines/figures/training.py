@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from ..common.text import shorten
 from .chart import Axis, Chart, ColorScale, Curve, Heat, Panel
 from .style import Look, decimate, envelope, line_styles
 
@@ -29,6 +30,7 @@ SETTLED = 0.1  # share of training that scales leave out: the warm-up, with much
 HEIGHT = 150  # of a quantity's panel, in CSS pixels
 ROOM = 0.06  # of the scale, above and below the curves
 LISTED = 4  # values of a list that a table of settings has
+LONGEST = 40  # characters of a text there
 LINEAR = ("lr", *RECONSTRUCTION)  # always on a linear scale: the learning rate ends at 0
 
 
@@ -196,7 +198,7 @@ def loss_heat_maps(
 def settings_table(settings: Mapping[str, Mapping[str, Any]], only_differences: bool = True) -> pd.DataFrame:
     """Return a table of settings as text, one row per setting (dotted names such as optimizer.lr) and one column per run.
 
-    Of long lists, such as the names of classes, the table has the length and the beginning.
+    Of long lists, such as the names of classes, the table has the number of values.
     """
     flat = pd.json_normalize([dict(values) for values in settings.values()])
     flat.index = pd.Index(settings)
@@ -208,6 +210,5 @@ def settings_table(settings: Mapping[str, Mapping[str, Any]], only_differences: 
 
 def _as_text(value: object) -> str:
     if isinstance(value, (tuple, list)):
-        listed = ", ".join(map(str, value[:LISTED]))
-        return listed if len(value) <= LISTED else f"{len(value)}: {listed}, …"
-    return "–" if value is None or value != value else str(value)
+        return f"{len(value)} values" if len(value) > LISTED else ", ".join(map(str, value)) or "–"
+    return "–" if value is None or value != value or value == "" else shorten(str(value), LONGEST)

@@ -17,6 +17,7 @@ from pipelines.figures.training import (
     loss_by_timestep,
     loss_heat_maps,
     settings_table,
+    settled_limits,
     smooth,
     training_curves,
     validations_by_timestep,
@@ -175,6 +176,25 @@ def test_only_settings_that_differ_are_listed():
     everything = settings_table(configs, only_differences=False)
     assert everything.loc["network.channels", "a"] == "64, 128, 128"
     assert settings_table({"a": configs["a"]}).empty
+
+
+def test_long_lists_that_differ_are_told_by_their_length():
+    names = {name: {"classes": tuple(f"{name}{number}" for number in range(90)), "digest": 64 * name} for name in "ab"}
+    table = settings_table(names)
+    assert table.loc["classes"].tolist() == ["90 values", "90 values"], "as many, but others"
+    assert table.loc["digest", "a"].endswith("…")
+    assert settings_table({"a": names["a"], "b": names["a"]}).empty
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_scales_leave_out_the_beginning_and_show_everything_after(log):
+    x = np.arange(1.0, 101.0)
+    y = np.where(x < 10, 100 / x, 1 + 1 / x)
+    low, high = settled_limits([(x, y), (x / 2, y + 0.5)], log)
+    assert low < y[9:].min() < y[9:].max() + 0.5 < high < y[:9].min()
+    assert settled_limits([]) is None
+    assert settled_limits([([1.0], [np.nan])], log) is None
+    assert settled_limits([([5.0], [0.0])]) == (-1.0, 1.0), "one validation"
 
 
 TABLES = {
