@@ -11,6 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.components import BOUND
+from pages.components.glossary import term
 from pages.components.live_figure import live_figure
 from pages.components.pictures import show_grid
 from pipelines.common.command_line import describe
@@ -30,6 +31,8 @@ from pipelines.figures.evaluation import (
     ranking_bars,
 )
 
+# The metrics' entries in the glossary.
+ENTRIES = FIGURES | {"agreement": "Agreement", "closer_than_held_out": "Copies", "frechet_at_infinity": "FD∞"}
 LOSSES = {"difference": "Difference", "loss": "Loss"}
 
 
@@ -63,7 +66,7 @@ def choose_samples(table: pd.DataFrame) -> tuple[pd.DataFrame, str, str]:
 
 def show_ranking(evaluations: Sequence[Evaluation], figure: str, order: Sequence[str]) -> None:
     """Say which run is best in a figure and which are surely worse, and draw them as bars with intervals."""
-    st.subheader("Which is best?", anchor=False)
+    st.subheader("Which is best?", anchor=False, help=term("Interval"))
     settings = settings_to_rank(evaluations)
     name = next(iter(settings))
     if len(settings) > 1:
@@ -78,7 +81,9 @@ def show_ranking(evaluations: Sequence[Evaluation], figure: str, order: Sequence
         st.markdown(literal(ranking_sentence(ranked, figure)).replace(best, f"**{best}**", 1))
     live_figure(ranking_bars(ranked, figure, order), "ranking", f"{FIGURES[figure]} of {', '.join(one.name for one in ranked)}")
     left_out = [one.name for one in evaluations if one.name not in {own.name for own in ranked}]
-    told = f"{name}. Bars end at the measured value, with its 95 % interval."
+    told = (
+        f"{FIGURES[figure]}: {_inside(term(ENTRIES[figure]))} {name}; bars end at the measured value, with its 95 % interval."
+    )
     if any(one.behind is not None and one.behind.paired for one in ranked):
         told += " The runs' samples start from the same noise, so a difference can be sure although intervals overlap."
     if left_out:
@@ -86,9 +91,14 @@ def show_ranking(evaluations: Sequence[Evaluation], figure: str, order: Sequence
     st.caption(literal(told))
 
 
+def _inside(sentence: str) -> str:
+    """Return a sentence as it is written after a colon."""
+    return sentence[0].lower() + sentence[1:]
+
+
 def show_scatter(table: pd.DataFrame, figure: str, cost: str, order: Sequence[str]) -> None:
     """Draw the quality of samples against their cost."""
-    st.subheader("What does quality cost?", anchor=False)
+    st.subheader("What does quality cost?", anchor=False, help=term("Pareto front"))
     live_figure(quality_against_cost(table, figure, cost, order), "quality", f"{FIGURES[figure]} over {COSTS[cost]} per image")
     told = f"{literal(comparison(table))} Bars: 95 % intervals. Dotted: equally many held-out images in place of samples."
     if table[f"{figure}_decoded"].notna().any():
@@ -126,7 +136,7 @@ def show_losses(measured: Sequence[Evaluation], order: Sequence[str]) -> None:
             _show_loss([one for one in measured if one.name in losses], order)
     if bounds:
         with right:
-            st.subheader("Likelihood", anchor=False)
+            st.subheader("Likelihood", anchor=False, help=term("Bits per dimension"))
             live_figure(bound_terms(bounds), "bound", "Bits per dimension, split into the terms of the bound")
             without = ", ".join(one.name for one in measured if one.name not in bounds)
             st.caption(
@@ -137,7 +147,7 @@ def show_losses(measured: Sequence[Evaluation], order: Sequence[str]) -> None:
 
 
 def _show_loss(measured: Sequence[Evaluation], order: Sequence[str]) -> None:
-    st.subheader("Loss by noise level", anchor=False)
+    st.subheader("Loss by noise level", anchor=False, help=term("Loss by timestep"))
     first, differences = measured[0].name, loss_differences(measured)
     wanted = "loss"
     if differences:

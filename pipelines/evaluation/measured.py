@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from diffusion_core.choices import SAMPLERS
+
 from .intervals import Estimate, Values, blocks_error, mean_error, share_error, strata_error, subsets_error
 from .paired import Figure
 from .results import LOSS_BINS, Evaluation, Result, loss_draws, noise_bins
@@ -48,8 +50,14 @@ class Setting:
         return all(one[key] == two[key] for one, two in pairs for key in one.keys() & two.keys())
 
     def __str__(self) -> str:
-        guided = "" if self.request["guidance"] == 1 else f", guidance {self.request['guidance']:g}"
-        return f"{self.request['num_images']:,} samples, {self.request['steps']} steps of {self.request['sampler']}{guided}"
+        request = self.request
+        guided = "" if request["guidance"] == 1 else f", guidance {request['guidance']:g}"
+        return f"{request['num_images']:,} samples, {request['steps']} steps of {sampler_title(request['sampler'])}{guided}"
+
+
+def sampler_title(name: str) -> str:
+    """Return a sampler's name for people; of one that this version does not have, the name by which it was asked for."""
+    return SAMPLERS[name].title if name in SAMPLERS else name
 
 
 def shared_settings(evaluations: Sequence[Evaluation]) -> list[Setting]:

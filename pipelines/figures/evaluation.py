@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from ..evaluation.measured import sampler_title
 from ..evaluation.ranking import Ranked
 from ..evaluation.results import FIGURES, SMALLER_IS_BETTER, Evaluation, pareto_front
 from ..evaluation.verdict import TITLES, Verdict
@@ -63,7 +64,7 @@ def ranking_bars(ranked: Sequence[Ranked], figure: str, order: Sequence[str]) ->
     most = max([one.estimate.high for one in ranked] + real)
     names: dict[float, str] = {-row: one.name for row, one in enumerate(ranked)}
     x = Axis(FIGURES[figure], limits=(0.0, 1.45 * most))
-    y = Axis(ticks=names, limits=(0.6 - len(ranked), 0.6))
+    y = Axis(ticks=names, limits=(0.6 - len(ranked), 0.8))
     panel = Panel(tuple(marks), x, y, height=max(90, 38 * len(ranked)))
     return Chart((panel,), legend=False, hover="closest", zoom=(figure, tuple(names.values())))
 
@@ -129,12 +130,13 @@ def _series(shown: pd.DataFrame, figure: str, cost: str, order: Sequence[str]) -
         told = f", guidance {guidance:g}" if own["guidance"].nunique() > 1 else ""
         told += f", {images:,} samples" if own["images"].nunique() > 1 else ""
         told += f", seed {seed}" if own["seed"].nunique() > 1 else ""
+        made = f", {sampler_title(sampler)}" if len(runs) == 1 or len(samplers) > 1 else ""
         hue = color(samplers.index(sampler) if len(runs) == 1 else (order or runs).index(run))
         dashed = dash(samplers.index(sampler))
         yield Curve(
             points[cost].to_numpy() * apart,
             points[figure].to_numpy(),
-            f"{run}, {sampler}{told}",
+            f"{run}{made}{told}",
             Look(hue, dashed, symbol=SYMBOLS[alike[hue, dashed] % len(SYMBOLS)], size=8),
             points=True,
             y_interval=(points[f"{figure}_low"].to_numpy(), points[f"{figure}_high"].to_numpy()),

@@ -269,7 +269,7 @@ def test_seeds_and_samplers_are_told_apart(measured):
     table = samples_table([measured])
     assert readable_table(table)["Seed"].tolist() == [0, 0, 0, 1]
     lines = [trace for trace in curves_of(quality_against_cost(table, "frechet_distance", "network_calls")) if trace.points]
-    assert {trace.name for trace in lines} == {"one, ddim, seed 0", "one, ddim, seed 1", "one, heun, seed 0"}
+    assert {trace.name for trace in lines} == {"one, DDIM, seed 0", "one, DDIM, seed 1", "one, Heun, seed 0"}
     assert len({trace.look.color for trace in lines}) == 2, "of one run, the colour is the sampler's"
 
 

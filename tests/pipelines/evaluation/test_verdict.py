@@ -94,7 +94,7 @@ def test_it_says_who_is_better_by_how_much_and_at_what_cost(made):
     assert found.costs[0]["Network calls"] == "20"
     assert found.costs[0]["Time per image"] == "500 ms"
     assert found.notes == (ONE_SEED, GONE)
-    assert str(found.setting) == "400 samples, 20 steps of ddim"
+    assert str(found.setting) == "400 samples, 20 steps of DDIM"
 
 
 def test_the_verdict_does_not_depend_on_the_order(made):
@@ -176,7 +176,7 @@ def test_samples_of_another_setting_are_not_compared(made):
     assert "loss" in verdict([one], [two]).differences
     assert verdict([one], [two]).setting is None
     measure(two, 5.0, request={"steps": 20}, shown="what held-out images show")
-    assert str(verdict([one], [two]).setting) == "400 samples, 20 steps of ddim"
+    assert str(verdict([one], [two]).setting) == "400 samples, 20 steps of DDIM"
 
 
 def test_seeds_of_one_recipe_are_one_model_whose_spread_counts(made):
