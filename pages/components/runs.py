@@ -21,7 +21,7 @@ from pipelines.common.text import in_short, literal
 from pipelines.evaluation.brief import EVALUATION, file_beside, held_out_loss
 from pipelines.storage.catalogue import Catalogue, Listed, read_catalogue
 from pipelines.storage.config import RunConfig
-from pipelines.storage.runs import PUBLISHED, Run, reference_to
+from pipelines.storage.runs import Run, reference_to, usual_roots
 
 RECONSTRUCTED = "held-out images, each followed by its reconstruction"  # the content of an autoencoder's grid
 NO_MODELS = "No models yet: train one on the Train page."
@@ -50,7 +50,8 @@ TOLD = 3  # unusable runs that are told at once
 def known_runs() -> Catalogue:
     """Return all runs as they are now, the user's own first."""
     catalogue = read_catalogue()
-    own = [name for name, listed in catalogue.runs.items() if listed.run.path.parent != PUBLISHED]
+    published, _ = usual_roots()
+    own = [name for name, listed in catalogue.runs.items() if listed.run.path.parent != published]
     order = dict.fromkeys((*own, *SHIPPED, *catalogue.runs))
     return replace(catalogue, runs={name: catalogue.runs[name] for name in order if name in catalogue.runs})
 
