@@ -10,7 +10,6 @@ from pages.components.generation import (
     VIEWS,
     distances,
     draw_notes,
-    draw_progress,
     recall,
     show_growing,
     start,
@@ -98,8 +97,6 @@ with actions:
 
 def draw() -> None:
     """Draw the current state of the comparison."""
-    if comparison.active:
-        draw_progress(comparison)
     draw_notes(comparison, "The frames computed so far are shown; press Generate to start again.")
     show_stage(titles, comparison)
     if comparison.status == "done":

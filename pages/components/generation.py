@@ -144,15 +144,19 @@ def blank(count: int, shape: tuple[int, int, int]) -> Pixels:
 def draw_progress(job: Job) -> None:
     """Show a progress bar with the current activity or queue position, and a Cancel button."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        if job.status == "queued":
-            position = generation_queue().position(job)
-            st.progress(0.0, f"Waiting: {position} ahead of you" if position else "Starting: loading the models")
-        else:
-            seconds = job.seconds_left
-            left = "" if seconds is None else f" · about {duration(max(1, seconds))} left"
-            st.progress(job.share_done, f"Denoising: {job.steps_done} of {job.num_steps} steps{left}")
+        st.progress(job.share_done, activity(job))
         st.button("Cancel", on_click=job.cancel, icon=":material/stop:")
     title_mark(job.share_done)
+
+
+def activity(job: Job) -> str:
+    """Return what an active job is doing and the time left, or its position in the queue."""
+    if job.status == "queued":
+        position = generation_queue().position(job)
+        return f"Waiting: {position} ahead of you" if position else "Starting: loading the models"
+    seconds = job.seconds_left
+    left = "" if seconds is None else f" · about {duration(max(1, seconds))} left"
+    return f"Denoising: {job.steps_done} of {job.num_steps} steps{left}"
 
 
 def draw_notes(job: Job, cancelled: str) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 import streamlit as st
 
 from pages.components import frontend
-from pages.components.generation import VIEWS, comparable, cost, frame_label, level_label
+from pages.components.generation import VIEWS, activity, comparable, cost, frame_label, level_label
 from pages.components.sheets import sheet_urls
+from pages.components.title_mark import title_mark
 from pipelines.common.indices import evenly_spaced
 from pipelines.sampling.alignment import frame_at, shared_log_snrs
 from pipelines.sampling.generation import Comparison, Generation
@@ -35,7 +36,14 @@ def show_stage(titles: Sequence[str], comparison: Comparison, key: str = "stage"
         comparison: a comparison, which may still grow.
         key: key of the component.
     """
-    _component(key=key, data=stage_data(titles, comparison), on_view_change=lambda: None)
+    _component(
+        key=key,
+        data=stage_data(titles, comparison),
+        on_view_change=lambda: None,
+        on_cancelled_change=comparison.cancel,
+    )
+    if comparison.active:
+        title_mark(comparison.share_done)
 
 
 def shown_view(key: str = "stage") -> str:
@@ -51,7 +59,8 @@ def stage_data(titles: Sequence[str], comparison: Comparison) -> dict[str, Any]:
     levels = shared_log_snrs(columns) if all(grown) else []
     return {
         "comparison": _identity(comparison),
-        "active": comparison.active,
+        "activity": activity(comparison) if comparison.active else "",
+        "done": comparison.share_done,
         "columns": [_column(title, column, columns[0]) for title, column in zip(titles, columns, strict=True)],
         "levels": [
             {

@@ -102,6 +102,20 @@ def test_a_gif_has_a_maximum_size_and_ends_with_the_samples():
             assert np.asarray(gif.convert("L"))[30, 30] == pytest.approx(value, abs=3)
 
 
+def test_a_growing_comparison_says_what_it_does_and_can_be_cancelled(monkeypatch):
+    sent = {}
+    monkeypatch.setattr(stage, "_component", lambda **options: sent.update(options))
+    monkeypatch.setattr(stage, "title_mark", lambda share: None)
+    comparison = Comparison([column(4, grown=2), column(4, grown=1)], status="running")
+    stage.show_stage(["1", "2"], comparison)
+    assert sent["data"]["activity"].startswith("Denoising: 1 of 8 steps")
+    comparison.status = "queued"
+    sent["on_cancelled_change"]()
+    assert comparison.status == "cancelled"
+    stage.show_stage(["1", "2"], comparison)
+    assert sent["data"]["activity"] == ""
+
+
 def test_before_the_first_frame_there_is_nothing_to_load():
     data = stage.stage_data(["1", "2"], Comparison([column(4, grown=0), column(4, grown=1)]))
     assert data["levels"] == []

@@ -39,6 +39,7 @@ export class Stage {
     this.inspector = new Inspector(this.part(".inspector"), this)
     this.calm = matchMedia("(prefers-reduced-motion: reduce)")
     this.part(".order").addEventListener("change", ({ target }) => this.look({ order: target.value }))
+    this.part(".cancel").addEventListener("click", () => this.cancel())
     this.part(".all").addEventListener("click", () => this.change({ all: !this.all }))
     this.resizing = new ResizeObserver(() => this.resize())
     this.resizing.observe(this.whole)
@@ -119,12 +120,25 @@ export class Stage {
     this.showLegends()
     this.flip.show(this.column)
     this.part(".order").value = seen.order
-    this.part(".extras").hidden = data.columns.length < 2
+    this.part(".ordering").hidden = data.columns.length < 2 || data.activity !== ""
+    this.showProgress()
     this.drawColumns()
     this.inspector.draw()
     this.painter.sheets.ahead(data.columns.flatMap(({ frames }) => frames.map((frame) => frame[seen.view])))
     this.address.soon(seen)
     remembered = { comparison: data.comparison, seen }
+  }
+
+  showProgress() {
+    const { activity, done } = this.scene.data
+    this.part(".progress").hidden = activity === ""
+    this.part(".activity").textContent = activity
+    this.whole.style.setProperty("--progress", `${100 * done}%`)
+  }
+
+  cancel() {
+    this.part(".activity").textContent = "Cancelling"
+    this.tell("cancelled", Date.now())
   }
 
   soon() {
@@ -164,8 +178,8 @@ export class Stage {
       if (hidden) continue
       this.describe(at)
       this.grids[at].arrange(column, plans[at], shown)
-      this.grids[at].draw(this.scene.pictureOf(at), seen.gain)
       this.strips[at].draw(column, this.images, this.scene.frameOf(at))
+      this.grids[at].draw(this.scene.pictureOf(at), seen.gain) // last, so that its sheets are the next to be loaded
     }
     this.part(".all").hidden = fit === this.images.length
     this.part(".all").textContent = this.all ? "Fewer images" : `All ${this.images.length} images`

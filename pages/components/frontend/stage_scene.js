@@ -4,7 +4,8 @@ import { LAST } from "./stage_look.js"
  * The data from stage.py.
  * @typedef {object} Shown
  * @property {string} comparison identifies the requests that are compared
- * @property {boolean} active whether the comparison still grows
+ * @property {string} activity what a growing comparison is doing; "" once it has ended
+ * @property {number} done share of the comparison that is done
  * @property {Column[]} columns the columns
  * @property {Level[]} levels noise levels of all columns, noisiest first
  */
@@ -44,7 +45,7 @@ import { LAST } from "./stage_look.js"
 /** A comparison and how it is looked at: which frames and pictures are seen. */
 export class Scene {
   /** @type {Shown} */
-  data = { comparison: "", active: false, columns: [], levels: [] }
+  data = { comparison: "", activity: "", done: 0, columns: [], levels: [] }
 
   /** @param {import("./stage_look.js").Look} seen how it is looked at first */
   constructor(seen) {
@@ -121,7 +122,8 @@ export class Scene {
 
   // The timestep of a column that is seen.
   when(column) {
-    return this.data.columns[column].frames[this.frameOf(column)]?.label ?? "waiting for the first step"
+    const nothing = this.data.activity ? "waiting for the first step" : "nothing was computed"
+    return this.data.columns[column].frames[this.frameOf(column)]?.label ?? nothing
   }
 
   /**

@@ -57,17 +57,18 @@ export class Strip {
   paint(factor) {
     const { column, images, wide, high } = this.drawn
     const { painter, scene } = this.stage
+    const pictures = column.strip.map((frame) => scene.pictureAt(this.number, frame, column.frames[frame]?.first))
+    const { gain } = scene.seen
+    const ready = pictures.map((picture) => painter.ready(picture))
+    const wanted = JSON.stringify([pictures, ready, gain, painter.dark, this.scroll.scrollLeft, this.canvas.width, images])
+    if (wanted === this.painted) return
+    this.painted = wanted
     const context = this.canvas.getContext("2d")
     const left = Math.round(this.scroll.scrollLeft * devicePixelRatio)
     context.clearRect(0, 0, this.canvas.width, this.canvas.height)
     for (let at = Math.floor(left / wide); at < images.length && at * wide - left < this.canvas.width; at++)
-      for (const [row, frame] of column.strip.entries())
-        painter.draw(context, scene.pictureAt(this.number, frame, column.frames[frame]?.first), scene.seen.gain, {
-          image: images[at],
-          x: at * wide - left,
-          y: row * high,
-          factor,
-        })
+      for (const [row, picture] of pictures.entries())
+        painter.draw(context, picture, gain, { image: images[at], x: at * wide - left, y: row * high, factor })
   }
 
   /** @param {MouseEvent} event on an image, which is opened at its noise level */
