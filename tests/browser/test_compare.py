@@ -110,6 +110,7 @@ def test_cancel_half_way_and_generate_again(page, server):
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_text("Cancelled.")).to_be_visible()
     page.get_by_role("button", name="Change").click()
+    expect(page.get_by_role("spinbutton", name="Steps")).to_have_count(2)
     for steps in page.get_by_role("spinbutton", name="Steps").all():
         steps.fill("5")
         steps.press("Tab")
