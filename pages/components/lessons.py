@@ -61,8 +61,8 @@ LESSONS: Sequence[Lesson] = (
         "What does a network see in pure noise?",
         "reverse",
         SAMPLING | {"model": "flowers-attention-64", "start": "Noise", "number": 2},
-        "Press **Denoise** and play it. The first estimate is a blurred average of all flowers; colours and shapes are decided "
-        "early, fine detail only in the last steps.",
+        "Play it: in pure noise, the estimate is a blurred average of all flowers. Colours and shapes are decided early, fine "
+        "detail only in the last steps.",
         "Change the image number: another noise, another flower.",
         "01_forward_and_reverse",
     ),
@@ -93,7 +93,7 @@ LESSONS: Sequence[Lesson] = (
         "How many steps does an image need?",
         "compare",
         columns(*({"model": "flowers-attention-64", "steps": steps} for steps in (2, 5, 20, 50)), images=8),
-        "Press **Generate**. With 2 steps the images are blurred averages, with 20 they are sharp; between 20 and 50 little "
+        "With 2 steps the images are blurred averages, with 20 they are sharp; between 20 and 50 little "
         "changes, and what is where is the same everywhere, because all columns start from the same noise.",
         "Set all columns to UniPC-3: it needs fewer steps.",
         "06_samplers_and_schedules",
@@ -108,7 +108,7 @@ LESSONS: Sequence[Lesson] = (
             *({"model": "flowers-attention", "sampler": sampler, "steps": 10} for sampler in ("ddim", "dpmpp_2m", "unipc")),
             images=8,
         ),
-        "Press **Generate**. The first column, with 50 steps, is what all of these samplers approach; with 10 steps DDIM is "
+        "The first column, with 50 steps, is what all of these samplers approach; with 10 steps DDIM is "
         "farthest from it, with paler colours, and UniPC nearest, as the MSE in **difference** says.",
         "Give DDIM more steps until its MSE is that of UniPC with 10.",
         "06_samplers_and_schedules",
@@ -124,7 +124,7 @@ LESSONS: Sequence[Lesson] = (
             {"model": "flowers-attention", "sampler": "ddpm", "steps": 50},
             images=8,
         ),
-        "Press **Generate**. With eta 1 the noise that an image starts from no longer decides what it becomes. The second and "
+        "With eta 1 the noise that an image starts from no longer decides what it becomes. The second and "
         "the third column are equal, because DDIM with eta 1 is DDPM.",
         "Set the steps of all columns to 10: fresh noise needs more steps.",
         "06_samplers_and_schedules",
@@ -135,7 +135,7 @@ LESSONS: Sequence[Lesson] = (
         "Is a difference real if one can hardly see it?",
         "compare",
         columns({"model": "flowers-attention-64"}, {"model": "flowers-baseline-64"}, images=12),
-        "Press **Generate**. Both networks make almost the same flowers of the same noise, and yet measurements tell them "
+        "Both networks make almost the same flowers of the same noise, and yet measurements tell them "
         "apart: with attention, samples are closer to real flowers as a whole and more varied; without, they pass for real a "
         "little more often.",
         "Do the same with fashion-attention and fashion-baseline: on clothes the two are not told apart.",
@@ -155,7 +155,7 @@ LESSONS: Sequence[Lesson] = (
             "scales": [1.0, 2.0, 4.0, 12.0],
             "images_a_cell": 4,
         },
-        "Press **Generate**. From left to right the flowers become clearer, then more alike and brighter; at 12 they have hard "
+        "From left to right the flowers become clearer, then more alike and brighter; at 12 they have hard "
         "edges and stray pixels.",
         "Set the *Guidance interval* to 0 – 0.6 and look at scale 12 again: without guidance in the noisiest part, variety "
         "comes back.",
@@ -186,7 +186,7 @@ LESSONS: Sequence[Lesson] = (
             "images_a_cell": 6,
             "prompts": "a photo of a rose\na photo of a sunflower\na photo of a car\na photo of a zebra",
         },
-        "Press **Generate**. Roses and sunflowers are in its training captions. Cars and zebras are not, and it makes some "
+        "Roses and sunflowers are in its training captions. Cars and zebras are not, and it makes some "
         "flower of them, without saying that it does not understand.",
         "Take fashion-text and ask for a bag, a hat and a dog.",
         "05_text_to_image_with_guidance",
@@ -204,8 +204,8 @@ LESSONS: Sequence[Lesson] = (
             "number": 0,
             "prompt": "a photo of a sunflower",
         },
-        "Press **Denoise** and scroll to the cross-attention maps. In pure noise three quarters of all attention are on "
-        "*sunflower*; towards the end, when what is shown has long been decided, it has faded to a few percent.",
+        "In the cross-attention maps, *sunflower* has three quarters of all attention in pure noise. Towards the end, when "
+        "what is shown has long been decided, a few percent are left.",
         "Try *a photo of a purple passion flower*: which of its words gets the attention?",
         "05_text_to_image_with_guidance",
     ),
@@ -217,7 +217,7 @@ LESSONS: Sequence[Lesson] = (
         columns(
             *({"model": model, "prompt": "a photo of a rose"} for model in ("flowers-text", "flowers-latent-text")), images=6
         ),
-        "Press **Generate**. Both networks are about equally large, and both work on 32×32 positions, but the right one "
+        "Both networks are about equally large, and both work on 32×32 positions, but the right one "
         "denoises latents, which an autoencoder decodes to 128×128 pixels. Its noise is another, so its roses are others too.",
         "Look at the noisy state: on the right it is four channels of latents.",
         "04_autoencoder_on_a_hub_dataset",
@@ -275,7 +275,7 @@ def show_lesson(lesson: Lesson) -> None:
             follower = LESSONS[number % len(LESSONS)]
             if st.button(f"Next: {follower.title}", icon=":material/arrow_forward:", type="tertiary"):
                 st.switch_page(f"pages/{follower.page}.py", query_params={"lesson": follower.name})
-        st.markdown(f"{lesson.look}  \n**Try next:** {lesson.then}")
+        st.markdown(f"**Look:** {lesson.look}  \n**Try next:** {lesson.then}")
 
 
 def show_lessons() -> None:
