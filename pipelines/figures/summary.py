@@ -20,7 +20,7 @@ FAINT = "Faint: logged values; strong: smoothed"
 
 
 def curves_of(runs: Mapping[str, Run]) -> Chart:
-    """Describe the loss and validation loss of runs over training; of autoencoders, also how well they reconstruct.
+    """Describe the loss and held-out loss of runs over training; of autoencoders, also how well they reconstruct.
 
     Raises:
         ValueError: nothing has been logged.
