@@ -32,7 +32,10 @@ def test_a_link_opened_on_a_new_server_gets_the_whole_dashboard(page, tmp_path):
 
 @SCREENS
 def test_screenshots(page, server, scheme, width):
-    """Pages in both themes, wide and narrow; nothing is wider than the screen."""
+    """Pages in both themes, wide and narrow; nothing is wider than the screen, and no request leaves the machine."""
+    foreign = []
+    own = (f"{server}/", "data:", "blob:")
+    page.on("request", lambda request: None if request.url.startswith(own) else foreign.append(request.url))
     with screen(page, scheme, width):
         for path, landmark in LANDMARKS.items():
             page.goto(f"{server}/{path}")
@@ -44,3 +47,4 @@ def test_screenshots(page, server, scheme, width):
             settle(page)
             assert page.evaluate("document.documentElement.scrollWidth") <= width
             page.screenshot(path=ARTIFACTS / f"{name}-{scheme}-{width}.png")
+    assert not foreign
