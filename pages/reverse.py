@@ -63,7 +63,7 @@ with settings, st.container(border=True):
             condition |= choose_when_to_guide()
     if kind == IMAGE:  # last, because the page ends here if there is none, and what is not drawn loses its value
         with picture_place:
-            file = choose_image()
+            file = choose_image(model=name)
             try:
                 picture = fit_picture(file, config)
             except ValueError as error:

@@ -72,10 +72,11 @@ def message(way: Trajectory, image: int) -> str:
     if not left.any():
         return "The first estimate of x0 is already the sample."
     half, tenth = (int(np.argmax(left <= share)) for share in (0.5, 0.1))
-    return (
-        f"Of {way.steps[-1]} steps, **{way.steps[half]} bring the estimate of x0 halfway to the sample** ({way.labels[half]}). "
-        f"After {way.steps[tenth]}, a tenth of the distance is left ({way.labels[tenth]})."
-    )
+    told = f"Of {way.steps[-1]} steps, **{way.steps[half]} bring the estimate of x0 halfway to the sample**"
+    told += f" ({way.labels[half]})."
+    if tenth > half:
+        told += f" After {way.steps[tenth]}, less than a tenth of the distance is left ({way.labels[tenth]})."
+    return told
 
 
 def about_change(way: Trajectory, image: int) -> str:

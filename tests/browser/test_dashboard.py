@@ -11,12 +11,12 @@ pytestmark = pytest.mark.browser
 # What is there to be seen when a page is whole, by the page's address; pages whose own tests take such pictures are not here.
 LANDMARKS = {
     "": "Models",
-    f"compare?{SMALL}": "Generate",
+    f"compare?{SMALL}": "Columns",
     "forward": "From image to noise",
-    "generate": "Generate",
-    "edit": "Generate",
-    "training_curves": "Samples over training",
-    "evaluate": "Quality against cost",
+    "generate": "Images per cell",
+    "edit": "Images per cell",
+    "training_curves": "Axes and colours",
+    "evaluate": "What does quality cost?",
 }
 
 
