@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import streamlit as st
@@ -32,6 +33,7 @@ def choose_image(label: str = "Image", suffix: str = "", model: str = "") -> byt
         suffix: suffix of the widgets' keys.
         model: name of the run whose samples are offered first; the first one by default.
     """
+    kinds: dict[str, Callable[[str], bytes | None]]
     kinds = {GENERATED: partial(_generated, model=model), DATASET: _from_dataset, UPLOAD: _uploaded}
     kind = st.segmented_control(label, list(kinds), default=GENERATED, required=True, key=f"source{suffix}", **BOUND)
     try:
@@ -48,7 +50,7 @@ def choose_image(label: str = "Image", suffix: str = "", model: str = "") -> byt
 
 def shown_condition(suffix: str = "") -> str:
     """Return the class or prompt that the chosen picture was made for; empty if none, or if no model made it."""
-    made_by = st.session_state.get(f"source_run{suffix}")
+    made_by: str = st.session_state.get(f"source_run{suffix}", "")
     listed = known_runs().runs.get(made_by) if st.session_state.get(f"source{suffix}") == GENERATED else None
     return condition_of_sample(listed.config, st.session_state[f"source_number{suffix}"]) if listed else ""
 
