@@ -28,12 +28,11 @@ def step_lengths(moved: Mapping[str, NDArray[np.float64]], marked: int | None = 
     return Chart((Panel(tuple(marks), x, Axis("RMS change", from_zero=True), height=180),))
 
 
-def column_distances(tables: Mapping[str, pd.DataFrame], marked: float | None = None) -> Chart:
+def column_distances(tables: Mapping[str, pd.DataFrame]) -> Chart:
     """Describe MSE and SSIM of generations, each relative to the same reference, over the noise level.
 
     Args:
         tables: columns log_snr (increasing; −inf is pure noise, inf the sample), MSE and SSIM, by name.
-        marked: a log-SNR to mark.
     """
     levels = np.unique(np.concatenate([table["log_snr"].to_numpy(np.float64) for table in tables.values()]))
     finite = levels[np.isfinite(levels)]
@@ -47,7 +46,7 @@ def column_distances(tables: Mapping[str, pd.DataFrame], marked: float | None = 
     ticks |= {float(position(level)): "sample" if level > 0 else "pure noise" for level in levels[np.isinf(levels)]}
     panels = []
     for quantity in ("MSE", "SSIM"):
-        marks: list[Mark] = [] if marked is None else [Rule(x=float(position(np.array(marked))))]
+        marks: list[Mark] = []
         for number, (name, table) in enumerate(tables.items()):
             x = position(table["log_snr"].to_numpy(np.float64))
             marks.append(Curve(x, table[quantity].to_numpy(), name, Look(color(number), dash(number)), points=True))

@@ -69,7 +69,9 @@ def test_grids_differences_order_and_inspector_agree_with_numpy(page, server):
         assert all(np.array_equal(shown[image], samples[column, image]) for image in shown)
 
     page.get_by_role("button", name="×4").click()
-    expect(page.get_by_text("Difference from column 1")).to_be_visible()
+    told = page.get_by_text("Difference from column 1: MSE")
+    expect(told).to_be_visible()
+    assert float(told.inner_text().split("MSE ")[1]) == pytest.approx(mean_squared_error(samples[1], samples[0]), rel=5e-3)
     colours = canvas_pixels(page.locator(".bar .scale"))[0]  # of −255 to 255
     signed = np.take_along_axis(two - one, np.abs(two - one).argmax(-1, keepdims=True), -1)[..., 0]
     shown = grid_images(page, 1)

@@ -186,11 +186,12 @@ export class Stage {
   }
 
   describe(at) {
-    const { title, cost } = this.scene.data.columns[at]
+    const { title, cost, count } = this.scene.data.columns[at]
+    const error = this.painter.error(this.scene.pictureOf(at), count)
     const part = (name) => this.sections[at].querySelector(name)
     part(".title").textContent = part(".title").title = title
     part(".cost").textContent = cost
-    part(".when").textContent = this.scene.caption(at)
+    part(".when").textContent = this.scene.caption(at) + (error === null ? "" : `: MSE ${error.toPrecision(3)}`)
   }
 
   // The arrangement of each column. The height that is left on the first screen is measured once for a comparison.

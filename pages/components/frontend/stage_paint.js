@@ -1,4 +1,4 @@
-import { difference } from "./stage_metrics.js"
+import { difference, meanSquaredError } from "./stage_metrics.js"
 import { Sheets } from "./stage_sheets.js"
 
 /**
@@ -15,8 +15,11 @@ const LIGHT = ["#053061", "#4393c3", "#f7f7f7", "#d6604d", "#67001f"]
 const DARK = ["#b5dcff", "#3b8fd4", "#101418", "#cf5a2a", "#ffc9a3"]
 const EMPTY = "#8080804d"
 
-/** Draws images of sheets, enlarged by whole factors. */
+/** Draws images of sheets, enlarged by whole factors, and measures their differences. */
 export class Painter {
+  /** @type {Map<string, number>} mean squared errors by the URLs of two sheets */
+  errors = new Map()
+
   /** @param {() => void} arrived called when images have been loaded */
   constructor(arrived) {
     this.sheets = new Sheets(arrived)
@@ -47,6 +50,27 @@ export class Painter {
    */
   pixels({ own, width, height }, image) {
     return this.sheets.get(own)?.getContext("2d").getImageData(0, image * height, width, height)
+  }
+
+  /**
+   * @param {Picture} picture images with a reference
+   * @param {number} count of the images
+   * @returns {number | null} mean squared error of all images, if they are there
+   */
+  error(picture, count) {
+    const { own, reference } = picture
+    const pair = `${own} ${reference}`
+    if (!reference || !this.ready(picture)) return null
+    if (!this.errors.has(pair)) {
+      const error = (image) => {
+        const [one, other] = [own, reference].map((url) => this.pixels({ ...picture, own: url }, image).data)
+        return meanSquaredError(one, other)
+      }
+      let sum = 0
+      for (let image = 0; image < count; image++) sum += error(image)
+      this.errors.set(pair, sum / count)
+    }
+    return this.errors.get(pair)
   }
 
   /**
