@@ -51,7 +51,7 @@ def test_a_stroke_of_the_brush_is_made_anew_and_can_be_undone(page, server):
     page.get_by_role("button", name="Undo").click()
     page.get_by_role("button", name="Generate", exact=True).click()
     expect(page.get_by_role("button", name="All images (ZIP)")).to_be_visible()
-    expect(page.get_by_role("table", name="Generated images").get_by_role("img")).to_have_count(1)
+    expect(page.get_by_role("table", name="Generated images").get_by_role("img")).to_have_count(2)  # beside the original
     page.get_by_role("link", name="Home").click()
     expect(page.get_by_text("Models", exact=True)).to_be_visible()
     page.get_by_role("link", name="Edit").click()
