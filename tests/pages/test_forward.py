@@ -16,8 +16,10 @@ open_page = partial(open_app, "forward")
 
 
 def parts(app):
-    """What was sent to the player, the histograms and the schedules' curves, after the buttons for sharing."""
-    _, player, histograms, schedules = (json.loads(element.proto.json) for element in app.get("bidi_component"))
+    """What was sent to the player, the histograms and the schedules' curves, whatever other components the page has."""
+    sent = [json.loads(element.proto.json) for element in app.get("bidi_component")]
+    [player] = [data for data in sent if "captions" in data]
+    histograms, schedules = [data for data in sent if "figure" in data]
     return player, json.loads(histograms["figure"]), json.loads(schedules["figure"])
 
 
