@@ -71,7 +71,8 @@ if not shown or outdated or failed or st.session_state.get(CHANGING):
     label = "Update" if shown and not failed else "Generate"
     time, why = about_time(wishes)
     with st.container(horizontal=True, vertical_alignment="center"):
-        pressed |= st.button(f"{label}{time}", type="primary", icon=":material/play_arrow:", help=why)
+        # With a key, it stays the same button when its label changes: one that is replaced loses the click that changes it.
+        pressed |= st.button(f"{label}{time}", type="primary", icon=":material/play_arrow:", help=why, key="generate")
         if outdated:
             st.markdown(":orange[:material/history: **The results below are of other settings** than those chosen now.]")
 if pressed and start("comparison", wishes, names):
