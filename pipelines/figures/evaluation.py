@@ -130,7 +130,7 @@ def _series(shown: pd.DataFrame, figure: str, cost: str, order: Sequence[str]) -
         told = f", guidance {guidance:g}" if own["guidance"].nunique() > 1 else ""
         told += f", {images:,} samples" if own["images"].nunique() > 1 else ""
         told += f", seed {seed}" if own["seed"].nunique() > 1 else ""
-        made = f", {sampler_title(sampler)}" if len(runs) == 1 or len(samplers) > 1 else ""
+        made = f", {sampler_title(str(sampler))}" if len(runs) == 1 or len(samplers) > 1 else ""
         hue = color(samplers.index(sampler) if len(runs) == 1 else (order or runs).index(run))
         dashed = dash(samplers.index(sampler))
         yield Curve(
