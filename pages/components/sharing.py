@@ -62,7 +62,7 @@ def show_sharing(
     entry = None
     if result is not None:
         told = {"title": result.title, "details": result.details, "page": page, "params": _lists(params)}
-        identity = hashlib.sha256(json.dumps([page, told["params"]]).encode()).hexdigest()[:16]
+        identity = hashlib.sha256(json.dumps([page, told["params"], script(made)]).encode()).hexdigest()[:16]
         entry = told | {"id": identity, "columns": list(result.columns), "picture": data_uri(result.picture)}
     _component(
         key="sharing",

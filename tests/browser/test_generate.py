@@ -78,3 +78,14 @@ def test_screenshots(page, server, scheme, width):
         table.scroll_into_view_if_needed()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         page.screenshot(path=ARTIFACTS / f"attention-{scheme}-{width}.png")
+
+
+def test_what_was_generated_is_in_the_history_with_all_its_settings(page, server):
+    page.goto(f"{server}/generate?model=fashion-class&classes=Bag&images_a_cell=2&steps=3")
+    page.get_by_role("button", name="Generate", exact=True).click()
+    expect(page.get_by_role("button", name="All images (ZIP)")).to_be_visible()
+    page.get_by_role("button", name="History").click()
+    link = page.get_by_role("dialog", name="History").get_by_role("listitem").get_by_role("link").first
+    address = link.get_attribute("href")
+    for part in ("generate?", "model=fashion-class", "classes=Bag", "images_a_cell=2", "steps=3"):
+        assert part in address

@@ -45,7 +45,8 @@ export class History {
     this.added = entry.id
     const known = read()
     const before = known.find((other) => other.id === entry.id)
-    const now = { ...entry, when: Date.now(), pinned: before?.pinned ?? false }
+    const params = before?.params ?? completed(entry.params)
+    const now = { ...entry, params, when: Date.now(), pinned: before?.pinned ?? false }
     write([now, ...known.filter((other) => other.id !== entry.id)])
     if (this.dialog.open) this.draw()
   }
@@ -119,6 +120,16 @@ export class History {
   }
 }
 
+/**
+ * @param {Record<string, string[]>} params values of the address that the server names
+ * @returns {Record<string, string[]>} these, and the others of the page's address
+ */
+export function completed(params) {
+  const { searchParams } = new URL(location.href)
+  const others = [...new Set(searchParams.keys())].map((name) => [name, searchParams.getAll(name)])
+  return { ...Object.fromEntries(others), ...params }
+}
+
 /** @returns {Entry[]} the results in this browser's storage, the newest first; none if it cannot be read */
 function read() {
   try {
@@ -152,7 +163,7 @@ function write(entries) {
  * @param {Record<string, string[]>} params values of its address
  * @returns {string} the address, beside that of the current page
  */
-function address(page, params) {
+export function address(page, params) {
   const url = new URL(`./${page}`, location.href)
   for (const [name, values] of Object.entries(params)) for (const value of values) url.searchParams.append(name, value)
   return url.href

@@ -1,4 +1,4 @@
-import { History } from "./history.js"
+import { History, address, completed } from "./history.js"
 import { mount } from "./mount.js"
 
 /**
@@ -46,8 +46,8 @@ class Sharing {
   }
 
   fill() {
-    const { command, python, files } = this.shared
-    this.show("link", this.link())
+    const { page, params, command, python, files } = this.shared
+    this.show("link", address(page, completed(params)))
     this.show("command", command)
     this.show("python", python)
     const links = Object.entries(files).map(([name, uri]) => {
@@ -57,16 +57,6 @@ class Sharing {
     })
     this.dialog.querySelector(".files").hidden = links.length === 0
     this.dialog.querySelector(".files p").replaceChildren("Save them beside the command: ", ...links)
-  }
-
-  /** @returns {string} the address of what is shown: what the server says determines it, and what the browser keeps there */
-  link() {
-    const url = new URL(location.href)
-    for (const [name, values] of Object.entries(this.shared.params)) {
-      url.searchParams.delete(name)
-      for (const value of values) url.searchParams.append(name, value)
-    }
-    return url.href
   }
 
   /**
