@@ -1,5 +1,7 @@
 """Compare: two to four columns of samples from the same noise, side by side, step by step."""
 
+from functools import partial
+
 import streamlit as st
 
 from pages.components import BOUND, end_page
@@ -22,6 +24,7 @@ from pages.components.runs import models_to_choose
 from pages.components.sharing import Result, address_of, made_of, show_sharing, thumbnail
 from pages.components.stage import show_stage, shown_view
 from pages.components.timing import about_time
+from pipelines.figures.pictures import about_generations
 from pipelines.figures.sampling import column_distances
 
 CHANGING = "changing"  # whether the settings are shown although there is a comparison
@@ -124,7 +127,8 @@ def show_numbers(view: str) -> None:
         tables = distances(comparison, view)
         if tables:
             labels = {titles[number - 1]: table for number, table in tables.items()}
-            live_figure(column_distances(labels), "distances", "MSE and SSIM at every noise level")
+            about = partial(about_generations, dict(zip(titles, comparison.columns, strict=True)))
+            live_figure(column_distances(labels), "distances", "MSE and SSIM at every noise level", about)
             st.caption(f"{VIEWS[view]}: MSE (0: identical) and SSIM (1: identical) of all images at equal noise levels.")
         else:
             st.caption("Not available: the columns' images differ in number, size or latent space.")

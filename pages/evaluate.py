@@ -68,7 +68,7 @@ if len(table):
     with left:
         show_ranking([one for one in measured if one.name in set(shown["run"])], figure, order)
     with right:
-        show_scatter(shown, figure, cost, order)
+        show_scatter(measured, shown, figure, cost, order)
     show_table(shown)
 show_verdict(measured)
 show_losses(measured, order)

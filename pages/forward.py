@@ -11,14 +11,18 @@ from pages.components.live_figure import live_figure
 from pages.components.named_choice import choose_named
 from pages.components.pictures import show_grid
 from pages.components.player import player
+from pages.components.saving import save_figure
 from pages.components.sharing import show_sharing
 from pages.components.sources import choose_image
+from pipelines.common.indices import evenly_spaced
 from pipelines.common.picture_files import open_picture
 from pipelines.datasets.decoding import fit_image
 from pipelines.figures.process import pixel_histograms, schedule_curves
+from pipelines.figures.sheet import Row, Sheet
 from pipelines.sampling.repeat import PICTURE, forward_script
 
 LEAST_PIXELS, MOST_PIXELS = 8, 128  # side length: the noise of single pixels should be visible
+ON_PAPER = 8  # timesteps of the strip for papers
 STRIDE = 20  # timesteps between frames of the player; the strip shows every fifth frame
 FIRST = 300  # timestep shown at first: the schedules differ, and both still show the image
 
@@ -78,6 +82,18 @@ wanted = st.query_params.get("t", st.session_state.get("t", ""))  # from a link,
 start = int(np.abs(times - (int(wanted[:9]) if wanted.isdecimal() else FIRST)).argmin())
 
 
+def about_noise() -> str:
+    """Return where the noise comes from, for captions of saved figures."""
+    return f"Noise from seed {seed}."
+
+
+def strip() -> Sheet:
+    """Return the film strip below for paper, with as many timesteps as can be seen there."""
+    shown = evenly_spaced(len(times), ON_PAPER)
+    rows = tuple(Row(name, list(to_uint8(x_t[shown]))) for name, x_t in states.items())
+    return Sheet(rows, len(shown), tuple(labels[i] for i in shown), f"A picture under both schedules. {about_noise()}")
+
+
 @st.fragment
 def show() -> None:
     """Show the player, and keep its timestep in the address."""
@@ -90,7 +106,7 @@ with pictures:
     st.caption("The same image and noise under two schedules: press play to see which one destroys the image first.")
     histograms = [pixel_histograms({name: x_t[i].numpy().ravel() for name, x_t in states.items()}) for i in range(len(times))]
     about = "Pixel histograms of both images, with the density of N(0, 1)"
-    live_figure(histograms[start], "histograms", about, follows="forward", frames=histograms)
+    live_figure(histograms[start], "histograms", about, about_noise, follows="forward", frames=histograms)
     st.caption("The pixel distribution of x_t approaches the standard normal density (grey). Bars are cut off at density 1.")
 with curves, st.container(key="details"):
     marked = [schedule_curves(tables, t) for t in times.tolist()]
@@ -108,6 +124,8 @@ show_grid(
     f"The image at {len(times[::5])} timesteps from 0 to {last}, one row per schedule",
     columns=len(times[::5]),
 )
+with st.container(horizontal=True, horizontal_alignment="right"):
+    save_figure(strip, "forward")
 st.caption(f"Rows: {', '.join(states)}. Left to right: t = {', '.join(map(str, times[::5]))}.")
 with actions:
     python = forward_script(list(chosen.values()), int(seed), STRIDE, last, len(pixels))

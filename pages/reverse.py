@@ -23,6 +23,7 @@ from pages.components.sources import UPLOAD, choose_image
 from pages.components.trajectory import show_details, show_trajectory
 from pipelines.common.images import png_bytes
 from pipelines.common.text import counted, literal
+from pipelines.figures.captions import about_samples
 from pipelines.sampling.fitting import fit_picture
 from pipelines.sampling.origins import FROM_NOISE, BetweenSeeds, FromPicture, Origin
 from pipelines.sampling.repeat import Made
@@ -105,19 +106,24 @@ with result:
         image = WEIGHTS.index(weight)
 
 
+def about_trajectory() -> str:
+    """Return which model made the trajectory, and how, for captions of saved figures."""
+    return f"{about_samples(job.run.name, job.fingerprint, job.request)}."
+
+
 def draw() -> None:
     """Draw the progress, or the trajectory; called again while it is computed, and when the player rests."""
     if job.active:
         draw_progress(job)
     draw_notes(job, "Press Denoise to start again.")
     if job.way is not None:
-        show_trajectory(job.way, image, title)
+        show_trajectory(job.way, image, title, about_trajectory)
 
 
 with result:
     show_growing(job, draw, lambda _: SECONDS_BETWEEN_LOOKS)
 if job.way is not None:
-    show_details(job.way, image)
+    show_details(job.way, image, about_trajectory)
 
 with actions:
     kept = None

@@ -1,7 +1,8 @@
 """Training curves: which run is ahead, the held-out losses and what they lead to, live."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 
 import streamlit as st
 
@@ -13,6 +14,7 @@ from pages.components.runs import known_runs, show_unusable
 from pages.components.samples import show_samples
 from pipelines.evaluation.logged import ALONG as COMPARED
 from pipelines.evaluation.logged import Log
+from pipelines.figures.captions import about_runs
 from pipelines.figures.training import AXES, settings_table
 from pipelines.figures.validation import validation_curves
 
@@ -58,6 +60,11 @@ def choose_axes() -> tuple[str, list[str], Mapping[str, str] | None, float]:
     return axis, log, None if group == EVERY_RUN else differences.loc[group].to_dict(), smoothing / 100
 
 
+def about(logs: Sequence[Log]) -> Callable[[], str]:
+    """Return what says where the curves come from, for captions of saved figures."""
+    return partial(about_runs, {one.name: runs[one.name].run for one in logs})
+
+
 @st.fragment(run_every=2.0 if live else None)
 def show() -> None:
     """Show the chosen runs as they are on disk now."""
@@ -75,8 +82,8 @@ def show() -> None:
         show_validation(logs, axis, log, groups)
     with right:
         show_samples({log.name: runs[log.name] for log in logs})
-    show_other_curves(logs, axis, smoothing, log, groups)
-    show_loss_by_timestep(logs, axis, log, groups)
+    show_other_curves(logs, axis, smoothing, log, groups, about(logs))
+    show_loss_by_timestep(logs, axis, log, groups, about(logs))
 
 
 def show_validation(logs: list[Log], axis: str, log: list[str], groups: Mapping[str, str] | None) -> None:
@@ -86,7 +93,7 @@ def show_validation(logs: list[Log], axis: str, log: list[str], groups: Mapping[
         steps = min(one.config.log.eval_every for one in logs)
         st.info(f"No validation yet: the first comes at step {steps:,}.")
         return
-    live_figure(chart, "curves", f"Held-out loss of {', '.join(one.name for one in logs)}")
+    live_figure(chart, "curves", f"Held-out loss of {', '.join(one.name for one in logs)}", about(logs))
     told = "The scale leaves out the first tenth of training: double-click to see all, drag to zoom."
     if len(chart.panels) > 1:
         told += f" Below 0: lower than {logs[0].name}. Bands: 95 % intervals of the difference."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +27,8 @@ from pages.components.requests import choose_guidance, follow_model
 from pipelines.common.images import Pixels, enlarge, film_strip, gif_bytes, montage
 from pipelines.common.text import lines_of
 from pipelines.datasets.familiar import most_familiar
+from pipelines.figures.captions import about_samples, sentences
+from pipelines.figures.sheet import Row, Sheet
 from pipelines.sampling.alignment import frame_at, shared_log_snrs
 
 if TYPE_CHECKING:
@@ -176,6 +178,7 @@ def show_table(key: str) -> None:
                 "noisescope-images",
                 archive=lambda: comparison_zip(table.names, comparison),
                 animation=lambda: table_gif(table, comparison, view),
+                sheets={"Table": lambda: table_sheet(table, comparison)},
             )
 
     show_growing(comparison, draw)
@@ -242,6 +245,19 @@ def table_gif(table: ConditionTable, comparison: Comparison, view: str) -> bytes
         rows = [np.stack(sheets[start : start + width]) for start in range(0, len(sheets), width)]
         pictures.append(film_strip(rows, [_short(row, 28) for row in table.rows], gap=6))
     return gif_bytes(pictures, [120] * (len(pictures) - 1) + [1500])
+
+
+def table_sheet(table: ConditionTable, comparison: Comparison) -> Sheet:
+    """Describe the whole table of samples for paper."""
+    width = len(table.columns)
+    cells = [montage(column.frames[-1].x, gap=1) for column in comparison.columns]
+    rows = tuple(Row(name, cells[start * width : (start + 1) * width]) for start, name in enumerate(table.rows))
+    titles = tuple(table.columns) if any(table.columns) else ()
+    scales = {column.request.guidance for column in comparison.columns}
+    scale = scales.pop() if len(scales) == 1 else 1.0  # otherwise the columns tell it, as the rows tell the conditions
+    told: dict[str, Any] = {"label": None, "prompt": (), "guidance": scale}
+    made = (about_samples(one.run.name, one.fingerprint, replace(one.request, **told)) for one in comparison.columns)
+    return Sheet(rows, width, titles, sentences([table.about, *dict.fromkeys(made)]))
 
 
 def _cell(column: Generation, view: str, level: float | None, across: int) -> Pixels:

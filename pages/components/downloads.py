@@ -6,15 +6,18 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import streamlit as st
 
 from pages.components.generation import pixels
 from pages.components.pictures import grid_columns
+from pages.components.saving import save_figure
 from pipelines.common.images import enlarge, gif_bytes, montage, png_bytes
 from pipelines.common.indices import evenly_spaced
+from pipelines.figures.pictures import denoising_strip, samples_grid
+from pipelines.figures.sheet import Sheet
 from pipelines.sampling.alignment import frame_at, shared_log_snrs
 from pipelines.sampling.generation import Comparison
 from pipelines.sampling.sample import metadata_of
@@ -25,10 +28,18 @@ GIF_SIDE = 64  # minimum side of an image in a GIF, in pixels
 UNFIT_FOR_FILES = re.compile(r"[^\w.-]+")
 
 
-def offer_downloads(stem: str, *, archive: Callable[[], bytes], animation: Callable[[], bytes], about: str = "") -> None:
+def offer_downloads(
+    stem: str,
+    *,
+    archive: Callable[[], bytes],
+    animation: Callable[[], bytes],
+    sheets: Mapping[str, Callable[[], Sheet]],
+    about: str = "",
+) -> None:
     """Show buttons that create a ZIP of all images and a GIF of their denoising when pressed; the files are named ``stem``.
 
     Args:
+        sheets: figures of the images for papers, by what they are.
         about: what the GIF leaves out.
     """
     downloads = st.container(horizontal=True, vertical_alignment="center")
@@ -37,17 +48,24 @@ def offer_downloads(stem: str, *, archive: Callable[[], bytes], animation: Calla
         ("Denoising (GIF)", animation, "gif", "image/gif", ":material/gif_box:"),
     ):
         downloads.download_button(label, make, f"{stem}.{suffix}", mime, on_click="ignore", icon=icon)
+    with downloads:
+        for name, sheet in sheets.items():
+            save_figure(sheet, name.lower().replace(" ", "-"), f"Save {name.lower()}", quiet=False)
     if about:
         downloads.caption(about)
 
 
 def offer_comparison(names: list[str], comparison: Comparison, view: str) -> None:
     """Show buttons that download a finished comparison; the GIF has a maximum size, so it may show fewer images."""
+    columns = {
+        f"{number}: {name}": column for number, (name, column) in enumerate(zip(names, comparison.columns, strict=True), 1)
+    }
     count, shown = comparison.columns[0].request.num_images, gif_images(comparison)
     offer_downloads(
         "noisescope-comparison",
         archive=lambda: comparison_zip(names, comparison, of_columns=True),
         animation=lambda: comparison_gif(comparison, view),
+        sheets={"Grid": lambda: samples_grid(columns), "Film strip": lambda: denoising_strip(columns, view == "x0")},
         about="" if shown >= count else f"The GIF shows the first {shown} of {count} images in each column.",
     )
 

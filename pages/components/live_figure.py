@@ -7,7 +7,8 @@ figure's ``layout.uirevision`` stays the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import plotly
@@ -16,6 +17,8 @@ from plotly.io.json import to_json_plotly
 from streamlit.components.v1 import declare_component
 
 from pages.components import frontend
+from pages.components.player import frame_shown
+from pages.components.saving import save_figure
 from pipelines.figures.chart import Chart
 from pipelines.figures.screen import changes, on_screen
 
@@ -24,13 +27,22 @@ _FILES = declare_component("plotly", path=str(Path(plotly.__file__).parent / "pa
 _component = frontend.component("live_figure", isolate_styles=False)
 
 
-def live_figure(chart: Chart, key: str, alt: str, *, follows: str = "", frames: Sequence[Chart] = ()) -> None:
-    """Draw a chart, or update the one drawn before under the same ``key`` in place.
+def live_figure(
+    chart: Chart,
+    key: str,
+    alt: str,
+    about: Callable[[], str] = str,
+    *,
+    follows: str = "",
+    frames: Sequence[Chart] = (),
+) -> None:
+    """Draw a chart with a menu that saves it, or update the one drawn before under the same ``key`` in place.
 
     Args:
         chart: fills the width of its container.
         key: must stay the same from run to run.
         alt: what the figure shows, for screen readers.
+        about: returns where it comes from, in a sentence, for the caption of the saved figure.
         follows: key of a player, whose frames the figure follows in the browser.
         frames: the chart for each of these frames; they differ in values only.
     """
@@ -46,3 +58,11 @@ def live_figure(chart: Chart, key: str, alt: str, *, follows: str = "", frames: 
             "frames": to_json_plotly(changes(frames)),
         },
     )
+    current = frame_shown(follows) if frames else [0]
+    charts = frames or [chart]
+
+    def saved() -> Chart:
+        return replace(charts[min(current[0], len(charts) - 1)], caption=f"{alt}. {about()}".strip())
+
+    with st.container(horizontal=True, horizontal_alignment="right"):
+        save_figure(saved, key)

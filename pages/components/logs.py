@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -64,7 +64,12 @@ def show_lead(logs: Sequence[Log], axis: str) -> None:
 
 
 def show_other_curves(
-    logs: Sequence[Log], axis: str, smoothing: float, log: Sequence[str], groups: Mapping[str, str] | None
+    logs: Sequence[Log],
+    axis: str,
+    smoothing: float,
+    log: Sequence[str],
+    groups: Mapping[str, str] | None,
+    about: Callable[[], str],
 ) -> None:
     """Show on demand what else is logged at every few steps."""
     offered = [name for name in QUANTITIES if name != "val_loss" and any(name in one.table for one in logs)]
@@ -73,7 +78,7 @@ def show_other_curves(
     if more.open:
         chart = training_curves({one.name: one.table for one in logs}, offered, axis, smoothing, log, groups)
         with more:
-            live_figure(chart, "other_curves", f"{titles} of {', '.join(one.name for one in logs)}")
+            live_figure(chart, "other_curves", f"{titles} of {', '.join(one.name for one in logs)}", about)
             st.caption("Faint: logged values. Strong: smoothed. Drag to zoom all charts; double-click to see all.")
 
 
@@ -82,7 +87,9 @@ def _inside(title: str) -> str:
     return title if title.isupper() or title.startswith("PSNR") else title[0].lower() + title[1:]
 
 
-def show_loss_by_timestep(logs: Sequence[Log], axis: str, log: Sequence[str], groups: Mapping[str, str] | None) -> None:
+def show_loss_by_timestep(
+    logs: Sequence[Log], axis: str, log: Sequence[str], groups: Mapping[str, str] | None, about: Callable[[], str]
+) -> None:
     """Show on demand the held-out loss by timestep: over training, and the latest."""
     validated = {one.name: one.table for one in logs if len(validations_by_timestep(one.table))}
     if not validated:
@@ -97,10 +104,11 @@ def show_loss_by_timestep(logs: Sequence[Log], axis: str, log: Sequence[str], gr
             "Colour scale", list(HEAT), default="loss", required=True, format_func=HEAT.__getitem__, key="heat", **BOUND
         )
         chart = loss_heat_maps(validated, lengths, axis, log, relative=color == "relative")
-        live_figure(chart, "heat_map", f"{HEAT[color]} over training and timestep of {', '.join(validated)}")
+        live_figure(chart, "heat_map", f"{HEAT[color]} over training and timestep of {', '.join(validated)}", about)
     with right:
         latest = {name: validations_by_timestep(table)["loss_by_timestep"].iloc[-1] for name, table in validated.items()}
-        live_figure(loss_by_timestep(latest, lengths, groups), "by_timestep", f"Latest loss by timestep of {', '.join(latest)}")
+        told = f"Latest loss by timestep of {', '.join(latest)}"
+        live_figure(loss_by_timestep(latest, lengths, groups), "by_timestep", told, about)
         st.caption("The latest validation: held-out images, EMA weights, the same noise every time.")
 
 

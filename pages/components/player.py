@@ -79,7 +79,14 @@ def player(
         },
         on_shown_change=lambda: None,
     )
+    frame_shown(key)[0] = index
     return index
+
+
+def frame_shown(key: str) -> list[int]:
+    """Return a list of one number, the frame that the player with this key shows, which other threads can read too."""
+    frame: list[int] = st.session_state.setdefault(f"frame-of-{key}", [0])
+    return frame
 
 
 def _last_shown(key: str, sequence: str, start: int) -> tuple[int, bool]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from pipelines.common.picture_files import open_picture
 from pipelines.common.text import literal
 from pipelines.evaluation.ranking import loss_differences, ranking, ranking_sentence, settings_to_rank
 from pipelines.evaluation.results import FIGURES, MAIN_FIGURES, NEIGHBOURS_PICTURE, Evaluation, file_beside, readable_table
+from pipelines.figures.captions import about_measured, about_runs, sentences
 from pipelines.figures.evaluation import (
     COSTS,
     bound_terms,
@@ -79,7 +80,8 @@ def show_ranking(evaluations: Sequence[Evaluation], figure: str, order: Sequence
     if len(ranked) > 1:
         best = literal(ranked[0].name)
         st.markdown(literal(ranking_sentence(ranked, figure)).replace(best, f"**{best}**", 1))
-    live_figure(ranking_bars(ranked, figure, order), "ranking", f"{FIGURES[figure]} of {', '.join(one.name for one in ranked)}")
+    told = f"{FIGURES[figure]} of {', '.join(one.name for one in ranked)}"
+    live_figure(ranking_bars(ranked, figure, order), "ranking", told, _about(members, name))
     left_out = [one.name for one in evaluations if one.name not in {own.name for own in ranked}]
     told = (
         f"{FIGURES[figure]}: {_inside(term(ENTRIES[figure]))} {name}; bars end at the measured value, with its 95 % interval."
@@ -96,10 +98,17 @@ def _inside(sentence: str) -> str:
     return sentence[0].lower() + sentence[1:]
 
 
-def show_scatter(table: pd.DataFrame, figure: str, cost: str, order: Sequence[str]) -> None:
+def _about(evaluations: Sequence[Evaluation], *more: str) -> Callable[[], str]:
+    """Return what says where figures come from, for captions of saved ones."""
+    return lambda: sentences([about_runs({one.name: one.run for one in evaluations}), *more])
+
+
+def show_scatter(evaluations: Sequence[Evaluation], table: pd.DataFrame, figure: str, cost: str, order: Sequence[str]) -> None:
     """Draw the quality of samples against their cost."""
     st.subheader("What does quality cost?", anchor=False, help=term("Pareto front"))
-    live_figure(quality_against_cost(table, figure, cost, order), "quality", f"{FIGURES[figure]} over {COSTS[cost]} per image")
+    about = _about([one for one in evaluations if one.name in set(table["run"])], about_measured(table), comparison(table))
+    told = f"{FIGURES[figure]} over {COSTS[cost]} per image"
+    live_figure(quality_against_cost(table, figure, cost, order), "quality", told, about)
     told = f"{literal(comparison(table))} Bars: 95 % intervals. Dotted: equally many held-out images in place of samples."
     if table[f"{figure}_decoded"].notna().any():
         told += " Dashed: real images after the autoencoder; the detail that it loses is out of reach for a latent model."
@@ -137,7 +146,7 @@ def show_losses(measured: Sequence[Evaluation], order: Sequence[str]) -> None:
     if bounds:
         with right:
             st.subheader("Likelihood", anchor=False, help=term("Bits per dimension"))
-            live_figure(bound_terms(bounds), "bound", "Bits per dimension, split into the terms of the bound")
+            live_figure(bound_terms(bounds), "bound", "Bits per dimension, split into the terms of the bound", _about(measured))
             without = ", ".join(one.name for one in measured if one.name not in bounds)
             st.caption(
                 "An upper bound on the negative log-likelihood of held-out images, with 95 % intervals; lower is better. Every "
@@ -157,14 +166,15 @@ def _show_loss(measured: Sequence[Evaluation], order: Sequence[str]) -> None:
         )  # fmt: skip
     if wanted == "loss":
         losses = newest(measured, "loss")
-        live_figure(loss_bands(losses, order), "loss", "Loss in v over noise level, with 95 % bands")
+        live_figure(loss_bands(losses, order), "loss", "Loss in v over noise level, with 95 % bands", _about(measured))
         st.caption(
             "Loss on held-out images: |x0 − x̂0|²·(1 + SNR) at the noise levels of a cosine schedule, with 95 % bands. "
             "Comparable across prediction types and noise schedules, but not between pixels and latents or between the "
             "latents of different autoencoders."
         )
         return
-    live_figure(loss_gaps(differences, first, order), "loss_gaps", f"Difference of the loss from {first}, by noise level")
+    about = f"Difference of the loss from {first}, by noise level"
+    live_figure(loss_gaps(differences, first, order), "loss_gaps", about, _about(measured))
     others = [one.name for one in measured[1:] if one.name not in differences]
     told = f"Below 0: removes noise more accurately than {first}. Where a 95 % band contains 0, the two are not told apart."
     told += " Both are measured on the same images with the same noise."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import streamlit as st
@@ -14,6 +15,7 @@ from pages.components.training_use import offer_use
 from pipelines.common.command_line import describe
 from pipelines.common.reports import Progress
 from pipelines.common.text import duration, literal
+from pipelines.figures.captions import about_runs
 from pipelines.figures.training import training_curves
 from pipelines.training.jobs import Job, TrainingQueue
 from pipelines.training.status import Status, TrainingProgress
@@ -103,7 +105,7 @@ def show_training(name: str, job: Job) -> None:
         if problem := job.run.log_problem():
             st.warning(f"The log: {problem}.")
         curves = training_curves({name: metrics}, ("loss", "val_loss"), smoothing=0.005, log=("y",))
-        live_figure(curves, "loss", f"Training and held-out loss of {name}")
+        live_figure(curves, "loss", f"Training and held-out loss of {name}", partial(about_runs, {name: job.run}))
         st.caption("Faint: logged values. Strong: smoothed. The Training curves page shows more.")
         if told := job.run.config.data.held_out.about_copies:
             st.caption(f":material/content_copy: {told[0].upper()}{told[1:]}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import streamlit as st
@@ -11,10 +11,13 @@ import streamlit as st
 from pages.components.live_figure import live_figure
 from pages.components.picture_table import picture_table
 from pages.components.player import player
+from pages.components.saving import save_figure
 from pipelines.common.images import Pixels, add_titles, enlarge, gif_bytes, heat, montage, mp4_bytes
 from pipelines.common.indices import evenly_spaced
 from pipelines.common.text import literal
+from pipelines.figures.pictures import trajectory_strip
 from pipelines.figures.sampling import step_lengths
+from pipelines.figures.sheet import Row, Sheet
 from pipelines.sampling.trajectory import NOISE_RANGE, Trajectory
 
 PLAYER = "player"  # key of the player
@@ -27,8 +30,12 @@ GAP = 2  # pixels between the images of a frame in a GIF or MP4
 EXPORT_SIDE = 192  # minimum side of an image in a GIF or MP4, in pixels
 
 
-def show_trajectory(way: Trajectory, image: int, title: str) -> None:
-    """Show one image of a trajectory: what it tells, and the player. Call it in a fragment."""
+def show_trajectory(way: Trajectory, image: int, title: str, about: Callable[[], str]) -> None:
+    """Show one image of a trajectory: what it tells, and the player. Call it in a fragment.
+
+    Args:
+        about: returns which model made it, and how, for captions of saved figures.
+    """
     st.subheader(literal(title), anchor=False)
     st.markdown(message(way, image))
     captions = CAPTIONS[: 3 if way.change is None else 4]
@@ -49,16 +56,16 @@ def show_trajectory(way: Trajectory, image: int, title: str) -> None:
         f"∓{NOISE_RANGE:.0f} standard deviations; the sample has none left."
         + ("" if way.change is None else f" Effect of the condition: {about_change(way, image)}.")
     )
-    show_downloads(way, image, captions)
+    show_downloads(way, image, captions, about)
 
 
-def show_details(way: Trajectory, image: int) -> None:
+def show_details(way: Trajectory, image: int, about: Callable[[], str]) -> None:
     """Show how far each step moved, marked where the player is, and cross-attention."""
-    show_attention(way, image)
+    show_attention(way, image, about)
     moved = {"state x_t": way.moved[:, image], "estimate of x0": way.moved_x0[:, image]}
     charts = [step_lengths(moved, marked=int(step)) for step in way.steps]
-    about = "Length of each step of the state and of the estimate of x0"
-    live_figure(charts[0], "moved", about, follows=PLAYER, frames=charts)
+    told = "Length of each step of the state and of the estimate of x0"
+    live_figure(charts[0], "moved", told, about, follows=PLAYER, frames=charts)
     st.caption(
         "Length of each step: root mean square over all {}. Dotted line: the frame shown.".format(
             "latents, which have standard deviation 1" if way.of_latents else "pixels, which range from −1 to 1"
@@ -85,7 +92,7 @@ def about_change(way: Trajectory, image: int) -> str:
     return f"x0 with it minus x0 without it; black: none, brightest: {largest / 255:.0%} of the range" if largest else "none"
 
 
-def show_attention(way: Trajectory, image: int) -> None:
+def show_attention(way: Trajectory, image: int, about: Callable[[], str]) -> None:
     """Show cross-attention maps of every word over the x0 estimate, at some timesteps from noise to sample."""
     if way.attention is None or not way.words:
         return
@@ -99,6 +106,13 @@ def show_attention(way: Trajectory, image: int) -> None:
     columns = [f"{word} {share:.0%}" for word, share in zip(way.words, shares, strict=True)]
     rows = [(way.labels[frame], list(row)) for frame, row in zip(frames, pictures, strict=True)]
     picture_table(columns, rows, "Cross-attention of every word at some timesteps", widest=7)
+
+    def sheet() -> Sheet:
+        caption = f"Cross-attention of every word over the estimate of x0. {about()}"
+        return Sheet(tuple(Row(*row) for row in rows), len(columns), tuple(columns), caption)
+
+    with st.container(horizontal=True, horizontal_alignment="right"):
+        save_figure(sheet, "attention")
     st.caption(
         "Rows: timesteps. Columns: words with their share of all attention, between the text encoder's start and end tokens. "
         f"Brightest: a pixel gives the word {brightest:.0%} of its attention (mean over heads and layers). Underneath: the "
@@ -121,7 +135,7 @@ def facts_of(way: Trajectory) -> list[dict[str, str]]:
     ]
 
 
-def show_downloads(way: Trajectory, image: int, captions: Sequence[str]) -> None:
+def show_downloads(way: Trajectory, image: int, captions: Sequence[str], about: Callable[[], str]) -> None:
     """Show download buttons for the played frames, with ``captions`` above their pictures."""
 
     def frames() -> list[Pixels]:
@@ -148,3 +162,5 @@ def show_downloads(way: Trajectory, image: int, captions: Sequence[str]) -> None
         on_click="ignore",
         icon=":material/movie:",
     )
+    with downloads:
+        save_figure(lambda: trajectory_strip(way, image, captions, about()), "trajectory", "Save film strip", quiet=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -15,6 +16,7 @@ from pipelines.evaluation.judging import grouped, verdict
 from pipelines.evaluation.measured import shared_settings
 from pipelines.evaluation.results import NEAREST_IS_BEST, Evaluation
 from pipelines.evaluation.verdict import COUNTED, TITLES, Sentence, Verdict, not_compared, sentences
+from pipelines.figures.captions import about_runs
 from pipelines.figures.evaluation import leanings
 
 BETTER, NEITHER, OPEN = ":material/check_circle:", ":material/info:", ":material/radio_button_unchecked:"
@@ -41,7 +43,8 @@ def show_verdict(evaluations: Sequence[Evaluation]) -> None:
     drawn, words = st.columns([2, 3], gap="large")
     with drawn:
         about = f"For which of {found.first} and {found.second} each metric speaks, and how clearly"
-        live_figure(leanings(found), "verdict", about)
+        compared = {one.name: one.run for name in (found.first, found.second) for one in grouped(evaluations)[name]}
+        live_figure(leanings(found), "verdict", about, partial(about_runs, compared))
         others = [TITLES[name] for name in found.differences if name not in COUNTED]
         st.caption(
             "Bars: 95 % intervals of the differences, all equally long near the middle. Where a bar crosses the middle, the "

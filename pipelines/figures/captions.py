@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import pandas as pd
+
 from diffusion_core.choices import SAMPLERS, SPACINGS
 
 from ..common.text import some
@@ -22,7 +24,7 @@ def about_runs(runs: Mapping[str, Run]) -> str:
     for name, run in runs.items():
         weights = f"weights {run.fingerprint}, " if run.has_weights else ""
         parts.append(f"{name} ({weights}training seed {run.config.seed})")
-    return some(parts, len(parts))
+    return f"{', '.join(parts)}."
 
 
 def about_request(request: SamplingRequest) -> str:
@@ -40,6 +42,17 @@ def about_request(request: SamplingRequest) -> str:
 def about_samples(name: str, fingerprint: str, request: SamplingRequest) -> str:
     """Return which model made samples, and how."""
     return f"{about_weights(name, fingerprint)}: {about_request(request)}"
+
+
+def about_measured(table: pd.DataFrame) -> str:
+    """Return the seeds and samplers of measured samples.
+
+    Args:
+        table: see :func:`pipelines.evaluation.results.samples_table`.
+    """
+    made = [f"seed {seed}" for seed in sorted(set(table["seed"]))]
+    made += [SAMPLERS[name].title if name in SAMPLERS else name for name in dict.fromkeys(table["sampler"])]
+    return f"Samples from {', '.join(made)}"
 
 
 def sentences(parts: Iterable[str]) -> str:

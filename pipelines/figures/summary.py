@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from diffusion_core.choices import SAMPLERS
-
 from ..common.text import some
 from ..evaluation.results import FIGURES, Evaluation, samples_table
 from ..storage.runs import CURVES, Run
-from .captions import about_runs, sentences
+from .captions import about_measured, about_runs, sentences
 from .chart import Chart
 from .evaluation import COSTS, INTERVALS, comparison, quality_against_cost
 from .training import RECONSTRUCTION, training_curves
@@ -72,7 +70,5 @@ def pareto_of(runs: Mapping[str, Run], metric: str, cost: str) -> Chart:
     if shown.dropna(subset=[metric, cost]).empty:
         raise ValueError(f"{FIGURES[metric]} by {COSTS[cost].lower()} has not been measured: choose another --metric or --cost")
     shown = shown.dropna(subset=[metric, cost])
-    made = [f"seed {seed}" for seed in sorted(set(shown["seed"]))]
-    made += [SAMPLERS[name].title if name in SAMPLERS else name for name in dict.fromkeys(shown["sampler"])]
-    caption = sentences([about_runs(runs), f"Samples from {', '.join(made)}", comparison(shown), INTERVALS])
+    caption = sentences([about_runs(runs), about_measured(shown), comparison(shown), INTERVALS])
     return replace(quality_against_cost(shown, metric, cost), caption=caption)

@@ -211,6 +211,11 @@ class TrajectoryJob(Job):
         return self._steps
 
     @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the weights."""
+        return self._fingerprint
+
+    @property
     def _key(self) -> tuple[str, SamplingRequest, tuple[int, ...], Origin]:
         return self._fingerprint, self.request, self.images, self.origin
 
