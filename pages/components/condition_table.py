@@ -187,7 +187,7 @@ def show_table(key: str) -> None:
 def draw_table(table: ConditionTable, comparison: Comparison, view: str, level: float | None) -> None:
     """Draw the samples of all cells at a noise level, or the newest ones for None."""
     count, width = comparison.columns[0].request.num_images, len(table.columns)
-    beside = [] if table.original is None else [table.original]
+    beside = [] if table.original is None else [montage(table.original[None], 1, background=background())]
     across, rem = fitted(count, width + len(beside), len(table.rows))
     pictures = [_cell(column, view, level, across) for column in comparison.columns]
     rows = [(name, beside + pictures[start * width : (start + 1) * width]) for start, name in enumerate(table.rows)]

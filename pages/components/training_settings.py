@@ -123,7 +123,7 @@ def _log_for(steps: int, usual: LogConfig) -> LogConfig:
         usual,
         log_every=min(usual.log_every, max(1, steps // 500)),
         eval_every=min(usual.eval_every, max(1, steps // 10)),
-        sample_every=min(usual.sample_every, max(1, steps // 10)),
+        sample_every=min(usual.sample_every, max(1, steps // 4)),  # a grid takes as long as many steps
         save_every=min(usual.save_every, max(1, steps // 10)),
     )
 

@@ -53,6 +53,7 @@ def test_a_new_prompt_replaces_the_old_one_and_the_address_keeps_it(page, server
     page.goto(f"{server}/generate?model=text&steps=200&images_a_cell=16&vary=Guidance scales")
     page.get_by_role("button", name="Generate", exact=True).click()
     expect(page.get_by_role("button", name="Cancel")).to_be_visible()
+    page.get_by_text("Settings", exact=True).click()  # folded, so that the result is in sight
     prompts = page.get_by_role("textbox", name="Prompts, one per line")
     prompts.fill("a circle\na green square")
     prompts.press("Control+Enter")
