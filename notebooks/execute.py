@@ -1,8 +1,4 @@
-"""Execute the notebooks and store their outputs: ``python -m notebooks.execute``, or ``python -m notebooks.execute 02 04``.
-
-If Chromium or Chrome is installed (BROWSER_PATH names it if it is not found), figures are also stored as images, which show
-where scripts cannot run.
-"""
+"""Execute the notebooks and store their outputs: ``python -m notebooks.execute``, or ``python -m notebooks.execute 02 04``."""
 
 from __future__ import annotations
 
@@ -23,7 +19,7 @@ from tyro.conf import Positional
 FOLDER = Path(__file__).parent
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 PARAMETERS = "parameters"  # the tag of the cell whose values may be replaced, as in papermill
-RENDERER = "plotly_mimetype+png"
+RENDERER = "plotly_mimetype"  # beside it, figures are stored as pictures, for where scripts cannot run
 
 
 @dataclass(frozen=True)

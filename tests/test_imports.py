@@ -221,6 +221,12 @@ def test_home_opens_before_tables_are_loaded():
     assert not loaded & (HEAVY - {"streamlit"} | {"pandas", "pyarrow"})
 
 
+def test_figures_on_the_pages_load_no_matplotlib():
+    loaded = loaded_by("import pages.components.live_figure, pages.components.downloads, pipelines.figures.notebook")
+    assert {"streamlit", "plotly"} <= loaded
+    assert "matplotlib" not in loaded, "needed only when a figure is saved"
+
+
 def test_command_lines_load_before_the_heavy_libraries():
     modules = [f"pipelines.{path.stem}" for path in (ROOT / "pipelines").glob("*.py") if path.stem != "__init__"]
     loaded = loaded_by(f"import {', '.join(modules)}, pipelines.storage.config")

@@ -1,1 +1,1 @@
-"""Plotly figures and tables from arrays. Nothing here samples, trains, reads datasets or imports streamlit."""
+"""Charts, sheets of pictures and tables, for screens and paper. Nothing here samples, trains or imports Streamlit."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +12,12 @@ from .screen import on_screen
 
 @dataclass(frozen=True)
 class Shown:
-    """A chart as the last line of a notebook's cell, which then shows it."""
+    """A chart as the last line of a notebook's cell: it can be zoomed where scripts run, and is a picture elsewhere."""
 
     chart: Chart
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        return on_screen(self.chart)._repr_mimebundle_()
+        from .paper import file_content
+
+        picture = b64encode(file_content(self.chart, "png", caption=False)).decode()
+        return on_screen(self.chart)._repr_mimebundle_() | {"image/png": picture}
