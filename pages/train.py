@@ -9,6 +9,7 @@ from pages.components.training import show_job, show_training
 from pages.components.training_estimate import offer_estimate, show_estimate
 from pages.components.training_preview import show_footprint
 from pages.components.training_settings import choose_training
+from pages.components.training_use import follow_choice
 from pipelines.common.command_line import describe
 from pipelines.common.text import literal
 from pipelines.storage.catalogue import named, read_catalogue
@@ -21,6 +22,7 @@ from pipelines.training.jobs import TrainingQueue
 SHOWN_JOBS = 5  # older runs are in an expander
 
 heading("train")
+follow_choice(whole=True)
 queue = TrainingQueue()
 estimates = EstimateJob(queue.root)
 
@@ -53,6 +55,7 @@ show_unusable({name: problem for name, problem in read_catalogue(queue.root).pro
 @st.fragment(run_every=2.0)
 def show_runs() -> None:
     """Show the runs on disk, including those started elsewhere."""
+    follow_choice(whole=False)
     if error := st.session_state.pop("job_error", None):
         st.error(literal(error))
     if error := queue.error:

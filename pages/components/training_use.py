@@ -13,6 +13,8 @@ from pipelines.storage.config import RunConfig
 from pipelines.storage.runs import PUBLISHED, Run, find_run
 from pipelines.training.jobs import Job
 
+CHOSEN = "page chosen for a run"  # key in the session
+
 
 def offer_use(name: str, job: Job) -> None:
     """Draw buttons that lead to the pages that use a trained run, and what to give to others; nothing before it has weights."""
@@ -23,15 +25,34 @@ def offer_use(name: str, job: Job) -> None:
             return
         with st.container(horizontal=True):
             if config.model == "diffusion":
-                if st.button("Compare", icon=":material/compare:", key=f"compare-{name}", type="primary"):
-                    st.switch_page("pages/compare.py", query_params=_columns(run, config))
-                page, label, icon = (
-                    ("generate", "Generate", "palette") if config.network.conditional else ("edit", "Edit", "brush")
+                st.button(
+                    "Compare", icon=":material/compare:", key=f"compare-{name}", type="primary", on_click=_choose,
+                    args=("compare", run, config),
+                )  # fmt: skip
+                page, icon = ("Generate", "palette") if config.network.conditional else ("Edit", "brush")
+                st.button(
+                    page, icon=f":material/{icon}:", key=f"{page}-{name}", on_click=_choose, args=(page.lower(), run, config)
                 )
-                if st.button(label, icon=f":material/{icon}:", key=f"{page}-{name}"):
-                    st.switch_page(f"pages/{page}.py", query_params={"model": _listed_as(run)})
             with st.popover("Share", icon=":material/share:", key=f"share-{name}"):
                 _share(name, run)
+
+
+def _choose(page: str, run: Run, config: RunConfig) -> None:
+    """Note the page to go to; a fragment that is drawn again and again cannot switch pages itself."""
+    st.session_state[CHOSEN] = page, _columns(run, config) if page == "compare" else {"model": _listed_as(run)}
+
+
+def follow_choice(whole: bool) -> None:
+    """Go to the page that was chosen, if any.
+
+    Args:
+        whole: whether the whole page is being drawn, and not a fragment of it.
+    """
+    if CHOSEN in st.session_state:
+        if not whole:
+            st.rerun()
+        page, params = st.session_state.pop(CHOSEN)
+        st.switch_page(f"pages/{page}.py", query_params=params)
 
 
 def _columns(run: Run, config: RunConfig) -> dict[str, str]:

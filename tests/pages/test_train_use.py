@@ -75,7 +75,7 @@ def test_an_estimate_is_shown_for_as_long_as_it_holds(open_train, queue, monkeyp
 
 
 @pytest.mark.parametrize(("made", "page"), [("tiny_run", "Edit"), ("class_run", "Generate"), ("autoencoder_run", None)])
-def test_a_trained_run_leads_to_what_uses_it(open_train, queue, request, made, page):
+def test_a_trained_run_leads_to_what_uses_it(open_train, queue, request, monkeypatch, made, page):
     run = request.getfixturevalue(made)
     queue.root.mkdir()
     (queue.root / "mine").symlink_to(run.path)
@@ -83,3 +83,9 @@ def test_a_trained_run_leads_to_what_uses_it(open_train, queue, request, made, p
     offered = {"Compare", "Edit", "Generate"} & labels(app)
     assert offered == ({"Compare", page} if page else set())
     assert any("pipelines.publish" in text.value for text in app.markdown)
+    for chosen in sorted(offered):
+        went = []
+        monkeypatch.setattr("streamlit.switch_page", lambda target, query_params: went.append((target, query_params)))  # noqa: B023
+        press(app, chosen)
+        key = "model1" if chosen == "Compare" else "model"
+        assert went == [(f"pages/{chosen.lower()}.py", {key: "mine"})]
