@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from pathlib import Path
 
-import numpy as np
 import streamlit as st
 
-from pipelines.common.command_line import describe
 from pipelines.common.images import Pixels, enlarge, montage, png_bytes
-from pipelines.common.picture_files import open_picture
-from pipelines.common.text import literal
 
 QUICK = 1  # PNG compression level of pictures shown once: half the time, and noise compresses no worse
 SHOWN_WIDTH = 1460  # maximum width of an enlarged picture in pixels; Streamlit would shrink and blur wider ones
@@ -47,16 +42,6 @@ def digest_of(pixels: Pixels) -> str:
 def show_png(png: bytes, alt: str) -> None:
     """Show a picture across the width of its container."""
     st.image(png, width="stretch", alt=alt, output_format="PNG")  # Streamlit would convert it to JPEG otherwise
-
-
-def show_file(file: Path, alt: str) -> None:
-    """Show a small picture, enlarged, across the width of its container, or say why it cannot be shown."""
-    try:
-        pixels = np.atleast_3d(np.asarray(open_picture(file)))
-    except (OSError, ValueError) as error:
-        st.warning(literal(f"{file} cannot be shown: {describe(error)}"))
-        return
-    show_png(png_bytes(enlarge(pixels, max(1, SHOWN_WIDTH // pixels.shape[1])), compression=QUICK), alt)
 
 
 def show_grid(images: Pixels, alt: str, columns: int | None = None) -> None:

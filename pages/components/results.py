@@ -18,6 +18,7 @@ from pipelines.common.command_line import describe
 from pipelines.common.images import split_montage
 from pipelines.common.picture_files import open_picture
 from pipelines.common.text import literal
+from pipelines.evaluation.judging import paired_losses
 from pipelines.evaluation.ranking import loss_differences, ranking, ranking_sentence, settings_to_rank
 from pipelines.evaluation.results import FIGURES, MAIN_FIGURES, NEIGHBOURS_PICTURE, Evaluation, file_beside, readable_table
 from pipelines.figures.captions import about_measured, about_runs, sentences
@@ -175,6 +176,7 @@ def _show_loss(measured: Sequence[Evaluation], order: Sequence[str]) -> None:
         return
     about = f"Difference of the loss from {first}, by noise level"
     live_figure(loss_gaps(differences, first, order), "loss_gaps", about, _about(measured))
+    st.dataframe(paired_losses(measured), hide_index=True, width="stretch")
     others = [one.name for one in measured[1:] if one.name not in differences]
     told = f"Below 0: removes noise more accurately than {first}. Where a 95 % band contains 0, the two are not told apart."
     told += " Both are measured on the same images with the same noise."
