@@ -78,7 +78,7 @@ def loss_gaps(differences: Mapping[str, pd.DataFrame], first: str, order: Sequen
         order: the names of all runs, which have the same colours as in other figures of them.
     """
     styles = line_styles(order)
-    marks: list[Mark] = [Rule(y=0, look=replace(styles[first], width=1.5), text=first)]
+    marks: list[Mark] = [Rule(y=0, look=replace(styles[first], width=1.5))]
     for name, table in differences.items():
         t, middle, low, high = (table[column].to_numpy() for column in ("timestep", "difference", "low", "high"))
         marks += [Band(t, low, high, name, styles[name]), Curve(t, middle, name, styles[name])]

@@ -45,7 +45,7 @@ class SamplesOverTraining {
     this.place.replaceChildren(...this.rows.map(({ figure }) => figure))
     for (const [index, row] of this.rows.entries()) row.update(samples.rows[index], samples.lines)
     this.slider.max = String(samples.steps.length - 1)
-    this.slider.disabled = samples.steps.length < 2
+    this.slider.parentElement.hidden = samples.steps.length < 2
     this.show()
   }
 
