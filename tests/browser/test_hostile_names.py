@@ -69,7 +69,7 @@ def test_names_appear_literally_and_nothing_foreign_is_asked_for(page, hostile, 
     asked = []
     page.on("request", lambda request: asked.append(request.url))
     inputs = {"compare": [("model1", NAMES[0])], "": [], "train": []}
-    chosen = urlencode(inputs.get(path, [("runs", name) for name in (*NAMES, BAD)]))
+    chosen = urlencode(inputs.get(path, [("differences", "true"), *(("runs", name) for name in (*NAMES, BAD))]))
     page.goto(f"{hostile}/{path}?{chosen}")
     page.wait_for_function(SHOWN, arg=PAGES[path])
     main = page.get_by_test_id("stMain")
