@@ -30,7 +30,7 @@ SETTLED = 0.1  # share of training that scales leave out: the warm-up, with much
 HEIGHT = 150  # of a quantity's panel, in CSS pixels
 ROOM = 0.06  # of the scale, above and below the curves
 LISTED = 4  # values of a list that a table of settings has
-LONGEST = 40  # characters of a text there
+LONGEST = 200  # characters of a text there
 LINEAR = ("lr", *RECONSTRUCTION)  # always on a linear scale: the learning rate ends at 0
 
 

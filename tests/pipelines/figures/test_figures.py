@@ -179,7 +179,7 @@ def test_only_settings_that_differ_are_listed():
 
 
 def test_long_lists_that_differ_are_told_by_their_length():
-    names = {name: {"classes": tuple(f"{name}{number}" for number in range(90)), "digest": 64 * name} for name in "ab"}
+    names = {name: {"classes": tuple(f"{name}{number}" for number in range(90)), "digest": 300 * name} for name in "ab"}
     table = settings_table(names)
     assert table.loc["classes"].tolist() == ["90 values", "90 values"], "as many, but others"
     assert table.loc["digest", "a"].endswith("…")
