@@ -249,7 +249,8 @@ def choose_way(config: RunConfig) -> str:
     unfit = [kind for kind, way in WAYS.items() if way.conditional and not config.network.conditional]
     for number in [list(WAYS).index(kind) + 1 for kind in unfit]:
         st.html(f"<style>.st-key-edit button:nth-of-type({number}) {{ opacity: 0.4; cursor: not-allowed; }}</style>")
-    kind = st.segmented_control("Edit", list(WAYS), default=next(iter(WAYS)), required=True, key="edit", **BOUND)
+    usual = next(iter(WAYS))
+    kind = st.segmented_control("Edit", list(WAYS), default=usual, required=True, key="edit", wrap=True, **BOUND)
     if kind in unfit:
         st.info(
             f"**{kind}** needs a model that was trained on classes or prompts. Choose another model above, or another edit."
