@@ -12,6 +12,7 @@ from pages.components.live_figure import live_figure
 from pages.components.logs import read_logs, show_lead, show_loss_by_timestep, show_other_curves, show_settings
 from pages.components.runs import known_runs, show_unusable
 from pages.components.samples import show_samples
+from pipelines.common.text import literal
 from pipelines.evaluation.logged import ALONG as COMPARED
 from pipelines.evaluation.logged import Log
 from pipelines.figures.captions import about_runs
@@ -96,7 +97,7 @@ def show_validation(logs: list[Log], axis: str, log: list[str], groups: Mapping[
     live_figure(chart, "curves", f"Held-out loss of {', '.join(one.name for one in logs)}", about(logs))
     told = "The scale leaves out the first tenth of training: double-click to see all, drag to zoom."
     if len(chart.panels) > 1:
-        told += f" Below 0: lower than {logs[0].name}. Bands: 95 % intervals of the difference."
+        told += f" Below 0: lower than {literal(logs[0].name)}. Bands: 95 % intervals of the difference."
     st.caption(told)
 
 
