@@ -42,7 +42,8 @@ def column_distances(tables: Mapping[str, pd.DataFrame]) -> Chart:
     def position(log_snr: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.clip(log_snr, low - room, high + room)
 
-    ticks = {float(tick): f"{tick:g}" for tick in np.linspace(low, high, 4).round()[:-1]}
+    # None near the ends, where it would overlap with "pure noise" and "sample".
+    ticks = {float(tick): f"{tick:g}" for tick in np.linspace(low, high, 5).round()[1:-1]}
     ticks |= {float(position(level)): "sample" if level > 0 else "pure noise" for level in levels[np.isinf(levels)]}
     panels = []
     for quantity in ("MSE", "SSIM"):
