@@ -19,7 +19,7 @@ def shown(page, t):
     expect(page.get_by_role("slider", name="Frame")).to_have_attribute("aria-valuetext", f"t = {t}")
     expect(page.get_by_role("img", name=f": t = {t}")).to_have_count(2)
     page.wait_for_function(
-        f"""() => [...document.querySelectorAll('{FIGURES}')].at(-1).data?.filter(curve => curve.mode === 'markers')
+        f"""() => [...document.querySelectorAll('{FIGURES}')].at(-1)?.data?.filter(curve => curve.mode === 'markers')
         .map(curve => curve.x[0]).join() === '{",".join([str(t)] * 8)}'"""
     )
 
