@@ -69,11 +69,12 @@ def test_another_schedule_and_another_page_keep_the_timestep(page, server):
     shown(page, 300)
     page.get_by_role("slider", name="Frame").press("ArrowRight")
     shown(page, 320)
+    page.wait_for_url("**t=320*")  # the server hears of a frame that stays
     page.get_by_text("Rescale to zero terminal SNR").last.click()
-    expect(page.get_by_role("figure", name="B: sigmoid, zero terminal SNR")).to_be_visible()
+    expect(page.get_by_role("figure", name="B: sigmoid, zero terminal SNR").first).to_be_visible()
     shown(page, 320)
     page.get_by_role("link", name="Home").click()
-    page.get_by_text("Training history").first.wait_for()
+    page.get_by_role("heading", name="Lessons").wait_for()
     page.get_by_role("link", name="Forward").click()
     shown(page, 320)
 
