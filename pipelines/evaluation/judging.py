@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..common.text import in_short
 from ..storage.config import LogConfig
 from .intervals import decimals
 from .kept_features import has_features, kept_reference, kept_samples
@@ -149,7 +150,7 @@ def keep_verdict(first: Sequence[Evaluation], second: Sequence[Evaluation], sett
 
 def _costs(evaluation: Evaluation, samples: Sequence[Result]) -> dict[str, str]:
     """Return what a model costs, by title."""
-    costs = {"Parameters": f"{evaluation.run.num_parameters / 1e6:.1f} M"}
+    costs = {"Parameters": in_short(evaluation.run.num_parameters)}
     for found in (result.found for result in samples):
         costs |= {"Network calls": f"{found['network_calls']:,}", "Time per image": f"{1e3 * found['seconds']:.3g} ms"}
         if "memory" in found:

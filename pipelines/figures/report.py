@@ -11,6 +11,7 @@ import pandas as pd
 
 from ..common.command_line import describe
 from ..common.picture_files import picture_content
+from ..common.text import in_short
 from ..evaluation.ranking import loss_differences, ranking, ranking_sentence, settings_to_rank
 from ..evaluation.results import (
     FIGURES,
@@ -66,7 +67,7 @@ def _models(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
     rows = []
     for evaluation in evaluations:
         row = {"Name": evaluation.name, "Model": evaluation.config.kind, "Data": Path(evaluation.config.data.data).name}
-        row["Parameters"] = f"{evaluation.run.num_parameters / 1e6:.1f} M"
+        row["Parameters"] = in_short(evaluation.run.num_parameters)
         rows.append(row | {"Training seed": evaluation.config.seed, "Fingerprint": evaluation.fingerprint})
     return pd.DataFrame(rows)
 

@@ -156,6 +156,8 @@ def test_a_downloaded_picture_brings_its_request_back(page, server, tmp_path):
     page.goto(f"{server}/compare")
     page.get_by_role("button", name="Load from PNG").click()
     page.locator("input[type=file]").set_input_files(tmp_path / "1-fashion-baseline" / "00003.png")
+    expect(page.get_by_text("7 steps").first).to_be_visible()  # the result is known, so that the settings are folded
+    page.get_by_role("button", name="Change", exact=True).click()
     expect(page.get_by_role("spinbutton", name="Steps").first).to_have_value("7")
     expect(page.get_by_role("spinbutton", name="Images per column")).to_have_value("5")
     assert "seed1=41" in page.url

@@ -13,6 +13,7 @@ from streamlit.testing.v1.element_tree import Selectbox
 
 import pipelines.datasets.pretrained as pretrained
 import pipelines.datasets.sources as sources
+from pages.components.data_report import surveyor
 from pipelines.common.text import literal
 from pipelines.storage.runs import Run
 from pipelines.training.jobs import TrainingQueue
@@ -58,6 +59,7 @@ def watched(open_it, names, source):
 def opened(monkeypatch):
     """The datasets that were opened, each named once; those on the hub cannot be."""
     st.cache_data.clear()
+    surveyor.clear()  # which keeps what earlier tests opened
     names = {}
     for module, function in ((datasets, "load_dataset"), (sources, "list_files")):
         monkeypatch.setattr(module, function, partial(watched, getattr(module, function), names))

@@ -53,7 +53,10 @@ def test_a_key_on_several_pages_is_the_same_question():
 def test_another_model_shows_its_own_classes_and_prompts():
     app = open_app("generate", model="flowers-class")
     app.selectbox(key="model").select("fashion-class").run()
-    assert len(app.multiselect(key="classes").value) == 10
+    chosen = app.multiselect(key="classes")
+    assert chosen.value
+    assert set(chosen.value) <= set(chosen.options)
+    assert "Sneaker" in chosen.options
     assert not app.warning
     app.selectbox(key="model").select("flowers-text").run()
     flowers = app.text_area(key="prompts").value
@@ -79,8 +82,8 @@ def test_so_do_other_pages(page, address, key):
 
 def test_a_class_is_no_prompt():
     app = open_app("edit", model="fashion-class", edit="Change condition")
-    assert app.selectbox(key="shows_class").value == "T-shirt/top"
-    app.selectbox(key="shows_class").select("Bag").run()
+    assert app.selectbox(key="shows_class").value == "Bag"
+    app.selectbox(key="shows_class").select("Coat").run()
     app.selectbox(key="model").select("fashion-text").run()
     assert app.text_input(key="shows").value.startswith("a ")
 

@@ -175,7 +175,7 @@ def test_no_picture_that_can_be_used_is_one_sentence(tmp_path):
         open_source(str(folder))
     for told in ("format that is not read (.svg)", "not a picture: b.npy", "hidden file", "(.rar)", "1 that only describe"):
         assert told in str(refusal.value)
-    with pytest.raises(ValueError, match=r"give a short name .* hub id .* local folder, an archive .*zip.* or a table .*csv"):
+    with pytest.raises(ValueError, match=r"neither an archive .*zip.* nor a table .*csv.*: give one of these, or the folder"):
         open_source(str(folder / "b.npy"))
 
 

@@ -101,7 +101,7 @@ def test_training_that_may_not_fit_is_told_in_words(monkeypatch):
 
 def test_training_is_refused_before_the_images_are_read(make_trainer, tmp_path, monkeypatch):
     monkeypatch.setattr(devices, "machine_memory", lambda: 2**15)
-    with pytest.raises(TooLarge, match="M parameters on batches of this size would take about"):
+    with pytest.raises(TooLarge, match=r"these \d+\.\d k parameters on batches of this size would take about"):
         make_trainer(tmp_path / "run", data="/nowhere")
     assert not (tmp_path / "run" / "config.json").exists()
 
