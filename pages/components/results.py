@@ -13,7 +13,7 @@ import streamlit as st
 from pages.components import BOUND
 from pages.components.glossary import term
 from pages.components.live_figure import live_figure
-from pages.components.pictures import show_grid
+from pages.components.pictures import SHOWN_WIDTH, background, grid_png, show_png
 from pipelines.common.command_line import describe
 from pipelines.common.images import split_montage
 from pipelines.common.picture_files import open_picture
@@ -35,6 +35,7 @@ from pipelines.figures.evaluation import (
 
 # The metrics' entries in the glossary.
 ENTRIES = FIGURES | {"agreement": "Agreement", "closer_than_held_out": "Copies", "frechet_at_infinity": "FD∞"}
+SIZES = "Samples are compared with real images of their own size, so figures of different sizes cannot be compared."
 LOSSES = {"difference": "Difference", "loss": "Loss"}
 
 
@@ -44,13 +45,18 @@ def choose_samples(table: pd.DataFrame) -> tuple[pd.DataFrame, str, str]:
     Args:
         table: see :func:`pipelines.evaluation.results.samples_table`.
     """
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    with st.container(horizontal=True, vertical_alignment="top"):
         datasets = list(dict.fromkeys(table["data"]))
         if len(datasets) > 1:  # distances to different images are not comparable
             chosen = st.segmented_control(
                 "Dataset", datasets, default=datasets[0], required=True, format_func=literal, key="measured_data", **BOUND
             )
             table = table[table["data"] == chosen]
+        sizes = sorted(set(table["size"]), key=lambda size: (len(size), size))
+        if len(sizes) > 1:  # nor are distances to images of other sizes, even of the same dataset
+            usual = table.drop_duplicates("run")["size"].mode()[0]
+            size = st.segmented_control("Image size", sizes, default=usual, required=True, key="measured_size", **BOUND)
+            table = table[table["size"] == size]
         judges = list(dict.fromkeys(table["judge"]))
         if len(judges) > 1:  # nor are distances in different features
             judge = st.segmented_control(
@@ -63,6 +69,8 @@ def choose_samples(table: pd.DataFrame) -> tuple[pd.DataFrame, str, str]:
         cost = st.segmented_control(
             "Cost per image", costs, default="network_calls", required=True, format_func=COSTS.__getitem__, key="cost", **BOUND
         )
+    if len(sizes) > 1:
+        st.caption(SIZES)
     return table, figure, cost
 
 
@@ -90,7 +98,7 @@ def show_ranking(evaluations: Sequence[Evaluation], figure: str, order: Sequence
     if any(one.behind is not None and one.behind.paired for one in ranked):
         told += " The runs' samples start from the same noise, so a difference can be sure although intervals overlap."
     if left_out:
-        told += f" Not measured with these samples: {', '.join(left_out)}."
+        told += f" Not measured with these samples and the same real images: {', '.join(left_out)}."
     st.caption(literal(told))
 
 
@@ -113,6 +121,8 @@ def show_scatter(evaluations: Sequence[Evaluation], table: pd.DataFrame, figure:
     told = f"{literal(comparison(table))} Bars: 95 % intervals. Dotted: equally many held-out images in place of samples."
     if table[f"{figure}_decoded"].notna().any():
         told += " Dashed: real images after the autoencoder; the detail that it loses is out of reach for a latent model."
+    if cost == "network_calls" and table[cost].duplicated().any():
+        told += " Points with equally many calls stand side by side."
     if cost == "seconds" and table["machine"].nunique() > 1:
         told += " The times were measured on different machines (see the table) and are not comparable."
     st.caption(told)
@@ -206,11 +216,18 @@ def show_copies(measured: Sequence[Evaluation]) -> None:
 def _show_pairs(picture: Path, shape: tuple[int, int, int] | None, name: str) -> None:
     """Show samples above their nearest training images, or say why they cannot be shown."""
     try:
-        pixels = np.atleast_3d(np.asarray(open_picture(picture)))
-        _, height, width = shape or (0, *pixels.shape[:2])
-        pairs = (pixels.shape[1] - 2) // (width + 2)  # as many as the montage has columns
-        show_grid(
-            split_montage(pixels, height, width, 2 * pairs), f"Samples of {name} above their nearest training images", pairs
-        )
+        png = _pairs_png(os.fsencode(picture), picture.stat().st_mtime_ns, shape, background())
+        show_png(png, f"Samples of {name} above their nearest training images")
     except (OSError, ValueError) as error:
         st.warning(literal(f"{picture} cannot be shown: {describe(error)}"))
+
+
+@st.cache_data(max_entries=100, show_spinner=False)
+def _pairs_png(file: bytes, modified: int, shape: tuple[int, int, int] | None, grey: int) -> bytes:
+    """Return the montage of samples above their nearest training images, enlarged, while its file has not been modified."""
+    pixels = np.atleast_3d(np.asarray(open_picture(Path(os.fsdecode(file)))))
+    _, height, width = shape or (0, *pixels.shape[:2])
+    pairs = (pixels.shape[1] - 2) // (width + 2)  # as many as the montage has columns
+    fitting = min(pairs, (SHOWN_WIDTH - 2) // (width + 2))  # Streamlit would shrink and encode a wider one at every look
+    images = split_montage(pixels, height, width, 2 * pairs)
+    return grid_png(np.concatenate([images[:fitting], images[pairs : pairs + fitting]]), grey, SHOWN_WIDTH, fitting)

@@ -39,15 +39,26 @@ class Ranked:
 
 
 def settings_to_rank(evaluations: Sequence[Evaluation]) -> dict[str, tuple[Setting, list[Evaluation]]]:
-    """Return the settings at which samples were measured, in words, with the models measured there: the most models first."""
-    found: dict[str, tuple[Setting, list[Evaluation]]] = {}
+    """Return the settings at which samples were measured, in words, with the models measured there: the most models first.
+
+    Models that were compared with other real images have a setting of their own, which names them.
+    """
+    found: list[tuple[Setting, list[Evaluation]]] = []
     for evaluation in evaluations:
         for result in evaluation.of_kind("samples"):
             setting = Setting.of(result)
             members = [other for other in evaluations if other is evaluation or samples_at([evaluation, other], setting)]
-            if len(members) > len(found.get(str(setting), (None, ()))[1]):
-                found[str(setting)] = setting, members
-    return dict(sorted(found.items(), key=lambda item: -len(item[1][1])))
+            found.append((setting, members))
+    groups: list[tuple[Setting, list[Evaluation]]] = []
+    for setting, members in sorted(found, key=lambda group: -len(group[1])):
+        before = {one for other, others in groups if str(other) == str(setting) for one in others}
+        if not before.issuperset(members):
+            groups.append((setting, members))
+    told = [str(setting) for setting, _ in groups]
+    return {
+        text if told.count(text) == 1 else f"{text}, of {', '.join(one.name for one in group[1])}": group
+        for text, group in zip(told, groups, strict=True)
+    }
 
 
 def ranking(evaluations: Sequence[Evaluation], setting: Setting, figure: str) -> list[Ranked]:

@@ -30,6 +30,13 @@ INTERVALS = (  # caption of figures of samples
     "Bars and brackets: 95 % confidence intervals. Dotted: held-out images instead of samples, equally many if available."
 )
 LEVELS = "Noise level (timestep of a cosine schedule)"
+SHORT = {  # titles that end before the middle of a narrow figure
+    "agreement": "Agreement",
+    "closer_than_held_out": "Near training images",
+    "frechet_at_infinity": "Fréchet distance at ∞",
+    "bound": "Bits per dimension",
+}
+BESIDE = 40  # letters of two names that fit beside each other above a narrow figure
 TERMS = {"prior": "Prior", "denoising": "Denoising", "decoder": "Decoder"}
 
 
@@ -93,7 +100,7 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str, order: Seq
     colour and dash are the same, because there are more of them than colours or dashes.
 
     Args:
-        table: see :func:`pipelines.evaluation.results.samples_table`; of one dataset and judge.
+        table: see :func:`pipelines.evaluation.results.samples_table`; of one dataset, image size and judge.
         figure: a key of FIGURES.
         cost: a key of COSTS.
         order: the names of all runs, which have the same colours as in other figures of them.
@@ -217,11 +224,11 @@ def leanings(verdict: Verdict) -> Chart:
         look = Look(hue, width=4, symbol="circle-open" if better is None else "circle", size=11, edge=hue)
         about = f"{TITLES[name]}: {verdict.sentence(name)}"
         marks.append(Curve([value], [-row], "", look, line=False, points=True, x_interval=([low], [high]), about=[about]))
-        marks.append(Note(TITLES[name], 0.36 - row))
+        marks.append(Note(SHORT.get(name, TITLES[name]), 0.36 - row))
     marks += [
         Rule(x=0, look=Look(width=1)),
         Note(f"← {verdict.first} better", color=color(0)),
-        Note(f"{verdict.second} better →", right=True, line=1, color=color(1)),
+        Note(f"{verdict.second} better →", right=True, line=int(len(verdict.first + verdict.second) > BESIDE), color=color(1)),
     ]
     widest = max([2.5, *(abs(end) + 0.3 for one in found.values() for end in np.arcsinh([one.low, one.high]))])
     x, y = Axis(limits=(-widest, widest), shown=False), Axis(limits=(0.6 - len(found), 0.6), shown=False)

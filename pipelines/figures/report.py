@@ -44,9 +44,11 @@ def _parts(evaluations: Sequence[Evaluation]) -> Iterator[str]:
     yield _table(_models(evaluations), "Models")
     order = [evaluation.name for evaluation in evaluations]
     table, tables = samples_table(evaluations), []
-    # Distances to different images, or in different features, cannot be compared.
-    for (data, judge), part in table.groupby(["data", "judge"], sort=False) if len(table) else ():
-        told = f"{data}, {judge}" if table[table["data"] == data]["judge"].nunique() > 1 else str(data)
+    # Distances to different images, even of the same dataset, or in different features cannot be compared.
+    for (data, size, judge), part in table.groupby(["data", "size", "judge"], sort=False) if len(table) else ():
+        own = table[table["data"] == data]
+        several = [str(value) for value, column in ((size, "size"), (judge, "judge")) if own[column].nunique() > 1]
+        told = ", ".join([str(data), *several])
         members = [evaluation for evaluation in evaluations if evaluation.name in set(part["run"])]
         yield f"<h2>{escape(told)}</h2><p>{escape(comparison(part))}</p>"
         for name in MAIN_FIGURES:

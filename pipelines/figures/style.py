@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# The palette of Okabe & Ito, which colour-blind people can distinguish.
+# The palette of Okabe & Ito, which colour-blind people can distinguish, and two more for many runs.
 GREY = "#8A8A8A"
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", GREY)
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", GREY, "#8A63D2", "#96613D")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 MAX_POINTS = 2000  # per curve, as many as a screen can show
 

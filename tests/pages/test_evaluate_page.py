@@ -284,10 +284,17 @@ def test_runs_beyond_the_palette_are_told_apart(measured):
     assert len({(curve.look.color, curve.look.dash) for curve in curves}) == many["run"].nunique()
 
 
-def test_features_of_images_of_several_sizes_are_named_in_one_sentence():
-    captions = [caption.value for caption in open_page(runs=["flowers-attention", "flowers-attention-64"]).caption]
+def test_models_are_ranked_and_drawn_beside_those_of_their_own_image_size():
+    runs = ["flowers-attention", "flowers-attention-64", "flowers-class-64"]
+    captions, drawn = {}, {}
+    for size in ("", "32×32"):
+        app = open_page(runs=runs, all_figures=True, **({"measured_size": size} if size else {}))
+        captions[size] = [caption.value for caption in app.caption]
+        drawn[size] = set(app.dataframe[0].value["Run"])
+        assert not any("Not measured with these samples" in caption for caption in captions[size])
+    assert drawn == {"": set(runs[1:]), "32×32": {runs[0]}}, "most models first"
     about = "in feature space (oxford-flowers classifier, which sees every image at 32×32 pixels)."
-    assert sum(about in caption for caption in captions) == 1
+    assert sum(about in caption for caption in captions[""]) == 1
     captions = [caption.value for caption in open_page(runs=["flowers-attention"]).caption]
     assert any("in feature space (oxford-flowers classifier)." in caption for caption in captions)
 

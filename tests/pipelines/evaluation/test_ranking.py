@@ -24,6 +24,14 @@ def test_models_are_ranked_where_most_of_them_were_measured_alike(evaluations):
     assert setting.request["guidance"] == 1
 
 
+def test_every_model_is_ranked_also_those_compared_with_other_real_images(evaluations):
+    others = [Evaluation(Run(f"checkpoints/{name}-64")) for name in ("flowers-attention", "flowers-class")]
+    found = settings_to_rank([*evaluations[:4], *others])
+    groups = [[one.name for one in members] for setting, members in found.values() if setting.request["guidance"] == 1]
+    assert groups == [list(NAMES[:4]), [one.name for one in others]]
+    assert len(set(found)) == len(found)
+
+
 @pytest.mark.parametrize("figure", ["frechet_distance", "precision"])
 def test_a_model_is_surely_worse_only_if_the_verdict_says_so(evaluations, figure):
     setting, members = next(iter(settings_to_rank(evaluations).values()))
