@@ -1,4 +1,4 @@
-"""Training curves: which run is ahead, the held-out losses and what they lead to, live."""
+"""Training curves: which run is ahead, the validation losses and what they lead to, live."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -7,6 +7,7 @@ from functools import partial
 import streamlit as st
 
 from pages.components import BOUND, end_page
+from pages.components.glossary import term
 from pages.components.heading import heading
 from pages.components.live_figure import live_figure
 from pages.components.logs import read_logs, show_lead, show_loss_by_timestep, show_other_curves, show_settings
@@ -88,17 +89,18 @@ def show() -> None:
 
 
 def show_validation(logs: list[Log], axis: str, log: list[str], groups: Mapping[str, str] | None) -> None:
-    """Show the held-out losses, and how they differ from the first run's."""
+    """Show the validation losses, and how they differ from the first run's."""
     chart = validation_curves(logs, axis, log, groups)
     if not chart.panels:
         steps = min(one.config.log.eval_every for one in logs)
         st.info(f"No validation yet: the first comes at step {steps:,}.")
         return
-    live_figure(chart, "curves", f"Held-out loss of {', '.join(one.name for one in logs)}", about(logs))
+    live_figure(chart, "curves", f"Validation loss of {', '.join(one.name for one in logs)}", about(logs))
     told = "The scale leaves out the first tenth of training: double-click to see all, drag to zoom."
     if len(chart.panels) > 1:
         told += f" Below 0: lower than {literal(logs[0].name)}. Bands: 95 % intervals of the difference."
-    st.caption(told)
+    told += " Home and Evaluate give the held-out loss instead, which is measured in v for all models alike."
+    st.caption(told, help=term("Validation loss"))
 
 
 show()

@@ -55,7 +55,7 @@ class Printed(Settings):
 
 @dataclass(frozen=True)
 class Curves(Printed):
-    """Loss and held-out loss over training."""
+    """Loss and validation loss over training."""
 
     runs: Positional[tuple[Path, ...]]
     """Run folders, or names of runs in checkpoints/ or runs/."""

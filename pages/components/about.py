@@ -120,17 +120,17 @@ picture unlike the training images is drawn towards them.
     ),
     "training_curves": About(
         "Training curves",
-        "How models were trained: the **held-out loss**, on images that training does not see, and samples on the way.",
+        "How models were trained: the **validation loss**, on images that training does not see, and samples on the way.",
         """
-The [[held-out loss]] says how well a model does on new images; the [[training loss]] alone does not show
+The [[validation loss]] says how well a model does on new images; the [[training loss]] alone does not show
 [[overfitting]]. [[Loss by timestep]] says at which noise levels a model improves. The weights that are measured and
 sampled from are an average over training, the [[EMA]]. Losses of different [[Prediction|predictions]] or
 [[Schedule|schedules]] cannot be compared here; Evaluate measures all models alike.
 """,
         "training.svg",
         (
-            Mark(50, 45, "Held-out loss: lowest here, where the model is best on new images."),
-            Mark(90, 20, "Held-out loss: rising, the model overfits."),
+            Mark(50, 45, "Validation loss: lowest here, where the model is best on new images."),
+            Mark(90, 20, "Validation loss: rising, the model overfits."),
             Mark(72, 84, "Training loss: keeps falling, and does not show it."),
         ),
     ),
@@ -155,7 +155,7 @@ they are, [[recall]] how varied, the [[held-out loss]] how well the network pred
         "Train a model of your own, from scratch or from another model. Training goes on when you close this page.",
         """
 Choose images, a [[network]] and a budget; a recipe fills in settings that have worked. Some images are [[Held-out
-images|held out]] to measure the [[held-out loss]]. A model that starts from another one is
+images|held out]] to measure the [[validation loss]]. A model that starts from another one is
 [[Fine-tuning|fine-tuned]]. For large images, train on [[latents]] or with a larger [[patch size]]. A [[run]] can be
 stopped and resumed at any time.
 """,

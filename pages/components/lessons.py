@@ -228,7 +228,7 @@ LESSONS: Sequence[Lesson] = (
         "Attention or classes: which helps more?",
         "training_curves",
         {"runs": ["flowers-baseline", "flowers-attention", "flowers-class"]},
-        "Attention lowers the held-out loss a little, and knowing the species lowers it further by about twice as much. "
+        "Attention lowers the validation loss a little, and knowing the species lowers it further by about twice as much. "
         "The order is the same from the first measurement to the last.",
         "Choose the three fashion models: there attention makes no difference that one could see, and classes a large one.",
         "03_baseline_vs_attention",

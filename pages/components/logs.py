@@ -1,4 +1,4 @@
-"""What the logs of runs show: which run is ahead, and on demand all that is logged besides the held-out loss."""
+"""What the logs of runs show: which run is ahead, and on demand all that is logged besides the validation loss."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def read_logs(runs: Mapping[str, Listed]) -> list[Log]:
 
 
 def show_lead(logs: Sequence[Log], axis: str) -> None:
-    """Say which of the runs has the lower held-out loss, by how much and how surely, and which cannot be compared."""
+    """Say which of the runs has the lower validation loss, by how much and how surely, and which cannot be compared."""
     reasons = {log.name: reason for log in logs[1:] if (reason := unlike(log.config, logs[0].config))}
     found = lead([log for log in logs if log.name not in reasons], axis)
     if found is not None:
@@ -90,7 +90,7 @@ def _inside(title: str) -> str:
 def show_loss_by_timestep(
     logs: Sequence[Log], axis: str, log: Sequence[str], groups: Mapping[str, str] | None, about: Callable[[], str]
 ) -> None:
-    """Show on demand the held-out loss by timestep: over training, and the latest."""
+    """Show on demand the validation loss by timestep: over training, and the latest."""
     validated = {one.name: one.table for one in logs if len(validations_by_timestep(one.table))}
     if not validated:
         return

@@ -165,7 +165,7 @@ def warn_of_samples(title: str, error: Exception) -> None:
 
 
 def describe_run(listed: Listed) -> str:
-    """Return a one-line description of a run: its network, data, images seen and held-out loss."""
+    """Return a one-line description of a run: its network, data, images seen, and its held-out loss or else validation loss."""
     config = listed.config
     size = "×".join(map(str, (config.image_shape or (0, 0, 0))[1:]))
     parts = [
@@ -180,7 +180,7 @@ def describe_run(listed: Listed) -> str:
     if measured is not None:
         parts.append(f"held-out loss {measured:.4f}")
     elif "val_loss" in newest:
-        parts.append(f"held-out loss {newest['val_loss']:.4f} while training")
+        parts.append(f"validation loss {newest['val_loss']:.4f}")
     return " · ".join(parts)
 
 

@@ -105,7 +105,7 @@ def show_training(name: str, job: Job) -> None:
         if problem := job.run.log_problem():
             st.warning(f"The log: {problem}.")
         curves = training_curves({name: metrics}, ("loss", "val_loss"), smoothing=0.005, log=("y",))
-        live_figure(curves, "loss", f"Training and held-out loss of {name}", partial(about_runs, {name: job.run}))
+        live_figure(curves, "loss", f"Training and validation loss of {name}", partial(about_runs, {name: job.run}))
         st.caption("Faint: logged values. Strong: smoothed. The Training curves page shows more.")
         if told := job.run.config.data.held_out.about_copies:
             st.caption(f":material/content_copy: {told[0].upper()}{told[1:]}.")

@@ -1,4 +1,4 @@
-"""The held-out losses that runs have logged: which can be compared, how they differ over training, and which run leads."""
+"""The validation losses that runs have logged: which can be compared, how they differ over training, and which run leads."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Log:
     table: pd.DataFrame
 
     def validations(self, along: str = "step") -> pd.DataFrame:
-        """Return the rows with a finite held-out loss in the order of a column of ALONG, the newest of each position."""
+        """Return the rows with a finite validation loss in the order of a column of ALONG, the newest of each position."""
         if not {along, "val_loss"} <= set(self.table.columns):
             return self.table[:0]
         finite = np.isfinite(self.table[[along, "val_loss"]].apply(pd.to_numeric, errors="coerce")).all(axis=1)
@@ -34,7 +34,7 @@ class Log:
 
 
 def unlike(one: RunConfig, other: RunConfig) -> str:
-    """Return why the held-out losses of two runs cannot be compared; empty if they can."""
+    """Return why the validation losses of two runs cannot be compared; empty if they can."""
     if one.model != other.model:
         return "only one of them is an autoencoder"
     if one.latent.latent_fingerprint != other.latent.latent_fingerprint:
@@ -48,7 +48,7 @@ def unlike(one: RunConfig, other: RunConfig) -> str:
 
 
 def unpaired(one: RunConfig, other: RunConfig) -> str:
-    """Return why the difference of two held-out losses has no interval; empty if both are of the same noisy images."""
+    """Return why the difference of two validation losses has no interval; empty if both are of the same noisy images."""
     if "autoencoder" in (one.model, other.model):
         return "an autoencoder logs nothing from which to compute an interval"
     if _held_out(one) != _held_out(other):
@@ -57,7 +57,7 @@ def unpaired(one: RunConfig, other: RunConfig) -> str:
 
 
 def _objective(config: RunConfig) -> object:
-    """Return what determines the held-out loss, which covers all timesteps evenly however training draws them."""
+    """Return what determines the validation loss, which covers all timesteps evenly however training draws them."""
     return replace(config.diffusion, timestep_density="uniform", density_mean=None, density_std=None)
 
 
@@ -67,7 +67,7 @@ def _held_out(config: RunConfig) -> object:
 
 
 def gap(log: Log, reference: Log, along: str = "step") -> pd.DataFrame:
-    """Return the held-out loss of a run minus that of another one, wherever both have been validated.
+    """Return the validation loss of a run minus that of another one, wherever both have been validated.
 
     Returns:
         Columns ``along``, difference, low and high; see :func:`_difference`.
@@ -113,7 +113,7 @@ def _common(tables: Sequence[pd.DataFrame], along: str) -> list[list[int]]:
 
 @dataclass(frozen=True)
 class Lead:
-    """Which of several runs has the lowest held-out loss where all of them were validated last.
+    """Which of several runs has the lowest validation loss where all of them were validated last.
 
     Attributes:
         best, second: the runs with the lowest and the second lowest loss.
@@ -139,7 +139,7 @@ class Lead:
         """Return it as a sentence."""
         value, low, high = self.difference.value, self.difference.low, self.difference.high
         lower = "lower" if self.runs == 2 else "lowest"
-        start = f"At {self.where}, the held-out loss of {self.best}"
+        start = f"At {self.where}, the validation loss of {self.best}"
         if self.reason:
             return (
                 f"{start} is {lower}, {value:.2g} below that of {self.second}; how surely is not known, because {self.reason}."

@@ -18,7 +18,7 @@ FAINT = "Faint: logged values; strong: smoothed"
 
 
 def curves_of(runs: Mapping[str, Run]) -> Chart:
-    """Describe the loss and held-out loss of runs over training; of autoencoders, also how well they reconstruct.
+    """Describe the loss and validation loss of runs over training; of autoencoders, also how well they reconstruct.
 
     Raises:
         ValueError: nothing has been logged.
@@ -59,9 +59,9 @@ def pareto_of(runs: Mapping[str, Run], metric: str, cost: str) -> Chart:
     if missing:
         given = " ".join(str(runs[name].path) for name in missing)
         raise ValueError(f"no samples of {some(missing)} have been measured: run python -m pipelines.evaluate {given} first")
-    data = list(dict.fromkeys(table["data"]))
+    data = list(dict.fromkeys(table["data"] + " at " + table["size"]))
     if len(data) > 1:
-        raise ValueError(f"the runs were measured on different images ({', '.join(data)}): give runs of one dataset")
+        raise ValueError(f"the runs were measured on different images ({', '.join(data)}): give runs of one dataset and size")
     shared = set.intersection(*(set(part["judge"]) for _, part in table.groupby("run")))
     judges = [judge for judge in dict.fromkeys(table["judge"]) if judge in shared]
     if not judges:

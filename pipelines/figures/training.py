@@ -18,7 +18,7 @@ MAX_COLUMNS = 500  # per heat map
 AXES = {"step": "Training step", "images_seen": "Images seen", "seconds": "Training time in minutes"}
 QUANTITIES = {
     "loss": "Training loss",
-    "val_loss": "Held-out loss",
+    "val_loss": "Validation loss",
     "psnr": "PSNR in dB",
     "ssim": "SSIM",
     "grad_norm": "Gradient norm",
@@ -134,13 +134,13 @@ def _smoothed(x: NDArray[np.float64], y: NDArray[np.float64], half_life: float, 
 def loss_by_timestep(
     runs: Mapping[str, Sequence[float]], num_timesteps: Mapping[str, int], groups: Mapping[str, str] | None = None
 ) -> Chart:
-    """Describe the held-out loss over timesteps, one step curve per run."""
+    """Describe the validation loss over timesteps, one step curve per run."""
     styles = line_styles(list(runs), groups)
     curves = tuple(
         Curve(_middles(num_timesteps[name], len(losses)), losses, name, styles[name], steps=True)
         for name, losses in runs.items()
     )
-    panel = Panel(curves, Axis("Timestep t (0 is nearly clean)"), Axis("Held-out loss", log=True), height=220)
+    panel = Panel(curves, Axis("Timestep t (0 is nearly clean)"), Axis("Validation loss", log=True), height=220)
     return Chart((panel,), zoom=("timesteps",))
 
 
@@ -166,7 +166,7 @@ def loss_heat_maps(
     log: Collection[str] = (),
     relative: bool = False,
 ) -> Chart:
-    """Describe heat maps of the held-out loss over training (x) and timesteps (y), one per run, with a common colour scale.
+    """Describe heat maps of the validation loss over training (x) and timesteps (y), one per run, with a common colour scale.
 
     Args:
         runs: metrics by run name, each with at least one row of :func:`validations_by_timestep`.

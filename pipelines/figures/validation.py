@@ -1,4 +1,4 @@
-"""The chart of held-out losses, and of their differences from the first run's."""
+"""The chart of validation losses, and of their differences from the first run's."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FEW = 30  # validations, which are marked by points
 def validation_curves(
     logs: Sequence[Log], axis: str = "step", log: Collection[str] = (), groups: Mapping[str, str] | None = None
 ) -> Chart:
-    """Describe the held-out loss over training, and below it how the loss of each run differs from that of the first.
+    """Describe the validation loss over training, and below it how the loss of each run differs from that of the first.
 
     The scales leave out the beginning of training (:func:`settled_limits`). Differences are drawn where both runs were
     validated, along steps or images, of runs that can be compared with the first (:func:`pipelines.evaluation.logged.unlike`).

@@ -51,7 +51,7 @@ class DiffusionConfig(Settings):
     noise_shift: Annotated[float, Between(0.0, above=True)] = 1.0
     """Factor of sigma/alpha; large images need more noise (side/64, say)."""
     timestep_density: Annotated[str, *one_of(DENSITIES)] = "uniform"
-    """How often training draws each timestep. The held-out loss always covers all timesteps evenly."""
+    """How often training draws each timestep. The validation loss always covers all timesteps evenly."""
     density_mean: Annotated[float | None, Between(-100.0, 100.0)] = None
     """Mean of the density's normal distribution; by default that of its paper."""
     density_std: Annotated[float | None, Between(0.0, 100.0, above=True)] = None
@@ -150,7 +150,7 @@ class LogConfig(Settings):
     log_every: Annotated[int, Between(1, 10**9)] = 50
     """Steps between lines of metrics.jsonl."""
     eval_every: Annotated[int, Between(1, 10**9)] = 500
-    """Steps between measurements of the held-out loss."""
+    """Steps between measurements of the validation loss."""
     sample_every: Annotated[int, Between(1, 10**9)] = 1000
     """Steps between sample grids, which always use the same seeds."""
     save_every: Annotated[int, Between(1, 10**9)] = 500

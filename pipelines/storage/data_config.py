@@ -64,7 +64,7 @@ class DataConfig(Settings):
     train_split: str = "train"
     """Split to train on."""
     held_out_images: Annotated[int, Between(1, 1_000_000)] = 1024
-    """Images of the test or validation split (or, without one, of the training split) for the held-out loss."""
+    """Images of the test or validation split (or, without one, of the training split) for the validation loss."""
     augment: Annotated[float, Between(0.0, 1.0)] = 0.0
     """Probability of each flip, scaling, rotation, stretch and shift of a training image. The network is conditioned on them,
     so that samples show none. Helps with few images (0.12 in Karras et al. 2022)."""

@@ -127,7 +127,7 @@ def model_card(run: Run, name: str, parameters: int, ema: int | None = None, cur
     ]
     if len(validated):
         newest = validated.iloc[-1]
-        lines.append(f"- held-out loss {newest[loss]:.4f} (EMA weights, held-out images)")
+        lines.append(f"- validation loss {newest[loss]:.4f} (EMA weights, held-out images)")
         if told := config.data.held_out.about_copies:
             lines.append(f"- {told}")
         if config.model == "autoencoder":

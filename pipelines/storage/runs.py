@@ -53,7 +53,7 @@ MOST_NAMED = 40  # runs in a message
 
 
 def loss_of_average(half_life: int) -> str:
-    """Return the name under which the held-out loss of an average with another half-life is logged."""
+    """Return the name under which the validation loss of an average with another half-life is logged."""
     return f"val_loss_ema_{half_life}"
 
 

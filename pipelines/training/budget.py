@@ -102,7 +102,7 @@ def measured(loop: Trainable, seconds: float) -> Costs:
     while not count or spent < SHARE * seconds:
         [spent] = slowest(spent + timed(lambda: steps(TIMED_AT_ONCE)))
         count += TIMED_AT_ONCE
-    report_progress("measuring the held-out loss once")
+    report_progress("measuring the validation loss once")
     evaluation = timed(loop.evaluate) if loop.is_main else 0.0
     report_progress("drawing the samples once")
     samples = timed(lambda: list(sample_grids(loop.task, loop.shown, 0))) if loop.is_main else 0.0

@@ -36,7 +36,7 @@ from .plan import learning_rate, stream_seed
 from .task import Task, TrainingData, as_network_input, fill_recorded
 from .weighting import LearnedWeights
 
-TIMESTEP_BINS = 20  # of the held-out loss by timestep
+TIMESTEP_BINS = 20  # of the validation loss by timestep
 SAMPLE_GUIDANCE = 2.0  # guidance scale of sample grids, for conditional networks
 MOST_AT_ONCE, PIXELS_AT_ONCE = 256, 256 * 64**2  # at most: images and their pixels that are evaluated or drawn in one batch
 NOISE_GROUP = 16  # images whose noise is drawn at once; PyTorch's numbers are those of all at once if it is a multiple of 16
@@ -190,7 +190,7 @@ class DiffusionTask(Task[DiffusionBatch]):
 
     @property
     def _validation_count(self) -> int:
-        """Number of noisy images of the held-out loss. A few held-out images are repeated, so that every bin is measured."""
+        """Number of noisy images of the validation loss. A few held-out images are repeated, so that every bin is measured."""
         return max(len(self.data.held_out), 4 * TIMESTEP_BINS)
 
     def _validation_noise(self, generator: torch.Generator) -> Iterator[Tensor]:

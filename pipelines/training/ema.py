@@ -68,7 +68,7 @@ class MovingAverages:
 
     @property
     def by_loss(self) -> dict[str, nn.Module]:
-        """The other averaged networks, by the name under which their held-out loss is logged."""
+        """The other averaged networks, by the name under which their validation loss is logged."""
         return {loss_of_average(each): average.network for each, average in self.others.items()}
 
     def models(self, run: Run, config: RunConfig, weights: Callable[[nn.Module], Mapping[str, Tensor]]) -> list[Model]:

@@ -22,7 +22,7 @@ LOADING = Progress("Loading")
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds that a step, a measurement of the held-out loss, the sample grids and a save take."""
+    """Seconds that a step, a measurement of the validation loss, the sample grids and a save take."""
 
     step: float
     evaluation: float

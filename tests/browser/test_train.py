@@ -53,7 +53,7 @@ def test_start_watch_stop_survive_resume_and_delete(page, queue, image_folder, l
         page.get_by_role("option", name="mine").click()
         expect(row(page, "mine").get_by_text(re.compile("training$"))).to_be_visible()
         expect(row(page, "mine").get_by_text(re.compile(r"Step [\d,]+ of 12,000 · .* images/s · .* left"))).to_be_visible()
-        expect(page.get_by_role("figure", name="Training and held-out loss of mine")).to_be_visible()
+        expect(page.get_by_role("figure", name="Training and validation loss of mine")).to_be_visible()
     assert [job.status for job in queue.jobs()] == ["training", "queued"]  # the server is gone
     before = queue.jobs()[0].progress.step
 

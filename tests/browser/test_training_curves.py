@@ -185,7 +185,7 @@ def test_a_run_deleted_while_open_gets_one_sentence_and_the_others_stay(page, se
     page.wait_for_function("() => document.querySelector('.live-figure').calcdata.every(c => c[0].trace.name === 'growing')")
     assert axis_range(page, "xaxis") == before
     page.get_by_text("Images", exact=True).click()  # the whole page runs again
-    expect(page.locator(CURVES)).to_have_attribute("aria-label", "Held-out loss of growing")
+    expect(page.locator(CURVES)).to_have_attribute("aria-label", "Validation loss of growing")
     assert page.get_by_text("Traceback").count() == 0
 
 
@@ -213,7 +213,7 @@ def test_the_address_reproduces_the_view(page, server):
     page.get_by_text("Loss / latest loss", exact=True).click()
     page.wait_for_url("**heat=Loss*")
     page.goto(page.url)
-    expect(page.locator(CURVES)).to_have_attribute("aria-label", "Held-out loss of flowers-attention-64, flowers-baseline-64")
+    expect(page.locator(CURVES)).to_have_attribute("aria-label", "Validation loss of flowers-attention-64, flowers-baseline-64")
     page.wait_for_function("() => document.querySelector('.live-figure')._fullLayout?.xaxis.title.text.includes('minutes')")
     expect(page.get_by_role("figure", name="Loss / latest loss over training")).to_be_visible()
 

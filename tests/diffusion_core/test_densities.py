@@ -64,7 +64,7 @@ def test_every_density_is_one(density, timesteps):
 
 
 def test_validation_covers_the_schedule_evenly_whatever_training_draws(make_trainer, tmp_path):
-    """Two runs before their first step differ in the density alone, so their held-out loss is the same."""
+    """Two runs before their first step differ in the density alone, so their validation loss is the same."""
     losses = [
         make_trainer(tmp_path / density, timestep_density=density).task.validation_loss for density in ("uniform", "log_normal")
     ]

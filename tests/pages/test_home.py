@@ -96,11 +96,12 @@ def test_a_run_that_has_not_been_validated_yet_is_shown(own_runs):
     young = Run(shutil.copytree(Run("checkpoints/fashion-baseline").path, own_runs / "young"))
     (young.path / "evaluation.json").unlink()
     app = open_dashboard()
-    [described] = [caption.value for caption in app.caption if "while training" in caption.value]
-    assert "held-out loss 0.1088 while training" in described
+    [described] = [caption.value for caption in app.caption if "validation loss" in caption.value]
+    assert "validation loss 0.1088" in described
+    assert "held-out loss" not in described
     (young.path / "metrics.jsonl").unlink()
     young.append_metrics({"step": 50, "images_seen": 3200, "seconds": 9.0, "loss": 0.5, "lr": 1e-3, "grad_norm": 1.0})
     app = open_dashboard()
     assert not app.exception
     [described] = [caption.value for caption in app.caption if "3\u00a0k\u00a0images seen" in caption.value]
-    assert "held-out loss" not in described
+    assert "loss" not in described

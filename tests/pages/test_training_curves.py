@@ -54,7 +54,7 @@ def samples_shown(app):
 
 
 def curves(app):
-    return figures(app)["Held-out loss"]
+    return figures(app)["Validation loss"]
 
 
 def test_without_runs_the_page_says_what_to_do(folder):
@@ -67,7 +67,7 @@ def test_losses_of_different_objectives_are_not_left_to_be_compared(make_run, pr
     make_run("b", prediction=prediction, schedule="cosine", steps=70)
     app = open_page()
     assert any("minimise different losses" in caption.value for caption in app.caption) == told
-    assert any("held-out loss of **a**" in text.value for text in app.markdown) != told
+    assert any("validation loss of **a**" in text.value for text in app.markdown) != told
     assert ("Difference" in str(curves(app)["layout"])) != told
 
 
@@ -82,9 +82,9 @@ def test_validation_comes_first_and_the_rest_on_demand(make_run):
     for name in "abc":
         make_run(name)
     app = open_page()
-    assert list(figures(app)) == ["Held-out loss"]
+    assert list(figures(app)) == ["Validation loss"]
     assert {trace["name"] for trace in curves(app)["data"]} == {"a", "b"}
-    assert "held-out loss of **a** and that of b are not told apart" in app.markdown[-1].value
+    assert "validation loss of **a** and that of b are not told apart" in app.markdown[-1].value
     app = open_page(optimiser=True, timesteps=True)
     assert len(figures(app)) == 4
     other = figures(app)["Training loss, gradient norm, learning rate"]

@@ -81,7 +81,7 @@ def test_who_leads_does_not_depend_on_the_order_and_is_told_where_all_were_valid
 def test_what_cannot_be_compared_says_why():
     assert unlike(CONFIG, replace(CONFIG, network=NetworkConfig(unet="class"), condition=ConditionConfig(classes=("a",)))) == ""
     log_normal = replace(CONFIG.diffusion, timestep_density="log_normal")
-    assert unlike(CONFIG, replace(CONFIG, diffusion=log_normal)) == "", "the held-out loss covers all timesteps alike"
+    assert unlike(CONFIG, replace(CONFIG, diffusion=log_normal)) == "", "the validation loss covers all timesteps alike"
     others = {
         "autoencoder": replace(CONFIG, model="autoencoder"),
         "latents": replace(CONFIG, latent=LatentConfig(latent_fingerprint="0" * 16)),

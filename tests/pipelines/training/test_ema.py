@@ -81,7 +81,7 @@ def test_several_lengths_kept_at_once_equal_runs_of_one_each(train, make_trainer
     published = publish(both, tmp_path / "published", ema=16)
     own = replace(alone.config, data=replace(alone.config.data, data=published.config.data.data))  # without the folder
     assert published.config == own
-    assert f"held-out loss {losses[0][-1]:.4f}" in (published.path / "README.md").read_text()
+    assert f"validation loss {losses[0][-1]:.4f}" in (published.path / "README.md").read_text()
 
 
 def test_an_average_that_is_named_twice_is_refused(small_config):
