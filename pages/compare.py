@@ -24,6 +24,7 @@ from pages.components.runs import models_to_choose
 from pages.components.sharing import Result, address_of, made_of, show_sharing, thumbnail
 from pages.components.stage import show_stage, shown_view
 from pages.components.timing import about_time
+from pipelines.evaluation.columns import told_apart
 from pipelines.figures.pictures import about_generations
 from pipelines.figures.sampling import column_distances
 
@@ -88,7 +89,8 @@ if "comparison" not in st.session_state:
     end_page()
 
 names, comparison = st.session_state["comparison"]
-titles = [f"{number}: {name}" for number, name in enumerate(names, start=1)]
+apart = told_apart(names, [column.request for column in comparison.columns])
+titles = [f"{number}: {name}" for number, name in enumerate(apart, start=1)]
 with lines:
     show_folded([(name, column.request) for name, column in zip(names, comparison.columns, strict=True)])
 with actions:
@@ -105,7 +107,7 @@ def draw() -> None:
     show_stage(titles, comparison)
     if comparison.status == "done":
         view = shown_view()
-        offer_comparison(names, comparison, view)
+        offer_comparison(names, titles, comparison, view)
         numbers = st.expander("Settings that differ, and distances from the first column", key="numbers", **BOUND)
         if numbers.open:
             with numbers:

@@ -55,11 +55,14 @@ def offer_downloads(
         downloads.caption(about)
 
 
-def offer_comparison(names: list[str], comparison: Comparison, view: str) -> None:
-    """Show buttons that download a finished comparison; the GIF has a maximum size, so it may show fewer images."""
-    columns = {
-        f"{number}: {name}": column for number, (name, column) in enumerate(zip(names, comparison.columns, strict=True), 1)
-    }
+def offer_comparison(names: list[str], titles: list[str], comparison: Comparison, view: str) -> None:
+    """Show buttons that download a finished comparison; the GIF has a maximum size, so it may show fewer images.
+
+    Args:
+        names: the models' names.
+        titles: titles of the columns.
+    """
+    columns = dict(zip(titles, comparison.columns, strict=True))
     count, shown = comparison.columns[0].request.num_images, gif_images(comparison)
     offer_downloads(
         "noisescope-comparison",

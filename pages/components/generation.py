@@ -185,10 +185,10 @@ def level_label(log_snr: float) -> str:
 
 def what_differs(names: list[str], comparison: Comparison) -> pd.DataFrame:
     """Return the settings that differ between columns, one row per setting, training settings of the models included."""
-    settings = {
-        f"Column {number}": {"model": name} | asdict(column.request) | {"run": asdict(column.config)}
-        for number, (name, column) in enumerate(zip(names, comparison.columns, strict=True), start=1)
-    }
+    settings = {}
+    for number, (name, column) in enumerate(zip(names, comparison.columns, strict=True), start=1):
+        own = {"model": name, "seed": column.request.seed, "training seed": column.config.seed}
+        settings[f"Column {number}"] = {"model": name} | asdict(column.request) | asdict(column.config) | own
     return settings_table(settings).rename_axis("Setting")
 
 

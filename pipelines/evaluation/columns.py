@@ -9,6 +9,7 @@ from typing import Any
 
 from diffusion_core.choices import SAMPLERS
 
+from ..common.text import counted, shorten
 from ..sampling.request import SamplingRequest
 from ..storage.config import RunConfig
 from .judging import judge, verdict
@@ -18,6 +19,8 @@ from .verdict import Verdict
 
 SAMPLED = ("sampler", "steps", "eta", "spacing", "guidance", "guidance_interval", "guidance_rescale", "negative_prompt")
 ANYTHING, EVERYTHING = "anything", "every class in turn"
+ASKED = ("label", "prompt", "seed")
+LONGEST = 40  # characters of a prompt in a name
 UNUSUAL = ("eta", "spacing", "guidance_interval", "guidance_rescale", "negative_prompt")  # pipelines.evaluate has no option
 
 
@@ -103,7 +106,9 @@ def _measured(one: Column, other: Column) -> Finding:
     if samples and alike:
         return Finding(verdict(*groups, Setting.of(samples[0])))
     if samples:
-        return Finding(judge(*groups, samples, names=_names(one, other)))
+        models = [column.evaluation.fingerprint if same_model else column.evaluation.name for column in (one, other)]
+        first, second = told_apart(models, [one.request, other.request], asked=False)
+        return Finding(judge(*groups, samples, names=(first, second)))
     missing = tuple(column for column in (one, other) if not column.samples) or (one, other)
     settings = [] if same_model or not alike else shared_settings([one.evaluation, other.evaluation])
     found = verdict(*groups, settings[0]) if settings else judge(*groups, [])
@@ -126,29 +131,53 @@ def _pair(one: Column, other: Column) -> list[Result]:
     return []
 
 
-def _names(one: Column, other: Column) -> tuple[str, str]:
-    """Return what the columns are called in sentences: the model and the settings of sampling, as far as they differ."""
-    same_model = one.evaluation.fingerprint == other.evaluation.fingerprint
-    differing = [name for name in SAMPLED if one.sampling[name] != other.sampling[name]]
-    names = [[] if same_model else [column.evaluation.name] for column in (one, other)]
-    for name, column in zip(names, (one, other), strict=True):
-        name += [_sampled(column.request, differing)] if differing else []
-    return " with ".join(names[0]), " with ".join(names[1])
+def told_apart(models: Sequence[str], requests: Sequence[SamplingRequest], asked: bool = True) -> list[str]:
+    """Return what columns are called: the model and the settings of sampling, as far as they differ; else the model.
+
+    Args:
+        asked: whether to tell what is asked for, too, and the seed.
+    """
+    differing = [name for name in (*SAMPLED, *ASKED * asked) if len({*_told(requests, name)}) > 1]
+    several = len(set(models)) > 1 or not differing
+    names = []
+    for model, request in zip(models, requests, strict=True):
+        settings = _in_words(request, [name for name in differing if _tells(request, name)])
+        names.append(" with ".join([model] * (several or not settings) + [settings] * bool(settings)))
+    return names
 
 
-def _sampled(request: SamplingRequest, told: Sequence[str]) -> str:
-    """Return the settings of sampling named in ``told``, in words."""
-    steps = f"{request.steps} step{'' if request.steps == 1 else 's'}"
+def _told(requests: Sequence[SamplingRequest], name: str) -> Iterator[object]:
+    """Yield the values of a setting, of the requests to which it applies."""
+    return (getattr(request, name) for request in requests if _tells(request, name))
+
+
+def _tells(request: SamplingRequest, name: str) -> bool:
+    """Return whether a setting makes a difference to a request."""
+    if name in ("label", "prompt"):
+        return bool(getattr(request, name))
+    if name.startswith("guidance"):
+        return request.label is not None or bool(request.prompt)
+    return name != "eta" or name in request.options
+
+
+def _in_words(request: SamplingRequest, told: Sequence[str]) -> str:
+    """Return the settings named in ``told``, in words."""
+    steps = counted(request.steps, "step")
     sampler = SAMPLERS[request.sampler].title
-    way = f"{sampler} in {steps}" if "sampler" in told else steps
-    more = [f"{name.replace('_', ' ')} {_value(getattr(request, name))}" for name in told if name not in ("sampler", "steps")]
-    return ", ".join([way] * bool({"sampler", "steps"} & {*told}) + more)
+    way = [f"{sampler} in {steps}" if "steps" in told else sampler] if "sampler" in told else [steps] * ("steps" in told)
+    asked = {"label": EVERYTHING if request.label == "all" else request.label, "prompt": ", ".join(request.prompt)}
+    more = [
+        shorten(asked[name] or "", LONGEST) if name in asked else f"{name.replace('_', ' ')} {_value(getattr(request, name))}"
+        for name in told
+        if name not in ("sampler", "steps")
+    ]
+    return ", ".join(way + more)
 
 
 def _value(value: object) -> str:
     if isinstance(value, tuple):
         return " to ".join(f"{end:g}" for end in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
 
 
 def _remarks(one: Column, other: Column) -> Iterator[str]:

@@ -59,7 +59,9 @@ def trajectory_strip(way: Trajectory, image: int, captions: Sequence[str], about
 
 def about_generations(columns: Mapping[str, Generation]) -> str:
     """Return which models made the samples, and how."""
-    return sentences(about_samples(title, column.fingerprint, column.request) for title, column in columns.items())
+    names = [title if column.run.name in title else f"{title}, {column.run.name}" for title, column in columns.items()]
+    made = zip(names, columns.values(), strict=True)
+    return sentences(about_samples(name, column.fingerprint, column.request) for name, column in made)
 
 
 def _name_of(frame: Frame) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipelines.evaluation.columns import Column, compare
+from pipelines.evaluation.columns import Column, compare, told_apart
 from pipelines.evaluation.measured import same_data
 from pipelines.evaluation.results import Evaluation
 from pipelines.evaluation.verdict import sentences
@@ -40,6 +40,23 @@ def test_one_model_sampled_in_two_ways_is_compared_at_these_settings():
     assert compare(column(steps=5), column(sampler="ddim", steps=20)).verdict.second == "DDIM in 20 steps"
     guided = compare(column("class", label="all", guidance=2.0), column("class", label="all")).verdict
     assert {guided.first, guided.second} == {"guidance 2", "guidance 1"}
+
+
+def test_columns_are_called_by_what_differs():
+    def names(*wishes):
+        return told_apart([model for model, _ in wishes], [SamplingRequest(**settings) for _, settings in wishes])
+
+    one, other, guided = ("one", {}), ("other", {}), ("guided", {"label": "all", "guidance": 2.0})
+    ddim = {"sampler": "ddim"}
+    assert names(one, ("one", ddim)) == ["DPM-Solver++(2M)", "DDIM"]
+    assert names(one, other) == ["one", "other"]
+    assert names(one, one) == ["one", "one"]
+    assert names(one, guided) == ["one", "guided"], "what does not apply to a model does not differ"
+    assert names(one, ("other", ddim | {"steps": 5})) == ["one with DPM-Solver++(2M) in 20 steps", "other with DDIM in 5 steps"]
+    assert names(("one", {"label": "rose"}), ("one", {"label": "all", "seed": 1})) == [
+        "rose, seed 0",
+        "every class in turn, seed 1",
+    ]
 
 
 @pytest.mark.parametrize(
