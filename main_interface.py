@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages.components.address import forget_infinite_numbers, unused_numbers_told
+from pages.components.address import forget_infinite_numbers, unused_values_told
 from pages.components.lessons import close_lesson
 from pipelines.common.command_line import describe
 from pipelines.common.text import literal
@@ -36,7 +36,7 @@ forget_infinite_numbers()
 close_lesson()
 page = st.navigation(PAGES, position="top")
 try:
-    with unused_numbers_told():
+    with unused_values_told():
         page.run()
 except (ValueError, OSError) as error:  # files that change while a page reads them, say
     logging.getLogger(__name__).exception("the page %s stopped", page.title)

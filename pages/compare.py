@@ -5,6 +5,7 @@ from functools import partial
 import streamlit as st
 
 from pages.components import BOUND, end_page
+from pages.components.address import is_number, tell_unless
 from pages.components.downloads import offer_comparison
 from pages.components.findings import show_findings
 from pages.components.folded import settings_in_words, show_folded
@@ -52,6 +53,8 @@ def fold(*, changing: bool) -> None:
 
 
 actions = heading("compare")
+tell_unless("view", VIEWS.__contains__, next(iter(VIEWS)))
+tell_unless("level", lambda level: level in ("noise", "sample") or is_number(level), "sample")
 models = models_to_choose()
 lines = st.container()
 shown = "comparison" in st.session_state

@@ -3,35 +3,76 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 import streamlit as st
 
 from pipelines.common.text import literal
 
+UNUSED = "unused values"  # sentences to be shown when the page has run
+
 
 @contextmanager
-def unused_numbers_told() -> Iterator[None]:
-    """Say of each number in the address that a page did not take, because it is out of range, what the page takes instead.
+def unused_values_told() -> Iterator[None]:
+    """Say of each value in the address that a page's input did not take what the page takes instead.
 
     This also holds for a page that stops early.
     """
-    asked = {name: st.query_params[name] for name in st.query_params if name not in st.session_state}
+    asked = {name: st.query_params.get_all(name) for name in st.query_params if name not in st.session_state}
     try:
         yield
     finally:
-        for name, text in asked.items():
+        told: list[str] = []
+        for name, texts in asked.items():
             used = st.session_state.get(name)
-            if isinstance(used, int | float) and not isinstance(used, bool) and _number(text) != used:
-                _say_unused(name, text, f"{used:g}" if isinstance(used, float) else f"{used}")
+            if isinstance(used, str | int | float | list | tuple) and not isinstance(used, bool):
+                values = list(used) if isinstance(used, list | tuple) else [used]
+                takes = ", ".join(map(_in_words, values)) or "nothing"
+                told += [_unused_told(name, text, takes) for text in _unused(texts, values, st.query_params.get_all(name))]
+        if told := [*st.session_state.pop(UNUSED, []), *told]:
+            _say(told)
 
 
-def _say_unused(name: str, text: str, used: str) -> None:
-    st.toast(
-        f"{literal(name)}={literal(text, 40)} in the address cannot be used here: this page takes {used}.",
-        icon=":material/warning:",
-    )
+def _unused(texts: Sequence[str], values: Sequence[object], kept: Collection[str]) -> list[str]:
+    """Return the texts of an address that are not among an input's values.
+
+    Args:
+        kept: texts that are still in the address: Streamlit removes those that an input does not take.
+    """
+    if values and all(isinstance(value, int | float) for value in values):
+        return [text for text in texts if _number(text) not in values]
+    return [text for text in texts if text not in kept and text not in map(str, values)]
+
+
+def tell_unless(name: str, takes: Callable[[str], bool], used: str) -> None:
+    """Note once if the address has a value that the page does not take, where no input but the browser reads it.
+
+    Args:
+        used: what the page takes instead.
+    """
+    text, told = st.query_params.get(name), f"unused {name}"
+    if text is not None and not takes(text) and st.session_state.get(told) != text:
+        st.session_state.setdefault(UNUSED, []).append(_unused_told(name, text, used))
+        st.session_state[told] = text
+
+
+def is_number(text: str) -> bool:
+    """Return whether a text is a finite number."""
+    return math.isfinite(number) if (number := _number(text)) is not None else False
+
+
+def _unused_told(name: str, text: str, used: str) -> str:
+    return f"{literal(name)}={literal(text, 40)} in the address cannot be used here: this page takes {literal(used, 80)}."
+
+
+def _say(sentences: Sequence[str]) -> None:
+    """Show sentences in one notice, since a browser shows only a few."""
+    st.toast("\n\n".join(sentences), icon=":material/warning:")
+
+
+def _in_words(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def forget_infinite_numbers() -> None:
@@ -39,8 +80,8 @@ def forget_infinite_numbers() -> None:
     infinite = [name for name in st.query_params if any(map(_is_infinite, st.query_params.get_all(name)))]
     for name in infinite:
         del st.query_params[name]
-        _say_unused(name, "infinity", "its usual value")
     if infinite:
+        _say([_unused_told(name, "infinity", "its usual value") for name in infinite])
         st.rerun()  # inputs take their values from the address with which a script starts
 
 

@@ -1,4 +1,4 @@
-"""Numbers in a page's address: those that no input takes are told."""
+"""Values in a page's address: those that no input takes are told."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ def _page() -> None:
     import streamlit as st
 
     from pages.components import end_page
-    from pages.components.address import forget_infinite_numbers, unused_numbers_told
+    from pages.components.address import forget_infinite_numbers, unused_values_told
 
     forget_infinite_numbers()
-    with unused_numbers_told():
+    with unused_values_told():
         st.number_input("Seed", 0, 2**31 - 1, 7, key="seed", bind="query-params")
         st.number_input("Guidance", 0.0, 20.0, 2.0, key="guidance", bind="query-params")
         end_page()  # as a page without a result does
@@ -33,6 +33,40 @@ def test_a_number_out_of_range_is_told_with_what_is_used_instead(text):
     app.number_input(key="seed").set_value(9).run()
     assert not app.toast, "what a person chooses is nothing to tell"
     assert app.number_input(key="seed").value == 9
+
+
+def _choosing() -> None:
+    import streamlit as st
+
+    from diffusion_core.choices import SAMPLERS
+    from pages.components.address import is_number, tell_unless, unused_values_told
+    from pages.components.named_choice import choose_named
+
+    with unused_values_told():
+        tell_unless("level", is_number, "sample")
+        st.selectbox("Model", ["one", "two"], key="model", bind="query-params")
+        st.multiselect("Runs", ["a", "b", "c"], ["a"], key="runs", bind="query-params")
+        choose_named("Sampler", SAMPLERS, "dpmpp_2m", "sampler")
+
+
+def test_a_choice_that_does_not_exist_is_told_with_what_is_used_instead():
+    app = AppTest.from_function(_choosing)
+    asked = {"model": "nope", "runs": ["b", "x"], "sampler": "magic", "level": "abc"}
+    for name, value in asked.items():
+        app.query_params[name] = value
+    app.run()
+    assert not app.exception
+    [toast] = app.toast
+    sentences = [sentence.split(" in the address cannot be used here: ") for sentence in toast.value.split("\n\n")]
+    told = {asked: used.removeprefix("this page takes ") for asked, used in sentences}
+    assert told == {"model=nope": "one.", "runs=x": "b.", "sampler=magic": "dpmpp_2m.", "level=abc": "sample."}
+    assert not app.run().toast, "once"
+
+    app = AppTest.from_function(_choosing)
+    for name, value in {"model": "two", "runs": ["b", "c"], "sampler": "ddim", "level": "-1.5"}.items():
+        app.query_params[name] = value
+    assert not app.run().toast
+    assert app.selectbox(key="model").value == "two"
 
 
 def _named() -> None:
