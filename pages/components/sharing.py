@@ -107,15 +107,15 @@ def _uri(content: bytes) -> str:
 
 
 def thumbnail(pictures: Sequence[Pixels]) -> Pixels:
-    """Return a small picture of some sets of (N, H, W, C) images: the first of each, side by side."""
+    """Return a small picture of some sets of (N, H, W, C) images: the first of each, equally many, side by side."""
     width, height = THUMBNAIL[0] // len(pictures), THUMBNAIL[1]
+    steps = [-(-images.shape[1] // 32) for images in pictures]
+    sets = [images[:, ::step, ::step] for images, step in zip(pictures, steps, strict=True)]
+    side = max(images.shape[1] for images in sets)
+    across = max(1, min(len(sets[0]), width // side))
     parts = []
-    for images in pictures:
-        step = -(-images.shape[1] // 32)
-        small = images[:, ::step, ::step]
-        side = small.shape[1]
-        across = max(1, min(len(small), width // side))
-        part = montage(small[: across * max(1, height // side)], across, gap=0)
+    for images in sets:
+        part = montage(images[: across * max(1, height // side)], across, gap=0)
         parts.append(np.broadcast_to(part, (*part.shape[:2], 3)))
     tall = max(part.shape[0] for part in parts)
     return np.concatenate([np.pad(part, ((0, tall - part.shape[0]), (0, 0), (0, 0))) for part in parts], axis=1)

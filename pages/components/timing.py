@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from statistics import median
 
 from diffusion_core.choices import SAMPLERS
 from pages.components.generation import generation_queue
@@ -40,9 +42,9 @@ def _pace(run: Run) -> tuple[float, str]:
     try:
         fingerprint = run.fingerprint
         made = [column for column in generation_queue().results.all() if isinstance(column, Generation)]
-        own = [column for column in made if column.fingerprint == fingerprint and column.seconds]
+        own = [seconds for column in made if column.fingerprint == fingerprint for seconds in _steady(column)]
         if own:
-            return own[-1].seconds / (own[-1].request.num_images * own[-1].nfe), "what was generated here before"
+            return median(own), "what was generated here before"
         samples = Evaluation(run, fingerprint).of_kind("samples")
     except (ValueError, OSError):  # whoever generates learns what is wrong
         return 0.0, ""
@@ -50,3 +52,10 @@ def _pace(run: Run) -> tuple[float, str]:
         return 0.0, ""
     found = samples[-1].found
     return found["seconds"] / found["network_calls"], f"the evaluation on {found.get('machine', 'an unrecorded machine')}"
+
+
+def _steady(column: Generation) -> Iterator[float]:
+    """Yield the seconds of a network call for one image in each step after the first, which includes the start."""
+    for before, after in pairwise(column.frames):
+        if after.nfe > before.nfe:
+            yield (after.seconds - before.seconds) / ((after.nfe - before.nfe) * column.request.num_images)

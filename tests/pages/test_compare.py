@@ -20,7 +20,8 @@ from streamlit.testing.v1 import AppTest
 from diffusion_core.choices import SAMPLERS
 from pages.components.generation import LOOKS, comparable, generation_queue, pace
 from pages.components.requests import _request_in
-from pages.components.sharing import address_of
+from pages.components.sharing import address_of, thumbnail
+from pages.components.timing import about_time
 from pipelines.common.images import png_bytes
 from pipelines.evaluate import Evaluate
 from pipelines.sampling.generation import Comparison, Frame, Generation
@@ -261,6 +262,31 @@ def test_what_was_compared_is_shown_when_its_run_is_gone(own_run):
     app.run()
     assert not app.exception
     assert columns(app)[0].run.name == "mine"
+
+
+def test_the_time_told_is_that_of_the_steps_after_the_start(monkeypatch):
+    run, request = Run("checkpoints/fashion-baseline"), SamplingRequest(num_images=10, steps=4)
+
+    def made(start, seconds_a_call):
+        noise = Frame(0, 999.0, -math.inf, *[np.zeros((1, 2, 2, 3), np.uint8)] * 2, nfe=1, seconds=start)
+        steps = [replace(noise, index=step, nfe=1 + step, seconds=start + step * seconds_a_call) for step in range(1, 4)]
+        kept = [noise, *steps, replace(steps[-1], index=4)]
+        return Generation(run, request, run.fingerprint, run.config, kept, num_steps=4)
+
+    def told(*columns):
+        monkeypatch.setattr(generation_queue().results, "all", lambda: list(columns))
+        return about_time([(run, replace(request, num_images=100, steps=20))])
+
+    assert told(made(60.0, 0.1)) == told(made(0.1, 0.1)) == (" (about 20 s)", "Estimated from what was generated here before.")
+
+
+def test_a_small_picture_of_a_comparison_has_the_same_images_of_every_column():
+    def images(side):
+        return np.stack([np.full((side, side, 3), number, np.uint8) for number in range(1, 31)])
+
+    for sides in ((64, 64), (28, 32), (32, 20)):
+        per_image = [np.unique(thumbnail([images(side), 0 * images(other)])) for side, other in (sides, sides[::-1])]
+        assert list(per_image[0]) == list(per_image[1]), sides
 
 
 def test_a_page_looks_as_often_as_its_columns_grow():
