@@ -86,7 +86,7 @@ def _show(finding: Finding, pair: str, most: int) -> None:
             where = f" :orange[Measured at {literal(_way(found))}, not at the settings here.]"
         st.markdown(f":material/balance: {pair}**{literal(found.summary)}**{where}")
         told = _telling(sentences(found), most)
-        with st.container(key=f"findings-told-{pair}"):  # not on narrow screens: see page.css
+        with st.container(key=f"findings-sentences-{pair}"):  # only the first on narrow screens: see page.css
             st.markdown("\n".join(f"- {emphasised(sentence)}" for sentence in told))
     elif finding.missing:
         st.markdown(f":material/balance: {pair}**Not measured yet:** nobody knows which is better.")

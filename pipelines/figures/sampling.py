@@ -42,9 +42,9 @@ def column_distances(tables: Mapping[str, pd.DataFrame]) -> Chart:
     def position(log_snr: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.clip(log_snr, low - room, high + room)
 
-    # None near the ends, where it would overlap with "pure noise" and "sample".
+    # None near the ends, where it would overlap with "noise" and "sample".
     ticks = {float(tick): f"{tick:g}" for tick in np.linspace(low, high, 5).round()[1:-1]}
-    ticks |= {float(position(level)): "sample" if level > 0 else "pure noise" for level in levels[np.isinf(levels)]}
+    ticks |= {float(position(level)): "sample" if level > 0 else "noise" for level in levels[np.isinf(levels)]}
     panels = []
     for quantity in ("MSE", "SSIM"):
         marks: list[Mark] = []

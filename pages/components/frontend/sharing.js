@@ -66,13 +66,24 @@ class Sharing {
   show(name, text) {
     const section = this.dialog.querySelector(`.${name}`)
     section.hidden = text === ""
-    section.querySelector("pre").textContent = text
+    const words = text.split(/(\s+)/u).map((part, index) => (index % 2 === 0 ? word(part) : part))
+    section.querySelector("pre").replaceChildren(...words)
   }
 
   close() {
     this.dialog.close()
     this.history.close()
   }
+}
+
+/**
+ * @param {string} text without spaces
+ * @returns {HTMLSpanElement} shows it on one line if there is room: browsers would break it at each hyphen
+ */
+function word(text) {
+  const span = document.createElement("span")
+  span.textContent = text
+  return span
 }
 
 /**
