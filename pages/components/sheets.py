@@ -49,20 +49,24 @@ def sheet_urls(frame: Frame) -> dict[str, str]:
     """Return the URLs of a frame's sheets by view, ``x`` and ``x0``, which are written if they are new.
 
     An (N, H, W, C) view becomes a PNG of N images one below the other.
+
+    Raises:
+        OSError: they cannot be written.
     """
     with _lock:
         if frame not in _written:
             pictures = {"x": frame.x, "x0": frame.x0}
-            files = {id(pixels): _write(pixels) for pixels in pictures.values()}  # of a sample, both views are one array
+            arrays = {id(pixels): pixels for pixels in pictures.values()}  # of a sample, both views are one array
+            files = {key: _FOLDER / f"{secrets.token_hex(16)}.png" for key in arrays}  # nobody can guess what others look at
+            try:
+                for key, images in arrays.items():
+                    files[key].write_bytes(stored_png(images.reshape(-1, *images.shape[2:])))
+            except OSError:
+                _remove(list(files.values()))  # also the part for which a full disk had room
+                raise
             weakref.finalize(frame, _remove, list(files.values()))
             _written[frame] = {view: frontend.url(_SERVED, files[id(pixels)].name) for view, pixels in pictures.items()}
         return _written[frame]
-
-
-def _write(images: Pixels) -> Path:
-    path = _FOLDER / f"{secrets.token_hex(16)}.png"  # nobody can guess what others look at
-    path.write_bytes(stored_png(images.reshape(-1, *images.shape[2:])))
-    return path
 
 
 def _remove(files: list[Path]) -> None:

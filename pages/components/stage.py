@@ -17,7 +17,9 @@ from pages.components import frontend
 from pages.components.generation import VIEWS, activity, comparable, cost, frame_label, level_label
 from pages.components.sheets import sheet_urls
 from pages.components.title_mark import title_mark
+from pipelines.common.command_line import describe
 from pipelines.common.indices import evenly_spaced
+from pipelines.common.text import literal
 from pipelines.sampling.alignment import frame_at, shared_log_snrs
 from pipelines.sampling.generation import Comparison, Generation
 
@@ -36,9 +38,14 @@ def show_stage(titles: Sequence[str], comparison: Comparison, key: str = "stage"
         comparison: a comparison, which may still grow.
         key: key of the component.
     """
+    try:
+        data = stage_data(titles, comparison)
+    except OSError as error:  # the disk of the temporary folder is full, say
+        st.error(literal(f"The images cannot be shown: {describe(error)}."))
+        return
     _component(
         key=key,
-        data=stage_data(titles, comparison),
+        data=data,
         on_view_change=lambda: None,
         on_cancelled_change=comparison.cancel,
     )

@@ -18,6 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 from streamlit.testing.v1 import AppTest
 
 from diffusion_core.choices import SAMPLERS
+from pages.components import sheets
 from pages.components.generation import LOOKS, comparable, generation_queue, pace
 from pages.components.requests import _request_in
 from pages.components.sharing import address_of, thumbnail
@@ -66,6 +67,19 @@ def test_a_hostile_address_gets_the_page_with_allowed_values(key, value):
         assert str(widget.value) in (SAMPLERS if key.startswith("sampler") else widget.options)  # samplers go by their titles
     assert str(widget.value) != value
     assert "Generate" in {button.label.split(" (")[0] for button in app.button}
+
+
+def test_images_that_cannot_be_written_are_one_sentence_and_come_back(monkeypatch, tmp_path):
+    """Something has emptied the temporary folder, say."""
+    app = open_page(images=1, model1="fashion-baseline", model2="fashion-baseline", steps1=2, steps2=3)
+    with monkeypatch.context() as patch:
+        patch.setattr(sheets, "_FOLDER", tmp_path / "gone")
+        generate(app)
+        assert not app.exception
+        [told] = app.error
+        assert told.value.startswith("The images cannot be shown: no such file or directory")
+    app.run()
+    assert not app.error
 
 
 def test_columns_are_chosen_freely():

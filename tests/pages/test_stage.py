@@ -1,8 +1,10 @@
 """The Python side of the stage: what the browser is told, and the pictures that it fetches."""
 
+import errno
 import gc
 import io
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -55,6 +57,24 @@ def test_a_sheet_is_written_once_and_lives_as_long_as_its_frame():
     del shown
     gc.collect()
     assert not file_of(urls["x"]).exists()
+
+
+def test_a_disk_that_becomes_full_leaves_no_part_of_a_sheet(monkeypatch):
+    shown, room, write = frame(2, 500.0, 0.0), [1], Path.write_bytes
+
+    def write_while_there_is_room(path, content):
+        write(path, content[: len(content) if room else 9])
+        if not room:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        room.pop()
+
+    files = set(sheets._FOLDER.iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", write_while_there_is_room)
+        with pytest.raises(OSError, match="No space"):
+            sheets.sheet_urls(shown)
+    assert set(sheets._FOLDER.iterdir()) == files
+    assert file_of(sheets.sheet_urls(shown)["x"]).is_file()  # once there is room again
 
 
 def test_a_poll_writes_only_new_frames_and_the_others_keep_their_urls():
