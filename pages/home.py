@@ -40,20 +40,30 @@ runs = known_runs()
 models, problems = runs.models(is_diffusion), runs.unusable
 if not models:
     st.info(NO_MODELS)
+
+
+def show_card(name: str) -> None:
+    """Show a model, or a run that cannot be read."""
+    if name in problems:
+        st.markdown(f"**{literal(name)}**")
+        st.warning(literal(f"This run cannot be read: {problems[name]}"))
+        return
+    model = models[name]
+    try:
+        if grids := list(model.run.samples().values()):
+            show_samples_in(model.config, grids[-1], name)
+    except OSError as error:
+        warn_of_samples(name, error)
+    st.markdown(f"**{literal(name)}**")
+    st.caption(literal(describe_run(model)))
+    st.page_link("pages/training_curves.py", label="Training history", query_params={"runs": name})
+
+
 cards = [*models, *problems]
 for start in range(0, len(cards), CARDS):
-    for name, place in zip(cards[start : start + CARDS], st.columns(CARDS), strict=False):
-        with place.container(border=True):
-            if name in problems:
-                st.markdown(f"**{literal(name)}**")
-                st.warning(literal(f"This run cannot be read: {problems[name]}"))
-                continue
-            model = models[name]
-            try:
-                if grids := list(model.run.samples().values()):
-                    show_samples_in(model.config, grids[-1], name)
-            except OSError as error:
-                warn_of_samples(name, error)
-            st.markdown(f"**{literal(name)}**")
-            st.caption(literal(describe_run(model)))
-            st.page_link("pages/training_curves.py", label="Training history", query_params={"runs": name})
+    if start == CARDS:
+        folded = st.expander(f"{len(cards) - CARDS} more")
+    with folded if start else st.container():
+        for name, place in zip(cards[start : start + CARDS], st.columns(CARDS), strict=False):
+            with place.container(border=True):
+                show_card(name)
