@@ -231,7 +231,10 @@ class Training:
 def choose_training() -> Training:
     """Draw widgets for the dataset, the network and the budget; show an error if their values are invalid."""
     data_column, preview_column = st.columns(2, gap="medium")
-    recipe_column, start_column, network_column, *columns, limit_column = st.columns(4 + len(BUDGET))
+    with data_column:
+        data_place = st.container()
+        recipe_column, start_column, network_column = st.columns(3)
+        *columns, limit_column = st.columns(len(BUDGET) + 1)
     recipe = recipe_column.selectbox(
         "Recipe", list(RECIPES), index=None, placeholder="custom settings", key="recipe", on_change=_follow_recipe,
         help="Fills in settings that suit a dataset; all can be changed. Recipes ending in -64 need a GPU.", **BOUND,
@@ -243,7 +246,7 @@ def choose_training() -> Training:
     )  # fmt: skip
     base = _base(recipe, start)
     taken = start is not None  # whether a starting run fixes the model
-    with data_column:
+    with data_place:
         data, shown = _choose_data(base)
     with preview_column:
         preview = show_preview(configured(replace(base, data=data), shown).data, base.condition)

@@ -116,7 +116,7 @@ def _splits(opened: Source, config: DataConfig, images: Sequence[ImageSet]) -> t
             wanted = held_out_rows(table, config.held_out_images)
             trained, held_out = 0, len(images[1]) if len(images) > 1 else len(wanted)
             beyond = np.setdiff1d(np.arange(len(table)), wanted)
-            reason = f"beyond the {len(wanted):,} pictures of the split {name!r} that are held out (--held-out-images)"
+            reason = f"not needed: {len(wanted):,} pictures of the split {name!r} are enough to hold out (--held-out-images)"
             left_out += [Unused(each, reason) for each in row_names(table, config, beyond)]
         else:
             trained = held_out = 0

@@ -138,6 +138,7 @@ def test_splits_say_what_becomes_of_them_and_what_is_left_out_is_named(tmp_path)
         "validation": (3, 0, 0),
     }
     assert sorted(group.count for group in report.unused) == [2, 3]
+    assert "2: not needed: 2 pictures of the split 'test' are enough to hold out" in told(report, "not used")
     named = {path for group in report.unused for path in group.paths}
     assert {f"validation/{each}.png" for each in range(3)} <= named
     assert len([path for path in named if path.startswith("test/")]) == 2
