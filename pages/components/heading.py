@@ -25,7 +25,7 @@ def heading(page: str) -> DeltaGenerator:
         page: name of the page's file.
     """
     about, lesson = ABOUT[page], opened_lesson(page)
-    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="heading"):
         st.title(about.title, anchor=False, width="content")
         with st.popover("What am I looking at?", type="tertiary", icon=":material/help:"):
             _explain(about)
