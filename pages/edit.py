@@ -1,8 +1,10 @@
 """Edit: vary, inpaint, outpaint or interpolate pictures, or change the condition they were made for."""
 
+from typing import Any
+
 import streamlit as st
 
-from pages.components import BOUND, end_page
+from pages.components import BOUND
 from pages.components.condition_table import ConditionTable, draw_start, settings_of, show_table, too_many
 from pages.components.editing import TRACED_STEPS, WAYS, choose_way
 from pages.components.generation import start
@@ -17,7 +19,6 @@ from pages.components.requests import (
 from pages.components.runs import models_to_choose
 from pages.components.sharing import share_table
 from pages.components.sources import UPLOAD
-from pipelines.common.text import literal
 from pipelines.sampling.request import SamplingRequest
 
 actions = heading("edit")
@@ -31,12 +32,8 @@ with way_column:
 way = WAYS[kind]
 
 with settings_of("edited"):
-    try:
-        edit = way.ask(config, name)
-    except ValueError as error:  # an unreadable mask, or a run without images
-        st.error(literal(f"This picture cannot be edited: {error}"))
-        end_page()
-    common = dict(edit.common)
+    way_place = st.container()
+    common: dict[str, Any] = {}
     with st.expander("Sampler, seed" if way.free else "Steps"):
         if way.free:
             sampler_column, noise_column = st.columns(2, gap="medium")
@@ -48,8 +45,11 @@ with settings_of("edited"):
         else:
             common["steps"] = choose_steps(config, "_traced", TRACED_STEPS)
             st.caption("The sampler is DDIM, which can be inverted.")
-        if any("guidance" in fields for fields in (common, *(row for _, row in edit.rows))):
+        if config.network.conditional and (way.free or way.conditional):
             common |= choose_when_to_guide()
+    with way_place:
+        edit = way.ask(config, name)
+    common |= edit.common
 
 problem = edit.problem or too_many(len(edit.rows), len(edit.columns), common["num_images"])
 if draw_start("edited", problem):

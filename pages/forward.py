@@ -4,7 +4,7 @@ import numpy as np
 import streamlit as st
 
 from diffusion_core.choices import SCHEDULES
-from pages.components import BOUND
+from pages.components import BOUND, end_page
 from pages.components.glossary import term
 from pages.components.heading import heading
 from pages.components.live_figure import live_figure
@@ -28,7 +28,7 @@ FIRST = 300  # timestep shown at first: the schedules differ, and both still sho
 
 actions = heading("forward")
 
-pictures, curves, settings = st.columns([3, 3, 2], gap="medium")
+pictures, curves, settings = st.columns([4, 4, 3], gap="medium")
 with settings, st.container(border=True):
     picture_place = st.container()
     chosen = {}
@@ -42,8 +42,10 @@ with settings, st.container(border=True):
         )
     about = "Independent of the noise from which images are sampled, also with the same seed."
     seed = st.number_input("Noise seed", 0, 2**31 - 1, 0, key="noise_seed", help=about, **BOUND)
-    with picture_place:  # last, because the page ends here if there is none, and what is not drawn loses its value
+    with picture_place:
         picture = choose_image()
+    if picture is None:
+        end_page()
 
 import torch  # noqa: E402  (not needed before an image is chosen)
 

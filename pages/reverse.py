@@ -38,7 +38,7 @@ actions = heading("reverse")
 
 models = models_to_choose()
 
-result, settings = st.columns([3, 1], gap="medium")
+result, settings = st.columns([5, 2], gap="medium")
 with result:
     pressed = st.button("Denoise", type="primary", icon=":material/play_arrow:")
 with settings, st.container(border=True):
@@ -62,9 +62,11 @@ with settings, st.container(border=True):
         noise = choose_noise(sampler["sampler"])
         if condition:
             condition |= choose_when_to_guide()
-    if kind == IMAGE:  # last, because the page ends here if there is none, and what is not drawn loses its value
+    if kind == IMAGE:
         with picture_place:
             file = choose_image(model=name)
+            if file is None:
+                end_page()
             try:
                 picture = fit_picture(file, config)
             except ValueError as error:

@@ -110,10 +110,10 @@ def _mutate_address(random: Random, folder: Path) -> None:
     sendable = [text for text in ODD_TEXT if text.isascii() and len(text) < 10_000]
     keys, text = (
         widget_keys(),
-        (*sendable, RUN, OTHER, "An upload", "A dataset", "A generated image", "/usr", "/proc", "owner/name"),
+        (*sendable, RUN, OTHER, "An upload", "A dataset", "A sample", "/usr", "/proc", "owner/name"),
     )
     numbers = ("-1", "0", "1", "2.5", "1e999", "nan", "inf", "9" * 400, str(2**63), "1e20", "true", "ddpm", "None")
-    address: dict[str, object] = {"source": random.choice(("A dataset", "An upload", "A generated image"))}
+    address: dict[str, object] = {"source": random.choice(("A dataset", "An upload", "A sample"))}
     for key in random.sample(keys, random.choice((1, 3, 10, 60))):
         value = random.choice((*text, *numbers))
         address[key] = value if random.random() < 0.7 else [value, random.choice((*text, *numbers))]

@@ -158,9 +158,8 @@ def draw_start(key: str, problem: str) -> bool:
 
 
 def show_table(key: str) -> None:
-    """Show the growing table that was started under a key (see :func:`pages.components.generation.start`), or how to start."""
+    """Show the growing table that was started under a key (see :func:`pages.components.generation.start`), if one was."""
     if key not in st.session_state:
-        st.info("Press **Generate** to start.", icon=":material/arrow_upward:")
         return
     table, comparison = st.session_state[key]
 
@@ -187,8 +186,8 @@ def show_table(key: str) -> None:
 def draw_table(table: ConditionTable, comparison: Comparison, view: str, level: float | None) -> None:
     """Draw the samples of all cells at a noise level, or the newest ones for None."""
     count, width = comparison.columns[0].request.num_images, len(table.columns)
-    beside = [] if table.original is None else [montage(table.original[None], 1, background=background())]
-    across, rem = fitted(count, width + len(beside), len(table.rows))
+    across, rem = fitted(count, width + (table.original is not None), len(table.rows))
+    beside = [] if table.original is None else [montage(table.original[None], across, background=background())]
     pictures = [_cell(column, view, level, across) for column in comparison.columns]
     rows = [(name, beside + pictures[start * width : (start + 1) * width]) for start, name in enumerate(table.rows)]
     picture_table(["original"] * len(beside) + table.columns, rows, "Generated images", widest=rem * across)

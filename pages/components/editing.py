@@ -55,9 +55,18 @@ class Edit:
     problem: str = ""
 
 
-def _choose_picture(config: RunConfig, model: str, label: str = "Picture", suffix: str = "") -> Pixels:
-    """Draw widgets for a picture; return it prepared like the model's training images, (H, W, C) uint8."""
-    return fit_picture(choose_image(label, suffix, model), config)
+def _choose_picture(config: RunConfig, model: str, label: str = "Picture", suffix: str = "") -> Pixels | None:
+    """Draw widgets for a picture; return it prepared for a model as :func:`_fitted` does."""
+    return _fitted(choose_image(label, suffix, model), config)
+
+
+def _fitted(file: bytes | None, config: RunConfig) -> Pixels | None:
+    """Return a picture prepared like the model's training images, (H, W, C) uint8, or None and say why it cannot be edited."""
+    try:
+        return None if file is None else fit_picture(file, config)
+    except ValueError as error:  # of a run without images, say
+        st.error(literal(f"This picture cannot be edited: {error}"))
+        return None
 
 
 def _strengths(key: str, default: tuple[float, ...], about: str) -> list[float]:
@@ -79,12 +88,14 @@ def _vary(config: RunConfig, model: str) -> Edit:
     choice_place, picture_place, settings_place = st.columns(3, gap="medium")
     with choice_place:
         picture = _choose_picture(config, model)
-    with picture_place:
-        show_image(picture, alt="The picture to vary", width=SHOWN)
     with settings_place:
         strengths = _strengths("strengths", (0.3, 0.5, 0.7), term("strength"))
         condition = choose_condition(config, in_turn=False, usual=shown_condition())
         count = _count()
+    if picture is None:
+        end_page()
+    with picture_place:
+        show_image(picture, alt="The picture to vary", width=SHOWN)
     columns: list[tuple[str, Origin]] = [(f"strength {s:g}", FromPicture(png_bytes(picture), s)) for s in strengths]
     return Edit(_row(condition), columns, count, "The same noise is added to the picture in every cell", picture)
 
@@ -108,7 +119,15 @@ def _paint(config: RunConfig, model: str) -> Edit:
     choice_place, picture_place, settings_place = st.columns(3, gap="medium")
     with choice_place:
         whole = choose_image("Picture", model=model)
-        picture = fit_picture(whole, config)
+        picture = _fitted(whole, config)
+    with settings_place:
+        methods = _methods()
+        about = "How far the inpainted area may depart from the original: 1 ignores what was there."
+        strength = st.slider("Strength", 0.0, 1.0, 1.0, 0.05, key="paint_strength", help=about, **BOUND)
+        condition = choose_condition(config, in_turn=False, usual=shown_condition())
+        count = _count()
+    if whole is None or picture is None:
+        end_page()
     given = None
     with picture_place:
         canvas_place = st.container()
@@ -123,12 +142,6 @@ def _paint(config: RunConfig, model: str) -> Edit:
                 st.warning(literal(f"{file.name} is ignored: {error}"))
     with canvas_place:
         painted = painter(picture, "mask", alt="The picture to paint on", begin=given)
-    with settings_place:
-        methods = _methods()
-        about = "How far the inpainted area may depart from the original: 1 ignores what was there."
-        strength = st.slider("Strength", 0.0, 1.0, 1.0, 0.05, key="paint_strength", help=about, **BOUND)
-        condition = choose_condition(config, in_turn=False, usual=shown_condition())
-        count = _count()
     mask = np.where(painted, 255, 0).astype(np.uint8)[..., None]
     return Edit(
         _row(condition),
@@ -151,6 +164,8 @@ def _widen(config: RunConfig, model: str) -> Edit:
         methods = _methods()
         condition = choose_condition(config, in_turn=False, usual=shown_condition())
         count = _count()
+    if picture is None:
+        end_page()
     canvas, mask = place_on_canvas(picture, share, across, down)
     with picture_place:
         show_image(canvas, alt="The picture on its canvas, grey in the area to outpaint", width=SHOWN)
@@ -168,9 +183,12 @@ def _blend(config: RunConfig, model: str) -> Edit:
     for place, label, suffix in zip(st.columns(2, gap="large"), ("From", "To"), ("", "2"), strict=True):
         with place:
             picture = _choose_picture(config, model, label, suffix)
-            show_image(picture, alt=f"The picture to interpolate {label.lower()}", width=SHOWN // 2)
-            pictures.append(png_bytes(picture))
+            if picture is not None:
+                show_image(picture, alt=f"The picture to interpolate {label.lower()}", width=SHOWN // 2)
+                pictures.append(png_bytes(picture))
     count = int(st.number_input("Images, including both ends", 3, 33, 9, key="between", width=280, **BOUND))
+    if len(pictures) < 2:
+        end_page()
     first, second = pictures
     between = BetweenPictures(first, second, tuple(np.linspace(0, 1, count).tolist()))
     return Edit([("", {})], [("", between)], {"num_images": count} | TRACEABLE, "From the first picture to the second")
@@ -192,14 +210,16 @@ def _reword(config: RunConfig, model: str) -> Edit:
             default = known or usual_prompt(config)
             follow_model("shows", default)
             shows = {"prompt": st.text_input("Current prompt", default, key="shows", **BOUND)}
-    with picture_place:
-        show_image(picture, alt="The picture to edit", width=SHOWN)
     with settings_place:
         st.markdown("**New classes**" if config.condition.classes else "**New prompts**")
         rows = choose_rows(config.condition)
         about = "How far the picture is inverted towards noise: a lower strength keeps more of it."
         strengths = _strengths("strengths_traced", (0.7, 0.9, 1.0), about)
         common = {"num_images": 1, "guidance": choose_guidance(config)} | TRACEABLE
+    if picture is None:
+        end_page()
+    with picture_place:
+        show_image(picture, alt="The picture to edit", width=SHOWN)
     columns: list[tuple[str, Origin]] = [
         (f"strength {s:g}", FromInversion(png_bytes(picture), strength=s, **shows)) for s in strengths
     ]

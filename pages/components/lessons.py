@@ -72,7 +72,7 @@ LESSONS: Sequence[Lesson] = (
         "How fast does a schedule destroy an image?",
         "forward",
         {
-            "source": "A generated image",
+            "source": "A sample",
             "source_run": "flowers-attention-64",
             "source_number": 2,
             "schedule_A": "cosine",

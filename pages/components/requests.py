@@ -94,7 +94,7 @@ def choose_sampler(config: RunConfig, suffix: str = "", usual: str = SamplingReq
     Args:
         suffix: suffix of the widgets' keys.
     """
-    sampler_place, steps_place = st.columns([3, 2])
+    sampler_place, steps_place = st.columns([2, 1])
     sampler = choose_named("Sampler", SAMPLERS, usual, f"sampler{suffix}", sampler_place)
     with steps_place:
         return {"sampler": sampler, "steps": choose_steps(config, suffix)}

@@ -7,7 +7,7 @@ from functools import partial
 
 import streamlit as st
 
-from pages.components import BOUND, end_page
+from pages.components import BOUND
 from pages.components.asking import allow_typed, expanded, may_read
 from pages.components.requests import follow_model
 from pages.components.runs import condition_of_sample, is_diffusion, known_runs, newest_samples
@@ -21,12 +21,14 @@ from pipelines.sampling.fitting import picture_notes
 from pipelines.storage.config import DataConfig
 from pipelines.storage.runs import Run
 
-GENERATED, DATASET, UPLOAD = "A generated image", "A dataset", "An upload"
+GENERATED, DATASET, UPLOAD = "A sample", "A dataset", "An upload"
 FILE_TYPES = ["png", "jpg", "jpeg", "webp", "avif", "heic", "heif", "gif", "bmp", "tif", "tiff"]
 
 
-def choose_image(label: str = "Image", suffix: str = "", model: str = "") -> bytes:
-    """Draw widgets for one picture; return a readable image file, or stop the page with a message if there is none.
+def choose_image(label: str = "Image", suffix: str = "", model: str = "") -> bytes | None:
+    """Draw widgets for one picture; return a readable image file, or None and say so if there is none.
+
+    A page draws all its inputs before it ends for want of a picture, because what is not drawn loses its value.
 
     Args:
         label: label of the choice.
@@ -42,9 +44,7 @@ def choose_image(label: str = "Image", suffix: str = "", model: str = "") -> byt
             st.caption(literal(" · ".join(notes)))
     except (ValueError, OSError) as error:
         st.error(literal(f"This image cannot be used: {error}"))
-        end_page()
-    if picture is None:
-        end_page()
+        return None
     return picture
 
 
@@ -61,7 +61,7 @@ def _generated(suffix: str, model: str) -> bytes | None:
     if not runs:
         st.info("No run has sample grids yet: choose a dataset or upload an image.")
         return None
-    run_column, number_column = st.columns([3, 2])
+    run_column, number_column = st.columns([2, 1])
     usual = model if model in runs else next(iter(runs))
     follow_model(run_key := f"source_run{suffix}", usual)
     name = run_column.selectbox("Run", list(runs), list(runs).index(usual), key=run_key, **BOUND)

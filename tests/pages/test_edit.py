@@ -13,13 +13,14 @@ import torch
 from opening import open_app
 from streamlit.testing.v1 import AppTest
 
+from pages.components import condition_table
 from pages.components import painter as painter_module
 from pages.components import thumbnails as thumbnails_module
 from pages.components.condition_table import LARGEST, ROOM, SMALLEST, fitted, table_cost
 from pages.components.downloads import comparison_zip
 from pages.components.painter import painter
 from pages.components.runs import newest_samples
-from pipelines.common.images import png_bytes, read_request
+from pipelines.common.images import png_bytes, read_request, split_montage
 from pipelines.common.picture_files import open_picture
 from pipelines.models.loading import load_model
 from pipelines.sampling.fitting import fit_picture
@@ -304,9 +305,35 @@ def test_too_much_at_once_is_said():
     assert "at most 400" in app.info[0].value
 
 
-def test_the_first_visit_says_what_to_do_and_any_order_of_ways_works():
+def test_the_original_is_as_large_as_the_results(monkeypatch):
+    shown = []
+    monkeypatch.setattr(condition_table, "picture_table", lambda columns, rows, *_, **__: shown.append((columns, rows)))
+    app = generate(open_page(model="tiny", strengths=["0.5"], images_a_cell=4, steps=2))
+    columns, [(_, (original, made))] = shown[-1]
+    assert columns == ["original", "strength 0.5"]
+    assert original.shape[1] == made.shape[1]  # columns are equally wide, so their pixels are equally large
+    chosen = pixels(cells(app)[0].origin.picture)
+    assert np.array_equal(split_montage(original, *chosen.shape[:2], 1)[0], chosen)
+
+
+@pytest.mark.parametrize("way", ["Vary", "Inpaint", "Outpaint", "Interpolate"])
+def test_settings_outlive_a_picture_that_cannot_be_read(way):
+    suffix, own = ("_traced", {"between": 5}) if way == "Interpolate" else ("", {"images_a_cell": 3})
+    asked = {f"steps{suffix}": 7} | own
+    app = open_page(model="tiny", edit=way, source="An upload", **asked)
+    for content in (None, b"a text"):
+        if content:
+            app.file_uploader(key="upload").upload("picture.png", content).run()
+            assert "cannot be used" in app.error[0].value
+        assert {key: app.number_input(key=key).value for key in asked} == asked
+        assert not [button for button in app.button if button.label == "Generate"]
+    next(control for control in app.button_group if control.key == "source").set_value("A sample").run()
+    assert {key: app.number_input(key=key).value for key in asked} == asked
+    assert [button for button in app.button if button.label == "Generate"]
+
+
+def test_any_order_of_ways_works():
     app = open_page()
-    assert "Press **Generate**" in app.info[-1].value
     for way in ("Outpaint", "Interpolate", "Inpaint", "Vary"):
         next(control for control in app.button_group if control.key == "edit").set_value(way).run()
         assert not app.exception
