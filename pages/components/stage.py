@@ -63,7 +63,7 @@ def stage_data(titles: Sequence[str], comparison: Comparison) -> dict[str, Any]:
     """Return what the browser needs to know of a comparison."""
     columns = comparison.columns
     grown = [list(column.frames) for column in columns]  # other threads append to them
-    levels = shared_log_snrs(columns) if all(grown) else []
+    levels = _common_levels(columns) if all(grown) else []
     return {
         "comparison": _identity(comparison),
         "activity": activity(comparison) if comparison.active else "",
@@ -83,6 +83,12 @@ def stage_data(titles: Sequence[str], comparison: Comparison) -> dict[str, Any]:
 def _identity(comparison: Comparison) -> str:
     wishes = [(str(column.run.path), column.request) for column in comparison.columns]
     return hashlib.sha256(repr(wishes).encode()).hexdigest()[:16]
+
+
+def _common_levels(columns: Sequence[Generation]) -> list[float]:
+    """Return the noise levels that every column has reached: beyond them, images of unequal noise would be compared."""
+    reached = min(column.frames[-1].log_snr for column in columns)
+    return [level for level in shared_log_snrs(columns) if level <= reached]
 
 
 def _level_name(log_snr: float) -> str:

@@ -43,7 +43,7 @@ export class Controls {
     this.slider.max = String(last)
     this.slider.disabled = this.play.disabled = last === 0
     setSlider(this.slider, level)
-    const text = data.levels[level]?.label ?? "waiting"
+    const text = data.levels[level]?.label ?? (data.activity ? "waiting" : "nothing")
     this.slider.setAttribute("aria-valuetext", text)
     this.label.textContent = text
     this.play.querySelector("path").setAttribute("d", playing ? PAUSE : PLAY)

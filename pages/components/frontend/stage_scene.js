@@ -1,5 +1,7 @@
 import { LAST } from "./stage_look.js"
 
+const SAME = 0.1 // log-SNRs closer than this count as equal
+
 /**
  * The data from stage.py.
  * @typedef {object} Shown
@@ -7,7 +9,7 @@ import { LAST } from "./stage_look.js"
  * @property {string} activity what a growing comparison is doing; "" once it has ended
  * @property {number} done share of the comparison that is done
  * @property {Column[]} columns the columns
- * @property {Level[]} levels noise levels of all columns, noisiest first
+ * @property {Level[]} levels noise levels of all columns, noisiest first, as far as every column has come
  */
 
 /**
@@ -69,7 +71,7 @@ export class Scene {
 
   /**
    * @param {number} level index of a level, limited to the first and last
-   * @returns {string} its name; that of the last stands for the newest frames
+   * @returns {string} its name; that of the last stands for the newest that all columns have reached
    */
   nameOf(level) {
     return level >= this.last ? LAST : this.data.levels[Math.max(level, 0)].name
@@ -77,12 +79,12 @@ export class Scene {
 
   /**
    * @param {number} column index of a column
-   * @returns {number} index of its frame that is seen; −1 before the first
+   * @param {number} level index of a noise level; of the one that is seen, if it is left out
+   * @returns {number} index of its frame there; −1 before the first
    */
-  frameOf(column) {
+  frameOf(column, level = this.level) {
     const { levels, columns } = this.data
-    const newest = columns[column].frames.length - 1
-    return this.level === this.last ? newest : Math.min(newest, levels[this.level].frames[column])
+    return levels[level]?.frames[column] ?? columns[column].frames.length - 1
   }
 
   /**
@@ -126,17 +128,24 @@ export class Scene {
     return this.data.columns[column].frames[this.frameOf(column)]?.label ?? nothing
   }
 
+  // The noise level of a column's frame, if it is another than the one that is seen.
+  ownLevel(column) {
+    const own = Number(this.data.columns[column].frames[this.frameOf(column)]?.level)
+    return Math.abs(own - Number(this.data.levels[this.level]?.name)) > SAME ? `, log-SNR ${own.toFixed(1)}` : ""
+  }
+
   /**
    * @param {number} column index of a column
+   * @param {boolean} plain whether its images are seen although differences are asked for
    * @returns {string} what its images are
    */
-  caption(column) {
+  caption(column, plain = false) {
     const { latents, incomparable } = this.data.columns[column]
     const { view, gain } = this.seen
-    const when = this.when(column)
+    const when = this.when(column) + this.ownLevel(column)
     const what = latents && view === "x" && when !== "sample" ? `${when}, channels of the latents side by side` : when
-    if (gain === 0 || column === 0) return what
-    const other = this.when(0) === when ? "" : ` at ${this.when(0)}, the nearest noise level`
+    if (gain === 0 || column === 0 || plain) return what
+    const other = this.when(0) === this.when(column) ? "" : ` at ${this.when(0)}, the nearest noise level`
     return `${what}. ${incomparable[view] || `Difference from column 1${other}`}`
   }
 }
