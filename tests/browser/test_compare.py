@@ -51,7 +51,7 @@ def test_one_click_from_the_front_door_to_two_growing_strips(page, server):
     expect(page.get_by_text("Denoising:")).to_be_visible()
     for column in (0, 1):
         assert grid_pixels(page, column).std() > 40  # noise, before there are images
-    expect(page.get_by_role("img", name="Film strip of 2: flowers-baseline-64")).to_be_visible()
+    expect(page.get_by_role("img", name="Film strip of column 2: flowers-baseline-64")).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_text("Cancelled.")).to_be_visible()
 
@@ -109,6 +109,9 @@ def test_cancel_half_way_and_generate_again(page, server):
     expect(page.get_by_text("Denoising:")).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_text("Cancelled.")).to_be_visible()
+    expect(page.get_by_role("slider", name="Noise level")).to_have_attribute("aria-valuetext", re.compile("log-SNR|pure noise"))
+    one, two = page.locator(".column .when").all_inner_texts()
+    assert one == two  # equal noise, although a column may be a step ahead
     page.get_by_role("button", name="Change").click()
     expect(page.get_by_role("spinbutton", name="Steps")).to_have_count(2)
     for steps in page.get_by_role("spinbutton", name="Steps").all():
@@ -127,7 +130,7 @@ def test_a_new_request_takes_the_place_of_the_old_one(page, server):
     generate(page)
     finished(page)
     expect(page.locator(".column .grid")).to_have_count(2)
-    assert page.get_by_role("button", name="Image 5 of 2: flowers-baseline").count() == 1
+    assert page.get_by_role("button", name="Image 5 of column 2: flowers-baseline").count() == 1
 
 
 def test_the_address_reproduces_the_page(page, server):

@@ -97,9 +97,9 @@ def test_grids_differences_order_and_inspector_agree_with_numpy(page, server):
     assert mse == pytest.approx(mean_squared_error(*pair), rel=5e-3)
     assert ssim == pytest.approx(structural_similarity(*pair), abs=6e-4)
 
-    inspector.get_by_role("button", name="off").click()
-    inspector.get_by_role("button", name="Swipe").click()
-    large = canvas_pixels(inspector.get_by_role("img", name=f"Image {second} of 1"))
+    inspector.get_by_role("button", name="Swipe").click()  # shows the images, although differences are asked for
+    expect(inspector.get_by_text("Difference", exact=True)).to_be_hidden()
+    large = canvas_pixels(inspector.get_by_role("img", name=f"Image {second} of column 1"))
     factor = len(large) // SIDE
     assert np.array_equal(large[::factor, ::factor][:, :15], samples[0, second][:, :15])
     assert np.array_equal(large[::factor, ::factor][:, 17:], samples[1, second][:, 17:])
@@ -107,7 +107,7 @@ def test_grids_differences_order_and_inspector_agree_with_numpy(page, server):
 
 def test_keys_move_between_images_and_levels_and_the_address_brings_both_back(page, server):
     generate(page, server, QUERY)
-    page.get_by_role("button", name="Image 4 of 2: flowers-baseline").click()
+    page.get_by_role("button", name="Image 4 of column 2: flowers-baseline").click()
     inspector = page.get_by_role("dialog")
     level = inspector.get_by_role("slider", name="Noise level")
     expect(level).to_have_attribute("aria-valuetext", "sample")
@@ -117,6 +117,10 @@ def test_keys_move_between_images_and_levels_and_the_address_brings_both_back(pa
     expect(inspector.get_by_role("heading", name="Image 5", exact=True)).to_be_visible()
     expect(level).not_to_have_attribute("aria-valuetext", "sample")
     noisy = level.get_attribute("aria-valuetext")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    inspector.get_by_role("button", name="Copy link").click()
+    expect(inspector.get_by_role("button", name="Copied")).to_be_visible()
+    assert re.search("image=5.*level=|level=.*image=5", page.evaluate("navigator.clipboard.readText()"))
     expect(page).to_have_url(re.compile(r"image=5.*level=|level=.*image=5"))
     page.reload()  # shows the result of its own accord, since it is cached
     expect(inspector.get_by_role("heading", name="Image 5", exact=True)).to_be_visible()
@@ -144,6 +148,17 @@ def test_scrubbing_and_playing_ask_the_server_for_nothing(page, server):
     assert not sent
 
 
+def test_the_icon_of_a_button_under_the_mouse_is_seen(page, server):
+    """A regression: the icon had the colour of its background."""
+    generate(page, server, QUERY)
+    button = page.get_by_role("button", name="Play from noise")
+    colours = "one => [getComputedStyle(one).color, getComputedStyle(one).backgroundColor]"
+    before = button.evaluate(colours)
+    button.hover()
+    assert len(set(before)) == 2
+    assert button.evaluate(colours) == before
+
+
 @SCREENS
 def test_screenshots(page, server, scheme, width):
     """In both themes, wide and narrow; nothing is wider than the screen, and a narrow one shows one column at a time."""
@@ -155,7 +170,16 @@ def test_screenshots(page, server, scheme, width):
         expect(page.locator(".column").last).to_be_visible()
         settle(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+        film = page.locator(".strip:visible .scroll").first.evaluate("one => [one.clientWidth, one.scrollWidth]")
+        assert film[0] % 66 == 64  # whole images
+        if film[0] < film[1]:
+            expect(page.get_by_text("scroll sideways")).to_be_visible()
         page.screenshot(path=ARTIFACTS / f"compare-{scheme}-{width}.png", full_page=True)
-        page.get_by_role("button", name="Image 3 of 2").click()
-        expect(page.get_by_role("dialog")).to_be_visible()
+        page.get_by_role("button", name="Image 3 of column 2").click()
+        dialog = page.get_by_role("dialog")
+        expect(dialog).to_be_visible()
         page.screenshot(path=ARTIFACTS / f"inspector-{scheme}-{width}.png")
+        for way in ("Side by side", "Blink", "Swipe"):
+            dialog.get_by_role("button", name=way).click()
+            assert width < 600 or dialog.evaluate("one => one.scrollHeight - one.clientHeight") == 0, way
+        page.screenshot(path=ARTIFACTS / f"swipe-{scheme}-{width}.png")

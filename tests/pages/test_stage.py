@@ -4,6 +4,7 @@ import errno
 import gc
 import io
 import math
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pages.components import downloads, sheets, stage
+from pages.components import downloads, frontend, sheets, stage
+from pages.components.glossary import linked
 from pipelines.sampling.generation import Comparison, Frame, Generation
 from pipelines.sampling.request import SamplingRequest
 from pipelines.storage.config import LatentConfig, RunConfig
@@ -105,6 +107,19 @@ def test_columns_meet_at_equal_noise_levels():
     for one in data["columns"][1]["frames"]:
         assert data["columns"][0]["frames"][one["first"]]["level"] in {level["name"] for level in levels}
     assert [len(one["strip"]) for one in data["columns"]] == [6, stage.STRIP_ROWS]
+
+
+def test_while_columns_grow_the_last_level_is_one_that_all_have_reached():
+    """A regression: each column showed its newest frame, below one log-SNR."""
+    data = stage.stage_data(["1", "2"], Comparison([column(8, grown=5), column(8, grown=3)]))
+    assert [level["frames"] for level in data["levels"]] == [[0, 0], [1, 1], [2, 2]]
+    assert data["levels"][-1]["name"] == data["columns"][1]["frames"][-1]["level"]
+    assert len(data["columns"][0]["frames"]) == 5  # for the film strip
+
+
+def test_the_noise_level_links_to_the_glossary():
+    [link] = re.findall(r'href="(glossary.+?)"', frontend.text("stage.html"))
+    assert linked("[[log-SNR]]") == f"[log-SNR]({link})"
 
 
 def test_a_gif_has_a_maximum_size_and_ends_with_the_samples():

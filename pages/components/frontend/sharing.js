@@ -1,4 +1,5 @@
 import { History, address, completed } from "./history.js"
+import { copy } from "./copy.js"
 import { mount } from "./mount.js"
 
 /**
@@ -11,8 +12,6 @@ import { mount } from "./mount.js"
  * @property {Record<string, string>} files data URIs of the files that they read, by name
  * @property {import("./history.js").Entry | null} entry a finished result for the history
  */
-
-const TOLD = 1500 // milliseconds for which a button says that it has copied
 
 class Sharing {
   /** @type {Shared | undefined} */
@@ -30,7 +29,7 @@ class Sharing {
       })
     }
     for (const section of this.dialog.querySelectorAll("section"))
-      section.querySelector(".copy")?.addEventListener("click", (event) => copy(event.currentTarget, section.querySelector("pre")))
+      section.querySelector(".copy")?.addEventListener("click", ({ target }) => copyFrom(target, section.querySelector("pre")))
   }
 
   /** @param {Shared} shared the data of a rerun */
@@ -91,15 +90,11 @@ function word(text) {
  * @param {HTMLButtonElement} button says that it was copied
  * @param {HTMLElement} source contains the text
  */
-async function copy(button, source) {
-  try {
-    await navigator.clipboard.writeText(source.textContent)
-    button.textContent = "Copied"
-  } catch {
+function copyFrom(button, source) {
+  copy(button, source.textContent, () => {
     getSelection().selectAllChildren(source)
-    button.textContent = "Press Ctrl+C"
-  }
-  setTimeout(() => (button.textContent = "Copy"), TOLD)
+    return "Press Ctrl+C"
+  })
 }
 
 export default mount(Sharing)

@@ -172,15 +172,18 @@ export class Stage {
     const plans = this.plan()
     const fit = Math.min(...plans.map(({ fits }) => fits), this.images.length)
     const shown = this.all ? this.images : this.images.slice(0, fit)
+    let strips = this.images.length
     for (const [at, column] of data.columns.entries()) {
       const hidden = this.narrow && at !== this.column
       this.sections[at].hidden = this.strips[at].section.hidden = hidden
       if (hidden) continue
       this.describe(at)
       this.grids[at].arrange(column, plans[at], shown)
-      this.strips[at].draw(column, this.images, this.scene.frameOf(at))
+      strips = Math.min(strips, this.strips[at].draw(column, this.images, this.scene.frameOf(at)))
       this.grids[at].draw(this.scene.pictureOf(at), seen.gain) // last, so that its sheets are the next to be loaded
     }
+    const some = strips < this.images.length
+    this.part(".more").textContent = some ? ` ${strips} of ${this.images.length} are in sight: scroll sideways for the others.` : ""
     this.part(".all").hidden = fit === this.images.length
     this.part(".all").textContent = this.all ? "Fewer images" : `All ${this.images.length} images`
   }

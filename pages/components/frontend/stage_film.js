@@ -1,5 +1,13 @@
 const SIDE = 32 // width of a still in CSS pixels, about
 
+/**
+ * @param {number} width of an image, in its pixels
+ * @returns {number} screen pixels per pixel of a still
+ */
+export function stillFactor(width) {
+  return Math.max(1, Math.round((SIDE * devicePixelRatio) / width))
+}
+
 /** The film strip of one image of a column: a button for every timestep. */
 export class Film {
   /** @type {{ button: HTMLButtonElement, canvas: HTMLCanvasElement, label: HTMLElement }[]} */
@@ -18,17 +26,17 @@ export class Film {
 
   /** @param {number} image the one that is shown */
   draw(image) {
-    const { painter, scene } = this.stage
+    const { inspector, painter, scene } = this.stage
     const { data, seen } = scene
     const { strip, frames, width, height } = data.columns[this.column]
     const present = strip.filter((frame) => frame < frames.length)
     while (this.stills.length < present.length) this.stills.push(this.still(this.stills.length))
-    const factor = Math.max(1, Math.round((SIDE * devicePixelRatio) / width))
+    const factor = stillFactor(width)
     for (const [number, frame] of present.entries()) {
       const { button, canvas, label } = this.stills[number]
       if (canvas.width !== width * factor) Object.assign(canvas, { width: width * factor, height: height * factor })
       canvas.style.width = `${canvas.width / devicePixelRatio}px`
-      const picture = scene.pictureAt(this.column, frame, frames[frame].first)
+      const picture = inspector.pictureAt(this.column, frame, frames[frame].first)
       painter.draw(canvas.getContext("2d"), picture, seen.gain, { image, x: 0, y: 0, factor })
       label.textContent = frames[frame].label
       button.setAttribute("aria-pressed", String(frame === scene.frameOf(this.column)))

@@ -77,7 +77,7 @@ export class Grid {
       element.style.width = `${size[0] / devicePixelRatio}px`
       element.style.height = `${size[1] / devicePixelRatio}px`
     }
-    this.cells.setAttribute("aria-label", `Images of ${column.title}`)
+    this.cells.setAttribute("aria-label", `Images of column ${column.title}`)
     this.cells.replaceChildren(...images.map((image, at) => this.cell(column, image, at)))
     this.drawn = ""
   }
@@ -87,8 +87,8 @@ export class Grid {
     const [across, ratio] = [this.plan.across, devicePixelRatio]
     button.type = "button"
     button.dataset.image = String(image)
-    button.ariaLabel = `Image ${image} of ${column.title}`
-    button.title = `Image ${image}`
+    button.ariaLabel = `Image ${image} of column ${column.title}`
+    button.title = `Image ${image}, numbered from 0`
     button.tabIndex = at === 0 ? 0 : -1
     button.style.left = `${((at % across) * this.plan.wide) / ratio}px`
     button.style.top = `${(Math.floor(at / across) * this.plan.high) / ratio}px`

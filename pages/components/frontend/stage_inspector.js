@@ -1,6 +1,7 @@
+import { copy } from "./copy.js"
 import { Choice } from "./stage_choice.js"
 import { Controls } from "./stage_controls.js"
-import { Film } from "./stage_film.js"
+import { Film, stillFactor } from "./stage_film.js"
 import { meanSquaredError, structuralSimilarity } from "./stage_metrics.js"
 import { setSlider } from "./slider.js"
 
@@ -14,7 +15,8 @@ const WAYS = [
 ]
 const BLINKS = 700 // milliseconds
 const MOST_BESIDE = 4 // columns
-const AROUND = 330 // CSS pixels above and below the large images
+const HIGHEST = 0.96 // share of the window's height, as in stage.css
+const AROUND = 280 // CSS pixels above and below the large images and their film strips
 
 /** One image in every column, large. */
 export class Inspector {
@@ -40,6 +42,7 @@ export class Inspector {
     dialog.querySelector(".turn").addEventListener("click", () => this.turn())
     dialog.querySelector(".previous").addEventListener("click", () => this.move(-1))
     dialog.querySelector(".next").addEventListener("click", () => this.move(1))
+    dialog.querySelector(".copy").addEventListener("click", ({ target }) => this.copyLink(target))
     dialog.querySelector(".close").addEventListener("click", () => stage.look({ image: undefined }))
     dialog.addEventListener("close", () => this.closed())
     dialog.addEventListener("keydown", (event) => this.press(event))
@@ -94,6 +97,32 @@ export class Inspector {
     this.flip()
   }
 
+  // Differences are shown side by side; the other arrangements compare the images themselves.
+  get plain() {
+    return this.way !== BESIDE
+  }
+
+  /**
+   * @param {number} column index of a column
+   * @param {number} frame index of one of its frames
+   * @param {number} first index of the first column's frame with which it is compared
+   * @returns {import("./stage_paint.js").Picture} what is shown of it
+   */
+  pictureAt(column, frame, first) {
+    const { scene } = this.stage
+    return this.plain ? scene.imagesAt(column, frame) : scene.pictureAt(column, frame, first)
+  }
+
+  pictureOf(column) {
+    const { scene } = this.stage
+    return this.pictureAt(column, scene.frameOf(column), scene.frameOf(0))
+  }
+
+  copyLink(button) {
+    this.stage.address.now(this.stage.scene.seen)
+    copy(button, location.href, () => "Copy the address")
+  }
+
   draw() {
     const { seen, data } = this.stage.scene
     const image = seen.image
@@ -110,6 +139,7 @@ export class Inspector {
     this.ways.show(this.way)
     this.pair.show(this.other)
     const part = (name) => this.dialog.querySelector(name)
+    this.dialog.classList.toggle("plain", this.plain)
     part(".way").hidden = data.columns.length < 2
     part(".pair").hidden = this.way === BESIDE || data.columns.length < 3
     part(".divider").hidden = this.way !== SWIPE
@@ -123,7 +153,7 @@ export class Inspector {
       part.hidden = !this.shows(at)
       if (part.hidden) continue
       part.querySelector(".title").textContent = this.title(at)
-      part.querySelector(".when").textContent = this.stage.scene.caption(at)
+      part.querySelector(".when").textContent = this.when(at)
       this.drawLarge(part.querySelector("canvas"), at, image, factor)
       part.querySelector(".numbers").textContent = this.numbers(this.way === SWIPE ? this.other : at, image)
       this.films[at].draw(image)
@@ -140,6 +170,11 @@ export class Inspector {
     return this.way === SWIPE ? `Left ${columns[0].title} · right ${columns[this.other].title}` : columns[at].title
   }
 
+  when(at) {
+    const seen = this.way === SWIPE ? [0, this.other] : [at]
+    return [...new Set(seen.map((column) => this.stage.scene.caption(column, this.plain)))].join(" · ")
+  }
+
   // Screen pixels per pixel of the large images: as many as fit beside each other.
   factor() {
     const { columns } = this.stage.scene.data
@@ -147,7 +182,8 @@ export class Inspector {
     this.large.style.setProperty("--beside", String(beside))
     const [wide, high] = [Math.max(...columns.map(({ width }) => width)), Math.max(...columns.map(({ height }) => height))]
     const room = (this.large.clientWidth - 16 * (beside - 1)) / beside
-    const below = Math.max(160, innerHeight - AROUND)
+    const still = Math.max(...columns.map((column) => column.height * stillFactor(column.width))) / devicePixelRatio
+    const below = Math.max(160, HIGHEST * innerHeight - AROUND - still)
     return Math.max(1, Math.floor(Math.min(room / wide, below / high) * devicePixelRatio))
   }
 
@@ -155,14 +191,14 @@ export class Inspector {
     const { painter, scene } = this.stage
     const { data, seen } = scene
     const { width, height, title } = data.columns[at]
-    const picture = scene.pictureOf(at)
+    const picture = this.pictureOf(at)
     if (!painter.ready(picture) && canvas.dataset.drawn === title) return
     canvas.dataset.drawn = title
     const [wide, high] = [width * factor, height * factor]
     if (canvas.width !== wide || canvas.height !== high) Object.assign(canvas, { width: wide, height: high })
     canvas.style.width = `${wide / devicePixelRatio}px`
     canvas.style.height = `${high / devicePixelRatio}px`
-    canvas.setAttribute("aria-label", `Image ${image} of ${title}`)
+    canvas.setAttribute("aria-label", `Image ${image} of column ${title}`)
     const context = canvas.getContext("2d")
     painter.draw(context, picture, seen.gain, { image, x: 0, y: 0, factor })
     if (this.way === SWIPE) this.drawSwipe(context, image, factor)
@@ -175,7 +211,7 @@ export class Inspector {
     context.beginPath()
     context.rect(edge, 0, context.canvas.width, context.canvas.height)
     context.clip()
-    painter.draw(context, scene.pictureOf(this.other), scene.seen.gain, { image, x: 0, y: 0, factor })
+    painter.draw(context, this.pictureOf(this.other), scene.seen.gain, { image, x: 0, y: 0, factor })
     context.restore()
     context.fillStyle = "#ffffff"
     context.fillRect(edge - 1, 0, 2, context.canvas.height)

@@ -44,6 +44,12 @@ export class Address {
     this.timer = setTimeout(() => write(look), PAUSE)
   }
 
+  /** @param {Look} look written without waiting */
+  now(look) {
+    this.close()
+    write(look)
+  }
+
   close() {
     clearTimeout(this.timer)
   }

@@ -24,6 +24,7 @@ export class Strip {
    * @param {import("./stage_scene.js").Column} column whose frames are shown
    * @param {number[]} images all of them, in their order
    * @param {number} shown index of the frame that the grid shows
+   * @returns {number} number of images that are seen at once, all of them whole
    */
   draw(column, images, shown) {
     const [ratio, gap] = [devicePixelRatio, Math.round(GAP * devicePixelRatio)]
@@ -31,16 +32,20 @@ export class Strip {
     const [wide, high] = [column.width * factor + gap, column.height * factor + gap]
     this.drawn = { column, images, wide, high }
     this.title.textContent = column.title
-    this.scroll.setAttribute("aria-label", `Film strip of ${column.title}`)
+    this.scroll.setAttribute("aria-label", `Film strip of column ${column.title}`)
     this.label(column, high / ratio, shown)
     this.whole.style.width = `${(images.length * wide - gap) / ratio}px`
-    const size = [Math.min(images.length * wide - gap, Math.floor(this.scroll.clientWidth * ratio)), column.strip.length * high - gap]
+    this.scroll.style.maxWidth = ""
+    const fits = Math.min(images.length, Math.max(1, Math.floor((this.scroll.clientWidth * ratio + gap) / wide)))
+    this.scroll.style.maxWidth = `${(fits * wide - gap) / ratio}px`
+    const size = [fits * wide - gap, column.strip.length * high - gap]
     if (this.canvas.width !== size[0] || this.canvas.height !== size[1]) {
       Object.assign(this.canvas, { width: size[0], height: size[1] })
       this.canvas.style.width = `${size[0] / ratio}px`
       this.canvas.style.height = `${size[1] / ratio}px`
     }
     this.paint(factor)
+    return fits
   }
 
   label({ strip, frames }, high, shown) {
