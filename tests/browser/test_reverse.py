@@ -45,6 +45,8 @@ def pictures(page):
 
 
 def download(page, name):
+    page.wait_for_timeout(500)  # longer than the player waits before it reports its frame, which renews the buttons
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
     with page.expect_download() as waiting:
         page.get_by_role("button", name=name, exact=True).click()
     return waiting.value.path().read_bytes()
