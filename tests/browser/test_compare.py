@@ -214,6 +214,7 @@ def test_share_and_history(page, server):
     expect(cards).to_have_count(1)
     expect(cards.first).to_contain_text("flowers-attention | flowers-baseline")
     cards.first.get_by_role("button", name="Pin").click()
+    expect(cards.first.get_by_role("button", name="Unpin")).to_be_visible()
     page.reload()
     finished(page)
     page.get_by_role("button", name="History").click()
