@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
-
-from filelock import FileLock
 
 from ..common.machine import in_words
-from ..common.reports import RESULT, Progress, read_progress, read_typed
+from ..common.reports import RESULT, Progress, read_typed
 from ..common.text import counted, duration
 from ..datasets.sources import locate
 from ..storage.config import LogConfig, OptimizerConfig, RunConfig
 from ..storage.locations import with_settled_paths
-from ..storage.processes import at_work, ending, launch, stop
-from ..storage.runs import PRIVATE, Run
+from ..storage.processes import ending, launch
+from ..storage.runs import Run
+from ..storage.single_job import SingleJob
 
-FOLDER, LOCK = ".estimate", ".estimate.lock"  # in the user's folder of runs
-LOADING = Progress("Loading")
+FOLDER = ".estimate"  # in the user's folder of runs
 
 
 @dataclass(frozen=True)
@@ -64,33 +61,14 @@ class Estimate:
         )
 
 
-@dataclass(frozen=True)
-class EstimateJob:
-    """The process that makes an estimate, at most one at a time.
+class EstimateJob(SingleJob):
+    """The process that makes an estimate."""
 
-    Args:
-        root: folder of its files; that of the user's runs by default.
-    """
-
-    root: Path = PRIVATE
-
-    @property
-    def _record(self) -> Path:
-        return self.root / FOLDER / "process.json"
+    FOLDER, LOADING = FOLDER, Progress("Loading")
 
     @property
     def _run(self) -> Run:
-        return Run(self.root / FOLDER / "run")  # holds the configuration alone
-
-    @property
-    def running(self) -> bool:
-        """Whether it is running."""
-        return at_work(self._record)
-
-    @property
-    def progress(self) -> Progress:
-        """Its current progress."""
-        return read_progress(self._record.parent) or LOADING
+        return Run(self.record.with_name("run"))  # holds the configuration alone
 
     def start(self, config: RunConfig) -> None:
         """Begin to estimate what a training takes, and return at once.
@@ -99,25 +77,18 @@ class EstimateJob:
             ValueError: the dataset is unknown, or another estimate is being made.
         """
         locate(config.data.data)
-        self.root.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.root / LOCK, timeout=30):
-            if self.running:
-                raise ValueError("another estimate is being made: wait for it, or cancel it first")
+        with self.starting("another estimate is being made: wait for it, or cancel it first"):
             self._run.write_config(with_settled_paths(config))
-            launch("pipelines.train", ["--resume", str(self._run.path.resolve()), "--estimate", "True"], self._record)
-
-    def stop(self) -> None:
-        """Cancel it."""
-        stop(self._record)
+            launch("pipelines.train", ["--resume", str(self._run.path.resolve()), "--estimate", "True"], self.record)
 
     def error(self, config: RunConfig) -> str:
         """Return one sentence on why the last estimate failed, if it was of such a run; else an empty text."""
-        ended = ending(self._record)
+        ended = ending(self.record)
         return ended.error if ended is not None and self._is_of(config) else ""
 
     def found(self, config: RunConfig) -> Estimate | None:
         """Return the last estimate if it is of a run like this, but for its steps and intervals; else None."""
-        return read_typed(self._record.parent / RESULT, Estimate) if self._is_of(config) else None
+        return read_typed(self.record.parent / RESULT, Estimate) if self._is_of(config) else None
 
     def _is_of(self, config: RunConfig) -> bool:
         try:
