@@ -30,6 +30,7 @@ class Sharing {
     }
     for (const section of this.dialog.querySelectorAll("section"))
       section.querySelector(".copy")?.addEventListener("click", ({ target }) => copyFrom(target, section.querySelector("pre")))
+    root.querySelector(".sharing").classList.add("ready")
   }
 
   /** @param {Shared} shared the data of a rerun */
