@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,14 +11,27 @@ from streamlit.delta_generator import DeltaGenerator
 
 from diffusion_core.choices import Choice
 from pages.components import BOUND, about_choices
-from pages.components.asking import allow_typed, expanded
+from pages.components.asking import expanded
 from pages.components.named_choice import choose_named
 from pages.components.runs import can_be_tuned, given_as, is_autoencoder, known_runs
-from pages.components.setting import USUAL, Setting, configured, fill
-from pages.components.training_few import FOR_FEW, offer_few
+from pages.components.setting import USUAL, Setting, configured
+from pages.components.training_few import offer_few
 from pages.components.training_preview import show_preview
+from pages.components.training_start import (
+    AUTOENCODER,
+    PIXELS,
+    RANDOM_WEIGHTS,
+    follow_data,
+    follow_latent,
+    follow_recipe,
+    follow_start,
+    initial,
+    named_network,
+    settings_of,
+    suit_few,
+)
+from pages.components.training_table import BUDGET, DATA, MORE, PATCH, RANK, SIZE
 from pages.components.training_upload import offer_upload
-from pipelines.common.command_line import describe
 from pipelines.common.text import capitalised, literal
 from pipelines.datasets.captions import NONE
 from pipelines.datasets.report import DataReport
@@ -27,67 +39,15 @@ from pipelines.datasets.sources import PRESETS, resolve
 from pipelines.storage.catalogue import Listed
 from pipelines.storage.config import (
     DataConfig,
-    InitConfig,
     LatentConfig,
     LogConfig,
     NetworkConfig,
     RunConfig,
 )
-from pipelines.storage.recipes import RECIPES, read_recipe
-from pipelines.storage.runs import find_run
+from pipelines.storage.recipes import RECIPES
 from unets.choices import NETWORKS
 
-AUTOENCODER = "autoencoder"
 ABOUT_AUTOENCODER = Choice("Autoencoder", "Compresses images to latents, on which other networks can be trained.")
-RANDOM_WEIGHTS = "random weights"  # no starting run
-PIXELS = "none (pixels)"  # no autoencoder
-
-SIZE = Setting("data.image_size", "size", "Image size")
-DATA = (
-    SIZE,
-    Setting("data.fit", "fit", "Fit"),
-    Setting("data.flip", "flip", "Horizontal flip"),
-    Setting("data.only_classes", "only_classes", "Classes", more={"placeholder": "all"}),
-)
-BUDGET = (
-    Setting("optimizer.steps", "train_steps", "Steps", more={"step": 1000}),
-    Setting("optimizer.batch_size", "batch", "Batch size"),
-)
-FROM_PAPER = {"placeholder": "as in its paper"}
-PATCH = Setting("network.patch_size", "patch", "Patch size", taken=True)
-RANK = Setting("init.lora_rank", "rank", "LoRA rank")
-MORE = (  # row by row
-    (
-        Setting("network.channels", "channels", "Channels per level", taken=True),
-        PATCH,
-        Setting("diffusion.prediction", "prediction", "Prediction", taken=True),
-        Setting("diffusion.schedule", "schedule", "Noise schedule", taken=True),
-        Setting("seed", "train_seed", "Seed"),
-    ),
-    (
-        Setting("optimizer.lr", "lr", "Learning rate", more={"step": 1e-4, "format": "%.1e"}),
-        Setting("optimizer.lr_schedule", "lr_schedule", "Learning rate schedule"),
-        Setting("optimizer.warmup_steps", "warmup", "Warm-up steps"),
-        Setting("optimizer.precision", "precision", "Precision"),
-    ),
-    (
-        Setting("diffusion.timestep_density", "density", "Timestep density", taken=True),
-        Setting("diffusion.density_mean", "density_mean", "Mean of the density", taken=True, more=FROM_PAPER),
-        Setting("diffusion.density_std", "density_std", "Standard deviation", taken=True, more=FROM_PAPER),
-        Setting("diffusion.weighting", "weighting", "Loss weights", taken=True),
-    ),
-    (
-        Setting("optimizer.ema_half_life", "ema", "EMA half-life", more={"step": 10_000}),
-        Setting("optimizer.ema_also", "ema_also", "Further half-lives", more={"placeholder": "none"}),
-        Setting("optimizer.time_budget", "budget", "Time budget", more={"placeholder": "none: train the steps above"}),
-    ),
-    (
-        Setting("data.augment", "augment", "Augmentation", more={"step": 0.02}),
-        Setting("network.dropout", "dropout", "Dropout", more={"step": 0.05}),
-        Setting("diffusion.noise_shift", "shift", "Noise shift", taken=True, more={"step": 0.5}),
-    ),
-)
-SETTINGS = (*DATA, *BUDGET, *(setting for row in MORE for setting in row))
 
 
 def _choose_data(usual: RunConfig) -> tuple[DataConfig, dict[Setting, Any]]:
@@ -102,19 +62,13 @@ def _choose_data(usual: RunConfig) -> tuple[DataConfig, dict[Setting, Any]]:
     names = [*PRESETS, *offer_upload()]
     typed = st.selectbox(
         "Dataset: a short name, a Hugging Face id, or a local folder or file", names, names.index(usual.data.data), key="data",
-        accept_new_options=True, on_change=_follow_data, help=about_choices(PRESETS), **BOUND,
+        accept_new_options=True, on_change=follow_data, help=about_choices(PRESETS), **BOUND,
     )  # fmt: skip
     name = expanded(typed)
     own = {SIZE: {"placeholder": str(resolve(DataConfig(data=name)).image_size)}}
     places = st.columns(len(DATA))
     shown = {each: each.draw(place, usual, **own.get(each, {})) for each, place in zip(DATA, places, strict=True)}
     return replace(usual.data, data=name), shown
-
-
-def _follow_data() -> None:
-    """Clear the chosen classes, which belong to the previous dataset, and allow reading the folder just typed."""
-    st.session_state["only_classes"] = ""
-    allow_typed("data")
 
 
 def _log_for(steps: int, usual: LogConfig) -> LogConfig:
@@ -128,38 +82,6 @@ def _log_for(steps: int, usual: LogConfig) -> LogConfig:
     )
 
 
-def _named_network(config: RunConfig) -> str:
-    """Return the name of the network that a configuration trains."""
-    return AUTOENCODER if config.model == "autoencoder" else config.network.unet
-
-
-def _base(recipe: str | None, start: str | None) -> RunConfig:
-    """Return the initial values of the widgets: a recipe's settings, overridden by those taken from the starting run."""
-    config = replace(_settings_of(recipe), init=InitConfig(start))
-    if start is None:
-        return config
-    try:
-        source = find_run(start).config
-    except (ValueError, OSError):
-        return config  # a recipe's starting run is not available: training reports it
-    return replace(
-        config,
-        model="diffusion",
-        network=replace(source.network, dropout=config.network.dropout),
-        diffusion=source.diffusion,
-        data=replace(config.data, image_size=source.image_shape[1] if source.image_shape else None),
-        latent=LatentConfig(),
-    )
-
-
-def _settings_of(recipe: str | None) -> RunConfig:
-    try:
-        return read_recipe(recipe) if recipe else USUAL
-    except (ValueError, OSError) as error:
-        st.error(literal(describe(error)))
-        return USUAL
-
-
 def _choose_run(
     place: DeltaGenerator, label: str, models: Mapping[str, Listed], usual: str | None, none: str, key: str, **more: Any
 ) -> str | None:
@@ -171,46 +93,6 @@ def _choose_run(
     options = list(dict.fromkeys([none, *filter(None, (given_as(model.run) for model in models.values())), usual]))
     chosen = place.selectbox(label, options, options.index(usual), key=key, **BOUND, **more)
     return None if chosen == none else chosen
-
-
-def _chosen() -> RunConfig:
-    """Return the configuration for the chosen recipe and starting run."""
-    start = st.session_state["init_from"]
-    return _base(st.session_state["recipe"], None if start == RANDOM_WEIGHTS else start)
-
-
-def _follow_start() -> None:
-    """Set the model's widgets to the settings of the starting run, or back to those of the recipe."""
-    config = _chosen()
-    fill([SIZE, *(setting for setting in SETTINGS if setting.taken)], config)
-    st.session_state.update(unet=_named_network(config), latent=config.latent.latent or PIXELS)
-
-
-def _follow_latent() -> None:
-    """Set the image size to that of the chosen autoencoder."""
-    base = _chosen()
-    chosen = st.session_state["latent"]
-    shape = None
-    if chosen not in (PIXELS, base.latent.latent):
-        with suppress(ValueError, OSError):  # it has just been removed, which the page says
-            shape = find_run(chosen).config.image_shape
-    st.session_state["size"] = shape[1] if shape else base.data.image_size
-
-
-def _suit_few(start: str) -> None:
-    """Set the widgets to what suits few pictures, which begins with the weights of the run ``start``."""
-    st.session_state.update(recipe=None, init_from=start)
-    _follow_start()
-    st.session_state.update(FOR_FEW)
-
-
-def _follow_recipe() -> None:
-    """Set all widgets to the chosen recipe, with defaults for what it leaves open."""
-    st.session_state["init_from"] = _settings_of(st.session_state["recipe"]).init.init_from or RANDOM_WEIGHTS
-    _follow_start()
-    config = _chosen()
-    fill(SETTINGS, config)
-    st.session_state["data"] = config.data.data
 
 
 @dataclass(frozen=True)
@@ -236,24 +118,24 @@ def choose_training() -> Training:
         recipe_column, start_column, network_column = st.columns(3)
         *columns, limit_column = st.columns(len(BUDGET) + 1)
     recipe = recipe_column.selectbox(
-        "Recipe", list(RECIPES), index=None, placeholder="custom settings", key="recipe", on_change=_follow_recipe,
+        "Recipe", list(RECIPES), index=None, placeholder="custom settings", key="recipe", on_change=follow_recipe,
         help="Fills in settings that suit a dataset; all can be changed. Recipes ending in -64 need a GPU.", **BOUND,
     )  # fmt: skip
     start = _choose_run(
-        start_column, "Start from", known_runs().models(can_be_tuned), _settings_of(recipe).init.init_from, RANDOM_WEIGHTS,
-        "init_from", on_change=_follow_start,
+        start_column, "Start from", known_runs().models(can_be_tuned), settings_of(recipe).init.init_from, RANDOM_WEIGHTS,
+        "init_from", on_change=follow_start,
         help="Fine-tuning: continue from this model's weights on other images, with its network and noise schedule.",
     )  # fmt: skip
-    base = _base(recipe, start)
+    base = initial(recipe, start)
     taken = start is not None  # whether a starting run fixes the model
     with data_place:
         data, shown = _choose_data(base)
     with preview_column:
         preview = show_preview(configured(replace(base, data=data), shown).data, base.condition)
         if preview.report is not None and not preview.problem:
-            offer_few(preview.report, _suit_few)
+            offer_few(preview.report, suit_few)
     unet = choose_named(
-        "Network", NETWORKS | {AUTOENCODER: ABOUT_AUTOENCODER}, _named_network(base), "unet", network_column, disabled=taken
+        "Network", NETWORKS | {AUTOENCODER: ABOUT_AUTOENCODER}, named_network(base), "unet", network_column, disabled=taken
     )
     shown |= {setting: setting.draw(place, base) for setting, place in zip(BUDGET, columns, strict=True)}
     limit = limit_column.number_input(
@@ -272,7 +154,7 @@ def choose_training() -> Training:
         else:
             latent = _choose_run(
                 last, "Latents from", known_runs().models(is_autoencoder), base.latent.latent, PIXELS, "latent",
-                disabled=unet == AUTOENCODER, on_change=_follow_latent,
+                disabled=unet == AUTOENCODER, on_change=follow_latent,
                 help="Train on the latents of this autoencoder, which makes large images cheaper. To train an autoencoder, "
                 "choose it as the network.",
             )  # fmt: skip
@@ -306,7 +188,7 @@ def _config(base: RunConfig, shown: dict[Setting, Any], data: DataConfig, unet: 
     Raises:
         ValueError: the values are invalid.
     """
-    same = unet == _named_network(base)  # another network has attention at other levels
+    same = unet == named_network(base)  # another network has attention at other levels
     autoencoder = unet == AUTOENCODER
     if autoencoder:
         shown = shown | {PATCH: PATCH.usual}

@@ -8,7 +8,7 @@ from opening import labels, press
 
 from pages.components.setting import Setting
 from pages.components.training import describe_progress
-from pages.components.training_settings import PIXELS, RANDOM_WEIGHTS
+from pages.components.training_start import PIXELS, RANDOM_WEIGHTS
 from pipelines.common.devices import best_device
 from pipelines.common.reports import Progress
 from pipelines.models.footprint import training_footprint
