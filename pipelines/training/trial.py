@@ -61,15 +61,15 @@ def largest_that_fits(attempt: Callable[[int], None], most: int) -> int:
 
 
 def _fits(attempt: Callable[[int], None], count: int) -> bool:
+    fits = True
     try:
         attempt(count)
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
-        return False
-    finally:
-        clear_device_cache(garbage_collection=True)  # a traceback keeps the tensors that were in use
-    return True
+        fits = False
+    clear_device_cache(garbage_collection=not fits)  # a traceback keeps the tensors that were in use
+    return fits
 
 
 def _try(task: Task[Any], count: int) -> None:
