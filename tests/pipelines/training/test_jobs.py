@@ -22,6 +22,7 @@ from pipelines.storage.runs import METRICS, PROCESS, STATE, Run, find_runs
 from pipelines.storage.state import read_resume_point
 from pipelines.storage.weights import read_tensors
 from pipelines.training.jobs import JOB, WORKER, Job, TrainingQueue
+from pipelines.training.status import modified
 
 ENDLESS = {"steps": 1_000_000, "log_every": 20, "eval_every": 100_000, "sample_every": 100_000, "save_every": 50}
 
@@ -299,70 +300,82 @@ def test_a_run_queued_on_a_full_disk_leaves_its_name_free(full_disk, small_confi
 
 # --- training
 
+ASK = """
+import json, sys
+from pathlib import Path
+from pipelines.storage.config import config_from_json
+from pipelines.training.jobs import TrainingQueue
+TrainingQueue(Path(sys.argv[1])).create(sys.argv[2], config_from_json(sys.argv[3]), json.loads(sys.argv[4]))
+"""
 
-def test_runs_asked_for_by_several_servers_train_one_after_the_other(queue, small_config, shell_environment, wait_for):
-    asked = "import sys; from pathlib import Path; from pipelines.training.jobs import TrainingQueue; "
-    asked += "from pipelines.storage.config import *; "
-    asked += "TrainingQueue(Path(sys.argv[1])).create(sys.argv[2], config_from_json(sys.argv[3]))"
-    config = config_to_json(small_config())
+
+def test_runs_of_several_servers_train_in_turn_are_stopped_and_go_on(
+    queue, small_config, shell_environment, train, logged, tmp_path, wait_for
+):
+    """One is stopped and resumed as if it had never stopped, one stops by its time limit, and two never begin."""
+    config = small_config(steps=120, save_every=1000, eval_every=60, sample_every=60)
+    asked = {"whole": (config, None), "limited": (small_config(**ENDLESS), 0.02)}
     servers = [
-        subprocess.Popen([sys.executable, "-c", asked, str(queue.root), name, config], env=shell_environment)
-        for name in ("one", "two")
+        subprocess.Popen(
+            [sys.executable, "-c", ASK, str(queue.root), name, config_to_json(wanted), json.dumps(limit)], env=shell_environment
+        )
+        for name, (wanted, limit) in asked.items()
     ]
     assert [server.wait(120) for server in servers] == [0, 0]  # and with them, nobody who asked is left
-    order = [job.run.name for job in queue.jobs()]
-    assert sorted(order) == ["one", "two"]
+    for name in ("unwanted", "deleted"):
+        queue.create(name, small_config())
+    assert [job.run.name for job in queue.jobs() if job.position >= 2][-2:] == ["unwanted", "deleted"]
+    queue.stop("unwanted")
+    queue.delete("deleted")
     seen = set()
 
-    def both_finished():
-        jobs = queue.jobs()
-        states = {job.run.name: job.status for job in jobs}
-        seen.add(tuple(states[name] for name in order))
-        assert len([job for job in jobs if job.status in ("starting", "training")]) <= 1
-        return set(states.values()) == {"finished"}
+    def wait_until(name, reached):
+        def looked():
+            jobs = {job.run.name: job for job in queue.jobs()}
+            seen.add(frozenset(job.status for job in jobs.values()))
+            assert len([job for job in jobs.values() if job.status in ("starting", "training")]) <= 1
+            return reached(jobs[name])
 
-    wait_for(both_finished)
-    assert ("starting", "queued") in seen or ("training", "queued") in seen
-    assert not any(first != "finished" and second not in ("queued", "stopped") for first, second in seen), seen
-    wait_for(lambda: not (queue.root / WORKER).exists())
-    for name in order:
-        run = Run(queue.root / name)
-        assert run.metrics()["step"].max() == 12
-        assert not (run.path / PROCESS).exists()
-        assert json.loads((run.path / JOB).read_text()) == {"queued": None, "time_limit": None}
-    assert (queue.root / WORKER).with_name(LOG).read_text() == ""
-    assert queue.error == ""
+        wait_for(looked)
 
-
-def test_stop_then_resume_is_as_if_it_had_never_stopped(queue, small_config, train, logged, tmp_path, wait_for):
-    config = small_config(steps=300, save_every=1000, eval_every=100, sample_every=150)
-    run = queue.create("run", config)
-    wait_for(lambda: at_step(queue, "run") > 5)
-    assert status_of(queue, "run") == "training"
+    wait_until("whole", lambda job: job.status == "training" and job.progress.step > 5)
     with pytest.raises(ValueError, match="is being trained: stop it"):
-        queue.delete("run")
+        queue.delete("whole")
     with pytest.raises(ValueError, match="is training: there is nothing to resume"):
-        queue.resume("run")
-    queue.stop("run")
-    queue.stop("run")  # impatience does not cost the last save
-    wait_for(lambda: status_of(queue, "run") not in ("training", "stopping"))
-    assert status_of(queue, "run") == "stopped"
-    assert 5 < at_step(queue, "run") <= 300
+        queue.resume("whole")
+    queue.stop("whole")
+    queue.stop("whole")  # impatience does not cost the last save
+    wait_until("whole", lambda job: job.status not in ("training", "stopping"))
+    assert status_of(queue, "whole") == "stopped"
+    assert 5 < at_step(queue, "whole") < 120
+    run = Run(queue.root / "whole")
     assert (run.path / STATE).is_file()
     assert not (run.path / PROCESS).exists()
-    queue.resume("run")
-    assert status_of(queue, "run") in ("queued", "starting")
-    wait_for(lambda: status_of(queue, "run") == "finished")
+    queue.resume("whole")
+    assert status_of(queue, "whole") in ("queued", "starting")
+    wait_until("whole", lambda job: job.status == "finished")
     assert logged(run.path) == logged(train(tmp_path / "whole", config).path)
-    queue.delete("run")
-    assert queue.jobs() == []
+    assert any("queued" in states and states & {"starting", "training"} for states in seen), seen
+    wait_for(lambda: not (queue.root / WORKER).exists())
+    assert (status_of(queue, "limited"), job_of(queue, "limited").request.time_limit) == ("stopped", 0.02)
+    assert (queue.root / "limited" / STATE).is_file()
+    assert json.loads((run.path / JOB).read_text()) == {"queued": None, "time_limit": None}
+    assert {run.path.name for run in find_runs(queue.root)} == {*asked, "unwanted"}
+    assert status_of(queue, "unwanted") == "stopped"
+    assert not (queue.root / "unwanted" / METRICS).exists()
+    assert (queue.root / WORKER).with_name(LOG).read_text() == ""
+    assert queue.error == ""
+    queue.delete("whole")
     assert not run.path.exists()
 
 
-def test_a_training_is_recovered_from_what_kills_it_and_is_never_started_twice(queue, small_config, command, start, wait_for):
-    """The worker is killed, then the training; it goes on by hand, of which the queue was not told."""
+def test_a_training_is_recovered_from_what_kills_it_and_is_never_started_twice(
+    queue, small_config, command, start, tmp_path, wait_for
+):
+    """The worker is killed, then the training; it goes on by hand, of which the queue was not told. The next one fails."""
+    (tmp_path / "pictures").mkdir()
     run = queue.create("run", small_config(**ENDLESS))
-    queue.create("next", small_config(steps=2))
+    queue.create("next", small_config(data=str(tmp_path / "pictures")))
     wait_for(lambda: (run.path / STATE).is_file())
     psutil.Process(read_record(queue.root / WORKER).pid).kill()
     wait_for(lambda: not at_work(queue.root / WORKER))
@@ -376,16 +389,25 @@ def test_a_training_is_recovered_from_what_kills_it_and_is_never_started_twice(q
         queue.delete("run")
     queue.wake()
     assert at_work(queue.root / WORKER)
+    woken, step = modified(queue.root / WORKER), at_step(queue, "run")
+    wait_for(lambda: modified(queue.root / WORKER) > woken or at_step(queue, "run") > step + 300)  # the new worker has begun
     step = at_step(queue, "run")
-    wait_for(lambda: at_step(queue, "run") > step + 300)  # longer than the worker needs to start
+    wait_for(lambda: at_step(queue, "run") > step)
     assert status_of(queue, "next") == "queued"  # still one at a time
     training.kill()
     wait_for(lambda: status_of(queue, "run") == "interrupted")
     assert job_of(queue, "run").resumable
-    wait_for(lambda: status_of(queue, "next") == "finished")
+    wait_for(lambda: status_of(queue, "next") == "failed")
+    assert "pictures" in job_of(queue, "next").error
+    assert "Traceback" not in job_of(queue, "next").error
+    wait_for(lambda: not (queue.root / WORKER).exists())
     step = at_step(queue, "run")
     by_hand = start("-m", "pipelines.train", "--resume", run.path)
     wait_for(lambda: status_of(queue, "run") == "training" and at_step(queue, "run") > step)
+    queue.resume("next")  # which waits
+    assert job_of(queue, "next").status == "queued"
+    queue.stop("next")
+    assert job_of(queue, "next").resumable
     queue.stop("run")
     output, error = by_hand.communicate(timeout=120)
     assert by_hand.returncode == 130, error
@@ -394,29 +416,3 @@ def test_a_training_is_recovered_from_what_kills_it_and_is_never_started_twice(q
     assert read_resume_point(run.path / STATE).step == saved > step
     assert all(bool(tensor.isfinite().all()) for tensor in read_tensors(run.model_path)[0].values())
     assert status_of(queue, "run") == "stopped"
-
-
-def test_a_queued_run_can_be_taken_out_and_a_failed_one_says_why(queue, small_config, tmp_path, wait_for):
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    queue.create("empty", small_config(data=str(folder)))
-    queue.create("limited", small_config(**ENDLESS), time_limit=0.02)
-    queue.create("unwanted", small_config())
-    queue.create("deleted", small_config())
-    assert [job.position for job in queue.jobs()][-1] >= 2
-    queue.stop("unwanted")
-    queue.delete("deleted")
-    assert status_of(queue, "unwanted") == "stopped"
-    wait_for(lambda: status_of(queue, "empty") == "failed")
-    assert "pictures" in job_of(queue, "empty").error
-    assert "Traceback" not in job_of(queue, "empty").error
-    wait_for(lambda: status_of(queue, "limited") == "stopped")  # by its time limit, which a failure before it does not stop
-    assert job_of(queue, "limited").request.time_limit == 0.02
-    assert (queue.root / "limited" / STATE).is_file()
-    wait_for(lambda: not (queue.root / WORKER).exists())
-    assert {run.path.name for run in find_runs(queue.root)} == {"empty", "limited", "unwanted"}
-    assert not (queue.root / "unwanted" / METRICS).exists()
-    assert job_of(queue, "empty").resumable
-    queue.resume("empty")
-    assert job_of(queue, "empty").active
-    queue.stop("empty")
