@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -41,9 +42,50 @@ SMALL = {
 }
 
 
+BROWSER = ("browser, to forward", "browser, from generate")
+# What takes longest begins first: at the end, one process would wait for another.
+LONGEST = (
+    *BROWSER,
+    "test_notebooks.py",
+    "test_jobs.py",
+    "test_resume.py",
+    "test_two_processes.py",
+    "test_loop.py",
+    "test_hostile_inputs.py",
+    "test_train.py",
+    "test_text_encoders.py",
+)
+
+
+def unit_of(nodeid: str) -> str:
+    """Return what a test shares a process with: its file, or half of the browser tests, each with a server and a browser."""
+    folder, _, file = nodeid.partition("::")[0].rpartition("/")
+    if folder == "tests/browser" and file not in LONGEST:
+        return BROWSER[file > "test_forward.py"]
+    return file
+
+
 def pytest_collection_modifyitems(items):
-    """Begin with the notebooks, the longest file that cannot be shared out: at the end, one process would wait for another."""
-    items.sort(key=lambda item: item.get_closest_marker("notebook") is None)
+    places = {unit: place for place, unit in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(unit_of(item.nodeid), len(LONGEST)))
+
+
+def pytest_collection_finish():
+    """Leave out what the libraries have made from each later search for garbage, which takes them half a second otherwise."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Share the tests out by :func:`unit_of`."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByUnit(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            return unit_of(nodeid)
+
+    return ByUnit(config, log)
 
 
 def draw_shape(number: int, side: int = 12) -> Image.Image:
