@@ -15,7 +15,7 @@ from playwright.sync_api import Error, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 ARTIFACTS = ROOT / "artifacts" / "screenshots"
-PATIENCE = 240_000  # milliseconds: the first import of torch from a cold disk is slow; no claim about speed
+PATIENCE = 90_000  # milliseconds: the first import of torch from a cold disk is slow; no claim about speed
 CHROMIUM_FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -57,6 +57,18 @@ def pytest_runtest_makereport(item):
     return report
 
 
+def _wait_for_health(address, process, log):
+    end = time.monotonic() + PATIENCE / 1000
+    while True:
+        try:
+            urllib.request.urlopen(f"{address}/_stcore/health", timeout=5)
+            return
+        except OSError:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < end, f"the server did not answer in time:\n{log.read_text()}"
+            time.sleep(0.1)
+
+
 @contextmanager
 def dashboard(log, **environment):
     """The address of a dashboard started as a user starts it, with these environment variables; its output goes to ``log``."""
@@ -75,13 +87,7 @@ def dashboard(log, **environment):
         )
     address = f"http://localhost:{port}"
     try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"{address}/_stcore/health", timeout=1)
-                break
-            except OSError:
-                assert process.poll() is None, log.read_text()
-                time.sleep(0.1)
+        _wait_for_health(address, process, log)
         yield address
         assert process.poll() is None, f"the server died:\n{log.read_text()}"
         assert "Traceback" not in log.read_text(), log.read_text()
