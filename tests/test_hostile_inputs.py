@@ -19,9 +19,9 @@ ROOT = Path(__file__).resolve().parents[1]
 # Of each kind as many as a few seconds allow; the kinds left out need a page or a library that takes as long to load.
 MUTANTS = {
     "picture": 40,
-    "records": 8,
-    "special": 6,
-    "vanishing": 3,
+    "records": 6,
+    "special": 5,
+    "vanishing": 2,
     "recipe": 60,
     "prompts": 20,
     "classifier": 20,

@@ -20,7 +20,10 @@ import traceback
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .kind import Reader
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ("pipelines", "pages", "diffusion_core", "unets")  # where sentences are written
@@ -147,11 +150,15 @@ def _limit_memory(more: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
 
 
-def _examine(kind: str, folder: Path, watch: Watch | None, rest: int) -> Verdict:
+def _reader(kind: str) -> Reader:
     from .kinds import KINDS
 
+    return KINDS[kind].attempts
+
+
+def _examine(kind: str, folder: Path, watch: Watch | None, rest: int) -> Verdict:
     began, sentences = time.process_time(), []
-    for attempt in KINDS[kind].attempts(folder):
+    for attempt in _reader(kind)(folder):
         if watch is not None:
             watch.active = True
         try:
@@ -207,7 +214,7 @@ class Child:
         self.work = work
         self._process: subprocess.Popen[str] | None = None
         self._log: IO[str] | None = None
-        self._warm: set[str] = set()
+        self._warm: set[Reader] = set()
 
     def __enter__(self) -> Child:
         return self
@@ -245,12 +252,12 @@ class Child:
 
     def warm(self, kind: str, folder: Path) -> Verdict:
         """Read a valid input, so that what is loaded once does not count as a mutant's memory and time."""
-        self._warm.add(kind)
+        self._warm.add(_reader(kind))
         return self._ask(kind, folder, warm=True)
 
     def is_warm(self, kind: str) -> bool:
-        """Return whether the process has read a valid input of this kind."""
-        return self._process is not None and kind in self._warm
+        """Return whether the process has read a valid input in the way of this kind."""
+        return self._process is not None and _reader(kind) in self._warm
 
     def examine(self, kind: str, folder: Path) -> Verdict:
         """Read a mutant."""

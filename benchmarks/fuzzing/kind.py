@@ -17,6 +17,7 @@ from random import Random
 from .seeds import Seeds, copy_run
 
 Attempts = Iterator[Callable[[], object]]
+Reader = Callable[[Path], Attempts]
 RUN, OTHER = "tiny", "healthy"  # folders: the run that is damaged, and one beside it
 
 
@@ -34,7 +35,7 @@ class Kind:
     about: str
     prepare: Callable[[Seeds, Path], object]
     mutate: Callable[[Random, Path], object]
-    attempts: Callable[[Path], Attempts]
+    attempts: Reader
 
 
 def prepare_runs(seeds: Seeds, folder: Path) -> None:

@@ -145,7 +145,7 @@ def test_no_label_is_cut_off_or_lies_on_another():
 
 def test_the_same_figure_is_the_same_file_in_any_thread():
     """Many threads of a server draw at once; each gets what it would have got alone, and settings of the process stay."""
-    charts = [replace(CHART, caption=f"number {number}") for number in range(4)]
+    charts = [replace(CHART, caption=f"number {number}") for number in range(2)]
     jobs = [(chart, kind) for chart in charts for kind in KINDS]
     alone = [file_content(*job) for job in jobs]
     before = dict(matplotlib.rcParams)
