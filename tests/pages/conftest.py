@@ -1,7 +1,8 @@
-"""What the tests of the Train page share."""
+"""What the tests of pages share."""
 
 from __future__ import annotations
 
+import shutil
 from functools import partial
 
 import pytest
@@ -41,3 +42,11 @@ def work(queue, train):
 
     yield train_all
     (queue.root / WORKER).unlink()
+
+
+@pytest.fixture
+def own_run(monkeypatch, tmp_path):
+    """A user's copy of a shipped run, to damage."""
+    monkeypatch.setattr("pipelines.storage.runs.PRIVATE", tmp_path)
+    copy = shutil.copytree(Run("checkpoints/fashion-baseline").path, tmp_path / "mine")
+    return Run(copy)

@@ -1,11 +1,8 @@
 """The logic of the Compare page, without a browser."""
 
-import io
 import json
-import math
 import shutil
 import time
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -13,23 +10,14 @@ import opening
 import pytest
 import tyro
 from opening import open_app
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 from streamlit.testing.v1 import AppTest
 
 from diffusion_core.choices import SAMPLERS
 from pages.components import sheets
-from pages.components.generation import LOOKS, comparable, generation_queue, pace
-from pages.components.requests import _request_in
-from pages.components.sharing import address_of, thumbnail
-from pages.components.timing import about_time
-from pipelines.common.images import png_bytes
+from pages.components.generation import generation_queue
+from pages.components.sharing import address_of
 from pipelines.evaluate import Evaluate
-from pipelines.sampling.generation import Comparison, Frame, Generation
-from pipelines.sampling.request import SamplingRequest
-from pipelines.sampling.sample import metadata_of
-from pipelines.storage.catalogue import Listed
-from pipelines.storage.config import LatentConfig, RunConfig
+from pipelines.sampling.generation import Comparison
 from pipelines.storage.runs import Run
 
 open_page = partial(open_app, "compare")
@@ -231,14 +219,6 @@ def test_further_columns_match_the_first():
     assert len({*zip(names, samplers, strict=True)}) == 4, "no column is another one again"
 
 
-@pytest.fixture
-def own_run(monkeypatch, tmp_path):
-    """A user's copy of a shipped run, to damage."""
-    monkeypatch.setattr("pipelines.storage.runs.PRIVATE", tmp_path)
-    copy = shutil.copytree(Run("checkpoints/fashion-baseline").path, tmp_path / "mine")
-    return Run(copy)
-
-
 def test_a_run_deleted_while_the_page_is_open_gets_one_sentence(own_run):
     app = open_page(images=2, model1="mine", steps1=2, steps2=2)
     shutil.rmtree(own_run.path)
@@ -276,155 +256,6 @@ def test_what_was_compared_is_shown_when_its_run_is_gone(own_run):
     app.run()
     assert not app.exception
     assert columns(app)[0].run.name == "mine"
-
-
-def test_the_time_told_is_that_of_the_steps_after_the_start(monkeypatch):
-    run, request = Run("checkpoints/fashion-baseline"), SamplingRequest(num_images=10, steps=4)
-
-    def made(start, seconds_a_call):
-        noise = Frame(0, 999.0, -math.inf, *[np.zeros((1, 2, 2, 3), np.uint8)] * 2, nfe=1, seconds=start)
-        steps = [replace(noise, index=step, nfe=1 + step, seconds=start + step * seconds_a_call) for step in range(1, 4)]
-        kept = [noise, *steps, replace(steps[-1], index=4)]
-        return Generation(run, request, run.fingerprint, run.config, kept, num_steps=4)
-
-    def told(*columns):
-        monkeypatch.setattr(generation_queue().results, "all", lambda: list(columns))
-        return about_time([(run, replace(request, num_images=100, steps=20))])
-
-    assert told(made(60.0, 0.1)) == told(made(0.1, 0.1)) == (" (about 20 s)", "Estimated from what was generated here before.")
-
-
-def test_a_small_picture_of_a_comparison_has_the_same_images_of_every_column():
-    def images(side):
-        return np.stack([np.full((side, side, 3), number, np.uint8) for number in range(1, 31)])
-
-    for sides in ((64, 64), (28, 32), (32, 20)):
-        per_image = [np.unique(thumbnail([images(side), 0 * images(other)])) for side, other in (sides, sides[::-1])]
-        assert list(per_image[0]) == list(per_image[1]), sides
-
-
-def test_a_page_looks_as_often_as_its_columns_grow():
-    """A look in vain takes the processor from the networks, a late one keeps a picture back."""
-
-    def grown(frames, seconds_a_step, finished=False):
-        noise = Frame(0, 999.0, -math.inf, *[np.zeros((1, 2, 2, 3), np.uint8)] * 2, nfe=0, seconds=0.0)
-        kept = [replace(noise, index=step, seconds=step * seconds_a_step) for step in range(frames)]
-        steps = frames - 1 if finished else 100
-        return Generation(Run("nowhere"), SamplingRequest(), "", RunConfig(image_shape=(3, 2, 2)), kept, num_steps=steps)
-
-    def pace_of(*columns):
-        return pace(Comparison(list(columns)))
-
-    assert pace_of(grown(0, 0.0)) == pace_of(grown(1, 0.0)) == pace_of(grown(9, 0.01)) == LOOKS[0]
-    assert pace_of(grown(4, 0.2), grown(3, 0.3)) == pytest.approx(0.5)
-    assert pace_of(grown(4, 0.2), grown(3, 0.3, finished=True)) == pytest.approx(0.2)
-    assert pace_of(*[grown(4, 0.4)] * 9) == LOOKS[1]
-
-
-def test_states_are_compared_where_they_are_the_same_kind_of_numbers():
-    """Pixels with pixels, latents with those of the same autoencoder; estimates are images, whatever they were made by."""
-
-    def of(latent, size=16):
-        config = RunConfig(image_shape=(3, size, size), latent=LatentConfig(latent_fingerprint=latent))
-        return Generation(Run("nowhere"), SamplingRequest(), "", config)
-
-    pixels, ours, theirs = map(of, ("", "ours", "theirs"))
-    assert comparable(pixels, of(""), "x")
-    assert comparable(ours, of("ours"), "x")
-    for one, other in ((pixels, ours), (ours, theirs)):
-        assert not comparable(one, other, "x")
-        assert comparable(one, other, "x0")
-    assert not comparable(pixels, of("", 32), "x0")
-
-
-def test_a_picture_carries_its_own_prompt():
-    run = Run("checkpoints/fashion-text")
-    metadata = metadata_of(run.name, run.fingerprint, SamplingRequest(seed=7, prompt=("a dress", "a bag")))
-    picture = np.zeros((8, 8, 1), np.uint8)
-    made = [
-        _request_in(io.BytesIO(png_bytes(picture, metadata | {"image": image})), {"it": Listed(run, run.config)})
-        for image in (0, 3)
-    ]
-    assert [told.image for _, told, _ in made] == [0, 3]
-    assert made[0][2]["prompt"] == ("a dress", "a bag")
-
-
-@pytest.mark.parametrize(("column", "changed"), [({"column": 2}, {2}), ({"column": 9}, {3}), ({}, {1, 2, 3})])
-def test_a_picture_sets_the_column_that_it_comes_from(column, changed):
-    run = Run("checkpoints/fashion-baseline")
-    metadata = metadata_of(run.name, run.fingerprint, SamplingRequest(seed=41, steps=7)) | column
-    app = open_page(columns=3)
-    app.file_uploader(key="request_png").upload("any.png", png_bytes(np.zeros((8, 8, 1), np.uint8), metadata)).run()
-    assert not app.exception
-    assert {number for number in (1, 2, 3) if app.session_state[f"seed{number}"] == 41} == changed
-    assert app.session_state[f"model{min(changed)}"] == run.name
-
-
-@pytest.mark.parametrize(
-    ("model", "request_", "sentence"),
-    [
-        ("fashion-text", {"seed": 2**31}, "seed, 2147483648, is larger than a page allows"),
-        ("fashion-text", {"prompt": "a bag", "guidance": 30.0}, "guidance, 30, is larger than a page allows"),
-        ("fashion-class", {}, "made without a class"),
-    ],
-)
-def test_a_request_that_a_page_cannot_show_is_not_taken_for_another(model, request_, sentence):
-    run = Run(f"checkpoints/{model}")
-    metadata = metadata_of(run.name, run.fingerprint, SamplingRequest(**request_))
-    with pytest.raises(ValueError, match=sentence):
-        _request_in(io.BytesIO(png_bytes(np.zeros((8, 8, 1), np.uint8), metadata)), {"it": Listed(run, run.config)})
-
-
-@pytest.mark.parametrize(
-    ("written", "sentence"),
-    [
-        ({"request": {"sampler": "ddim", "eta": 1.5}}, "This picture's request: .*eta=1.5: choose a number from 0 to 1"),
-        ({"request": {"sampler": "euler"}}, "unknown sampler 'euler': choose one of"),
-        ({"request": {"steps": 10**9}}, "steps exceed the 1000 timesteps of it"),
-        ({"request": {"steps": "many"}}, "This picture's request: steps: "),
-        ({"request": {"colour": "red"}}, "This picture's request: colour: "),
-        ({"request": [1, 2]}, "This picture's request: "),
-        ({"request": None}, "This picture's request: "),
-        ({"image": "first"}, "contains no request"),
-        ({"image": None}, "contains no request"),
-        ({"image": math.inf}, "contains no request"),
-        ({"image": 10**400}, "contains no request"),
-        ({"run": ["mine"]}, "contains no request"),
-        ({"fingerprint": None}, "contains no request"),
-        ({"request": {"guidance": math.nan}}, "This picture's request: .*guidance=nan: choose a finite number"),
-        ({"request": {"prompt": ["a" * 5000]}}, "longer than a page allows"),
-        ({"run": "x" * 10**6, "fingerprint": "y" * 10**6}, "The run 'x{79}…' that made this picture is not available"),
-    ],
-)
-def test_a_request_that_nobody_could_have_made_is_refused_in_one_sentence(written, sentence):
-    run = Run("checkpoints/fashion-baseline")
-    metadata = metadata_of(run.name, run.fingerprint, SamplingRequest()) | written
-    with pytest.raises(ValueError, match=sentence) as refusal:
-        _request_in(io.BytesIO(png_bytes(np.zeros((8, 8, 1), np.uint8), metadata)), {"it": Listed(run, run.config)})
-    assert "\n" not in str(refusal.value)
-    assert len(str(refusal.value)) < 300
-
-
-@pytest.mark.parametrize("text", ["[" * 100_000, "[1, 2]", '"\\ud800"'], ids=["deep", "list", "no Unicode"])
-def test_a_picture_that_holds_anything_else_gets_a_sentence(text):
-    told = PngInfo()
-    told.add_itxt("noisescope", text)
-    picture = io.BytesIO()
-    Image.new("L", (8, 8)).save(picture, "PNG", pnginfo=told)
-    app = open_page()
-    app.file_uploader(key="request_png").upload("any.png", picture.getvalue()).run()
-    assert not app.exception
-    assert "contains no request" in app.warning[0].value
-
-
-def test_a_run_whose_weights_cannot_be_read_hides_no_other(own_run):
-    own_run.model_path.unlink()
-    own_run.model_path.symlink_to("/proc/self/mem")
-    assert own_run.has_weights
-    run = Run("checkpoints/fashion-baseline")
-    picture = png_bytes(np.zeros((8, 8, 1), np.uint8), metadata_of(run.name, run.fingerprint, SamplingRequest(seed=7)))
-    name, _, values = _request_in(io.BytesIO(picture), {"mine": Listed(own_run, run.config), "it": Listed(run, run.config)})
-    assert (name, values["seed"]) == ("it", 7)
 
 
 def test_results_do_not_depend_on_the_page():

@@ -1,0 +1,74 @@
+"""What the Compare page is made of, without it: the time told, the small picture, how often it looks, what it compares."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pages.components.generation import LOOKS, comparable, generation_queue, pace
+from pages.components.sharing import thumbnail
+from pages.components.timing import about_time
+from pipelines.sampling.generation import Comparison, Frame, Generation
+from pipelines.sampling.request import SamplingRequest
+from pipelines.storage.config import LatentConfig, RunConfig
+from pipelines.storage.runs import Run
+
+
+def test_the_time_told_is_that_of_the_steps_after_the_start(monkeypatch):
+    run, request = Run("checkpoints/fashion-baseline"), SamplingRequest(num_images=10, steps=4)
+
+    def made(start, seconds_a_call):
+        noise = Frame(0, 999.0, -math.inf, *[np.zeros((1, 2, 2, 3), np.uint8)] * 2, nfe=1, seconds=start)
+        steps = [replace(noise, index=step, nfe=1 + step, seconds=start + step * seconds_a_call) for step in range(1, 4)]
+        kept = [noise, *steps, replace(steps[-1], index=4)]
+        return Generation(run, request, run.fingerprint, run.config, kept, num_steps=4)
+
+    def told(*columns):
+        monkeypatch.setattr(generation_queue().results, "all", lambda: list(columns))
+        return about_time([(run, replace(request, num_images=100, steps=20))])
+
+    assert told(made(60.0, 0.1)) == told(made(0.1, 0.1)) == (" (about 20 s)", "Estimated from what was generated here before.")
+
+
+def test_a_small_picture_of_a_comparison_has_the_same_images_of_every_column():
+    def images(side):
+        return np.stack([np.full((side, side, 3), number, np.uint8) for number in range(1, 31)])
+
+    for sides in ((64, 64), (28, 32), (32, 20)):
+        per_image = [np.unique(thumbnail([images(side), 0 * images(other)])) for side, other in (sides, sides[::-1])]
+        assert list(per_image[0]) == list(per_image[1]), sides
+
+
+def test_a_page_looks_as_often_as_its_columns_grow():
+    """A look in vain takes the processor from the networks, a late one keeps a picture back."""
+
+    def grown(frames, seconds_a_step, finished=False):
+        noise = Frame(0, 999.0, -math.inf, *[np.zeros((1, 2, 2, 3), np.uint8)] * 2, nfe=0, seconds=0.0)
+        kept = [replace(noise, index=step, seconds=step * seconds_a_step) for step in range(frames)]
+        steps = frames - 1 if finished else 100
+        return Generation(Run("nowhere"), SamplingRequest(), "", RunConfig(image_shape=(3, 2, 2)), kept, num_steps=steps)
+
+    def pace_of(*columns):
+        return pace(Comparison(list(columns)))
+
+    assert pace_of(grown(0, 0.0)) == pace_of(grown(1, 0.0)) == pace_of(grown(9, 0.01)) == LOOKS[0]
+    assert pace_of(grown(4, 0.2), grown(3, 0.3)) == pytest.approx(0.5)
+    assert pace_of(grown(4, 0.2), grown(3, 0.3, finished=True)) == pytest.approx(0.2)
+    assert pace_of(*[grown(4, 0.4)] * 9) == LOOKS[1]
+
+
+def test_states_are_compared_where_they_are_the_same_kind_of_numbers():
+    """Pixels with pixels, latents with those of the same autoencoder; estimates are images, whatever they were made by."""
+
+    def of(latent, size=16):
+        config = RunConfig(image_shape=(3, size, size), latent=LatentConfig(latent_fingerprint=latent))
+        return Generation(Run("nowhere"), SamplingRequest(), "", config)
+
+    pixels, ours, theirs = map(of, ("", "ours", "theirs"))
+    assert comparable(pixels, of(""), "x")
+    assert comparable(ours, of("ours"), "x")
+    for one, other in ((pixels, ours), (ours, theirs)):
+        assert not comparable(one, other, "x")
+        assert comparable(one, other, "x0")
+    assert not comparable(pixels, of("", 32), "x0")
