@@ -6,9 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pages.components.findings import _telling
 from pages.components.generation import LOOKS, comparable, generation_queue, pace
 from pages.components.sharing import thumbnail
 from pages.components.timing import about_time
+from pipelines.evaluation.verdict import Sentence
 from pipelines.sampling.generation import Comparison, Frame, Generation
 from pipelines.sampling.request import SamplingRequest
 from pipelines.storage.config import LatentConfig, RunConfig
@@ -18,17 +20,20 @@ from pipelines.storage.runs import Run
 def test_the_time_told_is_that_of_the_steps_after_the_start(monkeypatch):
     run, request = Run("checkpoints/fashion-baseline"), SamplingRequest(num_images=10, steps=4)
 
-    def made(start, seconds_a_call):
+    def made(start, seconds_a_call, pause=0.0):
         noise = Frame(0, 999.0, -math.inf, *[np.zeros((1, 2, 2, 3), np.uint8)] * 2, nfe=1, seconds=start)
-        steps = [replace(noise, index=step, nfe=1 + step, seconds=start + step * seconds_a_call) for step in range(1, 4)]
+        seconds = [start + step * seconds_a_call for step in (1, 2)] + [start + pause + 3 * seconds_a_call]
+        steps = [replace(noise, index=step, nfe=1 + step, seconds=now) for step, now in enumerate(seconds, start=1)]
         kept = [noise, *steps, replace(steps[-1], index=4)]
         return Generation(run, request, run.fingerprint, run.config, kept, num_steps=4)
 
-    def told(*columns):
+    def told(*columns, **changes):
         monkeypatch.setattr(generation_queue().results, "all", lambda: list(columns))
-        return about_time([(run, replace(request, num_images=100, steps=20))])
+        return about_time([(run, replace(request, num_images=100, steps=20, **changes))])
 
-    assert told(made(60.0, 0.1)) == told(made(0.1, 0.1)) == (" (about 20 s)", "Estimated from what was generated here before.")
+    expected = (" (about 20 s)", "Estimated from what was generated here before.")
+    assert told(made(60.0, 0.1)) == told(made(0.1, 0.1)) == told(made(0.1, 0.1, pause=50.0)) == expected
+    assert told(made(0.1, 0.1), guidance=2.0)[0] == " (about 40 s)"
 
 
 def test_a_small_picture_of_a_comparison_has_the_same_images_of_every_column():
@@ -72,3 +77,20 @@ def test_states_are_compared_where_they_are_the_same_kind_of_numbers():
         assert not comparable(one, other, "x")
         assert comparable(one, other, "x0")
     assert not comparable(pixels, of("", 32), "x0")
+
+
+def test_few_sentences_give_each_model_its_own_and_leave_out_what_is_said_twice():
+    def said(*better):
+        return [Sentence(name, name, winner, winner is not None) for name, winner in better]
+
+    one_wins = said(("frechet_distance", "a"), ("kernel_distance", "a"), ("recall", "a"), ("loss", None))
+    both_win = said(("frechet_distance", "a"), ("kernel_distance", "a"), ("recall", "a"), ("bound", "b"), ("loss", None))
+    neither = said(("loss", None), ("recall", None))
+    for told, most, names in (
+        (one_wins, 2, ["frechet_distance", "recall"]),
+        (one_wins, 9, ["frechet_distance", "kernel_distance", "recall"]),
+        (both_win, 2, ["frechet_distance", "bound"]),
+        (both_win, 3, ["frechet_distance", "recall", "bound"]),
+        (neither, 3, ["loss"]),
+    ):
+        assert [sentence.name for sentence in _telling(told, most)] == names

@@ -49,6 +49,7 @@ def test_folders_of_an_archive_are_classes_and_it_names_the_dataset(tmp_path):
     assert folder.name == "My-pets"
     assert everything_in(folder) == {"My-pets.zip"}, "nothing is unpacked"
     assert open_source(str(folder)).splits["train"].features["label"].names == ["cats", "dogs"]
+    assert keep_upload([("one.zip", content), ("two.zip", content)], tmp_path).name.startswith("pictures-")
 
 
 def test_hostile_names_stay_inside_and_none_replaces_another(tmp_path):
@@ -62,11 +63,12 @@ def test_hostile_names_stay_inside_and_none_replaces_another(tmp_path):
         "x" * 500 + ".jpg",
         "...jpg",
         "ä.jpg",
+        "c.j\0p\ng",
     ]
     folder = keep_upload([(name, jpeg(number)) for number, name in enumerate(names)], root)
     kept = list(folder.rglob("*"))
     assert len(kept) == len(names)
-    assert all(path.parent == folder and not path.name.startswith(".") for path in kept)
+    assert all(path.parent == folder and re.fullmatch(r"\w[\w.-]*", path.name) for path in kept)
     assert everything_in(tmp_path) == {"root", f"root/{folder.name}", *(f"root/{folder.name}/{path.name}" for path in kept)}
     outside = zipped({"../../evil.jpg": jpeg(1), "good.jpg": jpeg(2), "fine.jpg": jpeg(3)})
     archived = keep_upload([("../../a.zip", outside)], root)

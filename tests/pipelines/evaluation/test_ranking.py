@@ -1,5 +1,7 @@
 """Rankings of models, and the differences of their losses by noise level, of the published runs."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -45,6 +47,8 @@ def test_a_model_is_surely_worse_only_if_the_verdict_says_so(evaluations, figure
         assert other.behind.estimate.value == pytest.approx(-found.differences[figure].estimate.value)
     told = ranking_sentence(ranked, figure)
     assert ("surely better" in told) == any(one.surely_worse for one in ranked)
+    worse = re.findall(r"[\w-]+", told.partition("surely better than ")[2].partition(";")[0])
+    assert all((one.name in worse) == one.surely_worse for one in ranked)
     turned = ranking(members[::-1], setting, figure)
     assert [one.estimate for one in turned] == [one.estimate for one in ranked]
 

@@ -26,7 +26,7 @@ from pipelines.evaluation.kept_features import keep_features
 from pipelines.evaluation.measured import shared_settings
 from pipelines.evaluation.paired import Difference
 from pipelines.evaluation.results import LARGER_IS_BETTER, NEAREST_IS_BEST, Evaluation
-from pipelines.evaluation.verdict import TITLES, Verdict, cost_sentence, not_compared, sentences
+from pipelines.evaluation.verdict import COUNTED, TITLES, Verdict, cost_sentence, not_compared, sentences
 from pipelines.storage.runs import Run
 from pipelines.storage.weights import read_tensors
 
@@ -123,6 +123,22 @@ def test_a_direction_is_claimed_where_the_interval_excludes_zero_and_nowhere_els
             assert sentence.better == better
             assert (better in words, worse in words) == (True, False)
             assert ("higher" if name in LARGER_IS_BETTER else "lower") in words
+
+
+def test_the_summary_counts_each_main_figure_once():
+    random = np.random.default_rng(0)
+    for values in random.normal(0, 1, (40, len(COUNTED))):
+        found = {
+            name: Difference(1 + value, 1.0, Estimate(value, value - 0.7, value + 0.7), (1, 1), True, needed=100, tells=0.4)
+            for name, value in zip(COUNTED, values, strict=True)
+        }
+        both = Verdict("one", "two", None, found, ({}, {}), ())
+        told = both.summary
+        counts = {word: int(number) for word, number in re.findall(r"(one|two) in (\d+)", told)}
+        undecided = re.findall(r"(\d+) cannot tell them apart|in any of (\d+)", told)
+        assert sum(counts.values()) + sum(int(one or other) for one, other in undecided) == len(COUNTED), told
+        for model in ("one", "two"):
+            assert counts.get(model, 0) == sum(sentence.better == model for sentence in sentences(both))
 
 
 def test_no_figure_is_left_out_in_silence(made):
