@@ -177,6 +177,8 @@ def _of_network(config: RunConfig) -> str:
     others = {
         name: getattr(usual, name) for name in ("optimizer", "log", "init", "seed", "versions", "training_images", "changes")
     }
+    if not config.network.imported:  # which is built for a schedule
+        others["diffusion"] = usual.diffusion
     return config_to_json(replace(config, data=data, **others))
 
 

@@ -11,10 +11,10 @@ import torch
 import pipelines.common.devices as devices
 from pipelines.common.machine import TooLarge
 from pipelines.common.memory import TensorMemory, weight_bytes
-from pipelines.models.footprint import completed, sampling_memory, training_footprint
+from pipelines.models.footprint import _of_one_image, completed, sampling_memory, training_footprint
 from pipelines.models.latents import make_autoencoder
 from pipelines.models.networks import make_network
-from pipelines.storage.config import DataConfig, NetworkConfig, OptimizerConfig, RunConfig
+from pipelines.storage.config import DataConfig, DiffusionConfig, NetworkConfig, OptimizerConfig, RunConfig
 from pipelines.storage.runs import STATE
 
 CPU = torch.device("cpu")
@@ -54,6 +54,13 @@ def test_the_estimate_is_what_a_training_step_takes(config):
     assert 0.8 < taken / _measured(completed(config)) < 1.3
     halves = replace(config, optimizer=replace(config.optimizer, accumulation=2))
     assert found.memory - training_footprint(halves, CPU).memory == pytest.approx(taken / 2, rel=1e-3)
+
+
+def test_another_objective_takes_as_much_and_the_network_is_not_run_again_to_know():
+    config = RunConfig(NetworkConfig("baseline", (16, 32)), data=DataConfig(image_size=32))
+    found, runs = training_footprint(config, CPU), _of_one_image.cache_info().misses
+    assert training_footprint(replace(config, diffusion=DiffusionConfig(schedule="flow", prediction="flow")), CPU) == found
+    assert _of_one_image.cache_info().misses == runs
 
 
 def test_the_parameters_are_those_of_the_trained_model(tiny_run, text_run, latent_run, autoencoder_run):

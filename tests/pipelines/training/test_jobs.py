@@ -317,7 +317,8 @@ def test_runs_of_several_servers_train_in_turn_are_stopped_and_go_on(
     asked = {"whole": (config, None), "limited": (small_config(**ENDLESS), 0.02)}
     servers = [
         subprocess.Popen(
-            [sys.executable, "-c", ASK, str(queue.root), name, config_to_json(wanted), json.dumps(limit)], env=shell_environment
+            [sys.executable, "-c", ASK, str(queue.root), name, config_to_json(wanted), json.dumps(limit)],
+            env=os.environ | shell_environment,
         )
         for name, (wanted, limit) in asked.items()
     ]
