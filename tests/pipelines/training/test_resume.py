@@ -20,7 +20,7 @@ from pipelines.storage.runs import Run
 from pipelines.storage.weights import read_tensors, write_tensors
 
 KILLS = 2  # of the test with kill -9: before anything has been saved, and later
-KILL_SETTINGS = {"steps": 240, "log_every": 1, "eval_every": 40, "sample_every": 80, "save_every": 60, "schedule": "linear"}
+KILL_SETTINGS = {"steps": 180, "log_every": 1, "eval_every": 60, "sample_every": 90, "save_every": 60, "schedule": "linear"}
 
 
 def _assert_same_weights(one: Run, other: Run) -> None:
