@@ -6,6 +6,7 @@ Importing this module does not load torch. To add a sampler, a schedule or a spa
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pkgutil import resolve_name
@@ -262,3 +263,14 @@ SPACINGS: dict[str, FunctionChoice] = {
         "Karras", "Equal steps in (sigma/alpha)^(1/7), at fractional timesteps.", "diffusion_core.schedules:karras"
     ),
 }
+LEARNED = "learned"
+MODEL_SPACINGS: Mapping[str, Choice] = ChainMap(
+    {
+        LEARNED: Choice(
+            "Learned",
+            "The timesteps learnt for a model, whose samples are closest to a fine solution: for few steps.",
+        )
+    },
+    SPACINGS,  # type: ignore[arg-type]  # entries added to it later are included
+)
+"""The spacings of a model that has learnt its own: those that a schedule alone determines, and the learnt one."""
