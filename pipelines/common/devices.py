@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from .machine import machine_memory
+from .text import shorten
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -35,6 +36,20 @@ def best_device() -> torch.device:
     """Return the accelerator if there is one, else the CPU."""
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return accelerator or torch.device("cpu")
+
+
+def device_called(name: str | None) -> torch.device:
+    """Return the device with a name such as cpu or cuda:1; the best one for None.
+
+    Raises:
+        ValueError: this machine has no such device.
+    """
+    best = best_device()
+    try:
+        return best if name is None else torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        there = " or ".join(dict.fromkeys(["cpu", best.type]))
+        raise ValueError(f"device={shorten(repr(name), 60)}: this machine has no such device; choose {there}") from error
 
 
 def process_state() -> PartialState:

@@ -67,6 +67,8 @@ class Generation:
     """Number of sampling steps: that of the request, or fewer from a picture, which is known once computing starts."""
     origin_nfe: int = 0
     """Network evaluations to compute the starting point, once for all images."""
+    learned: tuple[float, ...] = ()
+    """The timesteps, if their spacing is the learned one."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -110,9 +112,9 @@ class Generation:
         return bool(self.frames) and self.steps_done == self.num_steps
 
     @property
-    def key(self) -> tuple[str, SamplingRequest, Origin]:
+    def key(self) -> tuple[object, ...]:
         """Everything that determines the images."""
-        return self.fingerprint, self.request, self.origin
+        return self.fingerprint, self.request, self.learned, self.origin
 
     @property
     def nbytes(self) -> int:
@@ -194,7 +196,8 @@ def _new_generation(run: Run, request: SamplingRequest, origin: Origin = FROM_NO
     if config.image_shape is None:
         raise ValueError(f"run {run.name!r} has not started training, so its image size is unknown: choose another run")
     refuse_frames_beyond_memory(config, request, pictures=2)
-    return Generation(run, request, run.fingerprint, config, origin=origin, num_steps=request.steps)
+    learned = request.learned_timesteps(run)
+    return Generation(run, request, run.fingerprint, config, origin=origin, num_steps=request.steps, learned=learned)
 
 
 def _grow(column: Generation, job: Job) -> Iterator[None]:

@@ -36,9 +36,14 @@ class Origin:
 
     def timesteps(self, model: LoadedModel, request: SamplingRequest) -> Tensor:
         """Return the request's timesteps within :attr:`reach`, descending; the least noisy one is always included."""
+        import torch
+
         from diffusion_core.schedules import sampling_timesteps
 
-        timesteps = sampling_timesteps(model.schedule, request.steps, request.spacing)
+        if learned := request.learned_timesteps(model.run):
+            timesteps = torch.tensor(learned, dtype=torch.float64)
+        else:
+            timesteps = sampling_timesteps(model.schedule, request.steps, request.spacing)
         visited = timesteps <= self.reach * model.schedule.num_timesteps
         visited[-1] = True
         return timesteps[visited]

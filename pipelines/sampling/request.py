@@ -7,9 +7,11 @@ from typing import Annotated
 
 from tyro.conf import UseAppendAction
 
-from diffusion_core.choices import SAMPLERS, SPACINGS
+from diffusion_core.choices import LEARNED, MODEL_SPACINGS, SAMPLERS
 
 from ..common.settings import Between, Settings, one_of, require
+from ..storage.runs import Run
+from ..storage.spacing import learned_timesteps
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class SamplingRequest(Settings):
     """Number of sampling steps, from 1 to the length of the model's schedule."""
     eta: float = 0.0
     """Amount of fresh noise in ddim: 0 is deterministic, 1 is as noisy as ddpm."""
-    spacing: Annotated[str, *one_of(SPACINGS)] = "trailing"
+    spacing: Annotated[str, *one_of(MODEL_SPACINGS)] = "trailing"
     """Spacing of the timesteps."""
     label: str | None = None
     """For class-conditional models: the name or number of a class, or "all" to cycle through them. None: unconditional."""
@@ -72,3 +74,11 @@ class SamplingRequest(Settings):
     def options(self) -> dict[str, float]:
         """Keyword arguments specific to this sampler."""
         return {name: getattr(self, name) for name in SAMPLERS[self.sampler].options}
+
+    def learned_timesteps(self, run: Run) -> tuple[float, ...]:
+        """Return the timesteps that the run has learnt for so many steps; none unless the spacing is the learned one.
+
+        Raises:
+            ValueError: see :func:`pipelines.storage.spacing.learned_timesteps`.
+        """
+        return learned_timesteps(run, self.steps) if self.spacing == LEARNED else ()

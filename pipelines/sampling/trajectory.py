@@ -195,10 +195,12 @@ class TrajectoryJob(Job):
     _fingerprint: str = field(init=False)
     _done: int = field(init=False, default=0)
     _steps: int = field(init=False)
+    _learned: tuple[float, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         refuse_frames_beyond_memory(self.run.config, self.request, pictures=3)
         self._fingerprint, self._steps = self.run.fingerprint, self.request.steps
+        self._learned = self.request.learned_timesteps(self.run)
 
     @property
     def steps_done(self) -> int:
@@ -216,8 +218,8 @@ class TrajectoryJob(Job):
         return self._fingerprint
 
     @property
-    def _key(self) -> tuple[str, SamplingRequest, tuple[int, ...], Origin]:
-        return self._fingerprint, self.request, self.images, self.origin
+    def _key(self) -> tuple[object, ...]:
+        return self._fingerprint, self.request, self._learned, self.images, self.origin
 
     def recall(self, results: Results) -> bool:
         """Fill in the trajectory if it has been computed before; return whether it has."""

@@ -22,6 +22,7 @@ ARGUMENTS = {
     "pipelines.data": "Data",
     "pipelines.train": "Train",
     "pipelines.sample": "Sample",
+    "pipelines.spacing": "Spacing",
     "pipelines.publish": "Publish",
     "pipelines.classifier": "TrainClassifier",
     "pipelines.evaluate": "Evaluate",
