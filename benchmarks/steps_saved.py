@@ -20,6 +20,7 @@ from pipelines.evaluate import main as evaluate
 from pipelines.evaluation.measured import sample_figure
 from pipelines.evaluation.paired import Figure, difference
 from pipelines.evaluation.results import Evaluation
+from pipelines.sampling.request import SamplingRequest
 from pipelines.storage.runs import find_run
 
 from .timing import machine, table
@@ -45,7 +46,8 @@ def measured(evaluation: Evaluation, num_images: int) -> dict[tuple[str, int], t
     found = {}
     for result in evaluation.of_kind("samples"):
         request, figure = result.asked["request"], sample_figure(evaluation, result, FIGURE)
-        if request["num_images"] == num_images and figure is not None:
+        usual = request.get("spacing", SamplingRequest.spacing) == SamplingRequest.spacing
+        if usual and request["num_images"] == num_images and figure is not None:
             found[request["sampler"], request["steps"]] = result.found["network_calls"], figure
     return found
 

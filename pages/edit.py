@@ -41,7 +41,7 @@ with settings_of("edited"):
                 common |= choose_sampler(config)
                 common["seed"] = choose_seed()
             with noise_column:
-                common |= choose_noise(common["sampler"])
+                common |= choose_noise(run, common["sampler"])
         else:
             common["steps"] = choose_steps(config, "_traced", TRACED_STEPS)
             st.caption("The sampler is DDIM, which can be inverted.")

@@ -46,7 +46,7 @@ with settings_of("table"):
             sampler = choose_sampler(config)
         with noise_column:
             seed = choose_seed()
-            noise = choose_noise(sampler["sampler"])
+            noise = choose_noise(models[name].run, sampler["sampler"])
         with guidance_column:
             when = choose_when_to_guide()
 

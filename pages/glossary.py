@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import streamlit as st
 
-from diffusion_core.choices import PREDICTIONS, SAMPLERS, SCHEDULES, SPACINGS
+from diffusion_core.choices import MODEL_SPACINGS, PREDICTIONS, SAMPLERS, SCHEDULES
 from pages.components import BOUND
 from pipelines.common.glossary import Entry, glossary, matching
 from pipelines.common.settings import Described
@@ -13,7 +13,7 @@ from unets.choices import NETWORKS
 TEXT_WIDTH = 760
 CHOICES: Mapping[str, Mapping[str, Described]] = {
     "Samplers": SAMPLERS,
-    "Timestep spacings": SPACINGS,
+    "Timestep spacings": MODEL_SPACINGS,
     "Schedules": SCHEDULES,
     "Predictions": PREDICTIONS,
     "Networks": NETWORKS,

@@ -59,7 +59,7 @@ with settings, st.container(border=True):
     if kind == SEEDS:
         other_seed = int(st.number_input("Second seed", 0, MAX_SEED, other_seed, key="other_seed", **BOUND))
     with st.expander("More settings"):
-        noise = choose_noise(sampler["sampler"])
+        noise = choose_noise(run, sampler["sampler"])
         if condition:
             condition |= choose_when_to_guide()
     if kind == IMAGE:

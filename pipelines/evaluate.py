@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional
 
-from diffusion_core.choices import SAMPLERS
+from diffusion_core.choices import MODEL_SPACINGS, SAMPLERS
 
 from .common.command_line import DONE, run_command
 from .common.reports import report_progress
@@ -56,6 +56,8 @@ class Evaluate(Settings):
     comparable only for equal numbers."""
     seed: Annotated[int, Between(0, 2**63 - 1)] = 0
     """Seed of the samples and of the noise added to held-out images."""
+    spacing: Annotated[str, *one_of(MODEL_SPACINGS)] = "trailing"
+    """Spacing of the timesteps."""
     guidance: Annotated[tuple[float, ...], Between(0.0)] = (1.0, 2.0)
     """Guidance scales to try with conditional models, whose conditions are the classes or captions of the held-out images.
     1 is no guidance; larger scales give samples that match their conditions better but vary less than real images."""
@@ -119,7 +121,7 @@ def _refuse_impossible(run: Run, arguments: Evaluate) -> None:
     model = load_model(run, device="cpu")
     judge_for(model, arguments.features)
     for steps in arguments.steps:
-        sample(model, SamplingRequest(steps=steps), [0])
+        sample(model, SamplingRequest(steps=steps, spacing=arguments.spacing), [0])
 
 
 def _measure(evaluation: Evaluation, model: LoadedModel, arguments: Evaluate) -> None:
@@ -149,9 +151,10 @@ def _compare(evaluations: Sequence[Evaluation], arguments: Evaluate) -> None:
     from .evaluation.verdict import cost_sentence, sentences
 
     asked = {"sampler": arguments.samplers, "steps": arguments.steps, "guidance": arguments.guidance, "seed": (arguments.seed,)}
+    asked["spacing"] = (arguments.spacing,)
     for (first, one), (second, other) in combinations(grouped(evaluations).items(), 2):
         for setting in shared_settings([*one, *other]):
-            if all(setting.request[name] in wanted for name, wanted in asked.items()):
+            if all(setting.request.get(name, wanted[0]) in wanted for name, wanted in asked.items()):
                 report_progress(f"comparing {first} with {second}")
                 found = keep_verdict(one, other, setting)
                 print(f"\n{found.summary} {setting}:")
@@ -191,10 +194,12 @@ def measurements(
     conditional = real.conditions is not None
     scales = arguments.guidance if conditional and not model.config.network.always_conditional else (1.0,)
     for sampler, number, scale in product(arguments.samplers, arguments.steps, scales):
-        request = SamplingRequest(num_images, seed, sampler, number, guidance=scale)
+        request = SamplingRequest(num_images, seed, sampler, number, spacing=arguments.spacing, guidance=scale)
         sample(model, request, [0], condition=real.shown([0]))  # an impossible request fails here
         asked = {"request": asdict(request)} | compared
-        what = f"{number} steps of {sampler}"
+        if learned := request.learned_timesteps(model.run):
+            asked["timesteps"] = list(learned)
+        what = f"{number} steps of {sampler}" + f", {request.spacing} spacing" * (request.spacing != SamplingRequest.spacing)
         if conditional:
             asked["shown"] = "what held-out images show"
             what += f", guidance {scale:g}"

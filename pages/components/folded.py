@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from diffusion_core.choices import SAMPLERS, SPACINGS
+from diffusion_core.choices import MODEL_SPACINGS, SAMPLERS
 from pipelines.common.text import counted, literal, shorten
 from pipelines.sampling.request import SamplingRequest
 
@@ -47,7 +47,7 @@ def settings_in_words(name: str, request: SamplingRequest) -> dict[str, str]:
         "guidance_interval": "guided from {:g} to {:g}".format(*request.guidance_interval),
         "guidance_rescale": f"guidance rescale {request.guidance_rescale:g}",
         "eta": f"eta {request.eta:g}",
-        "spacing": f"{SPACINGS[request.spacing].title} spacing",
+        "spacing": f"{MODEL_SPACINGS[request.spacing].title} spacing",
         "seed": f"seed {request.seed}",
     }
     optional = [name for name in told if name not in ALWAYS]

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from diffusion_core.choices import SAMPLERS, SPACINGS
-from pages.components import BOUND
+from diffusion_core.choices import LEARNED, MODEL_SPACINGS, SAMPLERS, SPACINGS
+from pages.components import BOUND, about_choices
 from pages.components.glossary import term, tooltip
 from pages.components.named_choice import choose_named
+from pipelines.common.command_line import describe
 from pipelines.common.images import read_request
-from pipelines.common.settings import settings_from
+from pipelines.common.settings import Described, settings_from
 from pipelines.common.text import literal, shorten
 from pipelines.datasets.familiar import most_familiar
 from pipelines.sampling.request import SamplingRequest
 from pipelines.storage.config import RunConfig
+from pipelines.storage.spacing import learned_spacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -48,7 +50,7 @@ def choose_request(number: int, models: Mapping[str, Listed], num_images: int) -
     more = [*SAMPLERS[sampler["sampler"]].options, *["guidance interval"] * config.network.conditional]
     with st.expander(", ".join(["Seed, spacing", *more])):
         seed = choose_seed(str(number))
-        noise = choose_noise(sampler["sampler"], str(number))
+        noise = choose_noise(models[name].run, sampler["sampler"], str(number))
         if config.network.conditional:
             condition |= choose_when_to_guide(str(number))
     return name, SamplingRequest(num_images, seed, **sampler, **noise, **condition)
@@ -113,9 +115,18 @@ def choose_seed(suffix: str = "") -> int:
     return int(st.number_input("Seed", 0, MAX_SEED, 0, key=f"seed{suffix}", help=term("seed"), **BOUND))
 
 
-def choose_noise(sampler: str, suffix: str = "") -> dict[str, Any]:
-    """Draw widgets for the spacing and the sampler's options, with keys that end in ``suffix``; return fields of a request."""
-    spacing = choose_named("Timestep spacing", SPACINGS, SamplingRequest.spacing, f"spacing{suffix}")
+def choose_noise(run: Run, sampler: str, suffix: str = "") -> dict[str, Any]:
+    """Draw widgets for the spacing and the sampler's options, with keys that end in ``suffix``; return fields of a request.
+
+    The learned spacing is there if the run has one, and otherwise the help says why not.
+    """
+    spacings: Mapping[str, Described] = MODEL_SPACINGS
+    try:
+        about = f"For this model, {MODEL_SPACINGS[LEARNED].title} is for 1 to {learned_spacing(run).most} steps."
+    except (ValueError, OSError) as error:
+        spacings, about = SPACINGS, f"{MODEL_SPACINGS[LEARNED].title} is not offered: {literal(describe(error))}."
+    about = f"{about_choices(spacings)}\n\n{about}"
+    spacing = choose_named("Timestep spacing", spacings, SamplingRequest.spacing, f"spacing{suffix}", help=about)
     return {"spacing": spacing} | {
         name: st.slider(
             f"{name}: {option.about}", option.low, option.high, option.default, (option.high - option.low) / 20,
@@ -255,7 +266,8 @@ def _request_in(file: io.BytesIO, models: Mapping[str, Listed]) -> tuple[str, _M
         raise ValueError(
             "This picture contains no request: choose an original PNG made by Noisescope, not a converted copy."
         ) from error
-    values = asdict(settings_from(SamplingRequest, made.request, "This picture's request"))
+    request = settings_from(SamplingRequest, made.request, "This picture's request")
+    values = asdict(request)
     if values["seed"] > MAX_SEED:
         raise ValueError(f"This picture's seed, {values['seed']}, is larger than a page allows: use pipelines.sample.")
     if not 0 <= values["guidance"] <= MAX_GUIDANCE:
@@ -273,6 +285,7 @@ def _request_in(file: io.BytesIO, models: Mapping[str, Listed]) -> tuple[str, _M
             f"({shorten(made.fingerprint, 16)})."
         )
     name = made.run if made.run in same_weights else same_weights[0]
+    request.learned_timesteps(models[name].run)  # raises an error if the run has not learnt them
     if values["label"] is None and models[name].config.network.takes == "class":
         raise ValueError("This picture was made without a class, but a page always sets one: use pipelines.sample.")
     longest = models[name].config.diffusion.timesteps

@@ -21,7 +21,7 @@ SAMPLED = ("sampler", "steps", "eta", "spacing", "guidance", "guidance_interval"
 ANYTHING, EVERYTHING = "anything", "every class in turn"
 ASKED = ("label", "prompt", "seed")
 LONGEST = 40  # characters of a prompt in a name
-UNUSUAL = ("eta", "spacing", "guidance_interval", "guidance_rescale", "negative_prompt")  # pipelines.evaluate has no option
+UNUSUAL = ("eta", "guidance_interval", "guidance_rescale", "negative_prompt")  # pipelines.evaluate has no option
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ class Column:
         """Options of ``pipelines.evaluate`` that measure samples made like this column's."""
         guided = self.config.network.conditional and not self.config.network.always_conditional
         scale = ["--guidance", f"{self.request.guidance:g}"] if guided else []
-        return ["--samplers", self.request.sampler, "--steps", str(self.request.steps), *scale]
+        spaced = ["--spacing", self.request.spacing] * (self.request.spacing != SamplingRequest.spacing)
+        return ["--samplers", self.request.sampler, "--steps", str(self.request.steps), *spaced, *scale]
 
     @property
     def unmeasurable(self) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from diffusion_core.choices import SAMPLERS
 
+from ..sampling.request import SamplingRequest
 from .intervals import Estimate, Values, blocks_error, mean_error, share_error, strata_error, subsets_error
 from .paired import Figure
 from .results import LOSS_BINS, Evaluation, Result, loss_draws, noise_bins
@@ -41,8 +42,9 @@ class Setting:
 
     @classmethod
     def of(cls, result: Result) -> Setting:
-        """Return the setting of a measurement of samples; the conditions of conditional models are no part of it."""
-        return cls(result.asked["request"], {key: result.asked[key] for key in result.asked if key not in ("request", "shown")})
+        """Return the setting of a measurement of samples, without the conditions and timesteps of the model itself."""
+        of_model = ("request", "shown", "timesteps")
+        return cls(result.asked["request"], {key: result.asked[key] for key in result.asked if key not in of_model})
 
     def fits(self, other: Setting) -> bool:
         """Return whether samples of both can be compared; older results have fewer settings."""
@@ -52,7 +54,10 @@ class Setting:
     def __str__(self) -> str:
         request = self.request
         guided = "" if request["guidance"] == 1 else f", guidance {request['guidance']:g}"
-        return f"{request['num_images']:,} samples, {request['steps']} steps of {sampler_title(request['sampler'])}{guided}"
+        spacing = request.get("spacing", SamplingRequest.spacing)
+        spaced = f" at {spacing} spacing" * (spacing != SamplingRequest.spacing)
+        made = f"{request['steps']} steps of {sampler_title(request['sampler'])}{spaced}{guided}"
+        return f"{request['num_images']:,} samples, {made}"
 
 
 def sampler_title(name: str) -> str:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ..common.json_files import parse_json, read_json
 from ..common.reports import report_progress
+from ..sampling.request import SamplingRequest
 from ..storage.config import RunConfig
 from ..storage.disk import refuse_unwritable
 from ..storage.files import write_text
@@ -207,10 +208,10 @@ def noise_bins(levels: NDArray[np.float64]) -> NDArray[np.int64]:
 def samples_table(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
     """Return the measurements of samples, one row per request, each with its interval and its real-against-real floor.
 
-    Columns: run, data, size (of images), sampler, steps, guidance, network_calls, seconds (per image), machine (on which they
-    were measured), memory (MiB for one image, NaN if not measured), images, seed, features, judge (the network they come from,
-    without the size of its input). For each key F of FIGURES: F, F_low, F_high, F_floor (of real images) and F_decoded (of real
-    images reconstructed by the autoencoder of a latent diffusion model); NaN where not applicable.
+    Columns: run, data, size (of images), sampler, spacing, steps, guidance, network_calls, seconds (per image), machine (on
+    which they were measured), memory (MiB for one image, NaN if not measured), images, seed, features, judge (the network they
+    come from, without the size of its input). For each key F of FIGURES: F, F_low, F_high, F_floor (of real images) and
+    F_decoded (of real images reconstructed by the autoencoder of a latent diffusion model); NaN where not applicable.
     """
     rows = []
     for evaluation in evaluations:
@@ -219,6 +220,7 @@ def samples_table(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
             row: dict[str, Any] = {"run": evaluation.name, "data": Path(evaluation.config.data.data).name}
             row["size"] = "×".join(map(str, (evaluation.config.image_shape or ())[1:]))
             row |= {name: request[name] for name in ("sampler", "steps", "guidance", "seed")}
+            row["spacing"] = request.get("spacing", SamplingRequest.spacing)
             features = result.asked["features"]
             row |= {"images": request["num_images"], "features": features, "judge": features.split(",")[0]}
             row |= {name: found[name] for name in ("network_calls", "seconds")}
@@ -258,7 +260,13 @@ def readable_table(table: pd.DataFrame, figures: Iterable[str] = FIGURES) -> pd.
         "Network calls": table["network_calls"],
         "Seconds": table["seconds"].map("{:.3g}".format),
     }
-    for name, title in (("seed", "Seed"), ("images", "Samples"), ("features", "Features"), ("machine", "Measured on")):
+    for name, title in (
+        ("spacing", "Spacing"),
+        ("seed", "Seed"),
+        ("images", "Samples"),
+        ("features", "Features"),
+        ("machine", "Measured on"),
+    ):
         if table[name].nunique() > 1:
             columns[title] = table[name]
     if table["memory"].notna().any():

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from diffusion_core.choices import SAMPLERS, SPACINGS
+from diffusion_core.choices import MODEL_SPACINGS, SAMPLERS
 
 from ..common.text import some
 from ..sampling.request import SamplingRequest
@@ -31,7 +31,7 @@ def about_request(request: SamplingRequest) -> str:
     """Return what was asked of a model, apart from its name."""
     parts = [f"seed {request.seed}", SAMPLERS[request.sampler].title, f"{request.steps} steps"]
     parts += [f"{name} {value:g}" for name, value in request.options.items()]
-    parts += [f"{SPACINGS[request.spacing].title} spacing"] * (request.spacing != SamplingRequest.spacing)
+    parts += [f"{MODEL_SPACINGS[request.spacing].title} spacing"] * (request.spacing != SamplingRequest.spacing)
     parts += [f"class {request.label}"] * (request.label is not None)
     parts += [f"prompt {some([repr(prompt) for prompt in request.prompt])}"] * bool(request.prompt)
     parts += [f"negative prompt {request.negative_prompt!r}"] * (request.negative_prompt is not None)

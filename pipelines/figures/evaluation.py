@@ -128,13 +128,14 @@ def _series(shown: pd.DataFrame, figure: str, cost: str, order: Sequence[str]) -
     runs = list(dict.fromkeys(shown["run"]))
     samplers = list(dict.fromkeys(shown["sampler"]))
     alike: Counter[tuple[str, str]] = Counter()
-    series = list(shown.groupby(["run", "sampler", "guidance", "images", "seed"], sort=False))
-    for number, ((run, sampler, guidance, images, seed), part) in enumerate(series):
+    series = list(shown.groupby(["run", "sampler", "spacing", "guidance", "images", "seed"], sort=False))
+    for number, ((run, sampler, spacing, guidance, images, seed), part) in enumerate(series):
         points = part.sort_values(cost)
         # Series with equal numbers of network calls would hide each other's intervals.
         apart = APART ** (number - (len(series) - 1) / 2) if cost == "network_calls" else 1.0
         own = shown[shown["run"] == run]
-        told = f", guidance {guidance:g}" if own["guidance"].nunique() > 1 else ""
+        told = f", {spacing} spacing" if own["spacing"].nunique() > 1 else ""
+        told += f", guidance {guidance:g}" if own["guidance"].nunique() > 1 else ""
         told += f", {images:,} samples" if own["images"].nunique() > 1 else ""
         told += f", seed {seed}" if own["seed"].nunique() > 1 else ""
         made = f", {sampler_title(str(sampler))}" if len(runs) == 1 or len(samplers) > 1 else ""

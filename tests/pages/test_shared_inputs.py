@@ -1,5 +1,6 @@
 """Inputs keep their values from page to page and from model to model, where they mean the same."""
 
+import shutil
 from collections import defaultdict
 
 import pytest
@@ -7,6 +8,8 @@ from opening import open_app
 from streamlit.testing.v1 import AppTest
 
 from pages.components.editing import WAYS
+from pipelines.storage.runs import Run
+from pipelines.storage.spacing import LearnedSpacing
 
 ADDRESSES = [
     ("compare", {}),
@@ -104,3 +107,25 @@ def test_infinite_numbers_in_an_address_are_forgotten():
     app.run()
     assert not app.exception
     assert [number.value for number in app.number_input] == [1, 3]
+
+
+@pytest.mark.parametrize("learnt", [True, False])
+def test_the_learned_spacing_is_offered_for_runs_that_have_one(learnt, tiny_run, tmp_path):
+    def page(path):
+        from pages.components.requests import choose_noise
+        from pipelines.storage.runs import Run
+
+        choose_noise(Run(path), "dpmpp_2m")
+
+    run = Run(shutil.copytree(tiny_run.path, tmp_path / "run"))
+    if learnt:
+        LearnedSpacing(run.fingerprint, "ddim", 1.0, 1, 0, ((999.0,), (999.0, 300.0))).write(run)
+    app = AppTest.from_function(page, args=(str(run.path),))
+    app.query_params["spacing"] = "learned"
+    app.run()
+    assert not app.exception
+    spacing = app.selectbox(key="spacing")
+    assert ("Learned" in spacing.options) == learnt
+    assert spacing.value == ("learned" if learnt else "trailing"), "what an address asks for is chosen if it is there"
+    assert ("Learned is for 1 to 2 steps" in spacing.help) == learnt
+    assert ("Learned is not offered: run has no learned spacing" in spacing.help) == (not learnt)

@@ -102,7 +102,10 @@ def test_settings_that_were_not_measured_are_named_with_the_options_that_measure
     assert models_alone.verdict is not None
     assert models_alone.verdict.first == "fashion-baseline", "what needs no samples does not depend on how they are made"
     assert {*models_alone.verdict.differences} <= {"loss", "bound"}
-    assert "spacing" in column(spacing="karras").unmeasurable
+    assert "eta" in column(sampler="ddim", eta=0.5).unmeasurable
+    spaced = column(spacing="karras")
+    assert not spaced.unmeasurable
+    assert [one.options for one in compare(measured, spaced).missing] == [[*measured.options, "--spacing", "karras"]]
     assert not measured.unmeasurable
 
 

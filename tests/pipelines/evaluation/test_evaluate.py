@@ -18,6 +18,7 @@ from pipelines.evaluate import Evaluate, main
 from pipelines.evaluation import measurements
 from pipelines.evaluation.judges import SHIPPED, judge_for
 from pipelines.evaluation.judging import paired_losses
+from pipelines.evaluation.measured import shared_settings
 from pipelines.evaluation.measurements import likelihood, measure_floor, measure_reconstructions
 from pipelines.evaluation.real_images import RealImages
 from pipelines.evaluation.results import FIGURES, Evaluation, samples_table
@@ -27,6 +28,7 @@ from pipelines.models.loading import LoadedModel, load_model
 from pipelines.models.networks import make_network
 from pipelines.storage.files import CLASSIFIERS
 from pipelines.storage.runs import Run
+from pipelines.storage.spacing import LearnedSpacing
 from pipelines.storage.weights import read_tensors, write_tensors
 
 QUICK = ("--num-images", 30, "--reference-images", 30, "--held-out-images", 10)
@@ -140,6 +142,26 @@ def test_other_weights_have_other_results(evaluate, copied_run):
     weights = {name: tensor * 1.01 for name, tensor in network.state_dict().items()}
     copied_run.write_model(weights, copied_run.config)
     assert Evaluation(Run(copied_run.path)).results == []
+
+
+def test_another_spacing_has_results_of_its_own_and_so_has_a_spacing_learnt_anew(evaluate, copied_run):
+    asked = (copied_run.path, "--steps", 2)
+    evaluate(*asked)
+    learned = LearnedSpacing(copied_run.fingerprint, "ddim", 1.0, 1, 0, ((999.0,), (999.0, 300.0)))
+    learned.write(copied_run)
+    asked += ("--spacing", "learned")
+    assert "2 steps of dpmpp_2m, learned spacing: Fréchet distance" in evaluate(*asked).output
+    assert evaluate(*asked).output.count("already measured") == 4
+    replace(learned, timesteps=((999.0,), (999.0, 500.0))).write(copied_run)
+    assert evaluate(*asked).output.count("already measured") == 3
+    evaluation = Evaluation(copied_run)
+    assert [result.asked.get("timesteps") for result in evaluation.of_kind("samples")] == [None, [999, 300], [999, 500]]
+    settings = shared_settings([evaluation])
+    assert [str(setting) for setting in settings] == [
+        "30 samples, 2 steps of DPM-Solver++(2M)",
+        "30 samples, 2 steps of DPM-Solver++(2M) at learned spacing",
+    ]
+    assert list(samples_table([evaluation])["spacing"]) == ["trailing", "learned", "learned"]
 
 
 def test_runs_of_one_name_are_told_apart(evaluate, copied_run, tmp_path):
