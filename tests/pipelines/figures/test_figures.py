@@ -262,7 +262,15 @@ def test_traces_keep_their_identity_whatever_runs_are_called():
 
 
 def test_what_one_run_was_asked_for_is_told_apart_at_the_calls_it_took():
-    measured = {"run": "a", "sampler": "ddim", "images": 100, "seed": 0, "frechet_distance": 2.0, "frechet_distance_floor": 1.0}
+    measured = {
+        "run": "a",
+        "sampler": "ddim",
+        "spacing": "trailing",
+        "images": 100,
+        "seed": 0,
+        "frechet_distance": 2.0,
+        "frechet_distance_floor": 1.0,
+    }
     measured |= {"frechet_distance_low": 1.5, "frechet_distance_high": 2.5, "frechet_distance_decoded": 1.2}
     table = pd.DataFrame([measured | {"guidance": guidance, "network_calls": calls} for guidance, calls in ((1, 20), (2, 40))])
     figure = on_screen(quality_against_cost(table, "frechet_distance", "network_calls"))
