@@ -38,6 +38,7 @@ class ImageSet:
         keys: (N,) key of each picture, made before it is cropped and resized (see :mod:`pipelines.datasets.splits`).
         split: name of that split.
         skipped: the pictures that cannot be read, by name.
+        surplus: rows of further images of the split, which are not needed.
         notes: how pictures of unusual kinds were read, a sentence each.
     """
 
@@ -46,6 +47,7 @@ class ImageSet:
     keys: Keys
     split: str = "train"
     skipped: tuple[Unused, ...] = ()
+    surplus: Sequence[int] = ()
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -159,7 +161,8 @@ def load_split(
     """Load the training images and the held-out ones, which never overlap, and record which are held out.
 
     ``held_out_images`` images of the test or validation split are held out. Without such a split, a tenth of the training
-    images is held out, but at most that many, chosen by content (see :mod:`pipelines.datasets.splits`).
+    images is held out, but at most that many, chosen by content (see :mod:`pipelines.datasets.splits`). ``train_images`` of the
+    others are trained on, or all.
 
     Args:
         config: a resolved configuration (see :func:`resolve`; of a run, see :func:`pipelines.datasets.splits.data_of`).
@@ -193,7 +196,16 @@ def load_split(
             f"the held-out images of {config.data} have changed since this run started: restore the data, or start a new run "
             "with --init-from"
         )
+    if config.train_images is not None:
+        train = _thinned(train, config.train_images)
     return train, held_out, replace(config, held_out=found)
+
+
+def _thinned(images: ImageSet, most: int) -> ImageSet:
+    """Return at most this many of the images, evenly spaced; the others are surplus."""
+    rows = evenly_spaced(len(images), most)
+    surplus = np.delete(images.rows, rows).tolist()
+    return replace(images.part(rows), skipped=images.skipped, surplus=surplus, notes=images.notes)
 
 
 def readable_images(config: DataConfig, opened: Source) -> tuple[ImageSet, ...]:

@@ -98,7 +98,7 @@ def _split(split: SplitReport, problem: bool) -> str:
     elif split.trained and split.held_out:
         use = f"{split.trained:,} trained on, {split.held_out:,} held out"
     elif split.trained:
-        use = "trained on"
+        use = "trained on" if split.trained == split.pictures else f"{split.trained:,} trained on"
     elif split.held_out:
         use = "held out for validation" if split.held_out == split.pictures else f"{split.held_out:,} held out for validation"
     else:

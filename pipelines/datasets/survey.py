@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..common.indices import evenly_spaced
 from ..common.machine import TooLarge
 from ..common.picture_facts import PictureFacts, picture_facts
 from ..storage.config import ConditionConfig, DataConfig
@@ -109,9 +110,12 @@ def _splits(opened: Source, config: DataConfig, images: Sequence[ImageSet]) -> t
     for name, table in opened.splits.items():
         origin = opened.origins.get(name, f"the split {name!r}")
         if name == train_name:
-            trained, held_out = (len(images[0]), 0) if images else (len(table), 0)
+            surplus = _surplus(table, config, images)
+            trained, held_out = len(images[0]) if images else len(table) - len(surplus), 0
             if held_out_name is None and len(images) > 1:
                 held_out = len(images[1])
+            reason = f"not needed: {trained:,} pictures are enough to train on (--train-images)"
+            left_out += [Unused(each, reason) for each in row_names(table, config, surplus)]
         elif name == held_out_name:
             wanted = held_out_rows(table, config.held_out_images)
             trained, held_out = 0, len(images[1]) if len(images) > 1 else len(wanted)
@@ -124,6 +128,13 @@ def _splits(opened: Source, config: DataConfig, images: Sequence[ImageSet]) -> t
             left_out += [Unused(each, reason) for each in row_names(table, config, np.arange(len(table)))]
         reports.append(SplitReport(name, origin, len(table), trained, held_out))
     return tuple(reports), left_out
+
+
+def _surplus(table: Dataset, config: DataConfig, images: Sequence[ImageSet]) -> Rows:
+    """Return the rows of the training split that are not needed because fewer images are asked for."""
+    if images:
+        return np.array(images[0].surplus, np.int64)
+    return np.delete(np.arange(len(table)), evenly_spaced(len(table), config.train_images or len(table)))
 
 
 def row_names(table: Dataset, config: DataConfig, rows: Rows) -> Iterator[str]:

@@ -63,6 +63,8 @@ class DataConfig(Settings):
     """Name of the image column; detected by its type by default."""
     train_split: str = "train"
     """Split to train on."""
+    train_images: Annotated[int | None, Between(1, 10**9)] = None
+    """Images of it to train on, evenly spaced; all by default. Of a few dozen, a network makes copies instead of new images."""
     held_out_images: Annotated[int, Between(1, 1_000_000)] = 1024
     """Images of the test or validation split (or, without one, of the training split) for the validation loss."""
     augment: Annotated[float, Between(0.0, 1.0)] = 0.0

@@ -94,3 +94,17 @@ def test_more_of_a_test_split_may_be_measured_than_while_training(tmp_path):
         write_picture(tmp_path / "train", f"{number:02d}.png", flat("L", number))
         write_picture(tmp_path / "test", f"{number:02d}.png", flat("L", 100 + number))
     assert len(load_images(pictures_config(tmp_path, held_out_images=5), 9)[1]) == 9
+
+
+def test_fewer_images_are_trained_on_and_the_same_are_held_out(tmp_path):
+    """Of the images that are left, evenly spaced, so that folders of classes keep their shares."""
+    for number in range(50):
+        write_picture(tmp_path, f"{number:02d}.png", flat("L", number))
+    every, held_out = load_images(pictures_config(tmp_path))
+    for count in (1, 2, 7, 45, 1000):
+        train, same = load_images(pictures_config(tmp_path, train_images=count))
+        assert same.digest() == held_out.digest()
+        assert len(train) == min(count, len(every))
+        assert sorted({*train.rows} | {*train.surplus}) == every.rows.tolist()
+        gaps = np.diff(np.flatnonzero(np.isin(every.rows, train.rows)))
+        assert not len(gaps) or gaps.max() - gaps.min() <= 1

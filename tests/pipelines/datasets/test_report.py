@@ -130,20 +130,22 @@ def test_splits_say_what_becomes_of_them_and_what_is_left_out_is_named(tmp_path)
     for number, (split, size) in enumerate(sizes.items()):
         for each in range(size):
             write_picture(tmp_path / split, f"{each}.png", noisy(10 * number + each))
-    report = surveyed(pictures_config(tmp_path, held_out_images=2))
-    assert adds_up(report)
-    assert {split.name: (split.pictures, split.trained, split.held_out) for split in report.splits} == {
-        "train": (5, 5, 0),
-        "test": (4, 0, 2),
-        "validation": (3, 0, 0),
-    }
-    assert sorted(group.count for group in report.unused) == [2, 3]
+    for trained in (5, 3):
+        config = pictures_config(tmp_path, held_out_images=2, train_images=trained)
+        for report in (listed(config), surveyed(config)):
+            assert adds_up(report)
+            assert {split.name: (split.pictures, split.trained, split.held_out) for split in report.splits} == {
+                "train": (5, trained, 0),
+                "test": (4, 0, 2),
+                "validation": (3, 0, 0),
+            }
+            assert [group.count for group in report.unused] == [3, 2] + [5 - trained] * (trained < 5)
     assert "2: not needed: 2 pictures of the split 'test' are enough to hold out" in told(report, "not used")
     named = {path for group in report.unused for path in group.paths}
     assert {f"validation/{each}.png" for each in range(3)} <= named
     assert len([path for path in named if path.startswith("test/")]) == 2
     test, train, validation = sorted(told(report, "splits").splitlines())
-    assert train.endswith("5 pictures, trained on")
+    assert train.endswith("5 pictures, 3 trained on")
     assert test.endswith("4 pictures, 2 held out for validation")
     assert validation.endswith("3 pictures, not used")
     other = surveyed(pictures_config(tmp_path, train_split="validation"))
