@@ -1,9 +1,19 @@
 """Home: what Noisescope is, the available models, and a button that starts a comparison."""
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from pages.components.lessons import show_lessons
-from pages.components.runs import NO_MODELS, describe_run, is_diffusion, known_runs, show_samples_in, warn_of_samples
+from pages.components.runs import (
+    NO_MODELS,
+    describe_run,
+    is_diffusion,
+    is_for_lessons,
+    known_runs,
+    show_samples_in,
+    warn_of_samples,
+)
 from pipelines.common.text import literal
 from pipelines.storage.files import ROOT
 
@@ -59,11 +69,20 @@ def show_card(name: str) -> None:
     st.page_link("pages/training_curves.py", label="Training history", query_params={"runs": name})
 
 
-cards = [*models, *problems]
-for start in range(0, len(cards), CARDS):
-    if start == CARDS:
-        folded = st.expander(f"{len(cards) - CARDS} more")
-    with folded if start else st.container():
-        for name, place in zip(cards[start : start + CARDS], st.columns(CARDS), strict=False):
+def show_cards(names: Sequence[str]) -> None:
+    """Show models in rows."""
+    for start in range(0, len(names), CARDS):
+        for name, place in zip(names[start : start + CARDS], st.columns(CARDS), strict=False):
             with place.container(border=True):
                 show_card(name)
+
+
+for_lessons = [name for name, model in models.items() if is_for_lessons(model.run)]
+cards = [*(name for name in models if name not in for_lessons), *problems]
+show_cards(cards[:CARDS])
+if len(cards) > CARDS:
+    with st.expander(f"{len(cards) - CARDS} more"):
+        show_cards(cards[CARDS:])
+if for_lessons:
+    with st.expander(f"{len(for_lessons)} for lessons"):
+        show_cards(for_lessons)

@@ -48,12 +48,19 @@ TOLD = 3  # unusable runs that are told at once
 
 
 def known_runs() -> Catalogue:
-    """Return all runs as they are now, the user's own first."""
+    """Return all runs as they are now: the user's own first, those for lessons last."""
     catalogue = read_catalogue()
-    published, _ = usual_roots()
-    own = [name for name, listed in catalogue.runs.items() if listed.run.path.parent != published]
-    order = dict.fromkeys((*own, *SHIPPED, *catalogue.runs))
+    published, lessons, _ = usual_roots()
+    own = [name for name, listed in catalogue.runs.items() if listed.run.path.parent not in (published, lessons)]
+    last = [name for name, listed in catalogue.runs.items() if is_for_lessons(listed.run)]
+    order = [*dict.fromkeys(name for name in (*own, *SHIPPED, *catalogue.runs) if name not in last), *last]
     return replace(catalogue, runs={name: catalogue.runs[name] for name in order if name in catalogue.runs})
+
+
+def is_for_lessons(run: Run) -> bool:
+    """Return whether a run is one of those that only lessons need."""
+    _, lessons, _ = usual_roots()
+    return run.path.parent == lessons
 
 
 def is_diffusion(config: RunConfig) -> bool:

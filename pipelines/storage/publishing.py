@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..common.indices import evenly_spaced
+from ..common.paths import settled
 from ..common.text import code_block, code_span, in_short, literal
 from .config import LatentConfig, RunConfig, given_fields
-from .files import atomic, atomic_folder, write_text
+from .files import ROOT, atomic, atomic_folder, write_text
 from .locations import without_folders
-from .runs import CURVES, METRICS, Run, loss_of_average
+from .runs import CURVES, METRICS, PUBLISHED, Run, loss_of_average
 from .weights import read_tensors
 
 if TYPE_CHECKING:
@@ -44,9 +45,9 @@ def _flags(config: Any, default: Any, said: tuple[str, ...]) -> Iterator[str]:
             yield f"--{name.replace('_', '-')} {' '.join(shlex.quote(str(item)) for item in values)}"
 
 
-def _use(config: RunConfig, name: str) -> str:
-    """Return the command that uses a published model."""
-    folder = shlex.quote(f"checkpoints/{name}")
+def _use(config: RunConfig, place: str) -> str:
+    """Return the command that uses a model that is published in this folder."""
+    folder = shlex.quote(place)
     if config.model == "autoencoder":
         return f"python -m pipelines.train --data {shlex.quote(config.data.data)} --latent {folder}"
     return f"python -m pipelines.sample {folder} {_asked(config)}--num-images 60 --out samples"
@@ -79,7 +80,9 @@ def _objective(config: RunConfig) -> str:
     )
 
 
-def model_card(run: Run, name: str, parameters: int, ema: int | None = None, curves: bool = False) -> str:
+def model_card(
+    run: Run, name: str, parameters: int, ema: int | None = None, curves: bool = False, shelf: str = PUBLISHED.name
+) -> str:
     """Write a model card in Markdown from the run's records: what the model is, how it was trained and how good it is.
 
     Args:
@@ -87,6 +90,7 @@ def model_card(run: Run, name: str, parameters: int, ema: int | None = None, cur
         parameters: its number of parameters.
         ema: half-life of the published average, if not the usual one.
         curves: whether the published run has a picture of its training curves.
+        shelf: the folder of published runs that it is in.
 
     Raises:
         ValueError: the run has no metrics.
@@ -108,7 +112,7 @@ def model_card(run: Run, name: str, parameters: int, ema: int | None = None, cur
         *(f"![Samples after {step} steps](samples/{grid.name})\n" for step, grid in grids),
         "## Use",
         "",
-        code_block(_use(config, name)),
+        code_block(_use(config, f"{shelf}/{name}")),
         "",
         "## Training",
         "",
@@ -151,6 +155,12 @@ def _to_16_bits(tensor: Tensor) -> Tensor:
     return tensor if tensor.element_size() <= 2 else tensor.bfloat16()
 
 
+def _shelf(out: Path) -> str:
+    """Return the folder of published runs that a run is published in, as seen from the project's folder."""
+    parent = Path(settled(out)).parent
+    return parent.relative_to(ROOT).as_posix() if parent.is_relative_to(PUBLISHED) else PUBLISHED.name
+
+
 def publish(
     run: Run, out: Path, notes: str = "", ema: int | None = None, draw_curves: Callable[[Run], None] | None = None
 ) -> Run:
@@ -178,6 +188,6 @@ def publish(
         if draw_curves is not None:
             draw_curves(copy)
         parameters = sum(tensor.numel() for tensor in weights.values())
-        card = model_card(run, copy.name, parameters, ema, curves=(folder / CURVES).is_file())
+        card = model_card(run, copy.name, parameters, ema, (folder / CURVES).is_file(), _shelf(out))
         write_text(folder / "README.md", card + (f"\n{notes.strip()}\n" if notes.strip() else ""))
     return Run(out)

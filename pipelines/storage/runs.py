@@ -41,6 +41,7 @@ from .weights import open_tensors, refuse_too_large, write_tensors
 
 PUBLISHED = ROOT / "checkpoints"
 PRIVATE = folder_in("NOISESCOPE_RUNS") or ROOT / "runs"
+LESSONS = "lessons"  # folder of the published runs that only lessons need
 CONFIG, MODEL, METRICS, SAMPLES = "config.json", "model.safetensors", "metrics.jsonl", "samples"
 CURVES = "curves.png"  # of the losses, drawn when training ends
 DATA = "data.json"  # what was found in the dataset (pipelines.datasets.report)
@@ -245,9 +246,9 @@ class Run:
             shutil.rmtree(self.path)
 
 
-def usual_roots() -> tuple[Path, Path]:
-    """Return the folders of the published runs and of the user's own."""
-    return PUBLISHED, PRIVATE
+def usual_roots() -> tuple[Path, Path, Path]:
+    """Return the folders of the published runs, of those that only lessons need, and of the user's own."""
+    return PUBLISHED, PUBLISHED / LESSONS, PRIVATE
 
 
 def find_runs(*roots: str | Path) -> list[Run]:
@@ -281,7 +282,7 @@ def find_run(path: str | Path) -> Run:
     Raises:
         ValueError: there is no such run; the message lists those there are.
     """
-    for candidate in (Path(path), PUBLISHED / path, PRIVATE / path):
+    for candidate in (Path(path), *(root / path for root in usual_roots())):
         if candidate.is_file() or _is_run(candidate):
             return Run(candidate)
     found = [str(run.path.relative_to(ROOT) if run.path.is_relative_to(ROOT) else run.path) for run in find_runs()]
@@ -292,7 +293,7 @@ def find_run(path: str | Path) -> Run:
 def reference_to(run: Run) -> str:
     """Return a configuration's reference to a run: its name if that finds it, whatever the working directory; else its path."""
     path = settled(run.path)
-    for root in (PUBLISHED, PRIVATE):
+    for root in usual_roots():
         folder = root / run.name
         if is_file(folder / CONFIG) or is_file(folder / MODEL):
             return run.name if settled(folder) == path else path

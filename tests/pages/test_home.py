@@ -8,7 +8,8 @@ from streamlit.testing.v1 import AppTest
 
 from pages.components.lessons import LESSONS
 from pages.components.runs import is_diffusion, known_runs
-from pipelines.storage.runs import Run
+from pipelines.storage.runs import LESSONS as LESSON_MODELS
+from pipelines.storage.runs import PUBLISHED, Run, find_runs
 
 
 @pytest.fixture
@@ -28,7 +29,9 @@ def test_the_shipped_models_are_shown_with_what_they_are(own_runs):
     first, second = [name for name in names if name.startswith("**f")][:2]
     assert (first, second) == ("**flowers-attention-64**", "**flowers-baseline-64**")
     assert "**fashion-attention**" in names
-    assert app.expander[0].label == f"{len(known_runs().models(is_diffusion)) - 3} more"
+    lessons = len(find_runs(PUBLISHED / LESSON_MODELS))
+    others = len(known_runs().models(is_diffusion)) - lessons
+    assert [expander.label for expander in app.expander] == [f"{others - 3} more", f"{lessons} for lessons"]
     described = [caption.value for caption in app.caption if "M parameters" in caption.value]
     assert all("U-Net" in text and "held-out loss" in text for text in described)
     assert {size for text in described for size in ("32×32", "64×64", "128×128") if size in text} == {

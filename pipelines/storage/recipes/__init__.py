@@ -4,6 +4,7 @@ Each is a JSON file in this folder with the differences from the defaults of :cl
 Recipes whose names end in -64 (images of 64×64 pixels) or -sharp (128×128) need a GPU; two CPU cores are enough for the others.
 Some networks are narrower than the default, to keep the shipped models small; a flower model has as many parameters with text
 as without. The recipes with v-prediction made the first shipped models, before flow proved better (benchmarks/README.md).
+Recipes whose names begin with lesson- make the models that only lessons need, in minutes.
 """
 
 from __future__ import annotations

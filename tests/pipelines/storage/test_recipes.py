@@ -12,7 +12,7 @@ from pipelines.models.finetune import adopt
 from pipelines.storage.config import LatentConfig, RunConfig
 from pipelines.storage.publishing import training_command
 from pipelines.storage.recipes import RECIPES, read_recipe
-from pipelines.storage.runs import PUBLISHED, Run, find_runs
+from pipelines.storage.runs import LESSONS, PUBLISHED, Run, find_runs
 
 BRIEF = ("--steps", 1, "--batch-size", 2, "--held-out-images", 2, "--sample-images", 1)
 
@@ -53,12 +53,12 @@ def test_every_recipe_is_named_after_what_it_makes(name):
     assert config.data.data in PRESETS
     assert config.latent.latent in (None, *RECIPES)
     kind = "autoencoder" if config.model == "autoencoder" else config.network.unet
-    assert f"-{kind}" in name
+    assert f"-{kind}" in name or name.startswith("lesson-")  # named after what the lesson shows
     assert ("-latent-" in name) == (config.latent.latent is not None)
     assert name.endswith("-64") == (config.data.image_size == 64)
 
 
-@pytest.mark.parametrize("shipped", find_runs(PUBLISHED), ids=lambda run: run.name)
+@pytest.mark.parametrize("shipped", find_runs(PUBLISHED, PUBLISHED / LESSONS), ids=lambda run: run.name)
 def test_a_model_that_comes_with_it_is_what_its_recipe_trains(shipped):
     recipe = adopt(read_recipe(shipped.name))
     recipe = replace(recipe, data=resolve(recipe.data))
