@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import nbformat
 import pytest
 
+from notebooks.execute import NOTEBOOKS
 from pages.components.lessons import LESSONS
 from pages.components.runs import describe_run, is_diffusion, known_runs
 from pipelines.evaluation.results import Evaluation
@@ -36,6 +38,14 @@ def test_the_readme_and_the_notebooks_list_the_lessons_in_their_order():
     for lesson in LESSONS:
         row = next(line for line in contents.splitlines() if f"({lesson.notebook}.ipynb)" in line)
         assert f"[{lesson.title}](http://localhost:8501/{lesson.address})" in row
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_begins_with_links_to_its_lessons(path):
+    beginning = nbformat.read(path, as_version=4).cells[0].source
+    linked = re.findall(r"\[([^\]]+)\]\(http://localhost:8501/([^)]+)\)", beginning)
+    assert linked == [(one.title, one.address) for one in LESSONS if one.notebook == path.stem]
+    assert linked
 
 
 def test_the_readmes_models_are_those_of_the_dashboard_with_their_measured_numbers():

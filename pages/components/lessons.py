@@ -56,17 +56,6 @@ class Lesson:
 
 LESSONS: Sequence[Lesson] = (
     Lesson(
-        "noise-to-image",
-        "From noise to image",
-        "What does a network see in pure noise?",
-        "reverse",
-        SAMPLING | {"model": "flowers-attention-64", "start": "Noise", "number": 2},
-        "Play it: in pure noise, the estimate is a blurred average of all flowers. Colours and shapes are decided early, fine "
-        "detail only in the last steps.",
-        "Change the image number: another noise, another flower.",
-        "01_forward_and_reverse",
-    ),
-    Lesson(
         "schedules",
         "Cosine or linear",
         "How fast does a schedule destroy an image?",
@@ -88,13 +77,25 @@ LESSONS: Sequence[Lesson] = (
         "06_samplers_and_schedules",
     ),
     Lesson(
+        "noise-to-image",
+        "From noise to image",
+        "What does a network see in pure noise?",
+        "reverse",
+        SAMPLING | {"model": "flowers-attention-64", "start": "Noise", "number": 2},
+        "Play it: in pure noise, the estimate is a blurred average of all flowers. Colours and shapes are decided early, fine "
+        "detail only in the last steps.",
+        "Change the image number: another noise, another flower.",
+        "01_forward_and_reverse",
+    ),
+    Lesson(
         "steps",
         "Few steps or many",
         "How many steps does an image need?",
         "compare",
         columns(*({"model": "flowers-attention-64", "steps": steps} for steps in (2, 5, 20, 50)), images=8),
-        "With 2 steps the images are blurred averages, with 20 they are sharp; between 20 and 50 little "
-        "changes, and what is where is the same everywhere, because all columns start from the same noise.",
+        "With 2 steps all images are much the same blurred average, with 5 they begin to differ, and with 20 they are sharp. "
+        "From 20 to 50 little changes: all columns start from the same noise, and a sampler with enough steps always makes the "
+        "same of it.",
         "Set all columns to UniPC-3: it needs fewer steps.",
         "06_samplers_and_schedules",
     ),
@@ -130,6 +131,18 @@ LESSONS: Sequence[Lesson] = (
         "06_samplers_and_schedules",
     ),
     Lesson(
+        "predictions",
+        "Epsilon, v or flow",
+        "What should a network predict?",
+        "compare",
+        columns(*({"model": f"lesson-{prediction}"} for prediction in ("epsilon", "v", "flow")), images=12),
+        "The three differ in nothing but what their network predicts. In almost pure noise ε says next to nothing about the "
+        "image, so many samples on the left go astray in their first steps, while v and flow make nearly the same garments.",
+        "Choose *Estimate of x0* and move the slider to the left: there the estimate is black and white noise with ε, and a "
+        "blurred average of all garments with v and flow.",
+        "02_unconditional_from_scratch",
+    ),
+    Lesson(
         "attention",
         "What attention buys",
         "Is a difference real if one can hardly see it?",
@@ -139,6 +152,17 @@ LESSONS: Sequence[Lesson] = (
         "apart: with attention, samples are closer to real flowers as a whole and more varied; without, they pass for real a "
         "little more often.",
         "Do the same with fashion-attention and fashion-baseline: on clothes the two are not told apart.",
+        "03_baseline_vs_attention",
+    ),
+    Lesson(
+        "conditions",
+        "What a condition buys",
+        "Attention or classes: which helps more?",
+        "training_curves",
+        {"runs": ["flowers-baseline", "flowers-attention", "flowers-class"]},
+        "Attention lowers the validation loss a little, and knowing the species lowers it further by about twice as much. "
+        "The order is the same from the first measurement to the last.",
+        "Choose the three fashion models: there attention makes no difference that one could see, and classes a large one.",
         "03_baseline_vs_attention",
     ),
     Lesson(
@@ -162,18 +186,6 @@ LESSONS: Sequence[Lesson] = (
         "05_text_to_image_with_guidance",
     ),
     Lesson(
-        "copies",
-        "Variety and copies",
-        "What does guidance cost?",
-        "evaluate",
-        {"runs": ["tiny-imagenet-text"], "figure": "closer_than_held_out", "cost": "network_calls"},
-        "5 % of images that are as new as held-out ones come this close to a training image. Without guidance it is 2 % of the "
-        "samples, with guidance 2 it is 9 %, while recall falls from 0.83 to 0.59: typical images, less variety, nearer to the "
-        "training images.",
-        "Choose *Recall*, and look at the nearest training images at the end of the page: are any of them copies?",
-        "05_text_to_image_with_guidance",
-    ),
-    Lesson(
         "unknown-words",
         "A word the model does not know",
         "What does it make of a word it never saw?",
@@ -186,8 +198,8 @@ LESSONS: Sequence[Lesson] = (
             "images_a_cell": 6,
             "prompts": "a photo of a rose\na photo of a sunflower\na photo of a car\na photo of a zebra",
         },
-        "Roses and sunflowers are in its training captions. Cars and zebras are not, and it makes some "
-        "flower of them, without saying that it does not understand.",
+        "Roses and sunflowers are in its training captions. *Car* and *zebra* are not, which is why they are underlined in the "
+        "settings, and it makes some flower of them all the same.",
         "Take fashion-text and ask for a bag, a hat and a dog.",
         "05_text_to_image_with_guidance",
     ),
@@ -204,8 +216,8 @@ LESSONS: Sequence[Lesson] = (
             "number": 0,
             "prompt": "a photo of a sunflower",
         },
-        "In the cross-attention maps, *sunflower* has three quarters of all attention in pure noise. Towards the end, when "
-        "what is shown has long been decided, a few percent are left.",
+        "In the cross-attention maps, *sunflower* is the brightest word in pure noise, in the top row: most attention is on "
+        "it. In the bottom row, when what is shown has long been decided, it is as dark as the other words.",
         "Try *a photo of a purple passion flower*: which of its words gets the attention?",
         "05_text_to_image_with_guidance",
     ),
@@ -217,21 +229,50 @@ LESSONS: Sequence[Lesson] = (
         columns(
             *({"model": model, "prompt": "a photo of a rose"} for model in ("flowers-text", "flowers-latent-text")), images=6
         ),
-        "Both networks are about equally large, and both work on 32×32 positions, but the right one "
-        "denoises latents, which an autoencoder decodes to 128×128 pixels. Its noise is another, so its roses are others too.",
-        "Look at the noisy state: on the right it is four channels of latents.",
+        "Both networks are about equally large and work on 32×32 positions, so their calls cost the same, but the right one "
+        "denoises latents, which an autoencoder decodes to 128×128 pixels. It takes longer here because every frame is decoded "
+        "to be shown, where a sample needs only the last.",
+        "Move the slider to the left: the noisy state on the right is four channels of latents. Its noise has another shape, "
+        "so its roses are others too.",
         "04_autoencoder_on_a_hub_dataset",
     ),
     Lesson(
-        "conditions",
-        "What a condition buys",
-        "Attention or classes: which helps more?",
-        "training_curves",
-        {"runs": ["flowers-baseline", "flowers-attention", "flowers-class"]},
-        "Attention lowers the validation loss a little, and knowing the species lowers it further by about twice as much. "
-        "The order is the same from the first measurement to the last.",
-        "Choose the three fashion models: there attention makes no difference that one could see, and classes a large one.",
-        "03_baseline_vs_attention",
+        "ema",
+        "What EMA does",
+        "Why are averaged weights used?",
+        "compare",
+        columns({"model": "lesson-flow-raw"}, {"model": "lesson-flow"}, images=24),
+        "Both columns are of one training: on the left the weights after its last step, on the right their moving average. On "
+        "the left, backgrounds are dotted and some trousers end in a shoe; the average is surely better in most of what was "
+        "measured.",
+        "Choose the two on Training curves: at step 200 the average lags behind, and from step 400 on it has the lower "
+        "validation loss.",
+        "02_unconditional_from_scratch",
+    ),
+    Lesson(
+        "overfitting",
+        "Learnt by heart",
+        "What does a network learn from 25 images?",
+        "evaluate",
+        {"runs": ["lesson-copies", "lesson-flow"], "figure": "closer_than_held_out", "cost": "network_calls"},
+        "The two differ in nothing but their training images, 25 and 60,000: of the samples of lesson-copies, 57 % come closer "
+        "to a training image than 95 % of held-out images do, of lesson-flow none. At the end of the page, samples stand above "
+        "the nearest training images, and those of lesson-copies are the same garments.",
+        "Choose the two on Training curves: after 400 steps the validation loss of lesson-copies rises, although its training "
+        "loss still falls.",
+        "07_fine_tuning",
+    ),
+    Lesson(
+        "copies",
+        "Variety and copies",
+        "What does guidance cost?",
+        "evaluate",
+        {"runs": ["tiny-imagenet-text"], "figure": "closer_than_held_out", "cost": "network_calls"},
+        "5 % of images that are as new as held-out ones come this close to a training image. Without guidance it is 2 % of the "
+        "samples, with guidance 2 it is 9 %, while recall falls from 0.83 to 0.59: typical images, less variety, nearer to the "
+        "training images.",
+        "Choose *Recall*, and look at the nearest training images at the end of the page: are any of them copies?",
+        "05_text_to_image_with_guidance",
     ),
 )
 
@@ -282,7 +323,7 @@ def show_lessons() -> None:
     """Draw a card for each lesson, which opens it."""
     with st.container(horizontal=True, gap="small", key="lessons"):
         for number, lesson in enumerate(LESSONS, start=1):
-            with st.container(border=True, width=308, gap=None):
+            with st.container(border=True, gap=None):
                 st.page_link(
                     f"pages/{lesson.page}.py", label=f"{number} · {lesson.title}", query_params={"lesson": lesson.name}
                 )

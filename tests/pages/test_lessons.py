@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 from opening import labels, open_app, press
 from streamlit.testing.v1 import AppTest
 
 from pages.components.lessons import LESSONS, Lesson
+from pages.components.runs import known_runs
+from pipelines.storage.runs import LESSONS as RUNS_OF_LESSONS
+from pipelines.storage.runs import PUBLISHED, Run, find_runs
 
 # Inputs that only some samplers or models have, and the player's timestep, which is no input.
 SOMETIMES = {"eta", "guidance", "guidance_interval", "guidance_rescale", "negative", "t"}
@@ -41,8 +46,47 @@ def test_a_link_sets_its_page_exactly(lesson: Lesson):
     }
 
 
+def _settings(name: str) -> dict[str, object]:
+    """Return the settings of a run that is made for lessons, by name, without what training records of its data."""
+    config = asdict(Run(PUBLISHED / RUNS_OF_LESSONS / name).config)
+    recorded = ("versions", "training_images", "training_digest", "data.held_out")
+    sections = {f"{part}.{key}": value for part, own in config.items() if isinstance(own, dict) for key, value in own.items()}
+    flat = {key: value for key, value in config.items() if not isinstance(value, dict)} | sections
+    return {key: value for key, value in flat.items() if not key.startswith(recorded)}
+
+
+@pytest.mark.parametrize(
+    ("names", "differing"),
+    [
+        (("lesson-epsilon", "lesson-v", "lesson-flow"), {"diffusion.prediction"}),
+        (("lesson-flow", "lesson-flow-raw"), {"optimizer.ema_half_life", "optimizer.ema_also"}),
+        (("lesson-flow", "lesson-copies"), {"data.train_images"}),
+    ],
+)
+def test_models_that_a_lesson_compares_differ_in_nothing_else(names, differing):
+    first, *others = map(_settings, names)
+    for other in others:
+        assert {key for key in first | other if first.get(key) != other.get(key)} == differing
+
+
+def test_raw_weights_and_their_average_are_of_the_same_training():
+    with_average, raw = (Run(PUBLISHED / RUNS_OF_LESSONS / name).metrics() for name in ("lesson-flow", "lesson-flow-raw"))
+    assert with_average["loss"].tolist() == raw["loss"].tolist()
+    assert with_average["val_loss_ema_1"].dropna().tolist() == raw["val_loss"].dropna().tolist()
+    assert (with_average["val_loss"] < raw["val_loss"])[with_average["step"].isin(range(400, 2001, 200))].all()
+
+
+def test_every_model_that_is_made_for_lessons_is_in_one_and_last_in_every_list():
+    used = {name for lesson in LESSONS for key, value in lesson.inputs.items() if key.startswith(("model", "runs"))
+            for name in ([value] if isinstance(value, str) else value)}  # fmt: skip
+    known = list(known_runs().runs)
+    made = [run.name for run in find_runs(PUBLISHED / RUNS_OF_LESSONS)]
+    assert set(made) <= used <= set(known)
+    assert known[-len(made) :] == made
+
+
 def test_every_lesson_is_named_once_and_says_what_to_do():
-    assert 8 <= len(LESSONS) <= 12
+    assert 8 <= len(LESSONS) <= 15
     assert len({lesson.name for lesson in LESSONS}) == len(LESSONS)
     for lesson in LESSONS:
         assert all(text.endswith((".", "?")) for text in (lesson.look, lesson.then, lesson.question))
