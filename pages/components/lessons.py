@@ -96,7 +96,7 @@ LESSONS: Sequence[Lesson] = (
         "With 2 steps all images are much the same blurred average, with 5 they begin to differ, and with 20 they are sharp. "
         "From 20 to 50 little changes: all columns start from the same noise, and a sampler with enough steps always makes the "
         "same of it.",
-        "Set all columns to UniPC-3: it needs fewer steps.",
+        "Set the first column to 100 steps and choose ×1 at *Difference*: from column to column less of it is left.",
         "06_samplers_and_schedules",
     ),
     Lesson(
