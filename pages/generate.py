@@ -21,6 +21,7 @@ from pages.components.prompt_words import show_learnt
 from pages.components.requests import choose_negative, choose_noise, choose_sampler, choose_seed, choose_when_to_guide
 from pages.components.runs import is_conditional, models_to_choose
 from pages.components.sharing import share_table
+from pipelines.sampling.own_steps import as_learnt
 from pipelines.sampling.request import SamplingRequest
 
 actions = heading("generate")
@@ -53,7 +54,11 @@ with settings_of("table"):
 problem = too_many(len(rows), len(columns), num_images)
 if draw_start("table", problem):
     common = SamplingRequest(num_images, seed, **sampler, **noise, **when, **negative)
-    cells = [(models[model].run, replace(common, **row, **column)) for _, row in rows for _, model, column in columns]
+    cells = [
+        (models[model].run, as_learnt(replace(common, **row, **column), models[model].config))
+        for _, row in rows
+        for _, model, column in columns
+    ]
     about = f"Every cell starts from the same noise, seed {seed}"
     start("table", cells, ConditionTable([row for row, _ in rows], [column for column, *_ in columns], about))
 if problem:

@@ -27,6 +27,7 @@ from .common.temporary import remove_leftovers
 from .datasets.sources import locate
 from .evaluation.results import Evaluation
 from .models.loading import load_model
+from .sampling.own_steps import as_learnt
 from .sampling.request import SamplingRequest
 from .sampling.sample import sample
 from .storage.cache import can_cache
@@ -48,7 +49,7 @@ class Evaluate(Settings):
     runs: Positional[tuple[Path, ...]]
     """Run folders, .safetensors files, or names of runs in checkpoints/ or runs/."""
     samplers: Annotated[tuple[str, ...], *one_of(SAMPLERS)] = ("dpmpp_2m",)
-    """Samplers to try."""
+    """Samplers to try. Students are measured in their own steps, and their own guidance, whatever is given here."""
     steps: Annotated[tuple[int, ...], Between(1)] = (20,)
     """Numbers of steps to try with each sampler."""
     num_images: Annotated[int | None, Between(1, 10_000_000)] = None
@@ -120,7 +121,7 @@ def _refuse_impossible(run: Run, arguments: Evaluate) -> None:
     locate(run.config.data.data)
     model = load_model(run, device="cpu")
     judge_for(model, arguments.features)
-    for steps in arguments.steps:
+    for steps in arguments.steps if run.config.distillation is None else ():
         sample(model, SamplingRequest(steps=steps, spacing=arguments.spacing), [0])
 
 
@@ -178,8 +179,10 @@ def measurements(
 
     seed, held_out = arguments.seed, len(real.held_out)
     asked: dict[str, Any] = {"images": held_out, "seed": seed} | real.key(held_out)
-    yield "loss", "loss", asked, partial(loss_by_noise_level, model, real, seed, arguments.batch_size)
-    if arguments.likelihood_images and model.autoencoder is None:  # the bound is about pixels
+    denoises = model.config.distillation is None  # a student does not, so it has neither a denoising loss nor a likelihood
+    if denoises:
+        yield "loss", "loss", asked, partial(loss_by_noise_level, model, real, seed, arguments.batch_size)
+    if denoises and arguments.likelihood_images and model.autoencoder is None:  # the bound is about pixels
         count = min(arguments.likelihood_images, held_out)
         levels = arguments.likelihood_levels
         asked = {"images": count, "levels": levels, "seed": seed} | real.key(count)
@@ -193,16 +196,21 @@ def measurements(
         yield "autoencoder", "reconstruction", asked, partial(measure_reconstructions, model, real, count, arguments.batch_size)
     conditional = real.conditions is not None
     scales = arguments.guidance if conditional and not model.config.network.always_conditional else (1.0,)
-    for sampler, number, scale in product(arguments.samplers, arguments.steps, scales):
-        request = SamplingRequest(num_images, seed, sampler, number, spacing=arguments.spacing, guidance=scale)
+    settings = product(arguments.samplers, arguments.steps, scales)
+    requests = [
+        SamplingRequest(num_images, seed, sampler, steps, spacing=arguments.spacing, guidance=scale)
+        for sampler, steps, scale in settings
+    ]
+    for request in dict.fromkeys(as_learnt(request, model.config) for request in requests):
         sample(model, request, [0], condition=real.shown([0]))  # an impossible request fails here
         asked = {"request": asdict(request)} | compared
         if learned := request.learned_timesteps(model.run):
             asked["timesteps"] = list(learned)
-        what = f"{number} steps of {sampler}" + f", {request.spacing} spacing" * (request.spacing != SamplingRequest.spacing)
+        what = f"{request.steps} steps of {request.sampler}"
+        what += f", {request.spacing} spacing" * (request.spacing != SamplingRequest.spacing)
         if conditional:
             asked["shown"] = "what held-out images show"
-            what += f", guidance {scale:g}"
+            what += f", guidance {request.guidance:g}"
         yield what, "samples", asked, partial(measure_samples, model, real, request, asked, arguments.batch_size)
 
 

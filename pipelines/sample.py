@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
+from tyro import MISSING
 from tyro.conf import OmitArgPrefixes, Positional
 
 from .common.command_line import DONE, run_command
@@ -27,6 +29,7 @@ from .common.text import lines_of
 from .models.loading import load_model
 from .sampling.origins import FROM_NOISE, FromPicture, Origin
 from .sampling.overview import Overview
+from .sampling.own_steps import as_learnt
 from .sampling.request import SamplingRequest
 from .sampling.sample import metadata_of, sample
 from .storage.disk import refuse_unwritable
@@ -60,6 +63,14 @@ class Sample(Settings):
     call, which takes about three times as long."""
     ema: Annotated[int | None, Between(1, 10**12)] = None
     """Sample from the weights averaged with this half-life, in images (see --ema-also of pipelines.train)."""
+
+
+def defaults_for(words: Sequence[str]) -> Sample:
+    """Return the defaults for a command line: a student, if it names one, is sampled in its own steps."""
+    for word in words:
+        with suppress(ValueError, OSError):
+            return Sample(MISSING, as_learnt(SamplingRequest(), find_run(word).config))
+    return Sample(MISSING)
 
 
 def main(arguments: Sample) -> int:
@@ -170,4 +181,4 @@ def _write(path: Path, content: bytes) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(Sample, main, "pipelines.sample"))
+    sys.exit(run_command(Sample, main, "pipelines.sample", defaults_for))

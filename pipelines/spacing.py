@@ -45,6 +45,8 @@ def main(arguments: Spacing) -> int:
     """Learn and write the timesteps; return the exit code."""
     refuse_several_processes("pipelines.spacing")
     run = find_run(arguments.run)
+    if (student := run.config.distillation) is not None:
+        raise ValueError(f"{run.name} is a student, whose timesteps are fixed: learn those of its teacher, {student.teacher}")
     refuse_unwritable(spacing_file(run).parent, "copy the run to another folder")
     from .common.devices import device_called
     from .sampling.learning import learn_spacing

@@ -94,8 +94,11 @@ def choose_columns(name: str, models: Mapping[str, Listed]) -> list[tuple[str, s
         models: models with the same conditions and image size, itself included.
     """
     config = models[name].config
-    if config.network.always_conditional:
-        st.caption("This model has no class that stands for none, so it cannot be guided.")
+    if config.network.always_conditional or config.distillation is not None:
+        why = "has no class that stands for none, so it cannot be guided"
+        if config.distillation is not None:
+            why = f"is a student with guidance {config.distillation.scale:g} distilled in"
+        st.caption(f"This model {why}.")
         chosen = [name]
         if len(models) > 1:
             chosen = st.multiselect("Models", list(models), [name], wrap=True, key="unguided", **BOUND)

@@ -16,8 +16,9 @@ from pages.components.named_choice import choose_named
 from pipelines.common.command_line import describe
 from pipelines.common.images import read_request
 from pipelines.common.settings import Described, settings_from
-from pipelines.common.text import literal, shorten
+from pipelines.common.text import counted, literal, shorten
 from pipelines.datasets.familiar import most_familiar
+from pipelines.sampling.own_steps import own_steps
 from pipelines.sampling.request import SamplingRequest
 from pipelines.storage.config import RunConfig
 from pipelines.storage.spacing import learned_spacing
@@ -51,7 +52,7 @@ def choose_request(number: int, models: Mapping[str, Listed], num_images: int) -
     with st.expander(", ".join(["Seed, spacing", *more])):
         seed = choose_seed(str(number))
         noise = choose_noise(models[name].run, sampler["sampler"], str(number))
-        if config.network.conditional:
+        if config.network.conditional and config.distillation is None:
             condition |= choose_when_to_guide(str(number))
     return name, SamplingRequest(num_images, seed, **sampler, **noise, **condition)
 
@@ -96,6 +97,9 @@ def choose_sampler(config: RunConfig, suffix: str = "", usual: str = SamplingReq
     Args:
         suffix: suffix of the widgets' keys.
     """
+    if (student := config.distillation) is not None:
+        st.caption(literal(f"A student of {student.teacher}, which has learnt {counted(student.calls, 'step')} of DDIM only."))
+        return {name: value for name, value in own_steps(config).items() if name in ("sampler", "steps")}
     sampler_place, steps_place = st.columns([2, 1])
     sampler = choose_named("Sampler", SAMPLERS, usual, f"sampler{suffix}", sampler_place)
     with steps_place:
@@ -122,6 +126,8 @@ def choose_noise(run: Run, sampler: str, suffix: str = "") -> dict[str, Any]:
     """
     spacings: Mapping[str, Described] = MODEL_SPACINGS
     try:
+        if (student := run.config.distillation) is not None:
+            return {"spacing": student.spacing}
         about = f"For this model, {MODEL_SPACINGS[LEARNED].title} is for 1 to {learned_spacing(run).most} steps."
     except (ValueError, OSError) as error:
         spacings, about = SPACINGS, f"{MODEL_SPACINGS[LEARNED].title} is not offered: {literal(describe(error))}."
@@ -178,11 +184,16 @@ def choose_negative(suffix: str = "") -> dict[str, Any]:
 
 
 def choose_guidance(config: RunConfig, suffix: str = "") -> float:
-    """Draw a widget for the guidance scale and return it; it is fixed at 1 for a network that cannot be guided."""
+    """Draw a widget for the guidance scale and return it; it is fixed for students and where there is none."""
     if config.network.always_conditional:
         about = "This network has no class that stands for none, so it cannot be guided."
         st.number_input("Guidance", value=1.0, disabled=True, key=f"no_guidance{suffix}", help=about)
         return 1.0
+    if config.distillation is not None:
+        about = f"This student has learnt this scale from {config.distillation.teacher}, and needs no second call for it."
+        scale = config.distillation.scale
+        st.number_input("Guidance", value=scale, disabled=True, key=f"learnt_guidance{suffix} {scale}", help=about)
+        return scale
     about = term("guidance")
     return float(st.number_input("Guidance", 0.0, MAX_GUIDANCE, 2.0, 0.5, key=f"guidance{suffix}", help=about, **BOUND))
 

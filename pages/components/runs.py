@@ -17,7 +17,7 @@ from pages.components.pictures import show_grid
 from pipelines.common.command_line import describe
 from pipelines.common.images import Pixels, split_montage
 from pipelines.common.picture_files import open_picture
-from pipelines.common.text import in_short, literal
+from pipelines.common.text import counted, in_short, literal
 from pipelines.evaluation.brief import EVALUATION, file_beside, held_out_loss
 from pipelines.storage.catalogue import Catalogue, Listed, read_catalogue
 from pipelines.storage.config import RunConfig
@@ -79,8 +79,8 @@ def is_autoencoder(config: RunConfig) -> bool:
 
 
 def can_be_tuned(config: RunConfig) -> bool:
-    """Return whether a run can be fine-tuned: a diffusion model whose network was not imported."""
-    return is_diffusion(config) and not config.network.imported
+    """Return whether a run can be fine-tuned or distilled: a diffusion model that was neither imported nor distilled."""
+    return is_diffusion(config) and not config.network.imported and config.distillation is None
 
 
 def models_to_choose(wanted: Callable[[RunConfig], bool] = is_diffusion, hint: str = NO_MODELS) -> dict[str, Listed]:
@@ -143,6 +143,7 @@ def _images_in(file: bytes, modified: int, height: int, width: int, count: int) 
 def condition_of_sample(config: RunConfig, number: int) -> str:
     """Return the class or caption that an image of a run's sample grids was made for; empty for an unconditional model."""
     shown = config.condition.classes or config.condition.examples
+    number = number if config.distillation is None else number // 2  # a student's and its teacher's
     return shown[number % len(shown)] if shown and is_diffusion(config) else ""
 
 
@@ -150,6 +151,8 @@ def about_samples(config: RunConfig) -> str:
     """Return what the sample grids of a run show, for a caption."""
     if config.model == "autoencoder":
         return RECONSTRUCTED
+    if config.distillation is not None:
+        return "each image of the student's EMA weights is followed by its teacher's, from the same noise"
     return "EMA weights, the same noise at every step"
 
 
@@ -175,8 +178,10 @@ def describe_run(listed: Listed) -> str:
     """Return a one-line description of a run: its network, data, images seen, and its held-out loss or else validation loss."""
     config = listed.config
     size = "×".join(map(str, (config.image_shape or (0, 0, 0))[1:]))
+    student = config.distillation
     parts = [
         config.kind,
+        *([f"student of {student.teacher} in {counted(student.calls, 'step')}"] if student is not None else []),
         *([f"{in_short(listed.num_parameters)} parameters"] if listed.num_parameters is not None else []),
         f"{Path(config.data.data).name} at {size}",
     ]
@@ -187,7 +192,7 @@ def describe_run(listed: Listed) -> str:
     if measured is not None:
         parts.append(f"held-out loss {measured:.4f}")
     elif "val_loss" in newest:
-        parts.append(f"validation loss {newest['val_loss']:.4f}")
+        parts.append(f"{'validation loss' if student is None else 'distance from its teacher'} {newest['val_loss']:.4f}")
     return " · ".join(parts)
 
 

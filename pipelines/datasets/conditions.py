@@ -65,6 +65,11 @@ class Conditions:
         parts = (self.labels, self.captions, self.tokens, self.mask)
         return Conditions(*(None if part is None else part.to(device) for part in parts))
 
+    def __len__(self) -> int:
+        known = self.labels if self.captions is None else self.captions
+        assert known is not None
+        return len(known)
+
     @property
     def unknown(self) -> int:
         """Number of images without a class, or without a caption."""

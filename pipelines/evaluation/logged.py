@@ -37,6 +37,8 @@ def unlike(one: RunConfig, other: RunConfig) -> str:
     """Return why the validation losses of two runs cannot be compared; empty if they can."""
     if one.model != other.model:
         return "only one of them is an autoencoder"
+    if (one.distillation is None) != (other.distillation is None):
+        return "only one of them is a student, whose loss is its distance from its teacher"
     if one.latent.latent_fingerprint != other.latent.latent_fingerprint:
         return "they denoise different latents, or latents and pixels"
     if _objective(one) != _objective(other):
@@ -51,6 +53,8 @@ def unpaired(one: RunConfig, other: RunConfig) -> str:
     """Return why the difference of two validation losses has no interval; empty if both are of the same noisy images."""
     if "autoencoder" in (one.model, other.model):
         return "an autoencoder logs nothing from which to compute an interval"
+    if one.distillation or other.distillation:
+        return "a student logs nothing from which to compute an interval"
     if _held_out(one) != _held_out(other):
         return "they may have been validated on different images"
     return "" if one.seed == other.seed else "their seeds differ, and with them the noise of their validation"
@@ -58,6 +62,9 @@ def unpaired(one: RunConfig, other: RunConfig) -> str:
 
 def _objective(config: RunConfig) -> object:
     """Return what determines the validation loss, which covers all timesteps evenly however training draws them."""
+    own = config.distillation
+    if own is not None:
+        return own.teacher_fingerprint, own.guidance
     return replace(config.diffusion, timestep_density="uniform", density_mean=None, density_std=None)
 
 

@@ -47,6 +47,11 @@ def adopt(config: RunConfig) -> RunConfig:
             f"--init-from needs a diffusion model, and {source.name} is an autoencoder: to train a diffusion model of its "
             f"latents, give --latent {config.init.init_from}"
         )
+    if theirs.distillation is not None:
+        raise ValueError(
+            f"{source.name} is a student, which does not denoise at all noise levels any more: give --init-from its teacher, "
+            f"{theirs.distillation.teacher}"
+        )
     if theirs.network.imported:
         raise ValueError(
             f"{source.name} was imported from diffusers or another library and cannot be fine-tuned: "

@@ -36,6 +36,11 @@ def inverted(model: LoadedModel, request: SamplingRequest, picture: bytes, times
 def _invert(model: LoadedModel, request: SamplingRequest, picture: bytes, timesteps: Tensor) -> tuple[Tensor, int]:
     from diffusion_core.inversion import invert
 
+    if model.config.distillation is not None:
+        raise ValueError(
+            f"{model.name} is a student, whose few steps cannot be taken backwards: invert the picture with its teacher, "
+            f"{model.config.distillation.teacher}"
+        )
     from .prompts import guided_denoiser
 
     denoise, condition = guided_denoiser(model, replace(request, num_images=1, guidance=1.0, negative_prompt=None), [0])

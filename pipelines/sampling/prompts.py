@@ -14,6 +14,7 @@ from diffusion_core.guidance import ClassifierFreeGuidance
 from ..datasets.conditions import encoder_called, trained_encoder
 from ..datasets.encoded_text import EncodedText
 from ..datasets.text_encoders import encode_cached
+from .own_steps import refuse_unlearnt
 
 if TYPE_CHECKING:
     from diffusion_core.denoiser import Denoiser
@@ -46,8 +47,10 @@ def guided_denoiser(
             f"guidance={request.guidance:g} and label={request.label}: {model.name} has no class that stands for none, so it "
             "always needs a label and cannot be guided; give a label, such as 0 or all, and guidance 1"
         )
+    refuse_unlearnt(model.config, request, model.name)
+    scale = 1.0 if model.config.distillation is not None else request.guidance  # a student's guidance takes no calls
     if condition is None and not any(asked.values()):
-        if request.guidance != 1 or request.negative_prompt is not None:
+        if scale != 1 or request.negative_prompt is not None:
             needed = f"give a {takes}" if takes else "choose a conditional model"
             raise ValueError(f"guidance={request.guidance:g} needs a condition: {needed}, or leave it at 1")
         return model.denoiser, None
@@ -56,7 +59,7 @@ def guided_denoiser(
         condition, negative = condition_of(model.config.condition, request, images)
     guided = ClassifierFreeGuidance(
         model.denoiser,
-        request.guidance,
+        scale,
         None if negative is None else negative.to(model.device),
         request.guidance_interval,
         request.guidance_rescale,

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from ..models.loading import LoadedModel
     from ..storage.config import RunConfig
+    from .starts import Known
+from .own_steps import as_learnt
 from .request import SamplingRequest
 
 MAX_FRAMES = 101  # frames kept of one generation or trajectory, however many steps it takes
@@ -27,7 +29,7 @@ MAX_FRAMES = 101  # frames kept of one generation or trajectory, however many st
 
 def sample(
     model: LoadedModel,
-    request: SamplingRequest,
+    request: SamplingRequest | None = None,
     images: Sequence[int] | None = None,
     origin: Origin = FROM_NOISE,
     condition: Condition | None = None,
@@ -36,7 +38,7 @@ def sample(
 
     Args:
         model: the model; see :func:`load_model`.
-        request: what to generate.
+        request: what to generate; by default the usual settings, and a student's own.
         images: image numbers of the request, by default all. An image does not depend on which others are generated with it.
         origin: the starting point, by default noise; see :mod:`pipelines.sampling.origins`.
         condition: of these images, instead of the request's class or prompts.
@@ -52,6 +54,7 @@ def sample(
     """
     from .prompts import guided_denoiser
 
+    request = request or as_learnt(SamplingRequest(), model.config)
     numbers = range(request.num_images) if images is None else images
     if len(numbers) > origin.most_at_once(model):
         raise TooLarge(
@@ -67,6 +70,7 @@ def sample(
         from diffusion_core.inpainting import KnownPixels, ReconstructionGuidance, repaint
 
         known = start.known.image, start.known.mask
+        _refuse_students(model, start.known)
         if start.known.guided:
             denoise = ReconstructionGuidance(denoise, *known, data_range=model.denoiser.data_range)
         denoise = KnownPixels(denoise, *known)
@@ -74,6 +78,15 @@ def sample(
             sampler, options = repaint, {"resamplings": start.known.resamplings}
     steps = sampler(denoise, start.x, start.timesteps, model.schedule, condition, noise=start.noise, **options)
     return refuse_divergence(steps, len(start.timesteps), model.name)
+
+
+def _refuse_students(model: LoadedModel, known: Known) -> None:
+    """Raise ValueError if a student is asked to inpaint in a way that takes a denoiser's estimates."""
+    if model.config.distillation is not None and (known.guided or known.resamplings > 1):
+        raise ValueError(
+            f"{model.name} is a student, which makes no estimates to guide by and takes no ddpm steps: inpaint without "
+            f"resamplings and reconstruction guidance, or with its teacher, {model.config.distillation.teacher}"
+        )
 
 
 def kept_steps(num_steps: int) -> list[int]:

@@ -21,6 +21,7 @@ from .data_config import ConditionConfig as ConditionConfig
 from .data_config import DataConfig as DataConfig
 from .data_config import HeldOutConfig as HeldOutConfig
 from .data_config import find_class as find_class
+from .distillation_config import DistillationConfig as DistillationConfig
 from .imported_config import ImportedProcess as ImportedProcess
 from .network_config import AutoencoderConfig as AutoencoderConfig
 from .network_config import LatentConfig as LatentConfig
@@ -213,6 +214,8 @@ class RunConfig(Settings):
     """Model to train: diffusion, or an autoencoder whose latents another run can diffuse (--latent)."""
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     latent: LatentConfig = field(default_factory=LatentConfig)
+    distillation: Annotated[DistillationConfig | None, Suppress] = None
+    """Of a student, which ``pipelines.distill`` trains; None for other models."""
     training_images: Annotated[int | None, Between(0, 10**12), Suppress] = None
     """Number of training images, recorded when training starts."""
     training_digest: Annotated[str, HEX, Suppress] = ""

@@ -14,7 +14,7 @@ from .presets import PRESETS
 from .runs import find_run, reference_to
 
 Section = TypeVar("Section", bound=Settings)
-RUNS = ("init_from", "latent")
+RUNS = ("init_from", "latent", "teacher")
 NAMES = (*PRESETS, "minilm")  # which are no paths, whatever folders there are
 KEPT = ("encoder",)  # without which a published model could not be prompted
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from ..common.indices import evenly_spaced
 from ..common.paths import settled
 from ..common.text import code_block, code_span, in_short, literal
-from .config import LatentConfig, RunConfig, given_fields
+from .config import DistillationConfig, LatentConfig, RunConfig, given_fields
 from .files import ROOT, atomic, atomic_folder, write_text
 from .locations import without_folders
 from .runs import CURVES, METRICS, PUBLISHED, Run, loss_of_average
+from .student_defaults import LOG, OPTIMIZER
 from .weights import read_tensors
 
 if TYPE_CHECKING:
@@ -28,10 +29,16 @@ KEPT_BYTES = 2**19  # at most: all grids together; the last one is always kept
 
 def training_command(config: RunConfig, name: str) -> str:
     """Return the command that trains such a run; settings at their defaults are left out."""
+    out = f"--out {shlex.quote(f'runs/{name}')}"
+    if (own := config.distillation) is not None:
+        parts = [(own, DistillationConfig(), ()), (config.optimizer, OPTIMIZER, ()), (config.log, LOG, ())]
+        return " ".join(
+            ["python -m pipelines.distill", shlex.quote(own.teacher), *(f for part in parts for f in _flags(*part)), out]
+        )
     if config.init.init_from is not None:
         config = replace(config, latent=LatentConfig())  # comes with --init-from, and must not be given as well
     said = ("data", "unet") if config.model == "diffusion" else ("data",)
-    return " ".join(["python -m pipelines.train", *_flags(config, RunConfig(), said), f"--out {shlex.quote(f'runs/{name}')}"])
+    return " ".join(["python -m pipelines.train", *_flags(config, RunConfig(), said), out])
 
 
 def _flags(config: Any, default: Any, said: tuple[str, ...]) -> Iterator[str]:
@@ -58,7 +65,15 @@ def _asked(config: RunConfig) -> str:
     if config.network.takes is None:
         return ""
     asked = {"class": "--label all", "text": f"--prompt {shlex.quote((*config.condition.examples, 'something')[0])}"}
-    return asked[config.network.takes] + " --guidance 2" * (not config.network.always_conditional) + " "
+    guided = not config.network.always_conditional and config.distillation is None
+    return asked[config.network.takes] + " --guidance 2" * guided + " "
+
+
+def _origin(config: RunConfig) -> str:
+    """Say what the model has learnt from."""
+    trained = f"trained on {code_span(config.data.data)}"
+    student = config.distillation
+    return trained if student is None else f"distilled from {code_span(student.teacher)}, which was {trained}"
 
 
 def _objective(config: RunConfig) -> str:
@@ -73,7 +88,14 @@ def _objective(config: RunConfig) -> str:
         if asked.adversarial_weight:
             terms.append(f"a patch discriminator of weight {asked.adversarial_weight:g} from step {asked.adversarial_start:,}")
         return f"{asked.latent_channels} latent channels, {', '.join(terms)}"
-    diffusion = config.diffusion
+    diffusion, student = config.diffusion, config.distillation
+    if student is not None:
+        guided = f", with guidance {student.scale:g} distilled in" if config.network.conditional else ""
+        return (
+            f"a student of {literal(student.teacher)} (weights {student.teacher_fingerprint}) that samples in {student.calls} "
+            f"steps of DDIM, at the timesteps {', '.join(f'{t:g}' for t in student.timesteps)}{guided}, and in no other way; "
+            f"simple and fast distillation (Zhou et al. 2024) from {student.teacher_steps} steps of DPM-Solver++(2M) for each"
+        )
     return (
         f"{diffusion.prediction}-prediction, {diffusion.schedule_name} schedule of {diffusion.timesteps} timesteps, "
         f"{diffusion.loss} loss with {diffusion.weighting} weights and {diffusion.timestep_density} timesteps"
@@ -103,11 +125,12 @@ def model_card(
     validated = metrics.dropna(subset=[loss]) if loss in metrics else metrics[:0]
     channels, height, width = config.image_shape or (0, 0, 0)
     grids = list(run.samples().items())[-1:]
+    seen = "seen" if config.distillation is None else "sampled"
     lines = [
         f"# {literal(name)}",
         "",
         f"{literal(config.kind)} with {in_short(parameters)} parameters for {height}×{width} images with "
-        f"{channels} channel{'s' if channels > 1 else ''}, trained on {code_span(config.data.data)}.",
+        f"{channels} channel{'s' if channels > 1 else ''}, {_origin(config)}.",
         "",
         *(f"![Samples after {step} steps](samples/{grid.name})\n" for step, grid in grids),
         "## Use",
@@ -119,7 +142,7 @@ def model_card(
         *[f"![Training curves]({CURVES})\n"] * curves,
         code_block(training_command(config, run.name)),
         "",
-        f"- {int(last['step']):,} steps of {config.optimizer.batch_size} images, {int(last['images_seen']):,} images seen, "
+        f"- {int(last['step']):,} steps of {config.optimizer.batch_size} images, {int(last['images_seen']):,} images {seen}, "
         f"{last['seconds'] / 60:.0f} minutes",
         *(f"- {literal(about)}" for about in [run.about_data()] if about),
         f"- {_objective(config)}",
@@ -131,7 +154,10 @@ def model_card(
     ]
     if len(validated):
         newest = validated.iloc[-1]
-        lines.append(f"- validation loss {newest[loss]:.4f} (EMA weights, held-out images)")
+        what = "EMA weights, held-out images"
+        if config.distillation is not None:
+            what = "EMA weights; mean distance of samples from the teacher's 20-step ones, from the same noise"
+        lines.append(f"- validation loss {newest[loss]:.4f} ({what})")
         if told := config.data.held_out.about_copies:
             lines.append(f"- {told}")
         if config.model == "autoencoder":

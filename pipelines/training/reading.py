@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from unets.autoencoder import LatentSpace
@@ -25,6 +26,7 @@ from ..models.finetune import add_low_rank, adopt, load_initial, sources_of
 from ..models.footprint import training_footprint
 from ..models.latents import PREFIX, encode_cached, prepare_autoencoder, read_autoencoder
 from ..models.networks import make_network
+from ..models.teachers import load_teacher
 from ..storage.claim import RunClaim
 from ..storage.config import LatentConfig, RunConfig
 from ..storage.locations import with_settled_paths
@@ -34,8 +36,9 @@ from .accelerator import make_accelerator
 from .autoencoder import AutoencoderTask
 from .critics import find_feature_classifier
 from .diffusion import DiffusionTask
+from .distillation import DistillationTask
 from .loop import TrainingLoop
-from .task import Task, TrainingData, fill_recorded
+from .task import Task, TrainingData, fill_recorded, library_versions
 
 
 def open_training(run: Run | RunClaim, config: RunConfig, trackers: Sequence[str] = ()) -> TrainingLoop:
@@ -70,10 +73,11 @@ def read_task(run: Run, config: RunConfig) -> Task[Any]:
     Raises:
         ValueError: the data, the text encoder, the autoencoder or the run to start from is missing or does not fit.
     """
-    config = with_settled_paths(adopt(config))
+    config = with_settled_paths(config if config.distillation else adopt(config))
     sources = () if config.image_shape else tuple(sources_of(config))  # what a run has begun with is recorded
     config = replace(config, data=data_of(config))
-    if (run.path / CONFIG).is_file():
+    without_data = config.distillation is not None and config.network.takes != "text"  # classes have numbers
+    if (run.path / CONFIG).is_file() and not without_data:
         refuse_missing(config, f"say where they are now with --resume {run.path} --data FOLDER")
     state = process_state()
     footprint = training_footprint(config, state.device, state.num_processes)
@@ -81,6 +85,8 @@ def read_task(run: Run, config: RunConfig) -> Task[Any]:
     if state.is_main_process:
         for note in filter(None, (footprint.warning, footprint.refuse_full_disk(run), config.optimizer.about_warmup)):
             print(f"note: {note}")
+    if without_data:
+        return _read_student(config)
     if config.model == "autoencoder" and config.autoencoder.feature_weight:
         find_feature_classifier(config.autoencoder.feature_classifier)  # it must exist
     report_progress("reading the images")
@@ -103,6 +109,8 @@ def read_task(run: Run, config: RunConfig) -> Task[Any]:
     if config.network.conditional:
         config, known = _read_conditions(config, opened, train, held_out)
         data = replace(data, conditions=known[0], held_out_conditions=known[1])
+    if config.distillation is not None:
+        return _read_student(config, data)
     autoencoder, autoencoder_weights = None, None
     if config.latent.latent is not None:
         config, data, autoencoder, autoencoder_weights = _encode(run, config, data)
@@ -112,6 +120,22 @@ def read_task(run: Run, config: RunConfig) -> Task[Any]:
     if config.init.lora_rank:
         add_low_rank(network, config.init.lora_rank, config.seed)
     return DiffusionTask(config, data, network, autoencoder, autoencoder_weights)
+
+
+def _read_student(config: RunConfig, captioned: TrainingData | None = None) -> DistillationTask:
+    """Read the teacher of a student and set up its training.
+
+    Args:
+        captioned: the data of a text-conditional teacher, whose captions the student learns.
+    """
+    config = replace(config, versions=config.versions or library_versions())
+    assert config.image_shape is not None
+    none = torch.empty((0, *config.image_shape))
+    data = TrainingData(none, none) if captioned is None else replace(captioned, images=none, held_out=none)
+    if config.network.takes == "class":
+        classes = Conditions(labels=torch.arange(len(config.condition.classes)))
+        data = replace(data, conditions=classes, held_out_conditions=classes)
+    return DistillationTask(config, data, load_teacher(config, process_state().device))
 
 
 def _report(run: Run, config: RunConfig, opened: Source, images: tuple[ImageSet, ImageSet]) -> str:

@@ -83,14 +83,18 @@ def as_network_input(images: Tensor) -> Tensor:
     return as_input(images) if images.dtype == torch.uint8 else images.float()
 
 
+def library_versions() -> dict[str, str]:
+    """Return the versions of Noisescope and of the libraries that training depends on."""
+    return {"noisescope": __version__} | {name: version(name) for name in LIBRARIES}
+
+
 def fill_recorded(config: RunConfig, image_shape: Sequence[int], training_images: int, training_digest: str = "") -> RunConfig:
     """Return the configuration with what a run records: shape, number and digest of the images, and library versions."""
     channels, height, width = image_shape
-    versions = {"noisescope": __version__} | {name: version(name) for name in LIBRARIES}
     return replace(
         config,
         image_shape=(channels, height, width),
-        versions=config.versions or versions,
+        versions=config.versions or library_versions(),
         training_images=training_images,
         training_digest=training_digest,
     )

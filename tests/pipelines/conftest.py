@@ -21,6 +21,7 @@ ARGUMENTS = {
     "pipelines.export_diffusers": "Export",
     "pipelines.data": "Data",
     "pipelines.train": "Train",
+    "pipelines.distill": "Distill",
     "pipelines.sample": "Sample",
     "pipelines.spacing": "Spacing",
     "pipelines.publish": "Publish",

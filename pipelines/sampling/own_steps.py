@@ -1,0 +1,61 @@
+"""The steps that a student has learnt, and no others. Importing this module does not load torch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ..common.text import counted
+from ..storage.config import RunConfig
+from ..storage.distillation_config import SAMPLER
+from .request import SamplingRequest
+
+
+def as_learnt(request: SamplingRequest, config: RunConfig) -> SamplingRequest:
+    """Return a request as a student can take it: in its own steps, with its own guidance; of other models, as it is."""
+    own = config.distillation
+    if own is None:
+        return request
+    fixed: dict[str, Any] = {
+        "guidance": own.scale,
+        "guidance_interval": (0.0, 1.0),
+        "guidance_rescale": 0.0,
+        "negative_prompt": None,
+    }
+    return replace(request, **own_steps(config), **fixed)
+
+
+def own_steps(config: RunConfig) -> dict[str, Any]:
+    """Return the fields of a request that a student determines; none for other models."""
+    own = config.distillation
+    return {} if own is None else {"sampler": SAMPLER, "steps": own.calls, "spacing": own.spacing, "eta": 0.0}
+
+
+def refuse_unlearnt(config: RunConfig, request: SamplingRequest, name: str) -> None:
+    """Raise ValueError if a student is asked for other steps or guidance than it has learnt.
+
+    Its network no longer estimates the mean of the clean images: it says where a straight step from one of its timesteps to
+    the next should lead. No other sampler, timestep or guidance can be made of that.
+    """
+    own = config.distillation
+    if own is None:
+        return
+    if any(getattr(request, field) != value for field, value in own_steps(config).items()):
+        asked, learnt = (
+            f"{counted(steps, 'step')} of {sampler} at {spacing} spacing"
+            for steps, sampler, spacing in (
+                (request.steps, request.sampler, request.spacing),
+                (own.calls, SAMPLER, own.spacing),
+            )
+        )
+        raise ValueError(
+            f"{asked}: {name} is a student, which has learnt {learnt} and nothing else: ask for that, or sample its teacher, "
+            f"{own.teacher}"
+        )
+    changed = request.guidance_interval != (0.0, 1.0) or request.guidance_rescale or request.negative_prompt is not None
+    if changed or request.guidance not in (1.0, own.scale):
+        asked = "a guidance interval, rescaling or negative prompt" if changed else f"guidance={request.guidance:g}"
+        raise ValueError(
+            f"{asked}: {name} is a student with guidance {own.scale:g} distilled in, which cannot be changed: leave it at "
+            f"{own.scale:g}, or sample its teacher, {own.teacher}"
+        )
