@@ -89,7 +89,7 @@ def show_job(queue: TrainingQueue, name: str, job: Job) -> None:
                     st.markdown(f"Delete **{literal(name)}** with its weights and samples? This cannot be undone.")
                     st.button("Delete permanently", key=f"delete-{name}", on_click=_attempt, args=(queue.delete, folder))
         if not job.active:
-            offer_use(name, job)
+            offer_use(queue, name, job)
         if job.error:
             st.error(literal(job.error))
         elif job.status == "interrupted":

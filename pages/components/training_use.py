@@ -7,16 +7,17 @@ from contextlib import suppress
 
 import streamlit as st
 
-from pages.components.runs import known_runs
+from pages.components.runs import can_be_tuned, known_runs
+from pages.components.training_distill import offer_distillation
 from pipelines.common.text import code_block, literal
 from pipelines.storage.config import RunConfig
 from pipelines.storage.runs import PUBLISHED, Run, find_run
-from pipelines.training.jobs import Job
+from pipelines.training.jobs import Job, TrainingQueue
 
 CHOSEN = "page chosen for a run"  # key in the session
 
 
-def offer_use(name: str, job: Job) -> None:
+def offer_use(queue: TrainingQueue, name: str, job: Job) -> None:
     """Draw buttons that lead to the pages that use a trained run, and what to give to others; nothing before it has weights."""
     run = job.run
     with suppress(ValueError, OSError):  # a damaged run, whose row says what is wrong
@@ -33,6 +34,8 @@ def offer_use(name: str, job: Job) -> None:
                 st.button(
                     page, icon=f":material/{icon}:", key=f"{page}-{name}", on_click=_choose, args=(page.lower(), run, config)
                 )
+            if can_be_tuned(config):
+                offer_distillation(queue, name, run)
             with st.popover("Share", icon=":material/share:", key=f"share-{name}"):
                 _share(name, run)
 
@@ -56,11 +59,12 @@ def follow_choice(whole: bool) -> None:
 
 
 def _columns(run: Run, config: RunConfig) -> dict[str, str]:
-    """Return the columns of a comparison: the run, and the one that it started from, if any."""
+    """Return the columns of a comparison: the run, and the one that it started from or learnt from, if any."""
     columns = {"model1": _listed_as(run)}
     with suppress(ValueError, OSError):
-        if config.init.init_from is not None:
-            columns["model2"] = _listed_as(find_run(config.init.init_from))
+        teacher = None if config.distillation is None else config.distillation.teacher
+        if (source := config.init.init_from or teacher) is not None:
+            columns["model2"] = _listed_as(find_run(source))
     return columns
 
 

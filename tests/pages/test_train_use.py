@@ -89,3 +89,18 @@ def test_a_trained_run_leads_to_what_uses_it(open_train, queue, request, monkeyp
         press(app, chosen)
         key = "model1" if chosen == "Compare" else "model"
         assert went == [(f"pages/{chosen.lower()}.py", {key: "mine"})]
+
+
+def test_a_student_is_trained_from_a_finished_run(open_train, queue, class_run, monkeypatch):
+    monkeypatch.setattr(type(queue), "_start_worker", lambda queue: None)
+    queue.root.mkdir()
+    (queue.root / "mine").symlink_to(class_run.path)
+    app = open_train()
+    app.number_input(key="calls-mine").set_value(3)
+    press(app.run(), "Train a student")
+    [waiting] = queue.waiting()
+    asked = waiting.config.distillation
+    assert (waiting.path.name, asked.calls, asked.guidance) == ("mine-student-3", 3, 2.0)
+    assert asked.teacher_fingerprint == class_run.fingerprint
+    press(app, "Train a student")
+    assert "exists already" in app.error[0].value

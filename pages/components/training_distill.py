@@ -1,0 +1,42 @@
+"""Distilling a trained run into one that samples in a few steps."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.components.glossary import term
+from pipelines.common.command_line import describe
+from pipelines.storage.config import DistillationConfig
+from pipelines.storage.runs import Run
+from pipelines.storage.student_defaults import GUIDANCE, LOG, OPTIMIZER
+from pipelines.training.jobs import TrainingQueue
+
+MOST_CALLS = 16  # with more, a student saves little
+
+
+def offer_distillation(queue: TrainingQueue, name: str, run: Run) -> None:
+    """Draw what starts the training of a run's student."""
+    usual, conditional = DistillationConfig(), run.config.network.conditional
+    with st.popover("Distil", icon=":material/school:", key=f"distil-{name}", help=term("distillation")):
+        st.markdown("Train a **student** that makes in a few steps the images that this model makes in many.")
+        calls = st.number_input("Steps", 1, MOST_CALLS, usual.calls, key=f"calls-{name}", help=term("student"))
+        guidance = None
+        if conditional:
+            about = f"{term('guidance')} The student learns this scale, which then cannot be changed."
+            guidance = st.number_input("Guidance", 0.0, 20.0, GUIDANCE, 0.5, key=f"distilled-{name}", help=about)
+        asked = DistillationConfig(int(calls), guidance=guidance)
+        st.button(
+            "Train a student", key=f"student-{name}", type="primary", on_click=_start, args=(queue, run, asked),
+        )  # fmt: skip
+
+
+def _start(queue: TrainingQueue, run: Run, asked: DistillationConfig) -> None:
+    """Queue the training of a student, or note why it cannot be trained, for the page to show."""
+    from pipelines.models.teachers import student_config
+
+    try:
+        student = f"{run.path.name}-student-{asked.calls}"
+        queue.create(student, student_config(run, asked, OPTIMIZER, LOG))
+        st.session_state["run"] = student
+    except (ValueError, OSError) as error:
+        st.session_state["job_error"] = describe(error)
