@@ -13,14 +13,13 @@ from pathlib import Path
 
 import plotly
 import streamlit as st
-from plotly.io.json import to_json_plotly
 from streamlit.components.v1 import declare_component
 
 from pages.components import frontend
 from pages.components.player import frame_shown
 from pages.components.saving import save_figure
 from pipelines.figures.chart import Chart
-from pipelines.figures.screen import changes, on_screen
+from pipelines.figures.screen import as_json, changes, on_screen
 
 # Registered only for its side effect: Streamlit then serves the plotly.min.js of the plotly package.
 _FILES = declare_component("plotly", path=str(Path(plotly.__file__).parent / "package_data"))
@@ -51,11 +50,11 @@ def live_figure(
     _component(
         key=key,
         data={
-            "figure": on_screen(chart).to_json(),
+            "figure": as_json(on_screen(chart)),
             "alt": alt,
             "plotly": url,
             "follows": follows,
-            "frames": to_json_plotly(changes(frames)),
+            "frames": as_json(changes(frames)),
         },
     )
     current = frame_shown(follows) if frames else [0]

@@ -17,7 +17,9 @@ class Shown:
     chart: Chart
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        import plotly.graph_objects as go
+
         from .paper import file_content
 
         picture = b64encode(file_content(self.chart, "png", caption=False)).decode()
-        return on_screen(self.chart)._repr_mimebundle_() | {"image/png": picture}
+        return go.Figure(on_screen(self.chart))._repr_mimebundle_() | {"image/png": picture}

@@ -45,7 +45,7 @@ def pixel_histograms(values: Mapping[str, NDArray[np.float32]]) -> Chart:
     normal = np.exp(-(middles**2) / 2) / np.sqrt(2 * np.pi)
     panels = []
     for number, (name, pixels) in enumerate(values.items()):
-        density, _ = np.histogram(np.clip(pixels, -4, 4), bins=edges, density=True)
+        density, _ = np.histogram(np.clip(pixels, -4, 4), len(middles), (-4, 4), density=True)
         marks = (
             Bars(middles, density, name, Look(color(number), opacity=0.6), gap=0, quiet=True),
             Curve(middles, normal, "N(0, 1)", Look(width=2.5)),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import math
 import zlib
 from collections import Counter
 from collections.abc import Sequence
@@ -9,37 +12,46 @@ from functools import singledispatch
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from ..common.text import plotly_text
-from .chart import Axis, Band, Bars, Chart, ColorScale, Curve, Heat, Look, Mark, Note, Numbers, Panel, Rule
+from .chart import Band, Bars, Chart, Curve, Heat, Look, Mark, Note, Numbers, Panel, Rule
+from .screen_axes import GAP, axis_name, axis_settings, color_axis, places
 
-GAP = 52  # pixels between rows of panels, for labels and titles
-LABEL = 32  # characters of a label beside an axis
 TOLD = 300  # characters under the pointer
 
 
-def on_screen(chart: Chart) -> go.Figure:
-    """Draw a chart with Plotly; its ``layout.height`` is in CSS pixels, and the legend grows upwards, away from the plot."""
+def on_screen(chart: Chart) -> dict[str, Any]:
+    """Return Plotly's description of a chart, ``data`` and ``layout``.
+
+    The height is in CSS pixels, and the legend grows upwards, away from the plot. Plotly's own classes would check every value
+    each time a chart is drawn, which takes ten times as long as everything else; the tests check instead.
+    """
     heights = [panel.height for panel in chart.panels[:: chart.columns]]
     total = sum(heights) + GAP * (chart.rows - 1)
-    figure = make_subplots(
-        rows=chart.rows,
-        cols=chart.columns,
-        shared_xaxes=chart.shared_x,
-        shared_yaxes=chart.shared_y,
-        vertical_spacing=GAP / total if chart.rows > 1 else None,
-        horizontal_spacing=(0.06 if chart.shared_y else 0.13) if chart.columns > 1 else None,
-        row_heights=heights,
-        subplot_titles=[_title(panel) for panel in chart.panels],
-    )
-    _place_titles(figure, chart)
-    drawn = _Drawing(figure, chart)
-    for number, panel in enumerate(chart.panels):
-        drawn.add(panel, number // chart.columns + 1, number % chart.columns + 1)
-    _lay_out(figure, chart, total)
-    return figure
+    drawn = _Drawing(chart)
+    for number, (panel, place) in enumerate(zip(chart.panels, places(chart, heights, total), strict=False)):
+        drawn.add(number, panel, *place)
+    marked = {"annotations": drawn.titles + drawn.notes, "shapes": drawn.shapes}
+    return {"data": drawn.traces, "layout": drawn.axes | marked | _lay_out(chart, total)}
+
+
+def as_json(value: object) -> str:
+    """Return what :func:`on_screen` or :func:`changes` returned as JSON."""
+    return json.dumps(_plain(value))
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON can hold it: arrays in Plotly's compact form, null for numbers that are not finite."""
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    if isinstance(value, np.ndarray):
+        content = base64.b64encode(value.astype("<f8").tobytes()).decode()
+        return {"dtype": "f8", "bdata": content} | ({"shape": ", ".join(map(str, value.shape))} if value.ndim > 1 else {})
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def changes(charts: Sequence[Chart]) -> list[dict[str, Any]]:
@@ -57,7 +69,7 @@ def changes(charts: Sequence[Chart]) -> list[dict[str, Any]]:
     return [
         {
             "traces": moving,
-            "data": {axis: [traces[number][axis] for number in moving] for axis in "xy"},
+            "data": {axis: [traces[number][axis].tolist() for number in moving] for axis in "xy"},
             "layout": _moving_layout(chart),
         }
         for chart, traces in zip(charts, drawn, strict=True)
@@ -95,49 +107,80 @@ def _title(panel: Panel) -> str:
     return "<br>".join(lines)
 
 
-def _place_titles(figure: go.Figure, chart: Chart) -> None:
-    """Put the titles of panels that lie one above the other at their left edge; of panels side by side, in their middle."""
-    figure.update_annotations(font={"size": 12 if any(panel.subtitle for panel in chart.panels) else 14})
-    if chart.columns == 1:
-        figure.update_annotations(x=0, xanchor="left")
-
-
 class _Drawing:
-    """A figure while its marks are added."""
+    """A figure while its panels are added.
 
-    def __init__(self, figure: go.Figure, chart: Chart) -> None:
-        self.figure = figure
+    Attributes:
+        traces, titles, notes, shapes, axes: what has been drawn.
+    """
+
+    def __init__(self, chart: Chart) -> None:
         self.chart = chart
-        self.together = Counter(
-            mark.name for panel in chart.panels for mark in panel.marks if not isinstance(mark, (Rule, Note))
-        )
+        self.traces: list[dict[str, Any]] = []
+        self.titles: list[dict[str, Any]] = []
+        self.notes: list[dict[str, Any]] = []
+        self.shapes: list[dict[str, Any]] = []
+        self.axes: dict[str, dict[str, Any]] = {}
+        self.together = Counter(mark.name for mark in _marks(chart) if not isinstance(mark, (Rule, Note)))
         self.entries = chart.entries
         self.identities: Counter[tuple[str, ...]] = Counter()
 
-    def add(self, panel: Panel, row: int, column: int) -> None:
-        """Draw a panel."""
-        place = {"row": row, "col": column}
+    def add(self, number: int, panel: Panel, x: dict[str, Any], y: dict[str, Any]) -> None:
+        """Draw a panel on a pair of axes."""
+        chart, own = self.chart, (axis_name("x", number), axis_name("y", number))
+        named = number >= (chart.rows - 1) * chart.columns or not chart.shared_x
+        self.axes[own[0].replace("x", "xaxis")] = x | {"anchor": own[1]} | axis_settings(panel.x, "x", named)
+        self.axes[own[1].replace("y", "yaxis")] = (
+            y | {"anchor": own[0]} | axis_settings(panel.y, "y", nticks=4 if panel.height < 200 else 6)
+        )
+        if title := _title(panel):
+            self.titles.append(_place_title(title, chart, x["domain"], y["domain"]))
         for mark in panel.marks:
             if isinstance(mark, Rule):
-                _add_rule(self.figure, mark, place)
+                self._add_rule(mark, *own)
             elif isinstance(mark, Note):
-                _add_note(self.figure, mark, place)
+                self.notes.append(_note(mark, *own))
             else:
-                self._add_trace(mark, panel, place)
-        self.figure.update_xaxes(**_axis(panel.x, "x", named=row == self.chart.rows or not self.chart.shared_x), **place)
-        self.figure.update_yaxes(**_axis(panel.y, "y", nticks=4 if panel.height < 200 else 6), **place)
+                self.traces.append(self._trace(mark, panel) | {"xaxis": own[0], "yaxis": own[1]})
 
-    def _add_trace(self, mark: Curve | Band | Bars | Heat, panel: Panel, place: dict[str, int]) -> None:
+    def _add_rule(self, rule: Rule, x: str, y: str) -> None:
+        """Draw a rule on the axes ``x`` and ``y``, and its text at a corner that it forms with the panel's edge."""
+        look: dict[str, Any] = {"type": "line", "line": _line(rule.look)}
+        text = {"text": plotly_text(rule.text), "showarrow": False}
+        above, right = rule.place.startswith("top"), rule.place.endswith("right")
+        if rule.x is not None:
+            self.shapes.append(look | {"xref": x, "x0": rule.x, "x1": rule.x, "yref": f"{y} domain", "y0": 0, "y1": 1})
+            text |= {"xref": x, "x": rule.x, "xanchor": "left" if right else "right"}
+            text |= {"yref": f"{y} domain", "y": int(above), "yanchor": "top" if above else "bottom"}
+        if rule.y is not None:
+            self.shapes.append(look | {"xref": f"{x} domain", "x0": 0, "x1": 1, "yref": y, "y0": rule.y, "y1": rule.y})
+            text |= {"xref": f"{x} domain", "x": int(right), "xanchor": "right" if right else "left"}
+            text |= {"yref": y, "y": rule.y, "yanchor": "bottom" if above else "top"}
+        if rule.text:
+            self.notes.append(text)
+
+    def _trace(self, mark: Curve | Band | Bars | Heat, panel: Panel) -> dict[str, Any]:
         key = (mark.name, panel.title, type(mark).__name__, repr(getattr(mark, "quiet", False)))
         self.identities[key] += 1
-        common = {"name": plotly_text(mark.name), "showlegend": self.entries.get(mark.name) is mark}
+        common: dict[str, Any] = {"name": plotly_text(mark.name), "showlegend": self.entries.get(mark.name) is mark}
         if self.together[mark.name] > 1:
             common["legendgroup"] = mark.name  # a click into the legend hides all of them
         if isinstance(mark, Heat):
             common = {"coloraxis": "coloraxis"}
         if self.chart.end_labels and isinstance(mark, Curve) and self.entries.get(mark.name) is mark:
             common |= {"meta": "end label", "x": list(mark.x), "y": list(mark.y)}  # as lists, which end_labels.js reads
-        self.figure.add_trace(_trace(mark) | common | {"uid": uid(*key, str(self.identities[key]))}, **place)
+        return _trace(mark) | common | {"uid": uid(*key, str(self.identities[key]))}
+
+
+def _place_title(title: str, chart: Chart, x: Sequence[float], y: Sequence[float]) -> dict[str, Any]:
+    """Put the titles of panels that lie one above the other at their left edge; of panels side by side, in their middle."""
+    middle = {"x": 0, "xanchor": "left"} if chart.columns == 1 else {"x": sum(x) / 2, "xanchor": "center"}
+    where = middle | {"xref": "paper", "y": y[1], "yref": "paper", "yanchor": "bottom"}
+    return where | {
+        "text": title,
+        "showarrow": False,
+        "font": {"size": 12 if any(one.subtitle for one in chart.panels) else 14},
+    }
 
 
 def _line(look: Look) -> dict[str, Any]:
@@ -165,8 +208,8 @@ def _(mark: Curve) -> dict[str, Any]:
         marker["line"] = {"color": look.edge, "width": 1.5}
     trace: dict[str, Any] = {
         "type": "scatter",
-        "x": mark.x,
-        "y": mark.y,
+        "x": np.asarray(mark.x, float),
+        "y": np.asarray(mark.y, float),
         "mode": "+".join(name for name, on in (("lines", mark.line), ("markers", mark.points)) if on),
         "line": _line(look) | ({"shape": "hvh"} if mark.steps else {}),
         "marker": marker,
@@ -195,7 +238,13 @@ def _(mark: Band) -> dict[str, Any]:
 def _(mark: Bars) -> dict[str, Any]:
     x, y = (mark.length, mark.at) if mark.horizontal else (mark.at, mark.length)
     look = {"marker": {"color": mark.look.color}, "opacity": mark.look.opacity}
-    return {"type": "bar", "x": x, "y": y, "orientation": "h" if mark.horizontal else "v", **look}
+    return {
+        "type": "bar",
+        "x": np.asarray(x, float),
+        "y": np.asarray(y, float),
+        "orientation": "h" if mark.horizontal else "v",
+        **look,
+    }
 
 
 @_trace.register
@@ -204,75 +253,43 @@ def _(mark: Heat) -> dict[str, Any]:
         levels = np.log10(mark.values)
     levels[~np.isfinite(levels)] = np.nan
     hover = f"%{{x}}, %{{y:.0f}}<br>{plotly_text(mark.about)}: %{{customdata:.4g}}<extra>{plotly_text(mark.name)}</extra>"
-    return {"type": "heatmap", "x": mark.x, "y": mark.y, "z": levels, "customdata": mark.values, "hovertemplate": hover}
+    return {
+        "type": "heatmap",
+        "x": np.asarray(mark.x, float),
+        "y": np.asarray(mark.y, float),
+        "z": levels,
+        "customdata": mark.values,
+        "hovertemplate": hover,
+    }
 
 
-def _add_rule(figure: go.Figure, rule: Rule, place: dict[str, int]) -> None:
-    told = {"annotation_text": plotly_text(rule.text), "annotation_position": rule.place} if rule.text else {}
-    if rule.x is not None:
-        figure.add_vline(x=rule.x, line=_line(rule.look), exclude_empty_subplots=False, **told, **place)
-    if rule.y is not None:
-        figure.add_hline(y=rule.y, line=_line(rule.look), exclude_empty_subplots=False, **told, **place)
-
-
-def _add_note(figure: go.Figure, note: Note, place: dict[str, int]) -> None:
-    trace = figure.get_subplot(**place)
-    x, y = (axis.plotly_name.replace("axis", "") for axis in (trace.xaxis, trace.yaxis))
+def _note(note: Note, x: str, y: str) -> dict[str, Any]:
+    """Return Plotly's description of a note on the axes ``x`` and ``y``."""
     where: dict[str, Any] = {"xref": f"{x} domain", "x": int(note.right), "xanchor": "right" if note.right else "left"}
     if note.y is None:
         where |= {"yref": f"{y} domain", "y": 1, "yanchor": "bottom", "yshift": 18 * note.line}
     else:
         where |= {"yref": y, "y": note.y, "yanchor": "middle"}
     font = {"size": 12} | ({"color": note.color} if note.color else {})
-    figure.add_annotation(text=plotly_text(note.text), showarrow=False, font=font, **where)
+    return where | {"text": plotly_text(note.text), "showarrow": False, "font": font}
 
 
-def _axis(axis: Axis, which: str, named: bool = True, nticks: int = 6) -> dict[str, Any]:
-    """Return Plotly's settings of an axis."""
-    if not axis.shown:
-        hidden = {"showticklabels": False, "zeroline": False, "showgrid": False, "fixedrange": True}
-        return hidden | ({"range": axis.limits} if axis.limits else {})
-    settings: dict[str, Any] = {"type": "log" if axis.log else "linear", "showticklabels": True}
-    if axis.title and named:
-        settings["title"] = plotly_text(axis.title)
-    if axis.log:
-        settings |= {"tickformat": "~g"} | ({"dtick": "D2"} if axis.fine else {"nticks": 3} if which == "y" else {})
-    elif which == "y":
-        settings |= {"tickformat": "~g", "nticks": nticks}
-    if axis.ticks is not None:
-        settings |= {"tickvals": list(axis.ticks), "tickangle": 0}
-        settings["ticktext"] = [plotly_text(text, LABEL) for text in axis.ticks.values()]
-    if axis.limits is not None:
-        settings["range"] = np.log10(axis.limits).tolist() if axis.log else axis.limits
-    if axis.from_zero:
-        settings["rangemode"] = "tozero"
-    return settings
-
-
-def _lay_out(figure: go.Figure, chart: Chart, total: int) -> None:
-    """Set the height, margins and legend."""
-    marks = _marks(chart)
+def _lay_out(chart: Chart, total: int) -> dict[str, Any]:
+    """Return the height, margins and legend."""
     above = max(panel.notes_above for panel in chart.panels)
     titles = max((bool(panel.title) + bool(panel.subtitle) for panel in chart.panels[: chart.columns]), default=0)
     top, bottom = max(36, 12 + 18 * above), 8
     labels = 36 * any(panel.x.shown for panel in chart.panels) + 40 * chart.legend + 10 * (chart.colors is not None)
-    figure.update_layout(
-        height=total + top + bottom + labels,
-        margin={"l": 8, "r": 8, "t": top, "b": bottom},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1 + (6 + 22 * titles) / total, "x": 0, "traceorder": "normal"},
-        showlegend=chart.legend,
-        hovermode=chart.hover,
-        uirevision=repr(chart.zoom),
-    )
-    bars = [mark for mark in marks if isinstance(mark, Bars)]
-    if bars:
-        figure.update_layout(barmode="stack", bargap=bars[0].gap)
+    layout: dict[str, Any] = {
+        "height": total + top + bottom + labels,
+        "margin": {"l": 8, "r": 8, "t": top, "b": bottom},
+        "legend": {"orientation": "h", "yanchor": "bottom", "y": 1 + (6 + 22 * titles) / total, "x": 0, "traceorder": "normal"},
+        "showlegend": chart.legend,
+        "hovermode": chart.hover,
+        "uirevision": repr(chart.zoom),
+    }
+    if bars := [mark for mark in _marks(chart) if isinstance(mark, Bars)]:
+        layout |= {"barmode": "stack", "bargap": bars[0].gap}
     if chart.colors is not None:
-        figure.update_layout(coloraxis=_color_axis(chart.colors))
-
-
-def _color_axis(colors: ColorScale) -> dict[str, Any]:
-    bar = {"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0, "thickness": 10}
-    ticks = {"tickvals": np.log10(colors.ticks).tolist(), "ticktext": [f"{tick:g}" for tick in colors.ticks]}
-    low, high = np.log10([colors.low, colors.high]).tolist()
-    return {"colorscale": "Cividis", "cmin": low, "cmax": high, "colorbar": bar | ticks}
+        layout["coloraxis"] = color_axis(chart.colors)
+    return layout

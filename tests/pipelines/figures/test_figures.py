@@ -1,8 +1,10 @@
+import json
 import re
 from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import pytest
 
 from pipelines.figures import sampling as sampling_figures
@@ -10,7 +12,7 @@ from pipelines.figures import style
 from pipelines.figures import training as training_figures
 from pipelines.figures.evaluation import quality_against_cost
 from pipelines.figures.process import pixel_histograms, schedule_curves
-from pipelines.figures.screen import changes, on_screen
+from pipelines.figures.screen import as_json, changes, on_screen
 from pipelines.figures.style import decimate, line_styles
 from pipelines.figures.training import (
     envelope,
@@ -23,6 +25,11 @@ from pipelines.figures.training import (
     validations_by_timestep,
 )
 from pipelines.storage.config import OptimizerConfig, RunConfig
+
+
+def plotted(chart):
+    """A chart as Plotly understands it, which refuses what it does not know."""
+    return go.Figure(on_screen(chart))
 
 
 def test_smoothing_a_constant_changes_nothing():
@@ -66,7 +73,7 @@ def test_smoothing_does_not_change_with_decimation(monkeypatch, drawn):
     """Every drawn point is the smoothed value of all points before it, however many points are drawn."""
     steps, losses = np.arange(5001.0), np.random.default_rng(0).normal(1, 0.1, 5001)
     monkeypatch.setattr("pipelines.figures.style.MAX_POINTS", drawn)
-    curve = on_screen(training_curves({"run": pd.DataFrame({"step": steps, "loss": losses})}, smoothing=0.02)).data[-1]
+    curve = plotted(training_curves({"run": pd.DataFrame({"step": steps, "loss": losses})}, smoothing=0.02)).data[-1]
     assert len(curve.x) == drawn
     assert np.array_equal(curve.y, smooth(steps, losses, 100.0)[np.asarray(curve.x, int)])
 
@@ -91,7 +98,7 @@ def test_no_spike_is_lost_when_a_long_curve_is_thinned_out(count):
 
 def test_every_run_keeps_its_colour_when_another_has_nothing_to_show():
     full = pd.DataFrame({"step": [1, 2, 3], "loss": [3.0, 2.0, 1.0]})
-    figure = on_screen(training_curves({"empty": pd.DataFrame(), "full": full}))
+    figure = plotted(training_curves({"empty": pd.DataFrame(), "full": full}))
     assert [trace.name for trace in figure.data] == ["full"]
     assert figure.data[0].line.color == style.color(1)
 
@@ -109,7 +116,7 @@ def test_twenty_eight_runs_look_different():
 
 def test_quantities_share_the_axis_and_only_noisy_ones_are_smoothed():
     table = pd.DataFrame({"step": range(1, 101), "loss": 1.0, "lr": 1e-3, "seconds": np.arange(100) * 60.0})
-    figure = on_screen(training_curves({"run": table}, ("loss", "lr"), axis="seconds", smoothing=0.1, log=("y",)))
+    figure = plotted(training_curves({"run": table}, ("loss", "lr"), axis="seconds", smoothing=0.1, log=("y",)))
     assert [trace.opacity for trace in figure.data] == [0.3, None, None]  # loss raw, loss smoothed, learning rate as it is
     assert figure.data[0].x[-1] == 99  # minutes
     assert figure.layout.xaxis.matches == "x2"
@@ -118,39 +125,39 @@ def test_quantities_share_the_axis_and_only_noisy_ones_are_smoothed():
 
 def test_a_zoom_survives_new_data_but_not_another_axis():
     table = pd.DataFrame({"step": [1, 2], "images_seen": [64, 128], "loss": [1.0, 0.5]})
-    first = on_screen(training_curves({"run": table[:1]}))
-    assert on_screen(training_curves({"run": table})).layout.uirevision == first.layout.uirevision
-    assert on_screen(training_curves({"run": table}, axis="images_seen")).layout.uirevision != first.layout.uirevision
-    assert on_screen(training_curves({"run": table}, log=("x",))).layout.uirevision != first.layout.uirevision
+    first = plotted(training_curves({"run": table[:1]}))
+    assert plotted(training_curves({"run": table})).layout.uirevision == first.layout.uirevision
+    assert plotted(training_curves({"run": table}, axis="images_seen")).layout.uirevision != first.layout.uirevision
+    assert plotted(training_curves({"run": table}, log=("x",))).layout.uirevision != first.layout.uirevision
 
 
 def test_rows_that_are_no_numbers_or_out_of_order_are_put_right():
     table = pd.DataFrame({"step": [3, 1, 2, None, 4], "loss": [0.3, 0.1, "x", 0.5, [1]]})
-    trace = on_screen(training_curves({"run": table})).data[0]
+    trace = plotted(training_curves({"run": table})).data[0]
     assert list(trace.x) == [1, 3]
     assert list(trace.y) == [0.1, 0.3]
 
 
 def test_loss_by_timestep_covers_the_schedule():
-    trace = on_screen(loss_by_timestep({"run": [0.1] * 20}, {"run": 1000})).data[0]
+    trace = plotted(loss_by_timestep({"run": [0.1] * 20}, {"run": 1000})).data[0]
     assert trace.x[0] == 25
     assert trace.x[-1] == 975
 
 
 def test_the_heat_map_shows_the_loss_of_each_validation_and_timestep():
     rows = [{"step": 10 * i, "loss": 1.0} | ({"loss_by_timestep": [0.1 * i, 0.01 * i]} if i % 2 else {}) for i in range(1, 6)]
-    heat = on_screen(loss_heat_maps({"run": pd.DataFrame(rows)}, {"run": 1000})).data[0]
+    heat = plotted(loss_heat_maps({"run": pd.DataFrame(rows)}, {"run": 1000})).data[0]
     assert list(heat.x) == [10, 30, 50]
     assert list(heat.y) == [250, 750]
     assert np.allclose(10 ** np.array(heat.z), [[0.1, 0.3, 0.5], [0.01, 0.03, 0.05]])
-    relative = on_screen(loss_heat_maps({"run": pd.DataFrame(rows)}, {"run": 1000}, relative=True)).data[0]
+    relative = plotted(loss_heat_maps({"run": pd.DataFrame(rows)}, {"run": 1000}, relative=True)).data[0]
     assert np.allclose(10 ** np.array(relative.z), [[0.2, 0.6, 1.0]] * 2)
 
 
 def test_heat_maps_share_their_colours_and_thin_out_long_logs():
     short = pd.DataFrame({"step": [1], "loss_by_timestep": [[1.0, 2.0]]})
     long = pd.DataFrame({"step": range(3000), "loss_by_timestep": [[0.5, 4.0]] * 3000})
-    figure = on_screen(loss_heat_maps({"short": short, "long": long}, {"short": 1000, "long": 100}))
+    figure = plotted(loss_heat_maps({"short": short, "long": long}, {"short": 1000, "long": 100}))
     assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == pytest.approx((np.log10(0.5), np.log10(4.0)))
     assert len(figure.data[1].x) == training_figures.MAX_COLUMNS
 
@@ -206,7 +213,7 @@ TABLES = {
 
 
 def test_schedule_curves_mark_t_on_every_curve():
-    figure = on_screen(schedule_curves({"A: flow": TABLES, "B: flow": TABLES}, marked=1))
+    figure = plotted(schedule_curves({"A: flow": TABLES, "B: flow": TABLES}, marked=1))
     dots = [trace for trace in figure.data if trace.mode == "markers"]
     assert len(dots) == 8
     assert {trace.x[0] for trace in dots} == {1}
@@ -215,19 +222,19 @@ def test_schedule_curves_mark_t_on_every_curve():
 
 
 def test_schedule_curves_survive_zero_terminal_snr():
-    figure = on_screen(schedule_curves({"flow": TABLES}, marked=2))
+    figure = plotted(schedule_curves({"flow": TABLES}, marked=2))
     assert np.isnan(figure.data[4].y[-1])
 
 
 def test_the_histogram_of_standard_noise_follows_its_density():
     noise = np.random.default_rng(0).standard_normal(200_000).astype(np.float32)
-    bars, curve, *others = on_screen(pixel_histograms({"A": noise, "B": 0 * noise})).data
+    bars, curve, *others = plotted(pixel_histograms({"A": noise, "B": 0 * noise})).data
     assert np.abs(np.array(bars.y)[1:-1] - np.array(curve.y)[1:-1]).max() < 0.02
     assert len(others) == 2
 
 
 def test_step_lengths_mark_the_steps_taken():
-    figure = on_screen(
+    figure = plotted(
         sampling_figures.step_lengths({"state": np.array([3.0, 2.0, 1.0]), "estimate": np.array([0.5, 0.25])}, marked=2)
     )
     state, estimate = figure.data
@@ -236,16 +243,16 @@ def test_step_lengths_mark_the_steps_taken():
     assert figure.layout.shapes[0].x0 == figure.layout.shapes[0].x1 == 2
     low, high = figure.layout.xaxis.range
     assert low < 0 < 3 < high  # both ends can be marked
-    assert not on_screen(sampling_figures.step_lengths({"one step": np.array([1.0]), "none": np.array([])})).layout.shapes
+    assert not plotted(sampling_figures.step_lengths({"one step": np.array([1.0]), "none": np.array([])})).layout.shapes
 
 
 def test_an_error_that_falls_with_its_order_is_told_as_such():
     errors = {"first": {5: 9.0, 10: 1.0, 20: 0.5, 40: 0.25}, "second": {10: 1.0, 20: 0.25, 40: 0.0625}, "one": {7: 0.1}}
-    drawn = on_screen(sampling_figures.convergence(errors))
-    names = [curve.name for curve in drawn.data]
+    figure = plotted(sampling_figures.convergence(errors))
+    names = [curve.name for curve in figure.data]
     assert names[:2] == ["first: falls with calls^-1.0", "second: falls with calls^-2.0"]
-    assert list(drawn.data[0].x) == [5, 10, 20, 40]
-    assert list(drawn.data[0].y) == [9.0, 1.0, 0.5, 0.25]
+    assert list(figure.data[0].x) == [5, 10, 20, 40]
+    assert list(figure.data[0].y) == [9.0, 1.0, 0.5, 0.25]
     assert names[2] == "one"
 
 
@@ -253,11 +260,11 @@ def test_traces_keep_their_identity_whatever_runs_are_called():
     """A regression: Plotly builds CSS selectors from the name, so "LoRA, rank 16" or "runs/mine" had no image."""
     table = pd.DataFrame({"step": [1, 2], "loss": [1.0, 0.5], "val_loss": [1.0, 0.5]})
     names = ("LoRA, rank 16", "runs/mine", "runs-mine", '1st: "quoted"')
-    figure = on_screen(training_curves(dict.fromkeys(names, table), ("loss", "val_loss"), smoothing=0.5))
+    figure = plotted(training_curves(dict.fromkeys(names, table), ("loss", "val_loss"), smoothing=0.5))
     identities = [trace.uid for trace in figure.data]
     assert len(set(identities)) == len(identities) == 4 * 3
     assert all(re.fullmatch(r"[a-zA-Z][\w-]*", identity) for identity in identities)
-    again = on_screen(training_curves({names[1]: table}, ("loss", "val_loss"), smoothing=0.5))
+    again = plotted(training_curves({names[1]: table}, ("loss", "val_loss"), smoothing=0.5))
     assert {trace.uid for trace in again.data} < set(identities)
 
 
@@ -273,12 +280,12 @@ def test_what_one_run_was_asked_for_is_told_apart_at_the_calls_it_took():
     }
     measured |= {"frechet_distance_low": 1.5, "frechet_distance_high": 2.5, "frechet_distance_decoded": 1.2}
     table = pd.DataFrame([measured | {"guidance": guidance, "network_calls": calls} for guidance, calls in ((1, 20), (2, 40))])
-    figure = on_screen(quality_against_cost(table, "frechet_distance", "network_calls"))
+    figure = plotted(quality_against_cost(table, "frechet_distance", "network_calls"))
     assert len({(points.line.color, points.marker.symbol) for points in figure.data if points.mode == "lines+markers"}) == 2
     assert figure.layout.xaxis.tickvals == (20, 40)
     assert {line.y0 for line in figure.layout.shapes} == {1.0, 1.2}, "what real images score, also after the autoencoder"
     other = table.assign(run="b", frechet_distance_floor=0.9, frechet_distance_decoded=1.1)
-    figure = on_screen(quality_against_cost(pd.concat([table, other]), "frechet_distance", "network_calls"))
+    figure = plotted(quality_against_cost(pd.concat([table, other]), "frechet_distance", "network_calls"))
     assert {line.y0 for line in figure.layout.shapes} == {0.9, 1.0, 1.1, 1.2}
     told = {note.y: note.text for note in figure.layout.annotations if note.text}
     assert told == {1.0: "real against real", 1.1: "real, after the autoencoder"}, "once each, above all and below all"
@@ -296,10 +303,20 @@ def _histograms(t):
 def test_the_changes_between_charts_turn_each_into_every_other(chart_at):
     charts = [chart_at(t) for t in (1, 4, 8)]
     for change, chart in zip(changes(charts), charts, strict=True):
-        figure, expected = on_screen(charts[0]), on_screen(chart)
+        figure, expected = plotted(charts[0]), plotted(chart)
         for place, trace in enumerate(change["traces"]):
             figure.data[trace].update({axis: values[place] for axis, values in change["data"].items()})
         for path, value in change["layout"].items():
             figure.layout[path.split(".")[0]].update({path.split(".")[1]: value})
         assert figure.to_json() == expected.to_json()
         assert len(change["traces"]) < len(figure.data), "curves that stay are not sent again"
+
+
+def test_what_the_browser_gets_is_json_with_the_same_numbers():
+    """Arrays in Plotly's compact form; what is not finite is null, because JSON has no word for it."""
+    heat = loss_heat_maps({"run": pd.DataFrame([{"step": 1, "loss_by_timestep": [0.1, 0.0]}])}, {"run": 1000})
+    curves = schedule_curves({"A": {"alpha": np.linspace(1, 0, 9), "log-SNR": np.linspace(9, -np.inf, 9)}}, 2)
+    for chart in (heat, curves):
+        read = go.Figure(json.loads(as_json(on_screen(chart)), parse_constant=pytest.fail))
+        assert read.to_json() == plotted(chart).to_json()
+    assert as_json({"a": [np.float64(1), np.int64(2), float("nan"), -np.inf]}) == '{"a": [1.0, 2, null, null]}'

@@ -11,6 +11,7 @@ from itertools import combinations
 import matplotlib
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import pytest
 from matplotlib.collections import LineCollection
 from PIL import Image
@@ -58,7 +59,7 @@ def texts(svg):
 
 
 def test_both_renderers_show_the_numbers_of_the_description():
-    screen, paper = on_screen(CHART), on_paper(CHART)
+    screen, paper = go.Figure(on_screen(CHART)), on_paper(CHART)
     drawn, bars = paper.axes
     by_name = {trace.name: trace for trace in screen.data if trace.type == "scatter" and trace.fill is None}
     lines = [line for line in drawn.lines if len(line.get_xdata()) == len(X)]
