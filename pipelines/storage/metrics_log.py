@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PIECE = 4 * MEGABYTE  # of text, whose parsed lines take several times its memory until they are in the table
-MOST = 64 * MEGABYTE  # bytes of a log that are read, the newest; about 250,000 lines
+MOST = 48 * MEGABYTE  # bytes of a log that are read, the newest; about 300,000 lines
 MOST_ROWS = 300_000
 LONGEST = 2**16  # bytes of a line
 MOST_COLUMNS = 100
@@ -83,23 +83,20 @@ class MetricsLog:
 
         file.seek(self._end)
         pieces, columns = [self._rows], set(self._rows.columns)
-        rows: list[dict[str, Any]] = []
-        for line in whole_lines(file):
-            row = line_or_none(line)
-            if row is not None and not columns.issuperset(row):
-                if len(columns.union(row)) > MOST_COLUMNS or max(map(len, row)) > LONGEST_NAME:
-                    row = None
+        for lines in _pieces(whole_lines(file)):
+            rows = []
+            for line, row in zip(lines, read_lines(lines), strict=True):
+                if row is not None and not columns.issuperset(row):
+                    if len(columns.union(row)) > MOST_COLUMNS or max(map(len, row)) > LONGEST_NAME:
+                        row = None
+                    else:
+                        columns.update(row)
+                if row is not None:
+                    rows.append(row)
                 else:
-                    columns.update(row)
-            if row is not None:
-                rows.append(row)
-            else:
-                self._damaged += bool(line.strip())
-            start, self._end = self._end, file.tell()
-            if start // PIECE < self._end // PIECE:
-                pieces.append(pd.DataFrame(rows))
-                rows = []
-        pieces.append(pd.DataFrame(rows))
+                    self._damaged += bool(line.strip())
+            pieces.append(pd.DataFrame(rows))
+            self._end = file.tell()
         if any(map(len, pieces[1:])):
             self._rows = pd.concat(pieces, ignore_index=True).tail(MOST_ROWS).reset_index(drop=True)
         file.seek(max(0, self._end - MARK))
@@ -107,14 +104,32 @@ class MetricsLog:
 
 
 def whole_lines(file: BinaryIO) -> Iterator[bytes]:
-    """Yield the lines of a log from where the file stands, except one still being written; cut those longer than LONGEST."""
+    """Yield the lines of a log from where the file stands; cut those longer than LONGEST.
+
+    A line that is still being written is left for the next time.
+    """
     while line := file.readline(LONGEST):
-        part = line
+        part, start = line, 0 if line.endswith(b"\n") else file.tell() - len(line)
         while not part.endswith(b"\n"):
             part = file.readline(LONGEST)
             if not part:
+                file.seek(start)
                 return
         yield line
+
+
+def _pieces(lines: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Yield lines in lists of about PIECE bytes."""
+    piece: list[bytes] = []
+    size = 0
+    for line in lines:
+        piece.append(line)
+        size += len(line)
+        if size > PIECE:
+            yield piece
+            piece, size = [], 0
+    if piece:
+        yield piece
 
 
 def newest_lines(path: Path, most: int = 2**16) -> list[dict[str, Any]]:
@@ -130,6 +145,15 @@ def line_or_none(line: bytes) -> dict[str, Any] | None:
         return None
 
 
+def read_lines(lines: Sequence[bytes]) -> Iterable[dict[str, Any] | None]:
+    """Return each line of a log as :func:`line_or_none` does, all parsed at once, which is faster, if none is damaged."""
+    try:
+        values = parse_json(b"[" + b",".join(lines) + b"]", "the lines")
+    except UnreadableError:
+        values = []
+    return map(_row_or_none, values) if len(values) == len(lines) else map(line_or_none, lines)
+
+
 def read_line(line: bytes) -> dict[str, Any]:
     """Parse one line of a log: an object with a whole number ``step``, whose other values are numbers.
 
@@ -138,7 +162,18 @@ def read_line(line: bytes) -> dict[str, Any]:
     Raises:
         UnreadableError: it is something else, or larger than a line of a log can be.
     """
-    row = parse_json(line, "the line") if len(line) < LONGEST else None
+    return _row(parse_json(line, "the line") if len(line) < LONGEST else None)
+
+
+def _row_or_none(value: Any) -> dict[str, Any] | None:
+    try:
+        return _row(value)
+    except UnreadableError:
+        return None
+
+
+def _row(row: Any) -> dict[str, Any]:
+    """Return the parsed value of a line as a row, or raise UnreadableError (see :func:`read_line`)."""
     if not isinstance(row, dict):
         raise UnreadableError("the line is not a JSON object, or too long")
     if None in row.values():
