@@ -80,9 +80,9 @@ def show_cards(names: Sequence[str]) -> None:
 for_lessons = [name for name, model in models.items() if is_for_lessons(model.run)]
 cards = [*(name for name in models if name not in for_lessons), *problems]
 show_cards(cards[:CARDS])
-if len(cards) > CARDS:
-    with st.expander(f"{len(cards) - CARDS} more"):
-        show_cards(cards[CARDS:])
-if for_lessons:
-    with st.expander(f"{len(for_lessons)} for lessons"):
-        show_cards(for_lessons)
+for names, what in ((cards[CARDS:], "more"), (for_lessons, "for lessons")):
+    if names:
+        folded = st.expander(f"{len(names)} {what}", key=f"models {what}", on_change="rerun")
+        if folded.open:
+            with folded:
+                show_cards(names)

@@ -26,7 +26,13 @@ def grid_columns(count: int) -> int:
 def grid_png(images: Pixels, grey: int, width: int, columns: int | None = None) -> bytes:
     """Return a montage of (N, H, W, C) images as PNG, enlarged to at most ``width`` pixels; :func:`grid_columns` by default."""
     sheet = montage(images, columns or grid_columns(len(images)), background=grey)
-    return png_bytes(enlarge(sheet, max(1, width // sheet.shape[1])), compression=QUICK)
+    return _enlarged_png(digest_of(sheet), max(1, width // sheet.shape[1]), sheet)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _enlarged_png(digest: str, factor: int, _image: Pixels) -> bytes:
+    """Encode an enlarged image, once for as long as pages show it: that takes 50 ms for one as wide as a page."""
+    return png_bytes(enlarge(_image, factor), compression=QUICK)
 
 
 def data_uri(image: Pixels) -> str:
@@ -51,9 +57,5 @@ def show_grid(images: Pixels, alt: str, columns: int | None = None) -> None:
 
 def show_image(image: Pixels, alt: str, width: int) -> None:
     """Show one (H, W, C) image, ``width`` CSS pixels wide."""
-    st.image(
-        png_bytes(enlarge(image, max(1, -(-2 * width // image.shape[1]))), compression=QUICK),
-        width=width,
-        alt=alt,
-        output_format="PNG",
-    )
+    png = _enlarged_png(digest_of(image), max(1, -(-2 * width // image.shape[1])), image)
+    st.image(png, width=width, alt=alt, output_format="PNG")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,5 +143,10 @@ def p_of_cases(first: Figure, second: Figure) -> float | None:
     parts = paired_parts((first, second))
     if parts is None or first.cases is None:
         return None
-    sums = np.bincount(first.cases, parts[0] - parts[1])  # an image's parts are swapped together
+    return _p_of_sums(np.bincount(first.cases, parts[0] - parts[1]).tobytes())  # an image's parts are swapped together
+
+
+@lru_cache(maxsize=128)  # pages ask again whenever they are drawn; of at most some thousand images
+def _p_of_sums(content: bytes) -> float:
+    sums = np.frombuffer(content)
     return permutation_test(lambda swapped: float(sums.sum() - 2 * sums[swapped].sum()), len(sums))

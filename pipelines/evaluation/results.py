@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,21 @@ class Result:
         return self.kind == other.kind and all(self.asked.get(name) == value for name, value in other.asked.items())
 
 
+@lru_cache(maxsize=32)  # of some 200 kB, which a page would parse whenever it is drawn
+def _stored(path: Path, fingerprint: str, file: int, modified: int, size: int) -> tuple[Result, ...]:
+    """Return the results in an evaluation.json, none if they are of other weights, while the file stays the same.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError, KeyError, TypeError: it is damaged.
+    """
+    stored = read_json(path)
+    results = tuple(Result(**result) for result in stored["results"]) if stored["fingerprint"] == fingerprint else ()
+    for result in results:
+        refuse_damaged(result.kind, result.asked, result.found)
+    return results
+
+
 class Evaluation:
     """The results of one run's weights, stored in its folder as soon as each has been measured.
 
@@ -100,12 +115,8 @@ class Evaluation:
 
     def _read(self) -> list[Result]:
         try:
-            stored = read_json(self.path)
-            own = stored["fingerprint"] == self.fingerprint
-            results = [Result(**result) for result in stored["results"]] if own else []
-            for result in results:
-                refuse_damaged(result.kind, result.asked, result.found)
-            return results
+            status = self.path.stat()
+            return list(_stored(self.path, self.fingerprint, status.st_ino, status.st_mtime_ns, status.st_size))
         except FileNotFoundError:
             return []
         except (ValueError, KeyError, TypeError) as error:  # an OSError says itself why the file cannot be read

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
 from typing import Annotated, Any, Literal, get_type_hints
 
 from tyro.conf import Suppress
@@ -278,6 +279,7 @@ def config_to_json(config: RunConfig) -> str:
     return json.dumps(asdict(config), indent=2, ensure_ascii=False)
 
 
+@lru_cache(maxsize=256)  # pages read all runs, each some kilobytes, at every look
 def config_from_json(text: str | bytes, source: str = "config.json") -> RunConfig:
     """Read a configuration from JSON.
 

@@ -64,6 +64,12 @@ def _fingerprint(path: Path, modified: int, size: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
+@lru_cache(maxsize=256)
+def _num_parameters(path: Path, modified: int, size: int) -> int:
+    with open_tensors(path, "numpy") as weights:
+        return sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+
+
 @lru_cache(maxsize=32)
 def _metrics_log(file: Path) -> MetricsLog:
     return MetricsLog(file)
@@ -173,8 +179,8 @@ class Run:
     @property
     def num_parameters(self) -> int:
         """Number of parameters, read from the file's header alone."""
-        with open_tensors(self.model_path, "numpy") as weights:
-            return sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+        status = self.model_path.stat()
+        return _num_parameters(self.model_path, status.st_mtime_ns, status.st_size)
 
     def metrics(self) -> pd.DataFrame:
         """Return one row per logged line, skipping torn or foreign lines; empty for a run without a log."""

@@ -18,12 +18,20 @@ def own_runs(monkeypatch, tmp_path):
     return tmp_path
 
 
-def open_dashboard() -> AppTest:
-    return AppTest.from_file("../../main_interface.py", default_timeout=120).run()
+def open_dashboard(unfolded: bool = False) -> AppTest:
+    app = AppTest.from_file("../../main_interface.py", default_timeout=120)
+    for what in ("more", "for lessons"):
+        app.session_state[f"models {what}"] = unfolded
+    return app.run()
+
+
+def test_the_cards_that_are_folded_are_not_drawn(own_runs):
+    drawn = [sum(" parameters · " in caption.value for caption in open_dashboard(more).caption) for more in (False, True)]
+    assert drawn == [3, len(known_runs().models(is_diffusion))]
 
 
 def test_the_shipped_models_are_shown_with_what_they_are(own_runs):
-    app = open_dashboard()
+    app = open_dashboard(unfolded=True)
     assert not app.exception
     names = [text.value for text in app.markdown]
     first, second = [name for name in names if name.startswith("**f")][:2]
@@ -70,7 +78,7 @@ def test_one_button_starts_a_comparison(own_runs):
 def test_a_broken_run_gets_a_sentence_and_the_others_their_cards(own_runs):
     shutil.copytree(Run("checkpoints/fashion-baseline").path, own_runs / "half")
     (own_runs / "half" / "config.json").write_text("{")
-    app = open_dashboard()
+    app = open_dashboard(unfolded=True)
     assert not app.exception
     assert "cannot be read" in app.warning[0].value
     assert "**fashion-attention**" in [text.value for text in app.markdown]
