@@ -69,7 +69,7 @@ def changes(charts: Sequence[Chart]) -> list[dict[str, Any]]:
     return [
         {
             "traces": moving,
-            "data": {axis: [traces[number][axis].tolist() for number in moving] for axis in "xy"},
+            "data": {axis: [np.asarray(traces[number][axis], float).tolist() for number in moving] for axis in "xy"},
             "layout": _moving_layout(chart),
         }
         for chart, traces in zip(charts, drawn, strict=True)
@@ -194,6 +194,11 @@ def _bars(values: Numbers, interval: tuple[Numbers, Numbers], curve: Curve) -> d
     return {"type": "data", "symmetric": False, "array": high - middle, "arrayminus": middle - low, **look}
 
 
+def _values(numbers: Numbers) -> Numbers:
+    """Return lists as they are, which scripts of pages may read, and others as arrays, which are sent in compact form."""
+    return list(numbers) if isinstance(numbers, (list, tuple, range)) else np.asarray(numbers, float)
+
+
 @singledispatch
 def _trace(mark: object) -> dict[str, Any]:
     """Return what Plotly needs to draw a mark."""
@@ -208,8 +213,8 @@ def _(mark: Curve) -> dict[str, Any]:
         marker["line"] = {"color": look.edge, "width": 1.5}
     trace: dict[str, Any] = {
         "type": "scatter",
-        "x": np.asarray(mark.x, float),
-        "y": np.asarray(mark.y, float),
+        "x": _values(mark.x),
+        "y": _values(mark.y),
         "mode": "+".join(name for name, on in (("lines", mark.line), ("markers", mark.points)) if on),
         "line": _line(look) | ({"shape": "hvh"} if mark.steps else {}),
         "marker": marker,
@@ -240,8 +245,8 @@ def _(mark: Bars) -> dict[str, Any]:
     look = {"marker": {"color": mark.look.color}, "opacity": mark.look.opacity}
     return {
         "type": "bar",
-        "x": np.asarray(x, float),
-        "y": np.asarray(y, float),
+        "x": _values(x),
+        "y": _values(y),
         "orientation": "h" if mark.horizontal else "v",
         **look,
     }
@@ -255,8 +260,8 @@ def _(mark: Heat) -> dict[str, Any]:
     hover = f"%{{x}}, %{{y:.0f}}<br>{plotly_text(mark.about)}: %{{customdata:.4g}}<extra>{plotly_text(mark.name)}</extra>"
     return {
         "type": "heatmap",
-        "x": np.asarray(mark.x, float),
-        "y": np.asarray(mark.y, float),
+        "x": _values(mark.x),
+        "y": _values(mark.y),
         "z": levels,
         "customdata": mark.values,
         "hovertemplate": hover,
