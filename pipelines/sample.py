@@ -26,6 +26,7 @@ from .common.reports import ProgressBar
 from .common.settings import Between, Settings
 from .common.temporary import remove_leftovers
 from .common.text import lines_of
+from .common.threads import leave_cores_to_others
 from .models.loading import load_model
 from .sampling.origins import FROM_NOISE, FromPicture, Origin
 from .sampling.overview import Overview
@@ -75,6 +76,8 @@ def defaults_for(words: Sequence[str]) -> Sample:
 
 def main(arguments: Sample) -> int:
     """Generate and write the images; return the exit code."""
+    leave_cores_to_others()
+
     from .common.devices import process_state
     from .common.together import gathered, own_share
     from .sampling.prompts import condition_notes

@@ -22,6 +22,7 @@ from .paths import expanded
 from .reports import LOG, Outcome, Reporter, reporting
 from .settings import LONGEST, Between, OneOf, SettingsError, rules
 from .text import shorten
+from .threads import sleep_beside_others
 
 Arguments = TypeVar("Arguments")
 
@@ -54,6 +55,7 @@ def run_command(
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files need not be text, nor text that a terminal knows
+    sleep_beside_others()
     with reporting() as reporter:
         try:
             words = sys.argv[1:]

@@ -1,0 +1,40 @@
+"""Threads leave others what they use of the processor, unless the user has said otherwise."""
+
+import os
+
+import pytest
+
+from pipelines.common import threads
+
+
+@pytest.fixture
+def beside(monkeypatch):
+    """Returns what is chosen on four cores beside others who use some of them."""
+
+    def choose(others, **given):
+        monkeypatch.setattr(threads, "cores_of_others", lambda: others)
+        monkeypatch.setattr(os, "cpu_count", lambda: 4)
+        for name in ("OMP_WAIT_POLICY", "OMP_NUM_THREADS"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in given.items():
+            monkeypatch.setenv(name, value)
+        threads.sleep_beside_others()
+        threads.leave_cores_to_others()
+        return os.environ.get("OMP_WAIT_POLICY"), os.environ.get("OMP_NUM_THREADS")
+
+    return choose
+
+
+def test_threads_leave_others_their_cores(beside):
+    assert beside(0.1) == (None, None), "on an idle machine torch chooses"
+    assert [beside(others) for others in (1.0, 2.8, 3.9, 9.0)] == [("passive", number) for number in ("3", "1", "1", "1")]
+
+
+def test_what_the_user_has_set_stays(beside):
+    assert beside(2.0, OMP_WAIT_POLICY="active", OMP_NUM_THREADS="4") == ("active", "4")
+
+
+def test_ones_own_work_does_not_count(monkeypatch):
+    monkeypatch.setattr(threads, "_START", (100.0, 50.0, 5.0))
+    monkeypatch.setattr(threads, "_used", lambda: (110.0, 65.0, 10.0))  # in 10 s, 15 s by all and 5 s by this process
+    assert threads.cores_of_others() == 1.0
