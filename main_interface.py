@@ -8,6 +8,7 @@ import streamlit as st
 
 from pages.components.address import forget_infinite_numbers, unused_values_told
 from pages.components.lessons import close_lesson
+from pages.components.warming import load_torch_meanwhile
 from pipelines.common.command_line import describe
 from pipelines.common.text import literal
 
@@ -41,3 +42,5 @@ try:
 except (ValueError, OSError) as error:  # files that change while a page reads them, say
     logging.getLogger(__name__).exception("the page %s stopped", page.title)
     st.error(literal(f"This page stopped: {describe(error)}. Reload it to try again."))
+finally:  # pages may also stop early
+    load_torch_meanwhile()
