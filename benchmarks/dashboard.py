@@ -1,20 +1,17 @@
-"""The speed of the dashboard for its visitors: ``python -m benchmarks.dashboard``, with a real server and a real Chromium.
+"""The dashboard's speed and cost for its visitors: ``python -m benchmarks.dashboard``, with a real server and a real Chromium.
 
-Measures the time until the first page is usable, the time of page switches and comparisons, the time for eight simultaneous
-visitors, and the growth of memory over many comparisons. Needs requirements-dev.txt and Chromium.
+Measures the time until the first page is usable, the cost of interactions with every page, a comparison against the networks
+alone, the time of page switches, the time for eight simultaneous visitors, and the growth of memory over many comparisons.
+Needs requirements-dev.txt and Chromium.
 """
 
 from __future__ import annotations
 
-import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +21,9 @@ import psutil
 import tyro
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from benchmarks.timing import machine
+from benchmarks.timing import machine, table
+from benchmarks.visiting import ROOT, Cost, busy, cost_of, cost_of_reruns, launch, new_page, server, wait_until_up
 
-ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 600_000  # milliseconds after which something counts as broken
 PAGES = {
     "Compare": "Compare",
     "Forward": "Forward",
@@ -37,6 +33,26 @@ PAGES = {
     "Home": "A microscope for diffusion models",
 }
 SMALL = "images=4&steps1=4&steps2=4"  # a short comparison
+SIX = "&".join(f"runs={name}" for name in ("fashion-baseline", "fashion-attention", "fashion-class", "flowers-baseline",
+                                             "flowers-attention", "flowers-class"))  # fmt: skip
+# The comparison that the Compare page offers first, without the dashboard; prints seconds and processor seconds.
+ALONE = """
+import os, sys, time
+os.environ["OMP_WAIT_POLICY"] = "passive"
+from pipelines.sampling.generation import Comparison
+from pipelines.sampling.queue import GenerationQueue
+from pipelines.sampling.request import SamplingRequest
+from pipelines.storage.runs import PUBLISHED, Run
+queue = GenerationQueue()
+for images, steps in ((1, 1), (60, 20)):
+    before, used = time.perf_counter(), time.process_time()
+    request = SamplingRequest(images, int(sys.argv[1]), steps=steps)
+    job = queue.submit(Comparison.of([(Run(PUBLISHED / name), request) for name in sys.argv[2:]]))
+    while job.active:
+        time.sleep(0.005)
+print(time.perf_counter() - before, time.process_time() - used)
+"""
+MODELS = ("flowers-attention-64", "flowers-baseline-64")
 
 
 @dataclass(frozen=True)
@@ -46,46 +62,34 @@ class Dashboard:
     rounds: int = 3
     """Measurements of each time; the median counts."""
     visitors: int = 8
-    """Number of visitors who generate at the same time."""
+    """Number of visitors who generate at the same time; 0 leaves this out."""
     soak_minutes: float = 10.0
-    """Minutes during which one visitor generates repeatedly."""
+    """Minutes during which one visitor generates repeatedly; 0 leaves this out."""
 
 
-@contextmanager
-def server() -> Iterator[tuple[str, psutil.Process, Path]]:
-    """Start a dashboard; yield its address, its process and its log."""
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "main_interface.py", "--server.headless", "true"]
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "log.txt"
-        with log.open("w") as output:
-            process = subprocess.Popen(
-                [*command, "--server.port", str(port)], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
-            )
-        try:
-            yield f"http://localhost:{port}", psutil.Process(process.pid), log
-        finally:
-            process.terminate()
-            process.wait(30)
+def rerun(page: Page, _: int) -> None:
+    """Let the page's script run again, with nothing changed."""
+    page.keyboard.press("r")
 
 
-def wait_until_up(address: str) -> None:
-    """Wait until the server answers."""
-    while True:
-        try:
-            urllib.request.urlopen(f"{address}/_stcore/health", timeout=1)
-            return
-        except OSError:
-            time.sleep(0.01)
+def clicking(*names: str) -> Callable[[Page, int], None]:
+    """Return an interaction that clicks the texts in turn."""
+    return lambda page, number: page.get_by_text(names[number % len(names)], exact=True).first.click()
 
 
-def new_page(browser: Browser) -> Page:
-    """Open a page in a new browser context: a new visitor."""
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
-    context.set_default_timeout(PATIENCE)
-    return context.new_page()
+INTERACTIONS: dict[str, tuple[str, Callable[[Page, int], object]]] = {
+    "Home, again": ("", rerun),
+    "Compare, another number of columns": ("compare", clicking("3", "2")),
+    "Forward, another schedule": ("forward", clicking("Rescale to zero terminal SNR")),
+    "Reverse, another start": ("reverse", clicking("Between two seeds", "Noise")),
+    "Generate, again": ("generate", rerun),
+    "Edit, again": ("edit", rerun),
+    "Training curves, another x-axis": ("training_curves", clicking("Images", "Steps")),
+    "Training curves of six runs, another x-axis": (f"training_curves?{SIX}", clicking("Images", "Steps")),
+    "Evaluate, another cost": ("evaluate", clicking("Seconds", "Network calls")),
+    "Train, again": ("train", rerun),
+    "Glossary, again": ("glossary", rerun),
+}
 
 
 def seconds_until(action: Any, outcome: Any) -> float:
@@ -121,7 +125,7 @@ def finished(page: Page) -> None:
 
 def first_preview(page: Page) -> None:
     """Wait for the image of the first step."""
-    page.get_by_text("noisy state x_t, t = 999").first.wait_for()
+    page.locator(".column .when").filter(has_text="t = 999").first.wait_for()
 
 
 def page_switches(page: Page, rounds: int) -> dict[str, list[float]]:
@@ -137,26 +141,75 @@ def page_switches(page: Page, rounds: int) -> dict[str, list[float]]:
     return times
 
 
-def comparisons(browser: Browser, address: str, rounds: int) -> dict[str, list[float]]:
-    """Measure the seconds to the first preview, to the end, and to a repetition of the default comparison with new seeds."""
-    times: dict[str, list[float]] = {"first preview": [], "finished": [], "the same again": []}
-    for number in range(rounds):
-        page = new_page(browser)
-        page.goto(f"{address}/compare?seed1={1000 + number}&seed2={1000 + number}")
-        page.get_by_role("button", name="Generate").wait_for()
-        page.wait_for_timeout(1000)
+def alone(seed: int) -> Cost:
+    """Measure the networks of the default comparison without the dashboard."""
+    command = [sys.executable, "-c", ALONE, str(seed), *MODELS]
+    seconds, processor = map(
+        float, subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    )
+    return Cost(processor, 0.0, seconds)
+
+
+def comparison(browser: Browser, address: str, process: psutil.Process, seed: int) -> tuple[Cost, float, float]:
+    """Measure the default comparison with a new seed: its cost, the seconds to the first preview, and to the same again."""
+    page = new_page(browser)
+    query = "&".join(f"model{number}={name}&seed{number}={seed}" for number, name in enumerate(MODELS, start=1))
+    page.goto(f"{address}/compare?{query}")
+    page.get_by_role("button", name="Generate").wait_for()
+    page.wait_for_load_state("networkidle")
+    previews = []
+
+    def run() -> None:
         start = time.perf_counter()
         generate(page)
         first_preview(page)
-        times["first preview"].append(time.perf_counter() - start)
+        previews.append(time.perf_counter() - start)
         finished(page)
-        times["finished"].append(time.perf_counter() - start)
-        page.reload()
-        page.get_by_role("button", name="Generate").wait_for()
-        page.wait_for_timeout(1000)
-        times["the same again"].append(seconds_until(lambda page=page: generate(page), lambda page=page: finished(page)))
-        page.context.close()
+
+    cost = cost_of(process, run)
+    again = seconds_until(page.reload, lambda: finished(page))  # which shows it of its own accord
+    page.context.close()
+    return cost, previews[0], again
+
+
+def comparisons(browser: Browser, address: str, process: psutil.Process, rounds: int) -> dict[str, list[float]]:
+    """Measure the default comparison and, in turn with it, its networks alone; on an idle machine and with one core busy."""
+    times: dict[str, list[float]] = {}
+
+    def note(what: str, value: float) -> None:
+        times.setdefault(what, []).append(value)
+
+    comparison(browser, address, process, 999)  # which loads the models
+    for cores, where in ((0, ""), (1, ", one core busy")):
+        for number in range(rounds):
+            with busy(cores):
+                networks = alone(1000 + number)
+                whole, preview, again = comparison(browser, address, process, 1000 + 10 * cores + number)
+            note(f"first preview{where}", preview)
+            note(f"finished{where}", whole.seconds)
+            note(f"networks alone{where}", networks.seconds)
+            note(f"finished / networks alone{where}", whole.seconds / networks.seconds)
+            note(
+                f"processor seconds of server and browser / of the networks alone{where}",
+                (whole.server + whole.browser) / networks.server,
+            )
+            note(f"of these, of the server{where}", whole.server / networks.server)
+            note(f"the same again, from reload to pictures{where}", again)
     return times
+
+
+def interactions(browser: Browser, address: str, process: psutil.Process, rounds: int) -> dict[str, list[Cost]]:
+    """Measure the cost of an interaction with every page, and with the smallest page that Streamlit can show."""
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "smallest.py"
+        script.write_text("import streamlit as st\nst.slider('A slider')\n")
+        with server(script) as (smallest, other, _):
+            wait_until_up(smallest)
+            costs = {"a page with one slider, again": cost_of_reruns(browser, other, smallest, rerun, rounds)}
+    return costs | {
+        name: cost_of_reruns(browser, process, f"{address}/{path}", interact, rounds)
+        for name, (path, interact) in INTERACTIONS.items()
+    }
 
 
 def crowd(browser: Browser, address: str, visitors: int) -> float:
@@ -172,7 +225,7 @@ def crowd(browser: Browser, address: str, visitors: int) -> float:
         finished(page)
     elapsed = time.perf_counter() - start
     for page in pages:
-        assert page.get_by_text("could not be made").count() == 0
+        assert page.get_by_text("Generation failed").count() == 0
         page.context.close()
     return elapsed
 
@@ -180,18 +233,12 @@ def crowd(browser: Browser, address: str, visitors: int) -> float:
 def soak(browser: Browser, address: str, process: psutil.Process, minutes: float) -> list[float]:
     """Return the server's memory in MiB after each of many comparisons with new seeds."""
     page = new_page(browser)
-    page.goto(f"{address}/compare?{SMALL}")
-    page.get_by_text("Seed, spacing").first.click()
-    field = page.get_by_role("spinbutton", name="Seed").first
     memory: list[float] = []
     end = time.monotonic() + 60 * minutes
     while time.monotonic() < end or len(memory) < 100:
         seed = 3000 + len(memory)
-        field.fill(str(seed))
-        field.press("Tab")
-        page.wait_for_url(f"**seed1={seed}*")
+        page.goto(f"{address}/compare?{SMALL}&seed1={seed}&seed2={seed}")
         generate(page)
-        page.get_by_text(f"4 images of seed {seed}, 3 per row: noisy state x_t, sample").wait_for()
         finished(page)
         memory.append(process.memory_info().rss / 2**20)
     page.context.close()
@@ -205,35 +252,46 @@ def median(values: list[float]) -> str:
 
 def main(arguments: Dashboard) -> None:
     """Measure and print Markdown."""
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if chromium is None:
-        sys.exit("this benchmark needs Chromium, which is not installed: apt-get install chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        browser = launch(playwright)
         rows = {
             "server start to Home": [first_use(browser, "", "Compare two models") for _ in range(arguments.rounds)],
             "server start to Compare": [first_use(browser, "compare", "Generate") for _ in range(arguments.rounds)],
         }
+        memory: list[float] = []
         with server() as (address, process, log):
             wait_until_up(address)
-            for name, times in comparisons(browser, address, arguments.rounds).items():
+            costs = interactions(browser, address, process, arguments.rounds)
+            for name, times in comparisons(browser, address, process, arguments.rounds).items():
                 rows[f"two strips of 60 images: {name}"] = times
             page = new_page(browser)
             page.goto(address)
             for name, times in page_switches(page, arguments.rounds).items():
                 rows[f"switch to {name}"] = times
             page.context.close()
-            rows[f"{arguments.visitors} visitors at once: all finished"] = [crowd(browser, address, arguments.visitors)]
-            memory = soak(browser, address, process, arguments.soak_minutes)
+            if arguments.visitors:
+                rows[f"{arguments.visitors} visitors at once: all finished"] = [crowd(browser, address, arguments.visitors)]
+            if arguments.soak_minutes:
+                memory = soak(browser, address, process, arguments.soak_minutes)
             errors = log.read_text().count("Traceback")
-    print(f"{machine()}\n\n| what | seconds: median (range) |\n| --- | --: |")
-    for name, times in rows.items():
-        print(f"| {name} | {median(times)} |")
-    growth = memory[99] / memory[9] - 1
-    print(
-        f"\nMemory of the server: {memory[9]:.0f} MiB after 10 comparisons, {memory[99]:.0f} MiB after 100 ({growth:+.1%}), "
-        f"{memory[-1]:.0f} MiB after {len(memory)}. Errors in its log: {errors}."
-    )
+    print(f"{machine()}\n")
+    print(table(("what", "seconds or ratio: median (range)"), ((name, median(times)) for name, times in rows.items())))
+    print()
+    header = ("interaction", "processor ms: server", "browser", "ms until painted", "kB received")
+    print(table(header, ((name, *in_figures(own)) for name, own in costs.items())))
+    print(f"\nErrors in the server's log: {errors}.")
+    if memory:
+        growth = memory[99] / memory[9] - 1
+        print(
+            f"\nMemory of server: {memory[9]:.0f} MiB after 10 comparisons, {memory[99]:.0f} MiB after 100 ({growth:+.1%}), "
+            f"{memory[-1]:.0f} MiB after {len(memory)}."
+        )
+
+
+def in_figures(costs: list[Cost]) -> Iterator[str]:
+    """Yield the medians of costs."""
+    for name, unit in (("server", 1e3), ("browser", 1e3), ("seconds", 1e3), ("received", 1e-3)):
+        yield f"{unit * np.median([getattr(cost, name) for cost in costs]):.0f}"
 
 
 if __name__ == "__main__":
