@@ -17,7 +17,7 @@ from pipelines.sampling.sample import sample
 from pipelines.storage.files import ROOT
 
 DENOISING, WORDS = ROOT / "docs" / "denoising.png", ROOT / "docs" / "words.jpg"
-COLUMNS, ROWS, GAP, SCALE = 12, 6, 2, 2
+COLUMNS, ROWS, GAP, SCALE = 11, 6, 2, 2  # Streamlit shrinks pictures wider than 1460 pixels whenever a page is drawn
 FLOWERS = ("sunflower", "rose", "passion flower", "californian poppy")
 IMAGES, GUIDANCE = 6, 2.0
 MINIATURES = ROOT / "docs" / "miniatures"  # those of the pages' explanations; the SVGs are drawn by hand

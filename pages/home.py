@@ -38,7 +38,7 @@ with picture:
     st.image(
         ROOT / "docs" / "denoising.png",
         width="stretch",
-        alt="Twelve columns of images; from top to bottom, noise turns into flowers",
+        alt="Eleven columns of images; from top to bottom, noise turns into flowers",
         caption="Top row: pure noise. In each row below, a network has removed more of it. Bottom row: the finished samples.",
     )
 

@@ -4,10 +4,13 @@ import shutil
 
 import pytest
 from made_pictures import bomb_png
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from pages.components.lessons import LESSONS
+from pages.components.pictures import SHOWN_WIDTH
 from pages.components.runs import is_diffusion, known_runs
+from pipelines.storage.files import ROOT
 from pipelines.storage.runs import LESSONS as LESSON_MODELS
 from pipelines.storage.runs import PUBLISHED, Run, find_runs
 
@@ -28,6 +31,11 @@ def open_dashboard(unfolded: bool = False) -> AppTest:
 def test_the_cards_that_are_folded_are_not_drawn(own_runs):
     drawn = [sum(" parameters · " in caption.value for caption in open_dashboard(more).caption) for more in (False, True)]
     assert drawn == [3, len(known_runs().models(is_diffusion))]
+
+
+def test_the_pages_own_picture_is_sent_as_it_is():
+    """Streamlit shrinks and encodes a wider one at every look, which takes 0.4 s."""
+    assert Image.open(ROOT / "docs" / "denoising.png").width <= SHOWN_WIDTH
 
 
 def test_the_shipped_models_are_shown_with_what_they_are(own_runs):
