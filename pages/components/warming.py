@@ -10,4 +10,4 @@ from threading import Thread
 @cache
 def load_torch_meanwhile() -> None:
     """Import torch in a thread, once for the server: it takes two seconds, in which the first visitor reads a page."""
-    Thread(target=import_module, args=("torch",), name="torch", daemon=True).start()
+    Thread(target=import_module, args=("torch",), name="torch").start()  # a server that stops meanwhile waits for it
