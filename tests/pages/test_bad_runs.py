@@ -59,7 +59,7 @@ def test_a_model_in_a_folder_whose_name_is_no_text_can_be_used(bad_runs):
 def test_home_has_a_card_for_each(bad_runs):
     _, usable, _, unreadable = bad_runs
     app = AppTest.from_file("../../main_interface.py", default_timeout=200)
-    app.session_state["more_models"] = True  # unfolded
+    app.session_state["models more"] = True  # unfolded
     app.run()
     assert not app.exception
     said = told(app)
