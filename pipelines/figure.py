@@ -134,7 +134,8 @@ class Forward(Printed):
             states = add_noise(schedule, x0.expand(len(times), -1, -1, -1), noise, times)
             rows.append(Row(SCHEDULES[name].title, list(to_uint8(states))))
         told = [f"Picture {self.number} of {len(images)} training pictures of {self.data}", f"Noise from seed {self.seed}"]
-        columns = tuple(f"t = {time}" for time in times.tolist())
+        first, *others = times.tolist()
+        columns = (f"t = {first}", *map(str, others))
         return Sheet(tuple(rows), len(times), columns, sentences(told))
 
 

@@ -157,7 +157,9 @@ class Chart:
     shared_y: bool = False
     legend: bool = True
     end_labels: bool = False
-    """Whether a screen with room for it names the curves of the first panel at their ends, in place of the legend."""
+    """Whether the curves of the first panel are named at their ends, where there is room for it, in place of the legend."""
+    key: tuple[Curve, ...] = ()
+    """What a printed legend explains instead of every curve, where colours say one thing about them and symbols another."""
     hover: Literal["x", "x unified", "closest"] = "x"
     colors: ColorScale | None = None
     zoom: tuple[object, ...] = ()

@@ -37,6 +37,7 @@ SHORT = {  # titles that end before the middle of a narrow figure
     "bound": "Bits per dimension",
 }
 BESIDE = 40  # letters of two names that fit beside each other above a narrow figure
+NEUTRAL = "#222222"  # of symbols in a key, whose colours mean something else
 TERMS = {"prior": "Prior", "denoising": "Denoising", "decoder": "Decoder"}
 
 
@@ -96,8 +97,8 @@ def loss_gaps(differences: Mapping[str, pd.DataFrame], first: str, order: Sequen
 def quality_against_cost(table: pd.DataFrame, figure: str, cost: str, order: Sequence[str] = ()) -> Chart:
     """Describe a figure of samples against their cost, with intervals, the Pareto front and the real-against-real floor.
 
-    Colours distinguish runs, or the samplers of a single run; dashes distinguish samplers, and symbols distinguish series whose
-    colour and dash are the same, because there are more of them than colours or dashes.
+    Colours distinguish runs, or samplers if there are more of them; dashes and symbols distinguish the others. Symbols also
+    distinguish what else differs, such as guidance.
 
     Args:
         table: see :func:`pipelines.evaluation.results.samples_table`; of one dataset, image size and judge.
@@ -107,10 +108,13 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str, order: Seq
     """
     shown = table.dropna(subset=[figure, cost])
     marks: list[Mark] = list(_series(shown, figure, cost, order))
+    key = list(_key(shown, order))
     front = pareto_front(shown, cost, figure)
     same_scale = cost != "seconds" or shown["machine"].nunique() == 1
     if figure in SMALLER_IS_BETTER and len(front) > 1 and same_scale:
-        marks.append(Curve(front[cost].to_numpy(), front[figure].to_numpy(), "Pareto front", Look(width=8, opacity=0.35)))
+        best = Curve(front[cost].to_numpy(), front[figure].to_numpy(), "Pareto front", Look(width=8, opacity=0.35))
+        marks.append(best)
+        key += [best] * bool(key)
     for floor, (dashed, told, place) in FLOORS.items():
         values = sorted(set(shown[f"{figure}_{floor}"].dropna()), reverse=place.startswith("top"))
         texts = [told] + [""] * len(values)  # only the outermost line is labelled
@@ -120,7 +124,7 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str, order: Seq
     ticks = {value: f"{value:g}" for value in _ticks(shown[cost])} if cost == "network_calls" else None
     x = Axis(f"{COSTS[cost]} per image", log=True, fine=True, limits=ends, ticks=ticks)
     panel = Panel(tuple(marks), x, Axis(FIGURES[figure], from_zero=True), height=300)
-    return Chart((panel,), hover="closest", zoom=(figure, cost))
+    return Chart((panel,), hover="closest", key=tuple(key), zoom=(figure, cost))
 
 
 def _series(shown: pd.DataFrame, figure: str, cost: str, order: Sequence[str]) -> Iterator[Curve]:
@@ -139,18 +143,42 @@ def _series(shown: pd.DataFrame, figure: str, cost: str, order: Sequence[str]) -
         told += f", {images:,} samples" if own["images"].nunique() > 1 else ""
         told += f", seed {seed}" if own["seed"].nunique() > 1 else ""
         made = f", {sampler_title(str(sampler))}" if len(runs) == 1 or len(samplers) > 1 else ""
-        hue = color(samplers.index(sampler) if len(runs) == 1 else (order or runs).index(run))
-        dashed = dash(samplers.index(sampler))
         yield Curve(
             points[cost].to_numpy() * apart,
             points[figure].to_numpy(),
             f"{run}{made}{told}",
-            Look(hue, dashed, symbol=SYMBOLS[alike[hue, dashed] % len(SYMBOLS)], size=8),
+            _look(runs, samplers, str(run), str(sampler), order, alike[run, sampler]),
             points=True,
             y_interval=(points[f"{figure}_low"].to_numpy(), points[f"{figure}_high"].to_numpy()),
             about=[f"{x:.3g}: {y:.4g}" for x, y in zip(points[cost], points[figure], strict=True)],
         )
-        alike[hue, dashed] += 1
+        alike[run, sampler] += 1
+
+
+def _look(runs: list[str], samplers: list[str], run: str, sampler: str, order: Sequence[str], alike: int = 0) -> Look:
+    """Return the look of a run's curve: its colour says the run, its dash and symbol the sampler, or the other way round.
+
+    Args:
+        order: the names of all runs, whose numbers are their colours.
+        alike: the number of curves of this run and sampler before it.
+    """
+    numbers = (order or runs).index(run), samplers.index(sampler)
+    hue, other = (numbers[1], runs.index(run)) if len(samplers) > len(runs) else numbers
+    return Look(color(hue), dash(other), symbol=SYMBOLS[(other + alike) % len(SYMBOLS)], size=8)
+
+
+def _key(shown: pd.DataFrame, order: Sequence[str]) -> Iterator[Curve]:
+    """Yield what explains colours and symbols one by one; nothing unless runs and samplers are all that differs."""
+    runs, samplers = list(dict.fromkeys(shown["run"])), list(dict.fromkeys(shown["sampler"]))
+    others = shown.groupby(["run", "sampler"])[["guidance", "images", "seed"]].nunique()
+    if min(len(runs), len(samplers)) < 2 or (others > 1).any(axis=None):
+        return
+    by_sampler = len(samplers) > len(runs)
+    looks = [(run, _look(runs, samplers, run, samplers[0], order), not by_sampler) for run in runs]
+    looks += [(sampler_title(name), _look(runs, samplers, runs[0], name, order), by_sampler) for name in samplers]
+    for name, look, coloured in looks:
+        shape = {"dash": "solid", "symbol": "circle"} if coloured else {"color": NEUTRAL}
+        yield Curve([], [], name, replace(look, **shape), points=True)
 
 
 def comparison(table: pd.DataFrame) -> str:

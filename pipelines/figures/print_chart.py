@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import singledispatch
 from typing import Any
 
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 
 from .chart import Band, Bars, Chart, ColorScale, Curve, Heat, Note, Panel, Rule
 from .print_axes import set_axis, thin_labels
+from .print_ends import add_end_labels, ends_fit, move_apart
 from .print_text import NORMAL, SMALL, as_printed, fitting, inches
 
 PIXEL = 0.5  # points of a CSS pixel of a line or marker
@@ -37,7 +40,9 @@ def draw_chart(figure: Figure, chart: Chart, width: float, below: float) -> None
         width: of the figure, in inches.
         below: inches to leave free below the chart.
     """
-    labels, columns = _legend(chart, width)
+    ends = _named_at_ends(chart, width)
+    entries = {} if ends or not chart.legend else _entries(chart)
+    labels, columns = _legend(list(entries), width)
     above = -(-len(labels) // columns) * ROW + 0.05 if labels else 0.0
     heights = [panel.height * PANEL_PIXEL for panel in chart.panels[:: chart.columns]]
     height = below + above + sum(heights) + sum(_around(chart, row) for row in range(chart.rows)) + 0.5 * bool(chart.colors)
@@ -54,15 +59,17 @@ def draw_chart(figure: Figure, chart: Chart, width: float, below: float) -> None
     for place in axes.flat[len(chart.panels) :]:
         place.set_axis_off()
     for number, (panel, place) in enumerate(zip(chart.panels, axes.flat, strict=False)):
-        _draw_panel(place, panel, chart.colors, width / chart.columns)
+        _draw_panel(place, panel, chart.colors, width / chart.columns, explained=bool(entries))
         lowest, leftmost = number // chart.columns == chart.rows - 1, number % chart.columns == 0
         set_axis(place, panel.x, "x", width / chart.columns, outer=lowest or not chart.shared_x)
         set_axis(place, panel.y, "y", width / chart.columns, outer=leftmost or not chart.shared_y)
     if labels:
-        _add_legend(figure, chart, labels, columns)
+        _add_legend(figure, [_handle(mark) for mark in entries.values()], labels, columns)
+    names = add_end_labels(axes.flat[0], ends)
     if chart.colors is not None:
         _add_colors(figure, chart.colors, axes)
     figure.draw_without_rendering()  # lays out, so that labels that would overlap can be told
+    move_apart(axes.flat[0], names)
     for place in axes.flat:
         thin_labels(place)
 
@@ -76,17 +83,30 @@ def _around(chart: Chart, row: int) -> float:
     return above * ROW + below + 0.06
 
 
-def _legend(chart: Chart, width: float) -> tuple[list[str], int]:
+def _named_at_ends(chart: Chart, width: float) -> list[Curve]:
+    """Return the curves to name at their ends; none where a legend takes less room."""
+    if not chart.end_labels:
+        return []
+    first = chart.panels[0]
+    curves = [mark for mark in first.marks if isinstance(mark, Curve) and chart.entries.get(mark.name) is mark]
+    return curves if ends_fit([curve.name for curve in curves], width, first.height * PANEL_PIXEL) else []
+
+
+def _entries(chart: Chart) -> Mapping[str, Curve | Bars | Rule]:
+    """Return what the legend explains: curves and bars, and rules with a text, which could lie on a curve elsewhere."""
+    named: dict[str, Curve | Bars | Rule] = {mark.name: mark for mark in chart.key} or {**chart.entries}
+    rules = (mark for panel in chart.panels for mark in panel.marks if isinstance(mark, Rule) and mark.text)
+    return named | {rule.text: rule for rule in rules}
+
+
+def _legend(names: Sequence[str], width: float) -> tuple[list[str], int]:
     """Return the legend's labels, and how many of them fit beside each other."""
-    if not chart.legend:
-        return [], 1
-    labels = [fitting(name, SMALL, width - 0.5) for name in chart.entries]
+    labels = [fitting(name, SMALL, width - 0.5) for name in names]
     room = max((inches(label, SMALL) for label in labels), default=0.0) + 0.42
     return labels, max(1, min(len(labels), int(width / room)))
 
 
-def _add_legend(figure: Figure, chart: Chart, labels: list[str], columns: int) -> None:
-    handles = [_handle(mark) for mark in chart.entries.values()]
+def _add_legend(figure: Figure, handles: list[Line2D | Patch], labels: list[str], columns: int) -> None:
     legend = figure.legend(
         handles,
         [str(number) for number in range(len(labels))],  # Matplotlib would leave out names that begin with an underscore
@@ -105,10 +125,12 @@ def _add_legend(figure: Figure, chart: Chart, labels: list[str], columns: int) -
         text.set_text(as_printed(label))
 
 
-def _handle(mark: Curve | Bars) -> Line2D | Patch:
+def _handle(mark: Curve | Bars | Rule) -> Line2D | Patch:
     look = mark.look
     if isinstance(mark, Bars):
         return Patch(facecolor=look.color, alpha=look.opacity)
+    if isinstance(mark, Rule):
+        return Line2D([], [], **_rule_style(mark))
     return Line2D([], [], **_curve_style(mark))
 
 
@@ -126,8 +148,8 @@ def _curve_style(curve: Curve) -> dict[str, Any]:
     return style
 
 
-def _draw_panel(axes: Axes, panel: Panel, colors: ColorScale | None, width: float) -> None:
-    """Draw a panel's title and marks."""
+def _draw_panel(axes: Axes, panel: Panel, colors: ColorScale | None, width: float, explained: bool) -> None:
+    """Draw a panel's title and marks; rules without their texts if a legend explains them."""
     if panel.title:
         title = "\n".join(fitting(line, NORMAL, width - 0.2) for line in (panel.title, panel.subtitle) if line)
         axes.set_title("\n".join(map(as_printed, title.split("\n"))), loc="left", fontsize=NORMAL, pad=3)
@@ -140,6 +162,8 @@ def _draw_panel(axes: Axes, panel: Panel, colors: ColorScale | None, width: floa
             values = np.ma.masked_invalid(np.where(mark.values > 0, mark.values, np.nan))
             edges = _edges(np.asarray(mark.x, float)), _edges(np.asarray(mark.y, float))
             axes.pcolormesh(*edges, values, norm=norm, cmap="cividis", rasterized=True)
+        elif isinstance(mark, Rule):
+            _draw_rule(axes, replace(mark, text="") if explained else mark)
         else:
             _draw(mark, axes)
 
@@ -169,10 +193,13 @@ def _(mark: Band, axes: Axes) -> None:
     axes.fill_between(np.asarray(mark.x), np.asarray(mark.low), np.asarray(mark.high), color=mark.look.color, alpha=0.2, lw=0)
 
 
-@_draw.register
-def _(mark: Rule, axes: Axes) -> None:
-    look = mark.look
-    style: dict[str, Any] = {"color": look.color, "linestyle": DASHES[look.dash], "linewidth": look.width * PIXEL}
+def _rule_style(rule: Rule) -> dict[str, Any]:
+    look = rule.look
+    return {"color": look.color, "linestyle": DASHES[look.dash], "linewidth": look.width * PIXEL}
+
+
+def _draw_rule(axes: Axes, mark: Rule) -> None:
+    style = _rule_style(mark)
     if mark.x is not None:
         axes.axvline(mark.x, **style)
     if mark.y is not None:

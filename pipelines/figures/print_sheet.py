@@ -40,9 +40,12 @@ def draw_sheet(figure: Figure, sheet: Sheet, width: float, below: float) -> None
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(figure.get_figheight(), 0))
     axes.set_axis_off()
+    end = 0.0  # of the last title
     for column, title in enumerate(sheet.columns):
-        shown = as_printed(fitting(title, SMALL, step))
-        axes.text(left + column * step + side / 2, top - 0.03, shown, fontsize=SMALL, ha="center", va="baseline")
+        middle, half = left + column * step + side / 2, inches(title, SMALL) / 2
+        if middle - half >= end:
+            axes.text(middle, top - 0.03, as_printed(title), fontsize=SMALL, ha="center", va="baseline")
+            end = middle + half + BETWEEN
     for label, row, cell, count in zip(labels, sheet.rows, cells, lines, strict=True):
         middle = top + (count * (cell[1] + GAP) - GAP) / 2
         axes.text(left - LABEL_GAP, middle, as_printed(label), fontsize=SMALL, ha="right", va="center")

@@ -9,7 +9,7 @@ from matplotlib.font_manager import FontProperties
 
 from ..common.text import one_line
 
-SMALL, NORMAL, CAPTION = 6.5, 7.0, 5.5  # points
+SMALL, NORMAL, CAPTION = 7.0, 8.0, 7.0  # points; journals want at least 7
 LINE_SPACING = 1.25
 _MEASURED_AT = 720  # dots per inch
 

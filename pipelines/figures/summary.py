@@ -29,7 +29,7 @@ def curves_of(runs: Mapping[str, Run]) -> Chart:
     if not quantities:
         raise ValueError(f"{some(list(runs))}: nothing has been logged yet, so there are no curves to draw")
     chart = training_curves(tables, quantities, smoothing=SMOOTHING, log=("y",))
-    return replace(chart, caption=sentences([about_runs(runs), FAINT]))
+    return replace(chart, end_labels=True, caption=sentences([about_runs(runs), FAINT]))
 
 
 def write_curves(run: Run) -> None:

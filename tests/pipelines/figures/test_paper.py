@@ -6,7 +6,7 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, product
 
 import matplotlib
 import numpy as np
@@ -14,10 +14,12 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 from matplotlib.collections import LineCollection
+from matplotlib.text import Text
 from PIL import Image
 
+from diffusion_core.choices import SAMPLERS
 from pipelines.figures.chart import Axis, Band, Bars, Chart, Curve, Note, Panel, Rule
-from pipelines.figures.evaluation import loss_bands
+from pipelines.figures.evaluation import loss_bands, loss_gaps, quality_against_cost
 from pipelines.figures.formats import KINDS, WIDTHS
 from pipelines.figures.paper import file_content, on_paper, write_figure
 from pipelines.figures.print_axes import log_ticks, short
@@ -119,29 +121,102 @@ def test_a_pdf_embeds_its_font_as_truetype_and_a_png_is_sharp():
         assert picture.info["Description"] == CHART.caption
 
 
-def test_no_label_is_cut_off_or_lies_on_another():
+def measured(runs, samplers):
+    """A table of samples of each run and sampler, as an evaluation makes it."""
+    rows = [
+        {"run": run, "sampler": sampler, "network_calls": calls, "frechet_distance": (5 + number) / calls**0.5}
+        for run in runs
+        for number, sampler in enumerate(samplers)
+        for calls in (5, 8, 10, 15, 20, 50, 1000)
+    ]
+    table = pd.DataFrame(rows).assign(guidance=1.0, images=500, seed=0, machine="AMD", frechet_distance_decoded=np.nan)
+    ends = {f"frechet_distance_{end}": table["frechet_distance"] * by for end, by in (("low", 0.8), ("high", 1.2))}
+    return table.assign(**ends, frechet_distance_floor=0.2)
+
+
+def shown_texts(figure):
+    """What a reader sees of a figure's texts; ticks beyond the ends of an axis have labels that are not drawn."""
+    hidden = set()
+    for axes in figure.axes:
+        for which, (axis, (low, high)) in enumerate(((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim()))):
+            hidden |= {label for label in axis.get_ticklabels() if not low <= label.get_position()[which] <= high}
+            hidden |= set(axis.get_ticklabels()) if not axis.get_visible() or not axes.axison else set()
+    return [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip() and text not in hidden]
+
+
+def test_no_text_is_small_or_cut_off_or_lies_on_another():
     """At both widths, of curves whose names and numbers are long."""
     steps = np.arange(1, 30_000, 1000.0)
     table = pd.DataFrame({"step": steps, "loss": 0.1 + 1 / steps, "val_loss": 0.1085 + 1e-3 / steps})
     tables = dict.fromkeys([f"flowers-attention-64-with-a-long-name-{number}" for number in range(3)], table)
     found = {name: {"timesteps": X, "mean": Y, "low": LOW, "high": HIGH} for name in tables}
     schedules = {name: {"alpha": Y / 9, "beta": Y / 1e4} for name in ("cosine", "linear")}
-    for chart in (training_curves(tables, ("loss", "val_loss"), log=("y",)), loss_bands(found), schedule_curves(schedules, 3)):
-        for width in WIDTHS:
-            figure = on_paper(replace(chart, caption=CHART.caption), width)
-            figure.draw_without_rendering()
-            frame = figure.bbox
-            for axes in figure.axes:
-                for which, (axis, (low, high)) in enumerate(((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim()))):
-                    drawn = [label for label in axis.get_ticklabels() if low <= label.get_position()[which] <= high]
-                    boxes = [label.get_window_extent() for label in drawn if label.get_visible() and label.get_text()]
-                    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
-                tight = axes.get_tightbbox()
-                assert tight.x0 >= frame.x0 - 1
-                assert tight.x1 <= frame.x1 + 1
-            legend = figure.legends[0].get_window_extent()
-            assert legend.x1 <= frame.x1
-            assert legend.y0 >= max(axes.get_window_extent().y1 for axes in figure.axes)
+    gaps = {name: pd.DataFrame({"timestep": X, "difference": Y, "low": LOW, "high": HIGH}) for name in "abcd"}
+    short = training_curves(dict.fromkeys(("one", "two", "three"), table), ("loss", "val_loss"), log=("y",))
+    charts = (
+        training_curves(tables, ("loss", "val_loss"), log=("y",)),
+        replace(short, end_labels=True),
+        loss_bands(found),
+        loss_gaps(gaps, "first", ["first", *gaps]),
+        schedule_curves(schedules, 3),
+        quality_against_cost(
+            measured(["fashion-baseline", "fashion-attention"], SAMPLERS), "frechet_distance", "network_calls"
+        ),
+    )
+    for chart, width in product(charts, WIDTHS):
+        figure = on_paper(replace(chart, caption=CHART.caption), width)
+        figure.draw_without_rendering()
+        shown = shown_texts(figure)
+        assert {text.get_text() for text in shown} >= {
+            name for name in chart.entries if name.startswith(("flowers", "one", "a"))
+        }
+        assert min(text.get_fontsize() for text in shown) >= 7
+        boxes = {text.get_text(): text.get_window_extent() for text in shown}
+        assert not [pair for pair in combinations(boxes, 2) if boxes[pair[0]].overlaps(boxes[pair[1]])]
+        frame = figure.bbox.padded(1)
+        assert all(frame.contains(*corner) for box in boxes.values() for corner in (box.min, box.max))
+        for legend in figure.legends:
+            assert legend.get_window_extent().y0 >= max(axes.get_window_extent().y1 for axes in figure.axes)
+
+
+def test_curves_are_named_at_their_ends_where_there_is_room():
+    curves = tuple(
+        Curve([0.0, 1.0], [0.0, end], f"run {number}", Look("#0072B2")) for number, end in enumerate((1.0, 1.01, 3.0))
+    )
+    chart = Chart((Panel(curves, Axis("step"), Axis("loss")),), end_labels=True)
+    figure = on_paper(chart)
+    figure.draw_without_rendering()
+    names = sorted((text for text in shown_texts(figure) if text.get_text() in chart.entries), key=lambda text: text.xy[1])
+    assert not figure.legends
+    assert [text.get_text() for text in names] == ["run 0", "run 1", "run 2"], "in the order of the curves' ends"
+    heights = [text.get_window_extent() for text in names]
+    ends = [figure.axes[0].transData.transform(text.xy)[1] for text in names]
+    assert heights[1].y0 >= heights[0].y1
+    assert np.mean([box.y0 + box.y1 for box in heights[:2]]) / 2 == pytest.approx(np.mean(ends[:2]), abs=4), "moved alike"
+    assert (heights[2].y0 + heights[2].y1) / 2 == pytest.approx(ends[2], abs=4), "not moved"
+    long = tuple(replace(curve, name=f"{curve.name} {'with a long name' * 3}") for curve in curves)
+    for crowded in (long, tuple(replace(curves[0], name=str(number)) for number in range(40))):
+        figure = on_paper(Chart((Panel(crowded),), end_labels=True))
+        assert len(figure.legends[0].get_texts()) == len(crowded)
+
+
+def test_a_printed_key_says_what_colours_and_symbols_are_once():
+    names = list(SAMPLERS)
+    table = measured(["fashion-baseline", "fashion-attention"], names)
+    chart = quality_against_cost(table, "frechet_distance", "network_calls")
+    told = [text.get_text() for text in on_paper(chart).legends[0].get_texts()]
+    front = ["Pareto front", "real against real"]
+    assert told == ["fashion-baseline", "fashion-attention", *(SAMPLERS[name].title for name in names), *front]
+    curves = {mark.name: mark.look for mark in chart.panels[0].marks if isinstance(mark, Curve)}
+    for key in chart.key[:-1]:
+        alike = {
+            look.color if key.name not in table["run"].values else look.symbol
+            for name, look in curves.items()
+            if key.name in name.split(", ")
+        }
+        assert alike == {key.look.color if key.name not in table["run"].values else key.look.symbol}
+    several = quality_against_cost(pd.concat([table, table.assign(guidance=2.0)]), "frechet_distance", "network_calls")
+    assert not several.key, "which could not say what guidance a point has"
 
 
 def test_the_same_figure_is_the_same_file_in_any_thread():
