@@ -1,4 +1,4 @@
-"""Evaluate: which run is best and how surely, what quality costs, the loss by noise level, and copies."""
+"""Evaluate: which run is best and how surely, what quality costs, how two of them differ; the rest on demand."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,15 @@ import streamlit as st
 from pages.components import BOUND, end_page
 from pages.components.heading import heading
 from pages.components.measuring import show_measuring
-from pages.components.results import choose_samples, show_copies, show_losses, show_ranking, show_scatter, show_table
+from pages.components.results import (
+    choose_samples,
+    show_copies,
+    show_likelihood,
+    show_losses,
+    show_ranking,
+    show_scatter,
+    show_table,
+)
 from pages.components.runs import models_to_choose
 from pages.components.verdicts import show_verdict
 from pipelines.common.command_line import describe
@@ -72,4 +80,5 @@ if len(table):
     show_table(shown)
 show_verdict(measured)
 show_losses(measured, order)
+show_likelihood(measured)
 show_copies(measured)

@@ -98,7 +98,8 @@ def show_validation(logs: list[Log], axis: str, log: list[str], groups: Mapping[
     live_figure(chart, "curves", f"Validation loss of {', '.join(one.name for one in logs)}", about(logs))
     told = "The scale leaves out the first tenth of training: double-click to see all, drag to zoom."
     if len(chart.panels) > 1:
-        told += f" Below 0: lower than {literal(logs[0].name)}. Bands: 95 % intervals of the difference."
+        told += f" Below 0: lower than {literal(logs[0].name)}. Bands: 95 % intervals of the difference "
+        told += "on held-out images; what another training seed would change is not in them."
     told += " Home and Evaluate give the held-out loss instead, which is measured in v for all models alike."
     st.caption(told, help=term("Validation loss"))
 

@@ -254,7 +254,7 @@ LESSONS: Sequence[Lesson] = (
         "Learnt by heart",
         "What does a network learn from 25 images?",
         "evaluate",
-        {"runs": ["lesson-copies", "lesson-flow"], "figure": "closer_than_held_out", "cost": "network_calls"},
+        {"runs": ["lesson-copies", "lesson-flow"], "figure": "closer_than_held_out", "cost": "network_calls", "copies": True},
         "The two differ in nothing but their training images, 25 and 60,000: of the samples of lesson-copies, 57 % come closer "
         "to a training image than 95 % of held-out images do, of lesson-flow none. At the end of the page, samples stand above "
         "the nearest training images, and those of lesson-copies are the same garments.",
@@ -267,7 +267,7 @@ LESSONS: Sequence[Lesson] = (
         "Variety and copies",
         "What does guidance cost?",
         "evaluate",
-        {"runs": ["tiny-imagenet-text"], "figure": "closer_than_held_out", "cost": "network_calls"},
+        {"runs": ["tiny-imagenet-text"], "figure": "closer_than_held_out", "cost": "network_calls", "copies": True},
         "5 % of images that are as new as held-out ones come this close to a training image. Without guidance it is 2 % of the "
         "samples, with guidance 2 it is 9 %, while recall falls from 0.83 to 0.59: typical images, less variety, nearer to the "
         "training images.",

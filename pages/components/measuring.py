@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 import streamlit as st
 
 from diffusion_core.choices import SAMPLERS
+from pages.components.glossary import term
 from pages.components.training import describe_work
 from pipelines.common.command_line import describe
 from pipelines.common.text import literal
@@ -69,7 +70,7 @@ def _ask(job: EvaluationJob, runs: Mapping[str, Run], missing: Collection[str]) 
     if any(len(own) > 1 for own in kept):
         averages = st.multiselect(
             "EMA half-lives", shared, placeholder="the usual one", key="measured_averages", format_func="{:,} images".format,
-            help="Weight averages to evaluate, of those that all chosen models have kept (see `--ema-also` of training).",
+            help=f"{term('EMA')} Offered are those that all chosen models have kept (see `--ema-also` of training).",
         )  # fmt: skip
     options = ["--samplers", *samplers, "--steps", *map(str, sorted(steps)), *(["--num-images", str(images)] if images else [])]
     options += ["--ema", *map(str, averages)] if averages else []

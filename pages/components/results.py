@@ -24,6 +24,7 @@ from pipelines.evaluation.results import FIGURES, MAIN_FIGURES, NEIGHBOURS_PICTU
 from pipelines.figures.captions import about_measured, about_runs, sentences
 from pipelines.figures.evaluation import (
     COSTS,
+    FLOOR,
     bound_terms,
     comparison,
     loss_bands,
@@ -95,6 +96,8 @@ def show_ranking(evaluations: Sequence[Evaluation], figure: str, order: Sequence
     told = (
         f"{FIGURES[figure]}: {_inside(term(ENTRIES[figure]))} {name}; bars end at the measured value, with its 95 % interval."
     )
+    if len(ranked) > 2:
+        told += f" Surely: with 95 % confidence for all {ranked[0].pairs} pairs at once."
     if any(one.behind is not None and one.behind.paired for one in ranked):
         told += " The runs' samples start from the same noise, so a difference can be sure although intervals overlap."
     if left_out:
@@ -118,7 +121,7 @@ def show_scatter(evaluations: Sequence[Evaluation], table: pd.DataFrame, figure:
     about = _about([one for one in evaluations if one.name in set(table["run"])], about_measured(table), comparison(table))
     told = f"{FIGURES[figure]} over {COSTS[cost]} per image"
     live_figure(quality_against_cost(table, figure, cost, order), "quality", told, about)
-    told = f"{literal(comparison(table))} Bars: 95 % intervals. Dotted: equally many held-out images in place of samples."
+    told = f"{literal(comparison(table))} Bars: 95 % intervals. {FLOOR}"
     if table[f"{figure}_decoded"].notna().any():
         told += " Dashed: real images after the autoencoder; the detail that it loses is out of reach for a latent model."
     if cost == "network_calls" and table[cost].duplicated().any():
@@ -138,36 +141,41 @@ def show_table(table: pd.DataFrame) -> None:
     if table[others].notna().any(axis=None):
         more.markdown("Diversity, and the Fréchet distance without its bias:")
         more.dataframe(readable_table(table, others), hide_index=True, width="stretch")
+        told = " ".join(f"{FIGURES[name]}: {_inside(term(ENTRIES[name]))}" for name in others)
         more.caption(
-            "Density: how many real images a sample is near; best is 1. Coverage: the share of real images with a sample "
-            "near them; larger is better. Vendi score: the effective number of different images; best is that of real "
-            "images. The last two depend on the number of samples, and with fewer than 30 the Vendi score has no interval "
-            "that holds, so it is left out. The Fréchet distance is extrapolated to infinitely many samples where there "
-            "are three or more per feature, since with fewer its bias cannot be removed; smaller is better."
+            f"{told} Coverage and Vendi score depend on the number of samples; with fewer than 30, the Vendi score has no "
+            "interval that holds, and the distance cannot be extrapolated with fewer than three samples per feature."
         )
 
 
 def show_losses(measured: Sequence[Evaluation], order: Sequence[str]) -> None:
-    """Show the loss by noise level, as the difference from the first run where both were measured alike, and the likelihood."""
-    losses, bounds = newest(measured, "loss"), newest(measured, "bound")
-    left, right = st.columns(2, gap="large")
-    if losses:
-        with left:
+    """Show on demand the loss by noise level, as the difference from the first run where both were measured alike."""
+    losses = newest(measured, "loss")
+    if not losses:
+        return
+    with st.expander("Loss by noise level", key="by_level", **BOUND) as more:
+        if more.open:
             _show_loss([one for one in measured if one.name in losses], order)
-    if bounds:
-        with right:
-            st.subheader("Likelihood", anchor=False, help=term("Bits per dimension"))
-            live_figure(bound_terms(bounds), "bound", "Bits per dimension, split into the terms of the bound", _about(measured))
-            without = ", ".join(one.name for one in measured if one.name not in bounds)
-            st.caption(
-                "An upper bound on the negative log-likelihood of held-out images, with 95 % intervals; lower is better. Every "
-                "model is measured at the same log-SNRs, so models with different noise schedules can be compared, but not "
-                "images of different sizes." + (f" Not measured, or of latents: {literal(without)}." if without else "")
-            )
+
+
+def show_likelihood(measured: Sequence[Evaluation]) -> None:
+    """Show on demand the bound on the likelihood."""
+    bounds = newest(measured, "bound")
+    if not bounds:
+        return
+    with st.expander("Likelihood", key="likelihood", **BOUND) as more:
+        if not more.open:
+            return
+        live_figure(bound_terms(bounds), "bound", "Bits per dimension, split into the terms of the bound", _about(measured))
+        without = ", ".join(one.name for one in measured if one.name not in bounds)
+        st.caption(
+            f"{term('Bits per dimension')} With 95 % intervals. Every model is measured at the same log-SNRs, so models with "
+            "different noise schedules can be compared, but not images of different sizes."
+            + (f" Not measured, or of latents: {literal(without)}." if without else "")
+        )
 
 
 def _show_loss(measured: Sequence[Evaluation], order: Sequence[str]) -> None:
-    st.subheader("Loss by noise level", anchor=False, help=term("Loss by timestep"))
     first, differences = measured[0].name, loss_differences(measured)
     wanted = "loss"
     if differences:
@@ -188,29 +196,34 @@ def _show_loss(measured: Sequence[Evaluation], order: Sequence[str]) -> None:
     live_figure(loss_gaps(differences, first, order), "loss_gaps", about, _about(measured))
     st.dataframe(paired_losses(measured), hide_index=True, width="stretch")
     others = [one.name for one in measured[1:] if one.name not in differences]
-    told = f"Below 0: removes noise more accurately than {first}. Where a 95 % band contains 0, the two are not told apart."
-    told += " Both are measured on the same images with the same noise."
+    told = (
+        f"Below 0: removes noise more accurately than {first}. Where a 95 % band contains 0, the two are not told apart; of 20 "
+    )
+    told += "noise levels, one band excludes 0 by chance. Both are measured on the same images with the same noise."
     st.caption(literal(told + (f" Measured on others: {', '.join(others)}." if others else "")))
 
 
 def show_copies(measured: Sequence[Evaluation]) -> None:
-    """Show the samples that are nearest to training images, with what to look for."""
+    """Show on demand the samples that are nearest to training images, with what to look for."""
     pictures = {one.name: file_beside(one.run, NEIGHBOURS_PICTURE) for one in measured}
     # Whatever such a file is: whoever opens it says what is wrong.
     pictures = {name: picture for name, picture in pictures.items() if os.path.lexists(picture)}
     if not pictures:
         return
-    st.subheader("Copies? Look for a sample that shows the very picture below it", anchor=False)
-    st.caption(
-        "Upper rows: the samples that are nearest to a training image in feature space. Lower rows: that training image. The "
-        "same subject, colour and pose is what a model should learn; the same background and details are a copy."
-    )
-    configs = {one.name: one.config for one in measured}
-    columns = st.columns(2, gap="large") if len(pictures) > 1 else [st.container()]
-    for number, (name, picture) in enumerate(pictures.items()):
-        with columns[number % len(columns)]:
-            st.markdown(f"**{literal(name)}**")
-            _show_pairs(picture, configs[name].image_shape, name)
+    with st.expander("Copies? The samples nearest to training images", key="copies", **BOUND) as more:
+        if not more.open:
+            return
+        st.markdown("**Look for a sample that shows the very picture below it.**")
+        st.caption(
+            "Upper rows: the samples that are nearest to a training image in feature space. Lower rows: that training image. "
+            "The same subject, colour and pose is what a model should learn; the same background and details are a copy."
+        )
+        configs = {one.name: one.config for one in measured}
+        columns = st.columns(2, gap="large") if len(pictures) > 1 else [st.container()]
+        for number, (name, picture) in enumerate(pictures.items()):
+            with columns[number % len(columns)]:
+                st.markdown(f"**{literal(name)}**")
+                _show_pairs(picture, configs[name].image_shape, name)
 
 
 def _show_pairs(picture: Path, shape: tuple[int, int, int] | None, name: str) -> None:

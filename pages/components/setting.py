@@ -13,6 +13,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.components import BOUND, about_choices
+from pages.components.glossary import term
 from pages.components.named_choice import choose_named
 from pipelines.common.settings import Between, OneOf, help_of, rules
 from pipelines.storage.config import RunConfig
@@ -31,6 +32,7 @@ class Setting:
         path: "section.field", or just the field of the run itself.
         key: key of the widget, also in links.
         label: label of the widget.
+        term: the glossary's entry that explains it, if any; the field's own help then says what its values mean.
         taken: whether fine-tuning takes it from the starting run.
         more: further keyword arguments of the widget.
     """
@@ -38,6 +40,7 @@ class Setting:
     path: str
     key: str
     label: str
+    term: str = ""
     taken: bool = False
     more: Mapping[str, Any] = field(default_factory=dict)
 
@@ -104,7 +107,7 @@ class Setting:
 
     def draw(self, place: DeltaGenerator, base: RunConfig, **more: Any) -> Any:
         """Draw the widget, initially with the value in ``base``, and return its value."""
-        about = help_of(self.kind)[self.name]
+        about = "\n\n".join(filter(None, [self.term and term(self.term), help_of(self.kind)[self.name]]))
         more = {"key": self.key, "help": about, **BOUND, **self.more, **more}
         if self.text or isinstance(self.usual, tuple):
             return place.text_input(self.label, self.shown(base), **more)
@@ -115,6 +118,7 @@ class Setting:
             return place.number_input(self.label, self.rule.low, highest, self.shown(base), **more)
         names = self.rule.names if self.rule else SWITCH
         if isinstance(names, Mapping) and self.rule:
+            about = term(self.term) if self.term else about  # the choices explain themselves
             more |= {"help": f"{about}\n\n{about_choices(names)}", "place": place}
             del more["bind"]
             return choose_named(self.label, names, self.shown(base), **more)

@@ -17,13 +17,16 @@ from pipelines.storage.runs import Run
 LEAST = 2.0  # seconds worth telling
 
 
-def about_time(wishes: Sequence[Wish]) -> tuple[str, str | None]:
+def about_time(wishes: Sequence[Wish], besides: float = 0.0) -> tuple[str, str | None]:
     """Return how long the generations will take, to be added to a button's label, and where that is known from.
 
     Both are empty if it is not known, or not worth telling.
+
+    Args:
+        besides: seconds that come on top of generating.
     """
     found = [_expected(run, request) for run, request, *_ in wishes]
-    seconds = sum(seconds for seconds, _ in found)
+    seconds = sum(seconds for seconds, _ in found) + besides
     if not all(source for _, source in found) or seconds < LEAST:
         return "", None
     sources = ", ".join(dict.fromkeys(source for _, source in found))

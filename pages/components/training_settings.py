@@ -12,6 +12,7 @@ from streamlit.delta_generator import DeltaGenerator
 from diffusion_core.choices import Choice
 from pages.components import BOUND, about_choices
 from pages.components.asking import expanded
+from pages.components.glossary import term
 from pages.components.named_choice import choose_named
 from pages.components.runs import can_be_tuned, given_as, is_autoencoder, known_runs
 from pages.components.setting import USUAL, Setting, configured
@@ -47,7 +48,7 @@ from pipelines.storage.config import (
 from pipelines.storage.recipes import RECIPES
 from unets.choices import NETWORKS
 
-ABOUT_AUTOENCODER = Choice("Autoencoder", "Compresses images to latents, on which other networks can be trained.")
+ABOUT_AUTOENCODER = Choice("Autoencoder", term("autoencoder"))
 
 
 def _choose_data(usual: RunConfig) -> tuple[DataConfig, dict[Setting, Any]]:
@@ -124,7 +125,7 @@ def choose_training() -> Training:
     start = _choose_run(
         start_column, "Start from", known_runs().models(can_be_tuned), settings_of(recipe).init.init_from, RANDOM_WEIGHTS,
         "init_from", on_change=follow_start,
-        help="Fine-tuning: continue from this model's weights on other images, with its network and noise schedule.",
+        help=f"{term('fine-tuning')} The network and the noise schedule are that model's.",
     )  # fmt: skip
     base = initial(recipe, start)
     taken = start is not None  # whether a starting run fixes the model
@@ -155,8 +156,7 @@ def choose_training() -> Training:
             latent = _choose_run(
                 last, "Latents from", known_runs().models(is_autoencoder), base.latent.latent, PIXELS, "latent",
                 disabled=unet == AUTOENCODER, on_change=follow_latent,
-                help="Train on the latents of this autoencoder, which makes large images cheaper. To train an autoencoder, "
-                "choose it as the network.",
+                help=f"{term('latents')} To train an autoencoder, choose it as the network.",
             )  # fmt: skip
     try:
         config = _config(base, shown, data, unet, latent)

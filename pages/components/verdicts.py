@@ -54,7 +54,13 @@ def show_verdict(evaluations: Sequence[Evaluation]) -> None:
         )
         st.dataframe(pd.DataFrame(found.costs, index=[found.first, found.second]).fillna("not measured").T, width="stretch")
     with words:
-        show_sentences(found, sentences(found))
+        told = sentences(found)
+        show_sentences(found, [sentence for sentence in told if sentence.told])
+        if unsure := [sentence for sentence in told if not sentence.told]:
+            with st.expander(
+                f"Not told apart: {', '.join(TITLES[sentence.name] for sentence in unsure)}", key="unsure", **BOUND
+            ):
+                show_sentences(found, unsure)
         if left_out := not_compared(found):
             st.caption(literal(left_out))
         st.caption(literal(" ".join(_about(found))))
@@ -98,7 +104,7 @@ def _about(found: Verdict) -> Iterator[str]:
     """Yield sentences on what the verdict is made of."""
     if found.setting is not None:
         yield f"{found.setting}."
-    yield "Each interval contains the true difference in 95 of 100 cases."
+    yield "Each interval contains the true difference in 95 of 100 cases: of 20 figures of equal models, one differs by chance."
     if any(one.p is not None for one in found.differences.values()):
         yield "p: how often a difference as large arises when the two models' images are swapped at random."
     yield from found.notes

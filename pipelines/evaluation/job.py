@@ -11,7 +11,6 @@ from ..storage.single_job import SingleJob
 from .results import Evaluation
 
 FOLDER = ".evaluation"  # in the user's folder of runs
-RECORD = f"{FOLDER}/process.json"
 
 
 class EvaluationJob(SingleJob):

@@ -22,7 +22,7 @@ from ..common.devices import hardware, process_state
 from ..common.finite import refuse_not_finite
 from ..common.images import Pixels, montage, png_bytes, to_uint8
 from ..common.memory import TensorMemory, weight_bytes
-from ..common.reports import ProgressBar, tracked
+from ..common.reports import ProgressBar, report_progress, tracked
 from ..common.together import gathered, own_share
 from ..sampling.request import SamplingRequest
 from ..sampling.sample import sample
@@ -140,6 +140,7 @@ def measure_samples(
         images = model.decode(last.x).cpu()
         seconds = time.perf_counter() - before
         batches.append((seconds, last.nfe, to_uint8(images), real.judge.features(images), real.recognised(images, numbers)))
+    report_progress(f"{model.name}, {request.steps} steps of {request.sampler}: comparing with real images")
     all_seconds, calls, pictures, seen, recognised = zip(*gathered(batches), strict=True)
     features = np.concatenate(seen)
     memory = TensorMemory()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import comb
 
 import numpy as np
 import pandas as pd
@@ -25,17 +26,20 @@ class Ranked:
         estimate: its figure.
         behind: the figure minus that of the best model; None for the best.
         real: what real images score; None if that was not measured.
+        pairs: number of pairs of models in the ranking. The best is known only after all of them have been compared, so all
+            their intervals must hold.
     """
 
     name: str
     estimate: Estimate
     behind: Difference | None = None
     real: float | None = None
+    pairs: int = 1
 
     @property
     def surely_worse(self) -> bool:
-        """Whether the interval of the difference from the best excludes 0."""
-        return self.behind is not None and self.behind.told
+        """Whether the difference from the best is no chance, also when the number of pairs is allowed for."""
+        return self.behind is not None and self.behind.told_among(self.pairs)
 
 
 def settings_to_rank(evaluations: Sequence[Evaluation]) -> dict[str, tuple[Setting, list[Evaluation]]]:
@@ -76,7 +80,7 @@ def ranking(evaluations: Sequence[Evaluation], setting: Setting, figure: str) ->
     for name in order:
         found, real = figures[name]
         behind = None if best is None or found is best else difference([found], [best])
-        ranked.append(Ranked(name, found.estimate, behind, real))
+        ranked.append(Ranked(name, found.estimate, behind, real, comb(len(order), 2)))
     return ranked
 
 

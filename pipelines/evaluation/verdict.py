@@ -80,15 +80,18 @@ class Verdict:
 
     @property
     def summary(self) -> str:
-        """In how many figures which of the models is better."""
-        better = [self.better(name) for name in self.differences if name in COUNTED]
-        wins = sorted({name for name in better if name is not None}, key=better.count, reverse=True)
-        if not wins:
+        """In how many figures which of the models is better, and whether that many could be chance."""
+        main = {name: self.better(name) for name in self.differences if name in COUNTED}
+        better = list(main.values())
+        winners = sorted({name for name in better if name is not None}, key=better.count, reverse=True)
+        if not winners:
             return f"{self.first} and {self.second} are not told apart in any of {len(better)} main figures."
-        first, *others = wins
+        first, *others = winners
         second = f", {others[0]} in {better.count(others[0])}" if others else ""
         apart = f"; {better.count(None)} cannot tell them apart" if None in better else ""
-        return f"Surely better: {first} in {better.count(first)} of {len(better)} main figures{second}{apart}."
+        sure = any(self.differences[name].told_among(len(main)) for name, winner in main.items() if winner)
+        chance = "" if sure else " Among so many figures, this may be chance."
+        return f"Better: {first} in {better.count(first)} of {len(better)} main figures{second}{apart}.{chance}"
 
     def sentence(self, name: str) -> str:
         """Return who is better in a figure and by how much, or how large a difference can be at most."""

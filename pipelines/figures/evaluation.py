@@ -15,7 +15,7 @@ from ..evaluation.ranking import Ranked
 from ..evaluation.results import FIGURES, SMALLER_IS_BETTER, Evaluation, pareto_front
 from ..evaluation.verdict import TITLES, Verdict
 from .chart import Axis, Band, Bars, Chart, Curve, Mark, Note, Panel, Rule
-from .style import GREY, MARKING, Look, color, dash, line_styles
+from .style import COLORS, GREY, MARKING, Look, color, dash, line_styles
 
 APART = 1.015  # horizontal factor between series, so that their intervals do not hide each other
 ROOM = 1.25  # smallest ratio of neighbouring tick labels on a cost axis
@@ -26,9 +26,7 @@ FLOORS: dict[str, tuple[str, str, PLACES]] = {  # columns with figures of real i
     "floor": ("dot", "real against real", "top left"),  # where samples of few steps lie far above it
     "decoded": ("dash", "real, after the autoencoder", "bottom right"),
 }
-INTERVALS = (  # caption of figures of samples
-    "Bars and brackets: 95 % confidence intervals. Dotted: held-out images instead of samples, equally many if available."
-)
+FLOOR = "Dotted: held-out images in place of samples, as many as samples if there are enough."
 LEVELS = "Noise level (timestep of a cosine schedule)"
 SHORT = {  # titles that end before the middle of a narrow figure
     "agreement": "Agreement",
@@ -123,7 +121,7 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str, order: Seq
     ends = (shown[cost].min() / 1.5, shown[cost].max() * 1.5)
     ticks = {value: f"{value:g}" for value in _ticks(shown[cost])} if cost == "network_calls" else None
     x = Axis(f"{COSTS[cost]} per image", log=True, fine=True, limits=ends, ticks=ticks)
-    panel = Panel(tuple(marks), x, Axis(FIGURES[figure], from_zero=True), height=300)
+    panel = Panel(tuple(marks), x, Axis(SHORT.get(figure, FIGURES[figure]), from_zero=True), height=300)
     return Chart((panel,), hover="closest", key=tuple(key), zoom=(figure, cost))
 
 
@@ -131,7 +129,7 @@ def _series(shown: pd.DataFrame, figure: str, cost: str, order: Sequence[str]) -
     """Yield a curve for each run, sampler and whatever else distinguishes what was asked of them."""
     runs = list(dict.fromkeys(shown["run"]))
     samplers = list(dict.fromkeys(shown["sampler"]))
-    alike: Counter[tuple[str, str]] = Counter()
+    taken: set[Look] = set()
     series = list(shown.groupby(["run", "sampler", "spacing", "guidance", "images", "seed"], sort=False))
     for number, ((run, sampler, spacing, guidance, images, seed), part) in enumerate(series):
         points = part.sort_values(cost)
@@ -143,35 +141,38 @@ def _series(shown: pd.DataFrame, figure: str, cost: str, order: Sequence[str]) -
         told += f", {images:,} samples" if own["images"].nunique() > 1 else ""
         told += f", seed {seed}" if own["seed"].nunique() > 1 else ""
         made = f", {sampler_title(str(sampler))}" if len(runs) == 1 or len(samplers) > 1 else ""
+        look = _look(runs, samplers, str(run), str(sampler), order)
+        others = (replace(look, symbol=symbol) for symbol in SYMBOLS)
+        look = look if look not in taken else next((other for other in others if other not in taken), look)
+        taken.add(look)
         yield Curve(
             points[cost].to_numpy() * apart,
             points[figure].to_numpy(),
             f"{run}{made}{told}",
-            _look(runs, samplers, str(run), str(sampler), order, alike[run, sampler]),
+            look,
             points=True,
             y_interval=(points[f"{figure}_low"].to_numpy(), points[f"{figure}_high"].to_numpy()),
             about=[f"{x:.3g}: {y:.4g}" for x, y in zip(points[cost], points[figure], strict=True)],
         )
-        alike[run, sampler] += 1
 
 
-def _look(runs: list[str], samplers: list[str], run: str, sampler: str, order: Sequence[str], alike: int = 0) -> Look:
+def _look(runs: list[str], samplers: list[str], run: str, sampler: str, order: Sequence[str]) -> Look:
     """Return the look of a run's curve: its colour says the run, its dash and symbol the sampler, or the other way round.
 
     Args:
         order: the names of all runs, whose numbers are their colours.
-        alike: the number of curves of this run and sampler before it.
     """
     numbers = (order or runs).index(run), samplers.index(sampler)
     hue, other = (numbers[1], runs.index(run)) if len(samplers) > len(runs) else numbers
-    return Look(color(hue), dash(other), symbol=SYMBOLS[(other + alike) % len(SYMBOLS)], size=8)
+    return Look(color(hue), dash(other), symbol=SYMBOLS[other % len(SYMBOLS)], size=8)
 
 
 def _key(shown: pd.DataFrame, order: Sequence[str]) -> Iterator[Curve]:
-    """Yield what explains colours and symbols one by one; nothing unless runs and samplers are all that differs."""
+    """Yield what explains colours and symbols one by one; nothing unless only runs and samplers differ, and their looks too."""
     runs, samplers = list(dict.fromkeys(shown["run"])), list(dict.fromkeys(shown["sampler"]))
-    others = shown.groupby(["run", "sampler"])[["guidance", "images", "seed"]].nunique()
-    if min(len(runs), len(samplers)) < 2 or (others > 1).any(axis=None):
+    others = shown.groupby(["run", "sampler"])[["spacing", "guidance", "images", "seed"]].nunique()
+    few, many = sorted((len(runs), len(samplers)))
+    if few < 2 or few > len(SYMBOLS) or many > len(COLORS) or (others > 1).any(axis=None):
         return
     by_sampler = len(samplers) > len(runs)
     looks = [(run, _look(runs, samplers, run, samplers[0], order), not by_sampler) for run in runs]

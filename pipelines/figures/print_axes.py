@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from matplotlib.axes import Axes
+from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from .chart import Axis
@@ -17,15 +19,16 @@ STEPS = [1, 2, 5, 10]  # multiples of a power of ten between labels
 GAP = 2.0  # pixels at least between labels
 
 
-def set_axis(axes: Axes, axis: Axis, which: Literal["x", "y"], width: float, outer: bool) -> None:
+def set_axis(axes: Axes, axis: Axis, which: Literal["x", "y"], size: tuple[float, float], outer: bool) -> None:
     """Set the scale, limits, ticks and name of one axis, once the marks are drawn.
 
     Args:
         which: "x" or "y".
-        width: inches for the panel with its labels.
+        size: width and height of the panel in inches, with its labels across.
         outer: whether the axis lies at the edge of the figure, or is not shared with a panel that does: it has labels.
     """
     drawn = axes.xaxis if which == "x" else axes.yaxis
+    width, height = size
     set_scale, set_limits = (axes.set_xscale, axes.set_xlim) if which == "x" else (axes.set_yscale, axes.set_ylim)
     if axis.log:
         set_scale("log", nonpositive="mask")
@@ -53,7 +56,8 @@ def set_axis(axes: Axes, axis: Axis, which: Literal["x", "y"], width: float, out
     if which == "y":
         drawn.grid(True, **GRID)
     if outer and axis.title:
-        drawn.set_label_text(as_printed(axis.title), fontsize=NORMAL)
+        title = fitting(axis.title, NORMAL, width if which == "x" else height)
+        drawn.set_label_text(as_printed(title), fontsize=NORMAL)
         drawn.labelpad = 2
     if which == "x":
         drawn.set_tick_params(labelbottom=outer)
@@ -91,14 +95,21 @@ def log_ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def thin_labels(axes: Axes) -> None:
-    """Leave out labels of the x axis that overlap others; the first and last are kept."""
-    labels = [label for label in axes.get_xticklabels() if label.get_text() and label.get_visible()]
-    low, high = sorted(axes.get_xlim())
-    labels = [label for label in labels if low <= label.get_position()[0] <= high]
+    """Leave out labels of the x axis that overlap others, or one of the y axis; the first and last are kept if they can be."""
+    beside = [label.get_window_extent() for label in _seen(axes.get_yticklabels(), axes.get_ylim(), 1)]
+    labels = _seen(axes.get_xticklabels(), axes.get_xlim(), 0)
     taken: list[tuple[float, float]] = []
     for label in labels[:1] + labels[:0:-1][:1] + labels[1:-1]:
         box = label.get_window_extent()
-        if any(box.x0 < end + GAP and box.x1 > start - GAP for start, end in taken):
+        if any(box.x0 < end + GAP and box.x1 > start - GAP for start, end in taken) or box.count_overlaps(beside):
             label.set_visible(False)
         else:
             taken.append((box.x0, box.x1))
+
+
+def _seen(labels: Sequence[Text], limits: tuple[float, float], which: int) -> list[Text]:
+    """Return the labels of ticks that are drawn, given the axis's limits and its number."""
+    low, high = sorted(limits)
+    return [
+        label for label in labels if label.get_text() and label.get_visible() and low <= label.get_position()[which] <= high
+    ]

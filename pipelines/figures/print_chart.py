@@ -61,8 +61,9 @@ def draw_chart(figure: Figure, chart: Chart, width: float, below: float) -> None
     for number, (panel, place) in enumerate(zip(chart.panels, axes.flat, strict=False)):
         _draw_panel(place, panel, chart.colors, width / chart.columns, explained=bool(entries))
         lowest, leftmost = number // chart.columns == chart.rows - 1, number % chart.columns == 0
-        set_axis(place, panel.x, "x", width / chart.columns, outer=lowest or not chart.shared_x)
-        set_axis(place, panel.y, "y", width / chart.columns, outer=leftmost or not chart.shared_y)
+        size = width / chart.columns, panel.height * PANEL_PIXEL
+        set_axis(place, panel.x, "x", size, outer=lowest or not chart.shared_x)
+        set_axis(place, panel.y, "y", size, outer=leftmost or not chart.shared_y)
     if labels:
         _add_legend(figure, [_handle(mark) for mark in entries.values()], labels, columns)
     names = add_end_labels(axes.flat[0], ends)

@@ -23,7 +23,7 @@ from ..evaluation.results import (
     samples_table,
 )
 from .chart import Chart
-from .evaluation import INTERVALS, bound_terms, comparison, loss_bands, loss_gaps, newest, quality_against_cost, ranking_bars
+from .evaluation import FLOOR, bound_terms, comparison, loss_bands, loss_gaps, newest, quality_against_cost, ranking_bars
 from .paper import file_content
 
 STYLE = Path(__file__).with_name("report.css")
@@ -40,7 +40,7 @@ def report(evaluations: Sequence[Evaluation]) -> str:
 
 def _parts(evaluations: Sequence[Evaluation]) -> Iterator[str]:
     """Yield the sections of the report."""
-    yield f"<h1>Evaluation</h1><p>{escape(INTERVALS)}</p>"
+    yield f"<h1>Evaluation</h1><p>Bars and brackets: 95 % intervals. {escape(FLOOR)}</p>"
     yield _table(_models(evaluations), "Models")
     order = [evaluation.name for evaluation in evaluations]
     table, tables = samples_table(evaluations), []
@@ -75,7 +75,7 @@ def _models(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
 
 
 def _metric(members: Sequence[Evaluation], table: pd.DataFrame, name: str, order: Sequence[str]) -> Iterator[str]:
-    """Yield rankings of models in a figure, until each that can be compared with another is ranked, and the figure by cost."""
+    """Yield rankings in a figure, until each model that can be compared with another is ranked, and the figure by cost."""
     title = FIGURES[name]
     ranked_before: set[str] = set()
     for setting, alike in settings_to_rank(members).values():
@@ -84,7 +84,8 @@ def _metric(members: Sequence[Evaluation], table: pd.DataFrame, name: str, order
         if len(names) > 1 and not names <= ranked_before:
             yield _section(title, ranking_bars(ranked, name, order), f"{ranking_sentence(ranked, name)} {setting}.")
             ranked_before |= names
-    yield _section(f"{title} and cost", quality_against_cost(table, name, "network_calls", order))
+    if table["network_calls"].nunique() > 1:
+        yield _section(f"{title} and cost", quality_against_cost(table, name, "network_calls", order))
 
 
 def _losses(evaluations: Sequence[Evaluation], order: Sequence[str]) -> Iterator[str]:

@@ -55,10 +55,15 @@ class Estimate:
         steps, log = config.optimizer.steps, config.log
         evaluations, grids = (-(-steps // every) for every in (log.eval_every, log.sample_every))
         return (
-            f"about {duration(self.seconds(config))} for {counted(steps, 'step')} of {self.costs.step:.2g} s, "
-            f"{counted(evaluations, 'evaluation')} of {self.costs.evaluation:.2g} s and {counted(grids, 'sample grid')} of "
-            f"{self.costs.samples:.2g} s; {in_words(self.memory)} of memory"
+            f"about {duration(self.seconds(config))} for {counted(steps, 'step')} of {_short(self.costs.step)}, "
+            f"{counted(evaluations, 'evaluation')} of {_short(self.costs.evaluation)} and {counted(grids, 'sample grid')} of "
+            f"{_short(self.costs.samples)}; {in_words(self.memory)} of memory"
         )
+
+
+def _short(seconds: float) -> str:
+    """Return a duration, which may be much less than a second."""
+    return f"{seconds:.2g} s" if seconds < 10 else duration(seconds)
 
 
 class EstimateJob(SingleJob):

@@ -2,12 +2,11 @@
 
 import re
 import shutil
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
-from pipelines.evaluation.job import RECORD
+from pipelines.evaluation.job import EvaluationJob
 
 pytestmark = pytest.mark.browser
 
@@ -18,7 +17,7 @@ def mine(tiny_run, runs_folder):
     run = shutil.copytree(tiny_run.path, runs_folder / "mine")
     yield run
     shutil.rmtree(run)
-    shutil.rmtree(runs_folder / Path(RECORD).parent)
+    shutil.rmtree(EvaluationJob(runs_folder).record.parent)
 
 
 def test_start_an_evaluation_and_learn_why_it_failed(page, server, mine):

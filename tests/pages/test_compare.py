@@ -184,15 +184,15 @@ def test_what_is_shared_opens_the_same_comparison():
 
 def test_the_verdict_is_on_what_is_compared():
     pair = {"model1": "fashion-baseline", "model2": "fashion-attention"}
-    assert any("Surely better: fashion-attention" in text.value for text in open_page(**pair).markdown)
+    assert any("Better: fashion-attention" in text.value for text in open_page(**pair).markdown)
     seeds = open_page(**pair, seed2=1)
     assert any("different noise (seeds 0 and 1)" in caption.value for caption in seeds.caption)
     assert not any("same noise:" in caption.value for caption in seeds.caption)
     samplers = open_page(model1="fashion-baseline", model2="fashion-baseline", steps1=5)
-    assert any("Surely better: 20 steps" in text.value for text in samplers.markdown)
+    assert any("Better: 20 steps" in text.value for text in samplers.markdown)
     others = open_page(model1="fashion-baseline", model2="flowers-baseline")
     assert any("Not comparable" in caption.value for caption in others.caption)
-    assert not any("Surely better" in text.value for text in others.markdown)
+    assert not any("Better: " in text.value for text in others.markdown)
     unmeasured = open_page(model1="fashion-baseline", model2="fashion-baseline", steps1=13)
     assert "Measure" in buttons(unmeasured)
 

@@ -72,9 +72,8 @@ def measured(tiny_run, tmp_path, monkeypatch):
 def test_what_is_measured_is_shown_and_what_is_not_is_told(measured):
     app = open_page()
     assert app.info[0].value == "Not evaluated yet: two."
-    assert [part.value for part in app.subheader] == [
-        "Which is best?", "What does quality cost?", "Loss by noise level", "Likelihood",
-    ]  # fmt: skip
+    assert [part.value for part in app.subheader] == ["Which is best?", "What does quality cost?"]
+    assert [part.label for part in app.expander] == ["All figures as a table", "Loss by noise level", "Likelihood"]
     assert not app.dataframe, "the table is there on demand"
     app = open_page(all_figures=True)
     table = app.dataframe[0].value
@@ -104,10 +103,10 @@ def test_further_figures_are_in_a_table_of_their_own(measured):
 
 def test_a_picture_that_cannot_be_shown_gets_a_sentence(measured):
     file_beside(measured.run, NEIGHBOURS_PICTURE).write_bytes(bomb_png(60_000, pixels=False))
-    app = open_page()
+    app = open_page(copies=True)
     assert not app.exception
     assert "evaluation-neighbours.png cannot be shown: the image is too large" in app.warning[0].value
-    assert app.subheader[-1].value.startswith("Copies?")
+    assert app.expander[-1].label.startswith("Copies?")
 
 
 def test_seconds_of_different_machines_are_told_and_have_no_front(measured):
@@ -313,7 +312,7 @@ def test_models_without_a_bound_are_named_beside_those_with_one(measured):
     other = Evaluation(Run(measured.run.path.with_name("two")))
     loss = measured.of_kind("loss")[0]
     other.add("loss", loss.asked, loss.found)
-    captions = [caption.value for caption in open_page().caption]
+    captions = [caption.value for caption in open_page(likelihood=True).caption]
     assert any("upper bound" in caption and "Not measured, or of latents: two." in caption for caption in captions)
 
 

@@ -6,7 +6,7 @@ That it says why it failed: tests/pages/test_evaluate_page.py, with a real proce
 import psutil
 import pytest
 
-from pipelines.evaluation.job import RECORD, EvaluationJob
+from pipelines.evaluation.job import EvaluationJob
 from pipelines.evaluation.results import Evaluation
 from pipelines.storage.processes import read_record
 
@@ -18,7 +18,7 @@ QUICK += ["--batch-size", "16"]
 def job(tmp_path):
     job = EvaluationJob(tmp_path / "jobs")
     yield job
-    record = read_record(job.root / RECORD)
+    record = read_record(job.record)
     if record is not None and record.alive:
         psutil.Process(record.pid).kill()
 
@@ -49,6 +49,6 @@ def test_nothing_to_measure_is_refused(job):
 def test_one_that_was_killed_is_told_from_one_that_was_stopped(job, copied_run, judge, wait_for):
     job.start([copied_run], ["--features", str(judge), "--steps", "200", "--num-images", "20000"])
     assert job.progress.what == "Loading the model and the images"
-    psutil.Process(read_record(job.root / RECORD).pid).kill()
+    psutil.Process(read_record(job.record).pid).kill()
     wait_for(lambda: not job.running)
     assert "ended unexpectedly" in job.error

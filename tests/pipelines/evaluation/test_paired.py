@@ -9,7 +9,7 @@ from pipelines.evaluation.distances import Reference, recall_estimate
 from pipelines.evaluation.diversity import density_and_coverage, vendi_estimate
 from pipelines.evaluation.intervals import Estimate, mean_error, share_error, strata_error
 from pipelines.evaluation.measured import PARTS
-from pipelines.evaluation.paired import Figure, difference, p_of_cases, permutation_test
+from pipelines.evaluation.paired import Difference, Figure, difference, p_of_cases, permutation_test
 
 COUNT, DIM = 150, 6
 MIX = np.diag(np.arange(1, DIM + 1) ** -0.75)  # steep: few directions make up most of a distance
@@ -83,6 +83,14 @@ def test_intervals_of_differences_are_right_and_sharp(kind, gain, trials):
     assert np.mean([one.told for one in better]) > (0.2 if kind == "recall" else 0.7)
     assert all(one.needed is None for one in better if one.told)
     assert all(one.paired for one in equal)
+
+
+def test_the_best_of_many_equal_models_is_seldom_told_from_the_others_by_chance():
+    models, trials = 6, 2000
+    values = np.sort(np.random.default_rng(0).standard_normal((trials, models)), axis=1)
+    apart = [Difference(high, low, Estimate.around(high - low, 2**0.5), (1, 1), False) for low, *_, high in values]
+    assert np.mean([one.told for one in apart]) > 0.3, "with the interval of a single pair"
+    assert np.mean([one.told_among(models * (models - 1) // 2) for one in apart]) < 0.06
 
 
 def test_pairing_is_what_finds_it():

@@ -141,6 +141,24 @@ def test_the_summary_counts_each_main_figure_once():
             assert counts.get(model, 0) == sum(sentence.better == model for sentence in sentences(both))
 
 
+def test_one_weak_difference_among_many_figures_may_be_chance():
+    """One whose interval hardly excludes 0 says little among seven; a clear one says enough."""
+
+    def summary(*values):
+        found = {
+            name: Difference(1 + value, 1.0, Estimate(value, value - 1, value + 1), (1, 1), True)
+            for name, value in zip(COUNTED, values, strict=False)
+        }
+        return Verdict("one", "two", None, found, ({}, {}), ()).summary
+
+    assert (
+        summary(1.1, 0, 0, 0, 0, 0, 0)
+        == "Better: two in 1 of 7 main figures; 6 cannot tell them apart. Among so many figures, this may be chance."
+    )
+    assert summary(1.5, 0, 0, 0, 0, 0, 0) == "Better: two in 1 of 7 main figures; 6 cannot tell them apart."
+    assert summary(1.1) == "Better: two in 1 of 1 main figures."
+
+
 def test_no_figure_is_left_out_in_silence(made):
     """Each that was measured for either is in a sentence, or said not to be compared."""
     one, two = measure(made("one"), 6.0), measure(made("two"), 5.0)

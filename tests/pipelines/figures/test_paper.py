@@ -26,7 +26,7 @@ from pipelines.figures.print_axes import log_ticks, short
 from pipelines.figures.process import schedule_curves
 from pipelines.figures.screen import on_screen
 from pipelines.figures.sheet import Row, Sheet
-from pipelines.figures.style import Look
+from pipelines.figures.style import COLORS, Look
 from pipelines.figures.training import loss_heat_maps, training_curves
 
 RNG = np.random.default_rng(0)
@@ -160,7 +160,10 @@ def test_no_text_is_small_or_cut_off_or_lies_on_another():
         loss_gaps(gaps, "first", ["first", *gaps]),
         schedule_curves(schedules, 3),
         quality_against_cost(
-            measured(["fashion-baseline", "fashion-attention"], SAMPLERS), "frechet_distance", "network_calls"
+            measured(["fashion-baseline", "fashion-attention"], list(SAMPLERS)[:9]), "frechet_distance", "network_calls"
+        ),
+        Chart(
+            (Panel((Curve(X, Y, "a"),), Axis("steps"), Axis("loss minus that of a run with a long name", log=True), height=90),)
         ),
     )
     for chart, width in product(charts, WIDTHS):
@@ -171,10 +174,10 @@ def test_no_text_is_small_or_cut_off_or_lies_on_another():
             name for name in chart.entries if name.startswith(("flowers", "one", "a"))
         }
         assert min(text.get_fontsize() for text in shown) >= 7
-        boxes = {text.get_text(): text.get_window_extent() for text in shown}
-        assert not [pair for pair in combinations(boxes, 2) if boxes[pair[0]].overlaps(boxes[pair[1]])]
+        boxes = [(text.get_window_extent(), text.get_text()) for text in shown]
+        assert not [(one[1], other[1]) for one, other in combinations(boxes, 2) if one[0].overlaps(other[0])]
         frame = figure.bbox.padded(1)
-        assert all(frame.contains(*corner) for box in boxes.values() for corner in (box.min, box.max))
+        assert all(frame.contains(*corner) for box, _ in boxes for corner in (box.min, box.max))
         for legend in figure.legends:
             assert legend.get_window_extent().y0 >= max(axes.get_window_extent().y1 for axes in figure.axes)
 
@@ -201,7 +204,7 @@ def test_curves_are_named_at_their_ends_where_there_is_room():
 
 
 def test_a_printed_key_says_what_colours_and_symbols_are_once():
-    names = list(SAMPLERS)
+    names = list(SAMPLERS)[: len(COLORS)]
     table = measured(["fashion-baseline", "fashion-attention"], names)
     chart = quality_against_cost(table, "frechet_distance", "network_calls")
     told = [text.get_text() for text in on_paper(chart).legends[0].get_texts()]
