@@ -64,7 +64,8 @@ evaluations, averages = read_evaluations()
 missing = [name for name, evaluation in evaluations.items() if not evaluation.results]
 measured = [evaluation for evaluation in (*evaluations.values(), *averages) if evaluation.results]
 order = [evaluation.name for evaluation in measured]
-with actions if measured and not missing and not EvaluationJob().running else st.container():
+job = EvaluationJob()
+with actions if measured and not missing and not job.running and not job.error else st.container():
     show_measuring({name: evaluation.run for name, evaluation in evaluations.items()}, missing)
 if not measured:
     end_page()
