@@ -53,7 +53,7 @@ def set_axis(axes: Axes, axis: Axis, which: Literal["x", "y"], size: tuple[float
         drawn.set_major_formatter(FuncFormatter(lambda value, _: short(value, max(map(abs, drawn.get_view_interval())))))
     drawn.set_minor_locator(NullLocator())
     drawn.set_tick_params(labelsize=SMALL, length=2, width=0.6, pad=2)
-    if which == "y":
+    if which == "y" and axis.ticks is None:  # names beside bars need no lines, which would cross the numbers at their ends
         drawn.grid(True, **GRID)
     if outer and axis.title:
         title = fitting(axis.title, NORMAL, width if which == "x" else height)

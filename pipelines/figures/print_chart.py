@@ -205,20 +205,17 @@ def _draw_rule(axes: Axes, mark: Rule) -> None:
         axes.axvline(mark.x, **style)
     if mark.y is not None:
         axes.axhline(mark.y, **style)
-        if mark.text:
-            top = mark.place.startswith("top")
-            axes.annotate(
-                as_printed(mark.text),
-                (0 if top else 1, mark.y),
-                xycoords=("axes fraction", "data"),
-                xytext=(2 if top else -2, 1.5 if top else -1.5),
-                textcoords="offset points",
-                ha="left" if top else "right",
-                va="bottom" if top else "top",
-                fontsize=SMALL,
-                color="#555555",
-                bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.5},
-            )
+    if not mark.text:
+        return
+    look: dict[str, Any] = {"textcoords": "offset points", "fontsize": SMALL, "color": "#555555"}
+    look["bbox"] = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.5}
+    text, top = as_printed(mark.text), mark.place.startswith("top")
+    if mark.x is not None:
+        axes.annotate(text, (mark.x, 1), (-2, -1), xycoords=("data", "axes fraction"), ha="right", va="top", **look)
+    elif top:
+        axes.annotate(text, (0, mark.y), (2, 1.5), xycoords=("axes fraction", "data"), ha="left", va="bottom", **look)
+    else:
+        axes.annotate(text, (1, mark.y), (-2, -1.5), xycoords=("axes fraction", "data"), ha="right", va="top", **look)
 
 
 @_draw.register

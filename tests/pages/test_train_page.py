@@ -9,7 +9,9 @@ from opening import labels, press
 from pages.components.setting import Setting
 from pages.components.training import describe_progress
 from pages.components.training_start import PIXELS, RANDOM_WEIGHTS
+from pages.components.training_table import SETTINGS
 from pipelines.common.devices import best_device
+from pipelines.common.glossary import entry, glossary, term
 from pipelines.common.reports import Progress
 from pipelines.models.footprint import training_footprint
 from pipelines.storage.config import DataConfig, RunConfig
@@ -364,3 +366,14 @@ def test_levels_of_attention_come_from_the_recipe_if_its_network_does(open_train
     [run] = work()
     assert run.has_weights
     assert (run.config.network.unet, run.config.network.attention_levels) == (changes.get("unet", "attention"), levels)
+
+
+def test_what_the_glossary_explains_is_explained_by_it(open_train):
+    """Each word of a label is explained once. Steps and seed are others in sampling, as is precision in evaluations."""
+    titles = {title.lower() for title in glossary()} - {"steps", "seed", "precision"}
+    for setting in SETTINGS:
+        assert not setting.term or entry(setting.term)
+        assert setting.term or setting.label.lower() not in titles
+    app = open_train()
+    assert app.number_input(key="lr").help.startswith(term("learning rate"))
+    assert app.selectbox(key="prediction").help.startswith(term("prediction"))

@@ -18,8 +18,10 @@ from matplotlib.text import Text
 from PIL import Image
 
 from diffusion_core.choices import SAMPLERS
+from pipelines.evaluation.intervals import Estimate
+from pipelines.evaluation.ranking import Ranked
 from pipelines.figures.chart import Axis, Band, Bars, Chart, Curve, Note, Panel, Rule
-from pipelines.figures.evaluation import loss_bands, loss_gaps, quality_against_cost
+from pipelines.figures.evaluation import loss_bands, loss_gaps, quality_against_cost, ranking_bars
 from pipelines.figures.formats import KINDS, WIDTHS
 from pipelines.figures.paper import file_content, on_paper, write_figure
 from pipelines.figures.print_axes import log_ticks, short
@@ -162,6 +164,7 @@ def test_no_text_is_small_or_cut_off_or_lies_on_another():
         quality_against_cost(
             measured(["fashion-baseline", "fashion-attention"], list(SAMPLERS)[:9]), "frechet_distance", "network_calls"
         ),
+        ranking_bars([Ranked(name, Estimate(4.4, 4.0, 5.2), real=3.7) for name in tables], "frechet_distance", list(tables)),
         Chart(
             (Panel((Curve(X, Y, "a"),), Axis("steps"), Axis("loss minus that of a run with a long name", log=True), height=90),)
         ),
@@ -173,6 +176,8 @@ def test_no_text_is_small_or_cut_off_or_lies_on_another():
         assert {text.get_text() for text in shown} >= {
             name for name in chart.entries if name.startswith(("flowers", "one", "a"))
         }
+        rules = {mark.text for panel in chart.panels for mark in panel.marks if isinstance(mark, Rule)}
+        assert rules - {""} <= {text.get_text() for text in shown}
         assert min(text.get_fontsize() for text in shown) >= 7
         boxes = [(text.get_window_extent(), text.get_text()) for text in shown]
         assert not [(one[1], other[1]) for one, other in combinations(boxes, 2) if one[0].overlaps(other[0])]
