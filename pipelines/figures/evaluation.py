@@ -178,8 +178,8 @@ def _key(shown: pd.DataFrame, order: Sequence[str]) -> Iterator[Curve]:
     looks = [(run, _look(runs, samplers, run, samplers[0], order), not by_sampler) for run in runs]
     looks += [(sampler_title(name), _look(runs, samplers, runs[0], name, order), by_sampler) for name in samplers]
     for name, look, coloured in looks:
-        shape = {"dash": "solid", "symbol": "circle"} if coloured else {"color": NEUTRAL}
-        yield Curve([], [], name, replace(look, **shape), points=True)
+        look = Look(look.color, size=look.size) if coloured else replace(look, color=NEUTRAL)
+        yield Curve([], [], name, look, points=True)
 
 
 def comparison(table: pd.DataFrame) -> str:

@@ -70,7 +70,7 @@ def draw_chart(figure: Figure, chart: Chart, width: float, below: float) -> None
     if chart.colors is not None:
         _add_colors(figure, chart.colors, axes)
     figure.draw_without_rendering()  # lays out, so that labels that would overlap can be told
-    move_apart(axes.flat[0], names)
+    move_apart(axes.flat[0], names, figure.dpi)
     for place in axes.flat:
         thin_labels(place)
 

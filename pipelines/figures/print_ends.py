@@ -38,13 +38,17 @@ def add_end_labels(axes: Axes, curves: Sequence[Curve]) -> list[Annotation]:
     ]
 
 
-def move_apart(axes: Axes, names: Sequence[Annotation]) -> None:
-    """Move the names of curves up and down, as little as possible, so that none lies on another or beyond the panel."""
+def move_apart(axes: Axes, names: Sequence[Annotation], dots: float) -> None:
+    """Move the names of curves up and down, as little as possible, so that none lies on another or beyond the panel.
+
+    Args:
+        dots: of the figure, per inch.
+    """
     if not names:
         return
     from sklearn.isotonic import isotonic_regression
 
-    pixels = axes.get_figure(root=True).dpi / 72  # per point
+    pixels = dots / 72  # per point
     box = axes.get_window_extent()
     ends = np.array([axes.transData.transform(name.xy)[1] - box.y0 for name in names]) / pixels
     order = np.argsort(ends, kind="stable")
