@@ -22,6 +22,7 @@ def _inputs(app: AppTest) -> dict[str, object]:
     """Return the value of each input with a key, as the page shows it."""
     kinds = ("selectbox", "multiselect", "number_input", "text_input", "text_area", "slider", "select_slider", "toggle")
     inputs = {one.key: one.value for kind in (*kinds, "button_group") for one in app.get(kind) if one.key}
+    inputs["copies"] = any("Look for a sample" in text.value for text in app.markdown)  # an expander, whose key is not told
     return {key: value[0] if isinstance(value, list) and key in ("columns", "start", "source", "vary") else value
             for key, value in inputs.items()}  # fmt: skip
 
