@@ -25,6 +25,7 @@ from pages.components.runs import models_to_choose
 from pages.components.sharing import Result, address_of, made_of, show_sharing, thumbnail
 from pages.components.stage import show_stage, shown_view
 from pages.components.timing import about_time
+from pages.components.xray import offer_xrays
 from pipelines.evaluation.columns import told_apart
 from pipelines.figures.pictures import about_generations
 from pipelines.figures.sampling import column_distances
@@ -111,6 +112,7 @@ def draw() -> None:
     if comparison.status == "done":
         view = shown_view()
         offer_comparison(names, titles, comparison, view)
+        offer_xrays(names, comparison.columns)
         numbers = st.expander("Settings that differ, and distances from the first column", key="numbers", **BOUND)
         if numbers.open:
             with numbers:

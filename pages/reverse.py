@@ -21,6 +21,7 @@ from pages.components.runs import models_to_choose
 from pages.components.sharing import Result, show_sharing, thumbnail
 from pages.components.sources import UPLOAD, choose_image
 from pages.components.trajectory import show_details, show_trajectory
+from pages.components.xray import WANTED, show_xray
 from pipelines.common.images import png_bytes
 from pipelines.common.text import counted, literal
 from pipelines.figures.captions import about_samples
@@ -88,7 +89,7 @@ request = SamplingRequest(len(images), seed, **sampler, **noise, **condition)
 told = request.label or "".join(request.prompt)
 asked = f"{name}: " + ", ".join(filter(None, [told, told_start]))
 with result:
-    if pressed:
+    if pressed or st.session_state.pop(WANTED, False):
         submit("reverse", lambda: TrajectoryJob(run, request, images, origin), asked, [run])
     if "reverse" not in st.session_state:
         st.info("Press **Denoise** to start.", icon=":material/arrow_upward:")
@@ -126,6 +127,7 @@ with result:
     show_growing(job, draw, lambda _: SECONDS_BETWEEN_LOOKS)
 if job.way is not None:
     show_details(job.way, image, about_trajectory)
+    show_xray(job, image, about_trajectory)
 
 with actions:
     kept = None

@@ -157,6 +157,55 @@ class Pareto(Printed):
         return pareto_of(_found(self.runs), self.metric, self.cost)
 
 
+@dataclass(frozen=True)
+class Xray(Printed):
+    """What each step of a sampler did, and how wrong it was against a fine solution."""
+
+    run: Positional[Path]
+    """A run folder, a .safetensors file, or the name of a run in checkpoints/ or runs/."""
+    request: OmitArgPrefixes[SamplingRequest] = field(default_factory=lambda: SamplingRequest(num_images=4))
+
+    def drawn(self) -> Chart:
+        """Sample, and return the X-ray with what it shows in words."""
+        from .figures.captions import about_samples, sentences
+        from .figures.xray import xray_chart
+        from .models.loading import load_model
+        from .sampling.diagnosis import diagnosis
+        from .sampling.xray import xray
+
+        request = replace(self.request, prompt=tuple(read_prompts(self.request.prompt)))
+        model = load_model(find_run(self.run))
+        found = xray(model, request)
+        told = [about_samples(model.name, model.fingerprint, request), *diagnosis(found, request.sampler)]
+        return replace(xray_chart(found), caption=sentences(told))
+
+
+@dataclass(frozen=True)
+class Samplers(Printed):
+    """How far samplers and spacings stay from a fine solution at equal numbers of network calls."""
+
+    run: Positional[Path]
+    """A run folder, a .safetensors file, or the name of a run in checkpoints/ or runs/."""
+    calls: Annotated[int, Between(1)] = 20
+    """Network calls for each image, without those of guidance."""
+    request: OmitArgPrefixes[SamplingRequest] = field(default_factory=lambda: SamplingRequest(num_images=4))
+    """Its sampler, spacing, steps and eta do not matter."""
+
+    def drawn(self) -> Chart:
+        """Sample with each of them, and return how far each stays from the fine solution."""
+        from .figures.captions import about_weights, sentences
+        from .figures.xray import standings_chart
+        from .models.loading import load_model
+        from .sampling.diagnosis import best_and_worst
+        from .sampling.equal_calls import found_at
+
+        request = replace(self.request, prompt=tuple(read_prompts(self.request.prompt)))
+        model = load_model(find_run(self.run))
+        found = found_at(model, request, self.calls)
+        made = f"{about_weights(model.name, model.fingerprint)}: seed {request.seed}, {self.calls} network calls"
+        return replace(standings_chart(found), caption=sentences([made, best_and_worst(found)]))
+
+
 def _found(paths: tuple[Path, ...]) -> Mapping[str, Run]:
     """Return runs by name, or by path where names are the same."""
     runs = [find_run(path) for path in paths]
@@ -164,7 +213,7 @@ def _found(paths: tuple[Path, ...]) -> Mapping[str, Run]:
     return {run.name if names.count(run.name) == 1 else str(run.path): run for run in runs}
 
 
-COMMANDS = (Curves, Strip, Forward, Pareto)
+COMMANDS = (Curves, Strip, Forward, Pareto, Xray, Samplers)
 
 
 def main(arguments: Printed) -> int:

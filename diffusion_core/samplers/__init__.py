@@ -21,12 +21,16 @@ from .dpm_solver import dpmpp_3m as dpmpp_3m
 from .dpm_solver import unipc as unipc
 from .slopes import heun as heun
 from .slopes import ipndm as ipndm
+from .steps import CLEAN as CLEAN
 from .steps import Denoise as Denoise
 from .steps import Estimator as Estimator
 from .steps import Level as Level
+from .steps import Move as Move
 from .steps import Step as Step
 from .steps import ancestral_step as ancestral_step
 from .steps import calls_at as calls_at
 from .steps import forward_kernel as forward_kernel
+from .steps import fresh_noise as fresh_noise
+from .steps import levels_at as levels_at
 from .steps import noise_levels as noise_levels
 from .steps import straight_step as straight_step

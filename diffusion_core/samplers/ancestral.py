@@ -11,7 +11,19 @@ from torch import Tensor
 from ..noise import SeededNoise
 from ..process import noise_from_x0
 from ..schedules import NoiseSchedule
-from .steps import Denoise, Estimator, Level, Step, ancestral_step, fresh_noise, integrate, noise_levels, straight_step
+from .steps import (
+    Denoise,
+    Estimator,
+    Level,
+    Move,
+    Step,
+    ancestral_deviation,
+    ancestral_step,
+    fresh_noise,
+    integrate,
+    noise_levels,
+    straight_step,
+)
 
 
 def ddpm(
@@ -28,8 +40,9 @@ def ddpm(
     Euler ancestral takes the same steps in x/alpha: down to s'²/s, where s = sigma/alpha, and up to s' with fresh noise.
     """
 
-    def update(index: int, x: Tensor, x0: Tensor, here: Level, there: Level) -> Tensor:
-        return ancestral_step(x, x0, here, there, fresh_noise(noise, index, x))
+    def update(index: int, x: Tensor, x0: Tensor, here: Level, there: Level) -> Move:
+        after = ancestral_step(x, x0, here, there, fresh_noise(noise, index, x))
+        return Move(after, noise=ancestral_deviation(here, there))
 
     return integrate(Estimator(denoise, condition), x, noise_levels(schedule, timesteps), update)
 
@@ -52,13 +65,13 @@ def ddim(
     if not 0 <= eta <= 1:
         raise ValueError(f"eta={eta}: choose a number from 0 (deterministic) to 1 (as noisy as DDPM)")
 
-    def update(index: int, x: Tensor, x0: Tensor, here: Level, there: Level) -> Tensor:
+    def update(index: int, x: Tensor, x0: Tensor, here: Level, there: Level) -> Move:
         kept = here.alpha * there.sigma / (there.alpha * here.sigma)
         spread = eta * there.sigma * math.sqrt(max(1 - kept**2, 0.0))
         if spread == 0:
-            return straight_step(x, x0, here, there)
+            return Move(straight_step(x, x0, here, there))
         direction = noise_from_x0(x0, x, here.alpha, here.sigma)
         mean = there.alpha * x0 + math.sqrt(there.sigma**2 - spread**2) * direction
-        return mean + spread * fresh_noise(noise, index, x)
+        return Move(mean + spread * fresh_noise(noise, index, x), noise=spread)
 
     return integrate(Estimator(denoise, condition), x, noise_levels(schedule, timesteps), update)

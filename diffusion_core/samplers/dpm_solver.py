@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..noise import SeededNoise
@@ -20,32 +19,41 @@ from .steps import (
     Denoise,
     Estimator,
     Level,
+    Move,
     Step,
     Update,
+    ancestral_deviation,
     ancestral_step,
     fresh_noise,
     integrate,
+    levels_at,
     noise_levels,
     straight_step,
 )
 
+Target = Callable[[Tensor, Level, Level], tuple[Tensor, int]]  # (x0, here, there) -> where to move to, and of which order
 
-def _extrapolate(most: int) -> Callable[[Tensor, Level, Level], Tensor]:
-    """Return a function of x0, here and there that extrapolates the last estimates, up to ``most``, over the step."""
+
+def _extrapolate(most: int) -> Target:
+    """Return a function that extrapolates the last estimates, up to ``most``, over the step."""
     estimates: Estimates = []
 
-    def target(x0: Tensor, here: Level, there: Level) -> Tensor:
+    def target(x0: Tensor, here: Level, there: Level) -> tuple[Tensor, int]:
         remember(estimates, here, x0, most)
-        return mean_over(reliable(estimates, there), there.log_ratio - here.log_ratio) if estimates else x0
+        if not estimates:
+            return x0, 1
+        nodes = reliable(estimates, there)
+        return mean_over(nodes, there.log_ratio - here.log_ratio), len(nodes)
 
     return target
 
 
-def _towards(target: Callable[[Tensor, Level, Level], Tensor]) -> Update:
+def _towards(target: Target) -> Update:
     """Return the update that moves straight towards ``target(x0, here, there)``."""
 
-    def update(index: int, x: Tensor, x0: Tensor, here: Level, there: Level) -> Tensor:
-        return straight_step(x, target(x0, here, there), here, there)
+    def update(index: int, x: Tensor, x0: Tensor, here: Level, there: Level) -> Move:
+        end, order = target(x0, here, there)
+        return Move(straight_step(x, end, here, there), order)
 
     return update
 
@@ -97,8 +105,10 @@ def dpmpp_2m_sde(
     """Sample with SDE-DPM-Solver++(2M) (Lu et al. 2022b, section 5): DDPM's step towards the estimate of DPM-Solver++(2M)."""
     target = _extrapolate(2)
 
-    def update(index: int, x: Tensor, x0: Tensor, here: Level, there: Level) -> Tensor:
-        return ancestral_step(x, target(x0, here, there), here, there, fresh_noise(noise, index, x))
+    def update(index: int, x: Tensor, x0: Tensor, here: Level, there: Level) -> Move:
+        end, order = target(x0, here, there)
+        after = ancestral_step(x, end, here, there, fresh_noise(noise, index, x))
+        return Move(after, order, ancestral_deviation(here, there))
 
     return integrate(Estimator(denoise, condition), x, noise_levels(schedule, timesteps), update)
 
@@ -119,18 +129,13 @@ def dpmpp_2s(
     """
     estimate = Estimator(denoise, condition)
 
-    def update(index: int, x: Tensor, x0: Tensor, here: Level, there: Level) -> Tensor:
+    def update(index: int, x: Tensor, x0: Tensor, here: Level, there: Level) -> Move:
         if math.isinf(here.log_ratio):
-            return straight_step(x, x0, here, there)
-        middle = _level_at(schedule, (here.log_ratio + there.log_ratio) / 2)
-        return straight_step(x, estimate(straight_step(x, x0, here, middle), middle), here, there)
+            return Move(straight_step(x, x0, here, there))
+        [middle] = levels_at(schedule, [(here.log_ratio + there.log_ratio) / 2])
+        return Move(straight_step(x, estimate(straight_step(x, x0, here, middle), middle), here, there), order=2)
 
     return integrate(estimate, x, noise_levels(schedule, timesteps), update)
-
-
-def _level_at(schedule: NoiseSchedule, log_ratio: float) -> Level:
-    timesteps = schedule.timesteps_at(torch.tensor([2 * log_ratio], dtype=torch.float64))
-    return noise_levels(schedule, timesteps)[0]
 
 
 def unipc(
@@ -150,7 +155,7 @@ def unipc(
     estimates: Estimates = []
     last: tuple[Tensor, Level, Estimates] | None = None  # state, level and estimates of the step to correct
 
-    def update(index: int, x: Tensor, x0: Tensor, here: Level, there: Level) -> Tensor:
+    def update(index: int, x: Tensor, x0: Tensor, here: Level, there: Level) -> Move:
         nonlocal last
         if last is not None:
             start, before, nodes = last
@@ -160,6 +165,6 @@ def unipc(
         nodes = reliable(estimates, there) if estimates else []
         last = (x, here, nodes) if nodes and there.log_ratio > here.log_ratio else None
         target = mean_over(nodes, there.log_ratio - here.log_ratio) if nodes else x0
-        return straight_step(x, target, here, there)
+        return Move(straight_step(x, target, here, there), max(1, len(nodes)), start=x)
 
     return integrate(Estimator(denoise, condition), x, noise_levels(schedule, timesteps), update)

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..noise import SeededNoise
 from ..process import noise_from_x0
 from ..schedules import NoiseSchedule
-from .steps import Denoise, Estimator, Level, Step, integrate, noise_levels, straight_step
+from .steps import Denoise, Estimator, Level, Move, Step, integrate, noise_levels, straight_step
 
 _PURE_NOISE = 1e-3  # below this alpha a state holds no image: with zero terminal SNR, and at the end of cosine
 
@@ -34,15 +34,15 @@ def heun(
     """
     estimate = Estimator(denoise, condition)
 
-    def update(index: int, x: Tensor, x0: Tensor, here: Level, there: Level) -> Tensor:
+    def update(index: int, x: Tensor, x0: Tensor, here: Level, there: Level) -> Move:
         euler = straight_step(x, x0, here, there)
         if here.alpha < _PURE_NOISE or here.sigma / here.alpha > max(1.0, 3 * there.sigma / there.alpha):
-            return euler
+            return Move(euler)
         slope = noise_from_x0(x0, x, here.alpha, here.sigma)
         slope_ahead = noise_from_x0(estimate(euler, there), euler, there.alpha, there.sigma)
         # Half the change of slope, times the step length alpha'·(s' − s), corrects Euler's end point.
         length = there.sigma - there.alpha * here.sigma / here.alpha
-        return euler + 0.5 * length * (slope_ahead - slope)
+        return Move(euler + 0.5 * length * (slope_ahead - slope), order=2)
 
     return integrate(estimate, x, noise_levels(schedule, timesteps), update)
 
@@ -66,14 +66,14 @@ def ipndm(
     """
     slopes: list[Tensor] = []
 
-    def update(index: int, x: Tensor, x0: Tensor, here: Level, there: Level) -> Tensor:
+    def update(index: int, x: Tensor, x0: Tensor, here: Level, there: Level) -> Move:
         slopes.insert(0, noise_from_x0(x0, x, here.alpha, here.sigma))
         del slopes[4:]
         if len(slopes) == 1:  # alpha may be 0 here
-            return straight_step(x, x0, here, there)
+            return Move(straight_step(x, x0, here, there))
         weights = _ADAMS_BASHFORTH[len(slopes) - 1]
         slope = sum((w * s for w, s in zip(weights, slopes, strict=True)), torch.zeros_like(x))
         # The combined slope corresponds to a different x0, towards which DDIM's step moves.
-        return straight_step(x, x0 - here.sigma / here.alpha * (slope - slopes[0]), here, there)
+        return Move(straight_step(x, x0 - here.sigma / here.alpha * (slope - slopes[0]), here, there), len(slopes))
 
     return integrate(Estimator(denoise, condition), x, noise_levels(schedule, timesteps), update)

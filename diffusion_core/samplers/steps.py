@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -11,10 +11,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..noise import SeededNoise
+from ..noise import InterpolatedNoise, SeededNoise
 from ..schedules import NoiseSchedule
 
 Denoise = Callable[[Tensor, float, Any], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Move:
+    """How a sampler went from one state to the next.
+
+    Attributes:
+        x: (B, C, H, W), the state that it reached.
+        order: the order of the method in this move, whose error falls with its length to the power of order + 1.
+        noise: the standard deviation of the fresh noise in ``x``.
+        start: (B, C, H, W), the state that it left, where a corrector had changed it first; None is the state of the last step.
+    """
+
+    x: Tensor
+    order: int = 1
+    noise: float = 0.0
+    start: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +44,7 @@ class Step:
         x: (B, C, H, W) float32, the state.
         x0: (B, C, H, W) float32, the estimate of the clean image from ``x``.
         nfe: network evaluations so far, per image.
+        move: how the sampler came here; None for the state that it starts from, and if it does not say.
     """
 
     index: int
@@ -34,6 +52,7 @@ class Step:
     x: Tensor
     x0: Tensor
     nfe: int
+    move: Move | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +71,7 @@ class Level:
         return math.inf if self.sigma == 0 else math.log(self.alpha / self.sigma)
 
 
-_CLEAN = Level(timestep=0.0, alpha=1.0, sigma=0.0)
+CLEAN = Level(timestep=0.0, alpha=1.0, sigma=0.0)  # the clean image
 
 
 def noise_levels(schedule: NoiseSchedule, timesteps: Tensor) -> list[Level]:
@@ -66,7 +85,13 @@ def noise_levels(schedule: NoiseSchedule, timesteps: Tensor) -> list[Level]:
         raise ValueError("timesteps must descend: the noisiest comes first")
     alpha, sigma = schedule.at(times)
     rows = zip(times.tolist(), alpha.tolist(), sigma.tolist(), strict=True)
-    return [Level(*row) for row in rows] + [_CLEAN]
+    return [Level(*row) for row in rows] + [CLEAN]
+
+
+def levels_at(schedule: NoiseSchedule, log_ratios: Sequence[float]) -> list[Level]:
+    """Return the noise levels with these λ; where one lies outside the schedule, that of its first or last row."""
+    timesteps = schedule.timesteps_at(2 * torch.tensor(log_ratios, dtype=torch.float64))
+    return [Level(*row) for row in zip(timesteps.tolist(), *(table.tolist() for table in schedule.at(timesteps)), strict=True)]
 
 
 def calls_at(denoise: Denoise, t: float) -> int:
@@ -86,7 +111,7 @@ class Estimator:
         return self.denoise(x, level.timestep, self.condition)
 
 
-Update = Callable[[int, Tensor, Tensor, Level, Level], Tensor]  # (index, x, x0, here, there) -> the state there
+Update = Callable[[int, Tensor, Tensor, Level, Level], Move]  # (index, x, x0, here, there) -> the move there
 
 
 @torch.no_grad()
@@ -95,12 +120,14 @@ def integrate(estimate: Estimator, x: Tensor, levels: list[Level], update: Updat
 
     ``no_grad`` on a generator is suspended at every ``yield``, so the consumer of the steps keeps its own setting.
     """
+    move = None
     for index, (here, there) in enumerate(pairwise(levels)):
         x0 = estimate(x, here)
-        yield Step(index, here.timestep, x, x0, estimate.nfe)
-        if there is not _CLEAN:
-            x = update(index, x, x0, here, there)
-    yield Step(len(levels) - 1, _CLEAN.timestep, x0, x0, estimate.nfe)
+        yield Step(index, here.timestep, x, x0, estimate.nfe, move)
+        if there is not CLEAN:
+            move = update(index, x, x0, here, there)
+            x = move.x
+    yield Step(len(levels) - 1, CLEAN.timestep, x0, x0, estimate.nfe, Move(x0))
 
 
 def straight_step(x: Tensor, x0: Tensor, here: Level, there: Level) -> Tensor:
@@ -124,15 +151,19 @@ def forward_kernel(there: Level, here: Level) -> tuple[float, float]:
 def ancestral_step(x: Tensor, x0: Tensor, here: Level, there: Level, fresh: Tensor) -> Tensor:
     """Draw from the posterior q(x_s | x_t, x0) with the noise ``fresh`` (Ho et al. 2020, equations 6 and 7).
 
-    With a and b of :func:`forward_kernel`, the posterior has mean (a·sigma_s²·x_t + alpha_s·b²·x0)/sigma_t² and variance
-    b²·sigma_s²/sigma_t².
+    With a and b of :func:`forward_kernel`, the posterior has mean (a·sigma_s²·x_t + alpha_s·b²·x0)/sigma_t².
     """
     ratio, added = forward_kernel(there, here)
     mean = (ratio * there.sigma**2 * x + there.alpha * added**2 * x0) / here.sigma**2
-    return mean + added * there.sigma / here.sigma * fresh
+    return mean + ancestral_deviation(here, there) * fresh
 
 
-def fresh_noise(noise: SeededNoise | None, index: int, x: Tensor) -> Tensor:
+def ancestral_deviation(here: Level, there: Level) -> float:
+    """Return the standard deviation of the posterior q(x_s | x_t, x0), b·sigma_s/sigma_t; see :func:`ancestral_step`."""
+    return forward_kernel(there, here)[1] * there.sigma / here.sigma
+
+
+def fresh_noise(noise: SeededNoise | InterpolatedNoise | None, index: int, x: Tensor) -> Tensor:
     """Return the fresh noise of a step, like ``x``; raise ValueError if the sampler has been given none."""
     if noise is None:
         raise ValueError("this sampler adds fresh noise at every step: pass noise=SeededNoise(...)")

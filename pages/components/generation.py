@@ -97,15 +97,17 @@ def pace(comparison: Comparison) -> float:
     return min(max(seconds, least), most)
 
 
-def show_growing(job: Job, draw: Callable[[], None], pace: Callable[[Any], float] = pace) -> None:
-    """Draw a job repeatedly while it grows; nothing is computed here."""
+def show_growing(
+    job: Job, draw: Callable[[], None], pace: Callable[[Any], float] = pace, done: str = "Done: all images are generated."
+) -> None:
+    """Draw a job repeatedly while it grows, and say so when it is done; nothing is computed here."""
     growing, seconds = job.active, pace(job)
 
     @st.fragment(run_every=seconds if growing else None)
     def show() -> None:
         if growing and (not job.active or pace(job) > 2 * seconds):
             if job.status == "done":
-                st.toast("Done: all images are generated.", icon=":material/check:")
+                st.toast(done, icon=":material/check:")
             st.rerun()  # rerun the whole page, which then polls less often or not at all
         draw()
 
@@ -156,7 +158,7 @@ def activity(job: Job) -> str:
         return f"Waiting: {position} ahead of you" if position else "Starting: loading the models"
     seconds = job.seconds_left
     left = "" if seconds is None else f" · about {duration(max(1, seconds))} left"
-    return f"Denoising: {job.steps_done} of {job.num_steps} steps{left}"
+    return f"{job.doing}: {job.steps_done} of {job.num_steps} steps{left}"
 
 
 def draw_notes(job: Job, cancelled: str) -> None:

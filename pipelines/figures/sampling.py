@@ -28,30 +28,44 @@ def step_lengths(moved: Mapping[str, NDArray[np.float64]], marked: int | None = 
     return Chart((Panel(tuple(marks), x, Axis("RMS change", from_zero=True), height=180),))
 
 
+class LogSnrAxis:
+    """The axis of the log-SNR, from noise to sample, on which pure noise and the sample lie beside the finite levels.
+
+    Args:
+        log_snr: all levels to be shown; −inf is pure noise, inf the sample.
+    """
+
+    def __init__(self, log_snr: NDArray[np.float64]) -> None:
+        levels = np.unique(log_snr)
+        finite = levels[np.isfinite(levels)]
+        low, high = (float(finite[0]), float(finite[-1])) if len(finite) else (0.0, 0.0)
+        room = max(1.0, 0.08 * (high - low))
+        self._ends = low - room, high + room
+        # None near the ends, where it would overlap with "noise" and "sample".
+        ticks = {float(tick): f"{tick:g}" for tick in np.linspace(low, high, 5).round()[1:-1]}
+        ends = levels[np.isinf(levels)]
+        named = zip(self.position(ends).tolist(), np.where(ends > 0, "sample", "noise").tolist(), strict=True)
+        self.axis = Axis("log-SNR", ticks=ticks | dict(named))
+
+    def position(self, log_snr: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return where on the axis levels lie."""
+        return np.clip(log_snr, *self._ends)
+
+
 def column_distances(tables: Mapping[str, pd.DataFrame]) -> Chart:
     """Describe MSE and SSIM of generations, each relative to the same reference, over the noise level.
 
     Args:
         tables: columns log_snr (increasing; −inf is pure noise, inf the sample), MSE and SSIM, by name.
     """
-    levels = np.unique(np.concatenate([table["log_snr"].to_numpy(np.float64) for table in tables.values()]))
-    finite = levels[np.isfinite(levels)]
-    low, high = (float(finite[0]), float(finite[-1])) if len(finite) else (0.0, 0.0)
-    room = max(1.0, 0.08 * (high - low))  # distance at which infinite log-SNRs are drawn
-
-    def position(log_snr: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.clip(log_snr, low - room, high + room)
-
-    # None near the ends, where it would overlap with "noise" and "sample".
-    ticks = {float(tick): f"{tick:g}" for tick in np.linspace(low, high, 5).round()[1:-1]}
-    ticks |= {float(position(level)): "sample" if level > 0 else "noise" for level in levels[np.isinf(levels)]}
+    axis = LogSnrAxis(np.concatenate([table["log_snr"].to_numpy(np.float64) for table in tables.values()]))
     panels = []
     for quantity in ("MSE", "SSIM"):
         marks: list[Mark] = []
         for number, (name, table) in enumerate(tables.items()):
-            x = position(table["log_snr"].to_numpy(np.float64))
+            x = axis.position(table["log_snr"].to_numpy(np.float64))
             marks.append(Curve(x, table[quantity].to_numpy(), name, Look(color(number), dash(number)), points=True))
-        panels.append(Panel(tuple(marks), Axis("log-SNR", ticks=ticks), Axis(quantity, from_zero=True), height=210))
+        panels.append(Panel(tuple(marks), axis.axis, Axis(quantity, from_zero=True), height=210))
     return Chart(tuple(panels), columns=2)
 
 

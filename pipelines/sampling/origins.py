@@ -34,6 +34,11 @@ class Origin:
         """Share of the schedule's length at which sampling starts."""
         return 1.0
 
+    @property
+    def from_noise(self) -> bool:
+        """Whether the state from which sampling starts is pure noise."""
+        return True
+
     def timesteps(self, model: LoadedModel, request: SamplingRequest) -> Tensor:
         """Return the request's timesteps within :attr:`reach`, descending; the least noisy one is always included."""
         import torch
@@ -145,6 +150,10 @@ class BetweenSeeds(Origin):
 
 class _OfPictures(Origin):
     """A starting point made from pictures, which may themselves have been sampled from the request's seed."""
+
+    @property
+    def from_noise(self) -> bool:
+        return False
 
     def _noise(self, model: LoadedModel, request: SamplingRequest, images: Sequence[int]) -> SeededNoise:
         from diffusion_core.noise import ForwardNoise

@@ -15,7 +15,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
 from ..common.command_line import describe, out_of_memory
 from ..common.device_lock import DEVICE
@@ -71,11 +71,13 @@ class Job(ABC):
     """A computation on the device, done step by step.
 
     Attributes:
+        doing: what it does, in a word or two, before "… of … steps".
         wanted: returns whether the page that submitted the job is still open; if not for GRACE seconds, the job is cancelled.
         error: one sentence if the job failed, else empty.
         notes: notices to the user, one sentence each, for example about words cut from a prompt or a strength that is too low.
     """
 
+    doing: ClassVar[str] = "Denoising"
     wanted: Callable[[], bool] = lambda: True
     status: Status = "queued"
     error: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
@@ -49,6 +50,7 @@ class Trajectory:
         words: of the prompt; empty if there is none.
         of_latents: whether state and noise are latents, shown as grey images of their channels.
         notes: notices to the user, one sentence each.
+        pace: seconds that a network call took for each image.
     """
 
     steps: NDArray[np.int64]
@@ -66,6 +68,7 @@ class Trajectory:
     words: tuple[str, ...] = ()
     of_latents: bool = False
     notes: tuple[str, ...] = ()
+    pace: float = 0.0
 
     @property
     def nbytes(self) -> int:
@@ -243,15 +246,19 @@ class TrajectoryJob(Job):
     def _follow(self, model: LoadedModel, at_once: int) -> Iterator[None]:
         parts = [self.images[start : start + at_once] for start in range(0, len(self.images), at_once)]
         self._done, self._steps = 0, len(parts) * len(self.origin.timesteps(model, self.request))
-        ways = []
+        ways, seconds = [], 0.0
         for part in parts:
             recorder = _Recorder(model, self.request, part, self.origin)
+            before = time.perf_counter()
             for step in sample(model, self.request, part, self.origin):
+                seconds += time.perf_counter() - before
                 recorder.add(step)
                 self._done += step.index > 0  # the first state yielded is the starting point
                 yield
+                before = time.perf_counter()
             ways.append(recorder.trajectory())
-        self.way = replace(_join(ways), notes=tuple(self.notes))
+        pace = seconds / (len(self.images) * step.nfe)
+        self.way = replace(_join(ways), notes=tuple(self.notes), pace=pace)
 
 
 def _level(model: LoadedModel, timestep: float) -> tuple[float, float]:

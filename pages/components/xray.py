@@ -1,0 +1,140 @@
+"""The X-ray of a trajectory: what each step of its sampler did, and how other samplers and spacings would do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import pandas as pd
+import streamlit as st
+
+from diffusion_core.choices import SAMPLERS, SPACINGS
+from pages.components import BOUND
+from pages.components.generation import draw_notes, draw_progress, show_growing, submit
+from pages.components.live_figure import live_figure
+from pages.components.sharing import address_of
+from pages.components.trajectory import PLAYER
+from pipelines.common.text import counted, duration, literal
+from pipelines.figures.xray import standings_chart, xray_chart
+from pipelines.sampling.diagnosis import best_and_worst, diagnosis
+from pipelines.sampling.equal_calls import IMAGES, Standings, StandingsJob
+from pipelines.sampling.generation import Generation
+from pipelines.sampling.origins import FROM_NOISE
+from pipelines.sampling.trajectory import TrajectoryJob
+from pipelines.sampling.xray import XRay, XRayJob, expected_calls
+
+WANTED = "xray_wanted"  # whether another page has asked for the X-ray of the trajectory in the address
+SECONDS_BETWEEN_LOOKS = 0.5
+EXPLAINED = (
+    "Points on stems: how far each step led away from a fine solution that starts in the same state (local error). Line: how "
+    "far the state is by then from the fine solution that starts from the same noise (global error). The fine solution is of "
+    "the same model, with so many steps that its own error hardly counts: what is wrong with the model is not seen here."
+)
+
+
+def offer_xrays(names: Sequence[str], columns: Sequence[Generation]) -> None:
+    """Offer, for each column of a comparison that starts from noise, to see on Reverse what its sampler's steps did."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.caption("What each sampler step did, and how wrong it was:", width="content")
+        for number, (name, column) in enumerate(zip(names, columns, strict=True), start=1):
+            told = f"X-ray of the first image of column {number}, on the Reverse page"
+            if st.button(f"X-ray {number}", key=f"xray{number}", icon=":material/troubleshoot:", type="tertiary", help=told):
+                st.session_state[WANTED] = True
+                address = address_of(name, column.request)
+                every = [column.config.condition.classes[0]] if column.request.label == "all" else None
+                st.switch_page(
+                    "pages/reverse.py", query_params=address | ({"class": every} if every else {}) | {"xray": "true"}
+                )
+
+
+def show_xray(shown: TrajectoryJob, image: int, about: Callable[[], str]) -> None:
+    """Offer the X-ray of one image of a trajectory, and show it when it is asked for.
+
+    Args:
+        image: index among the images of the trajectory.
+        about: returns which model made it, and how, for captions of saved figures.
+    """
+    assert shown.way is not None
+    st.subheader("What each sampler step did", anchor=False)
+    pace = shown.way.pace * (2 if shown.request.guidance != 1 else 1)
+    time = _about(pace * expected_calls(shown.request.steps))
+    if not st.toggle(f"X-ray: compare every step with a fine solution{time}", key="xray", help=EXPLAINED, **BOUND):
+        _, job = st.session_state.pop("xray_job", (None, None))
+        if job is not None:
+            job.cancel()
+        return
+    wanted = XRayJob(shown.run, shown.request, shown.images[image], shown.origin, shown.fingerprint)
+    if not _is_known("xray_job", wanted) and not submit("xray_job", lambda: wanted, None, [shown.run]):
+        return
+    job = st.session_state["xray_job"][1]
+
+    def draw() -> None:
+        if job.active:
+            draw_progress(job)
+        draw_notes(job, "Switch the X-ray off and on to start again.")
+        if job.found is not None:
+            _draw(job.found, shown, about)
+
+    show_growing(job, draw, lambda _: SECONDS_BETWEEN_LOOKS, "Done: every step is compared with a fine solution.")
+    if job.found is not None and shown.origin == FROM_NOISE:
+        _show_standings(shown, pace, about)
+
+
+def _is_known(key: str, wanted: XRayJob | StandingsJob) -> bool:
+    """Return whether the session's job under a key is the wanted one."""
+    return key in st.session_state and bool(wanted.is_of(st.session_state[key][1]))
+
+
+def _about(seconds: float) -> str:
+    return f" (about {duration(seconds)})" if seconds >= 1 else ""
+
+
+def _draw(found: XRay, shown: TrajectoryJob, about: Callable[[], str]) -> None:
+    """Draw what an X-ray shows, in words and in a figure that follows the player."""
+    assert shown.way is not None
+    st.markdown("\n".join(f"- {literal(sentence)}" for sentence in diagnosis(found, shown.request.sampler)))
+    charts = [xray_chart(found, int(step)) for step in shown.way.steps]
+    told = "Errors of every sampler step, the bend of its path, the noise it added and clipping"
+    live_figure(charts[0], "xray_figure", told, about, follows=PLAYER, frames=charts)
+    st.caption(f"{EXPLAINED} The path bends where the predicted noise turns. Dotted line: the frame shown.")
+
+
+def _show_standings(shown: TrajectoryJob, pace: float, about: Callable[[], str]) -> None:
+    """Offer to compare samplers and spacings at as many network calls as the trajectory took, and show the comparison."""
+    calls = shown.request.steps * SAMPLERS[shown.request.sampler].calls
+    first = shown.images[0]
+    wanted = StandingsJob(shown.run, shown.request, calls, tuple(range(first, first + IMAGES)), shown.fingerprint)
+    st.subheader(f"Samplers and spacings at {counted(calls, 'network call')}", anchor=False)
+    known = _is_known("standings_job", wanted)
+    if not known or st.session_state["standings_job"][1].status in ("cancelled", "failed"):
+        time = _about(pace * IMAGES * wanted.expected_calls)
+        start = partial(submit, "standings_job", lambda: wanted, None, [shown.run])
+        st.button(f"Compare them{time}", icon=":material/leaderboard:", on_click=start)
+        st.caption("How far the samples of each are from the fine solution, from the same noise.")
+    if not known:
+        return
+    job: StandingsJob = st.session_state["standings_job"][1]
+
+    def draw() -> None:
+        if job.active:
+            draw_progress(job)
+        draw_notes(job, "Press the button again to start again.")
+        if job.found is not None:
+            st.markdown(literal(best_and_worst(job.found)))
+            told = f"Distance of samples from the fine solution, by sampler and spacing, at {counted(calls, 'network call')}"
+            live_figure(standings_chart(job.found), "standings_figure", told, about)
+            st.dataframe(_table(job.found), width="stretch")
+            st.caption(
+                f"RMS distance from the fine solution of the same model, mean over {IMAGES} images from the same noise. "
+                "Samplers that add fresh noise are left out: they lead elsewhere from the same noise, and that is no error."
+            )
+
+    show_growing(job, draw, lambda _: SECONDS_BETWEEN_LOOKS, "Done: samplers and spacings are compared.")
+
+
+def _table(found: Standings) -> pd.DataFrame:
+    """Return the errors, a row for each sampler and a column for each spacing."""
+    table = pd.DataFrame([(row.sampler, row.spacing, f"{row.error:.2g}") for row in found.rows], columns=["Sampler", "s", "e"])
+    table = table.pivot_table(index="Sampler", columns="s", values="e", aggfunc="first", sort=False)
+    table.columns = [SPACINGS[spacing].title for spacing in table.columns]
+    return table.rename(index={name: choice.title for name, choice in SAMPLERS.items()})

@@ -1,0 +1,175 @@
+"""Samplers and spacings at equal numbers of network calls: how far their samples are from the fine solution."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from diffusion_core.choices import SAMPLERS, SPACINGS
+
+from ..storage.runs import Run
+from .origins import FROM_NOISE
+from .queue import Job, Results, interruptible
+from .request import SamplingRequest
+from .sample import sample
+from .xray import noise_at_the_end, same_weights
+
+if TYPE_CHECKING:
+    from diffusion_core.samplers import Step
+
+    from ..models.loading import LoadedModel
+
+IMAGES = 4  # over which errors are averaged
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far the samples of one sampler at one spacing are from the fine solution.
+
+    Attributes:
+        steps, nfe: steps and network calls that it took.
+        error: root mean square distance, averaged over images.
+    """
+
+    sampler: str
+    spacing: str
+    steps: int
+    nfe: int
+    error: float
+
+
+@dataclass(frozen=True)
+class Standings:
+    """All of them, in the order of the registries."""
+
+    rows: tuple[Standing, ...]
+    of_latents: bool = False
+    nbytes: int = 0
+
+
+def requests_at(request: SamplingRequest, calls: int, timesteps: int) -> list[SamplingRequest]:
+    """Return a request for every sampler without fresh noise and every spacing, with as many steps as ``calls`` allow.
+
+    Args:
+        calls: network calls for each image, without the guidance's.
+        timesteps: the length of the model's schedule, which limits the steps.
+    """
+    return [
+        replace(request, sampler=sampler, spacing=spacing, steps=max(1, min(calls // choice.calls, timesteps)), eta=0.0)
+        for sampler, choice in SAMPLERS.items()
+        if choice.order
+        for spacing in SPACINGS
+    ]
+
+
+def standings(model: LoadedModel, request: SamplingRequest, calls: int, images: Sequence[int]) -> Iterator[Standing | None]:
+    """Sample with each sampler and spacing from the same noise; yield None after each step, and what was found after the last.
+
+    Samplers that add fresh noise are left out: from the same noise they lead elsewhere, and are not wrong in that.
+    """
+    from diffusion_core.xray import rms
+
+    exact = yield from _last(_fine(model, request, images))
+    for asked in requests_at(request, calls, model.schedule.num_timesteps):
+        made = yield from _last(sample(model, asked, images))
+        yield Standing(asked.sampler, asked.spacing, asked.steps, made.nfe, rms(made.x - exact.x).mean().item())
+
+
+def _last(steps: Iterator[Step]) -> Generator[None, None, Step]:
+    """Yield None after each step, and return the last."""
+    last = next(steps)
+    for step in steps:
+        yield None
+        last = step
+    return last
+
+
+def _fine(model: LoadedModel, request: SamplingRequest, images: Sequence[int]) -> Iterator[Step]:
+    """Yield the steps of the fine solution from the images' noise, the last of which holds its samples."""
+    from diffusion_core.fine_solution import fine_solution
+    from diffusion_core.schedules import sampling_timesteps
+
+    from .prompts import guided_denoiser
+
+    start = FROM_NOISE.start(model, request, images)
+    denoise, condition = guided_denoiser(model, request, images)
+    timesteps = sampling_timesteps(model.schedule, min(10, model.schedule.num_timesteps))
+    x = noise_at_the_end(model, FROM_NOISE, start.x, start.timesteps)
+    yield from fine_solution(denoise, x, timesteps, model.schedule, condition)
+
+
+def found_at(model: LoadedModel, request: SamplingRequest, calls: int) -> Standings:
+    """Compare all samplers and spacings on the images of a request."""
+    found = standings(model, request, calls, range(request.num_images))
+    return Standings(tuple(row for row in found if row is not None), model.autoencoder is not None)
+
+
+@dataclass(eq=False)
+class StandingsJob(Job):
+    """The standings of samplers and spacings, to be computed by the queue.
+
+    Attributes:
+        calls: network calls for each image.
+        images: image numbers.
+        fingerprint: of the weights.
+        found: the standings; None until they are complete.
+    """
+
+    doing = "Comparing"
+    run: Run
+    request: SamplingRequest
+    calls: int
+    images: tuple[int, ...]
+    fingerprint: str
+    found: Standings | None = None
+    _done: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        usual = SamplingRequest()  # in what does not matter here
+        self.request = replace(
+            self.request, sampler=usual.sampler, spacing=usual.spacing, steps=usual.steps, eta=usual.eta, num_images=1
+        )
+
+    def is_of(self, other: StandingsJob) -> bool:
+        """Return whether another job finds the same."""
+        return (self.run.path, self._key) == (other.run.path, other._key)
+
+    @property
+    def steps_done(self) -> int:
+        return self._done
+
+    @property
+    def num_steps(self) -> int:
+        return 10 + sum(request.steps for request in self._asked)
+
+    @property
+    def expected_calls(self) -> int:
+        """About how many network calls it takes for each image, without the guidance's."""
+        from diffusion_core.fine_solution import CALLS, SUBSTEPS
+
+        return CALLS * SUBSTEPS + self.calls * len(self._asked)
+
+    @property
+    def _asked(self) -> list[SamplingRequest]:
+        return requests_at(self.request, self.calls, self.run.config.diffusion.timesteps)
+
+    @property
+    def _key(self) -> tuple[object, ...]:
+        return "standings", self.fingerprint, self.request, self.calls, self.images
+
+    def recall(self, results: Results) -> bool:
+        self.found = results.find(self._key)
+        return self.found is not None
+
+    def compute(self, results: Results) -> Iterator[None]:
+        model, rows = same_weights(self.run, self.fingerprint), []
+        with interruptible(model.networks, self):
+            for found in standings(model, self.request, self.calls, self.images):
+                if found is None:
+                    self._done += 1
+                    yield
+                else:
+                    rows.append(found)
+        self.found = Standings(tuple(rows), model.autoencoder is not None)
+        results.keep(self._key, self.found)
