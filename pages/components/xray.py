@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -26,9 +25,9 @@ from pipelines.sampling.xray import XRay, XRayJob, expected_calls
 WANTED = "xray_wanted"  # whether another page has asked for the X-ray of the trajectory in the address
 SECONDS_BETWEEN_LOOKS = 0.5
 EXPLAINED = (
-    "Points on stems: how far each step led away from a fine solution that starts in the same state (local error). Line: how "
-    "far the state is by then from the fine solution that starts from the same noise (global error). The fine solution is of "
-    "the same model, with so many steps that its own error hardly counts: what is wrong with the model is not seen here."
+    "Local error: how far each step led away from a fine solution that starts in the same state. Global error: how far the "
+    "state is by then from the fine solution that starts from the same noise. The fine solution is of the same model, with so "
+    "many steps that its own error hardly counts: what is wrong with the model is not seen here."
 )
 
 
@@ -108,9 +107,9 @@ def _show_standings(shown: TrajectoryJob, pace: float, about: Callable[[], str])
     known = _is_known("standings_job", wanted)
     if not known or st.session_state["standings_job"][1].status in ("cancelled", "failed"):
         time = _about(pace * IMAGES * wanted.expected_calls)
-        start = partial(submit, "standings_job", lambda: wanted, None, [shown.run])
-        st.button(f"Compare them{time}", icon=":material/leaderboard:", on_click=start)
         st.caption("How far the samples of each are from the fine solution, from the same noise.")
+        pressed = st.button(f"Compare them{time}", icon=":material/leaderboard:")
+        known |= pressed and submit("standings_job", lambda: wanted, None, [shown.run])
     if not known:
         return
     job: StandingsJob = st.session_state["standings_job"][1]

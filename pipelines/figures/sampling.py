@@ -42,10 +42,10 @@ class LogSnrAxis:
         room = max(1.0, 0.08 * (high - low))
         self._ends = low - room, high + room
         # None near the ends, where it would overlap with "noise" and "sample".
-        ticks = {float(tick): f"{tick:g}" for tick in np.linspace(low, high, 5).round()[1:-1]}
+        ticks = {float(tick): f"{tick:g}" for tick in np.linspace(low, high, 5).round()[1:-1] + 0.0}
         ends = levels[np.isinf(levels)]
         named = zip(self.position(ends).tolist(), np.where(ends > 0, "sample", "noise").tolist(), strict=True)
-        self.axis = Axis("log-SNR", ticks=ticks | dict(named))
+        self.axis = Axis("log-SNR, from noise to sample", ticks=ticks | dict(named))
 
     def position(self, log_snr: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return where on the axis levels lie."""

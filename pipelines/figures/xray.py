@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diffusion_core.choices import SAMPLERS, SPACINGS
 
@@ -30,36 +31,47 @@ def xray_chart(found: XRay, marked: int | None = None) -> Chart:
     *x, start = axis.position(levels)
     about = [_told(found, step) for step in range(found.steps + 1)]
     lower = _lower_orders(found)
-    top = 1.08 * max(float(found.local_error.max()), float(found.global_error.max()), 1e-9)
-    errors: list[Mark] = []
-    if found.from_noise and found.timesteps[0] < found.last_timestep:
-        errors.append(Band([start, x[0]], [0, 0], [top, top], "never seen", Look(color(6))))
-    errors += [
-        Curve(x, found.global_error, "global error", GLOBAL, points=True, about=about),
-        _stems(x[1:], found.local_error[1:], "local error of a step", LOCAL, about[1:]),
-    ]
-    if len(lower):
-        points = {"line": False, "points": True, "about": [about[step] for step in lower]}
-        errors.append(Curve(np.array(x)[lower], found.local_error[lower], "lower order than before", LOWER, **points))  # type: ignore[arg-type]
     unit = "latents" if found.of_latents else "pixels from −1 to 1"
+    local: list[Mark] = [_stems(x[1:], found.local_error[1:], "local error", LOCAL, about[1:])]
+    if len(lower):
+        points = [about[step] for step in lower]
+        y = found.local_error[lower]
+        local.append(Curve(np.array(x)[lower], y, "order lower than before", LOWER, line=False, points=True, about=points))
+    title, height = "Error of the sample so far (from the same noise)", _from_zero(found.global_error)
+    whole: list[Mark] = [Curve(x, found.global_error, "global error", GLOBAL, points=True, about=about)]
+    if found.from_noise and found.timesteps[0] < found.last_timestep:
+        title += "; grey: never seen"
+        whole.insert(0, Band([start, x[0]], [0, 0], [height[1]] * 2, "never seen", Look(color(6))))
+    per_step = Axis("RMS", limits=_from_zero(found.local_error))
+    bend = _stems(x[1:], found.turn[1:], "bend", TURN, about[1:])
     panels = [
-        Panel(tuple(errors), axis.axis, Axis("RMS error", limits=(0, top)), "How wrong", f"in {unit}", height=210),
         Panel(
-            (_stems(x[1:], found.turn[1:], "bend of the path", TURN, about[1:]),),
-            axis.axis, Axis("degrees", from_zero=True), "How curved the way was", height=110,
+            tuple(local),
+            axis.axis,
+            Axis("RMS", limits=_from_zero(found.local_error)),
+            f"Error of each step, {unit}",
+            height=150,
         ),
-    ]  # fmt: skip
+        Panel(tuple(whole), axis.axis, Axis("RMS", limits=height), title, height=110),
+        Panel((bend,), axis.axis, Axis("degrees", limits=_from_zero(found.turn)), "Bend of the path over each step", height=90),
+    ]
     shares: list[Mark] = []
     if (found.noise > 0).any():
         shares.append(_stems(x[1:], found.noise[1:], "fresh noise (standard deviation)", NOISE, about[1:]))
     if (found.clipped > 0).any():
         shares.append(Curve(x, found.clipped, "clipped share of the estimate", CLIPPED, points=True, about=about))
     if shares:
-        panels.append(Panel(tuple(shares), axis.axis, Axis("", from_zero=True), "Noise added, and values clipped", height=110))
+        panels.append(Panel(tuple(shares), axis.axis, Axis("", limits=(-0.04, 1.04)), "Noise added, values clipped", height=90))
     if marked is not None:
         rule = Rule(x=x[marked], look=MARKING)
         panels = [Panel((rule, *p.marks), p.x, p.y, p.title, p.subtitle, p.height) for p in panels]
     return Chart(tuple(panels), shared_x=True, hover="closest", zoom=("xray", found.steps))
+
+
+def _from_zero(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the limits of an axis from zero on which whole points fit."""
+    highest = max(float(values.max()), 1e-6)
+    return -0.05 * highest, 1.1 * highest
 
 
 def _stems(x: Numbers, y: Numbers, name: str, look: Look, about: list[str]) -> Curve:
@@ -67,7 +79,7 @@ def _stems(x: Numbers, y: Numbers, name: str, look: Look, about: list[str]) -> C
     return Curve(x, y, name, look, line=False, points=True, y_interval=(np.zeros(len(x)), np.asarray(y)), about=about)
 
 
-def _lower_orders(found: XRay) -> np.ndarray:
+def _lower_orders(found: XRay) -> NDArray[np.int64]:
     """Return the steps whose order is lower than that of a step before; the last one always is of first order."""
     orders = (found.orders - found.corrected)[1:-1]
     return np.flatnonzero((orders > 0) & (orders < np.maximum.accumulate(orders))) + 1 if len(orders) else orders
@@ -82,8 +94,8 @@ def _told(found: XRay, step: int) -> str:
     parts += [f"order {found.orders[step]}"] * bool(found.orders[step])
     parts += [f"local error {found.local_error[step]:.2g}", f"global error {found.global_error[step]:.2g}"]
     parts += [f"moved {found.moved[step]:.2g}", f"bends {found.turn[step]:.1f}°"]
-    parts += [f"noise {found.noise[step]:.2g}"] * (found.noise[step] > 0)
-    parts += [f"clipped {found.clipped[step]:.0%}"] * (found.clipped[step] > 0)
+    parts += [f"noise {found.noise[step]:.2g}"] * bool(found.noise[step])
+    parts += [f"clipped {found.clipped[step]:.0%}"] * bool(found.clipped[step])
     return " · ".join(parts)
 
 

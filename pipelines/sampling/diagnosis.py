@@ -38,10 +38,11 @@ def _faults(found: XRay, sampler: str) -> Iterator[str]:
 
 def _sample(found: XRay, sampler: str) -> Iterator[str]:
     error, doubt = found.global_error[-1], found.reference_error[-1]
-    if error <= 3 * doubt:
-        yield f"The sample is as close to the fine solution as can be told: within {_number(max(error, doubt))}."
+    if error <= max(3 * doubt, 1e-5):
+        yield f"The sample is as close to the fine solution as can be told: within {_number(max(error, doubt, 1e-5))}."
     else:
-        yield f"The sample is {_number(error)} away from the fine solution, which itself is sure to {_number(doubt)}."
+        sure = f", which itself is sure to {_number(doubt)}" if doubt > error / 100 else ""
+        yield f"The sample is {_number(error)} away from the fine solution{sure}."
 
 
 def _errors(found: XRay, sampler: str) -> Iterator[str]:

@@ -83,6 +83,26 @@ def own_run(tiny_run, tmp_path, monkeypatch):
     return Run(shutil.copytree(tiny_run.path, tmp_path / "mine"))
 
 
+def test_the_x_ray_says_what_each_step_did_and_how_others_would_do(own_run):
+    app = denoise(open_page(model="mine", steps=4, spacing="leading", number=2))
+    assert "xray_job" not in app.session_state
+    app.toggle(key="xray").set_value(True)
+    denoise(app.run(), key="xray_job", label="none")
+    _, job = app.session_state["xray_job"]
+    assert job.found.timesteps.tolist() == way(app).timesteps.tolist()
+    told = " ".join(markdown.value for markdown in app.markdown)
+    assert "The first timestep is 750, not 999: the noisiest part is never seen" in told
+    app.run()
+    assert app.session_state["xray_job"][1] is job  # not computed again
+    next(button for button in app.button if button.label.startswith("Compare them")).click().run()
+    denoise(app, key="standings_job", label="none")
+    assert "Closest: " in " ".join(markdown.value for markdown in app.markdown)
+    [table] = app.dataframe
+    assert table.value.shape == (7, 5)
+    app.toggle(key="xray").set_value(False).run()
+    assert "xray_job" not in app.session_state
+
+
 def test_weights_that_went_bad_are_one_sentence_and_the_page_lives_on(own_run):
     app = denoise(open_page(model="mine", steps=3))
     assert way(app).x.shape[2:] == (8, 8, 3)
