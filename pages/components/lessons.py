@@ -274,6 +274,26 @@ LESSONS: Sequence[Lesson] = (
         "Choose *Recall*, and look at the nearest training images at the end of the page: are any of them copies?",
         "05_text_to_image_with_guidance",
     ),
+    Lesson(
+        "xray",
+        "A sampler's X-ray",
+        "Which of its steps was wrong, and by how much?",
+        "reverse",
+        SAMPLING
+        | {
+            "model": "flowers-attention",
+            "start": "Noise",
+            "number": 0,
+            "sampler": "dpmpp_3m",
+            "steps": 10,
+            "spacing": "leading",
+        },
+        "Press **Denoise** and switch on the **X-ray** at the end of the page. This spacing never sees the noisiest part: the "
+        "error is there before the first step, and grows to five times as much in the sample. Before the end, one step is so "
+        "long that the order falls from 3 to 1, and it errs most.",
+        "Set *Timestep spacing* to trailing, and look where the error comes from then.",
+        "06_samplers_and_schedules",
+    ),
 )
 
 

@@ -45,13 +45,7 @@ def xray_chart(found: XRay, marked: int | None = None) -> Chart:
     per_step = Axis("RMS", limits=_from_zero(found.local_error))
     bend = _stems(x[1:], found.turn[1:], "bend", TURN, about[1:])
     panels = [
-        Panel(
-            tuple(local),
-            axis.axis,
-            Axis("RMS", limits=_from_zero(found.local_error)),
-            f"Error of each step, {unit}",
-            height=150,
-        ),
+        Panel(tuple(local), axis.axis, per_step, f"Error of each step, {unit}", height=150),
         Panel(tuple(whole), axis.axis, Axis("RMS", limits=height), title, height=110),
         Panel((bend,), axis.axis, Axis("degrees", limits=_from_zero(found.turn)), "Bend of the path over each step", height=90),
     ]
