@@ -180,7 +180,8 @@ class XRayJob(Job):
 
     @property
     def _key(self) -> tuple[object, ...]:
-        return "xray", self.fingerprint, self.request, self.image, self.origin
+        learned = self.request.learned_timesteps(self.run)
+        return "xray", self.fingerprint, self.request, learned, self.image, self.origin
 
     def recall(self, results: Results) -> bool:
         self.found = results.find(self._key)
