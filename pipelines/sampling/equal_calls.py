@@ -13,7 +13,7 @@ from .origins import FROM_NOISE
 from .queue import Job, Results, interruptible
 from .request import SamplingRequest
 from .sample import sample
-from .xray import noise_at_the_end, same_weights
+from .xray import noise_at_the_end, refuse_students, same_weights
 
 if TYPE_CHECKING:
     from diffusion_core.samplers import Step
@@ -70,6 +70,7 @@ def standings(model: LoadedModel, request: SamplingRequest, calls: int, images: 
     """
     from diffusion_core.xray import rms
 
+    refuse_students(model)
     exact = yield from _last(_fine(model, request, images))
     for asked in requests_at(request, calls, model.schedule.num_timesteps):
         made = yield from _last(sample(model, asked, images))

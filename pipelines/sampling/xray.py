@@ -78,6 +78,7 @@ def reports(
 
     from .prompts import guided_denoiser
 
+    refuse_students(model)
     numbers = range(request.num_images) if images is None else images
     start = origin.start(model, request, numbers)
     if start.known is not None:
@@ -95,6 +96,15 @@ def reports(
         start=noise_at_the_end(model, origin, start.x, start.timesteps) if origin.from_noise else None,
         data_range=model.denoiser.data_range,
     )
+
+
+def refuse_students(model: LoadedModel) -> None:
+    """Raise ValueError if a model is a student, whose learnt steps approximate no solution of its own."""
+    if model.config.distillation is not None:
+        raise ValueError(
+            f"{model.name} is a student, whose few steps are learnt and have no fine solution to be compared with: "
+            "examine its teacher"
+        )
 
 
 def noise_at_the_end(model: LoadedModel, origin: Origin, x: Tensor, timesteps: Tensor) -> Tensor:
