@@ -268,7 +268,7 @@ MODEL_SPACINGS: Mapping[str, Choice] = ChainMap(
     {
         LEARNED: Choice(
             "Learned",
-            "The timesteps learnt for a model, whose samples are closest to a fine solution: for few steps.",
+            "Timesteps learnt for the model, at which few steps stay closest to a fine solution.",
         )
     },
     SPACINGS,  # type: ignore[arg-type]  # entries added to it later are included

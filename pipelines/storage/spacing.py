@@ -18,7 +18,7 @@ from diffusion_core.choices import SAMPLERS, SPACINGS
 from ..common.json_files import read_json
 from ..common.settings import Between, Settings, one_of, require, settings_from
 from .files import is_file, write_text
-from .runs import Run
+from .runs import Run, reference_to
 
 SPACING = "spacing.json"
 
@@ -68,7 +68,7 @@ def spacing_file(run: Run) -> Path:
 
 def learning_command(run: Run, *flags: str) -> str:
     """Return the command that learns a run's spacing."""
-    return shlex.join(["python", "-m", "pipelines.spacing", str(run.path), *flags])
+    return shlex.join(["python", "-m", "pipelines.spacing", reference_to(run), *flags])
 
 
 def learned_spacing(run: Run) -> LearnedSpacing:
