@@ -2,52 +2,70 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from statistics import median
 
+import streamlit as st
+
 from diffusion_core.choices import SAMPLERS
 from pages.components.generation import generation_queue
-from pipelines.common.text import duration
+from pipelines.common.text import rough_duration
 from pipelines.evaluation.results import Evaluation
 from pipelines.sampling.generation import Generation, Wish
+from pipelines.sampling.origins import FROM_NOISE, Origin
 from pipelines.sampling.request import SamplingRequest
 from pipelines.storage.runs import Run
 
 LEAST = 2.0  # seconds worth telling
+STEADY = 2.0  # factor by which an estimate must change before another one is told
+TOLD = "estimates told"  # where a session keeps them
 
 
 def about_time(wishes: Sequence[Wish], besides: float = 0.0) -> tuple[str, str | None]:
     """Return how long the generations will take, to be added to a button's label, and where that is known from.
 
-    Both are empty if it is not known, or not worth telling.
+    Both are empty if it is not known, or not worth telling. The pace of a machine changes with its load, so a session goes on
+    to tell what it first told of the same generations, unless that turns out wrong by a factor of STEADY.
 
     Args:
         besides: seconds that come on top of generating.
     """
-    found = [_expected(run, request) for run, request, *_ in wishes]
+    found = [_expected(*wish) for wish in wishes]
+    if not all(source for _, source in found):
+        return "", None
+    told = st.session_state.setdefault(TOLD, {})
+    which = hash(tuple((str(run.path), *rest) for run, *rest in wishes))
     seconds = sum(seconds for seconds, _ in found) + besides
-    if not all(source for _, source in found) or seconds < LEAST:
+    if which not in told or abs(math.log(max(seconds, LEAST) / told[which])) > math.log(STEADY):
+        told[which] = max(seconds, LEAST)
+    if told[which] <= LEAST:
         return "", None
     sources = ", ".join(dict.fromkeys(source for _, source in found))
-    return f" (about {duration(seconds)})", f"Estimated from {sources}."
+    return f" (about {rough_duration(told[which])})", f"Estimated from {sources}."
 
 
-def _expected(run: Run, request: SamplingRequest) -> tuple[float, str]:
+def _expected(run: Run, request: SamplingRequest, origin: Origin = FROM_NOISE) -> tuple[float, str]:
     """Return the seconds that a request takes and what they are estimated from, which is empty if nothing is known."""
-    per_call, source = _pace(run)
+    per_call, source = _pace(run, request.num_images)
     guided = 2 if request.guidance != 1 else 1
-    return per_call * request.num_images * request.steps * SAMPLERS[request.sampler].calls * guided, source
+    work = request.num_images * request.steps * SAMPLERS[request.sampler].calls * guided * origin.effort(request.num_images)
+    return per_call * work, source
 
 
-def _pace(run: Run) -> tuple[float, str]:
-    """Return the seconds of a network call for one image, as last generated or else as evaluated, and which of the two."""
+def _pace(run: Run, num_images: int) -> tuple[float, str]:
+    """Return the seconds of a network call for one image, as last generated or else as evaluated, and which of the two.
+
+    Many images at once take less time for each than few, so those count that were generated in the number nearest to this one.
+    """
     try:
         fingerprint = run.fingerprint
         made = [column for column in generation_queue().results.all() if isinstance(column, Generation)]
-        own = [seconds for column in made if column.fingerprint == fingerprint for seconds in _steady(column)]
+        own = {column: paces for column in made if column.fingerprint == fingerprint and (paces := list(_steady(column)))}
         if own:
-            return median(own), "what was generated here before"
+            nearest = min(own, key=lambda column: abs(math.log(column.request.num_images / num_images)))
+            return median(own[nearest]), "what was generated here before"
         samples = Evaluation(run, fingerprint).of_kind("samples")
     except (ValueError, OSError):  # whoever generates learns what is wrong
         return 0.0, ""

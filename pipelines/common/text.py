@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from html import escape
@@ -63,6 +64,17 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+ROUND = (1, 2, 3, 5, 10, 15, 20, 30, 45)  # seconds or minutes of a rough duration
+
+
+def rough_duration(seconds: float) -> str:
+    """Return a duration in words, rounded to one that claims no more than an estimate knows: 15 s, 2 min, 5 h."""
+    units = {"s": 1, "min": 60}
+    exact = [(number * size, f"{number} {unit}") for unit, size in units.items() for number in ROUND]
+    hours = max(1, round(seconds / 3600))
+    return min([*exact, (hours * 3600, f"{hours} h")], key=lambda one: abs(math.log(max(seconds, 1) / one[0])))[1]
 
 
 def some(names: Sequence[str], most: int = 3) -> str:

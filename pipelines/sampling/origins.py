@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from ..models.loading import LoadedModel
     from .request import SamplingRequest
 
+INVERTED = 3.0  # network calls of an inverted step, with its refinements
+GRADIENT = 3.0  # work of a network call and the gradient with respect to its input, in network calls
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -38,6 +41,10 @@ class Origin:
     def from_noise(self) -> bool:
         """Whether the state from which sampling starts is pure noise."""
         return True
+
+    def effort(self, num_images: int) -> float:
+        """Return the network's work on this many images, roughly, as a share of that of sampling them from pure noise."""
+        return self.reach
 
     def timesteps(self, model: LoadedModel, request: SamplingRequest) -> Tensor:
         """Return the request's timesteps within :attr:`reach`, descending; the least noisy one is always included."""
@@ -191,6 +198,9 @@ class FromPicture(_OfPictures):
     def reach(self) -> float:
         return self.strength
 
+    def effort(self, num_images: int) -> float:
+        return self.strength * (GRADIENT if self.guided else self.resamplings)
+
     def start(self, model: LoadedModel, request: SamplingRequest, images: Sequence[int]) -> Start:
         import torch.nn.functional as F
 
@@ -249,6 +259,9 @@ class FromInversion(_OfPictures):
     def reach(self) -> float:
         return self.strength
 
+    def effort(self, num_images: int) -> float:
+        return self.strength * (1 + INVERTED / num_images)  # the picture is inverted first
+
     def start(self, model: LoadedModel, request: SamplingRequest, images: Sequence[int]) -> Start:
         start = super().start(model, request, images)
         [(x, _)] = self._inversions(model, request)
@@ -274,6 +287,9 @@ class BetweenPictures(_OfPictures):
 
     def __post_init__(self) -> None:
         _refuse_weights(self.weights, "picture")
+
+    def effort(self, num_images: int) -> float:
+        return 1 + 2 * INVERTED / num_images  # both pictures are inverted first
 
     def start(self, model: LoadedModel, request: SamplingRequest, images: Sequence[int]) -> Start:
         from diffusion_core.noise import slerp

@@ -10,6 +10,7 @@ from pages.components.findings import _telling
 from pages.components.generation import LOOKS, comparable, generation_queue, pace
 from pages.components.sharing import thumbnail
 from pages.components.timing import about_time
+from pipelines.common.text import rough_duration
 from pipelines.evaluation.verdict import Sentence
 from pipelines.sampling.generation import Comparison, Frame, Generation
 from pipelines.sampling.request import SamplingRequest
@@ -33,7 +34,18 @@ def test_the_time_told_is_that_of_the_steps_after_the_start(monkeypatch):
 
     expected = (" (about 20 s)", "Estimated from what was generated here before.")
     assert told(made(60.0, 0.1)) == told(made(0.1, 0.1)) == told(made(0.1, 0.1, pause=50.0)) == expected
-    assert told(made(0.1, 0.1), guidance=2.0)[0] == " (about 40 s)"
+    assert told(made(0.1, 0.1), guidance=2.0)[0] == " (about 45 s)"
+    assert told(made(0.1, 0.12)) == told(made(0.1, 0.06)) == expected, "it does not follow the machine's load"
+    assert told(made(0.1, 0.5))[0] == " (about 2 min)", "unless what was told is wrong"
+    few = made(0.1, 0.5)
+    few.request = replace(request, num_images=2)  # as long for each step, of a fifth of the images
+    assert told(made(0.1, 0.4), few)[0] == " (about 2 min)", "of what is most like it"
+
+
+def test_a_rough_duration_claims_no_more_than_an_estimate_knows():
+    seconds = [0.3, 2.4, 12, 17, 29, 40, 55, 100, 280, 1100, 3500, 8000]
+    told = ["1 s", "2 s", "10 s", "15 s", "30 s", "45 s", "1 min", "2 min", "5 min", "20 min", "1 h", "2 h"]
+    assert list(map(rough_duration, seconds)) == told
 
 
 def test_a_small_picture_of_a_comparison_has_the_same_images_of_every_column():

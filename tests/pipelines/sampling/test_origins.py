@@ -301,6 +301,15 @@ def test_the_calls_of_an_inversion_are_counted_once_for_all_images(model, pictur
     assert FROM_NOISE.nfe(model, DDIM) == FromPicture(picture, 0.5).nfe(model, DDIM) == 0
 
 
+def test_the_effort_of_an_origin_is_that_of_its_network_calls(model, picture, other, left_half):
+    """Of every kind, roughly; the gradients of reconstruction guidance are not network calls, so they are left out here."""
+    for origin in origins(picture, other, left_half):
+        if getattr(origin, "guided", False):
+            continue
+        calls = _sampled(model, DDIM, origin).nfe + origin.nfe(model, DDIM) / DDIM.num_images
+        assert calls == pytest.approx(origin.effort(DDIM.num_images) * DDIM.steps, rel=0.25), origin
+
+
 def test_a_picture_is_inverted_once_for_all_it_shall_show(class_run, picture):
     model = load_model(class_run, dtype=torch.float32)
     calls = []
