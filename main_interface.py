@@ -6,7 +6,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages.components.address import forget_infinite_numbers, unused_values_told
+from pages.components.address import forget_infinite_numbers, page_for_unknown, unused_values_told
+from pages.components.back_button import keep_entries_few
 from pages.components.lessons import close_lesson
 from pages.components.warming import load_torch_meanwhile
 from pipelines.common.command_line import describe
@@ -33,9 +34,10 @@ PAGES = [
 ]
 
 st.html(FRONTEND / "page.css")
+keep_entries_few()
 forget_infinite_numbers()
 close_lesson()
-page = st.navigation(PAGES, position="top")
+page = st.navigation([*PAGES, *page_for_unknown(PAGES)], position="top")
 try:
     with unused_values_told():
         page.run()

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
+from urllib.parse import unquote, urlsplit
 
 import streamlit as st
+from streamlit.navigation.page import StreamlitPage
 
 from pipelines.common.text import literal
 
@@ -55,6 +58,25 @@ def tell_unless(name: str, takes: Callable[[str], bool], used: str) -> None:
     if text is not None and not takes(text) and st.session_state.get(told) != text:
         st.session_state.setdefault(UNUSED, []).append(_unused_told(name, text, used))
         st.session_state[told] = text
+
+
+def page_for_unknown(pages: Sequence[StreamlitPage]) -> list[StreamlitPage]:
+    """Return a page that says so, and offers the one with the nearest name, if the address names none of these pages."""
+    base = st.get_option("server.baseUrlPath").strip("/")
+    name = unquote(urlsplit(st.context.url or "").path).strip("/").removeprefix(base).strip("/ ")
+    by_name = {page.url_path: page for page in pages}
+    if name in by_name or name == "home" or "/" in name:
+        return []
+
+    def say() -> None:
+        """Say that there is no such page."""
+        st.title("No such page", anchor=False)
+        st.markdown(f"There is no page **{literal(name, 40)}**. All pages are listed above.")
+        given = {key: st.query_params.get_all(key) for key in st.query_params}
+        for nearest in get_close_matches(name.lower(), filter(None, by_name), 1):
+            st.page_link(by_name[nearest], label=f"Did you mean **{by_name[nearest].title}**?", query_params=given)
+
+    return [st.Page(say, title="No such page", url_path=name, visibility="hidden")]
 
 
 def is_number(text: str) -> bool:

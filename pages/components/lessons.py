@@ -9,6 +9,8 @@ from typing import Any
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from pages.components.address import tell_unless
+
 OPENED = "opened lesson"  # where a session keeps which lesson has set the page
 
 # The settings of sampling that a lesson does not mention; all are set, so that a page shows nothing of what it showed before.
@@ -302,7 +304,9 @@ def opened_lesson(page: str) -> Lesson | None:
 
     Values in the address take precedence, so a page that was changed and reloaded stays as it is.
     """
-    lesson = next((one for one in LESSONS if one.name == st.query_params.get("lesson") and one.page == page), None)
+    own = {one.name: one for one in LESSONS if one.page == page}
+    tell_unless("lesson", own.__contains__, "no lesson of this name")
+    lesson = own.get(st.query_params.get("lesson", ""))
     if lesson is None:
         return None
     context = get_script_run_ctx()

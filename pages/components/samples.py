@@ -11,6 +11,7 @@ from typing import Any
 import streamlit as st
 
 from pages.components import BOUND, frontend
+from pages.components.address import tell_unless
 from pages.components.pictures import data_uri
 from pages.components.runs import RECONSTRUCTED, grid_images, is_autoencoder, warn_of_samples
 from pipelines.common.images import Pixels, montage
@@ -42,6 +43,7 @@ def show_samples(chosen: Mapping[str, Listed]) -> None:
     steps = [steps[index] for index in evenly_spaced(len(steps), max(2, MOST_PIXELS // pixels))]
     rows = [row for (label, name), grids in files.items() if (row := _row(label, chosen[name].config, grids, steps, every))]
     if rows:
+        tell_unless(STEP, str.isdecimal, NEWEST)
         wanted = st.query_params.get(STEP, "")
         lines = 0 if every else 2 if len(rows) <= FEW else 1
         data = {"steps": steps, "start": int(wanted) if wanted.isdecimal() else None, "rows": rows, "lines": lines}
