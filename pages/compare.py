@@ -5,7 +5,6 @@ from functools import partial
 import streamlit as st
 
 from pages.components import BOUND, end_page
-from pages.components.address import is_number, tell_unless
 from pages.components.downloads import offer_comparison
 from pages.components.findings import show_findings
 from pages.components.folded import settings_in_words, show_folded
@@ -23,12 +22,13 @@ from pages.components.live_figure import live_figure
 from pages.components.requests import MOST_IMAGES, choose_request, offer_png
 from pages.components.runs import models_to_choose
 from pages.components.sharing import Result, address_of, made_of, show_sharing, thumbnail
-from pages.components.stage import show_stage, shown_view
-from pages.components.timing import about_time
+from pages.components.stage import show_stage, shown_view, tell_unused_look
+from pages.components.starting import draw_start
 from pages.components.xray import offer_xrays
 from pipelines.evaluation.columns import told_apart
 from pipelines.figures.pictures import about_generations
 from pipelines.figures.sampling import column_distances
+from pipelines.sampling.generation import Comparison
 
 CHANGING = "changing"  # whether the settings are shown although there is a comparison
 
@@ -54,8 +54,6 @@ def fold(*, changing: bool) -> None:
 
 
 actions = heading("compare")
-tell_unless("view", VIEWS.__contains__, next(iter(VIEWS)))
-tell_unless("level", lambda level: level in ("noise", "sample") or is_number(level), "sample")
 models = models_to_choose()
 lines = st.container()
 shown = "comparison" in st.session_state
@@ -64,6 +62,7 @@ with st.container(key="settings-folded" if shown and not st.session_state.get(CH
         count = st.segmented_control("Columns", [2, 3, 4], default=2, required=True, key="columns", **BOUND)
         num_images = st.number_input("Images per column", 1, MOST_IMAGES, 60, key="images", width=160, **BOUND)
         offer_png(models, count)
+    tell_unused_look(int(num_images))
     chosen = []
     for number, place in enumerate(st.columns(count, border=True), start=1):
         with place:
@@ -71,18 +70,13 @@ with st.container(key="settings-folded" if shown and not st.session_state.get(CH
 
 names, wishes = [name for name, _ in chosen], [(models[name].run, request) for name, request in chosen]
 outdated = shown and not st.session_state["comparison"][1].is_of(wishes)
-if not shown and recall("comparison", wishes, names):
+if not shown and recall("comparison", partial(Comparison.of, wishes), names):
     st.rerun()  # with the settings folded
 pressed = st.session_state.pop("start_comparison", False)
 failed = shown and st.session_state["comparison"][1].status in ("cancelled", "failed")
 if not shown or outdated or failed or st.session_state.get(CHANGING):
     label = "Update" if shown and not failed else "Generate"
-    time, why = about_time(wishes)
-    with st.container(horizontal=True, vertical_alignment="center"):
-        # With a key, it stays the same button when its label changes: one that is replaced loses the click that changes it.
-        pressed |= st.button(f"{label}{time}", type="primary", icon=":material/play_arrow:", help=why, key="generate")
-        if outdated:
-            st.markdown(":orange[:material/history: **The results below are of other settings** than those chosen now.]")
+    pressed |= draw_start(label, [] if shown and not (outdated or failed) else wishes, outdated=outdated)
 if pressed and start("comparison", wishes, names):
     fold(changing=False)
     st.rerun()

@@ -5,9 +5,8 @@ from typing import Any
 import streamlit as st
 
 from pages.components import BOUND
-from pages.components.condition_table import ConditionTable, draw_start, settings_of, show_table, too_many
+from pages.components.condition_table import ConditionTable, settings_of, show_table, start_table, too_many
 from pages.components.editing import TRACED_STEPS, WAYS, choose_way
-from pages.components.generation import start
 from pages.components.heading import heading
 from pages.components.requests import (
     choose_noise,
@@ -52,16 +51,12 @@ with settings_of("edited"):
     common |= edit.common
 
 problem = edit.problem or too_many(len(edit.rows), len(edit.columns), common["num_images"])
-if draw_start("edited", problem):
-    cells = [(run, SamplingRequest(**(common | row)), origin) for _, row in edit.rows for _, origin in edit.columns]
-    start(
-        "edited",
-        cells,
-        ConditionTable([row for row, _ in edit.rows], [column for column, _ in edit.columns], edit.about, edit.original),
-    )
+cells = [(run, SamplingRequest(**(common | row)), origin) for _, row in edit.rows for _, origin in edit.columns]
+table = ConditionTable([row for row, _ in edit.rows], [column for column, _ in edit.columns], edit.about, edit.original)
+outdated = start_table("edited", table, cells, problem)
 if problem:
     st.info(problem)
-show_table("edited")
+show_table("edited", outdated)
 repeatable = kind != "Inpaint" and UPLOAD not in (st.session_state.get("source"), st.session_state.get("source2"))
 with actions:
     share_table("edit", "edited", {"model": [name], "edit": [kind]}, repeatable)

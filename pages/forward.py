@@ -10,7 +10,7 @@ from pages.components.heading import heading
 from pages.components.live_figure import live_figure
 from pages.components.named_choice import choose_named
 from pages.components.pictures import show_grid
-from pages.components.player import player
+from pages.components.player import TIMESTEP, frame_in_address, player
 from pages.components.saving import save_figure
 from pages.components.sharing import show_sharing
 from pages.components.sources import choose_image
@@ -80,8 +80,8 @@ tables = {
     for name, schedule in schedules.items()
 }
 labels = [f"t = {time}" for time in times]
-wanted = st.query_params.get("t", st.session_state.get("t", ""))  # from a link, or from before the page was left
-start = int(np.abs(times - (int(wanted[:9]) if wanted.isdecimal() else FIRST)).argmin())
+usual = np.abs(times - int(st.session_state.get(TIMESTEP, FIRST))).argmin()  # a lesson sets it
+start = int(usual if (asked := frame_in_address(times.tolist())) is None else asked)
 
 
 def about_noise() -> str:
@@ -98,9 +98,9 @@ def strip() -> Sheet:
 
 @st.fragment
 def show() -> None:
-    """Show the player, and keep its timestep in the address."""
-    index = player(frames, labels, "forward", alt="The image under both schedules", captions=list(states), start=start)
-    st.query_params["t"] = st.session_state["t"] = str(times[index])  # so that a link shows the same timestep
+    """Show the player."""
+    alt = "The image under both schedules"
+    player(frames, labels, "forward", alt=alt, captions=list(states), start=start, times=times.tolist())
 
 
 with pictures:

@@ -9,13 +9,12 @@ from pages.components.condition_table import (
     ConditionTable,
     choose_columns,
     choose_rows,
-    draw_start,
     same_conditions,
     settings_of,
     show_table,
+    start_table,
     too_many,
 )
-from pages.components.generation import start
 from pages.components.heading import heading
 from pages.components.prompt_words import show_learnt
 from pages.components.requests import choose_negative, choose_noise, choose_sampler, choose_seed, choose_when_to_guide
@@ -52,18 +51,18 @@ with settings_of("table"):
             when = choose_when_to_guide()
 
 problem = too_many(len(rows), len(columns), num_images)
-if draw_start("table", problem):
-    common = SamplingRequest(num_images, seed, **sampler, **noise, **when, **negative)
-    cells = [
-        (models[model].run, as_learnt(replace(common, **row, **column), models[model].config))
-        for _, row in rows
-        for _, model, column in columns
-    ]
-    about = f"Every cell starts from the same noise, seed {seed}"
-    start("table", cells, ConditionTable([row for row, _ in rows], [column for column, *_ in columns], about))
+common = SamplingRequest(num_images, seed, **sampler, **noise, **when, **negative)
+cells = [
+    (models[model].run, as_learnt(replace(common, **row, **column), models[model].config))
+    for _, row in rows
+    for _, model, column in columns
+]
+about = f"Every cell starts from the same noise, seed {seed}"
+table = ConditionTable([row for row, _ in rows], [column for column, *_ in columns], about)
+outdated = start_table("table", table, cells, problem)
 if problem:
     st.warning(problem)
-show_table("table")
+show_table("table", outdated)
 with actions:
     share_table("generate", "table", {"model": [name]})
 if config.network.takes == "text":

@@ -5,10 +5,11 @@ import streamlit as st
 
 from diffusion_core.choices import SAMPLERS
 from pages.components import BOUND, end_page
-from pages.components.generation import draw_notes, draw_progress, show_growing, submit
+from pages.components.generation import draw_notes, draw_progress, recall, show_growing, submit
 from pages.components.glossary import term
 from pages.components.heading import heading
 from pages.components.pictures import show_grid, show_image
+from pages.components.player import begin_anew
 from pages.components.requests import (
     MAX_SEED,
     choose_condition,
@@ -20,6 +21,7 @@ from pages.components.requests import (
 from pages.components.runs import models_to_choose
 from pages.components.sharing import Result, show_sharing, thumbnail
 from pages.components.sources import UPLOAD, choose_image
+from pages.components.starting import draw_start
 from pages.components.trajectory import show_details, show_trajectory
 from pages.components.xray import WANTED, show_xray
 from pipelines.common.images import png_bytes
@@ -41,7 +43,7 @@ models = models_to_choose()
 
 result, settings = st.columns([5, 2], gap="medium")
 with result:
-    pressed = st.button("Denoise", type="primary", icon=":material/play_arrow:")
+    start_place = st.container()
 with settings, st.container(border=True):
     name = st.selectbox("Model", list(models), key="model", **BOUND)
     run, config = models[name].run, models[name].config
@@ -88,21 +90,39 @@ elif picture is not None:
 request = SamplingRequest(len(images), seed, **sampler, **noise, **condition)
 told = request.label or "".join(request.prompt)
 asked = f"{name}: " + ", ".join(filter(None, [told, told_start]))
-with result:
-    if pressed or st.session_state.pop(WANTED, False):
-        submit("reverse", lambda: TrajectoryJob(run, request, images, origin), asked, [run])
-    if "reverse" not in st.session_state:
+
+
+def make() -> TrajectoryJob:
+    """Return the job that computes what is asked for."""
+    return TrajectoryJob(run, request, images, origin)
+
+
+shown = "reverse" in st.session_state
+known = shown and st.session_state["reverse"][1].is_of(run, request, images, origin)
+if not known and recall("reverse", make, asked):
+    known = True
+    if shown:
+        begin_anew()
+with start_place:
+    unfinished = known and st.session_state["reverse"][1].status in ("cancelled", "failed")
+    wishes = [] if known and not unfinished else [(run, request, origin)]
+    pressed = draw_start("Denoise", wishes, outdated=shown and not known)
+    wanted = st.session_state.pop(WANTED, False) and not known  # by a link of the Compare page
+    if (pressed or wanted) and submit("reverse", make, asked, [run]):
+        if shown:
+            begin_anew()
+        st.rerun()
+if "reverse" not in st.session_state:
+    with result:
         st.info("Press **Denoise** to start.", icon=":material/arrow_upward:")
-        with actions:
-            show_sharing("reverse", {"model": [name]})
-        end_page()
+    with actions:
+        show_sharing("reverse", {"model": [name]})
+    end_page()
 
 title, job = st.session_state["reverse"]
 image = 0
-with result:
-    if (job.run.path, job.request, job.images, job.origin) != (run.path, request, images, origin):
-        st.caption(":material/update: The settings have changed since: press **Denoise** to update what is shown.")
-    if job.way is not None and job.way.x.shape[1] > 1:
+if job.way is not None and job.way.x.shape[1] > 1:
+    with result:
         show_grid(job.way.x[-1], f"Samples between two seeds, at {len(WEIGHTS)} weights", columns=len(WEIGHTS))
         weight = st.select_slider("Weight of the second seed", WEIGHTS, 0.5, key="weight", **BOUND)
         st.caption("Samples from the first seed (left) to the second (right). Below: the trajectory of the chosen weight.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,26 +16,32 @@ from pages.components.downloads import GIF_FRAMES, GIF_PIXELS, GIF_SIDE, compari
 from pages.components.generation import (
     VIEWS,
     blank,
-    follow,
+    draw_notes,
+    draw_progress,
     frame_label,
     frame_of,
+    level_name,
     pixels,
+    recall,
     show_growing,
+    start,
 )
 from pages.components.picture_table import picture_table
 from pages.components.pictures import background
 from pages.components.requests import choose_guidance, follow_model
+from pages.components.starting import draw_start
 from pipelines.common.images import Pixels, enlarge, film_strip, gif_bytes, montage
 from pipelines.common.text import lines_of
 from pipelines.datasets.familiar import most_familiar
 from pipelines.figures.captions import about_samples, sentences
 from pipelines.figures.sheet import Row, Sheet
 from pipelines.sampling.alignment import frame_at, shared_log_snrs
+from pipelines.sampling.generation import Comparison
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from pipelines.sampling.generation import Comparison, Generation
+    from pipelines.sampling.generation import Generation, Wish
     from pipelines.sampling.origins import Origin
     from pipelines.storage.catalogue import Listed
     from pipelines.storage.config import ConditionConfig
@@ -46,6 +53,7 @@ USUAL_CLASSES, USUAL_PROMPTS = 6, 4  # rows at first
 MOST_IMAGES = 400
 ROOM = (1300, 560)  # CSS pixels in which a table shall fit
 SMALLEST, LARGEST = 7.0, 20.0  # width of an image in rem, where there is room
+LEVEL = "level"  # key of the noise level
 LONGEST_NAME = 120  # characters of a prompt shown beside its row
 
 
@@ -147,32 +155,59 @@ def too_many(rows: int, columns: int, num_images: int) -> str:
 
 
 def settings_of(key: str) -> AbstractContextManager[Any]:
-    """Return the place of a table's settings, which folds when the table is started, so that the result is in sight."""
+    """Return the place of a table's settings, which folds when there is a result, so that the result is in sight."""
+    if st.session_state.pop(f"{key} found", False):
+        st.session_state[f"{key} settings"] = False
     return st.expander("Settings", expanded=True, key=f"{key} settings", on_change="rerun")
 
 
-def draw_start(key: str, problem: str) -> bool:
-    """Draw the button that starts a table, disabled with a problem; return whether it has just been pressed."""
+def start_table(key: str, table: ConditionTable, wishes: Sequence[Wish], problem: str) -> bool:
+    """Draw the button that starts a table; show the table at once if it has been generated before.
+
+    Args:
+        wishes: its cells, row by row.
+        problem: why it cannot be generated, in a sentence; empty if it can.
+
+    Returns:
+        Whether the table that is shown, if any, is of other settings.
+    """
 
     def fold() -> None:
         st.session_state[f"{key} settings"] = False
+        st.session_state.pop(LEVEL, None)  # other images are seen from their samples
 
-    return st.button("Generate", type="primary", icon=":material/play_arrow:", disabled=bool(problem), on_click=fold)
+    shown = key in st.session_state
+    known = shown and st.session_state[key][1].is_of(wishes)
+    if not (known or problem) and recall(key, partial(Comparison.of, wishes), table):
+        known = True
+        if not shown:  # as when a link is opened: nobody is at the settings
+            st.session_state[f"{key} found"] = True
+            st.rerun()
+    outdated = shown and not known
+    unfinished = known and st.session_state[key][1].status in ("cancelled", "failed")
+    timed = [] if problem or (known and not unfinished) else wishes
+    pressed = draw_start("Generate", timed, outdated=outdated, disabled=bool(problem), on_click=fold)
+    if pressed and start(key, wishes, table):
+        st.rerun()
+    return outdated
 
 
-def show_table(key: str) -> None:
-    """Show the growing table that was started under a key (see :func:`pages.components.generation.start`), if one was."""
+def show_table(key: str, outdated: bool) -> None:
+    """Show the growing table that was started under a key, if one was.
+
+    Args:
+        outdated: whether it is of other settings than those that are chosen now.
+    """
     if key not in st.session_state:
         return
     table, comparison = st.session_state[key]
 
     def draw() -> None:
         """Draw the current state of the table."""
-        levels = shared_log_snrs(comparison.columns)
         view = st.segmented_control(
             "Show", list(VIEWS), default="x", required=True, format_func=VIEWS.__getitem__, key="view", **BOUND
         )
-        level = follow(comparison, levels)
+        level = choose_level(comparison)
         draw_table(table, comparison, view, level)
         st.caption(table_cost(comparison))
         if comparison.status == "done":
@@ -183,7 +218,25 @@ def show_table(key: str) -> None:
                 sheets={"Table": lambda: table_sheet(table, comparison)},
             )
 
-    show_growing(comparison, draw)
+    with st.container(key="outdated" if outdated else "current"):
+        show_growing(comparison, draw)
+
+
+def choose_level(comparison: Comparison) -> float | None:
+    """Show progress and a Cancel button while a comparison grows, then a slider over noise levels, and its notes below.
+
+    Returns:
+        The chosen log-SNR, or None (the newest frames) while the comparison grows.
+    """
+    level, levels = None, shared_log_snrs(comparison.columns)
+    if comparison.active:
+        draw_progress(comparison)
+    elif len(levels) > 1:
+        named = {level_name(level): level for level in levels}
+        about = "Noise level (log-SNR), from noise to sample"
+        level = named[st.select_slider(about, list(named), list(named)[-1], key=LEVEL, **BOUND)]
+    draw_notes(comparison, "The frames computed so far are shown; press Generate to start again.")
+    return level
 
 
 def draw_table(table: ConditionTable, comparison: Comparison, view: str, level: float | None) -> None:

@@ -53,16 +53,21 @@ def start(key: str, wishes: Sequence[Wish], about: Any) -> bool:
     return submit(key, lambda: Comparison.of(wishes), about, [run for run, *_ in wishes])
 
 
-def recall(key: str, wishes: Sequence[Wish], about: Any) -> bool:
-    """Show a comparison as :func:`start` does if all of it is cached, and return whether it is."""
+def recall(key: str, make: Callable[[], Job], about: Any) -> bool:
+    """Show a job as :func:`submit` does if all of its results are cached, and return whether they are.
+
+    A job that is being computed is left alone.
+    """
+    if key in st.session_state and st.session_state[key][1].active:
+        return False
     try:
-        comparison = Comparison.of(wishes)
+        job = make()
     except (ValueError, OSError):  # whoever presses the button learns what is wrong
         return False
-    if not comparison.recall(generation_queue().results):
+    if not job.recall(generation_queue().results):
         return False
-    comparison.status = "done"
-    st.session_state[key] = (about, comparison)
+    job.status = "done"
+    st.session_state[key] = (about, job)
     return True
 
 
@@ -112,22 +117,6 @@ def show_growing(
         draw()
 
     show()
-
-
-def follow(comparison: Comparison, levels: list[float]) -> float | None:
-    """Show progress and a Cancel button while a comparison grows, then a slider over noise levels, and its notes below.
-
-    Returns:
-        The chosen log-SNR, or None (the newest frames) while the comparison grows.
-    """
-    level = None
-    if comparison.active:
-        draw_progress(comparison)
-    elif len(levels) > 1:
-        about = "Noise level (log-SNR), from noise to sample"
-        level = st.select_slider(about, levels, levels[-1], level_label, key=f"level-{id(comparison)}")
-    draw_notes(comparison, "The frames computed so far are shown; press Generate to start again.")
-    return level
 
 
 def frame_of(column: Generation, level: float | None) -> Frame | None:
@@ -183,6 +172,11 @@ def frame_label(frame: Frame, column: Generation) -> str:
 def level_label(log_snr: float) -> str:
     """Return the label of a noise level."""
     return ("sample" if log_snr > 0 else "pure noise") if math.isinf(log_snr) else f"{round(log_snr, 1) + 0.0:.1f}"
+
+
+def level_name(log_snr: float) -> str:
+    """Return the name of a noise level in the address."""
+    return ("sample" if log_snr > 0 else "noise") if math.isinf(log_snr) else f"{log_snr:.2f}"
 
 
 def what_differs(names: list[str], comparison: Comparison) -> pd.DataFrame:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import streamlit as st
 
 from pages.components import frontend
+from pages.components.address import tell_unless
 from pages.components.pictures import data_uri, digest_of
 from pipelines.common.images import Pixels, montage
 
+TIMESTEP = "t"  # in the address
 GAP = 1  # pixels between the pictures on their sheet
 
 _component = frontend.component("player", "controls.css")
@@ -28,6 +31,7 @@ def player(
     play: bool = False,
     frames_per_second: float = 8.0,
     max_side: int = 320,
+    times: Sequence[float] = (),
 ) -> int:
     """Show a sequence of pictures and return the index of the current frame.
 
@@ -45,6 +49,7 @@ def player(
         play: whether to play new frames at once, except for people who prefer reduced motion.
         frames_per_second: speed of playing (at most 2 for people who prefer reduced motion).
         max_side: maximum width of a picture in CSS pixels.
+        times: timestep of each frame, by which the address tells which one is shown: new frames begin at the one there, if any.
 
     Raises:
         ValueError: there are no frames, or the number of labels, captions or facts differs.
@@ -56,7 +61,8 @@ def player(
             "label for each of at least one frame, facts for each or none, and a caption for each picture"
         )
     sequence = digest_of(frames)
-    index, known = _last_shown(key, sequence, start % count)
+    asked = frame_in_address(times)
+    index, known = _last_shown(key, sequence, start % count if asked is None else asked)
     columns = math.ceil(math.sqrt(count * parts * frames.shape[2] / frames.shape[3]))
     _component(
         key=key,
@@ -73,14 +79,29 @@ def player(
             "facts": [dict(values) for values in facts],
             "alt": alt,
             "start": index,  # where a player that is built anew continues
-            "play": play and not known,
+            "play": play and not known and asked is None,
             "framesPerSecond": frames_per_second,
             "maxSide": max_side,
         },
         on_shown_change=lambda: None,
     )
     frame_shown(key)[0] = index
+    if times and (known or asked is not None):
+        st.query_params[TIMESTEP] = f"{times[index]:.0f}"  # so that a link shows the same frame
     return index
+
+
+def frame_in_address(times: Sequence[float]) -> int | None:
+    """Return the frame whose timestep is nearest to the one in the address, or None if there is none."""
+    if times:
+        tell_unless(TIMESTEP, str.isdecimal, "a timestep, in digits")
+    asked = st.query_params.get(TIMESTEP, "")[:9]
+    return int(np.abs(np.array(times) - int(asked)).argmin()) if times and asked.isdecimal() else None
+
+
+def begin_anew() -> None:
+    """Forget the timestep in the address: what comes next is shown from its beginning."""
+    st.query_params.pop(TIMESTEP, None)
 
 
 def frame_shown(key: str) -> list[int]:

@@ -14,7 +14,8 @@ from typing import Any
 import streamlit as st
 
 from pages.components import frontend
-from pages.components.generation import VIEWS, activity, comparable, cost, frame_label, level_label
+from pages.components.address import is_number, tell_unless
+from pages.components.generation import VIEWS, activity, comparable, cost, frame_label, level_label, level_name
 from pages.components.sheets import sheet_urls
 from pages.components.title_mark import title_mark
 from pipelines.common.command_line import describe
@@ -24,6 +25,8 @@ from pipelines.sampling.alignment import frame_at, shared_log_snrs
 from pipelines.sampling.generation import Comparison, Generation
 
 STRIP_ROWS = 11
+DIFFERENCES = ("0", "1", "4", "16", "true")  # gains in the address; links of version 0.1 say "true"
+ORDERS = ("number", "difference")  # of images, in the address
 
 _component = frontend.component("stage", "controls.css")
 
@@ -53,6 +56,15 @@ def show_stage(titles: Sequence[str], comparison: Comparison, key: str = "stage"
         title_mark(comparison.share_done)
 
 
+def tell_unused_look(num_images: int) -> None:
+    """Note values of the address that only the browser reads and that it does not take; see frontend/stage_look.js."""
+    tell_unless("view", VIEWS.__contains__, next(iter(VIEWS)))
+    tell_unless("level", lambda level: level in ("noise", "sample") or is_number(level), "sample")
+    tell_unless("difference", DIFFERENCES.__contains__, "0")
+    tell_unless("order", ORDERS.__contains__, ORDERS[0])
+    tell_unless("image", lambda image: image.isdecimal() and int(image[:9]) < num_images, "no open image")
+
+
 def shown_view(key: str = "stage") -> str:
     """Return the view that the stage shows, one of VIEWS."""
     told = (st.session_state.get(key) or {}).get("view") or st.query_params.get("view")
@@ -71,7 +83,7 @@ def stage_data(titles: Sequence[str], comparison: Comparison) -> dict[str, Any]:
         "columns": [_column(title, column, columns[0]) for title, column in zip(titles, columns, strict=True)],
         "levels": [
             {
-                "name": _level_name(level),
+                "name": level_name(level),
                 "label": level_label(level) if math.isinf(level) else f"log-SNR {level_label(level)}",
                 "frames": [frames.index(frame_at(frames, level)) for frames in grown],
             }
@@ -91,11 +103,6 @@ def _common_levels(columns: Sequence[Generation]) -> list[float]:
     return [level for level in shared_log_snrs(columns) if level <= reached]
 
 
-def _level_name(log_snr: float) -> str:
-    """Return the name of a noise level in the address."""
-    return ("sample" if log_snr > 0 else "noise") if math.isinf(log_snr) else f"{log_snr:.2f}"
-
-
 def _column(title: str, column: Generation, first: Generation) -> dict[str, Any]:
     frames, others = list(column.frames), list(first.frames)
     _, height, width = column.image_shape
@@ -111,7 +118,7 @@ def _column(title: str, column: Generation, first: Generation) -> dict[str, Any]
         "frames": [
             {
                 "label": frame_label(frame, column),
-                "level": _level_name(frame.log_snr),
+                "level": level_name(frame.log_snr),
                 "first": others.index(frame_at(others, frame.log_snr)) if others else -1,
                 **sheet_urls(frame),
             }

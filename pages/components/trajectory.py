@@ -49,6 +49,7 @@ def show_trajectory(way: Trajectory, image: int, title: str, about: Callable[[],
         start=0,
         play=True,
         frames_per_second=max(FRAMES_PER_SECOND, len(way.steps) / LONGEST_SHOW),
+        times=way.timesteps.tolist(),
     )
     st.caption(
         ("State and noise are latents, shown as channels side by side. " if way.of_latents else "")

@@ -205,6 +205,10 @@ class TrajectoryJob(Job):
         self._fingerprint, self._steps = self.run.fingerprint, self.request.steps
         self._learned = self.request.learned_timesteps(self.run)
 
+    def is_of(self, run: Run, request: SamplingRequest, images: tuple[int, ...], origin: Origin) -> bool:
+        """Return whether it computes these images of this run and request."""
+        return (self.run.path, self.request, self.images, self.origin) == (run.path, request, images, origin)
+
     @property
     def steps_done(self) -> int:
         """Number of steps taken, summed over the batches of images."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import Button
 
 
 def open_app(page: str, **inputs: object) -> AppTest:
@@ -22,7 +23,7 @@ def generate(app: AppTest, key: str, label: str = "Generate") -> AppTest:
 
     The Compare page has no such button while it shows what is asked for, as it does of its own accord if all is cached.
     """
-    buttons = [button for button in app.button if button.label.split(" (")[0] in (label, "Update")]
+    buttons = [button for button in app.button if _untimed(button.label) in (label, "Update")]
     assert buttons or key in app.session_state
     for button in buttons:
         button.click().run()
@@ -39,12 +40,21 @@ def generate(app: AppTest, key: str, label: str = "Generate") -> AppTest:
 
 def press(app: AppTest, label: str) -> AppTest:
     """Press the only button with that label."""
-    [button] = [button for button in app.button if button.label == label]
-    button.click().run()
+    button_of(app, label).click().run()
     assert not app.exception
     return app
 
 
+def button_of(app: AppTest, label: str) -> Button:
+    """The only button with that label, without the time that it may name."""
+    [button] = [button for button in app.button if _untimed(button.label) == label]
+    return button
+
+
 def labels(app: AppTest) -> set[str]:
-    """The labels of all buttons."""
-    return {button.label for button in app.button}
+    """The labels of all buttons, without the times that they may name."""
+    return {_untimed(button.label) for button in app.button}
+
+
+def _untimed(label: str) -> str:
+    return label.split(" (about")[0]

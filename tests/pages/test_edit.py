@@ -10,7 +10,7 @@ import numpy as np
 import opening
 import pytest
 import torch
-from opening import open_app
+from opening import button_of, labels, open_app
 from streamlit.testing.v1 import AppTest
 
 from pages.components import condition_table
@@ -76,7 +76,7 @@ def test_a_picture_is_varied_by_several_strengths():
 def test_what_is_painted_is_made_anew_and_the_rest_stays():
     methods = ["one pass", "reconstruction guidance", "RePaint, 2 passes"]
     app = open_page(model="tiny", edit="Inpaint", methods=methods, images_a_cell=2, steps=4)
-    [button] = [button for button in app.button if button.label == "Generate"]
+    button = button_of(app, "Generate")
     assert button.disabled
     assert "Paint over" in app.info[0].value
     [(of, mask)] = app.session_state["mask painted"].items()
@@ -257,9 +257,9 @@ def test_what_a_model_cannot_do_is_there_with_the_reason():
     assert "only for models" not in " ".join(told.value for told in able.caption)
     asked = open_page(model="tiny", edit="Change condition")
     assert "needs a model that was trained on classes or prompts" in asked.info[0].value
-    assert not [button for button in asked.button if button.label == "Generate"]
+    assert "Generate" not in labels(asked)
     asked.selectbox(key="model").select("class").run()
-    assert [button for button in asked.button if button.label == "Generate"]
+    assert "Generate" in labels(asked)
 
 
 def test_a_click_on_a_thumbnail_chooses_its_picture_and_what_it_was_made_for(monkeypatch):
@@ -326,10 +326,10 @@ def test_settings_outlive_a_picture_that_cannot_be_read(way):
             app.file_uploader(key="upload").upload("picture.png", content).run()
             assert "cannot be used" in app.error[0].value
         assert {key: app.number_input(key=key).value for key in asked} == asked
-        assert not [button for button in app.button if button.label == "Generate"]
+        assert "Generate" not in labels(app)
     next(control for control in app.button_group if control.key == "source").set_value("A sample").run()
     assert {key: app.number_input(key=key).value for key in asked} == asked
-    assert [button for button in app.button if button.label == "Generate"]
+    assert "Generate" in labels(app)
 
 
 def test_any_order_of_ways_works():
@@ -343,7 +343,7 @@ def test_the_same_picture_by_the_same_strength_is_there_at_once():
     address = {"model": "tiny", "strengths": ["0.4"], "images": 1, "steps": 3}
     first = finished(generate(open_page(**address)))[1][0]
     app = open_page(**address)
-    next(button for button in app.button if button.label == "Generate").click().run()
+    button_of(app, "Generate").click().run()
     again = cells(app)[0]
     assert again.finished
     assert again.origin == first.origin == FromPicture(png_bytes(pixels(first.origin.picture)), 0.4)

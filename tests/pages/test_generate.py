@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import opening
 import pytest
-from opening import open_app
+from opening import button_of, labels, open_app
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -115,7 +115,7 @@ def test_odd_prompts_are_prompts_too(prompts):
 def test_too_much_and_too_little_are_told():
     app = open_page(model="class", images_a_cell=64, vary="Guidance scales")
     assert "512 images" in app.warning[0].value
-    assert next(button for button in app.button if button.label == "Generate").disabled
+    assert button_of(app, "Generate").disabled
     app.multiselect(key="classes").set_value([]).run()
     assert "Nothing is chosen for the rows" in app.warning[0].value
 
@@ -133,14 +133,14 @@ def test_an_address_that_makes_no_sense_shows_the_usual_page():
     )
     assert app.selectbox(key="model").value == "class"
     assert app.number_input(key="images_a_cell").value == 4
-    assert "Generate" in [button.label for button in app.button]
+    assert "Generate" in labels(app)
 
 
 def test_a_run_that_vanishes_is_told(tmp_path, class_run):
     shutil.copytree(class_run.path, tmp_path / "mine")
     app = open_page(model="mine", steps=2, images_a_cell=1)
     shutil.rmtree(tmp_path / "mine")
-    next(button for button in app.button if button.label == "Generate").click().run()
+    button_of(app, "Generate").click().run()
     assert not app.exception
 
 

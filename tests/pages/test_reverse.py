@@ -8,7 +8,7 @@ import opening
 import pytest
 import safetensors
 import safetensors.numpy
-from opening import open_app
+from opening import button_of, labels, open_app
 from streamlit.testing.v1 import AppTest
 
 from pipelines.storage.runs import Run
@@ -73,7 +73,7 @@ def test_a_hostile_address_gets_allowed_values(address):
     app = open_page(**address)
     assert not app.exception
     assert not app.error
-    assert [button.label for button in app.button if button.label == "Denoise"]
+    assert "Denoise" in labels(app)
 
 
 @pytest.fixture
@@ -162,10 +162,10 @@ def test_a_run_that_cannot_be_read_is_told_and_the_others_can_be_used(own_run):
 
 def test_what_is_computed_goes_on_when_one_leaves_the_page_and_is_there_when_one_comes_back(own_run, wait_for):
     app = open_page(model="mine", steps=1000, sampler="ddim")
-    next(button for button in app.button if button.label == "Denoise").click().run()
+    button_of(app, "Denoise").click().run()
     job = app.session_state["reverse"][1]
     assert job.active
-    assert {button.label for button in app.button} >= {"Denoise", "Cancel"}
+    assert labels(app) >= {"Denoise", "Cancel"}
     done = job.steps_done
     wait_for(lambda: job.steps_done > done + 5)  # while the page is not run
     back = AppTest.from_file("../../pages/reverse.py", default_timeout=120)

@@ -1,0 +1,36 @@
+"""The button that starts a generation, with the time that it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import streamlit as st
+
+from pages.components.timing import about_time
+from pipelines.sampling.generation import Wish
+
+
+def draw_start(
+    label: str,
+    wishes: Sequence[Wish],
+    *,
+    outdated: bool = False,
+    disabled: bool = False,
+    on_click: Callable[[], None] | None = None,
+) -> bool:
+    """Draw the button that starts generations, and return whether it has just been pressed.
+
+    Args:
+        wishes: what is to be generated; empty if it is shown already, so that pressing the button takes no time.
+        outdated: whether what is shown below is of other settings, which is said beside the button.
+    """
+    time, why = about_time(wishes)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        # With a key, it stays the same button when its label changes: one that is replaced loses the click that changes it.
+        pressed = st.button(
+            f"{label}{time}", type="primary", icon=":material/play_arrow:", help=why, key="generate", disabled=disabled,
+            on_click=on_click,
+        )  # fmt: skip
+        if outdated:
+            st.markdown(":orange[:material/history: **The results below are of other settings** than those chosen now.]")
+    return pressed
