@@ -57,7 +57,13 @@ actions = heading("compare")
 models = models_to_choose()
 lines = st.container()
 shown = "comparison" in st.session_state
-with st.container(key="settings-folded" if shown and not st.session_state.get(CHANGING) else "settings"):
+changing = shown and st.session_state.get(CHANGING, False)
+settings = st.container(key="settings-changing" if changing else "settings-folded" if shown else "settings")  # see page.css
+with settings:
+    if changing:
+        with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="sheet-head"):
+            st.markdown("**Settings**", width="content")
+            st.button("Close", type="tertiary", icon=":material/close:", on_click=fold, kwargs={"changing": False})
     with st.container(horizontal=True, vertical_alignment="bottom"):
         count = st.segmented_control("Columns", [2, 3, 4], default=2, required=True, key="columns", **BOUND)
         num_images = st.number_input("Images per column", 1, MOST_IMAGES, 60, key="images", width=160, **BOUND)
@@ -74,9 +80,10 @@ if not shown and recall("comparison", partial(Comparison.of, wishes), names):
     st.rerun()  # with the settings folded
 pressed = st.session_state.pop("start_comparison", False)
 failed = shown and st.session_state["comparison"][1].status in ("cancelled", "failed")
-if not shown or outdated or failed or st.session_state.get(CHANGING):
+if not shown or outdated or failed or changing:
     label = "Update" if shown and not failed else "Generate"
-    pressed |= draw_start(label, [] if shown and not (outdated or failed) else wishes, outdated=outdated)
+    with settings if changing else st.container():
+        pressed |= draw_start("comparison", label, [] if shown and not (outdated or failed) else wishes, outdated=outdated)
 if pressed and start("comparison", wishes, names):
     fold(changing=False)
     st.rerun()
@@ -92,7 +99,7 @@ titles = [f"{number}: {name}" for number, name in enumerate(apart, start=1)]
 with lines:
     show_folded([(name, column.request) for name, column in zip(names, comparison.columns, strict=True)])
 with actions:
-    if st.session_state.get(CHANGING):
+    if changing:
         st.button("Fold settings", icon=":material/unfold_less:", on_click=fold, kwargs={"changing": False})
     else:
         st.button("Change", icon=":material/tune:", on_click=fold, kwargs={"changing": True})

@@ -186,7 +186,7 @@ def start_table(key: str, table: ConditionTable, wishes: Sequence[Wish], problem
     outdated = shown and not known
     unfinished = known and st.session_state[key][1].status in ("cancelled", "failed")
     timed = [] if problem or (known and not unfinished) else wishes
-    pressed = draw_start("Generate", timed, outdated=outdated, disabled=bool(problem), on_click=fold)
+    pressed = draw_start(key, "Generate", timed, outdated=outdated, disabled=bool(problem), on_click=fold)
     if pressed and start(key, wishes, table):
         st.rerun()
     return outdated

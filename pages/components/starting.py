@@ -11,6 +11,7 @@ from pipelines.sampling.generation import Wish
 
 
 def draw_start(
+    key: str,
     label: str,
     wishes: Sequence[Wish],
     *,
@@ -21,6 +22,7 @@ def draw_start(
     """Draw the button that starts generations, and return whether it has just been pressed.
 
     Args:
+        key: of the job.
         wishes: what is to be generated; empty if it is shown already, so that pressing the button takes no time.
         outdated: whether what is shown below is of other settings, which is said beside the button.
     """
@@ -28,7 +30,7 @@ def draw_start(
     with st.container(horizontal=True, vertical_alignment="center"):
         # With a key, it stays the same button when its label changes: one that is replaced loses the click that changes it.
         pressed = st.button(
-            f"{label}{time}", type="primary", icon=":material/play_arrow:", help=why, key="generate", disabled=disabled,
+            f"{label}{time}", type="primary", icon=":material/play_arrow:", help=why, key=f"start {key}", disabled=disabled,
             on_click=on_click,
         )  # fmt: skip
         if outdated:

@@ -16,6 +16,8 @@ from pipelines.sampling.origins import FromPicture
 from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import metadata_of
 
+from .conftest import screen
+
 pytestmark = pytest.mark.browser
 
 PAIR = "model1=flowers-attention&model2=flowers-baseline"
@@ -121,6 +123,30 @@ def test_cancel_half_way_and_generate_again(page, server):
     generate(page)
     finished(page)
     assert page.get_by_text("Cancelled.").count() == 0
+
+
+def test_on_a_phone_settings_are_changed_on_a_sheet(page, server):
+    with screen(page, "dark", 390, 844):
+        page.goto(f"{server}/compare?{SMALL}")
+        generate(page)
+        finished(page)
+        page.get_by_role("button", name="Change").click()
+        close = page.get_by_role("button", name="Close", exact=True)
+        expect(close).to_be_visible()
+        sheet = page.locator(".st-key-settings-changing").bounding_box()
+        assert (sheet["x"], sheet["width"], sheet["y"] + sheet["height"]) == (0, 390, 844)
+        assert sheet["y"] > 0, "one sees what lies below"
+        close.click()
+        expect(close).to_have_count(0)
+        page.get_by_role("button", name="Change").click()
+        steps = page.get_by_role("spinbutton", name="Steps").first
+        steps.fill("7")
+        steps.press("Tab")
+        update = page.get_by_role("button", name=re.compile("^Update"))
+        expect(page.get_by_text("The results below are of other settings")).to_be_visible()
+        update.click()
+        expect(update).to_have_count(0)
+        expect(page.get_by_text("7 steps").first).to_be_visible()
 
 
 def test_a_new_request_takes_the_place_of_the_old_one(page, server):

@@ -18,6 +18,7 @@ from pages.components import painter as painter_module
 from pages.components import thumbnails as thumbnails_module
 from pages.components.condition_table import LARGEST, ROOM, SMALLEST, fitted, table_cost
 from pages.components.downloads import comparison_zip
+from pages.components.generation import level_name
 from pages.components.painter import painter
 from pages.components.runs import newest_samples
 from pipelines.common.images import png_bytes, read_request, split_montage
@@ -67,7 +68,7 @@ def test_a_picture_is_varied_by_several_strengths():
     near, far = (np.abs(column.frames[-1].x.astype(int) - chosen).mean() for column in columns)
     assert near < far
     slider = app.select_slider[0]
-    slider.set_value(columns[1].frames[0].log_snr).run()
+    slider.set_value(level_name(columns[1].frames[0].log_snr)).run()
     starts = [f"t = {column.frames[0].timestep:.0f}" for column in columns]
     assert starts[0] != starts[1]
     assert any(f"{', '.join(starts)}." in caption.value for caption in app.caption), "each column's own noise level is told"
