@@ -33,21 +33,6 @@ function act() {
   before = location.href
 }
 
-/** Leaves those entries again that the server's values have made before this script came, in browsers that tell which these are. */
-function leaveFirstEntries() {
-  const { activation, currentEntry } = window.navigation ?? {}
-  const first = activation?.entry?.index ?? -1
-  const entries = first < 0 ? [] : window.navigation.entries().slice(first, currentEntry.index + 1)
-  if (entries.length < 2 || entries.some(({ url }) => place(url) !== place(location.href))) return
-  const address = location.href
-  const arrive = (event) => {
-    event.stopImmediatePropagation() // the dashboard shows this already
-    history.replaceState(history.state, "", address)
-  }
-  addEventListener("popstate", arrive, { capture: true, once: true })
-  history.go(1 - entries.length)
-}
-
 /** Makes the back button lead from page to page. */
 class BackButton {
   constructor() {
@@ -55,7 +40,6 @@ class BackButton {
     history.pushState = pushOnce
     for (const kind of ["pointerdown", "keydown"]) addEventListener(kind, act, { capture: true })
     addEventListener("popstate", () => (before = ""))
-    leaveFirstEntries()
   }
 
   update() {}
