@@ -189,7 +189,7 @@ def describe_run(listed: Listed) -> str:
     if "images_seen" in newest:
         parts.append(f"{newest['images_seen'] / 1e3:,.0f}\u00a0k\u00a0images seen")
     measured = _held_out_loss(listed.run)
-    if measured is not None:
+    if measured is not None and measured < 1:  # the variance of v; in pure noise, predictions of epsilon explode beyond it
         parts.append(f"held-out loss {measured:.4f}")
     elif "val_loss" in newest:
         parts.append(f"{'validation loss' if student is None else 'distance from its teacher'} {newest['val_loss']:.4f}")
