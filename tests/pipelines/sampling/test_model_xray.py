@@ -113,12 +113,12 @@ def test_each_sentence_needs_its_numbers():
 def test_both_renderers_draw_it_and_the_mark_follows_the_player():
     found = examined("dpmpp_3m", 20, "leading")
     charts = [xray_chart(found, step) for step in range(found.steps + 1)]
-    names = [trace.name for trace in on_screen(charts[0]).data]
-    assert {"global error", "local error", "order lower than before", "never seen"} <= set(names)
+    names = {trace.get("name") for trace in on_screen(charts[0])["data"]}
+    assert {"global error", "local error", "order lower than before", "never seen"} <= names
     moved = [change["layout"]["shapes[0].x0"] for change in changes(charts)]
     assert moved == sorted(moved)
     assert file_content(charts[0], "svg").count(b"order lower than before") == 1
-    assert "order lower than before" not in [mark.name for mark in on_screen(xray_chart(examined("ddim", 5))).data]
+    assert "order lower than before" not in {mark.get("name") for mark in on_screen(xray_chart(examined("ddim", 5)))["data"]}
 
 
 def test_standings_are_the_distances_from_the_fine_solution_at_equal_calls(model):
@@ -134,5 +134,5 @@ def test_standings_are_the_distances_from_the_fine_solution_at_equal_calls(model
     assert row.error == pytest.approx(rms(made.x - exact.x).mean().item(), rel=0.1)
     best = min(found.rows, key=lambda row: row.error)
     assert best_and_worst(found).startswith(f"Closest: {SAMPLERS[best.sampler].title}")
-    assert len(on_screen(standings_chart(found)).data) == len(SPACINGS)
+    assert len(on_screen(standings_chart(found))["data"]) == len(SPACINGS)
     assert max(row.steps for row in found_at(model, replace(REQUEST, num_images=1), calls=1).rows) == 1

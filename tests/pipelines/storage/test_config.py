@@ -45,6 +45,7 @@ def test_a_configuration_survives_json(config):
     assert set(json.loads(text)) == {
         *("network", "diffusion", "data", "condition", "optimizer", "log", "init", "seed", "image_shape", "versions"),
         *("model", "autoencoder", "latent", "training_images", "training_digest", "changes", "import_notes", "format"),
+        "distillation",
     }
 
 
