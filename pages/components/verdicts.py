@@ -55,7 +55,8 @@ def show_verdict(evaluations: Sequence[Evaluation]) -> None:
         st.dataframe(pd.DataFrame(found.costs, index=[found.first, found.second]).fillna("not measured").T, width="stretch")
     with words:
         told = sentences(found)
-        show_sentences(found, [sentence for sentence in told if sentence.told])
+        if sure := [sentence for sentence in told if sentence.told]:
+            show_sentences(found, sure)
         if unsure := [sentence for sentence in told if not sentence.told]:
             with st.expander(
                 f"Not told apart: {', '.join(TITLES[sentence.name] for sentence in unsure)}", key="unsure", **BOUND
