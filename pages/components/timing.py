@@ -49,7 +49,9 @@ def about_time(wishes: Sequence[Wish], besides: float = 0.0) -> tuple[str, str |
 def _expected(run: Run, request: SamplingRequest, origin: Origin = FROM_NOISE) -> tuple[float, str]:
     """Return the seconds that a request takes and what they are estimated from, which is empty if nothing is known."""
     per_call, source = _pace(run, request.num_images)
-    guided = 2 if request.guidance != 1 else 1
+    if not source:
+        return 0.0, ""
+    guided = 2 if request.guidance != 1 and run.config.distillation is None else 1  # a student needs no second call
     work = request.num_images * request.steps * SAMPLERS[request.sampler].calls * guided * origin.effort(request.num_images)
     return per_call * work, source
 

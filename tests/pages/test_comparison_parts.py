@@ -14,7 +14,7 @@ from pipelines.common.text import rough_duration
 from pipelines.evaluation.verdict import Sentence
 from pipelines.sampling.generation import Comparison, Frame, Generation
 from pipelines.sampling.request import SamplingRequest
-from pipelines.storage.config import LatentConfig, RunConfig
+from pipelines.storage.config import DistillationConfig, LatentConfig, RunConfig
 from pipelines.storage.runs import Run
 
 
@@ -40,6 +40,9 @@ def test_the_time_told_is_that_of_the_steps_after_the_start(monkeypatch):
     few = made(0.1, 0.5)
     few.request = replace(request, num_images=2)  # as long for each step, of a fifth of the images
     assert told(made(0.1, 0.4), few)[0] == " (about 2 min)", "of what is most like it"
+    student = replace(run.config, distillation=DistillationConfig(guidance=2.0))
+    monkeypatch.setattr(Run, "config", student)
+    assert told(made(0.1, 0.1), guidance=2.0, seed=1)[0] == " (about 20 s)", "a student needs no second call for its guidance"
 
 
 def test_a_rough_duration_claims_no_more_than_an_estimate_knows():
