@@ -17,6 +17,7 @@ from tyro.conf import Positional
 
 from .common.command_line import DONE, refuse_several_processes, run_command
 from .common.settings import Between, Settings
+from .common.text import counted
 from .models.loading import load_model
 from .storage.disk import refuse_unwritable
 from .storage.runs import find_run
@@ -52,10 +53,9 @@ def main(arguments: Spacing) -> int:
     from .sampling.learning import learn_spacing
 
     model = load_model(run, device=device_called(arguments.device))
-
     learned = learn_spacing(model, arguments.steps, arguments.trajectories, arguments.seed, arguments.batch_size)
     for times in learned.timesteps:
-        print(f"{len(times):>2} step{'s' * (len(times) > 1)}: {', '.join(f'{time:g}' for time in times)}")
+        print(f"{counted(len(times), 'step'):>8}: {', '.join(f'{time:g}' for time in times)}")
     print(f"{learned.write(run)}: use it with --spacing learned, in up to {learned.most} steps")
     return DONE
 

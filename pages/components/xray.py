@@ -13,7 +13,7 @@ from pages.components.generation import draw_notes, draw_progress, show_growing,
 from pages.components.live_figure import live_figure
 from pages.components.sharing import address_of
 from pages.components.trajectory import PLAYER
-from pipelines.common.text import counted, duration, literal
+from pipelines.common.text import counted, literal, rough_duration
 from pipelines.figures.xray import standings_chart, xray_chart
 from pipelines.sampling.diagnosis import best_and_worst, diagnosis
 from pipelines.sampling.equal_calls import IMAGES, Standings, StandingsJob
@@ -85,7 +85,7 @@ def _is_known(key: str, wanted: XRayJob | StandingsJob) -> bool:
 
 
 def _about(seconds: float) -> str:
-    return f" (about {duration(seconds)})" if seconds >= 1 else ""
+    return f" (about {rough_duration(seconds)})" if seconds >= 1 else ""
 
 
 def _draw(found: XRay, shown: TrajectoryJob, about: Callable[[], str]) -> None:

@@ -13,6 +13,8 @@ from ..common.indices import evenly_spaced
 from ..common.machine import TooLarge, refuse_beyond_memory
 from .divergence import refuse_divergence
 from .origins import FROM_NOISE, Origin
+from .own_steps import as_learnt
+from .request import SamplingRequest
 
 if TYPE_CHECKING:
     from diffusion_core.condition import Condition
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
     from ..models.loading import LoadedModel
     from ..storage.config import RunConfig
     from .starts import Known
-from .own_steps import as_learnt
-from .request import SamplingRequest
 
 MAX_FRAMES = 101  # frames kept of one generation or trajectory, however many steps it takes
 

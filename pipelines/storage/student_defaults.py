@@ -1,7 +1,9 @@
 """Defaults of a student's training, which are those of ``pipelines.distill``.
 
-A student is close to what it shall become when it starts, so it learns slowly and for a short time, and in float32.
+A student starts close to its goal, so it learns at a low rate, for a short time, and in float32.
 """
+
+from __future__ import annotations
 
 from .config import LogConfig, OptimizerConfig
 
