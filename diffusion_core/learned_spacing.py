@@ -2,8 +2,9 @@
 
 The method is that of Chen et al. 2024, "On the Trajectory Regularity of ODE-based Diffusion Sampling" (arXiv 2405.11326; their
 schedule is called GITS). Whatever the images, the trajectories of a model bend at about the same noise levels. So the errors of
-single DDIM steps between the points of a fine grid are measured on some trajectories, and dynamic programming finds the path
-from noise to image, in a given number of steps, whose errors have the smallest sum.
+single DDIM steps between the points of a grid are measured on some trajectories, and dynamic programming finds the path
+from noise to image, in a given number of steps, whose errors have the smallest sum. The fine solution is UniPC's at twice the
+grid's points, with one network call each; :mod:`.fine_solution` is more exact than is needed here, and takes more calls.
 
 An error in the state x_t = alpha·x0 + sigma·ε is one of x_t/alpha in the image as far as later steps take it for image, and
 fades as far as they take it for noise. The paper measures x_t/alpha, and multiplies the errors of later steps by a constant

@@ -41,7 +41,12 @@ class Standing:
 
 @dataclass(frozen=True)
 class Standings:
-    """All of them, in the order of the registries."""
+    """The standings of all samplers and spacings, in the order of the registries.
+
+    Attributes:
+        of_latents: whether errors are of latents.
+        nbytes: bytes to count in the cache of results; so little is not counted.
+    """
 
     rows: tuple[Standing, ...]
     of_latents: bool = False
@@ -127,7 +132,7 @@ class StandingsJob(Job):
     _done: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
-        usual = SamplingRequest()  # in what does not matter here
+        usual = SamplingRequest()  # its values stand for what does not matter here, so that equal comparisons have equal keys
         self.request = replace(
             self.request, sampler=usual.sampler, spacing=usual.spacing, steps=usual.steps, eta=usual.eta, num_images=1
         )

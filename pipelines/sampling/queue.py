@@ -71,7 +71,7 @@ class Job(ABC):
     """A computation on the device, done step by step.
 
     Attributes:
-        doing: what it does, in a word or two, before "… of … steps".
+        doing: what it does, in a few words, before "… of … steps".
         wanted: returns whether the page that submitted the job is still open; if not for GRACE seconds, the job is cancelled.
         error: one sentence if the job failed, else empty.
         notes: notices to the user, one sentence each, for example about words cut from a prompt or a strength that is too low.

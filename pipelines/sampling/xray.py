@@ -167,7 +167,7 @@ class XRayJob(Job):
         found: the X-ray; None until it is complete.
     """
 
-    doing = "Solving finely"
+    doing = "Comparing with a fine solution"
     run: Run
     request: SamplingRequest
     image: int
