@@ -197,12 +197,12 @@ class Samplers(Printed):
         from .figures.xray import standings_chart
         from .models.loading import load_model
         from .sampling.diagnosis import best_and_worst
-        from .sampling.equal_calls import found_at
+        from .sampling.equal_calls import calls_in_words, found_at
 
         request = replace(self.request, prompt=tuple(read_prompts(self.request.prompt)))
         model = load_model(find_run(self.run))
         found = found_at(model, request, self.calls)
-        made = f"{about_weights(model.name, model.fingerprint)}: seed {request.seed}, {self.calls} network calls"
+        made = f"{about_weights(model.name, model.fingerprint)}: seed {request.seed}, {calls_in_words(self.calls, request)}"
         return replace(standings_chart(found), caption=sentences([made, best_and_worst(found)]))
 
 

@@ -13,10 +13,10 @@ from pages.components.generation import draw_notes, draw_progress, show_growing,
 from pages.components.live_figure import live_figure
 from pages.components.sharing import address_of
 from pages.components.trajectory import PLAYER
-from pipelines.common.text import counted, literal, rough_duration
+from pipelines.common.text import literal, rough_duration
 from pipelines.figures.xray import standings_chart, xray_chart
 from pipelines.sampling.diagnosis import best_and_worst, diagnosis
-from pipelines.sampling.equal_calls import IMAGES, Standings, StandingsJob
+from pipelines.sampling.equal_calls import IMAGES, Standings, StandingsJob, calls_in_words
 from pipelines.sampling.generation import Generation
 from pipelines.sampling.origins import FROM_NOISE
 from pipelines.sampling.trajectory import TrajectoryJob
@@ -103,7 +103,8 @@ def _show_standings(shown: TrajectoryJob, pace: float, about: Callable[[], str])
     calls = shown.request.steps * SAMPLERS[shown.request.sampler].calls
     first = shown.images[0]
     wanted = StandingsJob(shown.run, shown.request, calls, tuple(range(first, first + IMAGES)), shown.fingerprint)
-    st.subheader(f"Samplers and spacings at {counted(calls, 'network call')}", anchor=False)
+    told_calls = calls_in_words(calls, shown.request)
+    st.subheader(f"Samplers and spacings at {told_calls}", anchor=False)
     known = _is_known("standings_job", wanted)
     if not known or st.session_state["standings_job"][1].status in ("cancelled", "failed"):
         time = _about(pace * IMAGES * wanted.expected_calls)
@@ -120,7 +121,7 @@ def _show_standings(shown: TrajectoryJob, pace: float, about: Callable[[], str])
         draw_notes(job, "Press the button again to start again.")
         if job.found is not None:
             st.markdown(literal(best_and_worst(job.found)))
-            told = f"Distance of samples from the fine solution, by sampler and spacing, at {counted(calls, 'network call')}"
+            told = f"Distance of samples from the fine solution, by sampler and spacing, at {told_calls}"
             live_figure(standings_chart(job.found), "standings_figure", told, about)
             st.dataframe(_table(job.found), width="stretch")
             st.caption(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from diffusion_core.choices import SAMPLERS, SPACINGS
 
+from ..common.text import counted
 from ..storage.runs import Run
 from .origins import FROM_NOISE
 from .queue import Job, Results, interruptible
@@ -51,6 +52,11 @@ class Standings:
     rows: tuple[Standing, ...]
     of_latents: bool = False
     nbytes: int = 0
+
+
+def calls_in_words(calls: int, request: SamplingRequest) -> str:
+    """Return the number of network calls at which samplers are compared, without those of guidance."""
+    return counted(calls, "network call") + ", guidance not counted" * (request.guidance != 1)
 
 
 def requests_at(request: SamplingRequest, calls: int, timesteps: int) -> list[SamplingRequest]:
