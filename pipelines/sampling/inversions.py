@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from .fitting import fit_to_model
+from .own_steps import refuse_student
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,13 +37,9 @@ def inverted(model: LoadedModel, request: SamplingRequest, picture: bytes, times
 def _invert(model: LoadedModel, request: SamplingRequest, picture: bytes, timesteps: Tensor) -> tuple[Tensor, int]:
     from diffusion_core.inversion import invert
 
-    if model.config.distillation is not None:
-        raise ValueError(
-            f"{model.name} is a student, whose few steps cannot be taken backwards: invert the picture with its teacher, "
-            f"{model.config.distillation.teacher}"
-        )
     from .prompts import guided_denoiser
 
+    refuse_student(model.config, model.name, "whose few steps cannot be taken backwards")
     denoise, condition = guided_denoiser(model, replace(request, num_images=1, guidance=1.0, negative_prompt=None), [0])
     x0 = model.encode(fit_to_model(model, picture))
     *_, step = invert(denoise, x0, timesteps, model.schedule, condition)

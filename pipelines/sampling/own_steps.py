@@ -31,6 +31,12 @@ def own_steps(config: RunConfig) -> dict[str, Any]:
     return {} if own is None else {"sampler": SAMPLER, "steps": own.calls, "spacing": own.spacing, "eta": 0.0}
 
 
+def refuse_student(config: RunConfig, name: str, why: str) -> None:
+    """Raise ValueError if a model is a student, which cannot do what is asked for the reason ``why``."""
+    if config.distillation is not None:
+        raise ValueError(f"{name} is a student, {why}: take its teacher, {config.distillation.teacher}")
+
+
 def refuse_unlearnt(config: RunConfig, request: SamplingRequest, name: str) -> None:
     """Raise ValueError if a student is asked for other steps or guidance than it has learnt.
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..models.loading import loaded_model
 from ..storage.runs import Run
 from .origins import FROM_NOISE, Origin
+from .own_steps import refuse_student
 from .queue import Job, Results, interruptible
 from .request import SamplingRequest
 from .sample import sample
@@ -100,11 +101,7 @@ def reports(
 
 def refuse_students(model: LoadedModel) -> None:
     """Raise ValueError if a model is a student, whose learnt steps approximate no solution of its own."""
-    if model.config.distillation is not None:
-        raise ValueError(
-            f"{model.name} is a student, whose few steps are learnt and have no fine solution to be compared with: "
-            "examine its teacher"
-        )
+    refuse_student(model.config, model.name, "whose few steps are learnt and have no fine solution to be compared with")
 
 
 def noise_at_the_end(model: LoadedModel, origin: Origin, x: Tensor, timesteps: Tensor) -> Tensor:
