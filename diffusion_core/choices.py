@@ -263,6 +263,7 @@ SPACINGS: dict[str, FunctionChoice] = {
         "Karras", "Equal steps in (sigma/alpha)^(1/7), at fractional timesteps.", "diffusion_core.schedules:karras"
     ),
 }
+USUAL_GUIDANCE = 2.0  # the scale that is proposed for conditional models
 LEARNED = "learned"
 MODEL_SPACINGS: Mapping[str, Choice] = ChainMap(
     {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from diffusion_core.choices import LEARNED, MODEL_SPACINGS, SAMPLERS, SPACINGS
+from diffusion_core.choices import LEARNED, MODEL_SPACINGS, SAMPLERS, SPACINGS, USUAL_GUIDANCE
 from pages.components import BOUND, about_choices
 from pages.components.glossary import term, tooltip
 from pages.components.named_choice import choose_named
@@ -195,7 +195,8 @@ def choose_guidance(config: RunConfig, suffix: str = "") -> float:
         st.number_input("Guidance", value=scale, disabled=True, key=f"learnt_guidance{suffix} {scale}", help=about)
         return scale
     about = term("guidance")
-    return float(st.number_input("Guidance", 0.0, MAX_GUIDANCE, 2.0, 0.5, key=f"guidance{suffix}", help=about, **BOUND))
+    key = f"guidance{suffix}"
+    return float(st.number_input("Guidance", 0.0, MAX_GUIDANCE, USUAL_GUIDANCE, 0.5, key=key, help=about, **BOUND))
 
 
 def choose_when_to_guide(suffix: str = "") -> dict[str, Any]:

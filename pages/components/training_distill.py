@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import streamlit as st
 
+from diffusion_core.choices import USUAL_GUIDANCE
 from pages.components.glossary import term
 from pages.components.requests import MAX_GUIDANCE
 from pipelines.common.command_line import describe
 from pipelines.storage.config import DistillationConfig
 from pipelines.storage.runs import Run
-from pipelines.storage.student_defaults import GUIDANCE, LOG, OPTIMIZER
+from pipelines.storage.student_defaults import LOG, OPTIMIZER
 from pipelines.training.jobs import TrainingQueue
 
 MOST_CALLS = 16  # with more, a student saves little
@@ -24,7 +25,7 @@ def offer_distillation(queue: TrainingQueue, name: str, run: Run) -> None:
         guidance = None
         if conditional:
             about = f"{term('guidance')} The student learns this scale, which then cannot be changed."
-            guidance = st.number_input("Guidance", 0.0, MAX_GUIDANCE, GUIDANCE, 0.5, key=f"distilled-{name}", help=about)
+            guidance = st.number_input("Guidance", 0.0, MAX_GUIDANCE, USUAL_GUIDANCE, 0.5, key=f"distilled-{name}", help=about)
         asked = DistillationConfig(int(calls), guidance=guidance)
         st.button(
             "Train a student", key=f"student-{name}", type="primary", on_click=_start, args=(queue, run, asked),

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import torch
 
+from diffusion_core.choices import USUAL_GUIDANCE
 from diffusion_core.schedules import sampling_timesteps
 
 from ..storage.config import DistillationConfig, InitConfig, LogConfig, OptimizerConfig, RunConfig
 from ..storage.processes import at_work
 from ..storage.runs import PROCESS, Run, find_run, reference_to
-from ..storage.student_defaults import GUIDANCE
 from .loading import LoadedModel, load_model
 from .networks import make_diffusion_schedule
 
@@ -25,7 +25,7 @@ def student_config(teacher: Run, asked: DistillationConfig, optimizer: Optimizer
     theirs = _refuse_unfit(teacher, asked)
     guidance = asked.guidance
     if theirs.network.conditional and guidance is None:
-        guidance = GUIDANCE
+        guidance = USUAL_GUIDANCE
     timesteps = sampling_timesteps(make_diffusion_schedule(theirs.diffusion), asked.calls, asked.spacing)
     distillation = replace(
         asked,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from diffusion_core.choices import USUAL_GUIDANCE
 from diffusion_core.learned_spacing import best_paths, halved, search_grid, step_errors
 from diffusion_core.noise import SeededNoise
 
@@ -21,13 +22,11 @@ if TYPE_CHECKING:
 
     from ..models.loading import LoadedModel
 
-GUIDANCE = 2.0  # of conditional models: the scale that the dashboard proposes
-
 
 def usual_guidance(model: LoadedModel) -> float:
     """Return the guidance scale under which a model's spacing is learnt: 1 for a model that cannot be guided."""
     network = model.config.network
-    return GUIDANCE if network.conditional and not network.always_conditional else 1.0
+    return USUAL_GUIDANCE if network.conditional and not network.always_conditional else 1.0
 
 
 def learn_spacing(model: LoadedModel, steps: int, trajectories: int, seed: int, batch_size: int) -> LearnedSpacing:

@@ -7,6 +7,5 @@ from __future__ import annotations
 
 from .config import LogConfig, OptimizerConfig
 
-GUIDANCE = 2.0  # distilled into students of conditional teachers
 OPTIMIZER = OptimizerConfig(steps=1000, batch_size=32, lr=2e-4, warmup_steps=20, weight_decay=0.0, precision="no")
 LOG = LogConfig(log_every=10, eval_every=100, sample_every=250, save_every=100)

@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from diffusion_core.choices import WEIGHTINGS
+from diffusion_core.choices import USUAL_GUIDANCE, WEIGHTINGS
 from diffusion_core.condition import Condition
 from diffusion_core.guidance import ClassifierFreeGuidance
 from diffusion_core.noise import SeededNoise
@@ -37,7 +37,6 @@ from .task import Task, TrainingData, as_network_input, fill_recorded
 from .weighting import LearnedWeights
 
 TIMESTEP_BINS = 20  # of the validation loss by timestep
-SAMPLE_GUIDANCE = 2.0  # guidance scale of sample grids, for conditional networks
 MOST_AT_ONCE, PIXELS_AT_ONCE = 256, 256 * 64**2  # at most: images and their pixels that are evaluated or drawn in one batch
 NOISE_GROUP = 16  # images whose noise is drawn at once; PyTorch's numbers are those of all at once if it is a multiple of 16
 SAMPLE_STEPS = 20  # of DPM-Solver++(2M), for sample grids
@@ -221,7 +220,7 @@ class DiffusionTask(Task[DiffusionBatch]):
 
             condition = conditions_in_turn(self.config.condition, numbers).to(self.device)
         denoiser = make_denoiser(network, self.config)
-        guided = denoiser if condition is None else ClassifierFreeGuidance(denoiser, SAMPLE_GUIDANCE)
+        guided = denoiser if condition is None else ClassifierFreeGuidance(denoiser, USUAL_GUIDANCE)
         timesteps = sampling_timesteps(denoiser.schedule, min(SAMPLE_STEPS, denoiser.schedule.num_timesteps))
         steps = dpmpp_2m(guided, noise.initial(self.device), timesteps, denoiser.schedule, condition)
         *_, last = refuse_divergence(steps, len(timesteps), "the network")
