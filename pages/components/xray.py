@@ -62,7 +62,7 @@ def show_xray(shown: TrajectoryJob, image: int, about: Callable[[], str]) -> Non
         if job is not None:
             job.cancel()
         return
-    wanted = XRayJob(shown.run, shown.request, shown.images[image], shown.origin, shown.fingerprint)
+    wanted = XRayJob(shown.run, shown.request, shown.images[image], shown.origin, shown.fingerprint, shown.learned)
     if not _is_known("xray_job", wanted) and not submit("xray_job", lambda: wanted, None, [shown.run]):
         return
     job = st.session_state["xray_job"][1]

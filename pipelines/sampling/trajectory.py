@@ -188,6 +188,7 @@ class TrajectoryJob(Job):
     Attributes:
         images: image numbers of the request.
         way: the trajectory; None until it is complete.
+        learned: the timesteps, if their spacing is the learned one.
     """
 
     run: Run
@@ -198,12 +199,12 @@ class TrajectoryJob(Job):
     _fingerprint: str = field(init=False)
     _done: int = field(init=False, default=0)
     _steps: int = field(init=False)
-    _learned: tuple[float, ...] = field(init=False)
+    learned: tuple[float, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         refuse_frames_beyond_memory(self.run.config, self.request, pictures=3)
         self._fingerprint, self._steps = self.run.fingerprint, self.request.steps
-        self._learned = self.request.learned_timesteps(self.run)
+        self.learned = self.request.learned_timesteps(self.run)
 
     def is_of(self, run: Run, request: SamplingRequest, images: tuple[int, ...], origin: Origin) -> bool:
         """Return whether it computes these images of this run and request."""
@@ -226,7 +227,7 @@ class TrajectoryJob(Job):
 
     @property
     def _key(self) -> tuple[object, ...]:
-        return self._fingerprint, self.request, self._learned, self.images, self.origin
+        return self._fingerprint, self.request, self.learned, self.images, self.origin
 
     def recall(self, results: Results) -> bool:
         """Fill in the trajectory if it has been computed before; return whether it has."""

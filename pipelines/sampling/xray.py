@@ -161,6 +161,7 @@ class XRayJob(Job):
 
     Attributes:
         fingerprint: of the weights that made the trajectory.
+        learned: its timesteps, if their spacing is the learned one.
         found: the X-ray; None until it is complete.
     """
 
@@ -170,6 +171,7 @@ class XRayJob(Job):
     image: int
     origin: Origin
     fingerprint: str
+    learned: tuple[float, ...] = ()
     found: XRay | None = None
     _done: int = field(init=False, default=0)
 
@@ -187,8 +189,7 @@ class XRayJob(Job):
 
     @property
     def _key(self) -> tuple[object, ...]:
-        learned = self.request.learned_timesteps(self.run)
-        return "xray", self.fingerprint, self.request, learned, self.image, self.origin
+        return "xray", self.fingerprint, self.request, self.learned, self.image, self.origin
 
     def recall(self, results: Results) -> bool:
         self.found = results.find(self._key)

@@ -12,6 +12,7 @@ from opening import button_of, labels, open_app
 from streamlit.testing.v1 import AppTest
 
 from pipelines.storage.runs import Run
+from pipelines.storage.spacing import LearnedSpacing
 
 open_page = partial(open_app, "reverse")
 
@@ -101,6 +102,20 @@ def test_the_x_ray_says_what_each_step_did_and_how_others_would_do(own_run):
     assert table.value.shape == (7, 5)
     app.toggle(key="xray").set_value(False).run()
     assert "xray_job" not in app.session_state
+
+
+def test_the_page_lives_on_when_a_learned_spacing_is_gone(own_run):
+    timesteps = ((999.0,), (999.0, 400.0))
+    learnt = LearnedSpacing(own_run.fingerprint, "ddim", 1.0, trajectories=1, seed=0, timesteps=timesteps)
+    file = learnt.write(own_run)
+    app = denoise(open_page(model="mine", steps=2, spacing="learned"))
+    app.toggle(key="xray").set_value(True)
+    denoise(app.run(), key="xray_job", label="none")
+    assert app.session_state["xray_job"][1].found.timesteps.tolist() == [*timesteps[1], 0]
+    file.unlink()
+    app.run()
+    assert not app.exception
+    assert app.selectbox(key="spacing").value == "trailing"
 
 
 def test_weights_that_went_bad_are_one_sentence_and_the_page_lives_on(own_run):
