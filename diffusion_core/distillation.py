@@ -21,8 +21,8 @@ from .schedules import NoiseSchedule
 def teacher_timesteps(timesteps: Tensor, steps: int) -> list[Tensor]:
     """Return the timesteps of the teacher in each step of the student, noisiest first.
 
-    Those of a step begin at the student's timestep, are evenly spaced and end at its next one. In the last step they end short
-    of the clean image, and all of the student's and the teacher's trailing timesteps are again trailing ones.
+    Within a step of the student they are evenly spaced, from its timestep to its next one. In the last step the clean image,
+    where they would end, is left out. If the student's timesteps are trailing ones, so are all of the teacher's together.
 
     Args:
         timesteps: (N,) of the student, descending.

@@ -20,7 +20,7 @@ def offer_distillation(queue: TrainingQueue, name: str, run: Run) -> None:
     """Draw what starts the training of a run's student."""
     usual, conditional = DistillationConfig(), run.config.network.conditional
     with st.popover("Distil", icon=":material/school:", key=f"distil-{name}", help=term("distillation")):
-        st.markdown("Train a **student** that makes in a few steps the images that this model makes in many.")
+        st.markdown("Train a **student** that learns to make in a few steps what this model makes in many.")
         calls = st.number_input("Steps", 1, MOST_CALLS, usual.calls, key=f"calls-{name}", help=term("student"))
         guidance = None
         if conditional:
