@@ -86,8 +86,10 @@ def player(
         on_shown_change=lambda: None,
     )
     frame_shown(key)[0] = index
-    if times and (known or asked is not None):
-        st.query_params[TIMESTEP] = f"{times[index]:.0f}"  # so that a link shows the same frame
+    if known or asked is not None:
+        st.session_state[_remembered(key)] = {"sequence": sequence, "frame": index}
+        if times:
+            st.query_params[TIMESTEP] = f"{times[index]:.0f}"  # so that a link shows the same frame
     return index
 
 
@@ -111,13 +113,16 @@ def frame_shown(key: str) -> list[int]:
 
 
 def _last_shown(key: str, sequence: str, start: int) -> tuple[int, bool]:
-    """Return the frame that the browser last reported of these frames, or ``start``, and whether it has reported one."""
-    remembered = f"{key} shown"  # a component's own state is lost when the page is left
-    shown = st.session_state.get(key, {}).get("shown") or st.session_state.get(remembered) or {}
-    if shown.get("sequence") != sequence:
-        return start, False
-    st.session_state[remembered] = shown
-    return int(shown["frame"]), True
+    """Return the frame that was last shown of these frames, or ``start``, and whether one is known."""
+    for shown in (st.session_state.get(key, {}).get("shown"), st.session_state.get(_remembered(key))):
+        if shown and shown["sequence"] == sequence:
+            return int(shown["frame"]), True
+    return start, False
+
+
+def _remembered(key: str) -> str:
+    """Return where the session keeps which frame is shown: a component's own state is lost when the page is left."""
+    return f"{key} shown"
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
