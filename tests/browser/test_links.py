@@ -54,6 +54,7 @@ def test_a_link_shows_the_same_pixels_at_once(page, other, server):
         slider = page.get_by_role("slider", name="Frame" if name in ("reverse", "forward") else "Noise level")
         if button == "^Denoise":
             expect(slider).to_have_attribute("aria-valuetext", "sample")  # played to the end
+            page.wait_for_url("**t=0*")  # and the server has heard of it
         expect(slider).to_be_visible()
         if button == "^Generate":
             page.get_by_text("Estimate of x0").click()
