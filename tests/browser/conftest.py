@@ -9,6 +9,7 @@ import time
 import urllib.request
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Error, expect, sync_playwright
@@ -158,12 +159,20 @@ def settle(page):
 
 @contextmanager
 def screen(page, scheme, width, height=900):
-    """Show a page in a theme and on a screen of that size; for screenshots, whose folder is there."""
+    """Show a page in a theme and on a screen of that size, for screenshots; no request leaves the machine."""
     ARTIFACTS.mkdir(parents=True, exist_ok=True)
+    asked = set()
+
+    def note(request):
+        asked.add(urlsplit(request.url).hostname)  # None of data and blobs
+
+    page.on("request", note)
     page.set_viewport_size({"width": width, "height": height})
     page.emulate_media(color_scheme=scheme)
     try:
         yield
+        assert asked <= {urlsplit(page.url).hostname, None}
     finally:
+        page.remove_listener("request", note)
         page.set_viewport_size(VIEWPORT)
         page.emulate_media(color_scheme="light")

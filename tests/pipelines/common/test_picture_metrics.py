@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from pipelines.common.picture_metrics import difference_map, mean_squared_error, structural_similarity
 from pipelines.sampling.alignment import frame_at, shared_log_snrs
@@ -44,6 +43,8 @@ def test_every_frame_is_reached_by_its_own_level():
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("noise", [0, 5, 60])
 def test_ssim_agrees_with_torchmetrics(channels, noise):
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     a = pictures(0, (4, 17, 24, channels))
     b = np.clip(a + np.random.default_rng(1).normal(0, noise, a.shape), 0, 255).astype(np.uint8)
     tensors = [torch.from_numpy(part).permute(0, 3, 1, 2).double() / 255 for part in (a, b)]

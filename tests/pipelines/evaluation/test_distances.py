@@ -5,8 +5,6 @@ import pytest
 import scipy.linalg
 import scipy.stats
 import torch
-from torchmetrics.image.fid import FrechetInceptionDistance
-from torchmetrics.image.kid import poly_mmd
 
 from pipelines.evaluation.distances import Reference, nearest, recall_estimate, within
 from pipelines.evaluation.intervals import Estimate, blocks_error, random_halves
@@ -35,6 +33,8 @@ def test_frechet_distance_of_gaussians_is_the_closed_form():
 
 
 def test_frechet_distance_agrees_with_scipy_and_torchmetrics():
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
     a, b = cloud(200, 6, 0), cloud(150, 6, 1, 0.3, 1.5)
     found = Reference(b).frechet_distance(a)
     cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
@@ -54,6 +54,8 @@ def test_fewer_images_than_features():
 
 
 def test_kernel_distance_agrees_with_torchmetrics():
+    from torchmetrics.image.kid import poly_mmd
+
     a, b = cloud(120, 6, 0), cloud(120, 6, 1, 0.3)
     parts = [torch.from_numpy(x) for x in (a, b)]
     assert Reference(b).kernel_distance(a) == pytest.approx(poly_mmd(*parts).item(), rel=1e-6)
