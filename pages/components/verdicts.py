@@ -86,13 +86,14 @@ def _chosen(evaluations: Sequence[Evaluation]) -> Verdict | None:
 
 
 def show_sentences(found: Verdict, told: Sequence[Sentence]) -> None:
-    """Show sentences of a verdict, each with a mark and the figures of both."""
-    lines = []
+    """Show sentences of a verdict, those on main figures first, each with a mark and the figures of both."""
+    main: list[str] = []
+    others: list[str] = []
     for sentence in told:
         mark = BETTER if sentence.better else NEITHER if sentence.told else OPEN
         figures = f":gray[({found.values(sentence.name)}{found.chance(sentence.name)})]"
-        lines.append(f"{mark} {emphasised(sentence)} {figures}")
-    st.markdown("\n\n".join(lines))
+        (main if sentence.name in COUNTED else others).append(f"{mark} {emphasised(sentence)} {figures}")
+    st.markdown("\n\n".join([*main, *[":gray[Not among the main figures:]"] * bool(others), *others]))
 
 
 def emphasised(sentence: Sentence) -> str:

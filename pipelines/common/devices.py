@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from .machine import machine_memory
-from .text import shorten
+from .text import counted, shorten
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -68,7 +68,7 @@ def hardware(device: torch.device) -> str:
     """Return the name of a device's hardware, without which measured times mean nothing."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{processor()}, {torch.get_num_threads()} threads" if device.type == "cpu" else f"{processor()}, {device.type}"
+    return f"{processor()}, {counted(torch.get_num_threads(), 'thread') if device.type == 'cpu' else device.type}"
 
 
 def device_memory(device: torch.device) -> int:

@@ -88,7 +88,8 @@ class Verdict:
             return f"{self.first} and {self.second} are not told apart in any of {len(better)} main figures."
         first, *others = winners
         second = f", {others[0]} in {better.count(others[0])}" if others else ""
-        apart = f"; {better.count(None)} cannot tell them apart" if None in better else ""
+        undecided = better.count(None)
+        apart = f"; {undecided} {'does' if undecided == 1 else 'do'} not tell them apart" if undecided else ""
         sure = any(self.differences[name].told_among(len(main)) for name, winner in main.items() if winner)
         chance = "" if sure else " Among so many figures, this may be chance."
         return f"Better: {first} in {better.count(first)} of {len(better)} main figures{second}{apart}.{chance}"

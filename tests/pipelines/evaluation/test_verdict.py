@@ -135,7 +135,7 @@ def test_the_summary_counts_each_main_figure_once():
         both = Verdict("one", "two", None, found, ({}, {}), ())
         told = both.summary
         counts = {word: int(number) for word, number in re.findall(r"(one|two) in (\d+)", told)}
-        undecided = re.findall(r"(\d+) cannot tell them apart|in any of (\d+)", told)
+        undecided = re.findall(r"(\d+) (?:does|do) not tell them apart|in any of (\d+)", told)
         assert sum(counts.values()) + sum(int(one or other) for one, other in undecided) == len(COUNTED), told
         for model in ("one", "two"):
             assert counts.get(model, 0) == sum(sentence.better == model for sentence in sentences(both))
@@ -153,9 +153,10 @@ def test_one_weak_difference_among_many_figures_may_be_chance():
 
     assert (
         summary(1.1, 0, 0, 0, 0, 0, 0)
-        == "Better: two in 1 of 7 main figures; 6 cannot tell them apart. Among so many figures, this may be chance."
+        == "Better: two in 1 of 7 main figures; 6 do not tell them apart. Among so many figures, this may be chance."
     )
-    assert summary(1.5, 0, 0, 0, 0, 0, 0) == "Better: two in 1 of 7 main figures; 6 cannot tell them apart."
+    assert summary(1.5, 0, 0, 0, 0, 0, 0) == "Better: two in 1 of 7 main figures; 6 do not tell them apart."
+    assert summary(1.5, 0) == "Better: two in 1 of 2 main figures; 1 does not tell them apart."
     assert summary(1.1) == "Better: two in 1 of 1 main figures."
 
 
