@@ -72,6 +72,7 @@ with settings:
     chosen = []
     for number, place in enumerate(st.columns(count, border=True), start=1):
         with place:
+            st.markdown(f"**Column {number}**")
             chosen.append(choose_request(number, models, int(num_images)))
 
 names, wishes = [name for name, _ in chosen], [(models[name].run, request) for name, request in chosen]
@@ -82,7 +83,7 @@ pressed = st.session_state.pop("start_comparison", False)
 failed = shown and st.session_state["comparison"][1].status in ("cancelled", "failed")
 if not shown or outdated or failed or changing:
     label = "Update" if shown and not failed else "Generate"
-    with settings if changing else st.container():
+    with settings if changing else st.container(), st.container(key="sheet-foot"):
         pressed |= draw_start("comparison", label, [] if shown and not (outdated or failed) else wishes, outdated=outdated)
 if pressed and start("comparison", wishes, names):
     fold(changing=False)
@@ -96,8 +97,9 @@ if "comparison" not in st.session_state:
 names, comparison = st.session_state["comparison"]
 apart = told_apart(names, [column.request for column in comparison.columns])
 titles = [f"{number}: {name}" for number, name in enumerate(apart, start=1)]
-with lines:
-    show_folded([(name, column.request) for name, column in zip(names, comparison.columns, strict=True)])
+if not changing:  # the form stands in their place, and may say something else
+    with lines:
+        show_folded([(name, column.request) for name, column in zip(names, comparison.columns, strict=True)])
 with actions:
     if changing:
         st.button("Fold settings", icon=":material/unfold_less:", on_click=fold, kwargs={"changing": False})

@@ -136,6 +136,8 @@ def test_on_a_phone_settings_are_changed_on_a_sheet(page, server):
         sheet = page.locator(".st-key-settings-changing").bounding_box()
         assert (sheet["x"], sheet["width"], sheet["y"] + sheet["height"]) == (0, 390, 844)
         assert sheet["y"] > 0, "one sees what lies below"
+        foot = page.get_by_role("button", name=re.compile("^Update")).bounding_box()
+        assert foot["y"] + foot["height"] <= 844, "the button is in sight without scrolling"
         close.click()
         expect(close).to_have_count(0)
         page.get_by_role("button", name="Change").click()
