@@ -57,8 +57,8 @@ class Evaluate(Settings):
     comparable only for equal numbers."""
     seed: Annotated[int, Between(0, 2**63 - 1)] = 0
     """Seed of the samples and of the noise added to held-out images."""
-    spacing: Annotated[str, *one_of(MODEL_SPACINGS)] = "trailing"
-    """Spacing of the timesteps."""
+    spacing: Annotated[tuple[str, ...], *one_of(MODEL_SPACINGS)] = ("trailing",)
+    """Spacings of the timesteps to try."""
     guidance: Annotated[tuple[float, ...], Between(0.0)] = (1.0, 2.0)
     """Guidance scales to try with conditional models, whose conditions are the classes or captions of the held-out images.
     1 is no guidance; larger scales give samples that match their conditions better but vary less than real images."""
@@ -121,8 +121,8 @@ def _refuse_impossible(run: Run, arguments: Evaluate) -> None:
     locate(run.config.data.data)
     model = load_model(run, device="cpu")
     judge_for(model, arguments.features)
-    for steps in arguments.steps if run.config.distillation is None else ():
-        sample(model, SamplingRequest(steps=steps, spacing=arguments.spacing), [0])
+    for steps, spacing in product(arguments.steps, arguments.spacing) if run.config.distillation is None else ():
+        sample(model, SamplingRequest(steps=steps, spacing=spacing), [0])
 
 
 def _measure(evaluation: Evaluation, model: LoadedModel, arguments: Evaluate) -> None:
@@ -152,7 +152,7 @@ def _compare(evaluations: Sequence[Evaluation], arguments: Evaluate) -> None:
     from .evaluation.verdict import cost_sentence, sentences
 
     asked = {"sampler": arguments.samplers, "steps": arguments.steps, "guidance": arguments.guidance, "seed": (arguments.seed,)}
-    asked["spacing"] = (arguments.spacing,)
+    asked["spacing"] = arguments.spacing
     for (first, one), (second, other) in combinations(grouped(evaluations).items(), 2):
         for setting in shared_settings([*one, *other]):
             if all(setting.request.get(name, wanted[0]) in wanted for name, wanted in asked.items()):
@@ -169,6 +169,7 @@ def measurements(
     model: LoadedModel, real: RealImages, arguments: Evaluate
 ) -> Iterator[tuple[str, str, dict[str, Any], Callable[[], dict[str, Any]]]]:
     """Yield each requested measurement: its description, its kind, the settings that determine it, and a function to run it."""
+    from .evaluation.measured import way_in_words
     from .evaluation.measurements import (
         likelihood,
         loss_by_noise_level,
@@ -196,21 +197,19 @@ def measurements(
         yield "autoencoder", "reconstruction", asked, partial(measure_reconstructions, model, real, count, arguments.batch_size)
     conditional = real.conditions is not None
     scales = arguments.guidance if conditional and not model.config.network.always_conditional else (1.0,)
-    settings = product(arguments.samplers, arguments.steps, scales)
+    settings = product(arguments.samplers, arguments.steps, arguments.spacing, scales)
     requests = [
-        SamplingRequest(num_images, seed, sampler, steps, spacing=arguments.spacing, guidance=scale)
-        for sampler, steps, scale in settings
+        SamplingRequest(num_images, seed, sampler, steps, spacing=spacing, guidance=scale)
+        for sampler, steps, spacing, scale in settings
     ]
     for request in dict.fromkeys(as_learnt(request, model.config) for request in requests):
         sample(model, request, [0], condition=real.shown([0]))  # an impossible request fails here
         asked = {"request": asdict(request)} | compared
         if learned := request.learned_timesteps(model.run):
             asked["timesteps"] = list(learned)
-        what = f"{request.steps} steps of {request.sampler}"
-        what += f", {request.spacing} spacing" * (request.spacing != SamplingRequest.spacing)
         if conditional:
             asked["shown"] = "what held-out images show"
-            what += f", guidance {request.guidance:g}"
+        what = way_in_words(asdict(request))
         yield what, "samples", asked, partial(measure_samples, model, real, request, asked, arguments.batch_size)
 
 

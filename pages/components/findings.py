@@ -10,15 +10,15 @@ from functools import lru_cache
 import pandas as pd
 import streamlit as st
 
-from diffusion_core.choices import SAMPLERS
 from pages.components.measuring import watch
 from pages.components.timing import about_time
 from pages.components.verdicts import emphasised, show_sentences
 from pipelines.common.command_line import describe
-from pipelines.common.text import counted, literal
+from pipelines.common.text import literal
 from pipelines.evaluate import MOST
-from pipelines.evaluation.columns import Column, Finding, compare
+from pipelines.evaluation.columns import Column, Finding, compare, measured_together
 from pipelines.evaluation.job import EvaluationJob
+from pipelines.evaluation.measured import way_in_words
 from pipelines.evaluation.results import EVALUATION, Evaluation, file_beside
 from pipelines.evaluation.verdict import Sentence, Verdict, cost_sentence, not_compared, sentences
 from pipelines.sampling.request import SamplingRequest
@@ -48,7 +48,7 @@ def show_findings(columns: Sequence[tuple[str, Run, SamplingRequest]]) -> None:
         with told.container(gap="xsmall"):
             for number, finding in enumerate(findings, start=2):
                 pair = f"Columns 1 and {number}: " if len(findings) > 1 else ""
-                _show(finding, pair, MOST_TOLD if len(findings) == 1 else 1)
+                _show(finding, pair, MOST_TOLD if len(findings) == 1 else 1, _numbers(finding.missing, columns))
         with beside.container(gap="xsmall"):
             if len(findings) == 1 and findings[0].verdict is not None:
                 with st.container(key="findings-told-cost"):
@@ -61,7 +61,7 @@ def show_findings(columns: Sequence[tuple[str, Run, SamplingRequest]]) -> None:
                     with st.popover("All figures", icon=":material/table:"):
                         for finding in findings:
                             _show_figures(finding)
-                _offer_measuring(findings, job)
+                _offer_measuring(findings, columns, job)
 
 
 Known = tuple[str, str, int, SamplingRequest]  # what determines a finding about a column
@@ -78,8 +78,20 @@ def _finding(one: Known, other: Known) -> Finding:
     return compare(*(Column(Evaluation(Run(path), name=name), request) for name, path, _, request in (one, other)))
 
 
-def _show(finding: Finding, pair: str, most: int) -> None:
-    """Show the verdict on a pair of columns in a few sentences."""
+def _numbers(some: Sequence[Column], columns: Sequence[tuple[str, Run, SamplingRequest]]) -> list[int]:
+    """Return the numbers of some of the columns, from 1."""
+    which = [(one.evaluation.run.path, one.request) for one in some]
+    return [number for number, (_, run, request) in enumerate(columns, start=1) if (run.path, request) in which]
+
+
+def _show(finding: Finding, pair: str, most: int, missing: Sequence[int]) -> None:
+    """Show the verdict on a pair of columns in a few sentences.
+
+    Args:
+        pair: which columns they are, if there are several pairs.
+        most: sentences at most.
+        missing: numbers of the columns that have not been measured.
+    """
     found = finding.verdict
     if found is not None:
         where = " :orange[Their samples have not been measured at these settings.]" if finding.missing else ""
@@ -90,7 +102,9 @@ def _show(finding: Finding, pair: str, most: int) -> None:
         with st.container(key=f"findings-sentences-{pair}"):  # only the first on narrow screens: see page.css
             st.markdown("\n".join(f"- {emphasised(sentence)}" for sentence in told))
     elif finding.missing:
-        st.markdown(f":material/balance: {pair}**Not measured yet:** nobody knows which is better.")
+        alike = " in the same way" * all(column.samples for column in finding.missing)
+        which = f"Column {missing[0]} is not measured yet" if len(missing) == 1 else f"Not measured{alike} yet"
+        st.markdown(f":material/balance: {pair}**{which}:** nobody knows which is better.")
     for remark in finding.remarks:
         st.caption(f":material/info: {pair}{literal(remark)}")
 
@@ -98,8 +112,7 @@ def _show(finding: Finding, pair: str, most: int) -> None:
 def _way(found: Verdict) -> str:
     """Return how the samples of a verdict were made."""
     assert found.setting is not None
-    request = found.setting.request
-    return f"{counted(request['steps'], 'step')} of {SAMPLERS[request['sampler']].title}"
+    return way_in_words(found.setting.request)
 
 
 def _telling(told: Sequence[Sentence], most: int) -> list[Sentence]:
@@ -130,8 +143,10 @@ def _costs(found: Verdict) -> pd.DataFrame:
     return pd.DataFrame(found.costs, index=[found.first, found.second]).fillna("not measured").T
 
 
-def _offer_measuring(findings: Sequence[Finding], job: EvaluationJob) -> None:
-    """Offer to measure what has not been, as far as that can be measured."""
+def _offer_measuring(
+    findings: Sequence[Finding], columns: Sequence[tuple[str, Run, SamplingRequest]], job: EvaluationJob
+) -> None:
+    """Offer to measure what has not been, as far as that can be measured, all with the same number of samples."""
     missing = [column for finding in findings for column in finding.missing]
     if job.running or not missing:
         return
@@ -139,24 +154,22 @@ def _offer_measuring(findings: Sequence[Finding], job: EvaluationJob) -> None:
     if not possible:
         st.caption(literal(f"These settings cannot be measured: {missing[0].unmeasurable}."))
         return
-    together = {one.evaluation.run.path: one for one in possible if one.options == possible[0].options}.values()
-    command = shlex.join(["python", "-m", "pipelines.evaluate", *(reference_to(one.evaluation.run) for one in together)])
-    command = f"{command} {shlex.join(possible[0].options)}"
-    wishes = [(one.evaluation.run, replace(one.request, num_images=_count(one))) for one in together]
+    together, options = measured_together(possible)
+    count = next((finding.num_images for finding in findings if finding.missing), None)
+    options += ["--num-images", str(count)] if count else []
+    runs = list({one.evaluation.run.path: one.evaluation.run for one in together}.values())
+    command = shlex.join(["python", "-m", "pipelines.evaluate", *map(reference_to, runs), *options])
+    wishes = list(dict.fromkeys((one.evaluation.run, replace(one.request, num_images=count or MOST)) for one in together))
+    measured, left = _numbers(together, columns), set(_numbers(missing, columns))
+    which = "" if left == set(measured) and len(left) > 1 else f" {' and '.join(f'column {number}' for number in measured)}"
     time, source = about_time(wishes, besides=JUDGING * len(wishes))
     help_text = f"In the background. {source or ''} In a terminal: `{command}`"
-    if st.button(f"Measure{time}", icon=":material/straighten:", key="measure_columns", help=help_text):
+    if st.button(f"Measure{which}{time}", icon=":material/straighten:", key="measure_columns", help=help_text):
         try:
-            job.start([one.evaluation.run for one in together], possible[0].options)
+            job.start(runs, options)
         except (ValueError, OSError) as error:
             st.error(literal(describe(error)))
             return
         st.rerun()
     if problem := job.error:
         st.error(literal(f"The last evaluation failed: {problem}"))
-
-
-def _count(column: Column) -> int:
-    """Return the number of samples that an evaluation measures: as many as before."""
-    known = column.evaluation.of_kind("samples")
-    return int(known[-1].asked["request"]["num_images"]) if known else MOST

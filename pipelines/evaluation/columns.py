@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from diffusion_core.choices import SAMPLERS
 
 from ..common.text import counted, shorten
-from ..sampling.request import SamplingRequest
+from ..sampling.request import SamplingRequest, spacing_in_words
 from ..storage.config import RunConfig
 from .judging import judge, verdict
 from .measured import Setting, same_data, same_images, shared_settings
@@ -57,12 +58,14 @@ class Column:
         ]
 
     @property
-    def options(self) -> list[str]:
-        """Options of ``pipelines.evaluate`` that measure samples made like this column's."""
-        guided = self.config.network.conditional and not self.config.network.always_conditional
-        scale = ["--guidance", f"{self.request.guidance:g}"] if guided else []
-        spaced = ["--spacing", self.request.spacing] * (self.request.spacing != SamplingRequest.spacing)
-        return ["--samplers", self.request.sampler, "--steps", str(self.request.steps), *spaced, *scale]
+    def options(self) -> dict[str, str]:
+        """Options of ``pipelines.evaluate`` that measure samples made like this column's; a student needs none."""
+        if self.config.distillation is not None:
+            return {}
+        request, network = self.request, self.config.network
+        guided = network.conditional and not network.always_conditional
+        told = {"--samplers": request.sampler, "--steps": str(request.steps), "--spacing": request.spacing}
+        return told | {"--guidance": f"{request.guidance:g}"} if guided else told
 
     @property
     def unmeasurable(self) -> str:
@@ -79,7 +82,8 @@ class Finding:
     Attributes:
         verdict: on what was measured; None if nothing was that can be compared.
         remarks: sentences on what cannot be compared and why, the most important first.
-        missing: the columns whose samples have not been measured.
+        missing: the columns whose samples have not been measured, or not in the same way.
+        num_images: how many samples to measure of them, as many as before; None if none were.
         elsewhere: whether the verdict is on samples made in another way than those of the columns.
         same_noise: whether every image of one column starts from the noise of the same image of the other.
     """
@@ -87,6 +91,7 @@ class Finding:
     verdict: Verdict | None
     remarks: tuple[str, ...] = ()
     missing: tuple[Column, ...] = ()
+    num_images: int | None = None
     elsewhere: bool = False
     same_noise: bool = False
 
@@ -113,7 +118,37 @@ def _measured(one: Column, other: Column) -> Finding:
     missing = tuple(column for column in (one, other) if not column.samples) or (one, other)
     settings = [] if same_model or not alike else shared_settings([one.evaluation, other.evaluation])
     found = verdict(*groups, settings[0]) if settings else judge(*groups, [])
-    return Finding(found if found.differences else None, missing=missing, elsewhere=bool(settings))
+    known = [*one.samples[::-1], *other.samples[::-1]]  # with which those that are missing can be compared
+    known += [*one.evaluation.of_kind("samples"), *other.evaluation.of_kind("samples")]
+    count = int(known[0].asked["request"]["num_images"]) if known else None
+    return Finding(found if found.differences else None, missing=missing, num_images=count, elsewhere=bool(settings))
+
+
+def measured_together(columns: Sequence[Column]) -> tuple[list[Column], list[str]]:
+    """Return those columns that one run of ``pipelines.evaluate`` measures and nothing else, and its options.
+
+    It measures every combination of its options, so columns that differ in several settings may need several runs.
+    """
+    wanted = [(column.evaluation.run.path, column.options) for column in columns]
+    chosen: list[Column] = []
+    for column in columns:
+        more = [*chosen, column]
+        if all(measured in wanted for measured in _combinations(more, _values_of(more))):
+            chosen = more
+    return chosen, [text for option, values in _values_of(chosen).items() for text in (option, *values)]
+
+
+def _values_of(columns: Sequence[Column]) -> dict[str, list[str]]:
+    """Return the values of each option of ``pipelines.evaluate`` that columns need."""
+    names = dict.fromkeys(name for column in columns for name in column.options)
+    return {name: list(dict.fromkeys(one.options[name] for one in columns if name in one.options)) for name in names}
+
+
+def _combinations(columns: Sequence[Column], values: Mapping[str, Sequence[str]]) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Yield what ``pipelines.evaluate`` measures of the models of columns: each with its options."""
+    for column in columns:
+        for combination in product(*(values[name] for name in column.options)):
+            yield column.evaluation.run.path, dict(zip(column.options, combination, strict=True))
 
 
 def _same_noise(one: Column, other: Column) -> bool:
@@ -167,8 +202,10 @@ def _in_words(request: SamplingRequest, told: Sequence[str]) -> str:
     sampler = SAMPLERS[request.sampler].title
     way = [f"{sampler} in {steps}" if "steps" in told else sampler] if "sampler" in told else [steps] * ("steps" in told)
     asked = {"label": EVERYTHING if request.label == "all" else request.label, "prompt": ", ".join(request.prompt)}
+    named = {name: shorten(text or "", LONGEST) for name, text in asked.items()}
+    named["spacing"] = spacing_in_words(request.spacing)
     more = [
-        shorten(asked[name] or "", LONGEST) if name in asked else f"{name.replace('_', ' ')} {_value(getattr(request, name))}"
+        named.get(name, f"{name.replace('_', ' ')} {_value(getattr(request, name))}")
         for name in told
         if name not in ("sampler", "steps")
     ]

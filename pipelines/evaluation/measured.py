@@ -13,7 +13,8 @@ import numpy as np
 
 from diffusion_core.choices import SAMPLERS
 
-from ..sampling.request import SamplingRequest
+from ..common.text import counted
+from ..sampling.request import SamplingRequest, spacing_in_words
 from .intervals import Estimate, Values, blocks_error, mean_error, share_error, strata_error, subsets_error
 from .paired import Figure
 from .results import LOSS_BINS, Evaluation, Result, loss_draws, noise_bins
@@ -52,12 +53,15 @@ class Setting:
         return all(one[key] == two[key] for one, two in pairs for key in one.keys() & two.keys())
 
     def __str__(self) -> str:
-        request = self.request
-        guided = "" if request["guidance"] == 1 else f", guidance {request['guidance']:g}"
-        spacing = request.get("spacing", SamplingRequest.spacing)
-        spaced = f" at {spacing} spacing" * (spacing != SamplingRequest.spacing)
-        made = f"{request['steps']} steps of {sampler_title(request['sampler'])}{spaced}{guided}"
-        return f"{request['num_images']:,} samples, {made}"
+        return f"{self.request['num_images']:,} samples, {way_in_words(self.request)}"
+
+
+def way_in_words(request: Mapping[str, Any]) -> str:
+    """Return how a request samples, as the results keep it: its steps, sampler, and unusual spacing and guidance."""
+    guided = "" if request["guidance"] == 1 else f", guidance {request['guidance']:g}"
+    spacing = request.get("spacing", SamplingRequest.spacing)
+    spaced = f" at {spacing_in_words(spacing)}" * (spacing != SamplingRequest.spacing)
+    return f"{counted(request['steps'], 'step')} of {sampler_title(request['sampler'])}{spaced}{guided}"
 
 
 def sampler_title(name: str) -> str:

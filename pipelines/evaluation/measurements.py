@@ -31,6 +31,7 @@ from .distances import ENOUGH, Features, nearest, recall_estimate, within
 from .diversity import LEAST, density_and_coverage, vendi_estimate
 from .intervals import Estimate
 from .kept_features import keep_features
+from .measured import way_in_words
 from .real_images import AT_ONCE, RealImages
 from .results import LOSS_BINS, NEIGHBOURS_PICTURE, file_beside, loss_draws, noise_bins
 
@@ -134,13 +135,14 @@ def measure_samples(
     """
     batches = []
     chunks = own_share(torch.arange(request.num_images).split(batch_size))
-    for numbers in tracked(chunks, f"{model.name}, {request.steps} steps of {request.sampler}", "batch"):
+    told = f"{model.name}, {way_in_words(asdict(request))}"
+    for numbers in tracked(chunks, told, "batch"):
         before = time.perf_counter()
         *_, last = sample(model, request, numbers.tolist(), condition=real.shown(numbers.tolist()))
         images = model.decode(last.x).cpu()
         seconds = time.perf_counter() - before
         batches.append((seconds, last.nfe, to_uint8(images), real.judge.features(images), real.recognised(images, numbers)))
-    report_progress(f"{model.name}, {request.steps} steps of {request.sampler}: comparing with real images")
+    report_progress(f"{told}: comparing with real images")
     all_seconds, calls, pictures, seen, recognised = zip(*gathered(batches), strict=True)
     features = np.concatenate(seen)
     memory = TensorMemory()

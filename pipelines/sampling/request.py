@@ -82,3 +82,9 @@ class SamplingRequest(Settings):
             ValueError: see :func:`pipelines.storage.spacing.learned_timesteps`.
         """
         return learned_timesteps(run, self.steps) if self.spacing == LEARNED else ()
+
+
+def spacing_in_words(name: str) -> str:
+    """Return a spacing as it is called in a sentence, such as "learned spacing"."""
+    title = MODEL_SPACINGS[name].title if name in MODEL_SPACINGS else name  # an old result may have another version's
+    return f"{title if title == 'Karras' else title[:1].lower() + title[1:]} spacing"

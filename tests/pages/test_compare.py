@@ -194,7 +194,7 @@ def test_the_verdict_is_on_what_is_compared():
     assert any("Not comparable" in caption.value for caption in others.caption)
     assert not any("Better: " in text.value for text in others.markdown)
     unmeasured = open_page(model1="fashion-baseline", model2="fashion-baseline", steps1=13)
-    assert "Measure" in buttons(unmeasured)
+    assert "Measure column 1" in buttons(unmeasured)
 
 
 def test_what_was_not_measured_is_measured_at_the_press_of_a_button(monkeypatch):
@@ -207,7 +207,10 @@ def test_what_was_not_measured_is_measured_at_the_press_of_a_button(monkeypatch)
     [([run], options)] = started
     assert run.name == "fashion-baseline"
     asked = tyro.cli(Evaluate, args=[str(run.path), *options])
-    assert (asked.samplers, asked.steps) == (("dpmpp_2m",), (13,))
+    assert (asked.samplers, asked.steps, asked.spacing, asked.num_images) == (("dpmpp_2m",), (13, 17), ("trailing",), 500)
+    half = open_page(model1="fashion-baseline", model2="fashion-baseline", steps2=13)
+    assert any("**Column 2 is not measured yet:**" in text.value for text in half.markdown)
+    assert "Measure column 2" in buttons(half)
 
 
 def test_further_columns_match_the_first():

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipelines.evaluation.columns import Column, compare, told_apart
+from pipelines.evaluation.columns import Column, compare, measured_together, told_apart
 from pipelines.evaluation.measured import same_data
 from pipelines.evaluation.results import Evaluation
 from pipelines.evaluation.verdict import sentences
@@ -92,7 +92,8 @@ def test_settings_that_were_not_measured_are_named_with_the_options_that_measure
     measured, new = column(), column(steps=13)
     found = compare(new, measured)
     assert found.verdict is None
-    assert [one.options for one in found.missing] == [["--samplers", "dpmpp_2m", "--steps", "13"]]
+    assert [one.options for one in found.missing] == [measured.options | {"--steps": "13"}]
+    assert found.num_images == 500, "as many as of the other"
     both = compare(new, column("attention", steps=13))
     assert both.elsewhere
     assert both.verdict is not None
@@ -105,8 +106,23 @@ def test_settings_that_were_not_measured_are_named_with_the_options_that_measure
     assert "eta" in column(sampler="ddim", eta=0.5).unmeasurable
     spaced = column(spacing="karras")
     assert not spaced.unmeasurable
-    assert [one.options for one in compare(measured, spaced).missing] == [[*measured.options, "--spacing", "karras"]]
+    assert [one.options for one in compare(measured, spaced).missing] == [measured.options | {"--spacing": "karras"}]
     assert not measured.unmeasurable
+
+
+def test_one_press_measures_what_one_command_measures_without_more():
+    few, spaced = column(steps=5), column(steps=5, spacing="karras")
+    options = ["--samplers", "dpmpp_2m", "--steps", "5", "--spacing", "trailing", "karras"]
+    assert measured_together([few, spaced]) == ([few, spaced], options)
+    other = column("attention", steps=5)
+    assert measured_together([few, spaced, other])[0] == [few, spaced], "a spacing of the other would be measured unasked"
+    both = [few, spaced, other, column("attention", steps=5, spacing="karras")]
+    assert measured_together(both) == (both, options)
+    assert measured_together([few, other]) == ([few, other], [*options[:-1]])
+    several = [few, column(steps=7, spacing="karras")]
+    assert measured_together(several)[0] == [few]
+    guided = column("class", steps=5, guidance=2.0, label="all")
+    assert measured_together([few, guided])[1][-2:] == ["--guidance", "2"]
 
 
 def test_what_was_measured_by_another_network_is_not_compared():
