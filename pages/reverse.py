@@ -23,7 +23,7 @@ from pages.components.sharing import Result, show_sharing, thumbnail
 from pages.components.sources import UPLOAD, choose_image
 from pages.components.starting import draw_start
 from pages.components.trajectory import show_details, show_trajectory
-from pages.components.xray import WANTED, show_xray
+from pages.components.xray import WANTED, point_to_xray, show_xray
 from pipelines.common.images import png_bytes
 from pipelines.common.text import counted, literal
 from pipelines.figures.captions import about_samples
@@ -112,6 +112,8 @@ with start_place:
         if shown:
             begin_anew()
         st.rerun()
+    if "reverse" in st.session_state:
+        point_to_xray()
 if "reverse" not in st.session_state:
     with result:
         st.info("Press **Denoise** to start.", icon=":material/arrow_upward:")

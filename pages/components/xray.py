@@ -24,6 +24,7 @@ from pipelines.sampling.xray import XRay, XRayJob, expected_calls
 
 WANTED = "xray_wanted"  # whether another page has asked for the X-ray of the trajectory in the address
 SECONDS_BETWEEN_LOOKS = 0.5
+ANCHOR = "steps"  # of the X-ray within the page
 EXPLAINED = (
     "Local error: how far each step led away from a fine solution that starts in the same state. Global error: how far the "
     "state is by then from the fine solution that starts from the same noise. The fine solution is of the same model, with so "
@@ -46,6 +47,12 @@ def offer_xrays(names: Sequence[str], columns: Sequence[Generation]) -> None:
                 )
 
 
+def point_to_xray() -> None:
+    """Say where the X-ray is, which lies below the player, once it is switched on."""
+    if st.query_params.get("xray") == "true":
+        st.markdown(f":material/troubleshoot: The X-ray is [below the player](#{ANCHOR}): what each sampler step did.")
+
+
 def show_xray(shown: TrajectoryJob, image: int, about: Callable[[], str]) -> None:
     """Offer the X-ray of one image of a trajectory, and show it when it is asked for.
 
@@ -54,7 +61,7 @@ def show_xray(shown: TrajectoryJob, image: int, about: Callable[[], str]) -> Non
         about: returns which model made it, and how, for captions of saved figures.
     """
     assert shown.way is not None
-    st.subheader("What each sampler step did", anchor=False)
+    st.subheader("What each sampler step did", anchor=ANCHOR)
     pace = shown.way.pace * (2 if shown.request.guidance != 1 else 1)
     time = _about(pace * expected_calls(shown.request.steps))
     if not st.toggle(f"X-ray: compare every step with a fine solution{time}", key="xray", help=EXPLAINED, **BOUND):

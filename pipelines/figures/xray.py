@@ -37,7 +37,7 @@ def xray_chart(found: XRay, marked: int | None = None) -> Chart:
         points = [about[step] for step in lower]
         y = found.local_error[lower]
         local.append(Curve(np.array(x)[lower], y, "order lower than before", LOWER, line=False, points=True, about=points))
-    title, height = "Error of the sample so far (from the same noise)", _from_zero(found.global_error)
+    title, height = "Global error of the sample so far", _from_zero(found.global_error)
     whole: list[Mark] = [Curve(x, found.global_error, "global error", GLOBAL, points=True, about=about)]
     if found.from_noise and found.timesteps[0] < found.last_timestep:
         title += "; grey: never seen"
@@ -45,7 +45,7 @@ def xray_chart(found: XRay, marked: int | None = None) -> Chart:
     per_step = Axis("RMS", limits=_from_zero(found.local_error))
     bend = _stems(x[1:], found.turn[1:], "bend", TURN, about[1:])
     panels = [
-        Panel(tuple(local), axis.axis, per_step, f"Error of each step, {unit}", height=150),
+        Panel(tuple(local), axis.axis, per_step, f"Local error of each step, {unit}", height=150),
         Panel(tuple(whole), axis.axis, Axis("RMS", limits=height), title, height=110),
         Panel((bend,), axis.axis, Axis("degrees", limits=_from_zero(found.turn)), "Bend of the path over each step", height=90),
     ]

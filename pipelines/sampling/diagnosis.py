@@ -41,15 +41,25 @@ def _sample(found: XRay, sampler: str) -> Iterator[str]:
     if error <= max(3 * doubt, 1e-5):
         yield f"The sample is as close to the fine solution as can be told: within {_number(max(error, doubt, 1e-5))}."
     else:
-        sure = f", which itself is sure to {_number(doubt)}" if doubt > error / 100 else ""
-        yield f"The sample is {_number(error)} away from the fine solution{sure}."
+        accuracy = f", itself accurate to about {_number(doubt)}" if doubt > error / 100 else ""
+        yield f"The sample's global error is {_number(error)}: so far is it from the fine solution{accuracy}. {_half(found)}"
+
+
+def _half(found: XRay) -> str:
+    """Return since which step the global error has been at least half of the sample's."""
+    small = np.flatnonzero(found.global_error < found.global_error[-1] / 2)
+    if not len(small):
+        return "At least half of the error is there from the start."
+    return f"At least half of the error is there from {_where(found, int(small[-1]), inside=True)} on."
 
 
 def _errors(found: XRay, sampler: str) -> Iterator[str]:
     local = found.local_error[1:]
     worst, times = _standing_out(local)
     if times:
-        yield f"{_where(found, worst)} errs by {_number(local[worst])}, {times}."
+        before = found.global_error[worst]
+        late = f", but before it the global error was already {_number(before)}" if before > found.global_error[-1] / 2 else ""
+        yield f"{_where(found, worst)} has the largest local error, {_number(local[worst])}: {times}{late}."
     elif found.steps > 2:
         yield f"No step stands out: the largest local error is {_number(local.max())}."
     jump, times = _standing_out(found.moved[1:])

@@ -86,7 +86,7 @@ def test_a_wrong_last_step_is_the_highest_stem_and_the_first_sentence():
     sound, wrong = examined("dpmpp_2m", 20), examined("dpmpp_2m", 20, fault=adds_noise)
     assert "stays in the sample" not in said(sound, "dpmpp_2m")
     assert diagnosis(wrong, "dpmpp_2m")[0] == "The last step adds noise of 0.3, which stays in the sample."
-    assert "The last step (t = 49 to the sample) errs by 0.3" in said(wrong, "dpmpp_2m")
+    assert "The last step (t = 49 to the sample) has the largest local error, 0.3" in said(wrong, "dpmpp_2m")
     assert "The last step jumps by 0.3" in said(wrong, "dpmpp_2m")
     stems = next(mark for mark in xray_chart(wrong).panels[0].marks if getattr(mark, "name", "").startswith("local"))
     assert max(stems.y) == stems.y[-1] > 10 * max(stems.y[:-1])
@@ -108,6 +108,19 @@ def test_each_sentence_needs_its_numbers():
     assert "clipped" not in said(replace(straight, clipped=straight.clipped * 0), "heun")
     assert "Up to 50% of the values" in said(replace(straight, clipped=np.full(21, 0.5)), "heun")
     assert diagnosis(examined("ddim", 1), "ddim")
+
+
+def test_it_says_where_most_of_the_error_comes_from():
+    found = examined("ddim", 4)
+    late = replace(found, global_error=np.array([0.0, 0.7, 0.3, 0.6, 1.0]), local_error=np.array([0, 0.01, 0.01, 0.01, 0.3]))
+    told = said(late, "ddim")
+    assert "At least half of the error is there from step 3 (t = 499 to 249) on." in told
+    assert "but before it the global error was already 0.6" in told
+    early = replace(late, global_error=np.array([0.6, 0.6, 0.6, 0.6, 1.0]))
+    assert "At least half of the error is there from the start." in said(early, "ddim")
+    only = replace(late, global_error=np.array([0.0, 0.1, 0.1, 0.1, 1.0]))
+    assert "At least half of the error is there from the last step (t = 249 to the sample) on." in said(only, "ddim")
+    assert "already" not in said(only, "ddim")
 
 
 def test_both_renderers_draw_it_and_the_mark_follows_the_player():
