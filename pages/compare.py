@@ -55,6 +55,7 @@ def fold(*, changing: bool) -> None:
 
 actions = heading("compare")
 models = models_to_choose()
+start_place = st.container()  # beside a lesson, which has chosen the settings
 lines = st.container()
 shown = "comparison" in st.session_state
 changing = shown and st.session_state.get(CHANGING, False)
@@ -83,7 +84,9 @@ pressed = st.session_state.pop("start_comparison", False)
 failed = shown and st.session_state["comparison"][1].status in ("cancelled", "failed")
 if not shown or outdated or failed or changing:
     label = "Update" if shown and not failed else "Generate"
-    with settings if changing else st.container(), st.container(key="sheet-foot"):
+    by_lesson = not shown and "lesson" in st.query_params
+    place = settings if changing else start_place if by_lesson else st.container()
+    with place, st.container(key="sheet-foot"):
         pressed |= draw_start("comparison", label, [] if shown and not (outdated or failed) else wishes, outdated=outdated)
 if pressed and start("comparison", wishes, names):
     fold(changing=False)

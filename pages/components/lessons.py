@@ -258,8 +258,9 @@ LESSONS: Sequence[Lesson] = (
         "evaluate",
         {"runs": ["lesson-copies", "lesson-flow"], "figure": "closer_than_held_out", "cost": "network_calls", "copies": True},
         "The two differ in nothing but their training images, 25 and 60,000: of the samples of lesson-copies, 57 % come closer "
-        "to a training image than 95 % of held-out images do, of lesson-flow none. At the end of the page, samples stand above "
-        "the nearest training images, and those of lesson-copies are the same garments.",
+        "to a training image than 95 % of held-out images do, of lesson-flow none, as *What does quality cost?* shows. They "
+        "were measured with different real images, so each is ranked by itself: choose it at *Samples*. At the end of the page "
+        "samples stand above the nearest training images, and those of lesson-copies are the same garments.",
         "Choose the two on Training curves: after 400 steps the validation loss of lesson-copies rises, although its training "
         "loss still falls.",
         "07_fine_tuning",
@@ -292,7 +293,7 @@ LESSONS: Sequence[Lesson] = (
         },
         "Press **Denoise** and switch on the **X-ray** at the end of the page. This spacing never sees the noisiest part: the "
         "error is there before the first step, and grows to five times as much in the sample. Before the end, one step is so "
-        "long that the order falls from 3 to 1, and it errs most.",
+        "long that the order falls from 3 to 1, and its local error is the largest.",
         "Set *Timestep spacing* to trailing, and look where the error comes from then.",
         "06_samplers_and_schedules",
     ),
