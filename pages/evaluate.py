@@ -16,7 +16,7 @@ from pages.components.results import (
     show_scatter,
     show_table,
 )
-from pages.components.runs import models_to_choose
+from pages.components.runs import is_for_lessons, models_to_choose
 from pages.components.verdicts import show_verdict
 from pipelines.common.command_line import describe
 from pipelines.common.text import literal
@@ -32,6 +32,7 @@ def read_evaluations() -> tuple[dict[str, Evaluation], list[Evaluation]]:
     models = models_to_choose()
     data = {name: model.config.data.data for name, model in models.items()}
     same_data = [name for name in data if data[name] == next(iter(data.values()))]
+    same_data = [name for name in same_data if not is_for_lessons(models[name].run)] or same_data
     names = st.multiselect(
         "Runs", list(models), same_data, wrap=True, key="runs", label_visibility="collapsed", placeholder="Choose runs", **BOUND
     )

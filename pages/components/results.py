@@ -25,6 +25,7 @@ from pipelines.figures.captions import about_measured, about_runs, sentences
 from pipelines.figures.evaluation import (
     COSTS,
     FLOOR,
+    SERIES,
     bound_terms,
     comparison,
     loss_bands,
@@ -37,6 +38,7 @@ from pipelines.figures.evaluation import (
 # The metrics' entries in the glossary.
 ENTRIES = FIGURES | {"agreement": "Agreement", "closer_than_held_out": "Copies", "frechet_at_infinity": "FD∞"}
 SIZES = "Samples are compared with real images of their own size, so figures of different sizes cannot be compared."
+FEWER = "Otherwise one series for each run and sampler, at the usual number of samples; the others have, say, another guidance."
 LOSSES = {"difference": "Difference", "loss": "Loss"}
 
 
@@ -115,9 +117,30 @@ def _about(evaluations: Sequence[Evaluation], *more: str) -> Callable[[], str]:
     return lambda: sentences([about_runs({one.name: one.run for one in evaluations}), *more])
 
 
+MANY = 8  # series in a figure, of which only the usual ones are drawn at first
+
+
+def usual_series(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of one series for each run and sampler: at the usual number of samples, and with most points.
+
+    Args:
+        table: see :func:`pipelines.evaluation.results.samples_table`.
+    """
+    usual = table["images"].mode()[0]
+    kept = []
+    for _, own in table.groupby(["run", "sampler"], sort=False):
+        series = [rows for _, rows in own.groupby(SERIES, sort=False)]
+        kept.append(max(series, key=lambda rows: (rows["images"].iloc[0] == usual, len(rows))))
+    return pd.concat(kept)
+
+
 def show_scatter(evaluations: Sequence[Evaluation], table: pd.DataFrame, figure: str, cost: str, order: Sequence[str]) -> None:
     """Draw the quality of samples against their cost."""
     st.subheader("What does quality cost?", anchor=False, help=term("Pareto front"))
+    total = table.groupby(["run", "sampler", *SERIES]).ngroups
+    usual = usual_series(table) if total > MANY else table
+    if len(usual) < len(table) and not st.toggle(f"All {total} series", key="all_series", help=FEWER, **BOUND):
+        table = usual
     about = _about([one for one in evaluations if one.name in set(table["run"])], about_measured(table), comparison(table))
     told = f"{FIGURES[figure]} over {COSTS[cost]} per image"
     live_figure(quality_against_cost(table, figure, cost, order), "quality", told, about)

@@ -26,6 +26,7 @@ FLOORS: dict[str, tuple[str, str, PLACES]] = {  # columns with figures of real i
     "floor": ("dot", "real against real", "top left"),  # where samples of few steps lie far above it
     "decoded": ("dash", "real, after the autoencoder", "bottom right"),
 }
+SERIES = ["spacing", "guidance", "images", "seed"]  # what tells apart the series of one run and sampler
 FLOOR = "Dotted: held-out images in place of samples, as many as samples if there are enough."
 LEVELS = "Noise level (timestep of a cosine schedule)"
 SHORT = {  # titles that end before the middle of a narrow figure
@@ -130,7 +131,7 @@ def _series(shown: pd.DataFrame, figure: str, cost: str, order: Sequence[str]) -
     runs = list(dict.fromkeys(shown["run"]))
     samplers = list(dict.fromkeys(shown["sampler"]))
     taken: set[Look] = set()
-    series = list(shown.groupby(["run", "sampler", "spacing", "guidance", "images", "seed"], sort=False))
+    series = list(shown.groupby(["run", "sampler", *SERIES], sort=False))
     for number, ((run, sampler, spacing, guidance, images, seed), part) in enumerate(series):
         points = part.sort_values(cost)
         # Series with equal numbers of network calls would hide each other's intervals.
@@ -170,7 +171,7 @@ def _look(runs: list[str], samplers: list[str], run: str, sampler: str, order: S
 def _key(shown: pd.DataFrame, order: Sequence[str]) -> Iterator[Curve]:
     """Yield what explains colours and symbols one by one; nothing unless only runs and samplers differ, and their looks too."""
     runs, samplers = list(dict.fromkeys(shown["run"])), list(dict.fromkeys(shown["sampler"]))
-    others = shown.groupby(["run", "sampler"])[["spacing", "guidance", "images", "seed"]].nunique()
+    others = shown.groupby(["run", "sampler"])[SERIES].nunique()
     few, many = sorted((len(runs), len(samplers)))
     if few < 2 or few > len(SYMBOLS) or many > len(COLORS) or (others > 1).any(axis=None):
         return

@@ -13,6 +13,7 @@ import pytest
 from made_pictures import bomb_png
 from opening import open_app
 
+from pages.components.results import usual_series
 from pipelines.evaluation.job import EvaluationJob
 from pipelines.evaluation.judging import verdict
 from pipelines.evaluation.results import (
@@ -24,7 +25,7 @@ from pipelines.evaluation.results import (
     samples_table,
 )
 from pipelines.figures.chart import Curve
-from pipelines.figures.evaluation import leanings, loss_bands, quality_against_cost
+from pipelines.figures.evaluation import SERIES, leanings, loss_bands, quality_against_cost
 from pipelines.figures.report import report
 from pipelines.figures.style import COLORS
 from pipelines.storage.runs import Run
@@ -270,6 +271,19 @@ def test_seeds_and_samplers_are_told_apart(measured):
     lines = [trace for trace in curves_of(quality_against_cost(table, "frechet_distance", "network_calls")) if trace.points]
     assert {trace.name for trace in lines} == {"one, DDIM, seed 0", "one, DDIM, seed 1", "one, Heun, seed 0"}
     assert len({trace.look.color for trace in lines}) == 2, "of one run, the colour is the sampler's"
+
+
+def test_many_series_are_drawn_on_demand_and_otherwise_one_for_each_run_and_sampler():
+    fashion = [f"fashion-{kind}" for kind in ("class", "text", "attention", "baseline")]
+    table = samples_table([Evaluation(Run(f"checkpoints/{name}")) for name in fashion])
+    once = table[table["run"] == "fashion-baseline"].assign(images=9)
+    usual = usual_series(pd.concat([once, table]))
+    assert (usual.groupby(["run", "sampler"])[SERIES].nunique() == 1).all(axis=None)
+    assert set(zip(usual["run"], usual["sampler"], strict=True)) == set(zip(table["run"], table["sampler"], strict=True))
+    assert set(usual["images"]) == {table["images"].mode()[0]}
+    app = open_page(runs=fashion)
+    assert app.toggle(key="all_series").label.startswith("All ")
+    assert not app.toggle(key="all_series").set_value(True).run().exception
 
 
 def test_runs_beyond_the_palette_are_told_apart(measured):
