@@ -11,14 +11,14 @@ from pages.components.glossary import term
 from pages.components.heading import heading
 from pages.components.live_figure import live_figure
 from pages.components.logs import read_logs, show_lead, show_loss_by_timestep, show_other_curves, show_settings
-from pages.components.runs import known_runs, show_unusable
+from pages.components.runs import known_runs, settled_first, show_unusable
 from pages.components.samples import show_samples
 from pipelines.common.text import literal
 from pipelines.evaluation.logged import ALONG as COMPARED
 from pipelines.evaluation.logged import Log
 from pipelines.figures.captions import about_runs
 from pipelines.figures.training import AXES, settings_table
-from pipelines.figures.validation import validation_curves
+from pipelines.figures.validation import leaves_out, validation_curves
 
 ALONG = {"step": "Steps", "images_seen": "Images", "seconds": "Time"}
 SCALES = {"x": "x-axis", "y": "y-axis"}
@@ -33,7 +33,7 @@ if not runs:
     st.info("No runs yet. Train one: `python -m pipelines.train --data fashion_mnist --unet attention`")
     end_page()
 names = st.multiselect(
-    "Runs", list(runs), default=list(runs)[:2], key="runs", label_visibility="collapsed", placeholder="Choose runs", **BOUND
+    "Runs", list(runs), settled_first(runs)[:2], key="runs", label_visibility="collapsed", placeholder="Choose runs", **BOUND
 )
 live = actions.toggle("Follow live", key="live", help="Reload the logs every two seconds.", **BOUND)
 if not names:
@@ -96,7 +96,8 @@ def show_validation(logs: list[Log], axis: str, log: list[str], groups: Mapping[
         st.info(f"No validation yet: the first comes at step {steps:,}.")
         return
     live_figure(chart, "curves", f"Validation loss of {', '.join(one.name for one in logs)}", about(logs))
-    told = "The scale leaves out the first tenth of training: double-click to see all, drag to zoom."
+    told = "The scale leaves out part of the first tenth of training: double-click to see all, drag to zoom."
+    told = told if leaves_out(chart) else "Drag to zoom, double-click to see all."
     if len(chart.panels) > 1:
         told += f" Below 0: lower than {literal(logs[0].name)}. Bands: 95 % intervals of the difference "
         told += "on held-out images; what another training seed would change is not in them."

@@ -13,6 +13,7 @@ from diffusion_core.choices import LEARNED, MODEL_SPACINGS, SAMPLERS, SPACINGS, 
 from pages.components import BOUND, about_choices
 from pages.components.glossary import term, tooltip
 from pages.components.named_choice import choose_named
+from pages.components.runs import settled_first
 from pipelines.common.command_line import describe
 from pipelines.common.images import read_request
 from pipelines.common.settings import Described, settings_from
@@ -62,7 +63,7 @@ def usual_models(models: Mapping[str, Listed]) -> list[str]:
 
     They have its data, size and kind, or else its data and size.
     """
-    first, *_ = models
+    first, *_ = settled_first(models)
 
     def alike(*aspects: Callable[[RunConfig], object]) -> list[str]:
         own = models[first].config

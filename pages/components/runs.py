@@ -83,6 +83,16 @@ def can_be_tuned(config: RunConfig) -> bool:
     return is_diffusion(config) and not config.network.imported and config.distillation is None
 
 
+def settled_first(runs: Mapping[str, Listed]) -> list[str]:
+    """Return the names of runs in their order, but first those with something to see: an evaluation or a usual sample grid."""
+
+    def fresh(name: str) -> bool:
+        run, config = runs[name].run, runs[name].config
+        return not os.path.lexists(file_beside(run, EVALUATION)) and max(run.samples(), default=0) < config.log.sample_every
+
+    return sorted(runs, key=fresh)
+
+
 def models_to_choose(wanted: Callable[[RunConfig], bool] = is_diffusion, hint: str = NO_MODELS) -> dict[str, Listed]:
     """Return the wanted models by name, after naming the damaged runs; stop the page with a hint if there are none."""
     catalogue = known_runs()

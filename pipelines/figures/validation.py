@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from ..evaluation.intervals import decimals
@@ -53,6 +54,12 @@ def validation_curves(
         title = f"Difference from {labels[logs[0].name]}"
         panels.append(Panel(tuple(marks), across, Axis(limits=limits), title, height=130))
     return Chart(tuple(panels), shared_x=True, end_labels=True, hover="x unified", zoom=(axis, sorted(log)))
+
+
+def leaves_out(chart: Chart) -> bool:
+    """Return whether the scale of a panel leaves out some of a curve."""
+    drawn = [(panel.y.limits, np.asarray(mark.y)) for panel in chart.panels for mark in panel.marks if isinstance(mark, Curve)]
+    return any(bool(((y < limits[0]) | (y > limits[1])).any()) for limits, y in drawn if limits is not None)
 
 
 def _difference(table: pd.DataFrame, axis: str, name: str, look: Look) -> Iterator[Mark]:

@@ -92,6 +92,24 @@ def test_validation_comes_first_and_the_rest_on_demand(make_run):
     assert {figure["layout"]["uirevision"] for figure in figures(app).values()}
 
 
+def test_a_run_that_has_just_begun_is_not_among_the_first_choice(make_run, tiny_run):
+    for name in "abc":
+        make_run(name)
+    for name in "bc":
+        (folder := Run(runs.PRIVATE / name).path / "samples").mkdir()
+        shutil.copy(list(tiny_run.samples().values())[-1], folder / "step-00001000.png")
+    app = open_page()
+    assert (app.multiselect(key="runs").options, app.multiselect(key="runs").value) == (["a", "b", "c"], ["b", "c"])
+
+
+def test_what_the_scale_leaves_out_is_told_where_it_does(make_run):
+    run, told = make_run("a"), "leaves out part of the first tenth"
+    assert not any(told in caption.value for caption in open_page().caption)
+    for step in range(40, 500, 10):
+        run.append_metrics({"step": step, "images_seen": 8 * step, "seconds": 60.0 * step, "loss": 0.01, "val_loss": 0.01})
+    assert any(told in caption.value for caption in open_page().caption)
+
+
 def test_only_differences_are_listed_and_can_be_grouped_by(make_run):
     make_run("a", lr=0.5)
     make_run("b", lr=0.25)
