@@ -71,7 +71,7 @@ def page_for_unknown(pages: Sequence[StreamlitPage]) -> list[StreamlitPage]:
     def say() -> None:
         """Say that there is no such page."""
         st.title("No such page", anchor=False)
-        st.markdown(f"There is no page **{literal(name, 40)}**. All pages are listed above.")
+        st.markdown(f"There is no page **{literal(name, 40)}**. All pages are in the menu at the top.")
         given = {key: st.query_params.get_all(key) for key in st.query_params}
         for nearest in get_close_matches(name.lower(), filter(None, by_name), 1):
             st.page_link(by_name[nearest], label=f"Did you mean **{by_name[nearest].title}**?", query_params=given)

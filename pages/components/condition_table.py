@@ -277,12 +277,14 @@ def table_cost(comparison: Comparison) -> str:
     images = sum(column.request.num_images for column in comparison.columns)
     seconds = sum(column.seconds for column in comparison.columns)
     calls = sum(column.nfe * column.request.num_images for column in comparison.columns)
+    fewest, most = (end(column.nfe for column in comparison.columns) for end in (min, max))
     once: dict[Origin, int] = {}  # cells that share an origin compute it once
     for column in comparison.columns:
         once[column.origin] = max(column.origin_nfe, once.get(column.origin, 0))
     calls += sum(once.values())
     made = f"{images} image{'' if images == 1 else 's'}"
-    return f"{made} · {calls / images:.0f} network calls per image · {seconds:.1f} s of computation"
+    spread = f" ({fewest} to {most})" if fewest != most and not any(once.values()) else ""
+    return f"{made} · {calls / images:.0f}{spread} network calls per image · {seconds:.1f} s of computation"
 
 
 def table_gif(table: ConditionTable, comparison: Comparison, view: str) -> bytes:

@@ -227,6 +227,13 @@ def test_an_inversion_is_charged_once_to_all_rows_also_to_those_that_have_not_be
     assert table_cost(SimpleNamespace(columns=columns)) == "4 images · 7 network calls per image · 4.0 s of computation"
 
 
+def test_cells_of_different_cost_are_told_with_their_mean_and_their_ends():
+    request = SimpleNamespace(num_images=2)
+    columns = [SimpleNamespace(request=request, seconds=1.0, nfe=nfe, origin=None, origin_nfe=0) for nfe in (20, 40)]
+    assert table_cost(SimpleNamespace(columns=columns)).startswith("4 images · 30 (20 to 40) network calls per image")
+    assert table_cost(SimpleNamespace(columns=columns[:1])).startswith("2 images · 20 network calls per image")
+
+
 def test_ways_begin_with_strengths_of_their_own_and_pictures_that_differ():
     app = open_page(model="class", edit="Change condition", strengths=["0.3"])
     assert app.multiselect(key="strengths_traced").value == [0.7, 0.9, 1.0]
