@@ -4,10 +4,10 @@ from typing import Any
 
 import streamlit as st
 
-from pages.components import BOUND
 from pages.components.condition_table import ConditionTable, settings_of, show_table, start_table, too_many
 from pages.components.editing import TRACED_STEPS, WAYS, choose_way
 from pages.components.heading import heading
+from pages.components.named_choice import choose_model
 from pages.components.requests import (
     choose_noise,
     choose_sampler,
@@ -24,7 +24,7 @@ actions = heading("edit")
 
 models = models_to_choose()
 model_column, way_column = st.columns([2, 3], gap="medium")
-name = model_column.selectbox("Model", list(models), key="model", **BOUND)
+name = choose_model(models, next(iter(models)), place=model_column)
 run, config = models[name].run, models[name].config
 with way_column:
     kind = choose_way(config)

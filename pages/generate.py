@@ -16,6 +16,7 @@ from pages.components.condition_table import (
     too_many,
 )
 from pages.components.heading import heading
+from pages.components.named_choice import choose_model
 from pages.components.prompt_words import show_learnt
 from pages.components.requests import choose_negative, choose_noise, choose_sampler, choose_seed, choose_when_to_guide
 from pages.components.runs import is_conditional, models_to_choose
@@ -32,7 +33,7 @@ models = models_to_choose(
 with settings_of("table"):
     what_column, how_column = st.columns(2, gap="medium")
     with what_column:
-        name = st.selectbox("Model", list(models), key="model", **BOUND)
+        name = choose_model(models, next(iter(models)))
         config = models[name].config
         rows = choose_rows(config.condition)
         learnt_place = st.container()  # filled last, because it loads the text encoder

@@ -8,6 +8,7 @@ from pages.components import BOUND, end_page
 from pages.components.generation import draw_notes, draw_progress, recall, show_growing, submit
 from pages.components.glossary import term
 from pages.components.heading import heading
+from pages.components.named_choice import choose_model
 from pages.components.pictures import show_grid, show_image
 from pages.components.player import begin_anew
 from pages.components.requests import (
@@ -45,7 +46,7 @@ result, settings = st.columns([5, 2], gap="medium")
 with result:
     start_place = st.container()
 with settings, st.container(border=True):
-    name = st.selectbox("Model", list(models), key="model", **BOUND)
+    name = choose_model(models, next(iter(models)))
     run, config = models[name].run, models[name].config
     condition = choose_condition(config, in_turn=False)
     kind = st.segmented_control("Start from", [NOISE, SEEDS, IMAGE], default=NOISE, required=True, key="start", **BOUND)

@@ -1,8 +1,8 @@
-"""A select box that shows the titles of a registry's choices, while its value and the address are their short names."""
+"""Select boxes that keep their values in the address themselves: of a registry's choices, and of models."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import streamlit as st
@@ -38,7 +38,18 @@ def choose_named(
     return chosen
 
 
-def _follow_address(key: str, registry: Mapping[str, Described], usual: str) -> None:
+def choose_model(names: Collection[str], usual: str, key: str = "model", place: DeltaGenerator | None = None) -> str:
+    """Draw a select box of models and return the chosen name.
+
+    The address always has it, unlike other inputs: which model is the usual one changes with the runs that there are.
+    """
+    _follow_address(key, names, usual)
+    chosen: str = (place or st).selectbox("Model", list(names), key=key, persist_state="session")
+    _write_address(key, chosen)
+    return chosen
+
+
+def _follow_address(key: str, registry: Collection[str], usual: str) -> None:
     """Set the value to the one in the address, if a link or the browser's history has changed it."""
     asked, written = st.query_params.get(key), st.session_state.get(_written(key))
     context = get_script_run_ctx()
@@ -50,7 +61,7 @@ def _follow_address(key: str, registry: Mapping[str, Described], usual: str) -> 
         st.session_state[key] = usual
 
 
-def _write_address(key: str, chosen: str, usual: str) -> None:
+def _write_address(key: str, chosen: str, usual: str | None = None) -> None:
     """Write the value into the address, unless it is the usual one."""
     if chosen != usual and st.query_params.get(key) != chosen:
         st.query_params[key] = chosen

@@ -12,7 +12,7 @@ import streamlit as st
 from diffusion_core.choices import LEARNED, MODEL_SPACINGS, SAMPLERS, SPACINGS, USUAL_GUIDANCE
 from pages.components import BOUND, about_choices
 from pages.components.glossary import term, tooltip
-from pages.components.named_choice import choose_named
+from pages.components.named_choice import choose_model, choose_named
 from pages.components.runs import settled_first
 from pipelines.common.command_line import describe
 from pipelines.common.images import read_request
@@ -44,8 +44,8 @@ def choose_request(number: int, models: Mapping[str, Listed], num_images: int) -
     Args:
         number: number of the column, from 1; suffix of the widgets' keys.
     """
-    names, usual = list(models), usual_models(models)
-    name = st.selectbox("Model", names, index=names.index(usual[(number - 1) % len(usual)]), key=f"model{number}", **BOUND)
+    usual = usual_models(models)
+    name = choose_model(models, usual[(number - 1) % len(usual)], f"model{number}")
     config = models[name].config
     sampler = choose_sampler(config, str(number), SamplingRequest.sampler if number <= len(usual) else OTHER_SAMPLER)
     condition = choose_condition(config, str(number))

@@ -216,6 +216,7 @@ def test_what_was_not_measured_is_measured_at_the_press_of_a_button(monkeypatch)
 def test_further_columns_match_the_first():
     app = open_page(columns=4)
     names = [app.selectbox(key=f"model{number}").value for number in range(1, 5)]
+    assert [app.query_params[f"model{number}"] for number in range(1, 5)] == names, "also usual models"
     configs = [Run(f"checkpoints/{name}").config for name in names]
     assert len({(config.data.data, config.image_shape, config.network.takes) for config in configs}) == 1
     samplers = [app.selectbox(key=f"sampler{number}").value for number in range(1, 5)]
