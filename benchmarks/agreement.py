@@ -26,8 +26,9 @@ from pipelines.storage.files import ROOT
 
 from .timing import machine, table
 
-# Prompts in words that occur in no caption, by the FashionMNIST class that a person would expect.
+# Prompts in words that occur in no caption, by the class that a person would expect.
 UNSEEN = {
+    # FashionMNIST
     "T-shirt/top": ("a crop top", "a muscle shirt", "a polo t-shirt"),
     "Trouser": ("corduroys", "bell-bottoms", "skinny jeans"),
     "Pullover": ("a cable-knit sweater", "a fleece", "a hooded sweatshirt"),
@@ -38,6 +39,38 @@ UNSEEN = {
     "Sneaker": ("basketball shoes", "a track shoe", "walking shoes"),
     "Bag": ("a duffel bag", "a bucket bag", "a pocketbook"),
     "Ankle boot": ("desert boots", "work boots", "cowboy boots"),
+    # Tiny ImageNet
+    "goldfish": ("a fish in a bowl", "an ornamental fish"),
+    "ladybug": ("a spotted beetle", "a ladybird bug"),
+    "golden retriever": ("a golden labrador", "a gun dog"),
+    "Persian cat": ("a kitty", "a long-haired cat"),
+    "tarantula": ("an arachnid", "a furry spider"),
+    "red panda": ("a firefox", "a red panda cub"),
+    "orange": ("a tangerine", "a clementine"),
+    "lemon": ("a sliced lemon", "a lemon wedge"),
+    "banana": ("a plantain", "a banana peel"),
+    "pizza": ("a margherita", "a pepperoni pie"),
+    "beach wagon": ("a hatchback", "an estate"),
+    "limousine": ("a chauffeured car", "a wedding car"),
+    "school bus": ("a yellow coach", "a bus for pupils"),
+    "cliff": ("an escarpment", "a mountain wall"),
+    "seashore": ("the ocean shore", "a seafront"),
+    "koala": ("a koala cub", "a marsupial"),
+    "sulphur butterfly": ("a brimstone butterfly", "a cabbage butterfly"),
+    "jellyfish": ("a box jellyfish", "a portuguese man o' war"),
+    "bell pepper": ("a paprika", "a yellow pepper"),
+    "lion": ("a big cat", "a lion cub"),
+    # Oxford Flowers
+    "rose": ("a red rose", "a long-stemmed rose"),
+    "sunflower": ("a giant sunflower", "a field sunflower"),
+    "daffodil": ("a paperwhite narcissus", "a lent lily"),
+    "common dandelion": ("a dandelion weed", "a yellow dandelion"),
+    "hibiscus": ("a tropical hibiscus", "a red hibiscus"),
+    "foxglove": ("a purple foxglove", "a foxglove spike"),
+    "lotus lotus": ("a floating lotus", "a white lotus"),
+    "morning glory": ("a purple morning glory", "a climbing morning glory"),
+    "oxeye daisy": ("a white marguerite", "a moon daisy"),
+    "snapdragon": ("a yellow snapdragon", "a dog flower"),
 }
 TEMPLATE = "a photo of a {}"
 CHUNK = 50  # images per network call
@@ -108,10 +141,10 @@ def main(arguments: Arguments) -> None:
             hits[asked in unseen] += right
         novel = sum(asked in unseen for asked, *_ in rows)
         told = f"guidance {request.guidance:g}, {request.steps} steps of {request.sampler}, {count} images a row"
-        print(f"\n**{model.name}** ({told}): {rate(hits[False], (len(rows) - novel) * count)} recognised")
+        found = f"{rate(hits[False], (len(rows) - novel) * count)} recognised"
         if novel:
-            print(f"; in words that no caption contains, {rate(hits[True], novel * count)}")
-        print()
+            found += f"; in words that no caption contains, {rate(hits[True], novel * count)}"
+        print(f"\n**{model.name}** ({told}): {found}\n")
         print(table(("asked for", "expected", "recognised", "seen as"), rows))
 
 
