@@ -88,7 +88,10 @@ def settled_first(runs: Mapping[str, Listed]) -> list[str]:
 
     def fresh(name: str) -> bool:
         run, config = runs[name].run, runs[name].config
-        return not os.path.lexists(file_beside(run, EVALUATION)) and max(run.samples(), default=0) < config.log.sample_every
+        try:
+            return not os.path.lexists(file_beside(run, EVALUATION)) and max(run.samples(), default=0) < config.log.sample_every
+        except OSError:  # said where they are shown
+            return True
 
     return sorted(runs, key=fresh)
 

@@ -16,7 +16,7 @@ from pipelines.sampling.origins import FromPicture
 from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import metadata_of
 
-from .conftest import screen
+from .conftest import screen, settle
 
 pytestmark = pytest.mark.browser
 
@@ -117,9 +117,11 @@ def test_cancel_half_way_and_generate_again(page, server):
     assert one == two  # equal noise, although a column may be a step ahead
     page.get_by_role("button", name="Change").click()
     expect(page.get_by_role("spinbutton", name="Steps")).to_have_count(2)
-    for steps in page.get_by_role("spinbutton", name="Steps").all():
+    for number, steps in enumerate(page.get_by_role("spinbutton", name="Steps").all(), start=1):
+        settle(page)  # what is typed into an input that is drawn anew is lost
         steps.fill("5")
         steps.press("Tab")
+        expect(page).to_have_url(re.compile(f"steps{number}=5(&|$)"))
     generate(page)
     finished(page)
     assert page.get_by_text("Cancelled.").count() == 0

@@ -17,6 +17,16 @@ from pipelines.storage.runs import LESSONS, PUBLISHED, Run, find_runs
 BRIEF = ("--steps", 1, "--batch-size", 2, "--held-out-images", 2, "--sample-images", 1)
 
 
+def completed(name):
+    """The configuration that a recipe trains; what it starts from may be a run that another recipe makes, and not shipped."""
+    recipe = read_recipe(name)
+    source = recipe.init.init_from
+    if source is None or (PUBLISHED / source).exists():
+        return adopt(recipe)
+    first = read_recipe(source)
+    return replace(recipe, network=first.network, diffusion=first.diffusion)
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_trains(make_trainer, image_folder, autoencoder_run, tmp_path, name):
     recipe = read_recipe(name)
@@ -26,10 +36,8 @@ def test_every_recipe_trains(make_trainer, image_folder, autoencoder_run, tmp_pa
         condition=replace(recipe.condition, synonyms=False),  # none are listed for the classes of these images
         optimizer=replace(recipe.optimizer, batch_size=2),
     )
-    source = recipe.init.init_from
-    if source is not None and not (PUBLISHED / source).exists():  # made by a recipe, but not shipped
-        assert source in RECIPES
-        config = replace(config, init=InitConfig())
+    if (source := recipe.init.init_from) is not None and not (PUBLISHED / source).exists():
+        config = replace(config, network=completed(name).network, init=InitConfig())
     if recipe.latent.latent is not None:
         config = replace(config, latent=LatentConfig(str(autoencoder_run.path)))
     trainer = make_trainer(tmp_path / name, config)
@@ -54,7 +62,7 @@ def test_every_recipe_says_only_what_differs(name):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_is_named_after_what_it_makes(name):
-    config = adopt(read_recipe(name))
+    config = completed(name)
     assert config.data.data in PRESETS
     assert config.latent.latent in (None, *RECIPES)
     kind = "autoencoder" if config.model == "autoencoder" else config.network.unet
@@ -65,7 +73,7 @@ def test_every_recipe_is_named_after_what_it_makes(name):
 
 @pytest.mark.parametrize("shipped", find_runs(PUBLISHED, PUBLISHED / LESSONS), ids=lambda run: run.name)
 def test_a_model_that_comes_with_it_is_what_its_recipe_trains(shipped):
-    recipe = adopt(read_recipe(shipped.name))
+    recipe = completed(shipped.name)
     recipe = replace(recipe, data=resolve(recipe.data))
     command = training_command(shipped.config, shipped.name)
     assert command == training_command(recipe, shipped.name)
