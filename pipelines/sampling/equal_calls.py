@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from diffusion_core.choices import SAMPLERS, SPACINGS
@@ -11,10 +11,10 @@ from diffusion_core.choices import SAMPLERS, SPACINGS
 from ..common.text import counted
 from ..storage.runs import Run
 from .origins import FROM_NOISE
-from .queue import Job, Results, interruptible
+from .queue import Results, interruptible
 from .request import SamplingRequest
 from .sample import sample
-from .xray import noise_at_the_end, refuse_students, same_weights
+from .xray import Examination, noise_at_the_end, refuse_students, same_weights
 
 if TYPE_CHECKING:
     from diffusion_core.samplers import Step
@@ -118,7 +118,7 @@ def found_at(model: LoadedModel, request: SamplingRequest, calls: int) -> Standi
 
 
 @dataclass(eq=False)
-class StandingsJob(Job):
+class StandingsJob(Examination):
     """The standings of samplers and spacings, to be computed by the queue.
 
     Attributes:
@@ -135,21 +135,12 @@ class StandingsJob(Job):
     images: tuple[int, ...]
     fingerprint: str
     found: Standings | None = None
-    _done: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         usual = SamplingRequest()  # its values stand for what does not matter here, so that equal comparisons have equal keys
         self.request = replace(
             self.request, sampler=usual.sampler, spacing=usual.spacing, steps=usual.steps, eta=usual.eta, num_images=1
         )
-
-    def is_of(self, other: StandingsJob) -> bool:
-        """Return whether another job finds the same."""
-        return (self.run.path, self._key) == (other.run.path, other._key)
-
-    @property
-    def steps_done(self) -> int:
-        return self._done
 
     @property
     def num_steps(self) -> int:
@@ -169,10 +160,6 @@ class StandingsJob(Job):
     @property
     def _key(self) -> tuple[object, ...]:
         return "standings", self.fingerprint, self.request, self.calls, self.images
-
-    def recall(self, results: Results) -> bool:
-        self.found = results.find(self._key)
-        return self.found is not None
 
     def compute(self, results: Results) -> Iterator[None]:
         model, rows = same_weights(self.run, self.fingerprint), []

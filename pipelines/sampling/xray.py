@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -155,8 +156,37 @@ def same_weights(run: Run, fingerprint: str) -> LoadedModel:
     return model
 
 
+class Examination(Job):
+    """A job that examines how a run samples, and keeps what it finds.
+
+    Attributes:
+        found: the result; None until it is complete.
+    """
+
+    run: Run
+    found: Any = None
+    _done = 0
+
+    @property
+    @abstractmethod
+    def _key(self) -> tuple[object, ...]:
+        """What determines the result."""
+
+    def is_of(self, other: Examination) -> bool:
+        """Return whether another job finds the same."""
+        return (self.run.path, self._key) == (other.run.path, other._key)
+
+    @property
+    def steps_done(self) -> int:
+        return self._done
+
+    def recall(self, results: Results) -> bool:
+        self.found = results.find(self._key)
+        return self.found is not None
+
+
 @dataclass(eq=False)
-class XRayJob(Job):
+class XRayJob(Examination):
     """The X-ray of one image, to be computed by the queue.
 
     Attributes:
@@ -173,15 +203,6 @@ class XRayJob(Job):
     fingerprint: str
     learned: tuple[float, ...] = ()
     found: XRay | None = None
-    _done: int = field(init=False, default=0)
-
-    def is_of(self, other: XRayJob) -> bool:
-        """Return whether another job examines the same."""
-        return (self.run.path, self._key) == (other.run.path, other._key)
-
-    @property
-    def steps_done(self) -> int:
-        return self._done
 
     @property
     def num_steps(self) -> int:
@@ -190,10 +211,6 @@ class XRayJob(Job):
     @property
     def _key(self) -> tuple[object, ...]:
         return "xray", self.fingerprint, self.request, self.learned, self.image, self.origin
-
-    def recall(self, results: Results) -> bool:
-        self.found = results.find(self._key)
-        return self.found is not None
 
     def compute(self, results: Results) -> Iterator[None]:
         model, found = same_weights(self.run, self.fingerprint), []
