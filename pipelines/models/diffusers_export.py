@@ -118,9 +118,8 @@ def export_model(model: LoadedModel, folder: Path) -> list[str]:
         if model.autoencoder is not None:
             told.append("the U-Net denoises latents, and their autoencoder is not exported")
     if (student := model.config.distillation) is not None:
-        told.append(
-            f"it is a student: sample it with {student.calls} steps of DDIM at {student.spacing} spacing, and no others"
-        )
+        times = ", ".join(f"{t:g}" for t in student.timesteps)
+        told.append(f"it is a student: sample it with {student.calls} steps of DDIM, at the timesteps {times}, and no others")
     made.save_pretrained(folder / "scheduler")
     return [*told, f"the scheduler is a {type(made).__name__}"]
 

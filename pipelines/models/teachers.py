@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import torch
 
-from diffusion_core.choices import USUAL_GUIDANCE
+from diffusion_core.choices import LEARNED, USUAL_GUIDANCE
 from diffusion_core.schedules import sampling_timesteps
 
 from ..storage.config import DistillationConfig, InitConfig, LogConfig, OptimizerConfig, RunConfig
 from ..storage.processes import at_work
 from ..storage.runs import PROCESS, Run, find_run, reference_to
+from ..storage.spacing import has_learned, learned_timesteps
 from .loading import LoadedModel, load_model
 from .networks import make_diffusion_schedule
 
@@ -26,13 +27,14 @@ def student_config(teacher: Run, asked: DistillationConfig, optimizer: Optimizer
     guidance = asked.guidance
     if theirs.network.conditional and guidance is None:
         guidance = USUAL_GUIDANCE
-    timesteps = sampling_timesteps(make_diffusion_schedule(theirs.diffusion), asked.calls, asked.spacing)
+    spacing = asked.spacing or (LEARNED if has_learned(teacher, asked.calls) else "trailing")
     distillation = replace(
         asked,
+        spacing=spacing,
         guidance=guidance,
         teacher=reference_to(teacher),
         teacher_fingerprint=teacher.fingerprint,
-        timesteps=tuple(timesteps.tolist()),
+        timesteps=_timesteps(teacher, asked.calls, spacing),
     )
     return replace(
         theirs,
@@ -44,6 +46,14 @@ def student_config(teacher: Run, asked: DistillationConfig, optimizer: Optimizer
         changes=(),
         distillation=distillation,
     )
+
+
+def _timesteps(teacher: Run, calls: int, spacing: str) -> tuple[float, ...]:
+    """Return the timesteps of a student, noisiest first."""
+    if spacing == LEARNED:
+        return learned_timesteps(teacher, calls)
+    schedule = make_diffusion_schedule(teacher.config.diffusion)
+    return tuple(sampling_timesteps(schedule, calls, spacing).tolist())
 
 
 def _refuse_unfit(teacher: Run, asked: DistillationConfig) -> RunConfig:

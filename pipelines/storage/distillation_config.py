@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import StringConstraints
 from tyro.conf import Suppress
 
-from diffusion_core.choices import SPACINGS
+from diffusion_core.choices import MODEL_SPACINGS
 
 from ..common.settings import MAY_BE_PATH, Between, Settings, one_of, require
 
@@ -21,8 +21,9 @@ class DistillationConfig(Settings):
 
     calls: Annotated[int, Between(1, 1000)] = 4
     """Steps in which the student samples, with one network call each."""
-    spacing: Annotated[str, *one_of(SPACINGS)] = "trailing"
-    """Spacing of the student's timesteps."""
+    spacing: Annotated[str | None, *one_of(MODEL_SPACINGS)] = None
+    """Spacing of the student's timesteps; by default the one that its teacher has learned (see pipelines.spacing), or else
+    trailing."""
     teacher_steps: Annotated[int, Between(1, 1000)] = 4
     """Steps of DPM-Solver++(2M) that the teacher takes for each one of the student. More are more exact, and take longer."""
     guidance: Annotated[float | None, Between(0.0)] = None

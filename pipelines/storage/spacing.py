@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
-from diffusion_core.choices import SAMPLERS, SPACINGS
+from diffusion_core.choices import LEARNED, SAMPLERS, SPACINGS
 
 from ..common.json_files import read_json
 from ..common.settings import Between, Settings, one_of, require, settings_from
@@ -92,12 +92,23 @@ def learned_spacing(run: Run) -> LearnedSpacing:
     return learned
 
 
+def has_learned(run: Run, steps: int) -> bool:
+    """Return whether timesteps for so many steps were learnt for a run.
+
+    Raises:
+        ValueError: they cannot be read, or were learnt from other weights.
+    """
+    return spacing_file(run).is_file() and 1 <= steps <= learned_spacing(run).most
+
+
 def learned_timesteps(run: Run, steps: int) -> tuple[float, ...]:
-    """Return the timesteps learnt for a number of steps.
+    """Return the timesteps learnt for a number of steps. Those of a student are in its configuration.
 
     Raises:
         ValueError: see :func:`learned_spacing`; or no timesteps were learnt for so many steps.
     """
+    if (student := run.config.distillation) is not None and student.spacing == LEARNED and student.calls == steps:
+        return student.timesteps
     learned = learned_spacing(run)
     if not 1 <= steps <= learned.most:
         raise ValueError(

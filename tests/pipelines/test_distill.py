@@ -16,6 +16,7 @@ from pipelines.sampling.sample import sample
 from pipelines.storage.config import DistillationConfig, LogConfig, OptimizerConfig, config_from_json, config_to_json
 from pipelines.storage.publishing import model_card, publish
 from pipelines.storage.runs import Run
+from pipelines.storage.spacing import LearnedSpacing
 from pipelines.training.reading import read_task
 
 OPTIMIZER = OptimizerConfig(steps=8, batch_size=4, lr=1e-3, warmup_steps=0, precision="no")
@@ -111,6 +112,24 @@ def test_the_commands_sample_measure_and_publish_it(command, student, judge, tmp
     for part in ("pipelines.distill", "--calls 2", "--guidance 3", "guidance 3 distilled in", "from the same noise"):
         assert part in card
     assert "validation loss" in model_card(student, "student", 1)
+
+
+def test_it_takes_the_timesteps_that_its_teacher_has_learned(make_student, class_run, train, tmp_path):
+    teacher = Run(shutil.copytree(class_run.path, tmp_path / "teacher"))
+    last = float(teacher.config.diffusion.timesteps - 1)
+    learned = LearnedSpacing(teacher.fingerprint, "ddim", 1.0, 1, 0, ((last,), (last, 0.3 * last)))
+    learned.write(teacher)
+    config = make_student(teacher, replace(OPTIMIZER, steps=1))
+    assert (config.distillation.spacing, config.distillation.timesteps) == ("learned", learned.timesteps[1])
+    own = train(tmp_path / "student", config)
+    model = load_model(own)
+    steps = [*sample(model, as_learnt(SamplingRequest(2), model.config))]
+    assert tuple(step.timestep for step in steps[:-1]) == learned.timesteps[1]
+    assert make_student(teacher, calls=3).distillation.spacing == "trailing"  # not learnt for so many
+    assert make_student(teacher, spacing="trailing").distillation.timesteps != learned.timesteps[1]
+    replace(learned, fingerprint="0" * 16).write(teacher)
+    with pytest.raises(ValueError, match="learnt from other weights"):
+        make_student(teacher)
 
 
 def test_a_student_of_a_model_of_texts_learns_its_captions(make_student, text_run, train, tmp_path):
