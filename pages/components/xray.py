@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 import streamlit as st
 
-from diffusion_core.choices import SAMPLERS, SPACINGS
+from diffusion_core.choices import MODEL_SPACINGS, SAMPLERS
 from pages.components import BOUND
 from pages.components.generation import draw_notes, draw_progress, show_growing, submit
 from pages.components.live_figure import live_figure
@@ -143,5 +143,5 @@ def _table(found: Standings) -> pd.DataFrame:
     """Return the errors, a row for each sampler and a column for each spacing."""
     table = pd.DataFrame([(row.sampler, row.spacing, f"{row.error:.2g}") for row in found.rows], columns=["Sampler", "s", "e"])
     table = table.pivot_table(index="Sampler", columns="s", values="e", aggfunc="first", sort=False)
-    table.columns = [SPACINGS[spacing].title for spacing in table.columns]
+    table.columns = [MODEL_SPACINGS[spacing].title for spacing in table.columns]
     return table.rename(index={name: choice.title for name, choice in SAMPLERS.items()})

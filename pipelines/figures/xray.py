@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion_core.choices import SAMPLERS, SPACINGS
+from diffusion_core.choices import MODEL_SPACINGS, SAMPLERS
 
 from ..sampling.equal_calls import Standings
 from ..sampling.xray import XRay
@@ -102,12 +102,12 @@ def standings_chart(found: Standings) -> Chart:
         rows = [row for row in found.rows if row.spacing == spacing]
         look = Look(color(number), symbol=symbols[number % len(symbols)], size=10)
         told = [
-            f"{SAMPLERS[row.sampler].title}, {SPACINGS[spacing].title} spacing: {row.error:.3g} "
+            f"{SAMPLERS[row.sampler].title}, {MODEL_SPACINGS[spacing].title} spacing: {row.error:.3g} "
             f"({row.steps} steps, {row.nfe} network calls)"
             for row in rows
         ]
         x, y = [row.error for row in rows], [samplers.index(row.sampler) for row in rows]
-        marks.append(Curve(x, y, SPACINGS[spacing].title, look, line=False, points=True, about=told))
+        marks.append(Curve(x, y, MODEL_SPACINGS[spacing].title, look, line=False, points=True, about=told))
     names = {float(number): SAMPLERS[name].title for number, name in enumerate(samplers)}
     unit = "latents" if found.of_latents else "pixels from −1 to 1"
     x_axis = Axis(f"RMS distance from the fine solution, {unit}", log=True, fine=True)

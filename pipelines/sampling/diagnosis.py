@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from diffusion_core.choices import SAMPLERS, SPACINGS
+from diffusion_core.choices import MODEL_SPACINGS, SAMPLERS
 
 from .equal_calls import Standings
 from .xray import XRay
@@ -130,8 +130,8 @@ def best_and_worst(found: Standings) -> str:
     rows = sorted(found.rows, key=lambda row: row.error)
     near, far = rows[0], rows[-1]
     return (
-        f"Closest: {SAMPLERS[near.sampler].title} at {SPACINGS[near.spacing].title} spacing, {_number(near.error)}. Farthest: "
-        f"{SAMPLERS[far.sampler].title} at {SPACINGS[far.spacing].title} spacing, {_number(far.error)}."
+        f"Closest: {SAMPLERS[near.sampler].title} at {MODEL_SPACINGS[near.spacing].title} spacing, {_number(near.error)}. "
+        f"Farthest: {SAMPLERS[far.sampler].title} at {MODEL_SPACINGS[far.spacing].title} spacing, {_number(far.error)}."
     )
 
 

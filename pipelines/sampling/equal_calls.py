@@ -6,10 +6,11 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from diffusion_core.choices import SAMPLERS, SPACINGS
+from diffusion_core.choices import LEARNED, MODEL_SPACINGS, SAMPLERS
 
 from ..common.text import counted
 from ..storage.runs import Run
+from ..storage.spacing import has_learned
 from .origins import FROM_NOISE
 from .queue import Results, interruptible
 from .request import SamplingRequest
@@ -59,19 +60,29 @@ def calls_in_words(calls: int, request: SamplingRequest) -> str:
     return counted(calls, "network call") + ", guidance not counted" * (request.guidance != 1)
 
 
-def requests_at(request: SamplingRequest, calls: int, timesteps: int) -> list[SamplingRequest]:
+def requests_at(run: Run, request: SamplingRequest, calls: int) -> list[SamplingRequest]:
     """Return a request for every sampler without fresh noise and every spacing, with as many steps as ``calls`` allow.
+
+    The learned spacing is among them where the run has one for its weights and for so many steps.
 
     Args:
         calls: network calls for each image, without the guidance's.
-        timesteps: the length of the model's schedule, which limits the steps.
     """
-    return [
-        replace(request, sampler=sampler, spacing=spacing, steps=max(1, min(calls // choice.calls, timesteps)), eta=0.0)
-        for sampler, choice in SAMPLERS.items()
-        if choice.order
-        for spacing in SPACINGS
-    ]
+    found, longest = [], run.config.diffusion.timesteps  # the schedule's length limits the steps
+    for sampler, choice in SAMPLERS.items():
+        if choice.order:
+            steps = max(1, min(calls // choice.calls, longest))
+            spacings = [spacing for spacing in MODEL_SPACINGS if spacing != LEARNED or _has_learned(run, steps)]
+            found += [replace(request, sampler=sampler, spacing=spacing, steps=steps, eta=0.0) for spacing in spacings]
+    return found
+
+
+def _has_learned(run: Run, steps: int) -> bool:
+    """Return whether a run has timesteps learnt for its weights and so many steps."""
+    try:
+        return has_learned(run, steps)
+    except (ValueError, OSError):  # why it cannot be used is said where the spacing is chosen
+        return False
 
 
 def standings(model: LoadedModel, request: SamplingRequest, calls: int, images: Sequence[int]) -> Iterator[Standing | None]:
@@ -83,7 +94,7 @@ def standings(model: LoadedModel, request: SamplingRequest, calls: int, images: 
 
     refuse_students(model)
     exact = yield from _last(_fine(model, request, images))
-    for asked in requests_at(request, calls, model.schedule.num_timesteps):
+    for asked in requests_at(model.run, request, calls):
         made = yield from _last(sample(model, asked, images))
         yield Standing(asked.sampler, asked.spacing, asked.steps, made.nfe, rms(made.x - exact.x).mean().item())
 
@@ -141,6 +152,8 @@ class StandingsJob(Examination):
         self.request = replace(
             self.request, sampler=usual.sampler, spacing=usual.spacing, steps=usual.steps, eta=usual.eta, num_images=1
         )
+        self._asked = requests_at(self.run, self.request, self.calls)
+        self._learned = tuple(request.learned_timesteps(self.run) for request in self._asked)
 
     @property
     def num_steps(self) -> int:
@@ -154,12 +167,8 @@ class StandingsJob(Examination):
         return CALLS * SUBSTEPS + self.calls * len(self._asked)
 
     @property
-    def _asked(self) -> list[SamplingRequest]:
-        return requests_at(self.request, self.calls, self.run.config.diffusion.timesteps)
-
-    @property
     def _key(self) -> tuple[object, ...]:
-        return "standings", self.fingerprint, self.request, self.calls, self.images
+        return "standings", self.fingerprint, self.request, self._learned, self.calls, self.images
 
     def compute(self, results: Results) -> Iterator[None]:
         model, rows = same_weights(self.run, self.fingerprint), []

@@ -208,7 +208,8 @@ class TrajectoryJob(Job):
 
     def is_of(self, run: Run, request: SamplingRequest, images: tuple[int, ...], origin: Origin) -> bool:
         """Return whether it computes these images of this run and request."""
-        return (self.run.path, self.request, self.images, self.origin) == (run.path, request, images, origin)
+        asked = (request, images, origin, request.learned_timesteps(run))
+        return (self.run.path, self.request, self.images, self.origin, self.learned) == (run.path, *asked)
 
     @property
     def steps_done(self) -> int:

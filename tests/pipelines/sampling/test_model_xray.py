@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,11 +24,14 @@ from pipelines.figures.screen import changes, on_screen
 from pipelines.figures.xray import standings_chart, xray_chart
 from pipelines.models.loading import load_model
 from pipelines.sampling.diagnosis import best_and_worst, diagnosis
-from pipelines.sampling.equal_calls import found_at, requests_at
+from pipelines.sampling.equal_calls import StandingsJob, found_at, requests_at
 from pipelines.sampling.origins import FROM_NOISE, FromPicture
 from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import sample
+from pipelines.sampling.trajectory import TrajectoryJob
 from pipelines.sampling.xray import reports, xray, xray_of
+from pipelines.storage.runs import Run
+from pipelines.storage.spacing import LearnedSpacing
 
 REQUEST = SamplingRequest(num_images=2, seed=3, steps=5, sampler="dpmpp_2m")
 
@@ -136,7 +141,7 @@ def test_both_renderers_draw_it_and_the_mark_follows_the_player():
 
 def test_standings_are_the_distances_from_the_fine_solution_at_equal_calls(model):
     found = found_at(model, REQUEST, calls=6)
-    asked = requests_at(REQUEST, 6, 1000)
+    asked = requests_at(model.run, REQUEST, 6)
     assert [(row.sampler, row.spacing, row.steps) for row in found.rows] == [(r.sampler, r.spacing, r.steps) for r in asked]
     assert len(found.rows) == len(SPACINGS) * sum(bool(choice.order) for choice in SAMPLERS.values())
     assert all(row.nfe <= 6 for row in found.rows)
@@ -149,3 +154,27 @@ def test_standings_are_the_distances_from_the_fine_solution_at_equal_calls(model
     assert best_and_worst(found).startswith(f"Closest: {SAMPLERS[best.sampler].title}")
     assert len(on_screen(standings_chart(found))["data"]) == len(SPACINGS)
     assert max(row.steps for row in found_at(model, replace(REQUEST, num_images=1), calls=1).rows) == 1
+
+
+def test_standings_include_the_learned_spacing_where_it_is_learned(tiny_run, tmp_path):
+    run = Run(shutil.copytree(tiny_run.path, tmp_path / "run"))
+    learned = LearnedSpacing(run.fingerprint, "ddim", 1.0, 1, 0, ((999.0,), (999.0, 300.0)))
+    job = partial(StandingsJob, run, REQUEST, 2, (0,), run.fingerprint)
+    without = job()
+    learned.write(run)
+    with_learned = job()
+    request = replace(REQUEST, spacing="learned", steps=2)
+    way = TrajectoryJob(run, request, (0,))
+    assert way.is_of(run, request, (0,), FROM_NOISE)
+    assert not without.is_of(with_learned)
+    asked = {(request.sampler, request.steps) for request in requests_at(run, REQUEST, 4) if request.spacing == "learned"}
+    assert asked == {("heun", 2), ("dpmpp_2s", 2)}  # the others take 4 steps, for which none are learned
+    found = found_at(load_model(run, dtype=torch.float32), replace(REQUEST, num_images=1), calls=2)
+    spacings = [row.spacing for row in found.rows if row.sampler == "ddim"]
+    assert len(spacings) == len(SPACINGS) + 1
+    assert "Learned" in {trace.get("name") for trace in on_screen(standings_chart(found))["data"]}
+    replace(learned, timesteps=((999.0,), (999.0, 500.0))).write(run)
+    assert not job().is_of(with_learned)
+    assert not way.is_of(run, request, (0,), FROM_NOISE)
+    replace(learned, fingerprint="0" * 16).write(run)
+    assert job().is_of(without)
