@@ -46,24 +46,14 @@ def move_apart(axes: Axes, names: Sequence[Annotation], dots: float) -> None:
     """
     if not names:
         return
+    from scipy.optimize import isotonic_regression  # takes a third of a second to import
+
     pixels = dots / 72  # per point
     box = axes.get_window_extent()
     ends = np.array([axes.transData.transform(name.xy)[1] - box.y0 for name in names]) / pixels
     order = np.argsort(ends, kind="stable")
     steps = LINE * np.arange(len(names))
     low, high = LINE / 2, box.height / pixels - LINE / 2 - steps[-1]
-    places = steps + np.clip(_rising(ends[order] - steps), low, max(low, high))
+    places = steps + np.clip(isotonic_regression(ends[order] - steps).x, low, max(low, high))
     for number, place in zip(order, places, strict=True):
         names[number].set_position((ROOM, place - ends[number]))
-
-
-def _rising(values: np.ndarray) -> list[float]:
-    """Return the isotonic regression of a handful of values: the nearest ones that never fall, by least squares.
-
-    scikit-learn's function would take a second to import at the end of every training, which draws such a figure.
-    """
-    count = len(values)
-    return [
-        max(min(values[first:last].mean() for last in range(here + 1, count + 1)) for first in range(here + 1))
-        for here in range(count)
-    ]
