@@ -92,6 +92,12 @@ def _stored(path: Path, fingerprint: str, file: int, modified: int, size: int) -
     return results
 
 
+def _as_json(fingerprint: str, results: Sequence[Result]) -> str:
+    """Return the content of evaluation.json, with a line for each result, so that a new one changes no other line."""
+    lines = ",\n".join(json.dumps(vars(result)) for result in results)
+    return f'{{"fingerprint": {json.dumps(fingerprint)}, "results": [\n{lines}\n]}}\n'
+
+
 class Evaluation:
     """The results of one run's weights, stored in its folder as soon as each has been measured.
 
@@ -148,8 +154,7 @@ class Evaluation:
             if self.run.fingerprint != self.fingerprint:
                 raise ValueError(f"the weights of {self.name} changed during the evaluation: evaluate them again")
             self.results = [*(other for other in self.results if not result.supersedes(other)), result]
-            stored = {"fingerprint": self.fingerprint, "results": [vars(result) for result in self.results]}
-            write_text(self.path, json.dumps(stored, indent=1) + "\n")
+            write_text(self.path, _as_json(self.fingerprint, self.results))
 
     @cached_property
     def _lock(self) -> FileLock:

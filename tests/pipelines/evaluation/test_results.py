@@ -39,6 +39,15 @@ def test_two_at_once_lose_nothing_of_each_other(copied_run):
     assert len(one.results) == 3
 
 
+def test_a_new_result_is_a_new_line_of_the_file(copied_run):
+    evaluation, before = Evaluation(copied_run), []
+    for number in range(3):
+        evaluation.add("loss", {"images": 10, "seed": number}, LOSS)
+        _, *results, _ = (line.rstrip(",") for line in (copied_run.path / "evaluation.json").read_text().splitlines())
+        assert results[:-1] == before
+        before = results
+
+
 def test_files_in_one_folder_have_results_of_their_own(copied_run, tmp_path):
     files = [tmp_path / "many" / f"{name}.safetensors" for name in "ab"]
     for number, file in enumerate(files):
