@@ -9,16 +9,15 @@ import streamlit as st
 
 from pages.components import BOUND
 from pages.components.asking import allow_typed, expanded, may_read
+from pages.components.dataset_pictures import offer_around, picture_at
 from pages.components.requests import follow_model
 from pages.components.runs import condition_of_sample, is_diffusion, known_runs, newest_samples
-from pages.components.thumbnails import thumbnails
+from pages.components.thumbnails import choose, thumbnails
 from pipelines.common.images import png_bytes
 from pipelines.common.text import literal
-from pipelines.datasets.decoding import read_cell
 from pipelines.datasets.familiar import most_familiar
-from pipelines.datasets.sources import PRESETS, image_column, open_dataset, picture_folders, split_names
+from pipelines.datasets.sources import PRESETS
 from pipelines.sampling.fitting import picture_notes
-from pipelines.storage.config import DataConfig
 from pipelines.storage.runs import Run
 
 GENERATED, DATASET, UPLOAD = "A sample", "A dataset", "An upload"
@@ -75,7 +74,7 @@ def _generated(suffix: str, model: str) -> bytes | None:
     if st.session_state.get(number_key, first) > last:  # of a larger grid
         st.session_state[number_key] = first
     number = number_column.number_input("Image", 0, last, first, key=number_key, **BOUND)
-    thumbnails(samples, number_key, alt=f"Samples of {name}", labels=shown if all(shown) else ())
+    thumbnails(samples, number_key, int(number), alt=f"Samples of {name}", labels=shown if all(shown) else ())
     if shown[int(number)]:
         st.caption(f"Made for: {literal(shown[int(number)])}")
     return png_bytes(samples[int(number)])
@@ -92,31 +91,33 @@ def _has_samples(run: Run) -> bool:
 def _from_dataset(suffix: str) -> bytes | None:
     name_column, number_column = st.columns([3, 2])
     name = name_column.selectbox(
-        "Dataset: a short name, a Hugging Face id, or a local folder or file",
+        "Dataset",
         list(PRESETS),
         accept_new_options=True,
+        help="A short name, a Hugging Face id, or a local folder or file.",
         key=(key := f"dataset{suffix}"),
         on_change=allow_typed,
         args=(key,),
         **BOUND,
     )
-    number = number_column.number_input("Image", 0, None, int(suffix or 1) - 1, key=f"dataset_image{suffix}", **BOUND)
+    number_key = f"dataset_image{suffix}"
+    number = int(number_column.number_input("Image", 0, None, int(suffix or 1) - 1, key=number_key, **BOUND))
     name = expanded(name)
-    return _dataset_image(name, int(number)) if may_read(name, suffix) else None
-
-
-@st.cache_data(max_entries=8, show_spinner="Opening the dataset…")
-def _dataset_image(name: str, number: int) -> bytes:
-    import datasets
-
-    splits = open_dataset(name)
-    split = splits[split_names(splits, DataConfig(data=name))[0]]
-    column = image_column(split)
-    row = number % len(split)
-    try:
-        return read_cell(split.cast_column(column, datasets.Image(decode=False))[row][column], picture_folders(name))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"row {row} of this dataset: {error}; choose another row") from error
+    if not may_read(name, suffix):
+        return None
+    offer = offer_around(name, number)
+    small, alt = list(offer.small.values()), f"Pictures of {name}"
+    thumbnails(small, number_key, offer.row, alt=alt, numbers=list(offer.small), labels=offer.classes)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        if offer.others is not None:
+            about = "These are spread evenly over the training images; so are the others, which begin elsewhere."
+            st.button(
+                "Other pictures", icon=":material/shuffle:", type="tertiary", key=f"others{suffix}", help=about,
+                on_click=choose, args=(number_key, offer.others),
+            )  # fmt: skip
+        if shown := dict(zip(offer.small, offer.classes, strict=False)).get(offer.row):
+            st.caption(f"Its class: {literal(shown)}", width="content")
+    return picture_at(name, number)
 
 
 def _uploaded(suffix: str) -> bytes | None:

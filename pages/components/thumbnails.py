@@ -17,33 +17,43 @@ SIDE = 64  # maximum width and height of a thumbnail in pixels
 _component = frontend.component("thumbnails")
 
 
-def thumbnails(images: Pixels, number_key: str, *, alt: str, labels: Sequence[str] = ()) -> None:
+def thumbnails(
+    images: Sequence[Pixels], number_key: str, chosen: int, *, alt: str, numbers: Sequence[int] = (), labels: Sequence[str] = ()
+) -> None:
     """Show pictures to choose from; the number of the chosen one is that of a number input, which a click sets.
 
     Args:
-        images: (N, H, W, C) uint8.
-        number_key: key of the number input, which has been drawn.
+        images: (H, W, C) uint8 each.
+        number_key: key of the number input.
+        chosen: number of the chosen picture.
         alt: description of the pictures for screen readers.
+        numbers: number of each picture; counted from 0 by default.
         labels: what each picture shows, if it is known.
     """
     key = f"{number_key} thumbnails"
 
     def take() -> None:
-        st.session_state[number_key] = int(st.session_state[key]["chosen"])
+        choose(number_key, st.session_state[key]["chosen"])
 
     _component(
         key=key,
         data={
-            "pictures": _sources(images.tobytes(), images.shape),
+            "pictures": [_source(image.tobytes(), image.shape) for image in images],
+            "numbers": list(numbers or range(len(images))),
             "labels": list(labels),
-            "chosen": int(st.session_state[number_key]),
+            "chosen": chosen,
             "alt": alt,
         },
         on_chosen_change=take,
     )
 
 
-@lru_cache(maxsize=64)
-def _sources(pixels: bytes, shape: tuple[int, ...]) -> list[str]:
-    factor, images = -(-max(shape[1:3]) // SIDE), np.frombuffer(pixels, np.uint8).reshape(shape)
-    return [data_uri(np.atleast_3d(np.asarray(as_pil(image).reduce(factor)))) for image in images]
+def choose(number_key: str, number: int) -> None:
+    """Set the number input that says which picture is chosen."""
+    st.session_state[number_key] = int(number)
+
+
+@lru_cache(maxsize=2048)
+def _source(pixels: bytes, shape: tuple[int, ...]) -> str:
+    image = as_pil(np.frombuffer(pixels, np.uint8).reshape(shape))
+    return data_uri(np.atleast_3d(np.asarray(image.reduce(-(-max(shape[:2]) // SIDE)))))

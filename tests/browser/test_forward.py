@@ -1,5 +1,7 @@
 """What a person does on the Forward page, done by a real browser."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -44,6 +46,24 @@ def test_a_text_file_named_png_gets_one_sentence(page, server, tmp_path):
     visit(page, server, "source=An+upload")
     page.locator("input[type=file]").set_input_files(fake)
     expect(page.get_by_text("not a readable image")).to_be_visible()
+
+
+def test_a_click_on_a_thumbnail_chooses_a_picture_of_a_dataset(page, server, tmp_path):
+    for number in range(30):
+        Image.new("RGB", (8, 8), (8 * number, 0, 0)).save(tmp_path / f"{number:02}.png")
+    visit(page, server, f"source=A+dataset&dataset={tmp_path}")
+    page.get_by_role("button", name="Read the folder").click()
+    radio = partial(page.get_by_role("radiogroup", name="Pictures of").get_by_role, "radio", exact=True)
+    radio(name="Image 4").click()
+    number = page.get_by_role("spinbutton", name="Image", exact=True)
+    expect(number).to_have_value("4")
+    radio(name="Image 4").press("ArrowRight")
+    expect(number).to_have_value("6")
+    page.get_by_role("button", name="Other pictures").click()
+    expect(radio(name="Image 7")).to_have_attribute("aria-checked", "true")
+    number.fill("10")
+    number.press("Enter")
+    expect(radio(name="Image 10")).to_have_attribute("aria-checked", "true")
 
 
 def test_playing_moves_the_mark_in_charts_that_stay(page, server):

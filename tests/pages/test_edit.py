@@ -1,7 +1,9 @@
 """The logic of the Edit page, without a browser."""
 
+import base64
 import io
 import json
+import shutil
 import zipfile
 from functools import partial
 from types import SimpleNamespace
@@ -172,6 +174,27 @@ def test_a_picture_of_a_dataset_is_edited_as_it_is(image_folder, tmp_path, monke
     _, columns = finished(generate(app))
     file = sorted(image_folder.rglob("*.png"))[1].read_bytes()
     assert np.array_equal(pixels(columns[0].origin.picture), fit_picture(file, columns[0].config))
+
+
+def test_a_picture_of_a_dataset_is_chosen_from_thumbnails_that_are_spread_over_it(image_folder, tmp_path, monkeypatch):
+    """Also where some pictures cannot be read, and with a number beyond the last."""
+    offered = []
+    monkeypatch.setattr(thumbnails_module, "_component", lambda **given: offered.append(given["data"]))
+    folder = shutil.copytree(image_folder, tmp_path / "oxford_flowers")
+    files = sorted(folder.rglob("*.png"))
+    files[13].write_bytes(b"torn")
+    monkeypatch.setenv("NOISESCOPE_DATA", str(tmp_path))
+    app = open_page(model="tiny", source="A dataset", dataset="oxford_flowers", dataset_image=len(files) + 3)
+    first = offered[-1]
+    assert first["chosen"] == 3
+    assert first["numbers"] == [number for number in range(1, len(files), 2) if number != 13]
+    for source, number, name in zip(first["pictures"], first["numbers"], first["labels"], strict=True):
+        shown = pixels(base64.b64decode(source.partition(",")[2]))
+        assert np.array_equal(shown, pixels(files[number].read_bytes()))
+        assert name == files[number].parent.name
+    opening.press(app, "Other pictures")
+    assert not set(offered[-1]["numbers"]) & set(first["numbers"])
+    assert offered[-1]["chosen"] in offered[-1]["numbers"]
 
 
 def test_two_pictures_are_blended():

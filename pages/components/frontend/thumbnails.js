@@ -4,8 +4,9 @@ import { mount } from "./mount.js"
  * The data from thumbnails.py.
  * @typedef {object} Choice
  * @property {string[]} pictures data URIs
+ * @property {number[]} numbers one for each picture
  * @property {string[]} labels one for each picture; empty for none
- * @property {number} chosen index of the chosen picture
+ * @property {number} chosen number of the chosen picture
  * @property {string} alt description of the pictures
  */
 
@@ -19,8 +20,16 @@ class Thumbnails {
   /** @param {ParentNode} root contains thumbnails.html */
   constructor(root) {
     this.group = root.querySelector(".thumbnails")
-    this.group.addEventListener("click", (event) => this.choose([...this.group.children].indexOf(event.target.closest("button"))))
+    this.group.addEventListener("click", (event) => this.choose(this.indexOf(event.target)))
     this.group.addEventListener("keydown", (event) => this.press(event))
+  }
+
+  /**
+   * @param {EventTarget} target a part of a thumbnail, or the space between them
+   * @returns {number} index of the thumbnail; -1 for none
+   */
+  indexOf(target) {
+    return [...this.group.children].indexOf(target.closest("button"))
   }
 
   /**
@@ -33,13 +42,14 @@ class Thumbnails {
     this.tell = tell
     this.group.setAttribute("aria-label", data.alt)
     if (others) this.group.replaceChildren(...data.pictures.map((source, index) => this.button(source, index)))
-    this.mark(data.chosen)
-    if (others) this.reveal(data.chosen)
+    const chosen = data.numbers.indexOf(data.chosen)
+    this.mark(chosen)
+    if (others) this.reveal(chosen)
   }
 
   /**
    * @param {string} source a data URI
-   * @param {number} index number of the picture
+   * @param {number} index of the picture
    * @returns {HTMLButtonElement} the button that chooses it
    */
   button(source, index) {
@@ -48,7 +58,7 @@ class Thumbnails {
     button.type = "button"
     button.role = "radio"
     button.title = label
-    button.ariaLabel = [`Image ${index}`, label].filter(Boolean).join(": ")
+    button.ariaLabel = [`Image ${this.data.numbers[index]}`, label].filter(Boolean).join(": ")
     const image = document.createElement("img")
     image.src = source
     image.alt = ""
@@ -56,11 +66,11 @@ class Thumbnails {
     return button
   }
 
-  /** @param {number} chosen index of the picture to mark as chosen */
+  /** @param {number} chosen index of the picture to mark as chosen; -1 for none */
   mark(chosen) {
     for (const [index, button] of [...this.group.children].entries()) {
       button.ariaChecked = String(index === chosen)
-      button.tabIndex = index === chosen ? 0 : -1
+      button.tabIndex = index === Math.max(0, chosen) ? 0 : -1
     }
   }
 
@@ -74,7 +84,7 @@ class Thumbnails {
   choose(index) {
     if (index < 0) return
     this.mark(index)
-    this.tell("chosen", index)
+    this.tell("chosen", this.data.numbers[index])
   }
 
   /** @param {KeyboardEvent} event on a thumbnail */
@@ -83,7 +93,7 @@ class Thumbnails {
     if (!step) return
     event.preventDefault()
     const buttons = [...this.group.children]
-    const next = buttons.indexOf(event.target.closest("button")) + step
+    const next = this.indexOf(event.target) + step
     if (!buttons[next]) return
     buttons[next].focus()
     this.choose(next)
