@@ -16,10 +16,11 @@ from pages.components.glossary import term
 from pages.components.named_choice import choose_named
 from pages.components.runs import can_be_tuned, given_as, is_autoencoder, known_runs
 from pages.components.setting import USUAL, Setting, configured
-from pages.components.training_few import offer_few
+from pages.components.training_few import are_for_few, is_counted, show_few, start_for
 from pages.components.training_preview import show_preview
 from pages.components.training_start import (
     AUTOENCODER,
+    NEW_DATA,
     PIXELS,
     RANDOM_WEIGHTS,
     follow_data,
@@ -29,7 +30,7 @@ from pages.components.training_start import (
     initial,
     named_network,
     settings_of,
-    suit_few,
+    suit,
 )
 from pages.components.training_table import BUDGET, DATA, MORE, PATCH, RANK, SIZE
 from pages.components.training_upload import offer_upload
@@ -48,6 +49,7 @@ from pipelines.storage.config import (
 from pipelines.storage.recipes import RECIPES
 from unets.choices import NETWORKS
 
+SUITED = "suited settings"  # where a session keeps the run to start from, until the widgets can be set; empty for none
 ABOUT_AUTOENCODER = Choice("Autoencoder", term("autoencoder"))
 
 
@@ -113,9 +115,12 @@ class Training:
 
 def choose_training() -> Training:
     """Draw widgets for the dataset, the network and the budget; show an error if their values are invalid."""
+    if SUITED in st.session_state:
+        suit(st.session_state.pop(SUITED))
     data_column, preview_column = st.columns(2, gap="medium")
     with data_column:
         data_place = st.container()
+        few_place = st.container()
         recipe_column, start_column, network_column = st.columns(3)
         *columns, limit_column = st.columns(len(BUDGET) + 1)
     recipe = recipe_column.selectbox(
@@ -133,8 +138,9 @@ def choose_training() -> Training:
         data, shown = _choose_data(base)
     with preview_column:
         preview = show_preview(configured(replace(base, data=data), shown).data, base.condition)
-        if preview.report is not None and not preview.problem:
-            offer_few(preview.report, suit_few)
+    if preview.report is not None and not preview.problem:
+        with few_place:
+            show_few(preview.report, suit)
     unet = choose_named(
         "Network", NETWORKS | {AUTOENCODER: ABOUT_AUTOENCODER}, named_network(base), "unet", network_column, disabled=taken
     )
@@ -165,9 +171,23 @@ def choose_training() -> Training:
     except ValueError as error:
         st.error(literal(error))
         return Training(None, recipe, limit or None)
+    _suit_new_data(config, preview.report)
     if warmup := config.optimizer.about_warmup:
         st.warning(literal(capitalised(warmup)))
     return Training(None if preview.problem else config, recipe, limit or None)
+
+
+def _suit_new_data(config: RunConfig, report: DataReport | None) -> None:
+    """Suit the settings to the number of pictures of a dataset that has just been chosen, unless the user has changed them."""
+    if report is None or st.session_state.get(NEW_DATA) != config.data.data or not is_counted(report):
+        return
+    del st.session_state[NEW_DATA]
+    start, begun = start_for(report), config.init.init_from or ""
+    data = replace(USUAL.data, data=config.data.data)
+    usual = config == replace(USUAL, data=data, log=_log_for(USUAL.optimizer.steps, USUAL.log))
+    if start != begun and (usual or are_for_few(begun)):
+        st.session_state[SUITED] = start
+        st.rerun()  # before the widgets are drawn
 
 
 def _lacking(config: RunConfig, report: DataReport | None) -> str:

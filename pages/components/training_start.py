@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from pages.components.asking import allow_typed
+from pages.components.asking import allow_typed, expanded
 from pages.components.setting import USUAL, fill
 from pages.components.training_few import FOR_FEW
 from pages.components.training_table import SETTINGS, SIZE
@@ -17,6 +17,7 @@ from pipelines.storage.config import InitConfig, LatentConfig, RunConfig
 from pipelines.storage.recipes import read_recipe
 from pipelines.storage.runs import find_run
 
+NEW_DATA = "newly chosen data"  # where a session keeps the dataset whose settings have not been chosen yet
 AUTOENCODER = "autoencoder"
 RANDOM_WEIGHTS = "random weights"  # no starting run
 PIXELS = "none (pixels)"  # no autoencoder
@@ -25,6 +26,7 @@ PIXELS = "none (pixels)"  # no autoencoder
 def follow_data() -> None:
     """Clear the chosen classes, which belong to the previous dataset, and allow reading the folder just typed."""
     st.session_state["only_classes"] = ""
+    st.session_state[NEW_DATA] = expanded(st.session_state["data"])
     allow_typed("data")
 
 
@@ -85,17 +87,24 @@ def follow_latent() -> None:
     st.session_state["size"] = shape[1] if shape else base.data.image_size
 
 
-def suit_few(start: str) -> None:
-    """Set the widgets to what suits few pictures, which begins with the weights of the run ``start``."""
-    st.session_state.update(recipe=None, init_from=start)
-    follow_start()
-    st.session_state.update(FOR_FEW)
+def suit(start: str) -> None:
+    """Set the widgets to what suits few pictures, which begins with the weights of the run ``start``; to the usual if empty."""
+    st.session_state.update(recipe=None, init_from=start or RANDOM_WEIGHTS)
+    if start:
+        follow_start()
+        st.session_state.update(FOR_FEW)
+    else:
+        _fill_all()
 
 
 def follow_recipe() -> None:
     """Set all widgets to the chosen recipe, with defaults for what it leaves open."""
     st.session_state["init_from"] = settings_of(st.session_state["recipe"]).init.init_from or RANDOM_WEIGHTS
+    _fill_all()
+    st.session_state["data"] = _chosen().data.data
+
+
+def _fill_all() -> None:
+    """Set all widgets but that of the dataset to the settings of the chosen recipe and starting run."""
     follow_start()
-    config = _chosen()
-    fill(SETTINGS, config)
-    st.session_state["data"] = config.data.data
+    fill(SETTINGS, _chosen())

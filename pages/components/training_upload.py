@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.components.asking import allow_typed
+from pages.components.training_start import follow_data
 from pipelines.common.command_line import describe
 from pipelines.common.machine import in_words
 from pipelines.common.text import counted, literal
@@ -48,5 +48,5 @@ def _take(key: str) -> None:
         st.session_state["upload problem"] = describe(error)
         return
     st.session_state["stored uploads"] = st.session_state.get("stored uploads", {}) | {str(folder): len(files)}
-    st.session_state[DATA], st.session_state["only_classes"] = str(folder), ""
-    allow_typed(DATA)
+    st.session_state[DATA] = str(folder)
+    follow_data()

@@ -1,7 +1,12 @@
-"""The machine's memory, and refusing what plainly needs more of it. Importing this module does not load torch."""
+"""The machine's memory, refusing what plainly needs more of it, and how busy others keep its processor.
+
+Importing this module does not load torch.
+"""
 
 from __future__ import annotations
 
+import os
+import time
 from functools import cache
 from pathlib import Path
 
@@ -77,3 +82,31 @@ def refuse_beyond_memory(needed: float, what: str, remedy: str, memory: int | No
     memory = machine_memory() if memory is None else memory
     if needed > memory:
         raise TooLarge(f"{what} would take about {in_words(needed)} of memory, and {owner} has {in_words(memory)}: {remedy}")
+
+
+class OtherWork:
+    """The work of other programs on the processor cores that this process may use, from when this is made."""
+
+    def __init__(self) -> None:
+        self._began = self._seconds()
+
+    @property
+    def share(self) -> float:
+        """Share of the cores' time that other programs have taken, 0 to 1."""
+        whole, others = (now - then for now, then in zip(self._seconds(), self._began, strict=True))
+        return min(max(others / whole, 0.0), 1.0) if whole > 0 else 0.0
+
+    @staticmethod
+    def _seconds() -> tuple[float, float]:
+        """Return the seconds of all these cores so far, and of those the ones in which they worked for others."""
+        import psutil
+
+        every = psutil.cpu_times(percpu=True)
+        usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(len(every))
+        whole = worked = 0.0
+        for core in usable:
+            times = every[core]._asdict()
+            idle = times["idle"] + times.get("iowait", 0.0)
+            counted = sum(times.values()) - times.get("guest", 0.0) - times.get("guest_nice", 0.0)  # within user and nice
+            whole, worked = whole + counted, worked + counted - idle
+        return whole, worked - time.process_time()

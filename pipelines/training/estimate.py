@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from ..common.machine import in_words
 from ..common.reports import RESULT, Progress, read_typed
-from ..common.text import counted, duration
+from ..common.text import counted, duration, rough_duration
 from ..datasets.sources import locate
 from ..storage.config import LogConfig, OptimizerConfig, RunConfig
 from ..storage.locations import with_settled_paths
@@ -14,6 +14,7 @@ from ..storage.processes import ending, launch
 from ..storage.runs import Run
 from ..storage.single_job import SingleJob
 
+BUSY = 0.2  # share of the processor that other programs take above which it is told
 FOLDER = ".estimate"  # in the user's folder of runs
 
 
@@ -40,22 +41,34 @@ class Estimate:
         start: seconds until the first step, in which the images are read.
         costs: of its parts.
         memory: largest number of bytes that it used: of the device, or else of the process.
+        others: share of the processor that other programs took meanwhile, 0 to 1, if it is what trains.
     """
 
     start: float
     costs: Costs
     memory: int
+    others: float = 0.0
 
     def seconds(self, config: RunConfig) -> float:
         """Return the duration of a run with these or with other steps and intervals."""
         return self.start + self.costs.seconds(config.optimizer.steps, config.log)
 
     def about(self, config: RunConfig) -> str:
-        """Return the duration of a run, what it is made of, and its memory, in one line."""
+        """Return the duration of a run, what it is made of, and its memory, in one line.
+
+        If other programs took part of the processor, it also says how long the run might take without them: at best their share
+        less.
+        """
         steps, log = config.optimizer.steps, config.log
         evaluations, grids = (-(-steps // every) for every in (log.eval_every, log.sample_every))
+        whole = self.seconds(config)
+        told = f"about {duration(whole)} for"
+        if self.others >= BUSY:
+            alone = rough_duration((1 - self.others) * whole)
+            told = f"about {duration(whole)} while other programs take {100 * self.others:.0f} % of the processor"
+            told += f", and perhaps {alone} without them, for"
         return (
-            f"about {duration(self.seconds(config))} for {counted(steps, 'step')} of {_short(self.costs.step)}, "
+            f"{told} {counted(steps, 'step')} of {_short(self.costs.step)}, "
             f"{counted(evaluations, 'evaluation')} of {_short(self.costs.evaluation)} and {counted(grids, 'sample grid')} of "
             f"{_short(self.costs.samples)}; {in_words(self.memory)} of memory"
         )

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from ..common.machine import OtherWork
 from ..common.reports import report_here
 from ..storage.config import RunConfig
 from ..storage.runs import Run
@@ -32,8 +33,9 @@ def rehearse(config: RunConfig) -> Estimate:
     with TemporaryDirectory(prefix="noisescope-rehearsal-") as folder:
         loop = open_training(Run(Path(folder) / "run"), config)
         try:
-            start = time.monotonic() - began
-            return Estimate(start, measured(loop, BUDGET), peak_memory(loop.task.device))
+            start, work = time.monotonic() - began, OtherWork()
+            costs, device = measured(loop, BUDGET), loop.task.device
+            return Estimate(start, costs, peak_memory(device), work.share if device.type == "cpu" else 0.0)
         finally:
             loop.claim.release()
 

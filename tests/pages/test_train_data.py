@@ -90,11 +90,11 @@ def test_a_page_opens_a_dataset_once(open_data, image_folder, tmp_path, wait_for
     for module in (surveyor, image_sets):
         monkeypatch.setattr(module, "open_source", lambda *named: opened.append(named) or open_source(*named))
     app = open_data(shutil.copytree(image_folder, tmp_path / "photos"))
-    wait_for(lambda: "pictures used" in facts_on(app.run()))
+    wait_for(lambda: "Look again" in labels(app.run()))
     app.number_input(key="size").set_value(16).run()  # other pictures of the same dataset
     assert len(opened) == 1
     press(app, "Look again")
-    wait_for(lambda: "pictures used" in facts_on(app.run()))
+    wait_for(lambda: "Look again" in labels(app.run()))
     assert len(opened) == 2
 
 
@@ -121,3 +121,48 @@ def test_held_out_images_that_are_also_trained_on_are_told(open_train, queue, tr
         ":material/content_copy: Of the held-out images, 40 are also among the training images: on these the model may look "
         "better than on new images."
     ]
+
+
+@pytest.fixture
+def few(open_train, image_folder, tmp_path, wait_for):
+    """Chooses a dataset of forty pictures, and returns the page as it is when they have been looked through."""
+
+    def choose(**inputs) -> AppTest:
+        app = open_train(**inputs)
+        (tmp_path / "data" / "pokemon_captions").symlink_to(image_folder)
+        app.selectbox(key="data").select("pokemon_captions").run()
+        wait_for(lambda: "pictures used" in facts_on(app.run()))
+        assert not app.exception
+        return app
+
+    return choose
+
+
+def plan(app: AppTest) -> tuple:
+    return app.selectbox(key="init_from").value, app.number_input(key="train_steps").value, app.number_input(key="size").value
+
+
+def test_few_pictures_get_settings_for_few_pictures_and_many_the_usual_ones(few, image_folder, tmp_path, monkeypatch, wait_for):
+    app = few()
+    assert plan(app) == ("flowers-attention", 1000, 32)
+    assert app.number_input(key="augment").value > 0
+    assert any("continue from the weights of **flowers-attention**" in text.value for text in app.markdown)
+    press(app, "Use the usual settings")
+    assert plan(app) == ("random weights", 10_000, None)
+    assert app.selectbox(key="data").value == "pokemon_captions"
+    press(app, "Use settings for few pictures")
+    assert plan(app) == ("flowers-attention", 1000, 32)
+    assert not app.error
+    assert can_start(app)
+    monkeypatch.setattr("pages.components.training_few.FEW", 30)
+    (tmp_path / "data" / "tiny_imagenet").symlink_to(image_folder)
+    app.selectbox(key="data").select("tiny_imagenet").run()
+    wait_for(lambda: "pictures used" in facts_on(app.run()))
+    assert plan(app) == ("random weights", 10_000, None)
+    assert not {"Use the usual settings", "Use settings for few pictures"} & labels(app)
+
+
+def test_settings_that_somebody_has_chosen_stay(few):
+    app = few(train_steps=70)
+    assert plan(app) == ("random weights", 70, None)
+    assert "Use settings for few pictures" in labels(app)

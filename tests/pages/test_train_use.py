@@ -37,10 +37,8 @@ def test_dropped_pictures_are_stored_and_chosen(open_train, image_folder, tmp_pa
     assert any(f"40 files stored in {folder}" in caption.value for caption in app.caption)
     app.run()
     assert [path for path in (tmp_path / "data").iterdir() if path.name.startswith("pictures-")] == [folder], "stored once"
-    wait_for(lambda: "Use settings for few pictures" in labels(app.run()))
-    press(app, "Use settings for few pictures")
-    start = app.selectbox(key="init_from").value
-    assert start == "flowers-attention"
+    start = "flowers-attention"
+    wait_for(lambda: app.run().selectbox(key="init_from").value == start)
     assert app.number_input(key="size").value == Run(PUBLISHED / start).config.image_shape[1]
     assert {key: app.number_input(key=key).value for key in FOR_FEW} == FOR_FEW
     assert not app.error

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
+
 import psutil
 import pytest
 
-from pipelines.common.machine import TooLarge, _cgroup_limits, in_words, machine_memory, refuse_beyond_memory
+from pipelines.common.machine import OtherWork, TooLarge, _cgroup_limits, in_words, machine_memory, refuse_beyond_memory
 
 
 @pytest.mark.parametrize(
@@ -47,3 +50,17 @@ def test_what_plainly_does_not_fit_is_refused_in_one_sentence():
 
 def test_sizes_are_readable():
     assert [in_words(size) for size in (20_000, 2**20, 1.5 * 2**30, 2**50)] == ["20 KiB", "1 MiB", "1.5 GiB", "1,024.0 TiB"]
+
+
+def test_the_work_of_others_is_that_of_all_without_its_own(monkeypatch):
+    """On the cores that this process may use: here two of three, over 10 seconds, in which it worked for 4 itself."""
+
+    def core(user, idle, waiting):
+        return SimpleNamespace(_asdict=lambda: {"user": user, "idle": idle, "iowait": waiting, "guest": user})
+
+    before, after = [core(5, 5, 0), core(1, 8, 1), core(2, 2, 2)], [core(11, 9, 0), core(1, 12, 7), core(12, 2, 2)]
+    answers = iter([before, after])
+    monkeypatch.setattr(psutil, "cpu_times", lambda percpu: next(answers))
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 2}, raising=False)
+    monkeypatch.setattr(time, "process_time", iter([1.0, 5.0]).__next__)
+    assert OtherWork().share == pytest.approx((6 + 10 - 4) / 20)

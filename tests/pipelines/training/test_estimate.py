@@ -55,6 +55,10 @@ def test_the_sum_is_told_with_its_parts(small_config):
     assert found.about(config) == (
         "about 94 s for 100 steps of 0.5 s, 2 evaluations of 1 s and 4 sample grids of 10 s; 300 MiB of memory"
     ).replace("94 s", "2 min")
+    busy = replace(found, others=0.9)
+    assert busy.seconds(config) == found.seconds(config)
+    said = "about 2 min while other programs take 90 % of the processor, and perhaps 10 s without them, for 100 steps"
+    assert busy.about(config).startswith(said)
 
 
 def test_a_result_of_another_kind_is_none(tmp_path, small_config):
