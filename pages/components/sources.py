@@ -74,7 +74,7 @@ def _generated(suffix: str, model: str) -> bytes | None:
     if st.session_state.get(number_key, first) > last:  # of a larger grid
         st.session_state[number_key] = first
     number = number_column.number_input("Image", 0, last, first, key=number_key, **BOUND)
-    thumbnails(samples, number_key, int(number), alt=f"Samples of {name}", labels=shown if all(shown) else ())
+    thumbnails(list(samples), number_key, int(number), alt=f"Samples of {name}", labels=shown if all(shown) else ())
     if shown[int(number)]:
         st.caption(f"Made for: {literal(shown[int(number)])}")
     return png_bytes(samples[int(number)])
