@@ -28,7 +28,7 @@ class Distill(Settings):
     """Distil a model into a student that samples in a few steps, and write a run folder."""
 
     teacher: Positional[Path]
-    """The teacher: a run folder, or the name of a run in checkpoints/ or runs/."""
+    """The teacher: a run folder, the name of a run in checkpoints/ or runs/, or the id of a run on the hub (USER/NAME)."""
     distillation: OmitArgPrefixes[DistillationConfig] = field(default_factory=DistillationConfig)
     optimizer: OmitArgPrefixes[OptimizerConfig] = field(default_factory=lambda: OPTIMIZER)
     log: OmitArgPrefixes[LogConfig] = field(default_factory=lambda: LOG)
@@ -44,7 +44,7 @@ def main(arguments: Distill) -> int:
     """Train the student; return the exit code."""
     from .models.teachers import student_config
 
-    teacher = find_run(arguments.teacher)
+    teacher = find_run(arguments.teacher, download=True)
     config = student_config(teacher, arguments.distillation, arguments.optimizer, arguments.log)
     out = arguments.out or PRIVATE / f"{teacher.name}-student"
     if not is_free(out):

@@ -47,7 +47,7 @@ class Evaluate(Settings):
     """Measure the quality of trained models."""
 
     runs: Positional[tuple[Path, ...]]
-    """Run folders, .safetensors files, or names of runs in checkpoints/ or runs/."""
+    """Run folders, .safetensors files, names of runs in checkpoints/ or runs/, or ids of runs on the hub (USER/NAME)."""
     samplers: Annotated[tuple[str, ...], *one_of(SAMPLERS)] = ("dpmpp_2m",)
     """Samplers to try. Students are measured in their own steps, and their own guidance, whatever is given here."""
     steps: Annotated[tuple[int, ...], Between(1)] = (20,)
@@ -91,7 +91,8 @@ def main(arguments: Evaluate) -> int:
     from .evaluation.kept_features import KIND
 
     state = process_state()  # under `accelerate launch`, each of n processes takes every n-th batch, and the main one writes
-    runs = [find_run(path).average(half_life) for path in arguments.runs for half_life in arguments.ema or (None,)]
+    found = [find_run(path, download=True) for path in arguments.runs]
+    runs = [run.average(half_life) for run in found for half_life in arguments.ema or (None,)]
     for run in runs:  # what cannot be done for one of them is said before another is measured
         if state.is_main_process:
             Evaluation(run).refuse_unwritable()

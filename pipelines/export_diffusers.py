@@ -37,7 +37,7 @@ class Export:
     """Export a run to diffusers."""
 
     run: Positional[Path]
-    """A run folder, a .safetensors file, or the name of a run in checkpoints/ or runs/."""
+    """A run: its folder, its .safetensors file, its name in checkpoints/ or runs/, or its id on the hub (USER/NAME)."""
     out: Path
     """The folder to write."""
 
@@ -49,7 +49,7 @@ def main(arguments: Export) -> int:
     from .models.diffusers_export import export_autoencoder, export_model
 
     refuse_taken(arguments.out)
-    run = find_run(arguments.run)
+    run = find_run(arguments.run, download=True)
     with atomic_folder(arguments.out) as folder:
         if run.config.model == "autoencoder":
             told = export_autoencoder(run, folder)

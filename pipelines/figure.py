@@ -58,7 +58,7 @@ class Curves(Printed):
     """Loss and validation loss over training."""
 
     runs: Positional[tuple[Path, ...]]
-    """Run folders, or names of runs in checkpoints/ or runs/."""
+    """Run folders, names of runs in checkpoints/ or runs/, or ids of runs on the hub (USER/NAME)."""
 
     def drawn(self) -> Chart:
         """Return the curves of the runs."""
@@ -72,7 +72,7 @@ class Strip(Printed):
     """A film strip: samples at several timesteps, from noise to image."""
 
     run: Positional[Path]
-    """A run folder, a .safetensors file, or the name of a run in checkpoints/ or runs/."""
+    """A run: its folder, its .safetensors file, its name in checkpoints/ or runs/, or its id on the hub (USER/NAME)."""
     request: OmitArgPrefixes[SamplingRequest] = field(default_factory=lambda: SamplingRequest(num_images=8))
     frames: Annotated[int, Between(2, 100)] = 6
     """Rows of the strip: timesteps, evenly spaced in the sampler's steps, of which the last is the sample."""
@@ -87,7 +87,7 @@ class Strip(Printed):
         across = self.request.num_images
         require(across <= MOST_ACROSS, f"num_images={across}: choose at most {MOST_ACROSS}, so that the pictures can be seen")
         request = replace(self.request, prompt=tuple(read_prompts(self.request.prompt)))
-        model = load_model(find_run(self.run))
+        model = load_model(find_run(self.run, download=True))
         rows = [Row(label, list(pictures)) for label, pictures in frames_of(model, request, self.frames)]
         return Sheet(tuple(rows), across, caption=sentences([about_samples(model.name, model.fingerprint, request)]))
 
@@ -144,7 +144,7 @@ class Pareto(Printed):
     """Sample quality against its cost, with 95 % intervals and the Pareto front."""
 
     runs: Positional[tuple[Path, ...]]
-    """Evaluated runs: their folders, or names of runs in checkpoints/ or runs/."""
+    """Evaluated runs: their folders, names of runs in checkpoints/ or runs/, or ids of runs on the hub (USER/NAME)."""
     metric: Annotated[str, OneOf(FIGURES), arg(metavar=f"{{{','.join(FIGURES)}}}")] = "frechet_distance"
     """What is measured of samples."""
     cost: Annotated[str, OneOf(COSTS), arg(metavar=f"{{{','.join(COSTS)}}}")] = "network_calls"
@@ -162,7 +162,7 @@ class Xray(Printed):
     """What each step of a sampler did, and how wrong it was against a fine solution."""
 
     run: Positional[Path]
-    """A run folder, a .safetensors file, or the name of a run in checkpoints/ or runs/."""
+    """A run: its folder, its .safetensors file, its name in checkpoints/ or runs/, or its id on the hub (USER/NAME)."""
     request: OmitArgPrefixes[SamplingRequest] = field(default_factory=lambda: SamplingRequest(num_images=4))
 
     def drawn(self) -> Chart:
@@ -174,7 +174,7 @@ class Xray(Printed):
         from .sampling.xray import xray
 
         request = replace(self.request, prompt=tuple(read_prompts(self.request.prompt)))
-        model = load_model(find_run(self.run))
+        model = load_model(find_run(self.run, download=True))
         found = xray(model, request)
         told = [about_samples(model.name, model.fingerprint, request), *diagnosis(found, request.sampler)]
         return replace(xray_chart(found), caption=sentences(told))
@@ -185,7 +185,7 @@ class Samplers(Printed):
     """How far samplers and spacings stay from a fine solution at equal numbers of network calls."""
 
     run: Positional[Path]
-    """A run folder, a .safetensors file, or the name of a run in checkpoints/ or runs/."""
+    """A run: its folder, its .safetensors file, its name in checkpoints/ or runs/, or its id on the hub (USER/NAME)."""
     calls: Annotated[int, Between(1)] = 20
     """Network calls for each image, without those of guidance."""
     request: OmitArgPrefixes[SamplingRequest] = field(default_factory=lambda: SamplingRequest(num_images=4))
@@ -200,7 +200,7 @@ class Samplers(Printed):
         from .sampling.equal_calls import calls_in_words, found_at
 
         request = replace(self.request, prompt=tuple(read_prompts(self.request.prompt)))
-        model = load_model(find_run(self.run))
+        model = load_model(find_run(self.run, download=True))
         found = found_at(model, request, self.calls)
         made = f"{about_weights(model.name, model.fingerprint)}: seed {request.seed}, {calls_in_words(self.calls, request)}"
         return replace(standings_chart(found), caption=sentences([made, best_and_worst(found)]))
@@ -208,7 +208,7 @@ class Samplers(Printed):
 
 def _found(paths: tuple[Path, ...]) -> Mapping[str, Run]:
     """Return runs by name, or by path where names are the same."""
-    runs = [find_run(path) for path in paths]
+    runs = [find_run(path, download=True) for path in paths]
     names = [run.name for run in runs]
     return {run.name if names.count(run.name) == 1 else str(run.path): run for run in runs}
 

@@ -43,7 +43,7 @@ class Sample(Settings):
     """Generate images with a trained model."""
 
     run: Positional[Path]
-    """A run folder, a .safetensors file, or the name of a run in checkpoints/ or runs/."""
+    """A run: its folder, its .safetensors file, its name in checkpoints/ or runs/, or its id on the hub (USER/NAME)."""
     request: OmitArgPrefixes[SamplingRequest] = field(default_factory=SamplingRequest)
     out: Path = Path("samples")
     """The folder to write."""
@@ -68,9 +68,10 @@ class Sample(Settings):
 
 def defaults_for(words: Sequence[str]) -> Sample:
     """Return the defaults for a command line: a student, if it names one, is sampled in its own steps."""
-    for word in words:
+    for number, word in enumerate(words):
         with suppress(ValueError, OSError):
-            return Sample(MISSING, as_learnt(SamplingRequest(), find_run(word).config))
+            may_download = number == 0 and "--help" not in words  # a word further on may be part of a prompt
+            return Sample(MISSING, as_learnt(SamplingRequest(), find_run(word, may_download).config))
     return Sample(MISSING)
 
 
@@ -88,7 +89,7 @@ def main(arguments: Sample) -> int:
     for folder in (arguments.out, arguments.out / "images"):
         refuse_unwritable(folder, "choose another folder with --out")
     _refuse_mixture(arguments.out / "images", request.num_images)
-    model = load_model(find_run(arguments.run).average(arguments.ema), device=state.device)
+    model = load_model(find_run(arguments.run, download=True).average(arguments.ema), device=state.device)
     sample(model, request, [0], origin)  # an impossible request fails before anything is written
     remove_leftovers(arguments.out, arguments.out / "images")
     metadata = metadata_of(model.name, model.fingerprint, request, origin)

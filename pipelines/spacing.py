@@ -45,7 +45,7 @@ class Spacing(Settings):
 def main(arguments: Spacing) -> int:
     """Learn and write the timesteps; return the exit code."""
     refuse_several_processes("pipelines.spacing")
-    run = find_run(arguments.run)
+    run = find_run(arguments.run, download=True)
     if (student := run.config.distillation) is not None:
         raise ValueError(f"{run.name} is a student, whose timesteps are fixed: learn those of its teacher, {student.teacher}")
     refuse_unwritable(spacing_file(run).parent, "copy the run to another folder")

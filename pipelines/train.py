@@ -26,9 +26,11 @@ from .common.text import plain_name
 from .storage.changes import resumed_with
 from .storage.claim import RunClaim, is_free
 from .storage.config import RunConfig
+from .storage.files import is_file
+from .storage.hub_id import HubId
 from .storage.presets import dataset_name
 from .storage.recipes import read_recipe
-from .storage.runs import CONFIG, PRIVATE, Run
+from .storage.runs import CONFIG, PRIVATE, STATE, Run, find_run
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def default_name(config: RunConfig, root: Path, recipe: str | None = None) -> st
     if config.latent.latent is not None:
         kind = f"latent-{kind}"
     if config.init.init_from is not None:
-        kind = f"from-{plain_name(Run(config.init.init_from).name)}"
+        kind = f"from-{plain_name((HubId.parse(config.init.init_from) or Run(config.init.init_from)).name)}"
     data = plain_name(dataset_name(config.data.data)) or "run"
     stem = recipe or f"{data}-{kind}"
     names = (stem if number == 1 else f"{stem}-{number}" for number in range(1, sys.maxsize))
@@ -111,6 +113,9 @@ def choose_run(arguments: Train) -> tuple[Run, RunConfig]:
 def main(arguments: Train) -> int:
     """Train or resume; return the exit code."""
     run, config = choose_run(arguments)
+    if not is_file(run.path / STATE):  # else it has what it started from
+        for source in filter(None, (config.init.init_from, config.latent.latent)):
+            find_run(source, download=True)
     if arguments.estimate:
         from .training.rehearsal import rehearse
 

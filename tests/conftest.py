@@ -173,6 +173,30 @@ def tiny_run(train, tmp_path_factory):
     return train(tmp_path_factory.mktemp("runs") / "tiny", steps=24)
 
 
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A Hugging Face hub that clients in this process and in those that it starts talk to, with a token and an empty cache."""
+    from hub_server import TOKEN, serving
+    from huggingface_hub import constants
+
+    with serving() as hub:
+        files = hub.address + "/{repo_id}/resolve/{revision}/{filename}"
+        cache, runs = tmp_path / "cache", tmp_path / "runs"
+        own = {
+            "ENDPOINT": hub.address,
+            "HUGGINGFACE_CO_URL_TEMPLATE": files,
+            "HF_HUB_OFFLINE": False,
+            "HF_HUB_DISABLE_XET": True,
+        }
+        for name, value in (own | {"HF_HUB_CACHE": str(cache)}).items():
+            monkeypatch.setattr(constants, name, value)
+        monkeypatch.setattr("pipelines.storage.runs.PRIVATE", runs)
+        environment = {"HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": TOKEN}
+        for name, value in (environment | {"HF_HUB_CACHE": str(cache), "NOISESCOPE_RUNS": str(runs)}).items():
+            monkeypatch.setenv(name, value)
+        yield hub
+
+
 @pytest.fixture(scope="session")
 def class_run(train, tmp_path_factory):
     """A class-conditional U-Net trained for a few steps on circles and squares; shared, like all runs below."""

@@ -112,7 +112,19 @@ def room_of(module):
 
 def test_every_module_of_pipelines_is_a_command_or_lies_in_a_room():
     on_top = {path.stem for path in (ROOT / "pipelines").glob("*.py")}
-    commands = {"data", "train", "distill", "sample", "spacing", "evaluate", "classifier", "publish", "figure", "jobs"}
+    commands = {
+        "data",
+        "train",
+        "distill",
+        "sample",
+        "spacing",
+        "evaluate",
+        "classifier",
+        "publish",
+        "figure",
+        "jobs",
+        "download",
+    }
     commands |= {"import_diffusers", "export_diffusers"}
     others = {"dashboard", "runs", "__init__"}  # dashboard starts it; runs has the names that the README promises
     assert on_top == commands | others

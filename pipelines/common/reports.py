@@ -206,6 +206,11 @@ class ProgressBar:
     def __exit__(self, *error: Any) -> None:
         self._bar.__exit__(*error)
 
+    @property
+    def done(self) -> int:
+        """Number of units that are done."""
+        return self._done
+
     def update(self, count: int = 1) -> None:
         """Count ``count`` more units as done."""
         self._bar.update(count)

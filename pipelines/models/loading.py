@@ -137,7 +137,8 @@ def load_model(
     """Load a run's EMA weights.
 
     Args:
-        path: a run folder, a single model.safetensors, or the name of a run.
+        path: a run folder, a single model.safetensors, the name of a run, or the id of one on the hub, which is downloaded if
+            it is not here (see :func:`pipelines.storage.runs.find_run`).
         device: the best one by default.
         dtype: precision of the network; by default the fastest that the device computes without visible loss. The last layer
             and everything after it are always float32.
@@ -153,7 +154,7 @@ def load_model(
     from .networks import empty_network, load_weights, make_denoiser
 
     keep_freed_memory()
-    run = path if isinstance(path, Run) else find_run(path)
+    run = path if isinstance(path, Run) else find_run(path, download=True)
     device = torch.device(device) if device is not None else best_device()
     config = run.config
     if config.model == "autoencoder":

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..common.command_line import describe
+from .added import added
 from .config import RunConfig
+from .hub_id import HubId
 from .runs import CONFIG, METRICS, MODEL, STATE, Run, find_runs, usual_roots
 
 
@@ -54,7 +56,7 @@ class Catalogue:
 
 
 def read_catalogue(*roots: str | Path) -> Catalogue:
-    """Read all runs directly under ``roots``, by default the published runs and the user's own."""
+    """Read all runs directly under ``roots``, by default the published runs, the user's own and those added from the hub."""
     catalogue = Catalogue({}, {})
     found: list[Run] = []
     for root in map(Path, roots or usual_roots()):
@@ -62,6 +64,10 @@ def read_catalogue(*roots: str | Path) -> Catalogue:
             found += _candidates(root)
         except OSError as error:
             catalogue.problems[str(root)] = f"this folder of runs cannot be listed: {describe(error)}"
+    try:
+        found += [Run(hub.path()) for hub in (() if roots else added())]
+    except (ValueError, OSError) as error:
+        catalogue.problems["runs from the hub"] = describe(error)
     for name, run in named(found).items():
         try:
             catalogue.runs[name] = _read(run)
@@ -89,10 +95,14 @@ def _leads_nowhere(folder: Path) -> bool:
 
 
 def named(runs: Iterable[Run]) -> dict[str, Run]:
-    """Return runs by name; one whose name is taken has the name of its root before it, then a number behind it."""
+    """Return runs by name; one whose name is taken has the name of its root before it, then a number behind it.
+
+    A run from the hub has its id as its name.
+    """
     found: dict[str, Run] = {}
     for run in runs:
-        name = run.name
+        hub = HubId.of(run.path)
+        name = run.name if hub is None else hub.title
         if name in found:
             name, number = f"{run.path.parent.name}/{name}", 1
             qualified = name
@@ -109,6 +119,8 @@ def _read(run: Run) -> Listed:
     Raises:
         ValueError, OSError: its configuration cannot be read.
     """
+    if (hub := HubId.of(run.path)) is not None and hub.cached() is None:
+        raise ValueError(f"it is not in the hub's cache any more: add it again, or `python -m pipelines.download {hub}`")
     if _leads_nowhere(run.path):
         raise ValueError(f"{run.path} is a link to {run.path.readlink()}, which does not exist or cannot be reached")
     config = run.config

@@ -166,8 +166,8 @@ class InitConfig(Settings):
     """Initial weights."""
 
     init_from: Annotated[str | None, MAY_BE_PATH] = None
-    """Start from the weights of this run (a folder, or the name of a run in checkpoints/ or runs/) instead of random ones. Its
-    network, diffusion settings and text encoder are used as well."""
+    """Start from the weights of this run (a folder, the name of a run in checkpoints/ or runs/, or its id on the hub,
+    USER/NAME) instead of random ones. Its network, diffusion settings and text encoder are used as well."""
     lora_rank: Annotated[int, Between(0, 4096)] = 0
     """With --init-from: train only additions of this rank to the attention layers (LoRA), and the embeddings of classes and
     augmentation. 0 trains all weights."""

@@ -119,8 +119,8 @@ class LatentConfig(Settings):
     """Latents that are diffused instead of pixels."""
 
     latent: Annotated[str | None, MAY_BE_PATH] = None
-    """Diffuse the latents of this autoencoder (a run folder, or the name of a run in checkpoints/ or runs/), or of this latent
-    model's autoencoder. Its weights become part of the run."""
+    """Diffuse the latents of this autoencoder (a run folder, the name of a run in checkpoints/ or runs/, or its id on the hub,
+    USER/NAME), or of this latent model's autoencoder. Its weights become part of the run."""
     latent_shape: Annotated[tuple[int, int, int] | None, Between(1, 4096), Suppress] = None
     """(C, H, W) of the latents, recorded when training starts."""
     latent_network: Annotated[NetworkConfig | None, Suppress] = None

@@ -14,6 +14,8 @@ from ..common.paths import settled
 from ..common.text import code_block, code_span, in_short, literal
 from .config import DistillationConfig, LatentConfig, RunConfig, given_fields
 from .files import ROOT, atomic, atomic_folder, write_text
+from .hub_id import HubId
+from .layout import CARD
 from .locations import without_folders
 from .runs import CURVES, METRICS, PUBLISHED, Run, loss_of_average
 from .student_defaults import LOG, OPTIMIZER
@@ -58,6 +60,11 @@ def _use(config: RunConfig, place: str) -> str:
     if config.model == "autoencoder":
         return f"python -m pipelines.train --data {shlex.quote(config.data.data)} --latent {folder}"
     return f"python -m pipelines.sample {folder} {_asked(config)}--num-images 60 --out samples"
+
+
+def for_readers_of(hub: HubId, run: Run, card: str) -> str:
+    """Return a published run's card as it stands on the hub: the command that uses the run gives its id, not a folder."""
+    return card.replace(_use(run.config, f"{_shelf(run.path)}/{run.name}"), _use(run.config, str(hub)))
 
 
 def _asked(config: RunConfig) -> str:
@@ -215,5 +222,5 @@ def publish(
             draw_curves(copy)
         parameters = sum(tensor.numel() for tensor in weights.values())
         card = model_card(run, copy.name, parameters, ema, (folder / CURVES).is_file(), _shelf(out))
-        write_text(folder / "README.md", card + (f"\n{notes.strip()}\n" if notes.strip() else ""))
+        write_text(folder / CARD, card + (f"\n{notes.strip()}\n" if notes.strip() else ""))
     return Run(out)

@@ -37,19 +37,24 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 from .files import ROOT, atomic, is_file, write_text
+from .hub import fetch
+from .hub_id import SPELLING, HubId
+from .layout import AVERAGES as AVERAGES
+from .layout import CONFIG as CONFIG
+from .layout import CURVES as CURVES
+from .layout import DATA as DATA
+from .layout import METRICS as METRICS
+from .layout import MODEL as MODEL
+from .layout import PROCESS as PROCESS
+from .layout import SAMPLES as SAMPLES
+from .layout import STATE as STATE
 from .weights import open_tensors, refuse_too_large, write_tensors
 
 PUBLISHED = ROOT / "checkpoints"
 PRIVATE = folder_in("NOISESCOPE_RUNS") or ROOT / "runs"
 LESSONS = "lessons"  # folder of the published runs that only lessons need
-CONFIG, MODEL, METRICS, SAMPLES = "config.json", "model.safetensors", "metrics.jsonl", "samples"
-CURVES = "curves.png"  # of the losses, drawn when training ends
-DATA = "data.json"  # what was found in the dataset (pipelines.datasets.report)
-STATE = "state/state.safetensors"
 UNSEEN = re.compile(f"{CONTROLS.pattern}|[\u061c\u200b\u200e\u200f\u2028\u2029\ufeff]")  # in a name
-AVERAGES = "ema"  # folder of the averages with other half-lives
 NEWEST = 2**20  # bytes at the end of a log that contain the newest value of every quantity
-PROCESS = "state/process.json"  # the process that trains the run, if any
 MOST_NAMED = 40  # runs in a message
 
 
@@ -89,8 +94,10 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Name of the folder, which may be a link, or of the single file."""
+        """Name of the folder, which may be a link, or of the single file; of a run from the hub, that of its repository."""
         path = self.path.absolute()
+        if (hub := HubId.of(path)) is not None:
+            return hub.name
         name = path.stem if self._is_single_file else path.name
         if self._is_single_file and path.parent.name == AVERAGES:
             name = f"{path.parent.parent.name}-ema-{name}"
@@ -282,22 +289,47 @@ def _may_be_run(folder: Path) -> bool:
         return folder.name[:1] != "."
 
 
-def find_run(path: str | Path) -> Run:
-    """Return the run at ``path``: a folder, a .safetensors file, or the bare name of a published run or of the user's own.
+def find_run(path: str | Path, download: bool = False) -> Run:
+    """Return the run at ``path``.
+
+    Args:
+        path: a folder, a .safetensors file, the bare name of a published run or of the user's own, or the id of a run on the
+            Hugging Face hub (see :class:`pipelines.storage.hub_id.HubId`). What is here goes before what is on the hub.
+        download: whether to ask the hub for it, and download what is missing. A person has to want this: pages, and
+            whatever follows the references in a configuration, take what is in the hub's cache.
 
     Raises:
-        ValueError: there is no such run; the message lists those there are.
+        ValueError: there is no such run; the message lists those there are, or says why it cannot be downloaded.
     """
     for candidate in (Path(path), *(root / path for root in usual_roots())):
         if candidate.is_file() or _is_run(candidate):
             return Run(candidate)
+    hub = None if _is_meant_here(str(path)) else HubId.parse(str(path))
+    folder = None if hub is None else fetch(hub) if download else hub.cached()
+    if folder is not None:
+        return Run(folder)
     found = [str(run.path.relative_to(ROOT) if run.path.is_relative_to(ROOT) else run.path) for run in find_runs()]
     known = ", ".join([*found[:MOST_NAMED], *[f"and {len(found) - MOST_NAMED} more"] * (len(found) > MOST_NAMED)])
-    raise ValueError(f"no run at {str(path)!r}: give a run folder or a .safetensors file (runs: {known or 'none yet'})")
+    raise ValueError(
+        f"no run at {str(path)!r}: give a run folder, a .safetensors file or, for a run on the hub, {SPELLING} (runs: "
+        f"{known or 'none yet'})"
+    )
+
+
+def _is_meant_here(name: str) -> bool:
+    """Return whether a name that could be a hub's id is a mistyped path: ids with a revision never are."""
+    first, roots = name.partition("/")[0], usual_roots()
+    taken = {root.name for root in roots}
+    return "@" not in name and (first in taken or any((root / first).exists() for root in (Path(), *roots)))
 
 
 def reference_to(run: Run) -> str:
-    """Return a configuration's reference to a run: its name if that finds it, whatever the working directory; else its path."""
+    """Return a configuration's reference to a run, the same from every working directory.
+
+    It is the run's id with its commit if it is from the hub, or its name if that finds it, or else its path.
+    """
+    if (hub := HubId.of(run.path)) is not None:
+        return str(hub)
     path = settled(run.path)
     for root in usual_roots():
         folder = root / run.name

@@ -25,6 +25,7 @@ ARGUMENTS = {
     "pipelines.sample": "Sample",
     "pipelines.spacing": "Spacing",
     "pipelines.publish": "Publish",
+    "pipelines.download": "Download",
     "pipelines.classifier": "TrainClassifier",
     "pipelines.evaluate": "Evaluate",
     "pipelines.figure": "COMMANDS",
