@@ -18,6 +18,7 @@ from pages.components.generation import (
     what_differs,
 )
 from pages.components.heading import heading
+from pages.components.hub import offer_hub, show_download
 from pages.components.live_figure import live_figure
 from pages.components.requests import MOST_IMAGES, choose_request, offer_png
 from pages.components.runs import models_to_choose
@@ -69,6 +70,8 @@ with settings:
         count = st.segmented_control("Columns", [2, 3, 4], default=2, required=True, key="columns", **BOUND)
         num_images = st.number_input("Images per column", 1, MOST_IMAGES, 60, key="images", width=160, **BOUND)
         offer_png(models, count)
+        offer_hub()
+    show_download()
     tell_unused_look(int(num_images))
     chosen = []
     for number, place in enumerate(st.columns(count, border=True), start=1):

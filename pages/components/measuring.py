@@ -9,7 +9,7 @@ import streamlit as st
 
 from diffusion_core.choices import SAMPLERS
 from pages.components.glossary import term
-from pages.components.training import describe_work
+from pages.components.work import describe_work
 from pipelines.common.command_line import describe
 from pipelines.common.text import literal
 from pipelines.evaluate import MOST

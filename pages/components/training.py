@@ -12,8 +12,8 @@ from pages.components.data_report import show_used
 from pages.components.live_figure import live_figure
 from pages.components.runs import about_samples, show_samples_in, warn_of_samples
 from pages.components.training_use import offer_use
+from pages.components.work import describe_work
 from pipelines.common.command_line import describe
-from pipelines.common.reports import Progress
 from pipelines.common.text import duration, literal
 from pipelines.figures.captions import about_runs
 from pipelines.figures.training import training_curves
@@ -30,11 +30,6 @@ LOOKS: dict[Status, tuple[Literal["blue", "gray", "green", "orange", "red", "vio
     "failed": ("red", ":material/error:"),
     "interrupted": ("orange", ":material/power_off:"),
 }
-
-
-def describe_work(doing: Progress) -> str:
-    """Return a process's activity and remaining time, in one line."""
-    return doing.what if doing.seconds_left is None else f"{doing.what}: {duration(doing.seconds_left)} left"
 
 
 def describe_progress(job: Job) -> str:

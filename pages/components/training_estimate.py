@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.components.training import describe_work
+from pages.components.work import describe_work
 from pipelines.common.command_line import describe
 from pipelines.common.text import capitalised, literal
 from pipelines.storage.config import RunConfig

@@ -46,6 +46,7 @@ from pipelines.storage.config import (
     NetworkConfig,
     RunConfig,
 )
+from pipelines.storage.hub_id import HubId
 from pipelines.storage.recipes import RECIPES
 from unets.choices import NETWORKS
 
@@ -94,8 +95,14 @@ def _choose_run(
     """
     usual = usual or none
     options = list(dict.fromkeys([none, *filter(None, (given_as(model.run) for model in models.values())), usual]))
-    chosen = place.selectbox(label, options, options.index(usual), key=key, **BOUND, **more)
+    chosen = place.selectbox(label, options, options.index(usual), key=key, format_func=_shown, **BOUND, **more)
     return None if chosen == none else chosen
+
+
+def _shown(reference: str) -> str:
+    """Return how a reference to a run is shown: the id of one from the hub with the first digits of its commit."""
+    hub = HubId.parse(reference)
+    return reference if hub is None else hub.short
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 from contextlib import suppress
 
 import streamlit as st
 
 from pages.components.runs import can_be_tuned, known_runs
 from pages.components.training_distill import offer_distillation
-from pipelines.common.text import code_block, literal
+from pages.components.training_share import offer_sharing
 from pipelines.storage.config import RunConfig
-from pipelines.storage.runs import PUBLISHED, Run, find_run
+from pipelines.storage.runs import Run, find_run
 from pipelines.training.jobs import Job, TrainingQueue
 
 CHOSEN = "page chosen for a run"  # key in the session
@@ -36,8 +35,7 @@ def offer_use(queue: TrainingQueue, name: str, job: Job) -> None:
                 )
             if can_be_tuned(config):
                 offer_distillation(queue, name, run)
-            with st.popover("Share", icon=":material/share:", key=f"share-{name}"):
-                _share(name, run)
+            offer_sharing(name, run)
 
 
 def _choose(page: str, run: Run, config: RunConfig) -> None:
@@ -71,16 +69,3 @@ def _columns(run: Run, config: RunConfig) -> dict[str, str]:
 def _listed_as(run: Run) -> str:
     """Return the name under which all pages list a run."""
     return next((name for name, one in known_runs().runs.items() if one.run.path == run.path), run.name)
-
-
-def _share(name: str, run: Run) -> None:
-    st.markdown('**One file** holds the weights and all settings, for `load_model("FILE")` or a folder of runs:')
-    st.download_button(
-        f"Download {literal(name)}.safetensors", run.model_path.read_bytes, f"{run.name}.safetensors", key=f"file-{name}",
-        icon=":material/download:", on_click="ignore",
-    )  # fmt: skip
-    out = PUBLISHED.name + "/" + run.name
-    publish = shlex.join(["python", "-m", "pipelines.publish", str(run.path), out])
-    st.markdown(f"**A folder with a model card**, without what only a resume needs:\n\n{code_block(publish)}")
-    upload = shlex.join(["hf", "upload", f"YOUR-NAME/{run.name}", out])
-    st.markdown(f"It can go to the Hugging Face Hub as it is:\n\n{code_block(upload)}")

@@ -80,7 +80,8 @@ def test_a_trained_run_leads_to_what_uses_it(open_train, queue, request, monkeyp
     app = open_train()
     offered = {"Compare", "Edit", "Generate"} & labels(app)
     assert offered == ({"Compare", page} if page else set())
-    assert any("pipelines.publish" in text.value for text in app.markdown)
+    app.session_state["share-mine"] = True  # as if the menu had been opened
+    assert any("pipelines.publish" in text.value for text in app.run().markdown)
     for chosen in sorted(offered):
         went = []
         monkeypatch.setattr("streamlit.switch_page", lambda target, query_params: went.append((target, query_params)))  # noqa: B023
