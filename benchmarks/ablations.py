@@ -138,7 +138,7 @@ def measured(arguments: Arguments, variant: str, seed: int) -> dict[int | None, 
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // arguments.parallel))
     run = trained(Run(arguments.out / f"{variant}-{seed}"), configuration(arguments, variant, seed))
     models = {half_life: load_model(run.average(half_life)) for half_life in (None, *arguments.ema)}
-    real = RealImages(models[None].config, judge_for(models[None]), 10_000, arguments.images)
+    real = RealImages(models[None].config, judge_for(models[None].config), 10_000, arguments.images)
     return {
         half_life: Measured(held_out_errors(model, real), frechet_distance(model, real, arguments.images))
         for half_life, model in models.items()

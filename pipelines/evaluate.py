@@ -121,7 +121,7 @@ def _refuse_impossible(run: Run, arguments: Evaluate) -> None:
 
     locate(run.config.data.data)
     model = load_model(run, device="cpu")
-    judge_for(model, arguments.features)
+    judge_for(model.config, arguments.features)
     for steps, spacing in product(arguments.steps, arguments.spacing) if run.config.distillation is None else ():
         sample(model, SamplingRequest(steps=steps, spacing=spacing), [0])
 
@@ -133,7 +133,7 @@ def _measure(evaluation: Evaluation, model: LoadedModel, arguments: Evaluate) ->
     from .evaluation.judges import judge_for
     from .evaluation.real_images import RealImages
 
-    judge = judge_for(model, arguments.features)
+    judge = judge_for(model.config, arguments.features)
     real = RealImages(model.config, judge, arguments.reference_images, arguments.held_out_images)
     for what, kind, asked, measure in list(measurements(model, real, arguments)):  # an impossible one fails before any is taken
         told = f"{evaluation.name}: {what}"

@@ -24,7 +24,7 @@ ALLOWED = {
 }
 
 # The rooms of pipelines/: each may import from itself and from those before it. The commands on top may import from all.
-ROOMS = ("common", "storage", "datasets", "models", "sampling", "training", "evaluation", "figures")
+ROOMS = ("common", "storage", "datasets", "models", "sampling", "evaluation", "training", "figures")
 
 # Functions that seed a generator that everything else in the process shares.
 GLOBAL_SEEDING = {

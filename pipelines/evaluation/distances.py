@@ -18,6 +18,7 @@ PER_FEATURE = 3  # images from which the Fréchet distance can be extrapolated
 NEIGHBOURS = 3  # k of the nearest neighbours in precision and recall
 ENOUGH = 1000  # reference images for figures that compare all pairs
 ROUNDS = 199  # of the permutation tests of distances, which are slow
+CLOSEST = 0.05  # share of held-out images that defines what is close to a training image
 AT_ONCE = 1000  # batch size of comparisons with all other images
 
 
@@ -212,3 +213,14 @@ def nearest(points: Features, others: Features) -> tuple[NDArray[np.int64], Feat
 
     distances, numbers = NearestNeighbors(n_neighbors=1).fit(others).kneighbors(points)
     return numbers[:, 0], distances[:, 0]
+
+
+def closer_than_held_out(features: Features, reference: Reference, newness: Features) -> NDArray[np.bool_]:
+    """Return for each image whether it is closer to a training image than nearly all held-out images are, (N,).
+
+    Args:
+        features: (N, D) of the images.
+        reference: the training images.
+        newness: distances of held-out images from their nearest training images.
+    """
+    return np.asarray(nearest(features, reference.features)[1] < np.quantile(newness, CLOSEST))

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
     from ..datasets.image_sets import ImageSet
     from ..models.classifier import LoadedClassifier
-    from ..models.loading import LoadedModel
-    from ..storage.config import HeldOutConfig
+    from ..storage.config import HeldOutConfig, RunConfig
 
 INCEPTION = "inception"  # instead of a classifier's file
 SHIPPED = {  # classifiers that are told by their name alone, and the first digits of their SHA-256
@@ -69,13 +68,13 @@ class Judge:
             )
 
 
-def judge_for(model: LoadedModel, features: Path | None = None) -> Judge:
-    """Return the judge of a model's images.
+def judge_for(config: RunConfig, features: Path | None = None) -> Judge:
+    """Return the judge of a run's images.
 
     Args:
-        model: the model to evaluate.
+        config: of the run to evaluate, whose images' shape is known.
         features: a classifier's file, "inception", or a vision model (see :func:`.vision.load_vision_model`); by default the
-            shipped classifier of the model's dataset, or else that of photographs.
+            shipped classifier of the run's dataset, or else that of photographs.
 
     Raises:
         ValueError: there is no judge for such images.
@@ -83,7 +82,8 @@ def judge_for(model: LoadedModel, features: Path | None = None) -> Judge:
     from ..models.classifier import load_classifier
     from .vision import load_vision_model, names_vision_model
 
-    own = shipped_classifier(dataset_name(model.config.data.data), model.image_shape)
+    assert config.image_shape is not None
+    own = shipped_classifier(dataset_name(config.data.data), config.image_shape)
     if features is not None and str(features) == INCEPTION:
         from .inception import DIGEST, load_inception
 
@@ -92,12 +92,12 @@ def judge_for(model: LoadedModel, features: Path | None = None) -> Judge:
         vision = load_vision_model(features)
         return Judge(vision.name, vision.digest, vision.features, own and own[1])
     if features is None:
-        found = own or shipped_classifier(PHOTOGRAPHS, model.image_shape)
+        found = own or shipped_classifier(PHOTOGRAPHS, config.image_shape)
     else:
         found = features, load_classifier(features)
     if found is None:
-        size = "×".join(map(str, model.image_shape))
-        data = model.config.data.data
+        size = "×".join(map(str, config.image_shape))
+        data = config.data.data
         name = dataset_name(data)
         made = f"python -m pipelines.classifier classifiers/{name}.safetensors --data {data}"
         raise ValueError(
@@ -108,9 +108,9 @@ def judge_for(model: LoadedModel, features: Path | None = None) -> Judge:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:8]
     name = f"{path.stem} classifier" if SHIPPED.get(path.stem) == digest else f"{path.stem} classifier {digest}"
-    if classifier.image_shape != model.image_shape:
+    if classifier.image_shape != config.image_shape:
         name += f", images made {'×'.join(map(str, classifier.image_shape[1:]))}"
-    return Judge(name, digest, classifier.features, classifier if knows(classifier, model) else None)
+    return Judge(name, digest, classifier.features, classifier if knows(classifier, config) else None)
 
 
 def shipped_classifier(data: str, image_shape: tuple[int, int, int]) -> tuple[Path, LoadedClassifier] | None:
@@ -122,6 +122,6 @@ def shipped_classifier(data: str, image_shape: tuple[int, int, int]) -> tuple[Pa
     return max(able, key=lambda pair: pair[1].image_shape, default=None)
 
 
-def knows(classifier: LoadedClassifier, model: LoadedModel) -> bool:
-    """Return whether a classifier was trained on a model's dataset and takes images of its size."""
-    return classifier.takes(model.image_shape) and classifier.data == dataset_name(model.config.data.data)
+def knows(classifier: LoadedClassifier, config: RunConfig) -> bool:
+    """Return whether a classifier was trained on a run's dataset and takes images of its size."""
+    return classifier.takes(config.image_shape or ()) and classifier.data == dataset_name(config.data.data)

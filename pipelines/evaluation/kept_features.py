@@ -5,12 +5,13 @@ They are not part of a run: those of one setting may take a megabyte, and can be
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from ..storage.cache import cache_key, cached_tensors, find_cached, is_cached
 from .distances import Features, Reference
+from .judges import Judge
 
 KIND = "features"
 OF_REFERENCE = ("features", "judge", "reference_images", "reference_digest")  # the settings that determine them
@@ -29,6 +30,20 @@ def keep_features(fingerprint: str, asked: Mapping[str, Any], samples: Features,
     for key, features in kept.items():
         tensors = {"features": torch.from_numpy(features).float()}
         cached_tensors(KIND, key, partial(dict, tensors))
+
+
+def kept_or_seen(judge: Judge, digest: str, count: int, see: Callable[[], Features]) -> Features:
+    """Return a judge's features of real images, which are kept and found as those of an evaluation's training images are.
+
+    Args:
+        digest, count: of the images.
+        see: lets the judge see them.
+    """
+    import torch
+
+    asked = {"features": judge.name, "judge": judge.digest, "reference_images": count, "reference_digest": digest}
+    found = cached_tensors(KIND, _reference_key(asked), lambda: {"features": torch.from_numpy(see()).float()})
+    return found["features"].double().numpy()
 
 
 def has_features(fingerprint: str, asked: Mapping[str, Any]) -> bool:

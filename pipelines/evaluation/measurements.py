@@ -27,7 +27,7 @@ from ..common.together import gathered, own_share
 from ..sampling.request import SamplingRequest
 from ..sampling.sample import sample
 from ..storage.files import atomic
-from .distances import ENOUGH, Features, nearest, recall_estimate, within
+from .distances import ENOUGH, Features, closer_than_held_out, nearest, recall_estimate, within
 from .diversity import LEAST, density_and_coverage, vendi_estimate
 from .intervals import Estimate
 from .kept_features import keep_features
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
     from ..models.loading import LoadedModel
 
-CLOSEST = 0.05  # share of held-out images that defines what is close to a training image
 PAIRS = 12  # number of samples shown with their nearest training image
 
 
@@ -195,7 +194,7 @@ def figures(features: Features, real: RealImages, right: NDArray[np.float64] | N
     }
     found = {name: asdict(estimate) | {"halves": _rounded(halves)} for name, (estimate, halves) in halved.items()}
     cases = {
-        "closer_than_held_out": nearest(features, reference.features)[1] < np.quantile(real.newness[:count], CLOSEST),
+        "closer_than_held_out": closer_than_held_out(features, reference, real.newness[:count]),
         "precision": within(features, some.features),
     }
     cases |= {} if right is None else {"agreement": right.astype(bool)}

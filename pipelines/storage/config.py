@@ -159,6 +159,9 @@ class LogConfig(Settings):
     """Steps between saves of the weights and of the state for an exact resume."""
     sample_images: Annotated[int, Between(1, 1024)] = 36
     """Images per sample grid."""
+    compared_samples: Annotated[int | None, Between(0, 100_000)] = None
+    """Samples that are compared with training and held-out images at each evaluation, to follow memorisation and distance; 0
+    for none. By default up to 128, as many as take at most a tenth of training, if a classifier takes the images."""
 
 
 @dataclass(frozen=True)

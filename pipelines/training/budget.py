@@ -45,6 +45,7 @@ class Trainable(Protocol):
     def train_step(self) -> None: ...
     def start_again(self) -> None: ...
     def evaluate(self) -> object: ...
+    def compare(self) -> object: ...
     @property
     def shown(self) -> Mapping[str, nn.Module]: ...
     def save(self) -> None: ...
@@ -104,10 +105,11 @@ def measured(loop: Trainable, seconds: float) -> Costs:
         count += TIMED_AT_ONCE
     report_progress("measuring the validation loss once")
     evaluation = timed(loop.evaluate) if loop.is_main else 0.0
+    comparison = timed(loop.compare) if loop.is_main else 0.0
     report_progress("drawing the samples once")
     samples = timed(lambda: list(sample_grids(loop.task, loop.shown, 0))) if loop.is_main else 0.0
     undo()
-    return Costs(*slowest(spent / count, evaluation, samples, timed(loop.save)))
+    return Costs(*slowest(spent / count, evaluation, samples, timed(loop.save), comparison))
 
 
 def _snapshot(loop: Trainable) -> Callable[[], None]:

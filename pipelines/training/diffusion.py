@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -32,6 +32,8 @@ from ..models.networks import make_denoiser, make_loss, make_network
 from ..sampling.divergence import refuse_divergence
 from ..storage.config import RunConfig
 from ..storage.state import Learner
+from .comparison import STEPS as SAMPLE_STEPS
+from .comparison import Comparison
 from .plan import learning_rate, stream_seed
 from .task import Task, TrainingData, as_network_input, fill_recorded
 from .weighting import LearnedWeights
@@ -39,7 +41,6 @@ from .weighting import LearnedWeights
 TIMESTEP_BINS = 20  # of the validation loss by timestep
 MOST_AT_ONCE, PIXELS_AT_ONCE = 256, 256 * 64**2  # at most: images and their pixels that are evaluated or drawn in one batch
 NOISE_GROUP = 16  # images whose noise is drawn at once; PyTorch's numbers are those of all at once if it is a multiple of 16
-SAMPLE_STEPS = 20  # of DPM-Solver++(2M), for sample grids
 
 
 class DiffusionBatch(NamedTuple):
@@ -60,6 +61,7 @@ class DiffusionTask(Task[DiffusionBatch]):
         network: the network to train; by default the configured one with initial weights.
         autoencoder: encoded the latents and is ready to decode; None for a diffusion model of pixels.
         autoencoder_weights: its weights, named as in the run's file.
+        comparison: compares samples with real images; None if they are not compared.
 
     Raises:
         ValueError: the network does not take such images.
@@ -74,11 +76,13 @@ class DiffusionTask(Task[DiffusionBatch]):
         network: BaselineUNet | None = None,
         autoencoder: LatentSpace | None = None,
         autoencoder_weights: Mapping[str, Tensor] | None = None,
+        comparison: Comparison | None = None,
     ) -> None:
         if config.image_shape is None:
             config = fill_recorded(config, data.images.shape[1:], len(data))
         super().__init__(config, data, make_network(config, config.seed) if network is None else network)
         self.autoencoder, self.autoencoder_weights = autoencoder, autoencoder_weights or {}
+        self.comparison = comparison
         self.objective = make_loss(config.diffusion)
         self.learned_weights = None
         if WEIGHTINGS[config.diffusion.weighting].learned:
@@ -205,6 +209,17 @@ class DiffusionTask(Task[DiffusionBatch]):
             pass
         return torch.randperm(self._validation_count, generator=generator)
 
+    def compare(self, average: nn.Module) -> dict[str, float]:
+        """Compare samples without guidance, whose conditions are those of held-out images, as an evaluation does."""
+        if self.comparison is None:
+            return {}
+        known, parts = self.data.held_out_conditions, []
+        for numbers in torch.arange(self.config.log.compared_samples or 0).split(self.at_once):
+            condition = None if known is None else known.of(numbers % len(known)).to(self.device)
+            with self.accelerator.autocast():
+                parts.append(self._samples(average, numbers.tolist(), condition).float().cpu())
+        return self.comparison.of(torch.cat(parts))
+
     def draw(self, network: nn.Module) -> Pixels:
         numbers = range(self.config.log.sample_images)
         size = max(1, self.at_once // 2) if self.config.network.conditional else self.at_once  # guidance doubles the batch
@@ -213,18 +228,25 @@ class DiffusionTask(Task[DiffusionBatch]):
 
     def _drawn(self, network: nn.Module, numbers: range) -> Pixels:
         """Return the images of a sample grid with these numbers."""
-        noise = SeededNoise(0, self.state_shape, numbers)
         condition = None
         if self.config.network.conditional:
             from ..sampling.prompts import conditions_in_turn
 
             condition = conditions_in_turn(self.config.condition, numbers).to(self.device)
+        return to_uint8(self._samples(network, numbers, condition, USUAL_GUIDANCE))
+
+    def _samples(
+        self, network: nn.Module, numbers: Sequence[int], condition: Condition | None, guidance: float = 1.0
+    ) -> Tensor:
+        """Return samples with these numbers from seed 0, which is that of grids and of evaluations, as images in [−1, 1]."""
         denoiser = make_denoiser(network, self.config)
-        guided = denoiser if condition is None else ClassifierFreeGuidance(denoiser, USUAL_GUIDANCE)
+        guided = denoiser if condition is None else ClassifierFreeGuidance(denoiser, guidance)
         timesteps = sampling_timesteps(denoiser.schedule, min(SAMPLE_STEPS, denoiser.schedule.num_timesteps))
-        steps = dpmpp_2m(guided, noise.initial(self.device), timesteps, denoiser.schedule, condition)
-        *_, last = refuse_divergence(steps, len(timesteps), "the network")
-        return to_uint8(last.x if self.autoencoder is None else decode(self.autoencoder, last.x))
+        noise = SeededNoise(0, self.state_shape, numbers).initial(self.device)
+        *_, last = refuse_divergence(
+            dpmpp_2m(guided, noise, timesteps, denoiser.schedule, condition), len(timesteps), "the network"
+        )
+        return last.x if self.autoencoder is None else decode(self.autoencoder, last.x)
 
     def weights(self, average: nn.Module) -> Mapping[str, Tensor]:
         weights = plain_weights(average) if self.config.init.lora_rank else average.state_dict()

@@ -15,21 +15,27 @@ from ..storage.runs import Run
 from ..storage.single_job import SingleJob
 
 BUSY = 0.2  # share of the processor that other programs take above which it is told
+NOTHING = 1e-3  # seconds of a comparison that is none
 FOLDER = ".estimate"  # in the user's folder of runs
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds that a step, a measurement of the validation loss, the sample grids and a save take."""
+    """Seconds that a step, a measurement of the validation loss, the sample grids, a save, and a comparison of samples take."""
 
     step: float
     evaluation: float
     samples: float
     saving: float
+    comparison: float = 0.0
 
     def seconds(self, steps: int, log: LogConfig) -> float:
         """Return the duration of a run of ``steps`` steps; the last one is always evaluated, sampled and saved."""
-        often = ((self.evaluation, log.eval_every), (self.samples, log.sample_every), (self.saving, log.save_every))
+        often = (
+            (self.evaluation + self.comparison, log.eval_every),
+            (self.samples, log.sample_every),
+            (self.saving, log.save_every),
+        )
         return steps * self.step + sum(cost * -(-steps // every) for cost, every in often)
 
 
@@ -61,6 +67,8 @@ class Estimate:
         """
         steps, log = config.optimizer.steps, config.log
         evaluations, grids = (-(-steps // every) for every in (log.eval_every, log.sample_every))
+        compared = self.costs.comparison
+        more = f" (and {_short(compared)} to compare samples with training images)" * (compared > NOTHING)
         whole = self.seconds(config)
         told = f"about {duration(whole)} for"
         if self.others >= BUSY:
@@ -69,8 +77,8 @@ class Estimate:
             told += f", and perhaps {alone} without them, for"
         return (
             f"{told} {counted(steps, 'step')} of {_short(self.costs.step)}, "
-            f"{counted(evaluations, 'evaluation')} of {_short(self.costs.evaluation)} and {counted(grids, 'sample grid')} of "
-            f"{_short(self.costs.samples)}; {in_words(self.memory)} of memory"
+            f"{counted(evaluations, 'evaluation')} of {_short(self.costs.evaluation)}{more} and "
+            f"{counted(grids, 'sample grid')} of {_short(self.costs.samples)}; {in_words(self.memory)} of memory"
         )
 
 
@@ -119,4 +127,9 @@ def _per_step(config: RunConfig) -> RunConfig:
     """Return the configuration without what the cost of a single step does not depend on."""
     usual = OptimizerConfig()
     optimizer = replace(config.optimizer, steps=usual.steps, warmup_steps=usual.warmup_steps, lr=usual.lr, time_budget=None)
-    return replace(config, optimizer=optimizer, log=LogConfig(sample_images=config.log.sample_images), seed=0)
+    return replace(
+        config,
+        optimizer=optimizer,
+        log=LogConfig(sample_images=config.log.sample_images, compared_samples=config.log.compared_samples),
+        seed=0,
+    )

@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from ..common.devices import keep_freed_memory
+from ..common.finite import NotFiniteError
 from ..common.reports import ProgressBar
 from ..common.settings import seconds_in
 from ..common.signals import caught_signals
@@ -181,7 +182,7 @@ class TrainingLoop:
         }
         if self.is_main:
             if evaluate:
-                row |= self.evaluate()
+                row |= self.evaluate() | self.compare()
                 self._divergence.refuse_losses([row["val_loss"]], self.step, "the loss on held-out images")
             self.claim.check()
             self.run.append_metrics(row)
@@ -191,6 +192,14 @@ class TrainingLoop:
         """Evaluate every average on the held-out images; only the losses of the others than the usual one are kept."""
         losses = {name: self.task.evaluate(network)["val_loss"] for name, network in self.averages.by_loss.items()}
         return self.task.evaluate(self.ema.network) | losses
+
+    def compare(self) -> dict[str, float]:
+        """Compare samples of the usual average with real images (see :meth:`Task.compare`); nothing of a diverged network."""
+        try:
+            return self.task.compare(self.ema.network)
+        except NotFiniteError as error:
+            print(f"samples of step {self.step} are not compared: {error}", flush=True)
+            return {}
 
     @property
     def shown(self) -> dict[str, nn.Module]:

@@ -34,6 +34,7 @@ from ..storage.runs import CONFIG, DATA, STATE, Run, find_run
 from ..storage.state import refuse_damaged
 from .accelerator import make_accelerator
 from .autoencoder import AutoencoderTask
+from .comparison import Comparison, comparison_with, with_samples, without_comparison
 from .critics import find_feature_classifier
 from .diffusion import DiffusionTask
 from .distillation import DistillationTask
@@ -74,7 +75,8 @@ def read_task(run: Run, config: RunConfig) -> Task[Any]:
         ValueError: the data, the text encoder, the autoencoder or the run to start from is missing or does not fit.
     """
     config = with_settled_paths(config if config.distillation else adopt(config))
-    sources = () if config.image_shape else tuple(sources_of(config))  # what a run has begun with is recorded
+    begun = config.image_shape is not None
+    sources = () if begun else tuple(sources_of(config))  # what a run has begun with is recorded
     config = replace(config, data=data_of(config))
     without_data = config.distillation is not None and config.network.takes != "text"  # classes have numbers
     if (run.path / CONFIG).is_file() and not without_data:
@@ -111,6 +113,7 @@ def read_task(run: Run, config: RunConfig) -> Task[Any]:
         data = replace(data, conditions=known[0], held_out_conditions=known[1])
     if config.distillation is not None:
         return _read_student(config, data)
+    config, comparison = _compare(config, begun, train, held_out)
     autoencoder, autoencoder_weights = None, None
     if config.latent.latent is not None:
         config, data, autoencoder, autoencoder_weights = _encode(run, config, data)
@@ -119,7 +122,7 @@ def read_task(run: Run, config: RunConfig) -> Task[Any]:
         load_initial(network, config)
     if config.init.lora_rank:
         add_low_rank(network, config.init.lora_rank, config.seed)
-    return DiffusionTask(config, data, network, autoencoder, autoencoder_weights)
+    return DiffusionTask(config, data, network, autoencoder, autoencoder_weights, comparison)
 
 
 def _read_student(config: RunConfig, captioned: TrainingData | None = None) -> DistillationTask:
@@ -169,6 +172,27 @@ def _read_conditions(
         if state.is_main_process and part.unknown:
             print(f"{part.unknown} of {len(images)} {kind} images have no {what}: they are used without a condition")
     return replace(config, condition=condition), known
+
+
+def _compare(config: RunConfig, begun: bool, train: ImageSet, held_out: ImageSet) -> tuple[RunConfig, Comparison | None]:
+    """Return the configuration with the number of samples to compare, and what compares them, if they can be compared.
+
+    Args:
+        begun: whether the run has begun: then it goes on as it has begun, and one that is of an older version compares none.
+    """
+    asked = config.log.compared_samples
+    config = config if begun else with_samples(config)
+    if not config.log.compared_samples:
+        return config, None
+    try:
+        return config, comparison_with(config, train, held_out)
+    except ValueError as error:
+        reason = str(error).partition(":")[0]
+        if asked and not begun:
+            raise ValueError(f"compared_samples={asked}: {reason}: leave it out, or choose other images") from error
+        if process_state().is_main_process:
+            print(f"note: samples are not compared with training images on the way: {reason}")
+        return config if begun else without_comparison(config), None
 
 
 def _encode(run: Run, config: RunConfig, data: TrainingData) -> tuple[RunConfig, TrainingData, LatentSpace, dict[str, Tensor]]:

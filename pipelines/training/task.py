@@ -169,6 +169,14 @@ class Task(ABC, Generic[Batch]):
     def evaluate(self, average: nn.Module) -> dict[str, Any]:
         """Evaluate the averaged weights on the held-out images; return ``val_loss`` and other values to log."""
 
+    def compare(self, average: nn.Module) -> dict[str, float]:
+        """Compare samples of the averaged weights with real images; return values to log. By default there are none.
+
+        Raises:
+            NotFiniteError: the network has diverged.
+        """
+        return {}
+
     @abstractmethod
     def draw(self, network: nn.Module) -> Pixels:
         """Return a grid of images that shows what a network has learnt, from the same seeds at every call.

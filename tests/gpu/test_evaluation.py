@@ -19,7 +19,7 @@ def test_the_loss_by_noise_level_is_the_cpu_s(twins, lively_text_run, judge):
     pair = twins(lively_text_run)
     figures = []
     for model in (pair.on_device, pair.on_cpu):
-        real = RealImages(model.config, judge_for(model, judge), 20, 10)
+        real = RealImages(model.config, judge_for(model.config, judge), 20, 10)
         figures.append(loss_by_noise_level(model, real, 0, 7))
     own, expected = figures
     assert own["whole"]["value"] == pytest.approx(expected["whole"]["value"], rel=1e-2)

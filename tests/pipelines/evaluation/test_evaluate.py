@@ -107,7 +107,7 @@ def test_classes_are_as_frequent_among_samples_as_among_held_out_images(class_ru
             picture.save(folder / "test" / name / f"{number}.png")
     config = replace(config, data=replace(config.data, data=str(folder)), training_images=None, training_digest="")
     config = replace(config, condition=replace(config.condition, digest=""))
-    real = RealImages(config, judge_for(load_model(class_run), judge), 100, 100)
+    real = RealImages(config, judge_for(config, judge), 100, 100)
     assert sorted(real.labels.tolist()) == [0] * 9 + [1] * 3
     shown, again = real.shown(range(12)), real.shown(range(12, 24))
     told = shown.labels if kind == "class" else shown.tokens
@@ -175,7 +175,7 @@ def test_runs_of_one_name_are_told_apart(evaluate, copied_run, tmp_path):
 
 def test_likelihood_does_not_depend_on_the_batch_size(copied_run, judge):
     model = load_model(copied_run, dtype=torch.float32)
-    real = RealImages(model.config, judge_for(model, judge), 30, 4)
+    real = RealImages(model.config, judge_for(model.config, judge), 30, 4)
     one, all_ = (likelihood(model, real, 4, 6, 0, batch_size) for batch_size in (1, 4))
     assert one["total"] == pytest.approx(all_["total"], rel=1e-4)
     assert one["denoising"] == pytest.approx(all_["denoising"], rel=1e-3)
@@ -185,7 +185,7 @@ def test_likelihood_does_not_depend_on_the_batch_size(copied_run, judge):
 def test_padding_is_no_dimension_of_the_images(copied_run, judge):
     """A frame that all images share tells nothing, and the bits of the images are not divided by it."""
     model = load_model(copied_run, dtype=torch.float32)
-    real = RealImages(model.config, judge_for(model, judge), 30, 4)
+    real = RealImages(model.config, judge_for(model.config, judge), 30, 4)
     whole = likelihood(model, real, 2, 3, 0, 2)
     height = real.train.images.shape[2]
     real.train.images[:, :, 0] = 0
@@ -285,7 +285,7 @@ def test_colour_images_without_a_classifier_of_their_own_are_seen_by_that_of_pho
     run = Run(tmp_path / "run")
     run.write_config(config)
     run.write_model(make_network(config, seed=0).state_dict(), config)
-    judge = judge_for(load_model(run))
+    judge = judge_for(run.config)
     assert (judge.name, judge.classifier) == ("tiny-imagenet classifier", None)
     assert judge.features(torch.zeros(2, 3, 32, 32)).shape == (2, 256)
 
@@ -308,7 +308,7 @@ def test_a_model_of_latents_is_measured_by_its_images_on_the_same_axes(evaluate,
 def test_the_autoencoder_is_measured_by_what_it_leaves_of_held_out_images(latent_run, judge, monkeypatch):
     """Of an autoencoder that loses nothing, that is what real images score."""
     model = load_model(latent_run)
-    real = RealImages(model.config, judge_for(model, judge), 30, 10)
+    real = RealImages(model.config, judge_for(model.config, judge), 30, 10)
     count = len(real.held_out)
     floor = measure_floor(real, count)["figures"]
     lost = measure_reconstructions(model, real, count, batch_size=3)["figures"]

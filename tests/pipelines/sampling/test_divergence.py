@@ -47,7 +47,7 @@ def test_samples_and_measurements_of_broken_weights_are_refused(command, broken,
     assert "broken computed NaN or infinite numbers on noisy held-out images" in sentence
     assert Evaluation(broken).results == []
     model = load_model(broken)
-    real = RealImages(model.config, judge_for(model, judge), 30, 10)
+    real = RealImages(model.config, judge_for(model.config, judge), 30, 10)
     with pytest.raises(NotFiniteError, match="in the bound on the likelihood"):
         likelihood(model, real, 2, 20, 0, 2)
     with pytest.raises(NotFiniteError, match="in step 1 of 3"):
