@@ -12,13 +12,13 @@ from pages.components.heading import heading
 from pages.components.live_figure import live_figure
 from pages.components.logs import read_logs, show_lead, show_loss_by_timestep, show_other_curves, show_settings
 from pages.components.runs import known_runs, settled_first, show_unusable
-from pages.components.samples import show_samples
+from pages.components.samples import PLAYER, show_samples
 from pipelines.common.text import literal
 from pipelines.evaluation.logged import ALONG as COMPARED
 from pipelines.evaluation.logged import Log
 from pipelines.figures.captions import about_runs
 from pipelines.figures.training import AXES, settings_table
-from pipelines.figures.validation import leaves_out, validation_curves
+from pipelines.figures.validation import COPIES, DIFFERENCE, at_steps, leaves_out, validation_curves
 
 ALONG = {"step": "Steps", "images_seen": "Images", "seconds": "Time"}
 SCALES = {"x": "x-axis", "y": "y-axis"}
@@ -77,32 +77,40 @@ def show() -> None:
         return
     message = st.container()
     left, right = st.columns([3, 2], gap="medium")
+    with right:
+        shown = show_samples({log.name: runs[log.name] for log in logs}, logs)
     with left:
         axis, log, groups, smoothing = choose_axes()
         with message:
             show_lead(logs, axis if axis in COMPARED else "step")
-        show_validation(logs, axis, log, groups)
-    with right:
-        show_samples({log.name: runs[log.name] for log in logs})
+        show_validation(logs, axis, log, groups, shown)
     show_other_curves(logs, axis, smoothing, log, groups, about(logs))
     show_loss_by_timestep(logs, axis, log, groups, about(logs))
 
 
-def show_validation(logs: list[Log], axis: str, log: list[str], groups: Mapping[str, str] | None) -> None:
-    """Show the validation losses, and how they differ from the first run's."""
+def show_validation(
+    logs: list[Log], axis: str, log: list[str], groups: Mapping[str, str] | None, shown: Mapping[int, Mapping[str, int]]
+) -> None:
+    """Show the validation losses, and how they differ from the first run's, with marks at the steps of the samples shown."""
     chart = validation_curves(logs, axis, log, groups)
     if not chart.panels:
         steps = min(one.config.log.eval_every for one in logs)
         st.info(f"No validation yet: the first comes at step {steps:,}.")
         return
-    live_figure(chart, "curves", f"Validation loss of {', '.join(one.name for one in logs)}", about(logs))
+    frames = at_steps(chart, logs, shown, axis, groups)
+    title = f"Validation loss of {', '.join(one.name for one in logs)}"
+    live_figure([chart, *frames][-1], "curves", title, about(logs), follows=PLAYER, frames=frames, printed=chart)
     told = "The scale leaves out part of the first tenth of training: double-click to see all, drag to zoom."
     told = told if leaves_out(chart) else "Drag to zoom, double-click to see all."
-    if len(chart.panels) > 1:
+    titles = [panel.title for panel in chart.panels]
+    if any(title.startswith(DIFFERENCE) for title in titles):
         told += f" Below 0: lower than {literal(logs[0].name)}. Bands: 95 % intervals of the difference "
         told += "on held-out images; what another training seed would change is not in them."
     told += " Home and Evaluate give the held-out loss instead, which is measured in v for all models alike."
     st.caption(told, help=term("Validation loss"))
+    if COPIES in titles:
+        about_copies = "Near training images: nearer than 95 % of held-out images are, so about 5 % without copies (dotted)."
+        st.caption(about_copies, help=term("Copies"))
 
 
 show()

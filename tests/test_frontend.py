@@ -21,7 +21,7 @@ from pipelines.storage.config import RunConfig
 from pipelines.storage.runs import Run
 
 ROOT = Path(__file__).resolve().parent.parent
-STATES = ("shown", "painted", "step")  # that components report; none is reported here
+STATES = ("shown", "painted", "step", "image")  # that components report; none is reported here
 SCRIPTS = sorted(path.name for path in frontend.FOLDER.glob("*.js"))
 PYTHON = [ROOT / "main_interface.py", *sorted((ROOT / "pages").rglob("*.py"))]
 
@@ -75,7 +75,7 @@ def documented(script: str, shape: str) -> set[str]:
         (painter, "Canvas", lambda picture: painter.painter(picture, "key", alt="")),
         (sharing, "Shared", lambda _: sharing.show_sharing("compare", {})),
         (live_figure, "Chart", lambda _: live_figure.live_figure(Chart((Panel(()),)), "key", "")),
-        (samples, "Samples", lambda _: samples.show_samples({"a": read_catalogue("checkpoints").runs["fashion-baseline"]})),
+        (samples, "Samples", lambda _: samples.show_samples({"a": read_catalogue("checkpoints").runs["fashion-baseline"]}, [])),
     ],
     ids=["player", "painter", "sharing", "live_figure", "samples"],
 )

@@ -124,8 +124,9 @@ picture unlike the training images is drawn towards them.
         """
 The [[validation loss]] says how well a model does on new images; the [[training loss]] alone does not show
 [[overfitting]]. [[Loss by timestep]] says at which noise levels a model improves. The weights that are measured and
-sampled from are an average over training, the [[EMA]]. Losses of different [[Prediction|predictions]] or
-[[Schedule|schedules]] cannot be compared here; Evaluate measures all models alike.
+sampled from are an average over training, the [[EMA]]. Samples are always made from the same [[noise]]: press one to
+see what it becomes at every saved step. Samples near training images may be [[copies]]. Losses of different
+[[Prediction|predictions]] or [[Schedule|schedules]] cannot be compared here; Evaluate measures all models alike.
 """,
         "training.svg",
         (

@@ -34,6 +34,7 @@ def live_figure(
     *,
     follows: str = "",
     frames: Sequence[Chart] = (),
+    printed: Chart | None = None,
 ) -> None:
     """Draw a chart with a menu that saves it, or update the one drawn before under the same ``key`` in place.
 
@@ -44,6 +45,7 @@ def live_figure(
         about: returns where it comes from, in a sentence, for the caption of the saved figure.
         follows: key of a player, whose frames the figure follows in the browser.
         frames: the chart for each of these frames; they differ in values only.
+        printed: what is saved; by default the chart of the frame that is shown.
     """
     base = st.get_option("server.baseUrlPath").strip("/")
     url = f"{'/' if base else ''}{base}/component/{_FILES.name}/plotly.min.js?{plotly.__version__}"
@@ -61,7 +63,7 @@ def live_figure(
     charts = frames or [chart]
 
     def saved() -> Chart:
-        return replace(charts[min(current[0], len(charts) - 1)], caption=f"{alt}. {about()}".strip())
+        return replace(printed or charts[min(current[0], len(charts) - 1)], caption=f"{alt}. {about()}".strip())
 
     with st.container(horizontal=True, horizontal_alignment="right"):
         save_figure(saved, key)

@@ -32,6 +32,15 @@ class Log:
         finite = np.isfinite(self.table[[along, "val_loss"]].apply(pd.to_numeric, errors="coerce")).all(axis=1)
         return self.table[finite].drop_duplicates(along, keep="last").sort_values(along)
 
+    def newest(self, quantity: str, step: int) -> tuple[int, float] | None:
+        """Return the last finite value of a quantity that was logged up to a training step, after its own step, or None."""
+        if not {"step", quantity} <= set(self.table.columns):
+            return None
+        rows = self.table[self.table["step"] <= step]
+        values = pd.to_numeric(rows[quantity], errors="coerce")
+        values = values[np.isfinite(values)]
+        return (int(rows["step"][values.index[-1]]), float(values.iloc[-1])) if len(values) else None
+
 
 def unlike(one: RunConfig, other: RunConfig) -> str:
     """Return why the validation losses of two runs cannot be compared; empty if they can."""

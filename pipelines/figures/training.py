@@ -21,6 +21,7 @@ QUANTITIES = {
     "val_loss": "Validation loss",
     "psnr": "PSNR in dB",
     "ssim": "SSIM",
+    "kernel_distance": "Kernel distance from training images",
     "grad_norm": "Gradient norm",
     "lr": "Learning rate",
 }
@@ -31,7 +32,7 @@ HEIGHT = 150  # of a quantity's panel, in CSS pixels
 ROOM = 0.06  # of the scale, above and below the curves
 LISTED = 4  # values of a list that a table of settings has
 LONGEST = 200  # characters of a text there
-LINEAR = ("lr", *RECONSTRUCTION)  # always on a linear scale: the learning rate ends at 0
+LINEAR = ("lr", "kernel_distance", *RECONSTRUCTION)  # always on a linear scale: some of them reach 0
 
 
 def smooth(x: NDArray[np.float64], y: NDArray[np.float64], half_life: float) -> NDArray[np.float64]:

@@ -33,6 +33,12 @@ WATCH = """() => {
   look()
 }"""
 
+BLANK = """canvas => {
+  const [columns, context] = [4, canvas.getContext("2d")], wide = canvas.width / columns
+  return Array.from({ length: columns }, (_, column) =>
+    context.getImageData(wide * (column + 0.3), 8, wide * 0.4, canvas.height - 16).data.every(value => value === 0))
+}"""
+
 
 def log_up_to(run, step, every=10):
     """Append lines as a training run does, from where its log ends up to ``step``."""
@@ -172,6 +178,42 @@ def test_new_sample_grids_appear_and_the_slider_goes_back(page, server, growing)
         log_up_to(growing, step)
         wait_for_points(page, step // 100)
     expect(page.get_by_role("img", name="Samples of growing, step 500", exact=True)).to_be_visible()
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 390)])
+def test_over_training_runs_are_locked_to_one_step_and_image(page, server, growing, make_run, scheme, width):
+    """At the nearest earlier grid where a run has none, with the validations marked, by keys and presses; nothing moves."""
+    log_up_to(late := make_run("late"), 1000)
+    for run, steps in ((growing, (250, 1000)), (late, (500, 750))):
+        for step in steps:
+            write_samples(run, step)
+    dots = "figure => figure.data.filter(t => t.mode === 'markers' && t.yaxis === 'y').map(t => [t.name, t.x[0]])"
+    with screen(page, scheme, width):
+        visit(page, server, "runs=growing&runs=late&grid_step=750")
+        expect(page.get_by_role("img", name="Samples of growing, step 500", exact=True)).to_be_visible()
+        expect(page.get_by_role("img", name="Samples of late, step 750", exact=True)).to_be_visible()
+        row = page.locator(".rows figure").first
+        expect(row).to_contain_text(f"Validation loss{0.1 + math.exp(-500 / 200):.4g}")
+        page.wait_for_function(f"() => ({dots})(document.querySelector('.live-figure')).toString() === 'growing,500,late,700'")
+        height = page.locator(".samples").bounding_box()["height"]
+        page.get_by_role("img", name="Samples of late, step 750", exact=True).click(position={"x": 140, "y": 30})
+        page.wait_for_url("**grid_image=3*")  # of which the keys move the step
+        page.keyboard.press("Home")
+        expect(page.get_by_text("no samples before step 500").first).to_be_visible()
+        expect(page.get_by_role("slider", name="Training step")).to_have_attribute("aria-valuetext", "Step 250")
+        page.wait_for_function(f"() => ({dots})(document.querySelector('.live-figure')).toString() === 'growing,200,late,'")
+        page.get_by_role("button", name="1,000", exact=True).click()
+        expect(page.get_by_role("img", name="Samples of growing, step 1000", exact=True)).to_be_visible()
+        expect(page.get_by_text("Image 3 of 4")).to_be_visible()
+        strip = page.get_by_role("img", name="Image 3 of late, at 4 steps of training")
+        assert strip.evaluate(BLANK) == [True, False, False, True], "only where it has saved samples"
+        page.evaluate("window.seen = []; document.addEventListener('noisescope:frame', event => seen.push(event.detail.frame))")
+        page.get_by_role("button", name="Play").click()  # from the first step, since this is the last
+        page.wait_for_function("() => [0, 1, 2, 3].every(frame => window.seen.includes(frame))")
+        page.wait_for_function(f"() => ({dots})(document.querySelector('.live-figure')).toString() === 'growing,1000,late,700'")
+        expect(page.get_by_role("button", name="Play")).to_be_visible()
+        assert page.locator(".samples").bounding_box()["height"] == height
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_a_run_deleted_while_open_gets_one_sentence_and_the_others_stay(page, server, growing, make_run):

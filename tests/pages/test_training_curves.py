@@ -137,6 +137,11 @@ def test_the_samples_of_every_run_and_step_are_sent_at_once(make_run, tiny_run):
     assert samples_shown(app) == [("a", [10, 20]), ("b", [15, 30]), ("b, raw weights", [30])]
     [sent] = [one for one in payloads(app) if "rows" in one]
     assert (sent["steps"], sent["start"]) == ([10, 15, 20, 30], 15)
+    facts = [[grid["facts"] for grid in row["grids"]] for row in sent["rows"]]
+    assert facts[0] == [{"Validation loss": "0.1"}, {"Validation loss": "0.05"}]
+    assert facts[1:] == [[{"Validation loss": "0.1 (step 10)"}, {"Validation loss": "0.03333"}], [{}]]  # raw weights have none
+    [figure] = [one for one in payloads(app) if one.get("follows") == sent["key"]]
+    assert len(json.loads(figure["frames"])) == len(sent["steps"]), "the curves are marked at every step of the player"
 
 
 def test_a_long_training_sends_the_first_and_last_samples_and_some_between(make_run, tiny_run, monkeypatch):

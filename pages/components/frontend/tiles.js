@@ -1,3 +1,6 @@
+import { entriesOf } from "./facts.js"
+import { cellAt, cellsIn, drawCell, frameCell, prepare } from "./sheet_cells.js"
+
 /**
  * The samples of one run over its training.
  * @typedef {object} Row
@@ -5,20 +8,34 @@
  * @property {number} width width of an image, in pixels
  * @property {number} height height of an image, in pixels
  * @property {number} images number of images of a grid
- * @property {{ step: number, source: string }[]} grids by rising step: data URIs of all images in a square
+ * @property {string[]} shows for each image of a grid, the class or prompt it was made for; empty if there are none
+ * @property {Grid[]} grids by rising step
  */
 
-const SMALLEST = 64 // CSS pixels of an image's width
-const GAP = 2 // CSS pixels between images
+/**
+ * The samples of one run at one step.
+ * @typedef {object} Grid
+ * @property {number} step the training step
+ * @property {string} source data URI of all images in a square
+ * @property {Record<string, string>} facts what was logged by then, by name
+ */
 
 /** One run's images at one step, enlarged by a whole factor, as many as fit. */
 export class Tiles {
-  constructor() {
+  /** @param {(number: number) => void} choose called with the number of an image that is clicked */
+  constructor(choose) {
     this.figure = document.createElement("figure")
     this.caption = document.createElement("figcaption")
+    this.facts = document.createElement("dl")
+    this.facts.className = "facts"
     this.canvas = document.createElement("canvas")
     this.canvas.setAttribute("role", "img")
-    this.figure.append(this.caption, this.canvas)
+    this.figure.append(this.caption, this.facts, this.canvas)
+    this.canvas.addEventListener("click", (event) => {
+      const [column, line] = cellAt(event, this.cells)
+      const number = line * this.columns + column
+      if (column < this.columns && number < this.row.images) choose(number)
+    })
     /** @type {Map<string, HTMLImageElement>} */
     this.loaded = new Map()
   }
@@ -26,55 +43,82 @@ export class Tiles {
   /**
    * @param {Row} row the run's grids, which are decoded at once so that changing between them does not blink
    * @param {number} lines see samples.js
+   * @param {() => void} decoded called when one of them can be drawn
    */
-  update(row, lines) {
+  update(row, lines, decoded) {
     this.row = row
     this.lines = lines
     const sources = row.grids.map(({ source }) => source)
     for (const source of this.loaded.keys()) if (!sources.includes(source)) this.loaded.delete(source)
-    for (const source of sources) if (!this.loaded.has(source)) this.load(source)
+    for (const source of sources) if (!this.loaded.has(source)) this.load(source, decoded)
   }
 
-  /** @param {string} source a data URI */
-  load(source) {
+  /**
+   * @param {string} source a data URI
+   * @param {() => void} decoded called when it can be drawn
+   */
+  load(source, decoded) {
     const image = new Image()
     this.loaded.set(source, image)
-    image.addEventListener("load", () => this.draw())
+    image.addEventListener("load", decoded)
     image.src = source
   }
 
-  /** @param {number} step the newest grid up to this step is shown */
-  show(step) {
-    this.grid = this.row.grids.findLast((grid) => grid.step <= step)
-    this.figure.hidden = !this.grid
-    if (!this.grid) return
-    const told = document.createElement("span")
-    told.textContent = ` · step ${this.grid.step.toLocaleString("en")}`
-    this.caption.replaceChildren(this.row.label, told)
-    this.canvas.setAttribute("aria-label", `Samples of ${this.row.label}, step ${this.grid.step}`)
+  /**
+   * @param {number} step a training step
+   * @returns {Grid | undefined} the newest grid up to this step
+   */
+  gridAt(step) {
+    return this.row.grids.findLast((grid) => grid.step <= step)
+  }
+
+  /**
+   * @param {Grid | undefined} grid one of the grids
+   * @returns {HTMLImageElement | undefined} its images, once they are decoded
+   */
+  sheetOf(grid) {
+    const sheet = grid && this.loaded.get(grid.source)
+    return sheet?.complete ? sheet : undefined
+  }
+
+  /**
+   * @param {number} step the newest grid up to this step is shown
+   * @param {number | undefined} marked number of the image that is framed, if any
+   */
+  show(step, marked) {
+    this.grid = this.gridAt(step)
+    this.marked = marked
+    const [name, told] = [document.createElement("b"), document.createElement("span")]
+    const first = this.row.grids[0].step.toLocaleString("en")
+    name.textContent = this.row.label
+    told.textContent = this.grid ? ` · step ${this.grid.step.toLocaleString("en")}` : ` · no samples before step ${first}`
+    this.caption.replaceChildren(name, told)
+    this.facts.replaceChildren(...entriesOf(this.grid?.facts ?? {}))
+    this.facts.hidden = this.row.grids.every(({ facts }) => Object.keys(facts).length === 0)
+    this.canvas.setAttribute("aria-label", this.grid ? `Samples of ${this.row.label}, step ${this.grid.step}` : "No samples yet")
     this.draw()
   }
 
   draw() {
-    const image = this.grid && this.loaded.get(this.grid.source)
     const room = this.figure.clientWidth
-    if (!image?.complete || room === 0) return
+    if (room === 0) return
     const { width, height, images } = this.row
-    const factor = Math.max(1, Math.ceil((SMALLEST * devicePixelRatio) / width))
-    const [wide, high, gap] = [width * factor, height * factor, Math.round(GAP * devicePixelRatio)]
-    const columns = Math.min(images, Math.max(1, Math.floor((room * devicePixelRatio + gap) / (wide + gap))))
-    const side = Math.ceil(Math.sqrt(images))
-    const lines = Math.min(this.lines || Infinity, Math.ceil(images / columns))
-    const { canvas } = this
-    canvas.width = columns * (wide + gap) - gap
-    canvas.height = lines * (high + gap) - gap
-    canvas.style.width = `${canvas.width / devicePixelRatio}px`
-    const context = canvas.getContext("2d")
-    context.imageSmoothingEnabled = false
-    for (let index = 0; index < Math.min(images, columns * lines); index++) {
-      const [across, down] = [(index % side) * width, Math.floor(index / side) * height]
-      const [left, top] = [(index % columns) * (wide + gap), Math.floor(index / columns) * (high + gap)]
-      context.drawImage(image, across, down, width, height, left, top, wide, high)
-    }
+    this.cells = cellsIn(room, width, height)
+    this.columns = Math.min(images, this.cells.across)
+    const lines = Math.min(this.lines || Infinity, Math.ceil(images / this.columns))
+    const context = prepare(this.canvas, this.cells, this.columns, lines)
+    const sheet = this.sheetOf(this.grid)
+    if (!sheet) return
+    for (let number = 0; number < Math.min(images, this.columns * lines); number++)
+      drawCell(context, this.cells, this.cell(number), sheet, this.row, number)
+    if (this.marked < Math.min(images, this.columns * lines)) frameCell(context, this.cells, this.cell(this.marked))
+  }
+
+  /**
+   * @param {number} number of an image
+   * @returns {[number, number]} its column and line
+   */
+  cell(number) {
+    return [number % this.columns, Math.floor(number / this.columns)]
   }
 }

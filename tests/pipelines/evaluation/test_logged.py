@@ -103,3 +103,10 @@ def test_a_difference_without_an_interval_claims_nothing():
     found = lead([old, Log("b", CONFIG, made("b", [0.1]).table.drop(columns="loss_by_timestep"))])
     assert not found.sure
     assert "how surely is not known" in str(found)
+
+
+def test_the_newest_value_up_to_a_step_is_the_last_finite_one_with_its_own_step():
+    log = made("a", [0.3, np.nan, 0.2])
+    steps = [0, 99, 100, 250, 300, 10**6]
+    assert [log.newest("val_loss", step) for step in steps] == [None, None, (100, 0.3), (100, 0.3), (300, 0.2), (300, 0.2)]
+    assert log.newest("psnr", 300) is None

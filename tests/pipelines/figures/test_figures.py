@@ -7,9 +7,11 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
+from pipelines.evaluation.logged import Log
 from pipelines.figures import sampling as sampling_figures
 from pipelines.figures import style
 from pipelines.figures import training as training_figures
+from pipelines.figures.chart import Curve, Rule
 from pipelines.figures.evaluation import quality_against_cost
 from pipelines.figures.process import pixel_histograms, schedule_curves
 from pipelines.figures.screen import as_json, changes, on_screen
@@ -24,6 +26,7 @@ from pipelines.figures.training import (
     training_curves,
     validations_by_timestep,
 )
+from pipelines.figures.validation import COPIES, at_steps, validation_curves
 from pipelines.storage.config import OptimizerConfig, RunConfig
 
 
@@ -210,6 +213,37 @@ TABLES = {
     "log-SNR": np.array([4.0, 0.0, -np.inf]),
     "beta": np.array([0.1, 0.5, 1.0]),
 }
+
+
+@pytest.mark.parametrize("axis", ["step", "images_seen", "seconds"])
+def test_a_step_is_marked_on_every_curve_at_the_last_validation_up_to_it(axis):
+    def log(name, batch, every):
+        steps = np.arange(10, 200, 10)
+        losses = np.where(steps % every == 0, 1 / steps, np.nan)
+        return Log(name, RunConfig(image_shape=(1, 8, 8)), pd.DataFrame(
+            {"step": steps, "images_seen": batch * steps, "seconds": steps / batch, "val_loss": losses}
+        ))  # fmt: skip
+
+    logs, units = [log("a", 8, 30), log("b", 16, 50)], {"seconds": 60}.get(axis, 1)
+    steps = {20: {"a": 20}, 95: {"a": 60, "b": 95}, 400: {"a": 170, "b": 400}}
+    logs[0].table["closer_than_held_out"] = logs[0].table["val_loss"] / 2  # only this one compared its samples
+    chart = validation_curves(logs, axis)
+    assert chart.panels[-1].title == COPIES
+    assert [100 * loss / 2 for loss in chart.panels[0].marks[0].y] == pytest.approx(list(chart.panels[-1].marks[-1].y))
+    for (step, own), frame in zip(steps.items(), at_steps(chart, logs, steps, axis), strict=True):
+        for panel, plain in zip(frame.panels, chart.panels, strict=True):
+            added = panel.marks[len(plain.marks) :]
+            rules = [mark.x for mark in added if isinstance(mark, Rule)]
+            assert rules == [step] * (axis == "step"), "along other axes every run is at a place of its own"
+            curves = {mark.name: mark for mark in plain.marks if isinstance(mark, Curve)}
+            dots = {mark.name: (mark.x[0], mark.y[0]) for mark in added if isinstance(mark, Curve)}
+            assert dots.keys() == curves.keys()
+            for one in logs:
+                curve = curves.get(one.name)
+                reached = one.table[axis][one.table["step"] <= own.get(one.name, 0)].max() / units
+                points = [] if curve is None else [point for point in zip(curve.x, curve.y, strict=True) if point[0] <= reached]
+                if curve is not None:
+                    assert np.array_equal(dots[one.name], points[-1] if points else (np.nan, np.nan), equal_nan=True)
 
 
 def test_schedule_curves_mark_t_on_every_curve():
