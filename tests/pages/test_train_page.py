@@ -16,8 +16,9 @@ from pipelines.common.reports import Progress
 from pipelines.models.footprint import training_footprint
 from pipelines.storage.config import DataConfig, RunConfig
 from pipelines.storage.files import write_text
+from pipelines.storage.processes import write_record
 from pipelines.storage.recipes import read_recipe
-from pipelines.storage.runs import METRICS, PUBLISHED, STATE, Run
+from pipelines.storage.runs import METRICS, PROCESS, PUBLISHED, STATE, Run
 from pipelines.training.jobs import WORKER, Job, Request
 from pipelines.training.status import TrainingProgress
 
@@ -89,7 +90,8 @@ def test_a_bad_name_or_a_taken_one_gets_one_sentence_and_starts_nothing(open_tra
     assert [job.status for job in queue.jobs()] == ["stopped"]
 
 
-def test_start_stop_resume_and_delete(open_train, queue, wait_for):
+@pytest.mark.usefixtures("work")  # of which nothing is wanted: with real processes it is done in tests/browser/test_train.py
+def test_start_stop_resume_and_delete(open_train, queue):
     app = open_train(
         **TINY,
         train_steps=1_000_000,
@@ -120,19 +122,19 @@ def test_start_stop_resume_and_delete(open_train, queue, wait_for):
     assert app.selectbox(key="run").value == "oxford_flowers-attention"
     assert app.text_input(key="name").placeholder == "oxford_flowers-attention-2"
     assert "Resume" not in labels(app)
-    assert "Delete permanently" not in labels(app) or "Cancel" in labels(app)  # which is there while it is queued
-    wait_for(lambda: queue.jobs()[0].status == "training")
+    assert "Cancel" in labels(app)  # while it is queued
+    write_record(run.path / PROCESS)  # as if this process trained it
     app.run()
-    assert "Delete permanently" not in labels(app)
-    press(app, "Stop")
-    wait_for(lambda: not queue.jobs()[0].active)
+    assert "Stop" in labels(app)
+    assert not {"Cancel", "Resume", "Delete permanently"} & labels(app)
+    (run.path / PROCESS).unlink()
     app.run()
+    press(app, "Cancel")
     assert queue.jobs()[0].status == "stopped"
     assert {"Resume", "Delete permanently"} <= labels(app)
     press(app, "Resume")
     assert queue.jobs()[0].active
     queue.stop("oxford_flowers-attention")
-    wait_for(lambda: not queue.jobs()[0].active)
     app.run()
     press(app, "Delete permanently")
     assert "start above" in app.info[0].value

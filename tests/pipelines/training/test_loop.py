@@ -330,22 +330,25 @@ def test_a_time_limit_stops_and_saves(command, flags, tmp_path):
     assert (out / "state" / "state.safetensors").is_file()
 
 
-def test_an_interrupt_saves_and_exits_with_130(start, flags, wait_for, tmp_path):
-    """SIGTERM, sent by the queue: tests/pipelines/training/test_jobs.py."""
+def test_an_interrupt_saves_and_exits_with_130(command, flags, tmp_path, monkeypatch):
+    """Of this process; a process of its own is sent SIGTERM by the queue: tests/pipelines/training/test_jobs.py."""
     settings = flags(steps=10_000_000, log_every=1, sample_every=1_000_000, save_every=1_000_000, eval_every=1_000_000)
     out = tmp_path / "run"
-    process = start("-m", "pipelines.train", *settings, "--out", out)
-    log = out / "metrics.jsonl"
-    wait_for(lambda: process.poll() is not None or (log.is_file() and log.stat().st_size > 1000))
-    assert not (out / "model.safetensors").exists()
-    process.send_signal(signal.SIGINT)
-    output, error = process.communicate(timeout=120)
-    assert process.returncode == 130, error
-    assert "Traceback" not in error
-    assert "stopped at step" in output
+    train_step = TrainingLoop.train_step
+
+    def step_and_interrupt(loop):
+        train_step(loop)
+        if loop.step == 7:
+            assert not (out / "model.safetensors").exists()
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(TrainingLoop, "train_step", step_and_interrupt)
+    done = command("pipelines.train", *settings, "--out", out)
+    assert done.code == 130, done.error
+    assert "Traceback" not in done.error
+    assert "stopped at step 7;" in done.output
     assert _all_finite(out / "model.safetensors")
-    saved = int(output.split("stopped at step ")[1].split(";")[0])
-    assert Run(out).metrics()["step"].max() == saved
+    assert Run(out).metrics()["step"].max() == 7
 
 
 def test_signal_handlers_are_given_back(make_trainer, tmp_path):
