@@ -37,7 +37,10 @@ def on_screen(chart: Chart) -> dict[str, Any]:
 
 def as_json(value: object) -> str:
     """Return what :func:`on_screen` or :func:`changes` returned as JSON."""
-    return json.dumps(_plain(value))
+    try:
+        return json.dumps(value, default=_plain, allow_nan=False)
+    except ValueError:  # of a number that is not finite
+        return json.dumps(_plain(value))
 
 
 def _plain(value: Any) -> Any:
