@@ -42,7 +42,7 @@ SMALL = {
 }
 
 
-BROWSER = ("browser, to forward", "browser, from generate")
+BROWSER = ("browser, to hosts", "browser, from links")
 # What takes longest begins first: at the end, one process would wait for another.
 LONGEST = (
     *BROWSER,
@@ -52,7 +52,6 @@ LONGEST = (
     "test_two_processes.py",
     "test_loop.py",
     "test_hostile_inputs.py",
-    "test_train.py",
     "test_text_encoders.py",
 )
 
@@ -60,8 +59,8 @@ LONGEST = (
 def unit_of(nodeid: str) -> str:
     """Return what a test shares a process with: its file, or half of the browser tests, each with a server and a browser."""
     folder, _, file = nodeid.partition("::")[0].rpartition("/")
-    if folder == "tests/browser" and file not in LONGEST:
-        return BROWSER[file > "test_forward.py"]
+    if folder == "tests/browser":
+        return BROWSER[file > "test_hosts.py"]
     return file
 
 
@@ -244,7 +243,13 @@ def judge(image_folder, tmp_path_factory):
 
 
 @pytest.fixture
-def queue(tmp_path):
+def queue_folder(tmp_path):
+    """The folder of the queue's runs."""
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def queue(queue_folder):
     """A training queue over an empty folder of runs; processes still running at the end are killed."""
     import psutil
 
@@ -252,7 +257,7 @@ def queue(tmp_path):
     from pipelines.storage.runs import PROCESS
     from pipelines.training.jobs import WORKER, TrainingQueue
 
-    queue = TrainingQueue(tmp_path / "runs")
+    queue = TrainingQueue(queue_folder)
     yield queue
     for path in [queue.root / WORKER, *(run / PROCESS for run in queue.root.glob("*/"))]:
         record = read_record(path)

@@ -24,6 +24,7 @@ CHROMIUM_FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--js-flags=--no-maglev --no-turbofan",  # optimising scripts that run for a second or two takes longer than it saves
 ]
 VIEWPORT = {"width": 1440, "height": 900}
 # Each theme and each width once: where things are does not depend on their colours.
@@ -94,7 +95,7 @@ def dashboard(log, **environment):
         assert "Traceback" not in log.read_text(), log.read_text()
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE / 1000)
 
 
 @pytest.fixture(scope="session")
@@ -103,6 +104,12 @@ def runs_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("server") / "runs"
     folder.mkdir()
     return folder
+
+
+def empty(folder):
+    """Remove whatever is in a folder."""
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from .conftest import ARTIFACTS, SCREENS, dashboard, screen, settle
+from .conftest import ARTIFACTS, SCREENS, screen, settle
 
 pytestmark = pytest.mark.browser
 
@@ -15,16 +15,6 @@ LANDMARKS = {
     "training_curves": "Axes and colours",
     "evaluate": "What does quality cost?",
 }
-
-
-def test_a_link_opened_on_a_new_server_gets_the_whole_dashboard(page, tmp_path):
-    """Streamlit takes pages/ for its older kind of multipage app until st.navigation has run once."""
-    with dashboard(tmp_path / "log.txt") as address:
-        page.goto(f"{address}/compare?images=7")
-        expect(page.get_by_role("button", name="Generate")).to_be_visible()
-        expect(page.get_by_role("link", name="Training curves")).to_be_visible()
-        expect(page.get_by_test_id("stSidebar")).to_have_count(0)
-        expect(page.get_by_role("spinbutton", name="Images per column")).to_have_value("7")
 
 
 @SCREENS

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from .conftest import ROOT, dashboard
+from .conftest import ROOT, empty
 
 NAMES = (
     "lr=$1e-3$ vs $2e-3$",
@@ -25,11 +25,10 @@ BAD, TORN = "bad run", "*torn* $run$"
 
 
 @pytest.fixture(scope="module")
-def hostile(tmp_path_factory):
+def hostile(server, runs_folder):
     """A dashboard over runs with such names, and one whose every file is damaged."""
-    folder = tmp_path_factory.mktemp("hostile")
     for number, name in enumerate(NAMES):
-        run = shutil.copytree(ROOT / "checkpoints" / "flowers-baseline", folder / "runs" / name)
+        run = shutil.copytree(ROOT / "checkpoints" / "flowers-baseline", runs_folder / name)
         config = json.loads((run / "config.json").read_text())
         config["versions"] = {f"torch{number}": MARKUP}
         (run / "config.json").write_text(json.dumps(config))
@@ -40,16 +39,16 @@ def hostile(tmp_path_factory):
         (run / "evaluation.json").write_text(json.dumps(evaluation))
         with (run / "metrics.jsonl").open("a") as log:
             log.write("[" * 100_000 + "\n")
-    bad = shutil.copytree(folder / "runs" / NAMES[0], folder / "runs" / BAD)
+    bad = shutil.copytree(runs_folder / NAMES[0], runs_folder / BAD)
     (bad / "config.json").write_text(json.dumps(config | {"optimizer": config["optimizer"] | {"steps": 9}}))
     (bad / "evaluation.json").write_text('{"fingerprint": "x"}')
     for file in ("job.json", "process.json", "outcome.json", "progress.json"):
         (bad / "state").mkdir(exist_ok=True)
         (bad / "state" / file).write_text("[" * 100_000)
-    shutil.copytree(folder / "runs" / NAMES[0], folder / "runs" / TORN)
-    (folder / "runs" / TORN / "config.json").write_text("{")
-    with dashboard(folder / "log.txt", NOISESCOPE_RUNS=str(folder / "runs")) as address:
-        yield address
+    shutil.copytree(runs_folder / NAMES[0], runs_folder / TORN)
+    (runs_folder / TORN / "config.json").write_text("{")
+    yield server
+    empty(runs_folder)
 
 
 PAGES = {

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from pipelines.storage.runs import STATE, Run, find_runs
 
-from .conftest import ARTIFACTS, SCREENS, dashboard, screen
+from .conftest import ARTIFACTS, SCREENS, dashboard, empty, screen
 
 pytestmark = pytest.mark.browser
 
@@ -16,8 +16,10 @@ TINY = "size=8&batch=8&channels=8,16&warmup=2&precision=no"
 
 
 @pytest.fixture
-def log(tmp_path):
-    return tmp_path / "server.log"
+def queue_folder(runs_folder):
+    """That of all browser tests, which is empty again afterwards."""
+    yield runs_folder
+    empty(runs_folder)
 
 
 def open_train(page, address, query):
@@ -29,9 +31,16 @@ def row(page, name):
     return page.locator(f".st-key-job-{name}")
 
 
-def test_start_watch_stop_survive_resume_and_delete(page, queue, image_folder, log):
-    with dashboard(log, NOISESCOPE_RUNS=str(queue.root)) as address:
+def test_start_watch_stop_survive_resume_and_delete(page, queue, image_folder, tmp_path, request):
+    """Also that a link opened on a new server gets the whole dashboard.
+
+    Streamlit takes pages/ for its older kind of multipage app until st.navigation has run once.
+    """
+    with dashboard(tmp_path / "server.log", NOISESCOPE_RUNS=str(queue.root)) as address:
         open_train(page, address, f"data={image_folder}&{TINY}&train_steps=12000")
+        expect(page.get_by_role("link", name="Training curves")).to_be_visible()
+        expect(page.get_by_test_id("stSidebar")).to_have_count(0)
+        expect(page.get_by_label("Steps", exact=True)).to_have_value("12000")
         page.get_by_role("button", name=f"Read the folder {image_folder}").click()
         expect(page.get_by_role("img", name="16 training images")).to_be_visible()
         expect(page.get_by_text("start above appear here")).to_be_visible()
@@ -57,27 +66,27 @@ def test_start_watch_stop_survive_resume_and_delete(page, queue, image_folder, l
     assert [job.status for job in queue.jobs()] == ["training", "queued"]  # the server is gone
     before = queue.jobs()[0].progress.step
 
-    with dashboard(log, NOISESCOPE_RUNS=str(queue.root)) as address:  # whoever comes sees the same
-        open_train(page, address, f"data={image_folder}")
-        expect(row(page, "mine").get_by_role("button", name="Stop")).to_be_enabled()
-        expect(row(page, "mine").get_by_role("button", name="Delete")).to_have_count(0)
-        row(page, "mine").get_by_role("button", name="Stop").click()
-        expect(row(page, "mine").get_by_text("stopped")).to_be_visible()
-        assert (queue.root / "mine" / STATE).is_file()
-        assert Run(queue.root / "mine").metrics()["step"].iloc[-1] >= before
-        row(page, "mine").get_by_role("button", name="Resume").click()  # behind the other run, whose turn has come by itself
-        row(page, "mine").get_by_role("button", name=re.compile("Cancel|Stop")).click()
-        expect(row(page, "mine").get_by_text("stopped")).to_be_visible()
-        expect(row(page, "next").get_by_text("finished")).to_be_visible()
-        expect(row(page, "next").get_by_text("Step 50 of 50")).to_be_visible()
-        row(page, "mine").get_by_role("button", name="Delete").click()
-        confirm = page.get_by_role("button", name="Delete permanently")
-        expect(confirm).to_be_visible()
-        page.wait_for_timeout(3000)  # the rows are drawn anew meanwhile
-        expect(confirm).to_be_visible()
-        confirm.click()
-        expect(row(page, "mine")).to_have_count(0)
-        assert [run.name for run in find_runs(queue.root)] == ["next"]
+    address = request.getfixturevalue("server")  # whoever comes sees the same
+    open_train(page, address, f"data={image_folder}")
+    expect(row(page, "mine").get_by_role("button", name="Stop")).to_be_enabled()
+    expect(row(page, "mine").get_by_role("button", name="Delete")).to_have_count(0)
+    row(page, "mine").get_by_role("button", name="Stop").click()
+    expect(row(page, "mine").get_by_text("stopped")).to_be_visible()
+    assert (queue.root / "mine" / STATE).is_file()
+    assert Run(queue.root / "mine").metrics()["step"].iloc[-1] >= before
+    row(page, "mine").get_by_role("button", name="Resume").click()  # behind the other run, whose turn has come by itself
+    row(page, "mine").get_by_role("button", name=re.compile("Cancel|Stop")).click()
+    expect(row(page, "mine").get_by_text("stopped")).to_be_visible()
+    expect(row(page, "next").get_by_text("finished")).to_be_visible()
+    expect(row(page, "next").get_by_text("Step 50 of 50")).to_be_visible()
+    row(page, "mine").get_by_role("button", name="Delete").click()
+    confirm = page.get_by_role("button", name="Delete permanently")
+    expect(confirm).to_be_visible()
+    page.wait_for_timeout(3000)  # the rows are drawn anew meanwhile
+    expect(confirm).to_be_visible()
+    confirm.click()
+    expect(row(page, "mine")).to_have_count(0)
+    assert [run.name for run in find_runs(queue.root)] == ["next"]
 
 
 @SCREENS
