@@ -9,7 +9,7 @@ import streamlit as st
 from pages.components.work import describe_work
 from pipelines.common.command_line import describe
 from pipelines.common.machine import in_words
-from pipelines.common.text import literal
+from pipelines.common.text import capitalised, literal
 from pipelines.storage.added import add, added, remove
 from pipelines.storage.config import RunConfig
 from pipelines.storage.hub import Offer, look_up
@@ -39,8 +39,8 @@ def show_download() -> None:
 def _watch(job: DownloadJob) -> None:
     """Show the progress of a download, and redraw the page when it has ended."""
     if not job.running:
-        outcome = f"is in the list: {job.asked}" if job.finished else "was cancelled"
-        st.session_state[NOTE] = f"The download failed: {job.error}" if job.error else f"The model {outcome}."
+        outcome = "is in the lists of models now" if job.finished else "is not downloaded: that was cancelled"
+        st.session_state[NOTE] = f"The download failed: {job.error}" if job.error else f"{_shown(job.asked)} {outcome}."
         st.rerun()
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         st.progress(job.progress.share, literal(f"Downloading {_shown(job.asked)} · {describe_work(job.progress)}"))
@@ -86,7 +86,7 @@ def _looked_up(typed: str) -> Offer | str:
         with st.spinner("Asking the hub"):
             return look_up(hub)
     except (ValueError, OSError) as error:
-        return describe(error)
+        return f"{capitalised(describe(error))}."
 
 
 def _offer(job: DownloadJob, offer: Offer) -> None:
@@ -95,10 +95,13 @@ def _offer(job: DownloadJob, offer: Offer) -> None:
         st.markdown(f"**{literal(offer.hub.title)}**")
         st.markdown(literal(_in_one_line(offer.config)))
         license = f"licence {offer.license}" if offer.license else "its card names no licence"
-        st.caption(literal(f"{offer.about} {license[0].upper()}{license[1:]}."))
+        st.caption(literal(f"{offer.about} {capitalised(license)}."))
         if offer.note:
-            st.caption(literal(f"{offer.note}."))
+            st.caption(literal(f"{capitalised(offer.note)}."))
         total = sum(offer.missing.values())
+        if not total and offer.hub in _added():
+            st.caption("It is in the lists of models already.")
+            return
         label = f"Download {in_words(total)}" if total else "Add to the list"
         if st.button(label, type="primary", icon=":material/download:" if total else ":material/add:", key="hub-download"):
             try:
@@ -122,11 +125,7 @@ def _in_one_line(config: RunConfig) -> str:
 
 def _offer_removal() -> None:
     """List the added runs, each with a button that takes it off the lists."""
-    try:
-        hubs = added()
-    except (ValueError, OSError) as error:
-        st.warning(literal(describe(error)))
-        return
+    hubs = _added()
     if hubs:
         st.markdown("**Added before**")
     for hub in hubs:
@@ -136,6 +135,14 @@ def _offer_removal() -> None:
                 "Remove", key=f"forget-{hub.title}", type="tertiary", icon=":material/close:", on_click=remove, args=(hub,),
                 help="Takes it off the lists; its files stay in the hub's cache.",
             )  # fmt: skip
+
+
+def _added() -> list[HubId]:
+    """Return the added runs; none if their list is damaged, which the page says above its models."""
+    try:
+        return added()
+    except (ValueError, OSError):
+        return []
 
 
 def _shown(asked: str) -> str:

@@ -37,11 +37,12 @@ def _share(name: str, run: Run) -> None:
         st.progress(job.progress.share, literal(describe_work(job.progress)))
         st.button("Cancel", key=f"cancel-upload-{name}", icon=":material/close:", on_click=job.stop)
         return
-    if job.asked == str(run.path.resolve()):
+    path, _, hub = job.asked.partition("\n")
+    if path == str(run.path.resolve()):
         if job.error:
-            st.error(literal(f"The upload failed: {job.error}"))
+            st.error(literal(f"The upload to {hub} failed: {job.error}."))
         elif job.finished:
-            st.success("The run has been uploaded.")
+            st.success(literal(f"The run has been uploaded: others use it as {hub}."))
     try:
         refuse_without_token()
     except ValueError as error:

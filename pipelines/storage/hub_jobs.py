@@ -25,7 +25,7 @@ class _HubJob(SingleJob):
 
     @property
     def asked(self) -> str:
-        """What the last one was asked for: a run's id, or its path."""
+        """What the last one was asked for: the id of the run; of an upload, its path before that, in a line of its own."""
         try:
             return read_text(self._asked, MEGABYTE)
         except (OSError, ValueError):
@@ -49,10 +49,10 @@ class _HubJob(SingleJob):
         ended = ending(self.record)
         return ended is not None and ended.status == "finished"
 
-    def _start(self, asked: str, *options: str) -> None:
+    def _start(self, asked: str, *words: str) -> None:
         with self.starting(self.BUSY):
             write_text(self._asked, asked)
-            launch(self.MODULE, [asked, *options], self.record)
+            launch(self.MODULE, words, self.record)
 
 
 class DownloadJob(_HubJob):
@@ -67,7 +67,7 @@ class DownloadJob(_HubJob):
         Raises:
             ValueError: another download is running.
         """
-        self._start(str(hub))
+        self._start(str(hub), str(hub))
 
 
 class UploadJob(_HubJob):
@@ -82,4 +82,5 @@ class UploadJob(_HubJob):
         Raises:
             ValueError: another upload is running.
         """
-        self._start(str(run.path.resolve()), "--push", str(hub), "--license", license, "--private", str(private))
+        path = str(run.path.resolve())
+        self._start(f"{path}\n{hub}", path, "--push", str(hub), "--license", license, "--private", str(private))

@@ -52,13 +52,13 @@ def test_a_run_is_uploaded_looked_up_and_added_after_its_size_was_told(hub, jobs
     press(app, "Upload for everybody")
     wait_for(lambda: not upload.running)
     assert upload.finished, upload.error
-    assert [told.value for told in app.run().success] == ["The run has been uploaded."]
+    assert [told.value for told in app.run().success] == [f"The run has been uploaded: others use it as {FLOWERS}."]
 
     app = AppTest.from_function(dialog, default_timeout=60).run()
     [told] = look_up(app, "../etc").error
     assert "is no id of a model on the hub" in told.value
     [told] = look_up(app, "tester/nothing").error
-    assert "there is no model tester/nothing on the hub" in told.value
+    assert "There is no model tester/nothing on the hub" in told.value
     hub.repositories[FLOWERS].commit(hub.repositories[FLOWERS].files() | {"README.md": b"<script>alert(1)</script>"})
     look_up(app, FLOWERS)
     assert not app.error
