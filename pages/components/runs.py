@@ -39,6 +39,7 @@ SHIPPED = (
     "fashion-text",
     "fashion-attention",
     "fashion-baseline",
+    "fashion-attention-student",
     "tiny-imagenet-text",
     "tiny-imagenet-class",
     "pokemon-text",
@@ -200,7 +201,8 @@ def describe_run(listed: Listed) -> str:
     ]
     newest = listed.run.newest_metrics()
     if "images_seen" in newest:
-        parts.append(f"{newest['images_seen'] / 1e3:,.0f}\u00a0k\u00a0images seen")
+        seen = "seen" if student is None else "sampled"
+        parts.append(f"{newest['images_seen'] / 1e3:,.0f}\u00a0k\u00a0images {seen}")
     measured = _held_out_loss(listed.run)
     if measured is not None and measured < 1:  # the variance of v; in pure noise, predictions of epsilon explode beyond it
         parts.append(f"held-out loss {measured:.4f}")

@@ -9,10 +9,11 @@ import pytest
 
 from pipelines.datasets.sources import PRESETS, resolve
 from pipelines.models.finetune import adopt
+from pipelines.models.teachers import student_config
 from pipelines.storage.config import InitConfig, LatentConfig, RunConfig
 from pipelines.storage.publishing import training_command
 from pipelines.storage.recipes import RECIPES, read_recipe
-from pipelines.storage.runs import LESSONS, PUBLISHED, Run, find_runs
+from pipelines.storage.runs import LESSONS, PUBLISHED, Run, find_run, find_runs
 
 BRIEF = ("--steps", 1, "--batch-size", 2, "--held-out-images", 2, "--sample-images", 1)
 
@@ -71,13 +72,30 @@ def test_every_recipe_is_named_after_what_it_makes(name):
     assert name.endswith("-64") == (config.data.image_size == 64)
 
 
-@pytest.mark.parametrize("shipped", find_runs(PUBLISHED, PUBLISHED / LESSONS), ids=lambda run: run.name)
+SHIPPED = find_runs(PUBLISHED, PUBLISHED / LESSONS)
+STUDENTS = [run for run in SHIPPED if run.config.distillation is not None]
+
+
+@pytest.mark.parametrize("shipped", [run for run in SHIPPED if run not in STUDENTS], ids=lambda run: run.name)
 def test_a_model_that_comes_with_it_is_what_its_recipe_trains(shipped):
     recipe = completed(shipped.name)
     recipe = replace(recipe, data=resolve(recipe.data))
     command = training_command(shipped.config, shipped.name)
     assert command == training_command(recipe, shipped.name)
     assert command in (shipped.path / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("student", STUDENTS, ids=lambda run: run.name)
+def test_a_student_that_comes_with_it_is_what_its_command_makes_of_its_teacher(student):
+    own = student.config
+    teacher = find_run(PUBLISHED / own.distillation.teacher)
+    given = replace(own.distillation, teacher="", teacher_fingerprint="", timesteps=())
+    made = student_config(teacher, given, own.optimizer, own.log)
+    found = replace(made.data, held_out=own.data.held_out)  # which images are held out is recorded when they are read
+    assert replace(made, data=found, versions=own.versions) == own
+    command = training_command(own, student.name)
+    assert command.startswith(f"python -m pipelines.distill {teacher.name} ")
+    assert command in (student.path / "README.md").read_text(encoding="utf-8")
 
 
 def test_what_is_given_replaces_the_recipe_and_its_name_is_the_runs(command, image_folder, tmp_path, monkeypatch):
