@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import AbstractContextManager, nullcontext
 
 import psutil
 
 BUSY = 0.5  # cores that others use, from which on they count
+FEW_ROWS = 512  # of a matrix, up to which decomposing it takes two threads as long as one
 
 
 def _used() -> tuple[float, float, float]:
@@ -40,3 +42,16 @@ def leave_cores_to_others() -> None:
     """Compute with as many threads as cores are free now, for work that soon ends; torch reads this when it is loaded."""
     if (others := cores_of_others()) >= BUSY:
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, round((os.cpu_count() or 1) - others))))
+
+
+def threads_for_matrices(rows: int) -> AbstractContextManager[object]:
+    """Let NumPy's linear algebra use a single thread meanwhile, for matrices of so few rows that more gain nothing.
+
+    Beside other busy processes its threads wait for each other most of the time: on two cores, decompositions of 128×128
+    matrices took 4 to 20 times as long with two threads as with one, and on idle cores the same.
+    """
+    if rows > FEW_ROWS:
+        return nullcontext()
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1, user_api="blas")

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ..common.text import in_short
+from ..common.threads import threads_for_matrices
 from ..storage.config import LogConfig
 from .intervals import decimals
 from .kept_features import has_features, kept_reference, kept_samples
@@ -140,7 +141,8 @@ def keep_verdict(first: Sequence[Evaluation], second: Sequence[Evaluation], sett
         reference = kept_reference(samples[0].asked)
         features = [kept_samples(one.fingerprint, own.asked) for one, own in zip((*first, *second), samples, strict=True)]
         if reference is not None and features[0] is not None and features[1] is not None:
-            p_values = reference.p_values(features[0], features[1])
+            with threads_for_matrices(features[0].shape[1]):
+                p_values = reference.p_values(features[0], features[1])
             tested = {name: replace(found.differences[name], p=p) for name, p in p_values.items() if name in found.differences}
             notes = tuple(note for note in found.notes if note != UNTESTED)
             found = replace(found, differences=found.differences | tested, notes=notes)

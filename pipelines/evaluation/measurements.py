@@ -23,6 +23,7 @@ from ..common.finite import refuse_not_finite
 from ..common.images import Pixels, montage, png_bytes, to_uint8
 from ..common.memory import TensorMemory, weight_bytes
 from ..common.reports import ProgressBar, report_progress, tracked
+from ..common.threads import threads_for_matrices
 from ..common.together import gathered, own_share
 from ..sampling.request import SamplingRequest
 from ..sampling.sample import sample
@@ -186,6 +187,11 @@ def figures(features: Features, real: RealImages, right: NDArray[np.float64] | N
         real: the images to compare them with.
         right: (N,) 1 where the classifier recognises the requested class; None if it cannot be judged.
     """
+    with threads_for_matrices(features.shape[1]):
+        return _figures(features, real, right)
+
+
+def _figures(features: Features, real: RealImages, right: NDArray[np.float64] | None) -> dict[str, Any]:
     count, reference = len(features), real.reference
     some = reference.thinned(max(ENOUGH, count))
     halved = {

@@ -2,7 +2,9 @@
 
 import os
 
+import numpy  # noqa: F401  # has the library whose threads are counted
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from pipelines.common import threads
 
@@ -38,3 +40,12 @@ def test_ones_own_work_does_not_count(monkeypatch):
     monkeypatch.setattr(threads, "_START", (100.0, 50.0, 5.0))
     monkeypatch.setattr(threads, "_used", lambda: (110.0, 65.0, 10.0))  # in 10 s, 15 s by all and 5 s by this process
     assert threads.cores_of_others() == 1.0
+
+
+def test_small_matrices_are_decomposed_by_one_thread():
+    used = []
+    with threadpool_limits(2, user_api="blas"):
+        for rows in (threads.FEW_ROWS, threads.FEW_ROWS + 1):
+            with threads.threads_for_matrices(rows):
+                used.append({library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"})
+    assert used == [{1}, {2}]

@@ -107,7 +107,7 @@ def test_classes_are_as_frequent_among_samples_as_among_held_out_images(class_ru
             picture.save(folder / "test" / name / f"{number}.png")
     config = replace(config, data=replace(config.data, data=str(folder)), training_images=None, training_digest="")
     config = replace(config, condition=replace(config.condition, digest=""))
-    real = RealImages(config, judge_for(config, judge), 100, 100)
+    real = RealImages(config, judge_for(class_run.config, judge), 100, 100)
     assert sorted(real.labels.tolist()) == [0] * 9 + [1] * 3
     shown, again = real.shown(range(12)), real.shown(range(12, 24))
     told = shown.labels if kind == "class" else shown.tokens
