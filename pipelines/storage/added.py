@@ -28,7 +28,7 @@ def added() -> list[HubId]:
     """
     try:
         ids = read_json(_list())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # where there are no runs either, which is said elsewhere
         return []
     if not isinstance(ids, list) or not all(isinstance(text, str) for text in ids):
         raise ValueError(f"{_list()} is damaged: it should be a list of ids of runs on the hub; remove it, and add them again")

@@ -15,9 +15,12 @@ from pipelines.publish import Publish
 from pipelines.publish import main as publish
 from pipelines.storage.added import add, added, remove
 from pipelines.storage.catalogue import read_catalogue
+from pipelines.storage.config import InitConfig, RunConfig
 from pipelines.storage.hub_id import HubId
+from pipelines.storage.locations import with_settled_paths
 from pipelines.storage.runs import LESSONS, PUBLISHED, Run, find_run, reference_to
 from pipelines.storage.weights import read_tensors
+from pipelines.train import default_name
 
 FLOWERS = "tester/flowers"
 SHIPPED = Run(PUBLISHED / LESSONS / "lesson-flow")
@@ -44,6 +47,7 @@ def refusal(name=FLOWERS):
 
 def test_a_run_pushed_and_pulled_is_the_same(hub, published, capsys):
     pulled = find_run(FLOWERS, download=True)
+    assert [path for path in hub.asked if path.startswith("GET")][-1].endswith("/model.safetensors")  # without it, it is no run
     told = capsys.readouterr().err
     assert "downloading tester/flowers@" in told
     assert f"of which the weights are {published.model_path.stat().st_size / 2**10:.0f} KiB" in told
@@ -57,6 +61,9 @@ def test_a_run_pushed_and_pulled_is_the_same(hub, published, capsys):
     assert load_model(FLOWERS).fingerprint == published.fingerprint
     reference = reference_to(pulled)
     assert reference == f"{FLOWERS}@{hub.repositories[FLOWERS].branches['main']}"
+    config = RunConfig(init=InitConfig(FLOWERS))
+    assert with_settled_paths(config).init.init_from == reference  # for a resume, when the hub has another commit
+    assert default_name(config, hub_runs := pulled.path.parent) == default_name(with_settled_paths(config), hub_runs)
     hub.asked.clear()
     assert find_run(reference, download=True) == find_run(reference) == find_run(FLOWERS) == pulled
     assert hub.asked == []  # a commit that is here needs no hub
