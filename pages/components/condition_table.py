@@ -102,7 +102,7 @@ def choose_columns(name: str, models: Mapping[str, Listed]) -> list[tuple[str, s
         models: models with the same conditions and image size, itself included.
     """
     config = models[name].config
-    if config.network.always_conditional or config.distillation is not None:
+    if config.network.always_conditional or config.is_student:
         why = "has no class that stands for none, so it cannot be guided"
         if config.distillation is not None:
             why = f"is a student with guidance {config.distillation.scale:g} distilled in"

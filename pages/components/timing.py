@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from itertools import pairwise
 from statistics import median
 
@@ -16,6 +16,7 @@ from pipelines.evaluation.results import Evaluation
 from pipelines.sampling.generation import Generation, Wish
 from pipelines.sampling.origins import FROM_NOISE, Origin
 from pipelines.sampling.request import SamplingRequest
+from pipelines.sampling.trajectory import TrajectoryJob
 from pipelines.storage.runs import Run
 
 LEAST = 2.0  # seconds worth telling
@@ -35,15 +36,33 @@ def about_time(wishes: Sequence[Wish], besides: float = 0.0) -> tuple[str, str |
     found = [_expected(*wish) for wish in wishes]
     if not all(source for _, source in found):
         return "", None
-    told = st.session_state.setdefault(TOLD, {})
-    which = hash(tuple((str(run.path), *rest) for run, *rest in wishes))
-    seconds = sum(seconds for seconds, _ in found) + besides
-    if which not in told or abs(math.log(max(seconds, LEAST) / told[which])) > math.log(STEADY):
-        told[which] = max(seconds, LEAST)
-    if told[which] <= LEAST:
-        return "", None
+    time = _told(sum(seconds for seconds, _ in found) + besides, tuple((str(run.path), *rest) for run, *rest in wishes))
     sources = ", ".join(dict.fromkeys(source for _, source in found))
-    return f" (about {rough_duration(told[which])})", f"Estimated from {sources}."
+    return time, f"Estimated from {sources}." if time else None
+
+
+def about_calls(calls: int, shown: TrajectoryJob) -> str:
+    """Return how long further network calls will take on the model of a trajectory, at its pace, to be added to a label.
+
+    Args:
+        calls: without those of guidance.
+        shown: a complete trajectory, not of a student.
+    """
+    assert shown.way is not None
+    guided = 2 if shown.request.guidance != 1 else 1
+    return _told(shown.way.pace * calls * guided, (shown.fingerprint, shown.request, calls))
+
+
+def _told(seconds: float, which: Hashable) -> str:
+    """Return a time to be added to a label, empty if it is not worth telling; see :func:`about_time`.
+
+    Args:
+        which: identifies what will take this time.
+    """
+    told, key, seconds = st.session_state.setdefault(TOLD, {}), hash(which), max(seconds, LEAST)
+    if key not in told or abs(math.log(seconds / told[key])) > math.log(STEADY):
+        told[key] = seconds
+    return f" (about {rough_duration(told[key])})" if told[key] > LEAST else ""
 
 
 def _expected(run: Run, request: SamplingRequest, origin: Origin = FROM_NOISE) -> tuple[float, str]:
@@ -51,7 +70,7 @@ def _expected(run: Run, request: SamplingRequest, origin: Origin = FROM_NOISE) -
     per_call, source = _pace(run, request.num_images)
     if not source:
         return 0.0, ""
-    guided = 2 if request.guidance != 1 and run.config.distillation is None else 1  # a student needs no second call
+    guided = 2 if request.guidance != 1 and not run.config.is_student else 1  # a student needs no second call
     work = request.num_images * request.steps * SAMPLERS[request.sampler].calls * guided * origin.effort(request.num_images)
     return per_call * work, source
 

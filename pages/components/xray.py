@@ -12,8 +12,9 @@ from pages.components import BOUND
 from pages.components.generation import draw_notes, draw_progress, show_growing, submit
 from pages.components.live_figure import live_figure
 from pages.components.sharing import address_of
+from pages.components.timing import about_calls
 from pages.components.trajectory import PLAYER
-from pipelines.common.text import literal, rough_duration
+from pipelines.common.text import literal
 from pipelines.figures.xray import standings_chart, xray_chart
 from pipelines.sampling.diagnosis import best_and_worst, diagnosis
 from pipelines.sampling.equal_calls import IMAGES, Standings, StandingsJob, calls_in_words
@@ -37,6 +38,8 @@ def offer_xrays(names: Sequence[str], columns: Sequence[Generation]) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.caption("What each sampler step did, and how wrong it was:", width="content")
         for number, (name, column) in enumerate(zip(names, columns, strict=True), start=1):
+            if column.config.is_student:  # whose learnt steps have no fine solution to be compared with
+                continue
             told = f"X-ray of the first image of column {number}, on the Reverse page"
             if st.button(f"X-ray {number}", key=f"xray{number}", icon=":material/troubleshoot:", type="tertiary", help=told):
                 st.session_state[WANTED] = True
@@ -60,10 +63,8 @@ def show_xray(shown: TrajectoryJob, image: int, about: Callable[[], str]) -> Non
         image: index among the images of the trajectory.
         about: returns which model made it, and how, for captions of saved figures.
     """
-    assert shown.way is not None
     st.subheader("What each sampler step did", anchor=ANCHOR)
-    pace = shown.way.pace * (2 if shown.request.guidance != 1 else 1)
-    time = _about(pace * expected_calls(shown.request.steps))
+    time = about_calls(expected_calls(shown.request.steps), shown)
     if not st.toggle(f"X-ray: compare every step with a fine solution{time}", key="xray", help=EXPLAINED, **BOUND):
         _, job = st.session_state.pop("xray_job", (None, None))
         if job is not None:
@@ -83,16 +84,12 @@ def show_xray(shown: TrajectoryJob, image: int, about: Callable[[], str]) -> Non
 
     show_growing(job, draw, lambda _: SECONDS_BETWEEN_LOOKS, "Done: every step is compared with a fine solution.")
     if job.found is not None and shown.origin == FROM_NOISE:
-        _show_standings(shown, pace, about)
+        _show_standings(shown, about)
 
 
 def _is_known(key: str, wanted: XRayJob | StandingsJob) -> bool:
     """Return whether the session's job under a key is the wanted one."""
     return key in st.session_state and bool(wanted.is_of(st.session_state[key][1]))
-
-
-def _about(seconds: float) -> str:
-    return f" (about {rough_duration(seconds)})" if seconds >= 1 else ""
 
 
 def _draw(found: XRay, shown: TrajectoryJob, about: Callable[[], str]) -> None:
@@ -105,7 +102,7 @@ def _draw(found: XRay, shown: TrajectoryJob, about: Callable[[], str]) -> None:
     st.caption(f"{EXPLAINED} The path bends where the predicted noise turns. Dotted line: the frame shown.")
 
 
-def _show_standings(shown: TrajectoryJob, pace: float, about: Callable[[], str]) -> None:
+def _show_standings(shown: TrajectoryJob, about: Callable[[], str]) -> None:
     """Offer to compare samplers and spacings at as many network calls as the trajectory took, and show the comparison."""
     calls = shown.request.steps * SAMPLERS[shown.request.sampler].calls
     first = shown.images[0]
@@ -114,7 +111,7 @@ def _show_standings(shown: TrajectoryJob, pace: float, about: Callable[[], str])
     st.subheader(f"Samplers and spacings at {told_calls}", anchor=False)
     known = _is_known("standings_job", wanted)
     if not known or st.session_state["standings_job"][1].status in ("cancelled", "failed"):
-        time = _about(pace * IMAGES * wanted.expected_calls)
+        time = about_calls(IMAGES * wanted.expected_calls, shown)
         st.caption("How far the samples of each are from the fine solution, from the same noise.")
         pressed = st.button(f"Compare them{time}", icon=":material/leaderboard:")
         known |= pressed and submit("standings_job", lambda: wanted, None, [shown.run])

@@ -46,7 +46,7 @@ def unlike(one: RunConfig, other: RunConfig) -> str:
     """Return why the validation losses of two runs cannot be compared; empty if they can."""
     if one.model != other.model:
         return "only one of them is an autoencoder"
-    if (one.distillation is None) != (other.distillation is None):
+    if one.is_student != other.is_student:
         return "only one of them is a student, whose loss is its distance from its teacher"
     if one.latent.latent_fingerprint != other.latent.latent_fingerprint:
         return "they denoise different latents, or latents and pixels"
@@ -62,7 +62,7 @@ def unpaired(one: RunConfig, other: RunConfig) -> str:
     """Return why the difference of two validation losses has no interval; empty if both are of the same noisy images."""
     if "autoencoder" in (one.model, other.model):
         return "an autoencoder logs nothing from which to compute an interval"
-    if one.distillation or other.distillation:
+    if one.is_student or other.is_student:
         return "a student logs nothing from which to compute an interval"
     if _held_out(one) != _held_out(other):
         return "they may have been validated on different images"

@@ -48,7 +48,7 @@ def guided_denoiser(
             "always needs a label and cannot be guided; give a label, such as 0 or all, and guidance 1"
         )
     refuse_unlearnt(model.config, request, model.name)
-    scale = 1.0 if model.config.distillation is not None else request.guidance  # a student's guidance takes no calls
+    scale = 1.0 if model.config.is_student else request.guidance  # a student's guidance takes no calls
     if condition is None and not any(asked.values()):
         if scale != 1 or request.negative_prompt is not None:
             needed = f"give a {takes}" if takes else "choose a conditional model"

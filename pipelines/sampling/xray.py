@@ -152,7 +152,7 @@ def same_weights(run: Run, fingerprint: str) -> LoadedModel:
     """
     model = loaded_model(run, fingerprint)
     if model.fingerprint != fingerprint:
-        raise ValueError(f"{run.name} has saved new weights since this image was made: press Denoise to see what they make")
+        raise ValueError(f"{run.name} has saved new weights since this image was made: make it again with them")
     return model
 
 

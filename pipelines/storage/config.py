@@ -255,6 +255,11 @@ class RunConfig(Settings):
         return self.latent.latent_shape or self.image_shape
 
     @property
+    def is_student(self) -> bool:
+        """Whether the run is a student, which samples in the steps it has learnt from its teacher and in no others."""
+        return self.distillation is not None
+
+    @property
     def kind(self) -> str:
         """Name of the type of model for display."""
         if self.model == "autoencoder":

@@ -78,7 +78,7 @@ def _tags(config: RunConfig) -> Iterator[str]:
         yield "class-conditional"
     if config.latent.latent_shape is not None:
         yield "latent-diffusion"
-    if config.distillation is not None:
+    if config.is_student:
         yield "distillation"
 
 

@@ -72,7 +72,7 @@ def _asked(config: RunConfig) -> str:
     if config.network.takes is None:
         return ""
     asked = {"class": "--label all", "text": f"--prompt {shlex.quote((*config.condition.examples, 'something')[0])}"}
-    guided = not config.network.always_conditional and config.distillation is None
+    guided = not config.network.always_conditional and not config.is_student
     return asked[config.network.takes] + " --guidance 2" * guided + " "
 
 
@@ -132,7 +132,7 @@ def model_card(
     validated = metrics.dropna(subset=[loss]) if loss in metrics else metrics[:0]
     channels, height, width = config.image_shape or (0, 0, 0)
     grids = list(run.samples().items())[-1:]
-    seen = "seen" if config.distillation is None else "sampled"
+    seen = "sampled" if config.is_student else "seen"
     lines = [
         f"# {literal(name)}",
         "",
@@ -162,7 +162,7 @@ def model_card(
     if len(validated):
         newest = validated.iloc[-1]
         what = "EMA weights, held-out images"
-        if config.distillation is not None:
+        if config.is_student:
             what = "EMA weights; mean distance of samples from the teacher's 20-step ones, from the same noise"
         lines.append(f"- validation loss {newest[loss]:.4f} ({what})")
         if told := config.data.held_out.about_copies:

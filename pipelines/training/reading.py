@@ -74,11 +74,11 @@ def read_task(run: Run, config: RunConfig) -> Task[Any]:
     Raises:
         ValueError: the data, the text encoder, the autoencoder or the run to start from is missing or does not fit.
     """
-    config = with_settled_paths(config if config.distillation else adopt(config))
+    config = with_settled_paths(config if config.is_student else adopt(config))
     begun = config.image_shape is not None
     sources = () if begun else tuple(sources_of(config))  # what a run has begun with is recorded
     config = replace(config, data=data_of(config))
-    without_data = config.distillation is not None and config.network.takes != "text"  # classes have numbers
+    without_data = config.is_student and config.network.takes != "text"  # classes have numbers
     if (run.path / CONFIG).is_file() and not without_data:
         refuse_missing(config, f"say where they are now with --resume {run.path} --data FOLDER")
     state = process_state()
@@ -111,7 +111,7 @@ def read_task(run: Run, config: RunConfig) -> Task[Any]:
     if config.network.conditional:
         config, known = _read_conditions(config, opened, train, held_out)
         data = replace(data, conditions=known[0], held_out_conditions=known[1])
-    if config.distillation is not None:
+    if config.is_student:
         return _read_student(config, data)
     config, comparison = _compare(config, begun, train, held_out)
     autoencoder, autoencoder_weights = None, None
