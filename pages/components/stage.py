@@ -21,7 +21,7 @@ from pages.components.title_mark import title_mark
 from pipelines.common.command_line import describe
 from pipelines.common.indices import evenly_spaced
 from pipelines.common.text import literal
-from pipelines.sampling.alignment import frame_at, shared_log_snrs
+from pipelines.sampling.alignment import aligned_rows, frame_at, shared_log_snrs
 from pipelines.sampling.generation import Comparison, Generation
 
 STRIP_ROWS = 11
@@ -76,11 +76,15 @@ def stage_data(titles: Sequence[str], comparison: Comparison) -> dict[str, Any]:
     columns = comparison.columns
     grown = [list(column.frames) for column in columns]  # other threads append to them
     levels = _common_levels(columns) if all(grown) else []
+    strips = _strips(columns)
     return {
         "comparison": _identity(comparison),
         "activity": activity(comparison) if comparison.active else "",
         "done": comparison.share_done,
-        "columns": [_column(title, column, columns[0]) for title, column in zip(titles, columns, strict=True)],
+        "columns": [
+            _column(title, column, columns[0]) | {"strip": list(strip)}
+            for title, column, strip in zip(titles, columns, strips, strict=True)
+        ],
         "levels": [
             {
                 "name": level_name(level),
@@ -103,6 +107,14 @@ def _common_levels(columns: Sequence[Generation]) -> list[float]:
     return [level for level in shared_log_snrs(columns) if level <= reached]
 
 
+def _strips(columns: Sequence[Generation]) -> Sequence[Sequence[int]]:
+    """Return the indices of the frames in each column's film strip, whose rows are noise levels; −1 for gaps."""
+    if not all(column.log_snrs for column in columns):  # computing has not started
+        return [evenly_spaced(len(column.kept_steps), STRIP_ROWS).tolist() for column in columns]
+    levels = (tuple((*column.log_snrs, math.inf)[step] for step in column.kept_steps) for column in columns)
+    return aligned_rows(tuple(levels), STRIP_ROWS)
+
+
 def _column(title: str, column: Generation, first: Generation) -> dict[str, Any]:
     frames, others = list(column.frames), list(first.frames)
     _, height, width = column.image_shape
@@ -114,7 +126,6 @@ def _column(title: str, column: Generation, first: Generation) -> dict[str, Any]
         "height": height,
         "latents": column.of_latents,
         "incomparable": {view: _why_incomparable(column, first, view) for view in VIEWS},
-        "strip": evenly_spaced(len(column.kept_steps), STRIP_ROWS).tolist(),
         "frames": [
             {
                 "label": frame_label(frame, column),

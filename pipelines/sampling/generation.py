@@ -22,6 +22,8 @@ from .request import SamplingRequest
 from .sample import kept_steps, refuse_frames_beyond_memory, sample
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from diffusion_core.samplers import Step
 
     from ..models.loading import LoadedModel
@@ -69,6 +71,8 @@ class Generation:
     """Network evaluations to compute the starting point, once for all images."""
     learned: tuple[float, ...] = ()
     """The timesteps, if their spacing is the learned one."""
+    log_snrs: tuple[float, ...] = ()
+    """log(alpha²/sigma²) of the states before each step, known once computing starts."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -224,7 +228,9 @@ def _advance(column: Generation, model: LoadedModel, job: Job, at_once: int) -> 
         streams = [sample(model, request, numbers[start : start + at_once], column.origin) for start in starts]
         column.origin_nfe = column.origin.nfe(model, request)
         seconds += time.perf_counter() - before
-    last = column.num_steps = len(column.origin.timesteps(model, request))
+    timesteps = column.origin.timesteps(model, request)
+    last = column.num_steps = len(timesteps)
+    column.log_snrs = tuple(_log_snr(*model.schedule.at(timesteps)).tolist())
     kept = set(column.kept_steps) - {frame.index for frame in column.frames}
     memory = TensorMemory()
     for index in range(last + 1):
@@ -249,6 +255,9 @@ def _frame(parts: list[Step], model: LoadedModel, origin: Origin, last: int) -> 
     first = parts[0]
     x0 = np.concatenate([to_uint8(origin.images(model, part.x0)) for part in parts])
     x = x0 if first.index == last else np.concatenate([model.pictures(part.x) for part in parts])
-    alpha, sigma = model.schedule.at(first.timestep)
-    log_snr = math.inf if first.index == last else 2 * (alpha / sigma).log().item()
+    log_snr = math.inf if first.index == last else _log_snr(*model.schedule.at(first.timestep)).item()
     return Frame(first.index, first.timestep, log_snr, x, x0, first.nfe, 0.0)
+
+
+def _log_snr(alpha: Tensor, sigma: Tensor) -> Tensor:
+    return 2 * (alpha / sigma).log()

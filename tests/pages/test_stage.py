@@ -33,7 +33,9 @@ def column(steps, grown=None, **config):
     frames = [frame(index, 999 - index, level, last=index == steps) for index, level in enumerate(levels)]
     whole = RunConfig(image_shape=(3, SIDE, SIDE), **config)
     request = SamplingRequest(num_images=COUNT, steps=steps)
-    return Generation(Run(f"run-{steps}"), request, "", whole, frames[:grown], num_steps=steps)
+    return Generation(
+        Run(f"run-{steps}"), request, "", whole, frames[:grown], num_steps=steps, log_snrs=tuple(map(float, levels[:-1]))
+    )
 
 
 def file_of(url):
@@ -106,7 +108,11 @@ def test_columns_meet_at_equal_noise_levels():
     assert len({level["name"] for level in levels}) == len(levels)
     for one in data["columns"][1]["frames"]:
         assert data["columns"][0]["frames"][one["first"]]["level"] in {level["name"] for level in levels}
-    assert [len(one["strip"]) for one in data["columns"]] == [6, stage.STRIP_ROWS]
+    five, twenty = (one["strip"] for one in data["columns"])
+    assert len(five) == len(twenty) <= stage.STRIP_ROWS
+    assert [frame for frame in five if frame >= 0] == list(range(6))
+    comparison.columns[0].log_snrs = ()  # not known before computing starts
+    assert [len(one["strip"]) for one in stage.stage_data(["1", "2"], comparison)["columns"]] == [6, stage.STRIP_ROWS]
 
 
 def test_while_columns_grow_the_last_level_is_one_that_all_have_reached():

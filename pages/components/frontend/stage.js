@@ -183,6 +183,7 @@ export class Stage {
       this.grids[at].draw(this.scene.pictureOf(at), seen.gain) // last, so that its sheets are the next to be loaded
     }
     const some = strips < this.images.length
+    this.part(".gaps").hidden = !data.columns.some(({ strip }) => strip.some((frame) => frame < 0))
     this.part(".more").textContent = some ? ` ${strips} of ${this.images.length} are in sight: scroll sideways for the others.` : ""
     this.part(".all").hidden = fit === this.images.length
     this.part(".all").textContent = this.all ? "Fewer images" : `All ${this.images.length} images`

@@ -29,7 +29,7 @@ export class Film {
     const { inspector, painter, scene } = this.stage
     const { data, seen } = scene
     const { strip, frames, width, height } = data.columns[this.column]
-    const present = strip.filter((frame) => frame < frames.length)
+    const present = strip.filter((frame) => frame >= 0 && frame < frames.length)
     while (this.stills.length < present.length) this.stills.push(this.still(this.stills.length))
     const factor = stillFactor(width)
     for (const [number, frame] of present.entries()) {
@@ -59,7 +59,7 @@ export class Film {
     button.append(canvas, label)
     button.addEventListener("click", () => {
       const { strip, frames } = this.stage.scene.data.columns[this.column]
-      this.stage.look({ level: frames[strip[number]].level })
+      this.stage.look({ level: frames[strip.filter((frame) => frame >= 0)[number]].level })
     })
     this.place.append(button)
     return { button, canvas, label }

@@ -22,7 +22,7 @@ const SAME = 0.1 // log-SNRs closer than this count as equal
  * @property {number} height of an image, in pixels
  * @property {boolean} latents whether its noisy states are latents
  * @property {Record<"x" | "x0", string>} incomparable for each view, why it has no difference from the first column; or ""
- * @property {number[]} strip indices of the frames in the film strip
+ * @property {number[]} strip indices of the frames in the film strip, whose rows are the same in all columns; −1 for a gap
  * @property {Frame[]} frames from noise to sample, as far as they are computed
  */
 

@@ -1,6 +1,6 @@
 import { GAP, leastFactor } from "./stage_grid.js"
 
-/** The film strip of a column: rows are timesteps, columns are images. It is drawn where it is scrolled to. */
+/** The film strip of a column: rows are noise levels, columns are images. It is drawn where it is scrolled to. */
 export class Strip {
   /**
    * @param {HTMLElement} section contains the rows' labels and the canvas
@@ -73,7 +73,7 @@ export class Strip {
     context.clearRect(0, 0, this.canvas.width, this.canvas.height)
     for (let at = Math.floor(left / wide); at < images.length && at * wide - left < this.canvas.width; at++)
       for (const [row, picture] of pictures.entries())
-        painter.draw(context, picture, gain, { image: images[at], x: at * wide - left, y: row * high, factor })
+        if (column.strip[row] >= 0) painter.draw(context, picture, gain, { image: images[at], x: at * wide - left, y: row * high, factor })
   }
 
   /** @param {MouseEvent} event on an image, which is opened at its noise level */
