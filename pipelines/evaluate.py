@@ -35,6 +35,7 @@ from .storage.runs import find_run
 
 if TYPE_CHECKING:
     from .evaluation.real_images import RealImages
+    from .evaluation.results import Result
     from .models.loading import LoadedModel
     from .storage.runs import Run
 
@@ -97,16 +98,17 @@ def main(arguments: Evaluate) -> int:
         if state.is_main_process:
             Evaluation(run).refuse_unwritable()
         _refuse_impossible(run, arguments)
+    taught = _taught(runs)
     can_cache(KIND)  # or a warning says that differences of distances will have no p-values
     for run in runs:
         model = load_model(run, device=state.device)
         evaluation = Evaluation(run, model.fingerprint)
         if not state.is_main_process:
-            _measure(evaluation, model, arguments)
+            _measure(evaluation, model, arguments, model.fingerprint in taught)
             continue
         with evaluation.alone():
             remove_leftovers(evaluation.path.parent)
-            _measure(evaluation, model, arguments)
+            _measure(evaluation, model, arguments, model.fingerprint in taught)
         print(evaluation.path)
     if state.is_main_process and len(runs) > 1:
         names = [run.name for run in runs]
@@ -122,12 +124,23 @@ def _refuse_impossible(run: Run, arguments: Evaluate) -> None:
     locate(run.config.data.data)
     model = load_model(run, device="cpu")
     judge_for(model.config, arguments.features)
-    for steps, spacing in product(arguments.steps, arguments.spacing) if run.config.distillation is None else ():
+    for steps, spacing in () if run.config.is_student else product(arguments.steps, arguments.spacing):
         sample(model, SamplingRequest(steps=steps, spacing=spacing), [0])
 
 
-def _measure(evaluation: Evaluation, model: LoadedModel, arguments: Evaluate) -> None:
-    """Take the measurements of a run that are missing."""
+def _taught(runs: Sequence[Run]) -> set[str]:
+    """Return the fingerprints of the runs that are a student or its teacher, where both are among them."""
+    fingerprints = {run.fingerprint for run in runs}
+    pairs = {run.fingerprint: own.teacher_fingerprint for run in runs if (own := run.config.distillation) is not None}
+    return {one for pair in pairs.items() if pair[1] in fingerprints for one in pair}
+
+
+def _measure(evaluation: Evaluation, model: LoadedModel, arguments: Evaluate, classified: bool) -> None:
+    """Take the measurements of a run that are missing.
+
+    Args:
+        classified: whether samples also count as missing if their classes were not recorded, as by older versions.
+    """
     from .common.devices import process_state
     from .common.together import told_by_main
     from .evaluation.judges import judge_for
@@ -137,13 +150,17 @@ def _measure(evaluation: Evaluation, model: LoadedModel, arguments: Evaluate) ->
     real = RealImages(model.config, judge, arguments.reference_images, arguments.held_out_images)
     for what, kind, asked, measure in list(measurements(model, real, arguments)):  # an impossible one fails before any is taken
         told = f"{evaluation.name}: {what}"
-        known = told_by_main(evaluation.find(kind, asked) is not None)
+        known = told_by_main(_is_known(evaluation.find(kind, asked), classified))
         report_progress(told)
         found = {} if known else measure()
         if process_state().is_main_process:
             if not known:
                 evaluation.add(kind, asked, found)
             print(f"{told}: {'already measured' if known else summary(kind, evaluation.results[-1].found)}")
+
+
+def _is_known(found: Result | None, classified: bool) -> bool:
+    return found is not None and not (classified and found.kind == "samples" and "classes" not in found.found)
 
 
 def _compare(evaluations: Sequence[Evaluation], arguments: Evaluate) -> None:
@@ -181,7 +198,7 @@ def measurements(
 
     seed, held_out = arguments.seed, len(real.held_out)
     asked: dict[str, Any] = {"images": held_out, "seed": seed} | real.key(held_out)
-    denoises = model.config.distillation is None  # a student does not, so it has neither a denoising loss nor a likelihood
+    denoises = not model.config.is_student  # a student does not, so it has neither a denoising loss nor a likelihood
     if denoises:
         yield "loss", "loss", asked, partial(loss_by_noise_level, model, real, seed, arguments.batch_size)
     if denoises and arguments.likelihood_images and model.autoencoder is None:  # the bound is about pixels

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from diffusion_core.choices import LEARNED
 from pages.components import BOUND
 from pages.components.glossary import term
 from pages.components.live_figure import live_figure
@@ -26,6 +27,7 @@ from pipelines.figures.evaluation import (
     COSTS,
     FLOOR,
     SERIES,
+    STARS,
     bound_terms,
     comparison,
     loss_bands,
@@ -38,7 +40,10 @@ from pipelines.figures.evaluation import (
 # The metrics' entries in the glossary.
 ENTRIES = FIGURES | {"agreement": "Agreement", "closer_than_held_out": "Copies", "frechet_at_infinity": "FD∞"}
 SIZES = "Samples are compared with real images of their own size, so figures of different sizes cannot be compared."
-FEWER = "Otherwise one series for each run and sampler, at the usual number of samples; the others have, say, another guidance."
+FEWER = (
+    "Otherwise one series for each run and sampler, and for learned spacings, at the usual number of samples; the others have, "
+    "say, another guidance."
+)
 LOSSES = {"difference": "Difference", "loss": "Loss"}
 
 
@@ -102,6 +107,8 @@ def show_ranking(evaluations: Sequence[Evaluation], figure: str, order: Sequence
         told += f" Surely: with 95 % confidence for all {ranked[0].pairs} pairs at once."
     if any(one.behind is not None and one.behind.paired for one in ranked):
         told += " The runs' samples start from the same noise, so a difference can be sure although intervals overlap."
+    if any(one.config.is_student for one in members):
+        told += " Students sample in their own steps."
     if left_out:
         told += f" Not measured with these samples and the same real images: {', '.join(left_out)}."
     st.caption(literal(told))
@@ -123,12 +130,14 @@ MANY = 8  # series in a figure, of which only the usual ones are drawn at first
 def usual_series(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of one series for each run and sampler: at the usual number of samples, and with most points.
 
+    The learned spacing has a series of its own.
+
     Args:
         table: see :func:`pipelines.evaluation.results.samples_table`.
     """
     usual = table["images"].mode()[0]
     kept = []
-    for _, own in table.groupby(["run", "sampler"], sort=False):
+    for _, own in table.groupby(["run", "sampler", table["spacing"] == LEARNED], sort=False):
         series = [rows for _, rows in own.groupby(SERIES, sort=False)]
         kept.append(max(series, key=lambda rows: (rows["images"].iloc[0] == usual, len(rows))))
     return pd.concat(kept)
@@ -145,6 +154,8 @@ def show_scatter(evaluations: Sequence[Evaluation], table: pd.DataFrame, figure:
     told = f"{FIGURES[figure]} over {COSTS[cost]} per image"
     live_figure(quality_against_cost(table, figure, cost, order), "quality", told, about)
     told = f"{literal(comparison(table))} Bars: 95 % intervals. {FLOOR}"
+    if table["student"].any():
+        told += f" {STARS}"
     if table[f"{figure}_decoded"].notna().any():
         told += " Dashed: real images after the autoencoder; the detail that it loses is out of reach for a latent model."
     if cost == "network_calls" and table[cost].duplicated().any():

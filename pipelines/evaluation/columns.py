@@ -60,7 +60,7 @@ class Column:
     @property
     def options(self) -> dict[str, str]:
         """Options of ``pipelines.evaluate`` that measure samples made like this column's; a student needs none."""
-        if self.config.distillation is not None:
+        if self.config.is_student:
             return {}
         request, network = self.request, self.config.network
         guided = network.conditional and not network.always_conditional
@@ -108,7 +108,7 @@ def _measured(one: Column, other: Column) -> Finding:
     if not same_data(one.evaluation, other.evaluation) or (same_model and alike):
         return Finding(None)
     groups = [one.evaluation], [other.evaluation]
-    samples = _pair(one, other)
+    samples = measured_alike(one, other)
     if samples and alike:
         return Finding(verdict(*groups, Setting.of(samples[0])))
     if samples:
@@ -155,7 +155,7 @@ def _same_noise(one: Column, other: Column) -> bool:
     return one.request.seed == other.request.seed and one.config.state_shape == other.config.state_shape
 
 
-def _pair(one: Column, other: Column) -> list[Result]:
+def measured_alike(one: Column, other: Column) -> list[Result]:
     """Return the newest measurement of each column, of the same number of samples against the same images; or nothing."""
     for own in one.samples:
         for theirs in other.samples:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..storage.files import CLASSIFIERS
 from ..storage.presets import dataset_name
@@ -49,6 +50,10 @@ class Judge:
     def features(self, images: Tensor) -> Features:
         """Return the features of images: (N, C, H, W) in [−1, 1] -> (N, D)."""
         return self.see(images).double().numpy()
+
+    def classes(self, images: Tensor) -> NDArray[np.int64] | None:
+        """Return the class that the classifier sees in each image, (N,), or None without one."""
+        return None if self.classifier is None else self.classifier.classify(images).numpy()
 
     def refuse_informed(self, train: ImageSet, held_out: ImageSet, split: HeldOutConfig) -> None:
         """Raise ValueError if the classifier may have been trained on held-out images, which it would take for others.

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..common.text import in_short
+from ..common.text import counted, in_short
 from ..common.threads import threads_for_matrices
 from ..storage.config import LogConfig
 from .intervals import decimals
@@ -100,6 +100,7 @@ def judge(
             differences[name] = replace(found, p=(tested or {}).get(name) if p is None else p)
     differences = {name: differences[name] for name in TITLES if name in differences}
     notes = [] if same_model else [ONE_SEED if len(everyone) == 2 else SEEDS.format(len(first), len(second))]
+    notes += [_own_steps_told(one) for one in everyone if one.config.is_student and not same_model]
     notes += [UNPAIRED] if not all(found.paired for found in differences.values()) else []
     untested = any(name in differences and differences[name].p is None for name in TESTED)
     if untested and setting is not None and len(everyone) == 2:
@@ -113,6 +114,11 @@ def judge(
     measured |= set() if same_model else {kind for kind in ("loss", "bound") if any(one.of_kind(kind) for one in everyone)}
     absent = tuple(name for name in TITLES if name in measured and name not in differences)
     return Verdict(*named, setting, differences, costs, tuple(notes), real, absent)
+
+
+def _own_steps_told(student: Evaluation) -> str:
+    own = student.config.distillation
+    return "" if own is None else f"{student.name} is a student and samples in its own {counted(own.calls, 'step')}."
 
 
 def _asked(first: Sequence[Evaluation], second: Sequence[Evaluation], setting: Setting) -> dict[str, Any]:

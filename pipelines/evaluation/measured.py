@@ -14,6 +14,7 @@ import numpy as np
 from diffusion_core.choices import SAMPLERS
 
 from ..common.text import counted
+from ..sampling.own_steps import own_steps
 from ..sampling.request import SamplingRequest, spacing_in_words
 from .intervals import Estimate, Values, blocks_error, mean_error, share_error, strata_error, subsets_error
 from .paired import Figure
@@ -70,16 +71,21 @@ def sampler_title(name: str) -> str:
 
 
 def shared_settings(evaluations: Sequence[Evaluation]) -> list[Setting]:
-    """Return the settings at which the samples of all evaluations were measured, and can be compared."""
-    own = [Setting.of(result) for result in evaluations[0].of_kind("samples")]
+    """Return the settings at which the samples of all evaluations were measured, and can be compared.
+
+    Students are measured in their own steps, which are compared with those of other models at any.
+    """
+    first = next((one for one in evaluations if not one.config.is_student), evaluations[0])
+    own = [Setting.of(result) for result in first.of_kind("samples")]
     return [setting for number, setting in enumerate(own) if setting not in own[:number] and samples_at(evaluations, setting)]
 
 
 def samples_at(evaluations: Sequence[Evaluation], setting: Setting) -> list[Result]:
-    """Return each evaluation's newest samples at a setting of the first; empty if not all have such."""
+    """Return each evaluation's newest samples at a setting, of students in their own steps; empty if not all have such."""
     found: list[Result] = []
     for evaluation in evaluations:
-        own = [result for result in evaluation.of_kind("samples") if Setting.of(result).fits(setting)]
+        wanted = replace(setting, request=setting.request | own_steps(evaluation.config))
+        own = [result for result in evaluation.of_kind("samples") if Setting.of(result).fits(wanted)]
         if found:
             own = [result for result in own if same_images(evaluation, result, evaluations[0], found[0])]
         if not own:

@@ -141,9 +141,9 @@ def measure_samples(
         *_, last = sample(model, request, numbers.tolist(), condition=real.shown(numbers.tolist()))
         images = model.decode(last.x).cpu()
         seconds = time.perf_counter() - before
-        batches.append((seconds, last.nfe, to_uint8(images), real.judge.features(images), real.recognised(images, numbers)))
+        batches.append((seconds, last.nfe, to_uint8(images), real.judge.features(images), real.judge.classes(images)))
     report_progress(f"{told}: comparing with real images")
-    all_seconds, calls, pictures, seen, recognised = zip(*gathered(batches), strict=True)
+    all_seconds, calls, pictures, seen, classes = zip(*gathered(batches), strict=True)
     features = np.concatenate(seen)
     memory = TensorMemory()
     with memory:
@@ -152,13 +152,15 @@ def measure_samples(
     if process_state().is_main_process:
         write_neighbours(model, real, np.concatenate(pictures), features)
         keep_features(model.fingerprint, asked, features, real.reference)
-    right = None if recognised[0] is None else np.concatenate(recognised)
+    classifier = real.judge.classifier
+    known = None if classifier is None else np.concatenate(classes)
     return {
         "network_calls": calls[-1],
         "seconds": sum(all_seconds) / request.num_images,
         "machine": hardware(model.device),
         "memory": sum(map(weight_bytes, model.modules)) + memory.peak,
-        "figures": figures(features, real, right),
+        "figures": figures(features, real, real.recognised(known)),
+        "classes": None if known is None or classifier is None else {"names": classifier.classes, "seen": known.tolist()},
     }
 
 
@@ -179,13 +181,13 @@ def measure_reconstructions(model: LoadedModel, real: RealImages, count: int, ba
     return {"figures": figures(np.concatenate(gathered(seen)), real)}
 
 
-def figures(features: Features, real: RealImages, right: NDArray[np.float64] | None = None) -> dict[str, Any]:
+def figures(features: Features, real: RealImages, right: NDArray[np.bool_] | None = None) -> dict[str, Any]:
     """Compute all figures of a set of images, with intervals, and with the parts that another model's are paired with.
 
     Args:
         features: (N, D) of the images.
         real: the images to compare them with.
-        right: (N,) 1 where the classifier recognises the requested class; None if it cannot be judged.
+        right: (N,) whether the classifier recognises the requested class; None if it cannot be judged.
     """
     with threads_for_matrices(features.shape[1]):
         return _figures(features, real, right)
@@ -203,7 +205,7 @@ def _figures(features: Features, real: RealImages, right: NDArray[np.float64] | 
         "closer_than_held_out": closer_than_held_out(features, reference, real.newness[:count]),
         "precision": within(features, some.features),
     }
-    cases |= {} if right is None else {"agreement": right.astype(bool)}
+    cases |= {} if right is None else {"agreement": right}
     for name, values in cases.items():
         found[name] = asdict(Estimate.of_share(values.mean(), count)) | {"cases": "".join("01"[int(value)] for value in values)}
     recall, subsets = recall_estimate(features, some.features)

@@ -55,7 +55,8 @@ def settings_to_rank(evaluations: Sequence[Evaluation]) -> dict[str, tuple[Setti
             found.append((setting, members))
     groups: list[tuple[Setting, list[Evaluation]]] = []
     for setting, members in sorted(found, key=lambda group: -len(group[1])):
-        before = {one for other, others in groups if str(other) == str(setting) for one in others}
+        students = all(one.config.is_student for one in members)  # whose own steps are compared with any
+        before = {one for other, others in groups if students or str(other) == str(setting) for one in others}
         if not before.issuperset(members):
             groups.append((setting, members))
     told = [str(setting) for setting, _ in groups]

@@ -121,11 +121,15 @@ class RealImages:
         known = self.judge.classifier
         return None if known is None else held_out_labels(self._config, self._opened, self.held_out, known.classes)
 
-    def recognised(self, images: Tensor, samples: Tensor) -> NDArray[np.float64] | None:
-        """Return 1 for each of these samples in which the judge's classifier recognises the requested class, else 0.
+    def recognised(self, classes: NDArray[np.int64] | None) -> NDArray[np.bool_] | None:
+        """Return for each sample whether the judge's classifier recognises the requested class.
 
         None without a classifier, or for an unconditional network.
+
+        Args:
+            classes: which it sees in the samples, (N,), in order.
         """
-        if self.judge.classifier is None or self.conditions is None or self.labels is None:
+        if classes is None or self.conditions is None or self.labels is None:
             return None
-        return (self.judge.classifier.classify(images) == self.labels[samples % len(self.labels)]).double().numpy()
+        labels = self.labels.numpy()
+        return np.asarray(classes == labels[np.arange(len(classes)) % len(labels)])

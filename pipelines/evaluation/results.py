@@ -224,16 +224,18 @@ def noise_bins(levels: NDArray[np.float64]) -> NDArray[np.int64]:
 def samples_table(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
     """Return the measurements of samples, one row per request, each with its interval and its real-against-real floor.
 
-    Columns: run, data, size (of images), sampler, spacing, steps, guidance, network_calls, seconds (per image), machine (on
-    which they were measured), memory (MiB for one image, NaN if not measured), images, seed, features, judge (the network they
-    come from, without the size of its input). For each key F of FIGURES: F, F_low, F_high, F_floor (of real images) and
-    F_decoded (of real images reconstructed by the autoencoder of a latent diffusion model); NaN where not applicable.
+    Columns: run, data, student (whether the run is one), size (of images), sampler, spacing, steps, guidance, network_calls,
+    seconds (per image), machine (on which they were measured), memory (MiB for one image, NaN if not measured), images, seed,
+    features, judge (the network they come from, without the size of its input). For each key F of FIGURES: F, F_low, F_high,
+    F_floor (of real images) and F_decoded (of real images reconstructed by the autoencoder of a latent diffusion model); NaN
+    where not applicable.
     """
     rows = []
     for evaluation in evaluations:
         for result in evaluation.of_kind("samples"):
             request, found = result.asked["request"], result.found
             row: dict[str, Any] = {"run": evaluation.name, "data": Path(evaluation.config.data.data).name}
+            row["student"] = evaluation.config.is_student
             row["size"] = "×".join(map(str, (evaluation.config.image_shape or ())[1:]))
             row |= {name: request[name] for name in ("sampler", "steps", "guidance", "seed")}
             row["spacing"] = request.get("spacing", SamplingRequest.spacing)

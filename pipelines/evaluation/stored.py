@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, NotRequired, Required
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from ..common.settings import first_mistake
@@ -74,6 +74,17 @@ class _SamplesAsked(TypedDict):
     held_out_digest: NotRequired[Name]
 
 
+class _Classes(TypedDict):
+    names: Annotated[list[Name], Field(min_length=1)]
+    seen: list[Count]
+
+
+def _known(classes: _Classes) -> _Classes:
+    if max(classes["seen"], default=0) >= len(classes["names"]):
+        raise ValueError("there are no names for some of the classes")
+    return classes
+
+
 class _SamplesFound(TypedDict):
     network_calls: Count
     seconds: Number
@@ -81,6 +92,7 @@ class _SamplesFound(TypedDict):
     memory: NotRequired[Number]
     figures: _Figures
     floor: NotRequired[_Floor]
+    classes: NotRequired[Annotated[_Classes, AfterValidator(_known)] | None]
 
 
 class _LossAsked(TypedDict):

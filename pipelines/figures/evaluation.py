@@ -10,6 +10,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from diffusion_core.choices import LEARNED
+
+from ..common.text import counted
 from ..evaluation.measured import sampler_title
 from ..evaluation.ranking import Ranked
 from ..evaluation.results import FIGURES, SMALLER_IS_BETTER, Evaluation, pareto_front
@@ -28,6 +31,7 @@ FLOORS: dict[str, tuple[str, str, PLACES]] = {  # columns with figures of real i
 }
 SERIES = ["spacing", "guidance", "images", "seed"]  # what tells apart the series of one run and sampler
 FLOOR = "Dotted: held-out images in place of samples, as many as samples if there are enough."
+STARS = "Stars: students, which sample in their own steps."
 LEVELS = "Noise level (timestep of a cosine schedule)"
 SHORT = {  # titles that end before the middle of a narrow figure
     "agreement": "Agreement",
@@ -97,7 +101,7 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str, order: Seq
     """Describe a figure of samples against their cost, with intervals, the Pareto front and the real-against-real floor.
 
     Colours distinguish runs, or samplers if there are more of them; dashes and symbols distinguish the others. Symbols also
-    distinguish what else differs, such as guidance.
+    distinguish what else differs, such as guidance; those of the learned spacing are open. Students are stars.
 
     Args:
         table: see :func:`pipelines.evaluation.results.samples_table`; of one dataset, image size and judge.
@@ -106,14 +110,18 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str, order: Seq
         order: the names of all runs, which have the same colours as in other figures of them.
     """
     shown = table.dropna(subset=[figure, cost])
-    marks: list[Mark] = list(_series(shown, figure, cost, order))
-    key = list(_key(shown, order))
+    is_student = shown["student"].astype(bool)
+    many, stars = shown[~is_student], list(_stars(shown[is_student], figure, cost, order or list(dict.fromkeys(shown["run"]))))
+    marks: list[Mark] = list(_series(many, figure, cost, order, beside=len(stars)))
+    key = [*_key(many, order)]
+    key += stars if key else []
     front = pareto_front(shown, cost, figure)
     same_scale = cost != "seconds" or shown["machine"].nunique() == 1
     if figure in SMALLER_IS_BETTER and len(front) > 1 and same_scale:
         best = Curve(front[cost].to_numpy(), front[figure].to_numpy(), "Pareto front", Look(width=8, opacity=0.35))
         marks.append(best)
         key += [best] * bool(key)
+    marks += stars  # which the front would hide
     for floor, (dashed, told, place) in FLOORS.items():
         values = sorted(set(shown[f"{figure}_{floor}"].dropna()), reverse=place.startswith("top"))
         texts = [told] + [""] * len(values)  # only the outermost line is labelled
@@ -126,8 +134,20 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str, order: Seq
     return Chart((panel,), hover="closest", key=tuple(key), zoom=(figure, cost))
 
 
-def _series(shown: pd.DataFrame, figure: str, cost: str, order: Sequence[str]) -> Iterator[Curve]:
-    """Yield a curve for each run, sampler and whatever else distinguishes what was asked of them."""
+def _stars(shown: pd.DataFrame, figure: str, cost: str, order: Sequence[str]) -> Iterator[Curve]:
+    """Yield the only point of each student, or more where it was measured with several numbers of samples or seeds."""
+    for run, points in shown.groupby("run", sort=False):
+        look = Look(color(list(order).index(str(run))), symbol="star", size=15)
+        name = f"{run}, {counted(int(points['steps'].iloc[0]), 'step')}"
+        yield replace(_points(points.sort_values(cost), figure, cost, name, look), line=False)
+
+
+def _series(shown: pd.DataFrame, figure: str, cost: str, order: Sequence[str], beside: int) -> Iterator[Curve]:
+    """Yield a curve for each run, sampler and whatever else distinguishes what was asked of them.
+
+    Args:
+        beside: number of series that are drawn besides, at their very cost.
+    """
     runs = list(dict.fromkeys(shown["run"]))
     samplers = list(dict.fromkeys(shown["sampler"]))
     taken: set[Look] = set()
@@ -135,7 +155,8 @@ def _series(shown: pd.DataFrame, figure: str, cost: str, order: Sequence[str]) -
     for number, ((run, sampler, spacing, guidance, images, seed), part) in enumerate(series):
         points = part.sort_values(cost)
         # Series with equal numbers of network calls would hide each other's intervals.
-        apart = APART ** (number - (len(series) - 1) / 2) if cost == "network_calls" else 1.0
+        place = number - (len(series) + beside - 1) / 2
+        apart = APART ** (place + beside * (place >= 0)) if cost == "network_calls" else 1.0
         own = shown[shown["run"] == run]
         told = f", {spacing} spacing" if own["spacing"].nunique() > 1 else ""
         told += f", guidance {guidance:g}" if own["guidance"].nunique() > 1 else ""
@@ -144,17 +165,28 @@ def _series(shown: pd.DataFrame, figure: str, cost: str, order: Sequence[str]) -
         made = f", {sampler_title(str(sampler))}" if len(runs) == 1 or len(samplers) > 1 else ""
         look = _look(runs, samplers, str(run), str(sampler), order)
         others = (replace(look, symbol=symbol) for symbol in SYMBOLS)
+        if spacing == LEARNED:
+            look = replace(look, symbol="circle-open", edge=look.color)
         look = look if look not in taken else next((other for other in others if other not in taken), look)
         taken.add(look)
-        yield Curve(
-            points[cost].to_numpy() * apart,
-            points[figure].to_numpy(),
-            f"{run}{made}{told}",
-            look,
-            points=True,
-            y_interval=(points[f"{figure}_low"].to_numpy(), points[f"{figure}_high"].to_numpy()),
-            about=[f"{x:.3g}: {y:.4g}" for x, y in zip(points[cost], points[figure], strict=True)],
-        )
+        yield _points(points, figure, cost, f"{run}{made}{told}", look, apart)
+
+
+def _points(points: pd.DataFrame, figure: str, cost: str, name: str, look: Look, apart: float = 1.0) -> Curve:
+    """Return a curve through measurements with their intervals.
+
+    Args:
+        apart: factor by which it is moved to the right.
+    """
+    return Curve(
+        points[cost].to_numpy() * apart,
+        points[figure].to_numpy(),
+        name,
+        look,
+        points=True,
+        y_interval=(points[f"{figure}_low"].to_numpy(), points[f"{figure}_high"].to_numpy()),
+        about=[f"{x:.3g}: {y:.4g}" for x, y in zip(points[cost], points[figure], strict=True)],
+    )
 
 
 def _look(runs: list[str], samplers: list[str], run: str, sampler: str, order: Sequence[str]) -> Look:
@@ -171,7 +203,8 @@ def _look(runs: list[str], samplers: list[str], run: str, sampler: str, order: S
 def _key(shown: pd.DataFrame, order: Sequence[str]) -> Iterator[Curve]:
     """Yield what explains colours and symbols one by one; nothing unless only runs and samplers differ, and their looks too."""
     runs, samplers = list(dict.fromkeys(shown["run"])), list(dict.fromkeys(shown["sampler"]))
-    others = shown.groupby(["run", "sampler"])[SERIES].nunique()
+    learned = shown["spacing"] == LEARNED  # whose symbols are explained as well
+    others = shown[~learned].groupby(["run", "sampler"])[SERIES].nunique()
     few, many = sorted((len(runs), len(samplers)))
     if few < 2 or few > len(SYMBOLS) or many > len(COLORS) or (others > 1).any(axis=None):
         return
@@ -181,6 +214,10 @@ def _key(shown: pd.DataFrame, order: Sequence[str]) -> Iterator[Curve]:
     for name, look, coloured in looks:
         look = Look(look.color, size=look.size) if coloured else replace(look, color=NEUTRAL)
         yield Curve([], [], name, look, points=True)
+    if learned.any():
+        yield Curve(
+            [], [], "learned spacing", Look(NEUTRAL, symbol="circle-open", edge=NEUTRAL, size=8), line=False, points=True
+        )
 
 
 def comparison(table: pd.DataFrame) -> str:

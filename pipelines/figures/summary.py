@@ -10,7 +10,7 @@ from ..evaluation.results import FIGURES, Evaluation, samples_table
 from ..storage.runs import CURVES, Run
 from .captions import about_measured, about_runs, sentences
 from .chart import Chart
-from .evaluation import COSTS, FLOOR, comparison, quality_against_cost
+from .evaluation import COSTS, FLOOR, STARS, comparison, quality_against_cost
 from .training import RECONSTRUCTION, training_curves
 
 SMOOTHING = 0.005  # share of the longest curve
@@ -70,5 +70,6 @@ def pareto_of(runs: Mapping[str, Run], metric: str, cost: str) -> Chart:
     if shown.dropna(subset=[metric, cost]).empty:
         raise ValueError(f"{FIGURES[metric]} by {COSTS[cost].lower()} has not been measured: choose another --metric or --cost")
     shown = shown.dropna(subset=[metric, cost])
-    caption = sentences([about_runs(runs), about_measured(shown), comparison(shown), "Bars: 95 % intervals", FLOOR])
+    told = [about_runs(runs), about_measured(shown), comparison(shown), "Bars: 95 % intervals", FLOOR]
+    caption = sentences(told + [STARS] * bool(shown["student"].any()))
     return replace(quality_against_cost(shown, metric, cost), caption=caption)

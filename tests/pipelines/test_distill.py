@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.evaluation.modes import class_shares
+from pipelines.evaluation.results import Evaluation
 from pipelines.models.loading import load_model
 from pipelines.models.teachers import student_config
 from pipelines.sampling.own_steps import as_learnt, own_steps
@@ -130,6 +132,37 @@ def test_it_takes_the_timesteps_that_its_teacher_has_learned(make_student, class
     replace(learned, fingerprint="0" * 16).write(teacher)
     with pytest.raises(ValueError, match="learnt from other weights"):
         make_student(teacher)
+
+
+def test_a_student_is_measured_beside_its_teacher(command, student, class_run, judge, tmp_path):
+    """The classes of samples are needed of both. An older version did not record them, and nobody else needs them."""
+    copies = {
+        name: Run(shutil.copytree(run.path, tmp_path / name)) for name, run in (("pupil", student), ("master", class_run))
+    }
+    for run in copies.values():
+        Evaluation(run).path.unlink(missing_ok=True)  # by another test
+    quick = ("--features", judge, "--num-images", 10, "--guidance", 3, "--likelihood-images", 0, "--held-out-images", 10)
+
+    def evaluate(*names):
+        done = command("pipelines.evaluate", *(copies[name].path for name in names), *quick)
+        assert done.code == 0, done.error
+        return done.output
+
+    evaluate("master")
+    file = copies["master"].path / "evaluation.json"
+    stored = json.loads(file.read_text())
+    [samples] = [result for result in stored["results"] if result["kind"] == "samples"]
+    classes = samples["found"].pop("classes")
+    assert (classes["names"], len(classes["seen"])) == (["circles", "squares"], 10)
+    file.write_text(json.dumps(stored))
+    assert "guidance 3: already measured" in evaluate("master")
+    told = evaluate("master", "pupil")
+    assert told.count("guidance 3: already measured") == 0
+    assert "pupil is a student and samples in its own 2 steps." in told
+    assert "guidance 3: already measured" in evaluate("master", "pupil")
+    measured = [Evaluation(run).of_kind("samples")[-1].found for run in copies.values()]
+    assert class_shares(*measured) is not None
+    assert measured[1]["classes"] == classes, "from the same noise"
 
 
 def test_a_student_of_a_model_of_texts_learns_its_captions(make_student, text_run, train, tmp_path):

@@ -305,6 +305,7 @@ def test_traces_keep_their_identity_whatever_runs_are_called():
 def test_what_one_run_was_asked_for_is_told_apart_at_the_calls_it_took():
     measured = {
         "run": "a",
+        "student": False,
         "sampler": "ddim",
         "spacing": "trailing",
         "images": 100,

@@ -132,7 +132,7 @@ def measured(runs, samplers):
         for calls in (5, 8, 10, 15, 20, 50, 1000)
     ]
     table = pd.DataFrame(rows).assign(
-        spacing="trailing", guidance=1.0, images=500, seed=0, machine="AMD", frechet_distance_decoded=np.nan
+        student=False, spacing="trailing", guidance=1.0, images=500, seed=0, machine="AMD", frechet_distance_decoded=np.nan
     )
     ends = {f"frechet_distance_{end}": table["frechet_distance"] * by for end, by in (("low", 0.8), ("high", 1.2))}
     return table.assign(**ends, frechet_distance_floor=0.2)

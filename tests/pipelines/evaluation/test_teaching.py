@@ -1,0 +1,124 @@
+"""A student beside its teacher and other models: in verdicts, rankings and figures."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+
+from pages.components.results import usual_series
+from pipelines.evaluation.columns import Column, compare
+from pipelines.evaluation.judging import verdict
+from pipelines.evaluation.measured import shared_settings
+from pipelines.evaluation.ranking import ranking, settings_to_rank
+from pipelines.evaluation.results import Evaluation, Result, samples_table
+from pipelines.evaluation.teaching import teaching
+from pipelines.figures.chart import Curve
+from pipelines.figures.evaluation import quality_against_cost
+from pipelines.sampling.own_steps import own_steps
+from pipelines.sampling.request import SamplingRequest
+from pipelines.storage.config import DistillationConfig
+from pipelines.storage.runs import Run
+
+BASELINE, TEACHER = (Evaluation(Run(f"checkpoints/fashion-{name}")) for name in ("baseline", "attention"))
+MEASURED = next(one for one in TEACHER.of_kind("samples") if one.asked["request"]["steps"] == 20)
+
+
+def measured(factor=1.0, classes=None, **request) -> Result:
+    """The teacher's measurement at other settings, with another distance."""
+    asked, found = copy.deepcopy(MEASURED.asked), copy.deepcopy(MEASURED.found)
+    asked["request"] |= request
+    found["network_calls"] = asked["request"]["steps"]
+    figure = found["figures"]["frechet_distance"]
+    figure |= {end: factor * figure[end] for end in ("value", "low", "high")}
+    figure["halves"] = [[factor * part for part in halves] for halves in figure["halves"]]
+    return Result("samples", asked, found | ({"classes": classes} if classes else {}))
+
+
+@pytest.fixture
+def teacher():
+    made = Evaluation(TEACHER.run)
+    made.results = [one for one in made.results if one.kind != "samples" or one == MEASURED]
+    return made
+
+
+@pytest.fixture
+def student():
+    """A student of fashion-attention, as if it had been measured."""
+    own = DistillationConfig(calls=4, spacing="trailing", teacher="fashion-attention", teacher_fingerprint=TEACHER.fingerprint)
+    config = replace(TEACHER.config, distillation=own)
+    made = Evaluation(TEACHER.run, fingerprint="0123456789abcdef", name="student", config=config)
+    made.results = [measured(1.1, **own_steps(config))]
+    return made
+
+
+def columns(teacher, student, **request):
+    return Column(teacher, SamplingRequest(**request)), Column(student, SamplingRequest(**own_steps(student.config)))
+
+
+def test_a_student_is_compared_in_its_own_steps_with_other_models_at_theirs(teacher, student):
+    models = [BASELINE, teacher, student]
+    for order in (models, models[::-1]):
+        settings = shared_settings(order)
+        assert [(one.request["sampler"], one.request["steps"]) for one in settings] == [("dpmpp_2m", 20)]
+        found = verdict([order[0]], [order[-1]])
+        assert "frechet_distance" in found.differences
+        assert "student is a student and samples in its own 4 steps." in found.notes
+    groups = settings_to_rank(models)
+    setting, members = next(iter(groups.values()))
+    assert members == models
+    assert [student] not in [members for _, members in groups.values()], "it has no ranking of its own"
+    assert {one.name for one in ranking(members, setting, "frechet_distance")} == {one.name for one in models}
+    student.results = [measured(guidance=2.0, **own_steps(student.config))]
+    assert not shared_settings([teacher, student]), "another guidance is another question"
+
+
+def test_what_a_student_drops_is_known_once_the_classes_of_both_were_recorded(teacher, student):
+    pair = columns(teacher, student)
+    found = compare(*pair)
+    told = teaching(*pair, found)
+    assert (told.missing, told.num_images) == (pair, 500), "older versions recorded no classes"
+    assert told.coverage.startswith("Coverage")
+    assert told.classes is None
+    names = ["a", "b"]
+    teacher.results = [measured(classes={"names": names, "seen": [0, 1] * 250})]
+    student.results = [measured(classes={"names": names, "seen": [0] * 500}, **own_steps(student.config))]
+    for both in (pair, pair[::-1]):
+        told = teaching(*both, compare(*both))
+        assert (told.teacher, told.student) == pair
+        assert not told.missing
+        assert "fewer of b (50.0 % → 0.0 %)" in str(told.classes)
+    student.results = []
+    told = teaching(*pair, compare(*pair))
+    assert told.missing == (pair[1],)
+    assert not told.coverage
+
+
+def test_only_a_teacher_and_its_student_are_one(teacher, student):
+    for pair in (columns(BASELINE, student), (Column(teacher, SamplingRequest()), Column(BASELINE, SamplingRequest()))):
+        assert teaching(*pair, compare(*pair)) is None
+    own = replace(student.config.distillation, teacher_fingerprint="f" * 16)
+    other = Evaluation(TEACHER.run, fingerprint=student.fingerprint, config=replace(student.config, distillation=own))
+    pair = columns(teacher, other)
+    assert "has other weights than when" in teaching(*pair, compare(*pair)).remark
+
+
+def test_quality_against_calls_shows_students_and_learned_spacings_among_samplers(teacher, student):
+    teacher.results = [measured(3.0, steps=5), measured(2.0, steps=5, spacing="learned"), measured()]
+    models = [BASELINE, teacher, student]
+    table = usual_series(samples_table(models))
+    assert set(table["run"]) == {one.name for one in models}
+    assert set(table[table["run"] == teacher.name]["spacing"]) == {"trailing", "learned"}
+    chart = quality_against_cost(table, "frechet_distance", "network_calls", [one.name for one in models])
+    curves = {mark.name: mark for panel in chart.panels for mark in panel.marks if isinstance(mark, Curve)}
+    star = curves["student, 4 steps"]
+    assert (star.look.symbol, star.line, list(star.x)) == ("star", False, [4])
+    assert [name for name, curve in curves.items() if curve.look.symbol == "star"] == ["student, 4 steps"]
+    assert curves["fashion-attention, DPM-Solver++(2M), learned spacing"].look.symbol == "circle-open"
+    explained = [curve.name for curve in chart.key]
+    assert {"learned spacing", "student, 4 steps", "fashion-attention", "DDIM"} <= set(explained)
+    at_4 = [x for curve in curves.values() for x in curve.x if x == 4]
+    assert len(at_4) == 2, "the star, and the front that begins there: no series is hidden behind the star"
+    alone = quality_against_cost(samples_table([student]), "frechet_distance", "network_calls")
+    assert [curve.name for panel in alone.panels for curve in panel.marks if isinstance(curve, Curve)] == ["student, 4 steps"]
