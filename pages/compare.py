@@ -150,6 +150,7 @@ def show_numbers(view: str) -> None:
             st.caption("Not available: the columns' images differ in number, size or latent space.")
 
 
-show_findings([(name, column.run, column.request) for name, column in zip(names, comparison.columns, strict=True)])
+compared = [(name, column.run, column.request) for name, column in zip(names, comparison.columns, strict=True)]
+show_findings(compared, comparison if comparison.status == "done" else None)
 with st.container(key="outdated" if outdated else "current"):
     show_growing(comparison, draw)

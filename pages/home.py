@@ -14,6 +14,7 @@ from pages.components.runs import (
     show_samples_in,
     warn_of_samples,
 )
+from pages.components.students import BESIDE_TEACHER, beside_teacher
 from pipelines.common.text import literal
 from pipelines.storage.files import ROOT
 
@@ -66,7 +67,10 @@ def show_card(name: str) -> None:
         warn_of_samples(name, error)
     st.markdown(f"**{literal(name)}**")
     st.caption(literal(describe_run(model)))
-    st.page_link("pages/training_curves.py", label="Training history", query_params={"runs": name})
+    with st.container(horizontal=True):
+        st.page_link("pages/training_curves.py", label="Training history", query_params={"runs": name})
+        if beside := beside_teacher(name, model.config):
+            st.page_link("pages/compare.py", label=BESIDE_TEACHER, query_params=beside)
 
 
 def show_cards(names: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from functools import lru_cache
 import pandas as pd
 import streamlit as st
 
+from pages.components.changes import change_in_words, costs_in_words, show_classes, variety_in_words
 from pages.components.measuring import watch
 from pages.components.timing import about_time
 from pages.components.verdicts import emphasised, show_sentences
@@ -20,7 +21,9 @@ from pipelines.evaluation.columns import Column, Finding, compare, measured_toge
 from pipelines.evaluation.job import EvaluationJob
 from pipelines.evaluation.measured import way_in_words
 from pipelines.evaluation.results import EVALUATION, Evaluation, file_beside
+from pipelines.evaluation.teaching import Teaching, teaching
 from pipelines.evaluation.verdict import Sentence, Verdict, cost_sentence, not_compared, sentences
+from pipelines.sampling.generation import Comparison
 from pipelines.sampling.request import SamplingRequest
 from pipelines.storage.runs import Run, reference_to
 
@@ -28,40 +31,52 @@ MOST_TOLD = 3  # sentences beside a summary
 JUDGING = 20.0  # seconds, measured on two cores: to load a model, and to compare 400 samples with 4,600 real images
 
 
-def show_findings(columns: Sequence[tuple[str, Run, SamplingRequest]]) -> None:
-    """Show what was measured of each column against the first, and what cannot be compared.
+def show_findings(columns: Sequence[tuple[str, Run, SamplingRequest]], made: Comparison | None = None) -> None:
+    """Show what was measured of each column against the first, what cannot be compared, and what changed.
 
     Args:
         columns: the name of the model, its run and the request of each.
+        made: what these columns have generated, once it is complete.
     """
     job = EvaluationJob()
     if job.running:
         watch(job)
     try:
         first, *others = (_known(*column) for column in columns)
-        findings = [_finding(first, other) for other in others]
+        found = [_finding(first, other) for other in others]
     except (ValueError, OSError) as error:  # a run was removed or its results are damaged
         st.caption(literal(f"What was measured cannot be shown: {describe(error)}"))
         return
+    findings = [finding for finding, _ in found]
     with st.container(border=True, key="findings"):
         told, beside = st.columns([7, 3], gap="medium")
         with told.container(gap="xsmall"):
-            for number, finding in enumerate(findings, start=2):
+            for number, (finding, taught) in enumerate(found, start=2):
                 pair = f"Columns 1 and {number}: " if len(findings) > 1 else ""
                 _show(finding, pair, MOST_TOLD if len(findings) == 1 else 1, _numbers(finding.missing, columns))
+                if taught is not None:
+                    _show_teaching(taught, pair)
+                if made is not None and finding.same_noise and (changed := change_in_words(made, number, taught is not None)):
+                    st.caption(f":material/difference: {changed}")
         with beside.container(gap="xsmall"):
             if len(findings) == 1 and findings[0].verdict is not None:
                 with st.container(key="findings-told-cost"):
                     st.caption(literal(cost_sentence(findings[0].verdict)))
+            if made is not None:
+                st.caption(f":material/timer: {costs_in_words(made)}")
             if all(finding.same_noise for finding in findings):
                 with st.container(key="findings-told-noise"):
                     st.caption(f":material/link: The same noise in every column, image by image (seed {columns[0][2].seed}).")
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                 if any(finding.verdict for finding in findings):
                     with st.popover("All figures", icon=":material/table:"):
-                        for finding in findings:
+                        for finding, taught in found:
                             _show_figures(finding)
-                _offer_measuring(findings, columns, job)
+                            if taught is not None:
+                                show_classes(taught)
+                incomplete = [one for pair in found for one in pair if one is not None and one.missing]
+                missing = list(dict.fromkeys(column for one in incomplete for column in one.missing))
+                _offer_measuring(missing, next((one.num_images for one in incomplete), None), columns, job)
 
 
 Known = tuple[str, str, int, SamplingRequest]  # what determines a finding about a column
@@ -74,8 +89,10 @@ def _known(name: str, run: Run, request: SamplingRequest) -> Known:
 
 
 @lru_cache(maxsize=64)
-def _finding(one: Known, other: Known) -> Finding:
-    return compare(*(Column(Evaluation(Run(path), name=name), request) for name, path, _, request in (one, other)))
+def _finding(one: Known, other: Known) -> tuple[Finding, Teaching | None]:
+    first, second = (Column(Evaluation(Run(path), name=name), request) for name, path, _, request in (one, other))
+    found = compare(first, second)
+    return found, teaching(first, second, found)
 
 
 def _numbers(some: Sequence[Column], columns: Sequence[tuple[str, Run, SamplingRequest]]) -> list[int]:
@@ -107,6 +124,14 @@ def _show(finding: Finding, pair: str, most: int, missing: Sequence[int]) -> Non
         st.markdown(f":material/balance: {pair}**{which}:** nobody knows which is better.")
     for remark in finding.remarks:
         st.caption(f":material/info: {pair}{literal(remark)}")
+
+
+def _show_teaching(taught: Teaching, pair: str) -> None:
+    """Show what was measured of a student beside its teacher."""
+    if taught.remark:
+        st.caption(f":material/info: {pair}{literal(taught.remark)}")
+    if told := variety_in_words(taught):
+        st.markdown(f":material/school: {pair}**Does the student make all that its teacher makes?** {literal(told)}")
 
 
 def _way(found: Verdict) -> str:
@@ -144,10 +169,14 @@ def _costs(found: Verdict) -> pd.DataFrame:
 
 
 def _offer_measuring(
-    findings: Sequence[Finding], columns: Sequence[tuple[str, Run, SamplingRequest]], job: EvaluationJob
+    missing: Sequence[Column], count: int | None, columns: Sequence[tuple[str, Run, SamplingRequest]], job: EvaluationJob
 ) -> None:
-    """Offer to measure what has not been, as far as that can be measured, all with the same number of samples."""
-    missing = [column for finding in findings for column in finding.missing]
+    """Offer to measure what has not been, as far as that can be measured, all with the same number of samples.
+
+    Args:
+        missing: the columns to measure.
+        count: samples of each; as many as usual for None.
+    """
     if job.running or not missing:
         return
     possible = [column for column in missing if not column.unmeasurable]
@@ -155,7 +184,6 @@ def _offer_measuring(
         st.caption(literal(f"These settings cannot be measured: {missing[0].unmeasurable}."))
         return
     together, options = measured_together(possible)
-    count = next((finding.num_images for finding in findings if finding.missing), None)
     options += ["--num-images", str(count)] if count else []
     runs = list({one.evaluation.run.path: one.evaluation.run for one in together}.values())
     command = shlex.join(["python", "-m", "pipelines.evaluate", *map(reference_to, runs), *options])

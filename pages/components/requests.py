@@ -35,6 +35,7 @@ MAX_GUIDANCE = 20.0
 MAX_PROMPT = 2000  # characters, since an address holds all prompts of a page
 MOST_IMAGES = 100  # per column
 EVERY_CLASS = "every class in turn"
+GUIDING = ("guidance", "guidance_interval", "guidance_rescale", "negative")  # inputs, which a student does not have
 OTHER_SAMPLER = "ddim"  # initially of a column whose model another column has too
 
 
@@ -47,13 +48,16 @@ def choose_request(number: int, models: Mapping[str, Listed], num_images: int) -
     usual = usual_models(models)
     name = choose_model(models, usual[(number - 1) % len(usual)], f"model{number}")
     config = models[name].config
+    if config.is_student:  # what it determines would otherwise become the settings of the model that is chosen next
+        for field in (*own_steps(config), *GUIDING):
+            st.query_params.pop(f"{field}{number}", None)
     sampler = choose_sampler(config, str(number), SamplingRequest.sampler if number <= len(usual) else OTHER_SAMPLER)
     condition = choose_condition(config, str(number))
     more = [*SAMPLERS[sampler["sampler"]].options, *["guidance interval"] * config.network.conditional]
     with st.expander(", ".join(["Seed, spacing", *more])):
         seed = choose_seed(str(number))
         noise = choose_noise(models[name].run, sampler["sampler"], str(number))
-        if config.network.conditional and config.distillation is None:
+        if config.network.conditional and not config.is_student:
             condition |= choose_when_to_guide(str(number))
     return name, SamplingRequest(num_images, seed, **sampler, **noise, **condition)
 
@@ -61,13 +65,14 @@ def choose_request(number: int, models: Mapping[str, Listed], num_images: int) -
 def usual_models(models: Mapping[str, Listed]) -> list[str]:
     """Return the models of a comparison's columns, initially: at least two, if there are, and as much like the first as can be.
 
-    They have its data, size and kind, or else its data and size.
+    They have its data, size and kind, or else its data and size. Students are compared with their teachers instead.
     """
     first, *_ = settled_first(models)
 
     def alike(*aspects: Callable[[RunConfig], object]) -> list[str]:
         own = models[first].config
-        return [name for name, model in models.items() if all(of(model.config) == of(own) for of in aspects)]
+        likely = {name: model.config for name, model in models.items() if name == first or not model.config.is_student}
+        return [name for name, config in likely.items() if all(of(config) == of(own) for of in aspects)]
 
     def images(config: RunConfig) -> object:
         return Path(config.data.data).name, config.image_shape

@@ -30,6 +30,7 @@ SHIPPED = (
     "flowers-attention-64",
     "flowers-baseline-64",
     "flowers-class-64",
+    "flowers-attention-64-student",
     "flowers-latent-text",
     "flowers-class",
     "flowers-text",
@@ -81,7 +82,7 @@ def is_autoencoder(config: RunConfig) -> bool:
 
 def can_be_tuned(config: RunConfig) -> bool:
     """Return whether a run can be fine-tuned or distilled: a diffusion model that was neither imported nor distilled."""
-    return is_diffusion(config) and not config.network.imported and config.distillation is None
+    return is_diffusion(config) and not config.network.imported and not config.is_student
 
 
 def settled_first(runs: Mapping[str, Listed]) -> list[str]:
@@ -157,7 +158,7 @@ def _images_in(file: bytes, modified: int, height: int, width: int, count: int) 
 def condition_of_sample(config: RunConfig, number: int) -> str:
     """Return the class or caption that an image of a run's sample grids was made for; empty for an unconditional model."""
     shown = config.condition.classes or config.condition.examples
-    number = number if config.distillation is None else number // 2  # a student's and its teacher's
+    number = number // 2 if config.is_student else number  # a student's and its teacher's
     return shown[number % len(shown)] if shown and is_diffusion(config) else ""
 
 
@@ -165,7 +166,7 @@ def about_samples(config: RunConfig) -> str:
     """Return what the sample grids of a run show, for a caption."""
     if config.model == "autoencoder":
         return RECONSTRUCTED
-    if config.distillation is not None:
+    if config.is_student:
         return "each image of the student's EMA weights is followed by its teacher's, from the same noise"
     return "EMA weights, the same noise at every step"
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 
 import streamlit as st
 
-from pages.components.runs import can_be_tuned, known_runs
+from pages.components.runs import can_be_tuned
+from pages.components.students import BESIDE_TEACHER, beside_teacher, listed_as
 from pages.components.training_distill import offer_distillation
 from pages.components.training_share import offer_sharing
 from pipelines.storage.config import RunConfig
@@ -26,8 +28,8 @@ def offer_use(queue: TrainingQueue, name: str, job: Job) -> None:
         with st.container(horizontal=True):
             if config.model == "diffusion":
                 st.button(
-                    "Compare", icon=":material/compare:", key=f"compare-{name}", type="primary", on_click=_choose,
-                    args=("compare", run, config),
+                    BESIDE_TEACHER if beside_teacher(name, config) else "Compare", icon=":material/compare:",
+                    key=f"compare-{name}", type="primary", on_click=_choose, args=("compare", run, config),
                 )  # fmt: skip
                 page, icon = ("Generate", "palette") if config.network.conditional else ("Edit", "brush")
                 st.button(
@@ -40,7 +42,7 @@ def offer_use(queue: TrainingQueue, name: str, job: Job) -> None:
 
 def _choose(page: str, run: Run, config: RunConfig) -> None:
     """Note the page to go to; a fragment that is drawn again and again cannot switch pages itself."""
-    st.session_state[CHOSEN] = page, _columns(run, config) if page == "compare" else {"model": _listed_as(run)}
+    st.session_state[CHOSEN] = page, _columns(run, config) if page == "compare" else {"model": listed_as(run)}
 
 
 def follow_choice(whole: bool) -> None:
@@ -56,16 +58,13 @@ def follow_choice(whole: bool) -> None:
         st.switch_page(f"pages/{page}.py", query_params=params)
 
 
-def _columns(run: Run, config: RunConfig) -> dict[str, str]:
-    """Return the columns of a comparison: the run, and the one that it started from or learnt from, if any."""
-    columns = {"model1": _listed_as(run)}
-    with suppress(ValueError, OSError):
-        teacher = None if config.distillation is None else config.distillation.teacher
-        if (source := config.init.init_from or teacher) is not None:
-            columns["model2"] = _listed_as(find_run(source))
+def _columns(run: Run, config: RunConfig) -> Mapping[str, str | list[str]]:
+    """Return the columns of a comparison: the run, and the one that it started from, if any; a student beside its teacher."""
+    name = listed_as(run)
+    if beside := beside_teacher(name, config):
+        return beside
+    columns = {"model1": name}
+    if config.init.init_from is not None:
+        with suppress(ValueError, OSError):
+            columns["model2"] = listed_as(find_run(config.init.init_from))
     return columns
-
-
-def _listed_as(run: Run) -> str:
-    """Return the name under which all pages list a run."""
-    return next((name for name, one in known_runs().runs.items() if one.run.path == run.path), run.name)

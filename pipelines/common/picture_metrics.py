@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +22,37 @@ def mean_squared_error(images: Pixels, reference: Pixels) -> float:
     """Return the mean squared error over all pixels, with black at 0 and white at 1."""
     difference: NDArray[np.float64] = (images.astype(np.float64) - reference) / 255
     return float(np.square(difference).mean())
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far images are from others, on average.
+
+    Attributes:
+        absolute, squared: mean absolute and squared error over all pixels, with black at 0 and white at 1.
+        ssim: see :func:`structural_similarity`; NaN for images that are smaller than its window.
+        unrelated: mean absolute error between each of the others and the next one; NaN for one image.
+    """
+
+    absolute: float
+    squared: float
+    ssim: float
+    unrelated: float
+
+
+def distance(images: Pixels, reference: Pixels) -> Distance:
+    """Measure how far (N, H, W, C) images are from those that they correspond to."""
+    small = min(images.shape[1:3]) < WINDOW
+    return Distance(
+        _mean_absolute_error(images, reference),
+        mean_squared_error(images, reference),
+        math.nan if small else structural_similarity(images, reference),
+        _mean_absolute_error(np.roll(reference, 1, axis=0), reference) if len(reference) > 1 else math.nan,
+    )
+
+
+def _mean_absolute_error(images: Pixels, reference: Pixels) -> float:
+    return float(np.abs(images.astype(np.int16) - reference).mean() / 255)
 
 
 def structural_similarity(images: Pixels, reference: Pixels) -> float:

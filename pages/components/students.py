@@ -1,0 +1,44 @@
+"""The way from a student to a comparison with its teacher."""
+
+from __future__ import annotations
+
+from pages.components.requests import usual_prompt
+from pages.components.runs import known_runs
+from pages.components.sharing import address_of
+from pipelines.sampling.own_steps import as_learnt
+from pipelines.sampling.request import SamplingRequest
+from pipelines.storage.config import RunConfig
+from pipelines.storage.runs import Run, find_run
+
+BESIDE_TEACHER = "Compare with its teacher"
+
+
+def listed_as(run: Run) -> str:
+    """Return the name under which all pages list a run."""
+    return next((name for name, one in known_runs().runs.items() if one.run.path == run.path), run.name)
+
+
+def beside_teacher(name: str, config: RunConfig) -> dict[str, list[str]]:
+    """Return the address of Compare that shows a student beside its teacher, in their usual steps and with the same guidance.
+
+    It is empty for other models, and if the teacher is not listed any more.
+
+    Args:
+        name: of the student.
+    """
+    own = config.distillation
+    if own is None:
+        return {}
+    try:
+        teacher = listed_as(find_run(own.teacher))
+    except ValueError:
+        return {}
+    if teacher not in known_runs().runs:  # but in the cache of the hub, say
+        return {}
+    takes, every = config.network.takes, config.condition.cycles("all")
+    asked = SamplingRequest(
+        guidance=own.scale,
+        label=("all" if every else config.condition.classes[0]) if takes == "class" else None,
+        prompt=(usual_prompt(config),) if takes == "text" else (),
+    )
+    return address_of(teacher, asked, "1") | address_of(name, as_learnt(asked, config), "2")
