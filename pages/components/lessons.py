@@ -297,6 +297,23 @@ LESSONS: Sequence[Lesson] = (
         "Set *Timestep spacing* to trailing, and look where the error comes from then.",
         "06_samplers_and_schedules",
     ),
+    Lesson(
+        "student",
+        "Four calls instead of twenty",
+        "What can a network learn from its own steps?",
+        "compare",
+        columns(
+            {"model": "fashion-attention"},
+            {"model": "fashion-attention-student"},
+            {"model": "fashion-attention", "steps": 4},
+            images=12,
+        ),
+        "From the same noise, the student in the middle makes in 4 network calls nearly the garments that its teacher on the "
+        "left makes in 20, with paler prints. On the right, the teacher takes 4 steps itself: half of its garments are others, "
+        "and all are flat.",
+        "Give the last column 10 steps: with more than twice the calls of the student, it comes about as close to the first.",
+        "06_samplers_and_schedules",
+    ),
 )
 
 
