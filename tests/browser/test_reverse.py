@@ -52,13 +52,28 @@ def download(page, name):
     return waiting.value.path().read_bytes()
 
 
-def test_scrubbing_by_keyboard_moves_picture_numbers_and_chart(page, server):
+def test_a_trajectory_is_saved_and_scrubbed(page, server):
+    """GIF and MP4 hold every frame; the keyboard moves picture, numbers and chart."""
+    import av
+
     slider = open_page(page, server, "steps=10&model=fashion-baseline")
     expect(slider).to_have_attribute("aria-valuetext", "sample")
     sample = pictures(page)
     assert sample.shape == (3, 32, 32)
     assert np.array_equal(sample[0], sample[1])  # x_t is x0
     assert (sample[2] == 128).all()  # and nothing is predicted to be noise
+    with Image.open(io.BytesIO(download(page, "GIF"))) as gif:
+        assert gif.n_frames == 11
+        gif.seek(10)
+        last = np.asarray(gif.convert("L"))
+        assert last.shape == (28 + 192, 600)  # a line of titles over three pictures
+    shown = sample[0].astype(int)
+    assert np.abs(last[28::6, :192:6] - shown).max() <= 2
+    with av.open(io.BytesIO(download(page, "MP4"))) as video:
+        frames = [frame.to_ndarray(format="gray") for frame in video.decode(video=0)]
+    assert len(frames) == 11
+    assert frames[0].shape == (28 + 192, 600)
+    assert np.abs(frames[-1][31::6, 3:192:6].astype(int) - shown).mean() < 8
     slider.press("Home")
     expect(slider).to_have_attribute("aria-valuetext", "t = 999")
     expect(page.get_by_text("999", exact=True)).to_be_visible()  # the server has heard of it
@@ -71,7 +86,7 @@ def test_scrubbing_by_keyboard_moves_picture_numbers_and_chart(page, server):
     expect(page.get_by_text("4 / 11")).to_be_visible()
 
 
-def test_it_plays_from_noise_to_the_sample_and_stops_and_so_it_does_again(page, server):
+def test_it_plays_from_noise_to_the_sample_and_stops_and_does_so_again_or_loops(page, server):
     page.goto(f"{server}/reverse?steps=6&model=fashion-baseline&seed=61")
     button = page.get_by_role("button", name="Denoise")
     expect(button).to_be_visible()
@@ -87,6 +102,17 @@ def test_it_plays_from_noise_to_the_sample_and_stops_and_so_it_does_again(page, 
         wait_for_mark(page, "=== 6")
         page.evaluate("window.frames_seen = []")
         page.get_by_role("button", name="Play").click()
+    expect(page.get_by_role("button", name="Play")).to_be_visible()
+    loop = page.get_by_role("button", name="Loop")
+    loop.press("Space")
+    expect(loop).to_have_attribute("aria-pressed", "true")
+    watch(page)
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_function("seen.filter(label => label === 'sample').length > 2")
+    assert page.evaluate("seen.filter(label => label === 't = 999').length") > 1
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    loop.click()
+    expect(page.get_by_role("button", name="Play")).to_be_visible()
 
 
 def test_space_pauses_and_the_server_knows_where(page, server):
@@ -111,22 +137,8 @@ def test_space_pauses_and_the_server_knows_where(page, server):
     expect(slider).to_have_value("0")
 
 
-def test_loop_starts_over(page, server):
-    slider = open_page(page, server, "steps=3&model=fashion-baseline")
-    expect(slider).to_have_attribute("aria-valuetext", "sample")
-    loop = page.get_by_role("button", name="Loop")
-    loop.press("Space")
-    expect(loop).to_have_attribute("aria-pressed", "true")
-    watch(page)
-    page.get_by_role("button", name="Play").click()
-    page.wait_for_function("seen.filter(label => label === 'sample').length > 2")
-    assert page.evaluate("seen.filter(label => label === 't = 999').length") > 1
-    expect(page.get_by_role("button", name="Pause")).to_be_visible()
-    loop.click()
-    expect(page.get_by_role("button", name="Play")).to_be_visible()
-
-
-def test_a_new_request_is_played_to_its_own_sample(page, server):
+def test_a_new_request_is_played_to_its_own_sample_and_a_frame_stays_when_settings_move_the_player(page, server):
+    """Other settings are drawn above the player on a narrow screen; the frame shown and the chart go on to agree."""
     slider = open_page(page, server, "steps=6&model=fashion-baseline")
     slider.press("Home")
     before = pictures(page)
@@ -138,11 +150,6 @@ def test_a_new_request_is_played_to_its_own_sample(page, server):
     expect(slider).to_have_attribute("aria-valuetext", "sample")
     wait_for_mark(page, "=== 6")
     assert not np.array_equal(pictures(page), before)
-
-
-def test_the_frame_stays_when_settings_move_the_player(page, server):
-    """Other settings are drawn above the player on a narrow screen; the frame shown and the chart go on to agree."""
-    slider = open_page(page, server, "steps=6&model=fashion-baseline")
     slider.press("Home")
     slider.press("ArrowRight")
     wait_for_mark(page, "=== 1")
@@ -157,25 +164,6 @@ def test_the_frame_stays_when_settings_move_the_player(page, server):
     expect(page.get_by_role("heading", name="Forward", exact=True)).to_be_visible()
     page.get_by_role("link", name="Reverse").click()
     expect(slider).to_have_attribute("aria-valuetext", "t = 832")
-
-
-def test_gif_and_mp4_hold_every_frame(page, server):
-    import av
-
-    slider = open_page(page, server, "steps=6&model=fashion-baseline")
-    expect(slider).to_have_attribute("aria-valuetext", "sample")
-    shown = pictures(page)[0].astype(int)
-    with Image.open(io.BytesIO(download(page, "GIF"))) as gif:
-        assert gif.n_frames == 7
-        gif.seek(6)
-        last = np.asarray(gif.convert("L"))
-        assert last.shape == (28 + 192, 600)  # a line of titles over three pictures
-    assert np.abs(last[28::6, :192:6] - shown).max() <= 2
-    with av.open(io.BytesIO(download(page, "MP4"))) as video:
-        frames = [frame.to_ndarray(format="gray") for frame in video.decode(video=0)]
-    assert len(frames) == 7
-    assert frames[0].shape == (28 + 192, 600)
-    assert np.abs(frames[-1][31::6, 3:192:6].astype(int) - shown).mean() < 8
 
 
 def denoise_and_see_whether_it_is_computed(page):
@@ -214,18 +202,18 @@ def test_a_trajectory_is_kept_while_one_looks_at_another_page(page, server):
     expect(page.get_by_role("heading", name="image 0 of seed 77")).to_be_visible()
 
 
-def test_between_two_seeds_every_weight_has_its_own_way(page, server):
+def test_between_two_seeds_every_weight_has_its_own_way(page, server, wait_for):
     slider = open_page(page, server, "steps=4&start=Between+two+seeds&model=fashion-baseline&weight=0.0")
+    expect(slider).to_have_attribute("aria-valuetext", "sample")  # played to the end
+    page.wait_for_url("**t=0*")  # and the server has heard of it
     slider.press("Home")
-    expect(slider).to_have_value("0")
+    page.wait_for_url("**t=999*")
     first = pictures(page)
     weight = page.get_by_role("slider", name="Weight of the second seed")
     weight.focus()
     weight.press("End")
-    expect(slider).to_have_attribute("aria-valuetext", "sample")  # another sequence, so from its own beginning
-    slider.press("Home")
-    expect(slider).to_have_value("0")
-    assert not np.array_equal(pictures(page), first)
+    wait_for(lambda: not np.array_equal(pictures(page), first))
+    expect(slider).to_have_attribute("aria-valuetext", "t = 999")  # the timestep stays
 
 
 def test_an_upload_comes_back_nearly_unchanged_at_little_strength(page, server, tmp_path):
