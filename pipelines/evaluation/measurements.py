@@ -193,7 +193,7 @@ def figures(features: Features, real: RealImages, right: NDArray[np.bool_] | Non
         return _figures(features, real, right)
 
 
-def _figures(features: Features, real: RealImages, right: NDArray[np.float64] | None) -> dict[str, Any]:
+def _figures(features: Features, real: RealImages, right: NDArray[np.bool_] | None) -> dict[str, Any]:
     count, reference = len(features), real.reference
     some = reference.thinned(max(ENOUGH, count))
     halved = {
