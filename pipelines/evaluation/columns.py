@@ -113,8 +113,9 @@ def _measured(one: Column, other: Column) -> Finding:
         return Finding(verdict(*groups, Setting.of(samples[0])))
     if samples:
         models = [column.evaluation.fingerprint if same_model else column.evaluation.name for column in (one, other)]
-        first, second = told_apart(models, [one.request, other.request], asked=False)
-        return Finding(judge(*groups, samples, names=(first, second)))
+        students = one.config.is_student or other.config.is_student  # whose way of sampling is part of them
+        names = models if students else told_apart(models, [one.request, other.request], asked=False)
+        return Finding(judge(*groups, samples, names=(names[0], names[1])))
     missing = tuple(column for column in (one, other) if not column.samples) or (one, other)
     settings = [] if same_model or not alike else shared_settings([one.evaluation, other.evaluation])
     found = verdict(*groups, settings[0]) if settings else judge(*groups, [])

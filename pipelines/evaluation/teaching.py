@@ -60,7 +60,7 @@ def teaching(one: Column, other: Column, found: Finding) -> Teaching | None:
     samples = measured_alike(*pair)
     if found.verdict is None or not samples:
         return Teaching(*pair, remark, missing=missing, num_images=count)
-    coverage = found.verdict.sentence("coverage") if "coverage" in found.verdict.differences else ""
+    coverage = found.verdict.sentence("coverage").partition(";")[0] if "coverage" in found.verdict.differences else ""
     classes = class_shares(*(result.found for result in samples))
     return Teaching(*pair, remark, coverage, classes, missing, count)
 

@@ -112,7 +112,8 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str, order: Seq
     shown = table.dropna(subset=[figure, cost])
     is_student = shown["student"].astype(bool)
     many, stars = shown[~is_student], list(_stars(shown[is_student], figure, cost, order or list(dict.fromkeys(shown["run"]))))
-    marks: list[Mark] = list(_series(many, figure, cost, order, beside=len(stars)))
+    marks: list[Mark] = [Curve([], [], star.name, star.look, line=False, points=True) for star in stars]  # first in the legend
+    marks += _series(many, figure, cost, order, beside=len(stars))
     key = [*_key(many, order)]
     key += stars if key else []
     front = pareto_front(shown, cost, figure)

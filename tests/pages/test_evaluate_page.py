@@ -278,7 +278,8 @@ def test_many_series_are_drawn_on_demand_and_otherwise_one_for_each_run_and_samp
     table = samples_table([Evaluation(Run(f"checkpoints/{name}")) for name in fashion])
     once = table[table["run"] == "fashion-baseline"].assign(images=9)
     usual = usual_series(pd.concat([once, table]))
-    assert (usual.groupby(["run", "sampler"])[SERIES].nunique() == 1).all(axis=None)
+    learned = usual["spacing"] == "learned"  # a series of its own
+    assert (usual.groupby(["run", "sampler", learned.rename("learned")])[SERIES].nunique() == 1).all(axis=None)
     assert set(zip(usual["run"], usual["sampler"], strict=True)) == set(zip(table["run"], table["sampler"], strict=True))
     assert set(usual["images"]) == {table["images"].mode()[0]}
     app = open_page(runs=fashion)

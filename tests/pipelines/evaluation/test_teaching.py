@@ -80,6 +80,7 @@ def test_what_a_student_drops_is_known_once_the_classes_of_both_were_recorded(te
     told = teaching(*pair, found)
     assert (told.missing, told.num_images) == (pair, 500), "older versions recorded no classes"
     assert told.coverage.startswith("Coverage")
+    assert (found.verdict.first, found.verdict.second) == (teacher.name, student.name)
     assert told.classes is None
     names = ["a", "b"]
     teacher.results = [measured(classes={"names": names, "seen": [0, 1] * 250})]
@@ -113,6 +114,7 @@ def test_quality_against_calls_shows_students_and_learned_spacings_among_sampler
     chart = quality_against_cost(table, "frechet_distance", "network_calls", [one.name for one in models])
     curves = {mark.name: mark for panel in chart.panels for mark in panel.marks if isinstance(mark, Curve)}
     star = curves["student, 4 steps"]
+    assert next(iter(curves)) == star.name, "first in the legend, and drawn last"
     assert (star.look.symbol, star.line, list(star.x)) == ("star", False, [4])
     assert [name for name, curve in curves.items() if curve.look.symbol == "star"] == ["student, 4 steps"]
     assert curves["fashion-attention, DPM-Solver++(2M), learned spacing"].look.symbol == "circle-open"
@@ -121,4 +123,4 @@ def test_quality_against_calls_shows_students_and_learned_spacings_among_sampler
     at_4 = [x for curve in curves.values() for x in curve.x if x == 4]
     assert len(at_4) == 2, "the star, and the front that begins there: no series is hidden behind the star"
     alone = quality_against_cost(samples_table([student]), "frechet_distance", "network_calls")
-    assert [curve.name for panel in alone.panels for curve in panel.marks if isinstance(curve, Curve)] == ["student, 4 steps"]
+    assert {curve.name for panel in alone.panels for curve in panel.marks if isinstance(curve, Curve)} == {"student, 4 steps"}
