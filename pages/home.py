@@ -15,6 +15,7 @@ from pages.components.runs import (
     warn_of_samples,
 )
 from pages.components.students import BESIDE_TEACHER, beside_teacher
+from pages.components.usual_inputs import open_page
 from pipelines.common.text import literal
 from pipelines.storage.files import ROOT
 
@@ -31,7 +32,7 @@ with words:
     st.markdown("New here? Watch two networks turn the same noise into flowers, then take a lesson.")
     if st.button("Compare two models", type="primary", icon=":material/play_arrow:"):
         st.session_state["start_comparison"] = True
-        st.switch_page("pages/compare.py")
+        open_page("compare", {})
     with st.container(horizontal=True):
         st.page_link("pages/train.py", label="Train your own model", icon=":material/model_training:")
         st.page_link("pages/glossary.py", label="Look up a word", icon=":material/menu_book:")

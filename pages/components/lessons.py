@@ -10,6 +10,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from pages.components.address import tell_unless
+from pages.components.usual_inputs import INPUTS, forget_inputs
 
 OPENED = "opened lesson"  # where a session keeps which lesson has set the page
 
@@ -326,7 +327,7 @@ def opened_lesson(page: str) -> Lesson | None:
     if context is not None and context.is_history_navigation:
         st.rerun()  # Streamlit is about to set all inputs to their defaults
     if st.session_state.get(OPENED) != lesson.name:
-        set_inputs(lesson)
+        _set_inputs(lesson)
     st.session_state[OPENED] = lesson.name
     return lesson
 
@@ -337,9 +338,17 @@ def close_lesson() -> None:
         st.session_state.pop(OPENED, None)
 
 
-def set_inputs(lesson: Lesson) -> None:
-    """Set a page's inputs to those of a lesson."""
+def _set_inputs(lesson: Lesson) -> None:
+    """Set a page's inputs to those of a lesson, but for values in the address."""
+    forget_inputs(lesson.page)
     st.session_state.update(lesson.inputs)
+
+
+def _set_again(lesson: Lesson) -> None:
+    """Set a page's inputs to those of a lesson, whatever has been changed since."""
+    for key in INPUTS[lesson.page]:
+        st.query_params.pop(key, None)
+    _set_inputs(lesson)
 
 
 def show_lesson(lesson: Lesson) -> None:
@@ -349,7 +358,7 @@ def show_lesson(lesson: Lesson) -> None:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.markdown(f":material/school: **Lesson {number} of {len(LESSONS)}: {lesson.title}**", width="stretch")
             again = "Set the page as the lesson does."
-            st.button("Set again", icon=":material/replay:", type="tertiary", help=again, on_click=set_inputs, args=(lesson,))
+            st.button("Set again", icon=":material/replay:", type="tertiary", help=again, on_click=_set_again, args=(lesson,))
             follower = LESSONS[number % len(LESSONS)]
             if st.button(f"Next: {follower.title}", icon=":material/arrow_forward:", type="tertiary"):
                 st.switch_page(f"pages/{follower.page}.py", query_params={"lesson": follower.name})

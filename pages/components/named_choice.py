@@ -70,5 +70,11 @@ def _write_address(key: str, chosen: str, usual: str | None = None) -> None:
     st.session_state[_written(key)] = st.query_params.get(key)
 
 
+def forget_choice(key: str) -> None:
+    """Forget the value of an input, of whatever kind, so that it takes the one in the address, or the usual one."""
+    st.session_state.pop(key, None)
+    st.session_state.pop(_written(key), None)
+
+
 def _written(key: str) -> str:
     return f"{key} in the address"

@@ -62,12 +62,15 @@ def choose_request(number: int, models: Mapping[str, Listed], num_images: int) -
     return name, SamplingRequest(num_images, seed, **sampler, **noise, **condition)
 
 
-def usual_models(models: Mapping[str, Listed]) -> list[str]:
+def usual_models(models: Mapping[str, Listed], first: str = "") -> list[str]:
     """Return the models of a comparison's columns, initially: at least two, if there are, and as much like the first as can be.
 
     They have its data, size and kind, or else its data and size. Students are compared with their teachers instead.
+
+    Args:
+        first: the model that the others are to be like; the first with something to see by default.
     """
-    first, *_ = settled_first(models)
+    first = first or settled_first(models)[0]
 
     def alike(*aspects: Callable[[RunConfig], object]) -> list[str]:
         own = models[first].config

@@ -7,10 +7,12 @@ from contextlib import suppress
 
 import streamlit as st
 
-from pages.components.runs import can_be_tuned
+from pages.components.requests import usual_models
+from pages.components.runs import can_be_tuned, is_diffusion, known_runs
 from pages.components.students import BESIDE_TEACHER, beside_teacher, listed_as
 from pages.components.training_distill import offer_distillation
 from pages.components.training_share import offer_sharing
+from pages.components.usual_inputs import open_page
 from pipelines.storage.config import RunConfig
 from pipelines.storage.runs import Run, find_run
 from pipelines.training.jobs import Job, TrainingQueue
@@ -54,17 +56,22 @@ def follow_choice(whole: bool) -> None:
     if CHOSEN in st.session_state:
         if not whole:
             st.rerun()
-        page, params = st.session_state.pop(CHOSEN)
-        st.switch_page(f"pages/{page}.py", query_params=params)
+        page, address = st.session_state.pop(CHOSEN)
+        if page == "compare":
+            st.session_state["start_comparison"] = True
+        open_page(page, address)
 
 
 def _columns(run: Run, config: RunConfig) -> Mapping[str, str | list[str]]:
-    """Return the columns of a comparison: the run, and the one that it started from, if any; a student beside its teacher."""
-    name = listed_as(run)
+    """Return the columns of a comparison: the run, and the one that it started from or else one like it.
+
+    A student stands beside its teacher.
+    """
+    name, models = listed_as(run), known_runs().models(is_diffusion)
     if beside := beside_teacher(name, config):
         return beside
-    columns = {"model1": name}
+    other = next((other for other in usual_models(models, name) if other != name), name) if name in models else name
     if config.init.init_from is not None:
         with suppress(ValueError, OSError):
-            columns["model2"] = listed_as(find_run(config.init.init_from))
-    return columns
+            other = listed_as(find_run(config.init.init_from))
+    return {"model1": name, "model2": other}

@@ -14,6 +14,7 @@ from pages.components.live_figure import live_figure
 from pages.components.sharing import address_of
 from pages.components.timing import about_calls
 from pages.components.trajectory import PLAYER
+from pages.components.usual_inputs import open_page
 from pipelines.common.text import literal
 from pipelines.figures.xray import standings_chart, xray_chart
 from pipelines.sampling.diagnosis import best_and_worst, diagnosis
@@ -45,9 +46,7 @@ def offer_xrays(names: Sequence[str], columns: Sequence[Generation]) -> None:
                 st.session_state[WANTED] = True
                 address = address_of(name, column.request)
                 every = [column.config.condition.classes[0]] if column.request.label == "all" else None
-                st.switch_page(
-                    "pages/reverse.py", query_params=address | ({"class": every} if every else {}) | {"xray": "true"}
-                )
+                open_page("reverse", address | ({"class": every} if every else {}) | {"xray": "true"})
 
 
 def point_to_xray() -> None:

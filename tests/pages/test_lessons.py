@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from opening import labels, open_app, press
@@ -10,12 +12,14 @@ from streamlit.testing.v1 import AppTest
 
 from pages.components.lessons import LESSONS, Lesson
 from pages.components.runs import known_runs
+from pages.components.usual_inputs import INPUTS
 from pipelines.sampling.own_steps import own_steps
 from pipelines.storage.runs import LESSONS as RUNS_OF_LESSONS
 from pipelines.storage.runs import PUBLISHED, Run, find_run, find_runs
 
 # Inputs that only some samplers or models have, and the player's timestep, which is no input.
 SOMETIMES = {"eta", "guidance", "guidance_interval", "guidance_rescale", "negative", "t"}
+LOCAL = {"copies", "measured", "measured_samplers", "measured_steps", "measured_images", "measured_averages"}
 OTHER = {"steps": 7, "seed": 3, "sampler": "ddim", "guidance": 5.0, "columns": 4, "images": 9, "prompt": "something else"}
 
 
@@ -41,6 +45,8 @@ def test_a_link_sets_its_page_exactly(lesson: Lesson):
     assert any(lesson.title in text.value for text in app.markdown)
     assert any(lesson.look in text.value for text in app.markdown)
     shown = _inputs(app)
+    inputs = {key for key in shown if not key.startswith("save-")} - LOCAL
+    assert inputs <= set(INPUTS[lesson.page]), "a lesson sets them all"
     absent = {key for key in lesson.inputs if key not in shown}
     assert {key.rstrip("1234") for key in absent if not _is_determined(lesson, key)} <= SOMETIMES
     assert {key: shown[key] for key in lesson.inputs if key in shown} == {
@@ -107,6 +113,28 @@ def test_changes_stay_until_the_lesson_is_set_again():
     press(app, "Set again")
     assert app.number_input(key="steps1").value == 2
     assert any("Next" in label for label in labels(app))
+
+
+def test_a_lesson_leaves_nothing_of_what_the_page_showed_before():
+    """Neither inputs that the lesson does not name, nor the address, nor a result."""
+    lesson = "xray"
+    fresh = _inputs(open_app("reverse", lesson=lesson))
+    address = {"model": "flowers-text", "start": "Between two seeds", "other_seed": 9, "negative": "a dog", "spacing": "karras"}
+    app = open_app("reverse", **address, steps=7, guidance=5)
+    before = _inputs(app)
+    assert (before["start"], before["other_seed"], before["negative"]) == ("Between two seeds", 9, "a dog")
+    job = SimpleNamespace(cancelled=False, active=False)
+    job.cancel = partial(setattr, job, "cancelled", True)
+    app.session_state["reverse"] = ("before", job)
+    for name in list(app.query_params):
+        del app.query_params[name]
+    app.query_params["lesson"] = lesson
+    app.run()
+    assert not app.exception
+    assert _inputs(app) == fresh
+    assert job.cancelled
+    app.selectbox(key="model").select("flowers-text").run()
+    assert app.text_input(key="negative").value == ""
 
 
 def test_values_in_the_address_outlast_a_reload():

@@ -86,8 +86,8 @@ def test_a_trained_run_leads_to_what_uses_it(open_train, queue, request, monkeyp
         went = []
         monkeypatch.setattr("streamlit.switch_page", lambda target, query_params: went.append((target, query_params)))  # noqa: B023
         press(app, chosen)
-        key = "model1" if chosen == "Compare" else "model"
-        assert went == [(f"pages/{chosen.lower()}.py", {key: "mine"})]
+        address = {"model1": "mine", "model2": "mine"} if chosen == "Compare" else {"model": "mine"}
+        assert went == [(f"pages/{chosen.lower()}.py", address)]
 
 
 def test_a_student_is_trained_from_a_finished_run(open_train, queue, class_run, monkeypatch):
