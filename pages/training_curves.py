@@ -11,7 +11,7 @@ from pages.components.glossary import term
 from pages.components.heading import heading
 from pages.components.live_figure import live_figure
 from pages.components.logs import read_logs, show_lead, show_loss_by_timestep, show_other_curves, show_settings
-from pages.components.runs import known_runs, settled_first, show_unusable
+from pages.components.runs import in_training, known_runs, settled_first, show_unusable
 from pages.components.samples import PLAYER, show_samples
 from pipelines.common.text import literal
 from pipelines.evaluation.logged import ALONG as COMPARED
@@ -32,9 +32,8 @@ show_unusable(catalogue.problems)
 if not runs:
     st.info("No runs yet. Train one: `python -m pipelines.train --data fashion_mnist --unet attention`")
     end_page()
-names = st.multiselect(
-    "Runs", list(runs), settled_first(runs)[:2], key="runs", label_visibility="collapsed", placeholder="Choose runs", **BOUND
-)
+usual = list(dict.fromkeys([*in_training(runs), *settled_first(runs)]))[:2]
+names = st.multiselect("Runs", list(runs), usual, key="runs", label_visibility="collapsed", placeholder="Choose runs", **BOUND)
 live = actions.toggle("Follow live", key="live", help="Reload the logs every two seconds.", **BOUND)
 if not names:
     st.info("Choose at least one run.")

@@ -21,7 +21,8 @@ from pipelines.common.text import counted, in_short, literal
 from pipelines.evaluation.brief import EVALUATION, file_beside, held_out_loss
 from pipelines.storage.catalogue import Catalogue, Listed, read_catalogue
 from pipelines.storage.config import RunConfig
-from pipelines.storage.runs import Run, reference_to, usual_roots
+from pipelines.storage.processes import at_work
+from pipelines.storage.runs import PROCESS, Run, reference_to, usual_roots
 
 RECONSTRUCTED = "held-out images, each followed by its reconstruction"  # the content of an autoencoder's grid
 NO_MODELS = "No models yet: train one on the Train page."
@@ -96,6 +97,11 @@ def settled_first(runs: Mapping[str, Listed]) -> list[str]:
             return True
 
     return sorted(runs, key=fresh)
+
+
+def in_training(runs: Mapping[str, Listed]) -> list[str]:
+    """Return the names of the runs that are being trained now."""
+    return [name for name, listed in runs.items() if at_work(listed.run.path / PROCESS)]
 
 
 def models_to_choose(wanted: Callable[[RunConfig], bool] = is_diffusion, hint: str = NO_MODELS) -> dict[str, Listed]:
@@ -176,10 +182,14 @@ def show_sample_grid(images: Pixels, alt: str) -> None:
     show_grid(images, alt, columns=math.ceil(math.sqrt(len(images))))
 
 
-def show_samples_in(config: RunConfig, grid: Path, title: str) -> None:
-    """Show one of a run's sample grids, or say why it cannot be shown; the run's model may be intact."""
+def show_samples_in(config: RunConfig, grid: Path, title: str, most: int | None = None) -> None:
+    """Show one of a run's sample grids, or say why it cannot be shown; the run's model may be intact.
+
+    Args:
+        most: number of images to show, the first of the grid; all by default.
+    """
     try:
-        show_sample_grid(grid_images(config, grid), f"Samples of {title}")
+        show_sample_grid(grid_images(config, grid)[:most], f"Samples of {title}")
     except (ValueError, OSError) as error:
         warn_of_samples(title, error)
 

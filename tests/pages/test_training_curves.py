@@ -11,7 +11,8 @@ from PIL import Image
 
 from pages.components import samples
 from pipelines.storage import runs
-from pipelines.storage.runs import Run
+from pipelines.storage.processes import write_record
+from pipelines.storage.runs import PROCESS, Run
 
 
 @pytest.fixture
@@ -55,6 +56,15 @@ def samples_shown(app):
 
 def curves(app):
     return figures(app)["Validation loss"]
+
+
+def test_a_run_in_training_is_shown_at_first_even_without_samples(make_run):
+    for name in ("a", "b", "c"):
+        (make_run(name).path / "evaluation.json").write_text("{}")
+    fresh = make_run("fresh")
+    assert open_page().multiselect(key="runs").value == ["a", "b"]
+    write_record(fresh.path / PROCESS)  # of this process, which lives
+    assert open_page().multiselect(key="runs").value == ["fresh", "a"]
 
 
 def test_without_runs_the_page_says_what_to_do(folder):
