@@ -9,6 +9,7 @@ import streamlit as st
 from pages.components.address import forget_infinite_numbers, page_for_unknown, unused_values_told
 from pages.components.back_button import keep_entries_few
 from pages.components.lessons import close_lesson
+from pages.components.pictures import keep_images_sharp
 from pages.components.warming import load_torch_meanwhile
 from pipelines.common.command_line import describe
 from pipelines.common.text import literal
@@ -35,6 +36,7 @@ PAGES = [
 
 st.html(FRONTEND / "page.css")
 keep_entries_few()
+keep_images_sharp()
 forget_infinite_numbers()
 close_lesson()
 page = st.navigation([*PAGES, *page_for_unknown(PAGES)], position="top")

@@ -20,6 +20,7 @@ from pipelines.common.text import literal
 from pipelines.storage.files import ROOT
 
 CARDS = 3  # a row
+SAMPLES = 16  # a card, so that those of 64×64 pixels are not reduced
 
 words, picture = st.columns([5, 6], gap="large", vertical_alignment="center")
 with words:
@@ -36,7 +37,7 @@ with words:
     with st.container(horizontal=True):
         st.page_link("pages/train.py", label="Train your own model", icon=":material/model_training:")
         st.page_link("pages/glossary.py", label="Look up a word", icon=":material/menu_book:")
-with picture:
+with picture, st.container(key="example"):  # has been enlarged already
     st.image(
         ROOT / "docs" / "denoising.png",
         width="stretch",
@@ -63,7 +64,7 @@ def show_card(name: str) -> None:
     model = models[name]
     try:
         if grids := list(model.run.samples().values()):
-            show_samples_in(model.config, grids[-1], name)
+            show_samples_in(model.config, grids[-1], name, SAMPLES)
     except OSError as error:
         warn_of_samples(name, error)
     st.markdown(f"**{literal(name)}**")

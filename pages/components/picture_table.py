@@ -15,7 +15,7 @@ from pipelines.common.images import Pixels
 
 
 def picture_table(columns: Sequence[str], rows: Sequence[tuple[str, Sequence[Pixels]]], alt: str, widest: float = 16.0) -> None:
-    """Show pictures in rows and columns, enlarged by the browser with nearest neighbour.
+    """Show pictures in rows and columns, enlarged by the browser (see :func:`pages.components.pictures.keep_images_sharp`).
 
     Args:
         columns: names of the columns; empty strings for no header.
@@ -48,8 +48,8 @@ def picture_table(columns: Sequence[str], rows: Sequence[tuple[str, Sequence[Pix
 def _image(picture: Pixels, alt: str) -> str:
     height, width, _ = picture.shape
     source = _data_uri(picture.tobytes(), picture.shape)
-    size = f"width:100%;aspect-ratio:{width}/{height}"  # reserves its space before it is decoded
-    return f'<img src="{source}" alt="{escape(alt)}" style="{size}" decoding="sync">'
+    size = f'width="{width}" height="{height}"'  # of which it reserves a whole multiple before it is decoded
+    return f'<img src="{source}" alt="{escape(alt)}" {size} decoding="sync">'
 
 
 @lru_cache(maxsize=1024)

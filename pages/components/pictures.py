@@ -1,4 +1,4 @@
-"""Images on a page: enlarged with nearest neighbour, described for screen readers, stable in size."""
+"""Images on a page: sent at their own size, enlarged by the browser to whole screen pixels, described for screen readers."""
 
 from __future__ import annotations
 
@@ -7,10 +7,19 @@ import hashlib
 
 import streamlit as st
 
-from pipelines.common.images import Pixels, enlarge, montage, png_bytes
+from pages.components import frontend
+from pipelines.common.images import Pixels, montage, png_bytes
 
 QUICK = 1  # PNG compression level of pictures shown once: half the time, and noise compresses no worse
-SHOWN_WIDTH = 1460  # maximum width of an enlarged picture in pixels; Streamlit would shrink and blur wider ones
+SHOWN_WIDTH = 1460  # maximum width of a picture in pixels; Streamlit would shrink and blur wider ones
+
+_sharp_images = frontend.component("sharp_images")
+
+
+def keep_images_sharp() -> None:
+    """Enlarge all small images of the page by whole factors, also those that come later (see frontend/sharp_images.js)."""
+    with st.container(key="sharp-images"):
+        _sharp_images(key="sharp_images")
 
 
 def background() -> int:
@@ -23,16 +32,16 @@ def grid_columns(count: int) -> int:
     return max(1, round((count * 5 / 3) ** 0.5))
 
 
-def grid_png(images: Pixels, grey: int, width: int, columns: int | None = None) -> bytes:
-    """Return a montage of (N, H, W, C) images as PNG, enlarged to at most ``width`` pixels; :func:`grid_columns` by default."""
+def grid_png(images: Pixels, grey: int, columns: int | None = None) -> bytes:
+    """Return a montage of (N, H, W, C) images as PNG; :func:`grid_columns` by default."""
     sheet = montage(images, columns or grid_columns(len(images)), background=grey)
-    return _enlarged_png(digest_of(sheet), max(1, width // sheet.shape[1]), sheet)
+    return _png(digest_of(sheet), sheet)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _enlarged_png(digest: str, factor: int, _image: Pixels) -> bytes:
-    """Encode an enlarged image, once for as long as pages show it: that takes 50 ms for one as wide as a page."""
-    return png_bytes(enlarge(_image, factor), compression=QUICK)
+def _png(digest: str, _image: Pixels) -> bytes:
+    """Encode an image once, for as long as pages show it."""
+    return png_bytes(_image, compression=QUICK)
 
 
 def data_uri(image: Pixels) -> str:
@@ -52,10 +61,10 @@ def show_png(png: bytes, alt: str) -> None:
 
 def show_grid(images: Pixels, alt: str, columns: int | None = None) -> None:
     """Show a montage of (N, H, W, C) images across the width of its container."""
-    show_png(grid_png(images, background(), SHOWN_WIDTH, columns), alt)
+    show_png(grid_png(images, background(), columns), alt)
 
 
 def show_image(image: Pixels, alt: str, width: int) -> None:
-    """Show one (H, W, C) image, ``width`` CSS pixels wide."""
-    png = _enlarged_png(digest_of(image), max(1, -(-2 * width // image.shape[1])), image)
-    st.image(png, width=width, alt=alt, output_format="PNG")
+    """Show one (H, W, C) image, up to ``width`` CSS pixels wide."""
+    with st.container(width=width):
+        show_png(_png(digest_of(image), image), alt)

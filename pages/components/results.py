@@ -271,10 +271,10 @@ def _show_pairs(picture: Path, shape: tuple[int, int, int] | None, name: str) ->
 
 @st.cache_data(max_entries=100, show_spinner=False)
 def _pairs_png(file: bytes, modified: int, shape: tuple[int, int, int] | None, grey: int) -> bytes:
-    """Return the montage of samples above their nearest training images, enlarged, while its file has not been modified."""
+    """Return the montage of samples above their nearest training images, while its file has not been modified."""
     pixels = np.atleast_3d(np.asarray(open_picture(Path(os.fsdecode(file)))))
     _, height, width = shape or (0, *pixels.shape[:2])
     pairs = (pixels.shape[1] - 2) // (width + 2)  # as many as the montage has columns
     fitting = min(pairs, (SHOWN_WIDTH - 2) // (width + 2))  # Streamlit would shrink and encode a wider one at every look
     images = split_montage(pixels, height, width, 2 * pairs)
-    return grid_png(np.concatenate([images[:fitting], images[pairs : pairs + fitting]]), grey, SHOWN_WIDTH, fitting)
+    return grid_png(np.concatenate([images[:fitting], images[pairs : pairs + fitting]]), grey, fitting)

@@ -31,6 +31,7 @@ def thumbnails(
         labels: what each picture shows, if it is known.
     """
     key = f"{number_key} thumbnails"
+    small = [_small(image.tobytes(), image.shape) for image in images]
 
     def take() -> None:
         choose(number_key, st.session_state[key]["chosen"])
@@ -38,10 +39,11 @@ def thumbnails(
     _component(
         key=key,
         data={
-            "pictures": [_source(image.tobytes(), image.shape) for image in images],
+            "pictures": [source for source, _ in small],
             "numbers": list(numbers or range(len(images))),
             "labels": list(labels),
             "chosen": chosen,
+            "side": max((width for _, width in small), default=1),
             "alt": alt,
         },
         on_chosen_change=take,
@@ -54,6 +56,8 @@ def choose(number_key: str, number: int) -> None:
 
 
 @lru_cache(maxsize=2048)
-def _source(pixels: bytes, shape: tuple[int, ...]) -> str:
+def _small(pixels: bytes, shape: tuple[int, ...]) -> tuple[str, int]:
+    """Return a thumbnail as a data URI, and its width in pixels."""
     image = as_pil(np.frombuffer(pixels, np.uint8).reshape(shape))
-    return data_uri(np.atleast_3d(np.asarray(image.reduce(-(-max(shape[:2]) // SIDE)))))
+    small = image.reduce(-(-max(shape[:2]) // SIDE))
+    return data_uri(np.atleast_3d(np.asarray(small))), small.width

@@ -11,6 +11,15 @@ pytestmark = pytest.mark.browser
 
 PAINT = "model=fashion-baseline&edit=Inpaint&steps=4&images_a_cell=1&methods=one pass"
 
+UNEVEN = """() => {
+    const roots = [document, ...[...document.querySelectorAll("*")].map(({ shadowRoot }) => shadowRoot).filter(Boolean)]
+    const shown = roots.flatMap((root) => [...root.querySelectorAll("canvas, img:not(.st-key-example *)")])
+    return shown.filter(({ clientWidth }) => clientWidth > 0).map((picture) => {
+        const factor = picture.getBoundingClientRect().width * devicePixelRatio / (picture.naturalWidth || picture.width)
+        return [picture.alt || picture.ariaLabel, factor]
+    }).filter(([, factor]) => factor < 0.9 || Math.abs(factor - Math.round(factor)) > 0.02)
+}"""  # pictures whose pixels are not whole numbers of screen pixels
+
 
 def open_painter(page, server):
     page.goto(f"{server}/edit?{PAINT}")
@@ -52,6 +61,7 @@ def test_a_stroke_of_the_brush_is_made_anew_and_can_be_undone(page, server):
     page.get_by_role("button", name=re.compile("^Generate")).click()
     expect(page.get_by_role("button", name="All images (ZIP)")).to_be_visible()
     expect(page.get_by_role("table", name="Generated images").get_by_role("img")).to_have_count(2)  # beside the original
+    assert page.evaluate(UNEVEN) == []
     page.get_by_role("link", name="Home").click()
     expect(page.get_by_text("Models", exact=True)).to_be_visible()
     page.get_by_role("link", name="Edit").click()
@@ -61,7 +71,8 @@ def test_a_stroke_of_the_brush_is_made_anew_and_can_be_undone(page, server):
 
 
 def test_a_finger_paints_and_does_not_scroll(browser, server):
-    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    small = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 1.5, "has_touch": True, "is_mobile": True}
+    context = browser.new_context(**small)
     context.set_default_timeout(PATIENCE)
     page = context.new_page()
     canvas = open_painter(page, server)
@@ -77,6 +88,10 @@ def test_a_finger_paints_and_does_not_scroll(browser, server):
     touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     expect(page.get_by_text(re.compile(r"\d+ % masked"))).to_be_visible()
     assert canvas.bounding_box()["y"] == pytest.approx(box["y"], abs=1)
+    assert page.evaluate(UNEVEN) == []
+    page.goto(server)
+    expect(page.get_by_role("img", name="Samples of").first).to_be_visible()
+    page.wait_for_function(f"({UNEVEN})().length === 0")
     context.close()
 
 

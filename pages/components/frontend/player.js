@@ -32,7 +32,7 @@ import { sharpWidth } from "./sharp_canvas.js"
  */
 
 const GAP = 8 // between pictures, in CSS pixels
-const SMALL = 96 // width of a picture in CSS pixels below which there are fewer side by side
+const SMALL = 64 // width of a picture in CSS pixels below which they stand one below the other
 
 class Player {
   /** @type {Film | undefined} */
@@ -114,7 +114,7 @@ class Player {
     const room = this.place.clientWidth
     let across = captions.length
     const side = () => sharpWidth(Math.min((room - (across - 1) * GAP) / across, maxSide), width)
-    while (across > 1 && side() < SMALL) across = Math.ceil(across / 2)
+    if (side() < SMALL) across = 1
     this.pictures.style.gridTemplateColumns = `repeat(${across}, ${side()}px)`
     this.whole.style.width = `${Math.max(Math.min(room, 256), across * side() + (across - 1) * GAP)}px`
   }

@@ -7,9 +7,11 @@ import { mount } from "./mount.js"
  * @property {number[]} numbers one for each picture
  * @property {string[]} labels one for each picture; empty for none
  * @property {number} chosen number of the chosen picture
+ * @property {number} side width of the largest picture, in pixels
  * @property {string} alt description of the pictures
  */
 
+const SHOWN = 64 // CSS pixels of a thumbnail, about
 /** @type {Record<string, number>} */
 const ARROWS = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }
 
@@ -41,6 +43,8 @@ class Thumbnails {
     this.data = data
     this.tell = tell
     this.group.setAttribute("aria-label", data.alt)
+    const factor = Math.max(1, Math.round((SHOWN * devicePixelRatio) / data.side))
+    this.group.style.setProperty("--side", `${(factor * data.side) / devicePixelRatio}px`)
     if (others) this.group.replaceChildren(...data.pictures.map((source, index) => this.button(source, index)))
     const chosen = data.numbers.indexOf(data.chosen)
     this.mark(chosen)
