@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -112,7 +113,8 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str, order: Seq
     shown = table.dropna(subset=[figure, cost])
     is_student = shown["student"].astype(bool)
     many, stars = shown[~is_student], list(_stars(shown[is_student], figure, cost, order or list(dict.fromkeys(shown["run"]))))
-    marks: list[Mark] = [Curve([], [], star.name, star.look, line=False, points=True) for star in stars]  # first in the legend
+    nowhere = [math.nan]  # so that stars are first in the legend, which leaves out what has no points
+    marks: list[Mark] = [Curve(nowhere, nowhere, star.name, star.look, line=False, points=True) for star in stars]
     marks += _series(many, figure, cost, order, beside=len(stars))
     key = [*_key(many, order)]
     key += stars if key else []

@@ -22,7 +22,8 @@ from pipelines.storage.config import DistillationConfig
 from pipelines.storage.runs import Run
 
 BASELINE, TEACHER = (Evaluation(Run(f"checkpoints/fashion-{name}")) for name in ("baseline", "attention"))
-MEASURED = next(one for one in TEACHER.of_kind("samples") if one.asked["request"]["steps"] == 20)
+SHIPPED = next(one for one in TEACHER.of_kind("samples") if one.asked["request"]["steps"] == 20)
+MEASURED = replace(SHIPPED, found={name: value for name, value in SHIPPED.found.items() if name != "classes"})
 
 
 def measured(factor=1.0, classes=None, **request) -> Result:
@@ -39,7 +40,7 @@ def measured(factor=1.0, classes=None, **request) -> Result:
 @pytest.fixture
 def teacher():
     made = Evaluation(TEACHER.run)
-    made.results = [one for one in made.results if one.kind != "samples" or one == MEASURED]
+    made.results = [*(one for one in made.results if one.kind != "samples"), MEASURED]
     return made
 
 
