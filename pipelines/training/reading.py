@@ -138,7 +138,14 @@ def _read_student(config: RunConfig, captioned: TrainingData | None = None) -> D
     if config.network.takes == "class":
         classes = Conditions(labels=torch.arange(len(config.condition.classes)))
         data = replace(data, conditions=classes, held_out_conditions=classes)
-    return DistillationTask(config, data, load_teacher(config, process_state().device))
+    teacher = load_teacher(config, process_state().device)
+    if config.image_shape != teacher.config.image_shape:  # whose captions are not those that it learnt
+        sizes = ["×".join(map(str, shape or ())) for shape in (config.image_shape, teacher.config.image_shape)]
+        raise ValueError(
+            f"the images of {config.data.data} are {sizes[0]}, and {teacher.name} makes images of {sizes[1]} (C×H×W): a "
+            "student learns the captions that its teacher has learnt, so put its data back where they were"
+        )
+    return DistillationTask(config, data, teacher)
 
 
 def _report(run: Run, config: RunConfig, opened: Source, images: tuple[ImageSet, ImageSet]) -> str:

@@ -200,6 +200,13 @@ def test_what_cannot_be_distilled_is_told_in_a_sentence(command, student, class_
     )
 
 
+def test_captions_of_other_images_than_the_teachers_are_refused(make_student, text_run, tmp_path):
+    config = make_student(text_run)
+    other = replace(config, data=replace(config.data, image_size=12), image_shape=None, training_digest="")
+    with pytest.raises(ValueError, match=r"are 3×12×12, and text makes images of 3×8×8 \(C×H×W\): a student learns"):
+        read_task(Run(tmp_path / "none"), other)
+
+
 def test_a_teacher_that_has_changed_is_not_learnt_from(command, make_student, copied_run, class_run, train, tmp_path):
     run = train(tmp_path / "run", make_student(copied_run, replace(OPTIMIZER, steps=1)))
     shutil.copy(class_run.model_path, copied_run.model_path)
