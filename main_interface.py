@@ -8,7 +8,7 @@ import streamlit as st
 
 from pages.components.address import forget_infinite_numbers, page_for_unknown, unused_values_told
 from pages.components.back_button import keep_entries_few
-from pages.components.lessons import close_lesson
+from pages.components.lesson_box import close_lesson
 from pages.components.pictures import keep_images_sharp
 from pages.components.warming import load_torch_meanwhile
 from pipelines.common.command_line import describe

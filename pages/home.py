@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from pages.components.lessons import show_lessons
+from pages.components.lesson_box import show_lessons
 from pages.components.runs import (
     NO_MODELS,
     describe_run,

@@ -10,7 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from pages.components.about import ABOUT, About
 from pages.components.glossary import linked
-from pages.components.lessons import opened_lesson, show_lesson
+from pages.components.lesson_box import opened_lesson, show_lesson
 from pipelines.storage.files import ROOT
 
 MINIATURES = ROOT / "docs" / "miniatures"

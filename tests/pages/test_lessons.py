@@ -153,7 +153,7 @@ def _compare() -> None:
     import streamlit as st
 
     from pages.components.heading import heading
-    from pages.components.lessons import close_lesson
+    from pages.components.lesson_box import close_lesson
 
     close_lesson()
     heading("compare")
