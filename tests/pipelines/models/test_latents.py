@@ -166,7 +166,8 @@ def test_images_of_other_channels_are_refused_in_a_sentence(command, flags, auto
 
 
 def test_fine_tuning_takes_no_other_autoencoder(command, flags, latent_run, autoencoder_run, tmp_path):
-    more = ("--init-from", latent_run.path, "--latent", tmp_path / "another", "--out", tmp_path / "run")
+    another = shutil.copytree(autoencoder_run.path, tmp_path / "another")
+    more = ("--init-from", latent_run.path, "--latent", another, "--out", tmp_path / "run")
     outcome = command("pipelines.train", *flags(image_size=16, unet="class"), *more)
     assert "takes over latent=" in outcome.refused_in_one_sentence()
 
