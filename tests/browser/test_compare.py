@@ -133,7 +133,8 @@ def test_on_a_phone_settings_are_changed_on_a_sheet(page, server):
         generate(page)
         finished(page)
         page.get_by_role("button", name="Change").click()
-        close = page.get_by_test_id("stMainBlockContainer").get_by_role("button", name="Close", exact=True)  # a notice has one, too
+        main = page.get_by_test_id("stMainBlockContainer")  # a notice has a button to close it, too
+        close = main.get_by_role("button", name="Close", exact=True)
         expect(close).to_be_visible()
         sheet = page.locator(".st-key-settings-changing").bounding_box()
         assert (sheet["x"], sheet["width"], sheet["y"] + sheet["height"]) == (0, 390, 844)
