@@ -19,6 +19,7 @@ SPELLING = "USER/NAME[@REVISION][/FOLDER]"  # as in the hub's own addresses of f
 MAIN = "main"  # the revision that is meant if none is given
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 _ID = re.compile(rf"({_PART}/{_PART})(?:@({_PART}))?((?:/{_PART})*)")
+_ADDRESS = re.compile(r"https?://?(?:huggingface\.co|hf\.co)/(.+?)/?")  # in a path, // has become /
 _COMMIT = re.compile("[0-9a-f]{40}")
 _CACHED = re.compile(rf"/models--((?:(?!--)[\w.-])+)--([\w.-]+)/snapshots/({_COMMIT.pattern})((?:/{_PART})*)", re.ASCII)
 
@@ -39,7 +40,9 @@ class HubId:
 
     @classmethod
     def parse(cls, text: str) -> HubId | None:
-        """Return the id that a text spells; None if it spells none, or names a file of weights."""
+        """Return the id that a text or an address of the hub spells; None if it spells none, or names a file of weights."""
+        if (address := _ADDRESS.fullmatch(text)) is not None:
+            text = re.sub(r"/tree/([^/]+)", r"@\1", address[1], count=1)
         found = None if is_weights(text) else _ID.fullmatch(text)
         return None if found is None else cls(found[1], found[2] or MAIN, found[3][1:])
 

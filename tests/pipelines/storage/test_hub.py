@@ -45,6 +45,16 @@ def refusal(name=FLOWERS):
     return sentence
 
 
+def test_the_hubs_addresses_are_ids_too():
+    meant = {
+        "https://huggingface.co/a/b": "a/b",
+        "https:/huggingface.co/a/b/": "a/b",  # as a path
+        "https://hf.co/a/b/tree/v1/sub/run": "a/b@v1/sub/run",
+    }
+    assert {address: str(HubId.parse(address)) for address in meant} == meant
+    assert HubId.parse("https://example.com/a/b") is None
+
+
 def test_a_run_pushed_and_pulled_is_the_same(hub, published, capsys):
     pulled = find_run(FLOWERS, download=True)
     assert [path for path in hub.asked if path.startswith("GET")][-1].endswith("/model.safetensors")  # without it, it is no run
