@@ -16,7 +16,7 @@ from pipelines.sampling.generation import Comparison, Frame
 
 
 def costs_in_words(made: Comparison) -> str:
-    """Return what each column of a finished comparison has cost."""
+    """Return what each column of a finished comparison has cost, all computed together."""
     images = counted(made.columns[0].request.num_images, "image")
     told = (f"{counted(column.nfe, 'network call')} in {column.seconds:.1f} s" for column in made.columns)
     return f"Here, {images}: {' against '.join(told)}."

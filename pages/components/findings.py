@@ -62,7 +62,7 @@ def show_findings(columns: Sequence[tuple[str, Run, SamplingRequest]], made: Com
             if len(findings) == 1 and findings[0].verdict is not None:
                 with st.container(key="findings-told-cost"):
                     st.caption(literal(cost_sentence(findings[0].verdict)))
-            if made is not None:
+            if made is not None and made.computed_together:
                 st.caption(f":material/timer: {costs_in_words(made)}")
             if all(finding.same_noise for finding in findings):
                 with st.container(key="findings-told-noise"):

@@ -18,7 +18,7 @@ from pages.components.asking import may_encode
 from pages.components.title_mark import title_mark
 from pipelines.common.images import Pixels
 from pipelines.common.picture_metrics import mean_squared_error, structural_similarity
-from pipelines.common.text import duration, in_short, literal
+from pipelines.common.text import counted, duration, in_short, literal
 from pipelines.figures.training import settings_table
 from pipelines.sampling.alignment import frame_at, shared_log_snrs
 from pipelines.sampling.generation import Comparison, Frame, Generation, Wish
@@ -189,14 +189,14 @@ def what_differs(names: list[str], comparison: Comparison) -> pd.DataFrame:
 
 
 def cost(column: Generation) -> str:
-    """Return the cost of a generation so far, in one line."""
+    """Return the cost of a generation so far, in one line; its rate and memory are known at the end."""
     parts = [
         f"{in_short(column.num_parameters)} parameters" if column.num_parameters else "loading",
-        f"{column.nfe} network call{'' if column.nfe == 1 else 's'}",
+        counted(column.nfe, "network call"),
         f"{column.seconds:.1f} s",
-        f"{column.images_per_second:.1f} images/s",
-        f"{column.peak_memory / 2**20:.0f} MiB" if column.peak_memory else "– MiB",
     ]
+    if column.finished:
+        parts += [f"{column.images_per_second:.1f} images/s", f"{column.peak_memory / 2**20:.0f} MiB"]
     return " · ".join(parts)
 
 

@@ -73,6 +73,8 @@ class Generation:
     """The timesteps, if their spacing is the learned one."""
     log_snrs: tuple[float, ...] = ()
     """log(alpha²/sigma²) of the states before each step, known once computing starts."""
+    begun: float = 0.0
+    """When the job that computed it began, on the monotonic clock; 0 before."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -171,6 +173,11 @@ class Comparison(Job):
         expected = [column.expected_seconds for column in self.columns]
         return min(1.0, sum(column.seconds for column in self.columns) / sum(expected)) if all(expected) else 0.0
 
+    @property
+    def computed_together(self) -> bool:
+        """Whether one job computed all columns, in turns, so that their times are of the same moment."""
+        return len({column.begun for column in self.columns}) == 1
+
     def recall(self, results: Results) -> bool:
         """Fill in the columns that have been computed before; return whether all are complete."""
         for number, column in enumerate(self.columns):
@@ -183,6 +190,9 @@ class Comparison(Job):
     def compute(self, results: Results) -> Iterator[None]:
         """Advance every unfinished column by one step in turn, until all are finished."""
         pending = [column for column in self.columns if not column.finished]
+        begun = time.monotonic()
+        for column in pending:
+            column.begun = begun
         growing = [_grow(column, self) for column in pending]
         while growing:
             growing = [growth for growth in growing if next(growth, _END) is not _END]

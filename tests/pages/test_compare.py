@@ -1,8 +1,10 @@
 """The logic of the Compare page, without a browser."""
 
 import json
+import re
 import shutil
 import time
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -14,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 
 from diffusion_core.choices import SAMPLERS
 from pages.components import sheets
-from pages.components.generation import generation_queue
+from pages.components.generation import cost, generation_queue
 from pages.components.sharing import address_of
 from pipelines.evaluate import Evaluate
 from pipelines.sampling.generation import Comparison
@@ -168,6 +170,27 @@ def test_a_link_shows_a_cached_result_at_once_and_else_names_the_time():
     assert columns(again)[0] is not columns(first)[0]
     assert np.array_equal(columns(again)[0].frames[-1].x, columns(first)[0].frames[-1].x)
     assert any(button.label.startswith("Generate (about") for button in open_page(images=100, steps1=1000).button)
+
+
+def test_times_are_set_against_each_other_only_if_they_were_measured_together():
+    """A cached column may have been computed while the machine was busy, so nothing is said of its time beside another's."""
+    address = {"images": 2, "steps1": 2, "steps2": 2, "seed1": 78, "seed2": 78}
+
+    def tells_times(app):
+        return any("Here, 2 images: " in caption.value for caption in app.caption)
+
+    assert tells_times(generate(open_page(**address)))
+    assert tells_times(generate(open_page(**address))), "what is cached was computed together"
+    for _ in range(2):  # first with one column from the cache, then with both
+        assert not tells_times(generate(open_page(**address | {"steps2": 3})))
+
+
+def test_the_rate_and_the_memory_of_a_column_are_told_once_it_is_finished():
+    for column in columns(generate(open_page(images=2, steps1=2, steps2=2))):
+        *growing, finished = (cost(replace(column, frames=column.frames[:known])) for known in range(len(column.frames) + 1))
+        assert re.search(r" · [\d.]+ images/s · [1-9]\d* MiB$", finished)
+        assert len(growing) == 3
+        assert not any("images/s" in told or "MiB" in told for told in growing)
 
 
 def test_what_is_shared_opens_the_same_comparison():
