@@ -59,7 +59,8 @@ def show_lesson(lesson: Lesson) -> None:
             again = "Set the page as the lesson does."
             st.button("Set again", icon=":material/replay:", type="tertiary", help=again, on_click=_set_again, args=(lesson,))
             follower = LESSONS[number % len(LESSONS)]
-            if st.button(f"Next: {follower.title}", icon=":material/arrow_forward:", type="tertiary"):
+            way = "Next" if number < len(LESSONS) else "First lesson"
+            if st.button(f"{way}: {follower.title}", icon=":material/arrow_forward:", type="tertiary"):
                 st.switch_page(f"pages/{follower.page}.py", query_params={"lesson": follower.name})
         st.markdown(f"**Look:** {lesson.look}  \n**Try next:** {lesson.then}")
 

@@ -296,8 +296,8 @@ LESSONS: Sequence[Lesson] = (
         "What can a network learn from its own steps?",
         "compare",
         columns({"model": "fashion-attention"}, {"model": "fashion-attention-student"}, images=12),
-        "From the same noise, the student on the right makes in 4 network calls nearly the garments that its teacher makes in "
-        "20, with paler prints. In the film strips one sees where it leaps.",
+        "Press **Generate**. From the same noise, the student (column 2) makes in 4 network calls nearly the garments that its "
+        "teacher makes in 20, with paler prints. In the film strips one sees where it leaps.",
         "Choose fashion-attention in the second column as well, with 4 steps: without having learnt them, it makes other and "
         "flatter garments of the same noise.",
         "06_samplers_and_schedules",

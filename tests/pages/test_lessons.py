@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from functools import partial
 from types import SimpleNamespace
@@ -113,6 +114,24 @@ def test_changes_stay_until_the_lesson_is_set_again():
     press(app, "Set again")
     assert app.number_input(key="steps1").value == 2
     assert any("Next" in label for label in labels(app))
+
+
+def test_the_last_lesson_leads_to_the_first_and_says_so(monkeypatch):
+    went = []
+    monkeypatch.setattr("streamlit.switch_page", lambda page, query_params: went.append((page, query_params)))
+    first, last = LESSONS[0], LESSONS[-1]
+    app = open_app(last.page, lesson=last.name)
+    assert not any(label.startswith("Next") for label in labels(app))
+    press(app, f"First lesson: {first.title}")
+    assert went == [(f"pages/{first.page}.py", {"lesson": first.name})]
+
+
+def test_the_lesson_about_a_student_says_what_to_press_before_what_there_is_to_see():
+    """Columns are told by number, because a narrow screen shows one at a time."""
+    [lesson] = [one for one in LESSONS if one.name == "student"]
+    [told] = re.findall(r"^Press \*\*(\w+)\*\*\.", lesson.look)
+    assert told in labels(open_app(lesson.page, lesson=lesson.name))
+    assert not re.search(r"\b(left|right)\b", lesson.look)
 
 
 def test_a_lesson_leaves_nothing_of_what_the_page_showed_before():
