@@ -98,7 +98,7 @@ class Rule:
     y: float | None = None
     look: Look = MARKING
     text: str = ""
-    place: Literal["top left", "bottom right"] = "top left"
+    """Its entry in the legend; in a chart without a legend, it is written beside the rule."""
 
 
 @dataclass(frozen=True)

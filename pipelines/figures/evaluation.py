@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,10 +25,9 @@ APART = 1.015  # horizontal factor between series, so that their intervals do no
 ROOM = 1.25  # smallest ratio of neighbouring tick labels on a cost axis
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "star")  # tell series of the same colour and dash apart
 COSTS = {"network_calls": "Network calls", "seconds": "Seconds", "memory": "MiB of memory"}  # per image
-PLACES = Literal["top left", "bottom right"]
-FLOORS: dict[str, tuple[str, str, PLACES]] = {  # columns with figures of real images: dash, label and its position
-    "floor": ("dot", "real against real", "top left"),  # where samples of few steps lie far above it
-    "decoded": ("dash", "real, after the autoencoder", "bottom right"),
+FLOORS = {  # columns with figures of real images: dash and name
+    "floor": ("dot", "real against real"),
+    "decoded": ("dash", "real, after the autoencoder"),
 }
 SERIES = ["spacing", "guidance", "images", "seed"]  # what tells apart the series of one run and sampler
 FLOOR = "Dotted: held-out images in place of samples, as many as samples if there are enough."
@@ -115,8 +114,10 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str, order: Seq
     many, stars = shown[~is_student], list(_stars(shown[is_student], figure, cost, order or list(dict.fromkeys(shown["run"]))))
     nowhere = [math.nan]  # so that stars are first in the legend, which leaves out what has no points
     marks: list[Mark] = [Curve(nowhere, nowhere, star.name, star.look, line=False, points=True) for star in stars]
-    marks += _series(many, figure, cost, order, beside=len(stars))
-    key = [*_key(many, order)]
+    taken = {star.look.color for star in stars}
+    hues = sorted(COLORS, key=taken.__contains__)  # so that samplers have the colours of stars only if no other is left
+    marks += _series(many, figure, cost, order, hues, beside=len(stars))
+    key = [*_key(many, order, hues)]
     key += stars if key else []
     front = pareto_front(shown, cost, figure)
     same_scale = cost != "seconds" or shown["machine"].nunique() == 1
@@ -125,11 +126,9 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str, order: Seq
         marks.append(best)
         key += [best] * bool(key)
     marks += stars  # which the front would hide
-    for floor, (dashed, told, place) in FLOORS.items():
-        values = sorted(set(shown[f"{figure}_{floor}"].dropna()), reverse=place.startswith("top"))
-        texts = [told] + [""] * len(values)  # only the outermost line is labelled
-        look = Look(dash=dashed)
-        marks += [Rule(y=value, look=look, text=text, place=place) for value, text in zip(values, texts, strict=False)]
+    for floor, (dashed, told) in FLOORS.items():
+        values = sorted(set(shown[f"{figure}_{floor}"].dropna()))
+        marks += [Rule(y=value, look=Look(dash=dashed), text=told * (value == values[0])) for value in values]
     ends = (shown[cost].min() / 1.5, shown[cost].max() * 1.5)
     ticks = {value: f"{value:g}" for value in _ticks(shown[cost])} if cost == "network_calls" else None
     x = Axis(f"{COSTS[cost]} per image", log=True, fine=True, limits=ends, ticks=ticks)
@@ -145,10 +144,13 @@ def _stars(shown: pd.DataFrame, figure: str, cost: str, order: Sequence[str]) ->
         yield replace(_points(points.sort_values(cost), figure, cost, name, look), line=False)
 
 
-def _series(shown: pd.DataFrame, figure: str, cost: str, order: Sequence[str], beside: int) -> Iterator[Curve]:
+def _series(
+    shown: pd.DataFrame, figure: str, cost: str, order: Sequence[str], hues: Sequence[str], beside: int
+) -> Iterator[Curve]:
     """Yield a curve for each run, sampler and whatever else distinguishes what was asked of them.
 
     Args:
+        hues: the colours for samplers, if colours distinguish them.
         beside: number of series that are drawn besides, at their very cost.
     """
     runs = list(dict.fromkeys(shown["run"]))
@@ -166,7 +168,7 @@ def _series(shown: pd.DataFrame, figure: str, cost: str, order: Sequence[str], b
         told += f", {images:,} samples" if own["images"].nunique() > 1 else ""
         told += f", seed {seed}" if own["seed"].nunique() > 1 else ""
         made = f", {sampler_title(str(sampler))}" if len(runs) == 1 or len(samplers) > 1 else ""
-        look = _look(runs, samplers, str(run), str(sampler), order)
+        look = _look(runs, samplers, str(run), str(sampler), order, hues)
         others = (replace(look, symbol=symbol) for symbol in SYMBOLS)
         if spacing == LEARNED:
             look = replace(look, symbol="circle-open", edge=look.color)
@@ -192,18 +194,21 @@ def _points(points: pd.DataFrame, figure: str, cost: str, name: str, look: Look,
     )
 
 
-def _look(runs: list[str], samplers: list[str], run: str, sampler: str, order: Sequence[str]) -> Look:
+def _look(runs: list[str], samplers: list[str], run: str, sampler: str, order: Sequence[str], hues: Sequence[str]) -> Look:
     """Return the look of a run's curve: its colour says the run, its dash and symbol the sampler, or the other way round.
 
     Args:
         order: the names of all runs, whose numbers are their colours.
+        hues: the colours for samplers.
     """
-    numbers = (order or runs).index(run), samplers.index(sampler)
-    hue, other = (numbers[1], runs.index(run)) if len(samplers) > len(runs) else numbers
-    return Look(color(hue), dash(other), symbol=SYMBOLS[other % len(SYMBOLS)], size=8)
+    number, other = (order or runs).index(run), samplers.index(sampler)
+    hue = color(number)
+    if len(samplers) > len(runs):
+        hue, other = hues[other % len(hues)], runs.index(run)
+    return Look(hue, dash(other), symbol=SYMBOLS[other % len(SYMBOLS)], size=8)
 
 
-def _key(shown: pd.DataFrame, order: Sequence[str]) -> Iterator[Curve]:
+def _key(shown: pd.DataFrame, order: Sequence[str], hues: Sequence[str]) -> Iterator[Curve]:
     """Yield what explains colours and symbols one by one; nothing unless only runs and samplers differ, and their looks too."""
     runs, samplers = list(dict.fromkeys(shown["run"])), list(dict.fromkeys(shown["sampler"]))
     learned = shown["spacing"] == LEARNED  # whose symbols are explained as well
@@ -212,8 +217,8 @@ def _key(shown: pd.DataFrame, order: Sequence[str]) -> Iterator[Curve]:
     if few < 2 or few > len(SYMBOLS) or many > len(COLORS) or (others > 1).any(axis=None):
         return
     by_sampler = len(samplers) > len(runs)
-    looks = [(run, _look(runs, samplers, run, samplers[0], order), not by_sampler) for run in runs]
-    looks += [(sampler_title(name), _look(runs, samplers, runs[0], name, order), by_sampler) for name in samplers]
+    looks = [(run, _look(runs, samplers, run, samplers[0], order, hues), not by_sampler) for run in runs]
+    looks += [(sampler_title(name), _look(runs, samplers, runs[0], name, order, hues), by_sampler) for name in samplers]
     for name, look, coloured in looks:
         look = Look(look.color, size=look.size) if coloured else replace(look, color=NEUTRAL)
         yield Curve([], [], name, look, points=True)

@@ -209,13 +209,11 @@ def _draw_rule(axes: Axes, mark: Rule) -> None:
         return
     look: dict[str, Any] = {"textcoords": "offset points", "fontsize": SMALL, "color": "#555555"}
     look["bbox"] = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.5}
-    text, top = as_printed(mark.text), mark.place.startswith("top")
+    text = as_printed(mark.text)
     if mark.x is not None:
         axes.annotate(text, (mark.x, 1), (-2, -1), xycoords=("data", "axes fraction"), ha="right", va="top", **look)
-    elif top:
-        axes.annotate(text, (0, mark.y), (2, 1.5), xycoords=("axes fraction", "data"), ha="left", va="bottom", **look)
     else:
-        axes.annotate(text, (1, mark.y), (-2, -1.5), xycoords=("axes fraction", "data"), ha="right", va="top", **look)
+        axes.annotate(text, (0, mark.y), (2, 1.5), xycoords=("axes fraction", "data"), ha="left", va="bottom", **look)
 
 
 @_draw.register

@@ -147,19 +147,20 @@ class _Drawing:
                 self.traces.append(self._trace(mark, panel) | {"xaxis": own[0], "yaxis": own[1]})
 
     def _add_rule(self, rule: Rule, x: str, y: str) -> None:
-        """Draw a rule on the axes ``x`` and ``y``, and its text at a corner that it forms with the panel's edge."""
+        """Draw a rule on the axes ``x`` and ``y``; its text in the legend, or else at a corner with the panel's edge."""
         look: dict[str, Any] = {"type": "line", "line": _line(rule.look)}
         text = {"text": plotly_text(rule.text), "showarrow": False}
-        above, right = rule.place.startswith("top"), rule.place.endswith("right")
+        if rule.text and self.chart.legend:  # where the text could not lie on points
+            look |= {"name": text["text"], "showlegend": True}
         if rule.x is not None:
             self.shapes.append(look | {"xref": x, "x0": rule.x, "x1": rule.x, "yref": f"{y} domain", "y0": 0, "y1": 1})
-            text |= {"xref": x, "x": rule.x, "xanchor": "left" if right else "right"}
-            text |= {"yref": f"{y} domain", "y": int(above), "yanchor": "top" if above else "bottom"}
+            text |= {"xref": x, "x": rule.x, "xanchor": "right"}
+            text |= {"yref": f"{y} domain", "y": 1, "yanchor": "top"}
         if rule.y is not None:
             self.shapes.append(look | {"xref": f"{x} domain", "x0": 0, "x1": 1, "yref": y, "y0": rule.y, "y1": rule.y})
-            text |= {"xref": f"{x} domain", "x": int(right), "xanchor": "right" if right else "left"}
-            text |= {"yref": y, "y": rule.y, "yanchor": "bottom" if above else "top"}
-        if rule.text:
+            text |= {"xref": f"{x} domain", "x": 0, "xanchor": "left"}
+            text |= {"yref": y, "y": rule.y, "yanchor": "bottom"}
+        if rule.text and not self.chart.legend:
             self.notes.append(text)
 
     def _trace(self, mark: Curve | Band | Bars | Heat, panel: Panel) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pipelines.evaluation.results import Evaluation, Result, samples_table
 from pipelines.evaluation.teaching import teaching
 from pipelines.figures.chart import Curve
 from pipelines.figures.evaluation import quality_against_cost
+from pipelines.figures.screen import on_screen
 from pipelines.sampling.own_steps import own_steps
 from pipelines.sampling.request import SamplingRequest
 from pipelines.storage.config import DistillationConfig
@@ -119,9 +120,20 @@ def test_quality_against_calls_shows_students_and_learned_spacings_among_sampler
     assert (star.look.symbol, star.line, list(star.x)) == ("star", False, [4])
     assert [name for name, curve in curves.items() if curve.look.symbol == "star"] == ["student, 4 steps"]
     assert curves["fashion-attention, DPM-Solver++(2M), learned spacing"].look.symbol == "circle-open"
+    drawn = on_screen(chart)
+    listed = next(trace for trace in drawn["data"] if trace["showlegend"] and len(trace["x"]))  # Plotly lists no others
+    assert (listed["name"], listed["mode"], listed["marker"]["symbol"]) == (star.name, "markers", "star")
+    *_, last = (trace for trace in drawn["data"] if trace["name"] == star.name)
+    assert last["legendgroup"] == listed["legendgroup"], "hidden by a click on the entry"
     explained = [curve.name for curve in chart.key]
     assert {"learned spacing", "student, 4 steps", "fashion-attention", "DDIM"} <= set(explained)
     at_4 = [x for curve in curves.values() for x in curve.x if x == 4]
     assert len(at_4) == 2, "the star, and the front that begins there: no series is hidden behind the star"
+    teacher.results.append(measured(2.5, steps=5, sampler="ddim"))
+    pair = quality_against_cost(samples_table([teacher, student]), "frechet_distance", "network_calls")
+    looks = [mark.look for mark in pair.panels[0].marks if isinstance(mark, Curve) and mark.points]
+    colours = [{look.color for look in looks if (look.symbol == "star") == starred} for starred in (True, False)]
+    assert list(map(len, colours)) == [1, 2]
+    assert colours[0].isdisjoint(colours[1]), "no sampler has a student's colour"
     alone = quality_against_cost(samples_table([student]), "frechet_distance", "network_calls")
     assert {curve.name for panel in alone.panels for curve in panel.marks if isinstance(curve, Curve)} == {"student, 4 steps"}
