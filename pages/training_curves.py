@@ -105,7 +105,10 @@ def show_validation(
     if any(title.startswith(DIFFERENCE) for title in titles):
         told += f" Below 0: lower than {literal(logs[0].name)}. Bands: 95 % intervals of the difference "
         told += "on held-out images; what another training seed would change is not in them."
-    told += " Home and Evaluate give the held-out loss instead, which is measured in v for all models alike."
+    if any(one.config.is_student for one in logs):
+        told += " Of a student: the mean absolute difference of its samples from its teacher's, from the same noise."
+    if not all(one.config.is_student for one in logs):
+        told += " Home and Evaluate give the held-out loss instead, which is measured in v for all models alike."
     st.caption(told, help=term("Validation loss"))
     if COPIES in titles:
         about_copies = "Near training images: nearer than 95 % of held-out images are, so about 5 % without copies (dotted)."

@@ -120,7 +120,8 @@ picture unlike the training images is drawn towards them.
     ),
     "training_curves": About(
         "Training curves",
-        "How models were trained: the **validation loss**, on images that training does not see, and samples on the way.",
+        "How models were trained: the **validation loss**, on images that training does not see (for a student, its distance "
+        "from its teacher), and samples on the way.",
         """
 The [[validation loss]] says how well a model does on new images; the [[training loss]] alone does not show
 [[overfitting]]. [[Loss by timestep]] says at which noise levels a model improves. The weights that are measured and

@@ -143,8 +143,11 @@ def newest_samples(run: Run) -> Pixels | None:
     return grid_images(run.config, grids[-1]) if grids else None
 
 
-def grid_images(config: RunConfig, grid: Path) -> Pixels:
-    """Return the images of one of a run's sample grids, (N, H, W, C).
+def grid_images(config: RunConfig, grid: Path, teachers: bool = False) -> Pixels:
+    """Return the images of one of a run's sample grids, (N, H, W, C): image k is from the same noise in every run.
+
+    Args:
+        teachers: whether each image of a student is followed by its teacher's, as in the file.
 
     Raises:
         ValueError, OSError: the picture cannot be read.
@@ -153,7 +156,14 @@ def grid_images(config: RunConfig, grid: Path) -> Pixels:
         raise ValueError("the run has not started training: its images have no size yet")
     _, height, width = config.image_shape
     # Path's bytes, since a name need not be text.
-    return _images_in(os.fsencode(grid), grid.stat().st_mtime_ns, height, width, config.log.sample_images)
+    images = _images_in(os.fsencode(grid), grid.stat().st_mtime_ns, height, width, config.log.sample_images)
+    return images[::2] if config.is_student and not teachers else images
+
+
+def images_of_grid(config: RunConfig) -> int:
+    """Return how many images of a run a sample grid has, without those of its teacher."""
+    count = config.log.sample_images
+    return (count + 1) // 2 if config.is_student else count
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
@@ -164,12 +174,11 @@ def _images_in(file: bytes, modified: int, height: int, width: int, count: int) 
 def condition_of_sample(config: RunConfig, number: int) -> str:
     """Return the class or caption that an image of a run's sample grids was made for; empty for an unconditional model."""
     shown = config.condition.classes or config.condition.examples
-    number = number // 2 if config.is_student else number  # a student's and its teacher's
     return shown[number % len(shown)] if shown and is_diffusion(config) else ""
 
 
 def about_samples(config: RunConfig) -> str:
-    """Return what the sample grids of a run show, for a caption."""
+    """Return what the sample grids of a run show, a student's with its teacher's images, for a caption."""
     if config.model == "autoencoder":
         return RECONSTRUCTED
     if config.is_student:
@@ -182,14 +191,15 @@ def show_sample_grid(images: Pixels, alt: str) -> None:
     show_grid(images, alt, columns=math.ceil(math.sqrt(len(images))))
 
 
-def show_samples_in(config: RunConfig, grid: Path, title: str, most: int | None = None) -> None:
+def show_samples_in(config: RunConfig, grid: Path, title: str, most: int | None = None, teachers: bool = False) -> None:
     """Show one of a run's sample grids, or say why it cannot be shown; the run's model may be intact.
 
     Args:
         most: number of images to show, the first of the grid; all by default.
+        teachers: whether each image of a student is followed by its teacher's.
     """
     try:
-        show_sample_grid(grid_images(config, grid)[:most], f"Samples of {title}")
+        show_sample_grid(grid_images(config, grid, teachers)[:most], f"Samples of {title}")
     except (ValueError, OSError) as error:
         warn_of_samples(title, error)
 

@@ -13,7 +13,14 @@ import streamlit as st
 from pages.components import BOUND, frontend
 from pages.components.address import tell_unless
 from pages.components.pictures import data_uri
-from pages.components.runs import RECONSTRUCTED, condition_of_sample, grid_images, is_autoencoder, warn_of_samples
+from pages.components.runs import (
+    RECONSTRUCTED,
+    condition_of_sample,
+    grid_images,
+    images_of_grid,
+    is_autoencoder,
+    warn_of_samples,
+)
 from pipelines.common.images import Pixels, montage
 from pipelines.common.indices import evenly_spaced
 from pipelines.evaluation.logged import Log
@@ -46,7 +53,7 @@ def show_samples(chosen: Mapping[str, Listed], logs: Sequence[Log]) -> dict[int,
     if not files:
         st.info("No samples yet.")
         return {}
-    most = max(chosen[name].config.log.sample_images for _, name in files)
+    most = max(images_of_grid(chosen[name].config) for _, name in files)
     every = most > SENT and st.toggle(f"All {most} images", key="all_samples", **BOUND)
     shapes = [chosen[name].config.image_shape or (1, 1, 1) for _, name in files]
     pixels = (most if every else SENT) * sum(math.prod(shape[1:]) for shape in shapes)
@@ -60,7 +67,8 @@ def show_samples(chosen: Mapping[str, Listed], logs: Sequence[Log]) -> dict[int,
             rows.append(row)
     if rows:
         _show(steps, rows, every)
-    about = "Samples start from the same noise in every run and at every step; press one to follow it through training."
+    about = "Samples start from the same noise in every run and at every step"
+    about += "; press one to follow it through training." if len(steps) > 1 else "."
     if any(is_autoencoder(chosen[name].config) for _, name in files):
         about += f" Of an autoencoder: {RECONSTRUCTED}."
     st.caption(about)

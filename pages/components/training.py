@@ -102,7 +102,7 @@ def show_training(name: str, job: Job) -> None:
         curves = training_curves({name: metrics}, ("loss", "val_loss"), smoothing=0.005, log=("y",))
         live_figure(curves, "loss", f"Training and validation loss of {name}", partial(about_runs, {name: job.run}))
         st.caption("Faint: logged values. Strong: smoothed. The Training curves page shows more.")
-        if told := job.run.config.data.held_out.about_copies:
+        if told := job.run.config.about_copies:
             st.caption(f":material/content_copy: {told[0].upper()}{told[1:]}.")
     with right:
         config = job.run.config
@@ -115,5 +115,5 @@ def show_training(name: str, job: Job) -> None:
             st.info(f"The first samples appear at step {config.log.sample_every:,}.")
             return
         step, file = list(samples.items())[-1]
-        show_samples_in(config, file, f"{name} at step {step}")
+        show_samples_in(config, file, f"{name} at step {step}", teachers=True)
         st.caption(f"Samples at step {step:,}: {about_samples(config)}.")

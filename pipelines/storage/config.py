@@ -260,6 +260,11 @@ class RunConfig(Settings):
         return self.distillation is not None
 
     @property
+    def about_copies(self) -> str:
+        """One sentence on held-out images that are copies of training images; empty if none are known or none are used."""
+        return "" if self.is_student else self.data.held_out.about_copies  # a student learns from its teacher alone
+
+    @property
     def kind(self) -> str:
         """Name of the type of model for display."""
         if self.model == "autoencoder":

@@ -140,6 +140,7 @@ def model_card(
         f"{channels} channel{'s' if channels > 1 else ''}, {_origin(config)}.",
         "",
         *(f"![Samples after {step} steps](samples/{grid.name})\n" for step, grid in grids),
+        *["Each sample is followed by its teacher's, from the same noise.\n"] * (config.is_student and bool(grids)),
         "## Use",
         "",
         code_block(_use(config, f"{shelf}/{name}")),
@@ -165,7 +166,7 @@ def model_card(
         if config.is_student:
             what = "EMA weights; mean distance of samples from the teacher's 20-step ones, from the same noise"
         lines.append(f"- validation loss {newest[loss]:.4f} ({what})")
-        if told := config.data.held_out.about_copies:
+        if told := config.about_copies:
             lines.append(f"- {told}")
         if config.model == "autoencoder":
             similar = f" and an SSIM of {newest['ssim']:.3f}" if "ssim" in newest else ""  # not for small images

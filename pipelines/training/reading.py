@@ -161,7 +161,7 @@ def _report(run: Run, config: RunConfig, opened: Source, images: tuple[ImageSet,
         print(f"  {sentence}")
     for note in report.notes:
         print(f"note: {note}")
-    if told := config.data.held_out.about_copies:
+    if told := config.about_copies:
         print(f"note: {told}")
     return report.to_json()
 

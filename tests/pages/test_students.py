@@ -1,13 +1,17 @@
 """A student on the pages: the way to its teacher, the steps of each column, and what is said of the two."""
 
+import json
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import opening
 import pytest
 from opening import labels, open_app, press
 
+from pages.components.runs import condition_of_sample, grid_images, newest_samples
 from pages.components.students import beside_teacher
+from pipelines.common.images import montage, png_bytes
 from pipelines.models.teachers import student_config
 from pipelines.storage.config import DistillationConfig
 from pipelines.storage.runs import Run
@@ -28,6 +32,24 @@ def runs(class_run, tmp_path, monkeypatch):
     (root / "student" / "model.safetensors").symlink_to(class_run.model_path)
     Run(root / "student").write_config(replace(config, image_shape=class_run.config.image_shape))
     return root
+
+
+@pytest.fixture
+def drawn(runs):
+    """The student with a log and a sample grid: image k is of grey k, and followed by its teacher's, of grey 100 + k."""
+    run = Run(runs / "student")
+    config = run.config
+    held_out = replace(config.data.held_out, copies=3, near_copies=27)  # of its teacher's data
+    run.write_config(replace(config, data=replace(config.data, held_out=held_out)))
+    run.append_metrics(
+        {"step": 10, "images_seen": 80, "seconds": 1.0, "loss": 0.1, "val_loss": 0.2, "lr": 0.1, "grad_norm": 1.0}
+    )
+    greys = np.stack([np.arange(18), np.arange(100, 118)], axis=1).ravel().astype(np.uint8)
+    _, height, width = config.image_shape
+    (run.path / "samples").mkdir()
+    images = np.broadcast_to(greys[:, None, None, None], (len(greys), height, width, 3))
+    (run.path / "samples" / "step-00000010.png").write_bytes(png_bytes(montage(images)))
+    return run
 
 
 def requests(app):
@@ -76,3 +98,32 @@ def test_a_student_whose_teacher_is_gone_is_compared_like_any_run(runs):
     (runs / "teacher").unlink()
     assert beside_teacher("student", student.config) == {}
     assert not open_app("compare", model1="student").exception
+
+
+def test_image_k_of_a_student_is_its_own_and_made_for_what_image_k_of_its_teacher_is(drawn, class_run):
+    assert newest_samples(drawn)[:, 0, 0, 0].tolist() == [*range(18)]
+    whole = grid_images(drawn.config, *drawn.samples().values(), teachers=True)
+    assert whole[:4, 0, 0, 0].tolist() == [0, 100, 1, 101]
+    made_for = [[condition_of_sample(run.config, number) for number in range(18)] for run in (drawn, class_run)]
+    assert made_for[0] == made_for[1]
+    assert made_for[0][0] != made_for[0][1]
+
+
+def test_training_curves_show_a_student_alone_and_say_what_its_loss_is(drawn):
+    app = open_app("training_curves", runs="student", all_samples="true")
+    assert [toggle.label for toggle in app.toggle if toggle.label.startswith("All")] == ["All 18 images"]
+    sent = [json.loads(element.proto.json) for element in app.get("bidi_component")]
+    [row] = [row for one in sent for row in one.get("rows", ())]
+    assert row["images"] == len(row["shows"]) == 18
+    told = " ".join(caption.value for caption in app.caption)
+    assert "Of a student: the mean absolute difference of its samples from its teacher's" in told
+    assert "held-out loss" not in told
+    assert "press one" not in told, "there is one grid"
+
+
+def test_train_shows_a_student_with_its_teacher_and_tells_of_no_held_out_images(open_train, queue, runs, drawn, monkeypatch):
+    monkeypatch.setattr("pipelines.training.jobs.TrainingQueue", partial(type(queue), runs))
+    told = [caption.value for caption in open_train().caption]
+    assert any("each image of the student's EMA weights is followed by its teacher's" in text for text in told)
+    assert not any("held-out images" in text for text in told)
+    assert drawn.config.data.held_out.about_copies

@@ -111,7 +111,13 @@ def test_the_commands_sample_measure_and_publish_it(command, student, judge, tmp
     assert {name: request[name] for name in own_steps(student.config)} == own_steps(student.config)
     assert request["guidance"] == 3.0
     card = (publish(student, tmp_path / "published").path / "README.md").read_text()
-    for part in ("pipelines.distill", "--calls 2", "--guidance 3", "guidance 3 distilled in", "from the same noise"):
+    for part in (
+        "pipelines.distill",
+        "--calls 2",
+        "--guidance 3",
+        "guidance 3 distilled in",
+        "followed by its teacher's, from the same noise",
+    ):
         assert part in card
     assert "validation loss" in model_card(student, "student", 1)
 
