@@ -132,7 +132,7 @@ LESSONS: Sequence[Lesson] = (
         "compare",
         columns(*({"model": f"lesson-{prediction}"} for prediction in ("epsilon", "v", "flow")), images=12),
         "The three differ in nothing but what their network predicts. In almost pure noise ε says next to nothing about the "
-        "image, so many samples on the left go astray in their first steps, while v and flow make nearly the same garments.",
+        "image, so many samples in column 1 go astray in their first steps, while v and flow make nearly the same garments.",
         "Choose *Estimate of x0* and move the slider to the left: there the estimate is black and white noise with ε, and a "
         "blurred average of all garments with v and flow.",
         "02_unconditional_from_scratch",
@@ -174,7 +174,7 @@ LESSONS: Sequence[Lesson] = (
             "scales": [1.0, 2.0, 4.0, 12.0],
             "images_a_cell": 4,
         },
-        "From left to right the flowers become clearer, then more alike and brighter; at 12 they have hard "
+        "From column to column the flowers become clearer, then more alike and brighter; at 12 they have hard "
         "edges and stray pixels.",
         "Set the *Guidance interval* to 0 – 0.6 and look at scale 12 again: without guidance in the noisiest part, variety "
         "comes back.",
@@ -224,10 +224,10 @@ LESSONS: Sequence[Lesson] = (
         columns(
             *({"model": model, "prompt": "a photo of a rose"} for model in ("flowers-text", "flowers-latent-text")), images=6
         ),
-        "Both networks are about equally large and work on 32×32 positions, so their calls cost the same, but the right one "
+        "Both networks are about equally large and work on 32×32 positions, so their calls cost the same, but the second one "
         "denoises latents, which an autoencoder decodes to 128×128 pixels. It takes longer here because every frame is decoded "
         "to be shown, where a sample needs only the last.",
-        "Move the slider to the left: the noisy state on the right is four channels of latents. Its noise has another shape, "
+        "Move the slider to the left: the noisy state in column 2 is four channels of latents. Its noise has another shape, "
         "so its roses are others too.",
         "04_autoencoder_on_a_hub_dataset",
     ),
@@ -237,8 +237,8 @@ LESSONS: Sequence[Lesson] = (
         "Why are averaged weights used?",
         "compare",
         columns({"model": "lesson-flow-raw"}, {"model": "lesson-flow"}, images=24),
-        "Both columns are of one training: on the left the weights after its last step, on the right their moving average. On "
-        "the left, backgrounds are dotted and some trousers end in a shoe; the average is surely better in most of what was "
+        "Both columns are of one training: column 1 has the weights after its last step, column 2 their moving average. In "
+        "column 1, backgrounds are dotted and some trousers end in a shoe; the average is surely better in most of what was "
         "measured.",
         "Choose the two on Training curves: at step 200 the average lags behind, and from step 400 on it has the lower "
         "validation loss.",
