@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..common.reports import Progress
-from ..storage.processes import ending, launch
+from ..storage.processes import launch
 from ..storage.runs import Run
 from ..storage.single_job import SingleJob
 from .results import Evaluation
@@ -21,10 +21,7 @@ class EvaluationJob(SingleJob):
     @property
     def error(self) -> str:
         """One sentence on why the last evaluation failed; empty if it did not, was stopped, or is running."""
-        ended = ending(self.record)
-        if ended is not None and ended.status == "interrupted":
-            return "its process ended unexpectedly, as after a crash or a reboot; finished measurements are kept"
-        return "" if ended is None else ended.error
+        return self.failure("finished measurements are kept")
 
     def start(self, runs: Sequence[Run], options: Sequence[str] = ()) -> None:
         """Start the missing measurements and return at once.

@@ -38,10 +38,7 @@ class _HubJob(SingleJob):
     @property
     def error(self) -> str:
         """One sentence on why the last one failed; empty if it did not, was stopped, or is running."""
-        ended = ending(self.record)
-        if ended is not None and ended.status == "interrupted":
-            return "its process ended unexpectedly, as after a crash or a reboot; start it again"
-        return "" if ended is None else ended.error
+        return self.failure("start it again")
 
     @property
     def finished(self) -> bool:

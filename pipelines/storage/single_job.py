@@ -11,7 +11,7 @@ from typing import ClassVar
 from filelock import FileLock
 
 from ..common.reports import Progress, read_progress
-from .processes import at_work, stop
+from .processes import at_work, ending, stop
 from .runs import PRIVATE
 
 
@@ -45,6 +45,17 @@ class SingleJob:
     def progress(self) -> Progress:
         """Its current progress."""
         return read_progress(self.record.parent) or self.LOADING
+
+    def failure(self, remedy: str) -> str:
+        """Return one sentence on why the last one failed; empty if it did not, was stopped, or is running.
+
+        Args:
+            remedy: end of the sentence if its process ended unexpectedly: what is left, or what to do.
+        """
+        ended = ending(self.record)
+        if ended is not None and ended.status == "interrupted":
+            return f"its process ended unexpectedly, as after a crash or a reboot; {remedy}"
+        return "" if ended is None else ended.error
 
     def stop(self) -> None:
         """Stop it."""
