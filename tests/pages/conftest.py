@@ -13,6 +13,12 @@ from pipelines.storage.runs import Run
 from pipelines.training.jobs import WORKER, TrainingQueue
 
 
+@pytest.fixture(autouse=True)
+def without_runs_of_ones_own(monkeypatch, tmp_path):
+    """Whoever runs the tests may have runs, which come first in every list."""
+    monkeypatch.setattr("pipelines.storage.runs.PRIVATE", tmp_path / "no runs")
+
+
 @pytest.fixture
 def open_train(queue, image_folder, tmp_path, monkeypatch):
     """Opens the page over an empty folder of runs, with values in its address; the flowers are shapes here."""
