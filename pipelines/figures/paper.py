@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
-from typing import Any
+from typing import Any, BinaryIO
 
 import matplotlib
 from matplotlib.figure import Figure
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from .. import __version__
 from ..storage.files import atomic
@@ -73,10 +75,23 @@ def on_paper(shown: Chart | Sheet, width: Width = "double", caption: bool = True
 
 def file_content(shown: Chart | Sheet, kind: Kind, width: Width = "double", caption: bool = True) -> bytes:
     """Return a chart or a sheet as a file; the same figure is the same file, byte for byte."""
+    metadata = _metadata(shown.caption, kind)
     with print_settings():
         buffer = io.BytesIO()
-        on_paper(shown, width, caption).savefig(buffer, format=kind, dpi="figure", metadata=_metadata(shown.caption, kind))
-        return buffer.getvalue()
+        on_paper(shown, width, caption).savefig(buffer, format=kind, dpi="figure", metadata=metadata)
+    return _with_palette(buffer, metadata) if kind == "png" and isinstance(shown, Chart) else buffer.getvalue()
+
+
+def _with_palette(png: BinaryIO, metadata: dict[str, Any]) -> bytes:
+    """Return a drawing, which has few colours, as a PNG with a palette of 256: a third of the size."""
+    told = PngInfo()
+    for key, text in metadata.items():
+        told.add_text(key, text)
+    buffer = io.BytesIO()
+    with Image.open(png) as drawing:
+        palette = drawing.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        palette.save(buffer, "png", optimize=True, dpi=drawing.info["dpi"], pnginfo=told)
+    return buffer.getvalue()
 
 
 def write_figure(shown: Chart | Sheet, path: Path, width: Width = "double", caption: bool = True) -> None:

@@ -23,7 +23,7 @@ from pipelines.evaluation.ranking import Ranked
 from pipelines.figures.chart import Axis, Band, Bars, Chart, Curve, Note, Panel, Rule
 from pipelines.figures.evaluation import loss_bands, loss_gaps, quality_against_cost, ranking_bars
 from pipelines.figures.formats import KINDS, WIDTHS
-from pipelines.figures.paper import file_content, on_paper, write_figure
+from pipelines.figures.paper import file_content, on_paper, print_settings, write_figure
 from pipelines.figures.print_axes import log_ticks, short
 from pipelines.figures.process import schedule_curves
 from pipelines.figures.screen import on_screen
@@ -121,6 +121,14 @@ def test_a_pdf_embeds_its_font_as_truetype_and_a_png_is_sharp():
     with Image.open(io.BytesIO(file_content(CHART, "png", "single"))) as picture:
         assert picture.width == round(WIDTHS["single"] * 300)
         assert picture.info["Description"] == CHART.caption
+        assert picture.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+        shown = np.asarray(picture.convert("RGB"), float)
+    drawn = io.BytesIO()
+    with print_settings():
+        on_paper(CHART, "single").savefig(drawn, format="png", dpi="figure")
+    with Image.open(drawn) as picture:
+        exact = np.asarray(picture.convert("RGB"), float)
+    assert np.abs(shown - exact).max() <= 4, "a palette of 256 colours, which nobody sees"
 
 
 def measured(runs, samplers):
