@@ -34,7 +34,7 @@ PAGES = {
 }
 SMALL = "images=4&steps1=4&steps2=4"  # a short comparison
 SIX = "&".join(f"runs={name}" for name in ("fashion-baseline", "fashion-attention", "fashion-class", "flowers-baseline",
-                                             "flowers-attention", "flowers-class"))  # fmt: skip
+                                             "flowers-attention", "flowers-text"))  # fmt: skip
 # The comparison that the Compare page offers first, without the dashboard; prints seconds and processor seconds.
 ALONE = """
 import os, sys, time

@@ -154,7 +154,7 @@ LESSONS: Sequence[Lesson] = (
         "What a condition buys",
         "Attention or classes: which helps more?",
         "training_curves",
-        {"runs": ["flowers-baseline", "flowers-attention", "flowers-class"]},
+        {"runs": ["flowers-baseline-64", "flowers-attention-64", "flowers-class-64"]},
         "Attention lowers the validation loss a little, and knowing the species lowers it further by about twice as much. "
         "The order is the same from the first measurement to the last.",
         "Choose the three fashion models: there attention makes no difference that one could see, and classes a large one.",
@@ -168,7 +168,7 @@ LESSONS: Sequence[Lesson] = (
         SAMPLING
         | GUIDING
         | {
-            "model": "flowers-class",
+            "model": "flowers-class-64",
             "classes": ["sunflower", "rose"],
             "vary": "Guidance scales",
             "scales": [1.0, 2.0, 4.0, 12.0],

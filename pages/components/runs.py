@@ -33,7 +33,6 @@ SHIPPED = (
     "flowers-class-64",
     "flowers-attention-64-student",
     "flowers-latent-text",
-    "flowers-class",
     "flowers-text",
     "flowers-attention",
     "flowers-baseline",

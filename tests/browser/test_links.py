@@ -83,15 +83,15 @@ def test_what_one_does_makes_one_entry_in_the_history_at_most(page, server):
     page.get_by_role("option", name="Heun").click()
     page.wait_for_url("**sampler=heun**")
     page.get_by_role("combobox", name="Model").click()
-    page.get_by_role("option", name="flowers-class", exact=True).click()
-    page.wait_for_url("**model=flowers-class**")
+    page.get_by_role("option", name="flowers-class-64", exact=True).click()
+    page.wait_for_url("**model=flowers-class-64**")
     settled(page)
     page.get_by_role("link", name="Forward").click()
     expect(page.get_by_role("heading", name="Forward", exact=True)).to_be_visible()
     settled(page)
     page.go_back()
     expect(page.get_by_role("combobox", name="Sampler")).to_have_value("Heun")
-    assert "model=flowers-class" in page.url
+    assert "model=flowers-class-64" in page.url
     page.go_back()
     expect(page.get_by_text("Lesson 5 of")).to_be_visible()
     page.go_back()

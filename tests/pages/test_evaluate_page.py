@@ -163,7 +163,7 @@ def test_a_weight_average_can_be_chosen_and_is_shown(measured):
 
 def test_a_figure_leans_towards_the_better_model():
     """To the left for the first, to the right for the second, and its bar excludes the middle where they are told apart."""
-    evaluations = [Evaluation(Run(f"checkpoints/{name}")) for name in ("flowers-baseline", "flowers-class")]
+    evaluations = [Evaluation(Run(f"checkpoints/{name}")) for name in ("flowers-baseline", "flowers-text")]
     found = verdict(*([one] for one in evaluations))
     drawn = dict(
         zip((name for name in found.differences if name not in NEAREST_IS_BEST), curves_of(leanings(found)), strict=True)
@@ -343,7 +343,7 @@ def test_which_of_two_models_is_better_is_said_first():
     app.selectbox(key="verdict_first").set_value("flowers-baseline-64").run()  # which was the other of the two
     assert not app.exception
     assert list(app.dataframe[0].value) == ["flowers-baseline-64", "flowers-attention-64"]
-    app = open_page(verdict_first="flowers-text", verdict_second="flowers-class")
-    assert list(app.dataframe[0].value) == ["flowers-text", "flowers-class"]
+    app = open_page(verdict_first="flowers-text", verdict_second="flowers-attention")
+    assert list(app.dataframe[0].value) == ["flowers-text", "flowers-attention"]
     app = open_page(runs=["flowers-attention", "fashion-class"])
     assert "nothing in common" in app.info[0].value

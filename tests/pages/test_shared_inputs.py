@@ -16,11 +16,11 @@ ADDRESSES = [
     ("forward", {}),
     ("reverse", {"start": "An image"}),
     ("reverse", {"model": "flowers-text"}),
-    ("generate", {"model": "flowers-class"}),
+    ("generate", {"model": "flowers-class-64"}),
     ("generate", {"model": "flowers-text"}),
     *[("edit", {"model": "flowers-text", "edit": way}) for way in WAYS],
     ("training_curves", {}),
-    ("evaluate", {"runs": ["flowers-class", "fashion-class"]}),
+    ("evaluate", {"runs": ["flowers-class-64", "fashion-class"]}),
     ("train", {}),
 ]
 KINDS = (
@@ -54,7 +54,7 @@ def test_a_key_on_several_pages_is_the_same_question():
 
 
 def test_another_model_shows_its_own_classes_and_prompts():
-    app = open_app("generate", model="flowers-class")
+    app = open_app("generate", model="flowers-class-64")
     app.selectbox(key="model").select("fashion-class").run()
     chosen = app.multiselect(key="classes")
     assert chosen.value

@@ -11,7 +11,7 @@ from pipelines.evaluation.ranking import loss_differences, ranking, ranking_sent
 from pipelines.evaluation.results import LARGER_IS_BETTER, Evaluation
 from pipelines.storage.runs import Run
 
-NAMES = ("flowers-attention", "flowers-baseline", "flowers-class", "flowers-text", "fashion-class")
+NAMES = ("flowers-attention", "flowers-baseline", "flowers-text", "fashion-class")
 
 
 @pytest.fixture(scope="module")
@@ -21,16 +21,16 @@ def evaluations():
 
 def test_models_are_ranked_where_most_of_them_were_measured_alike(evaluations):
     (setting, members), *others = settings_to_rank(evaluations).values()
-    assert [one.name for one in members] == list(NAMES[:4])
-    assert all(len(other[1]) <= 4 for other in others)
+    assert [one.name for one in members] == list(NAMES[:3])
+    assert all(len(other[1]) <= 3 for other in others)
     assert setting.request["guidance"] == 1
 
 
 def test_every_model_is_ranked_also_those_compared_with_other_real_images(evaluations):
     others = [Evaluation(Run(f"checkpoints/{name}-64")) for name in ("flowers-attention", "flowers-class")]
-    found = settings_to_rank([*evaluations[:4], *others])
+    found = settings_to_rank([*evaluations[:3], *others])
     groups = [[one.name for one in members] for setting, members in found.values() if setting.request["guidance"] == 1]
-    assert groups == [list(NAMES[:4]), [one.name for one in others]]
+    assert groups == [list(NAMES[:3]), [one.name for one in others]]
     assert len(set(found)) == len(found)
 
 
@@ -55,9 +55,9 @@ def test_a_model_is_surely_worse_only_if_the_verdict_says_so(evaluations, figure
 
 def test_differences_by_noise_level_add_up_to_that_of_the_whole_loss(evaluations):
     found = loss_differences(evaluations)
-    assert list(found) == list(NAMES[1:4]), "fashion-class was measured on other images"
+    assert list(found) == list(NAMES[1:3]), "fashion-class was measured on other images"
     first = loss_figure(evaluations[0]).estimate.value
-    for evaluation in evaluations[1:4]:
+    for evaluation in evaluations[1:3]:
         table = found[evaluation.name]
         assert table["difference"].mean() == pytest.approx(loss_figure(evaluation).estimate.value - first, abs=1e-5)
         assert (table["low"] < table["difference"]).all()
