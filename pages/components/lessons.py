@@ -295,11 +295,11 @@ LESSONS: Sequence[Lesson] = (
         "Four calls instead of twenty",
         "What can a network learn from its own steps?",
         "compare",
-        columns({"model": "fashion-attention"}, {"model": "fashion-attention-student"}, images=12),
-        "Press **Generate**. From the same noise, the student (column 2) makes in 4 network calls nearly the garments that its "
-        "teacher makes in 20, with paler prints. In the film strips one sees where it leaps.",
-        "Choose fashion-attention in the second column as well, with 4 steps: without having learnt them, it makes other and "
-        "flatter garments of the same noise.",
+        columns({"model": "flowers-attention-64"}, {"model": "flowers-attention-64-student"}, images=12),
+        "Press **Generate**. From the same noise, the student (column 2) makes in 4 network calls nearly the flowers that its "
+        "teacher makes in 20. The film strips show where it leaps: its last call turns half noise into a finished flower.",
+        "Choose flowers-attention-64 in the second column as well, with 4 steps: without having learnt them, it makes pale and "
+        "blurred flowers of the same noise.",
         "06_samplers_and_schedules",
     ),
 )
