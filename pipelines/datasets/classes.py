@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +18,7 @@ from ..storage.config import find_class
 if TYPE_CHECKING:
     from datasets import Dataset
 
+WORDNET = Path(__file__).parent / "wordnet" / "words.tsv.gz"
 _WORDNET_NUMBER = re.compile(r"n\d{8}")
 
 
@@ -57,10 +60,9 @@ def name_in_words(dataset: Dataset) -> Dataset:
 
 @cache
 def _words_of_wordnet() -> dict[str, str]:
-    from timm.data import ImageNetInfo
-
-    wordnet = ImageNetInfo("imagenet-22k")
-    return {number: wordnet.label_name_to_description(number) for number in wordnet.label_names()}
+    """Return the words of each WordNet id that ImageNet uses (see wordnet/README.md)."""
+    lines = gzip.decompress(WORDNET.read_bytes()).decode().splitlines()
+    return dict(line.split("\t") for line in lines)
 
 
 def select_classes(dataset: Dataset, wanted: Sequence[str]) -> Dataset:
