@@ -1,10 +1,11 @@
 """Evaluate: which run is best and how surely, what quality costs, how two of them differ; the rest on demand."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import streamlit as st
 
-from pages.components import BOUND, end_page
+from pages.components import BOUND, end_page, wants
 from pages.components.heading import heading
 from pages.components.measuring import show_measuring
 from pages.components.results import (
@@ -22,7 +23,6 @@ from pipelines.common.command_line import describe
 from pipelines.common.text import literal
 from pipelines.evaluation.job import EvaluationJob
 from pipelines.evaluation.results import Evaluation, csv_text, samples_table
-from pipelines.figures.report import report
 
 actions = heading("evaluate")
 
@@ -48,12 +48,20 @@ def read_evaluations() -> tuple[dict[str, Evaluation], list[Evaluation]]:
     return evaluations, averages
 
 
+def report_of(measured: Sequence[Evaluation]) -> str:
+    """Return the report, whose figures Matplotlib draws."""
+    from pipelines.figures.report import report
+
+    return report(measured)
+
+
 def show_downloads(measured: Sequence[Evaluation]) -> None:
     """Show buttons that save all results beside the title."""
     with actions:
         st.download_button(
-            "Report (HTML)", lambda: report(measured), "noisescope-evaluation.html", "text/html",
-            on_click="ignore", icon=":material/description:", help="One page with all results, for a browser or a printer.",
+            "Report (HTML)", partial(report_of, measured), "noisescope-evaluation.html", "text/html",
+            on_click="ignore", icon=":material/description:",
+            **wants("paper", "One page with all results, for a browser or a printer."),
         )  # fmt: skip
         st.download_button(
             "Table (CSV)", lambda: csv_text(samples_table(measured)), "noisescope-evaluation.csv", "text/csv",

@@ -11,7 +11,8 @@ from pages.components.training_preview import show_footprint
 from pages.components.training_settings import choose_training
 from pages.components.training_use import follow_choice
 from pipelines.common.command_line import describe
-from pipelines.common.text import literal
+from pipelines.common.extras import missing_extra
+from pipelines.common.text import capitalised, literal
 from pipelines.storage.catalogue import named, read_catalogue
 from pipelines.storage.config import RunConfig
 from pipelines.storage.runs import find_runs
@@ -22,6 +23,8 @@ from pipelines.training.jobs import TrainingQueue
 SHOWN_JOBS = 5  # older runs are in an expander
 
 heading("train")
+if lacking := missing_extra("train"):
+    st.warning(literal(f"{capitalised(lacking)}."))
 follow_choice(whole=True)
 queue = TrainingQueue()
 estimates = EstimateJob(queue.root)
@@ -35,7 +38,10 @@ with st.container(border=True):
         usual_name = default_name(training.config or RunConfig(), queue.root, training.recipe)
         name = st.text_input("Name", placeholder=usual_name, key="name", width=320, **BOUND) or usual_name
         pressed = st.button(
-            "Start training", type="primary", icon=":material/model_training:", disabled=training.config is None
+            "Start training",
+            type="primary",
+            icon=":material/model_training:",
+            disabled=training.config is None or bool(lacking),
         )
         offer_estimate(estimates, training.config)
     if pressed and training.config is not None:

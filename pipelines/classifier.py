@@ -12,6 +12,7 @@ from typing import Annotated
 from tyro.conf import OmitArgPrefixes, Positional
 
 from .common.command_line import DONE, refuse_several_processes, run_command
+from .common.extras import require_extra
 from .common.paths import is_weights
 from .common.settings import Between, Settings
 from .datasets.sources import resolve
@@ -43,6 +44,7 @@ class TrainClassifier(Settings):
 
 def main(arguments: TrainClassifier) -> int:
     """Train, measure and write the classifier; return the exit code."""
+    require_extra("train")
     refuse_several_processes("pipelines.classifier")
     if not is_weights(arguments.out):
         raise ValueError(f"out={arguments.out}: give a file name that ends in .safetensors")

@@ -14,6 +14,7 @@ from typing import Annotated
 from tyro.conf import OmitArgPrefixes, Positional
 
 from .common.command_line import run_command
+from .common.extras import require_extra
 from .common.settings import Between, Settings
 from .storage.claim import is_free
 from .storage.config import DistillationConfig, LogConfig, OptimizerConfig
@@ -42,6 +43,7 @@ class Distill(Settings):
 
 def main(arguments: Distill) -> int:
     """Train the student; return the exit code."""
+    require_extra("train")
     from .models.teachers import student_config
 
     teacher = find_run(arguments.teacher, download=True)

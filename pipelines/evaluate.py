@@ -21,6 +21,7 @@ from tyro.conf import Positional
 from diffusion_core.choices import MODEL_SPACINGS, SAMPLERS
 
 from .common.command_line import DONE, run_command
+from .common.extras import require_extra
 from .common.reports import report_progress
 from .common.settings import Between, Settings, one_of
 from .common.temporary import remove_leftovers
@@ -84,6 +85,7 @@ class Evaluate(Settings):
 
 def main(arguments: Evaluate) -> int:
     """Measure what has not been measured yet; return the exit code."""
+    require_extra("train")
     if not arguments.runs:
         raise ValueError("no run given: name one or more, such as checkpoints/fashion-attention")
     if arguments.num_images is not None and arguments.num_images < LEAST:

@@ -27,6 +27,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from .common.command_line import DONE, run_command
+from .common.extras import require_extra
 from .models.loading import load_model
 from .storage.files import atomic_folder, refuse_taken
 from .storage.runs import find_run
@@ -44,6 +45,7 @@ class Export:
 
 def main(arguments: Export) -> int:
     """Write the folder; return the exit code."""
+    require_extra("diffusers")
     import torch
 
     from .models.diffusers_export import export_autoencoder, export_model

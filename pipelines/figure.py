@@ -17,6 +17,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from diffusion_core.choices import SCHEDULES
 
 from .common.command_line import DONE, run_command
+from .common.extras import require_extra
 from .common.indices import evenly_spaced
 from .common.settings import MAY_BE_PATH, Between, OneOf, Settings, one_of, require, some_of
 from .evaluation.results import FIGURES
@@ -218,6 +219,7 @@ COMMANDS = (Curves, Strip, Forward, Pareto, Xray, Samplers)
 
 def main(arguments: Printed) -> int:
     """Write the figure; return the exit code."""
+    require_extra("paper")
     kind_of(arguments.out)
     refuse_unwritable(arguments.out.parent, "choose another file with --out")
     shown = arguments.drawn()

@@ -19,6 +19,7 @@ from typing import Annotated, Literal
 from tyro.conf import OmitArgPrefixes
 
 from .common.command_line import DONE, INTERRUPTED, describe, run_command
+from .common.extras import require_extra
 from .common.paths import expanded, is_weights
 from .common.reports import report_result
 from .common.settings import Between, Settings
@@ -112,6 +113,7 @@ def choose_run(arguments: Train) -> tuple[Run, RunConfig]:
 
 def main(arguments: Train) -> int:
     """Train or resume; return the exit code."""
+    require_extra("train")
     run, config = choose_run(arguments)
     if not is_file(run.path / STATE):  # else it has what it started from
         for source in filter(None, (config.init.init_from, config.latent.latent)):

@@ -1,13 +1,15 @@
 """Components shared by the pages."""
 
 from collections.abc import Mapping
-from typing import Literal, NoReturn, TypedDict
+from typing import Any, Literal, NoReturn, TypedDict
 
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.runtime.scriptrunner import StopException
 
+from pipelines.common.extras import missing_extra
 from pipelines.common.settings import Described
+from pipelines.common.text import capitalised, literal
 
 # Until st.navigation has run once, a server treats a folder called "pages" as the older kind of multipage app and runs the
 # page of a link alone, without main_interface.py. Importing this package, which every page does, corrects this.
@@ -28,6 +30,12 @@ BOUND: Bound = {"bind": "query-params"}  # for every input: links reproduce a pa
 def about_choices(registry: Mapping[str, Described]) -> str:
     """Return the help text of a widget that offers the choices of a registry."""
     return "\n".join(f"- **{choice.title}** (`{name}`): {choice.about}" for name, choice in registry.items())
+
+
+def wants(extra: str, help: str | None = None) -> dict[str, Any]:
+    """Return keyword arguments of a button that needs an extra: without it, the button is disabled and its help says why."""
+    sentence = missing_extra(extra)
+    return {"disabled": True, "help": f"{literal(capitalised(sentence))}."} if sentence else {"help": help}
 
 
 def end_page() -> NoReturn:

@@ -12,6 +12,7 @@ import streamlit as st
 
 from pipelines.common import paths
 from pipelines.common.command_line import describe
+from pipelines.common.extras import require_extra
 from pipelines.common.text import literal
 from pipelines.datasets.pretrained import find_encoder, local_encoder
 from pipelines.datasets.sources import PRESETS, locate
@@ -58,10 +59,11 @@ def may_encode(runs: Iterable[Run]) -> bool:
     """Return whether the text encoders of the runs are on this machine; if one is not, draw a button that downloads it.
 
     Raises:
-        ValueError, OSError: a run cannot be read, or names no encoder.
+        ValueError, OSError: a run cannot be read or names no encoder, or the packages of text encoders are not installed.
     """
     configs = [run.config for run in runs]
     for name in dict.fromkeys(config.condition.encoder for config in configs if config.network.takes == "text"):
+        require_extra("text")
         if not _is_here(name):
             st.warning("The text encoder of this model is not on this machine. Download it, then generate again.")
             label = f"Download {literal(name)} {HUB}"

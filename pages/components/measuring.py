@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 import streamlit as st
 
 from diffusion_core.choices import SAMPLERS
+from pages.components import wants
 from pages.components.glossary import term
 from pages.components.work import describe_work
 from pipelines.common.command_line import describe
@@ -35,7 +36,8 @@ def show_measuring(runs: Mapping[str, Run], missing: Collection[str]) -> None:
         st.error(literal(f"The last evaluation failed: {error}"))
     if missing:
         st.info(literal(f"Not evaluated yet: {', '.join(missing)}."))
-    if st.button("Evaluate…", type="primary" if missing else "secondary", icon=":material/straighten:", disabled=not runs):
+    able = {"disabled": not runs} | wants("train")
+    if st.button("Evaluate…", type="primary" if missing else "secondary", icon=":material/straighten:", **able):
         _ask(job, runs, missing)
 
 

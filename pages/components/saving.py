@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from pages.components import wants
 from pipelines.figures.formats import KINDS, WIDTHS, Kind, Width
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ def save_figure(make: Callable[[], Chart | Sheet], key: str, label: str = "Save 
         label: of the menu.
         quiet: show the menu without a border, as below a figure rather than in a row of buttons.
     """
-    with st.popover(label, icon=":material/picture_as_pdf:", type="tertiary" if quiet else "secondary", key=f"save-{key}"):
+    with st.popover(
+        label, **wants("paper"), icon=":material/picture_as_pdf:", type="tertiary" if quiet else "secondary", key=f"save-{key}"
+    ):
         width = st.segmented_control(
             "Width", list(WIDTHS), default="double", required=True, format_func=COLUMNS.__getitem__, key=f"save-width-{key}"
         )

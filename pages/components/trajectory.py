@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import streamlit as st
 
+from pages.components import wants
 from pages.components.live_figure import live_figure
 from pages.components.picture_table import picture_table
 from pages.components.player import player
@@ -162,6 +163,7 @@ def show_downloads(way: Trajectory, image: int, captions: Sequence[str], about: 
         "video/mp4",
         on_click="ignore",
         icon=":material/movie:",
+        **wants("video"),
     )
     with downloads:
         save_figure(lambda: trajectory_strip(way, image, captions, about()), "trajectory", "Save film strip", quiet=False)

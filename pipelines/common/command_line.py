@@ -28,6 +28,9 @@ Arguments = TypeVar("Arguments")
 
 DONE, REFUSED, INTERRUPTED = 0, 2, 130
 
+# What torch says, on any device, when it has no memory left, or none for cuDNN.
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUDNN_STATUS_NOT_SUPPORTED")
+
 
 def run_command(
     arguments: type[Arguments] | tuple[type[Arguments], ...],
@@ -165,11 +168,7 @@ def out_of_memory(error: BaseException) -> bool:
     """Return whether an error means that memory ran out, on any device."""
     if isinstance(error, (MemoryError, TooLarge)):
         return True
-    if not isinstance(error, RuntimeError):
-        return False
-    from accelerate.utils.memory import should_reduce_batch_size
-
-    return should_reduce_batch_size(error)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
 
 
 def describe(error: BaseException) -> str:

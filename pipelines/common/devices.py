@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from .extras import missing_extra, require_extra
 from .machine import machine_memory
 from .text import counted, shorten
 
@@ -52,12 +56,32 @@ def device_called(name: str | None) -> torch.device:
         raise ValueError(f"device={shorten(repr(name), 60)}: this machine has no such device; choose {there}") from error
 
 
-def process_state() -> PartialState:
+@dataclass(frozen=True)
+class OnlyProcess:
+    """The state of a process that no other was launched with, as :class:`accelerate.PartialState` has it."""
+
+    device: torch.device
+    process_index: int = 0
+    num_processes: int = 1
+    is_main_process: bool = True
+
+    def main_process_first(self) -> AbstractContextManager[None]:
+        """Return a context that waits for nothing."""
+        return nullcontext()
+
+
+def process_state() -> PartialState | OnlyProcess:
     """Return this process's rank among those launched together, and its device; the first call joins it to the others.
 
     Accelerate joins CPU processes only if it is told to use the CPU. Otherwise each would take itself for the only one, and all
     would write the same files.
+
+    Raises:
+        ValueError: there are others, and Accelerate is not installed.
     """
+    if missing_extra("train") and os.environ.get("WORLD_SIZE", "1") == "1":
+        return OnlyProcess(best_device())
+    require_extra("train")
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
 

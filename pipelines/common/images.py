@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
+from .extras import require_extra
 from .json_files import parse_json
 from .picture_files import Source, picture_text
 
@@ -152,6 +153,7 @@ def mp4_bytes(frames: Iterable[Pixels], frames_per_second: int = 8) -> bytes:
     Colour is stored for blocks of 2×2 pixels, so enlarge small images by an even factor first. If the height or width is odd,
     the last row or column is repeated.
     """
+    require_extra("video")
     import av
 
     buffer = io.BytesIO()

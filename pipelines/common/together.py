@@ -19,17 +19,19 @@ def own_share(parts: Sequence[Part]) -> Sequence[Part]:
 
 def gathered(found: Sequence[Found]) -> list[Found]:
     """Return the results of all parts in order, in every process, given those of its :func:`own_share`."""
+    if process_state().num_processes == 1:  # the call joins the processes
+        return list(found)
     from accelerate.utils import gather_object
 
-    process_state()  # joins the processes
     every: list[Sequence[Found]] = gather_object([found])
     return [every[part % len(every)][part // len(every)] for part in range(sum(map(len, every)))]
 
 
 def told_by_main(value: Found) -> Found:
     """Return the main process's value in every process."""
+    if process_state().num_processes == 1:  # the call joins the processes
+        return value
     from accelerate.utils import broadcast_object_list
 
-    process_state()  # joins the processes
     told: Found = broadcast_object_list([value])[0]
     return told

@@ -107,14 +107,14 @@ def _beyond_encoder(captions: Counter[str], name: str) -> tuple[int | None, int 
 @lru_cache(maxsize=2)
 def _tokenizer(name: str) -> Tokenizer | None:
     """Return the tokenizer of a sentence-transformers model that is on this machine; None for others, which take longer."""
-    from tokenizers import Tokenizer
-
     try:
+        from tokenizers import Tokenizer
+
         folder = local_encoder(name)
         if folder is None or kind_of(folder) != "sentence-transformers":
             return None
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    except Exception:  # a folder that is no encoder: training on captions says so
+    except Exception:  # no tokenizers, or a folder that is no encoder: training on captions says so
         return None
     tokenizer.no_truncation()
     tokenizer.no_padding()

@@ -95,12 +95,12 @@ def _hub_id(name: str) -> str:
 
 def _cached_snapshot(hub_id: str) -> Path | None:
     """Return the folder of an earlier download, if it is enough to load a model."""
-    from huggingface_hub import snapshot_download
-
     try:
+        from huggingface_hub import snapshot_download
+
         # Another program may have fetched fewer files than the patterns of a download here would ask for.
         folder = Path(snapshot_download(hub_id, local_files_only=True, allow_patterns="config.json"))
-    except Exception:  # missing, or an invalid hub id: the download will say so
+    except Exception:  # missing, an invalid hub id, or no client: the download will say so
         return None
     complete = kind_of(folder) and any(folder.rglob(WEIGHTS)) and any(folder.rglob("tokenizer_config.json"))
     return folder if complete else None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from ..common.extras import require_extra
 from ..common.paths import folder_in
 from ..common.reading import MEGABYTE, UnreadableError, read_text
 from ..common.text import one_line
@@ -93,6 +94,7 @@ def open_source(name: str, only_classes: Sequence[str] = ()) -> Source:
     Raises:
         ValueError: there is no such dataset, nothing in it can be read, or it has no such classes.
     """
+    require_extra("train")
     source = locate(name)
     if not Path(source).exists():
         opened = _load(name, source)

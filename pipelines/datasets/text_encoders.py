@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ..common.extras import require_extra
 from ..common.text import shorten
 from ..storage.cache import cache_key, cached_tensors
 from .encoded_text import END_MARK, START_MARK, EncodedText, TextEncoder, Word
@@ -55,6 +56,7 @@ def make_encoder(name: str, device: str | torch.device = "cpu") -> TextEncoder:
     Raises:
         ValueError: there is no such encoder, or it is not available here; the message says what is allowed.
     """
+    require_extra("text")
     kind = kind_of(find_encoder(name))
     if kind is None:
         raise ValueError(f"{name!r} holds neither a CLIP text model nor a sentence-transformers model: choose {CHOICES}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ..common.extras import require_extra
 from ..storage.files import CLASSIFIERS
 from ..storage.presets import dataset_name
 from .distances import Features
@@ -90,6 +91,7 @@ def judge_for(config: RunConfig, features: Path | None = None) -> Judge:
     assert config.image_shape is not None
     own = shipped_classifier(dataset_name(config.data.data), config.image_shape)
     if features is not None and str(features) == INCEPTION:
+        require_extra("inception")
         from .inception import DIGEST, load_inception
 
         return Judge("Inception (pytorch-fid)", DIGEST, load_inception().features, own and own[1])

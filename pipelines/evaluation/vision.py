@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..common.devices import best_device
+from ..common.extras import require_extra
 from ..common.json_files import read_json
 from ..common.paths import is_weights
 from ..datasets.pretrained import HUB_ID, first_line, load_pretrained, refuse_endless_settings, weights_digest
@@ -88,6 +89,7 @@ def load_vision_model(features: Path, device: torch.device | str | None = None) 
     Raises:
         ValueError: the files are not on this machine, or are not those of such a model.
     """
+    require_extra("text")
     folder = _folder(features)
     refuse_endless_settings(folder)
     try:

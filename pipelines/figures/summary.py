@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from ..common.extras import require_extra
 from ..common.text import some
 from ..evaluation.results import FIGURES, Evaluation, samples_table
 from ..storage.runs import CURVES, Run
@@ -39,6 +40,7 @@ def write_curves(run: Run) -> None:
         ValueError: nothing has been logged.
         OSError: the picture cannot be written.
     """
+    require_extra("paper")
     from .paper import write_figure  # Matplotlib, which only those who draw need
 
     write_figure(curves_of({run.name: run}), run.path / CURVES)

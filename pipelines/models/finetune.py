@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from unets.blocks import CrossAttention, FeedForward, SelfAttention
 
+from ..common.extras import require_extra
 from ..storage.config import DiffusionConfig, LatentConfig, NetworkConfig, RunConfig
 from ..storage.runs import find_run
 from ..storage.weights import described_tensors, read_tensors
@@ -162,6 +163,7 @@ def add_low_rank(network: nn.Module, rank: int, seed: int) -> None:
     Raises:
         ValueError: the network has no attention.
     """
+    require_extra("lora")
     from peft import LoraConfig, inject_adapter_in_model
 
     targets = [
@@ -184,6 +186,7 @@ def add_low_rank(network: nn.Module, rank: int, seed: int) -> None:
 
 def plain_weights(network: nn.Module) -> dict[str, Tensor]:
     """Return the network's state dict with all low-rank updates merged into the weights."""
+    require_extra("lora")
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     merged = copy.deepcopy(network)

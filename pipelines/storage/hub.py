@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..common.extras import require_extra
 from ..common.json_files import MOST
 from ..common.machine import in_words
 from ..common.reading import read_regular
@@ -121,6 +122,7 @@ def look_up(hub: HubId) -> Offer:
     Raises:
         ValueError: there is no such run, or it cannot be read here; one sentence on why.
     """
+    require_extra("hub")
     from huggingface_hub import HfApi, hf_hub_download
     from huggingface_hub.utils import validate_repo_id
 

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..common.extras import missing_extra
 from ..common.paths import is_weights
 from ..common.reading import read_text
 from .files import is_file
@@ -100,6 +101,6 @@ class HubId:
 
     def cached(self) -> Path | None:
         """Return the run's folder in the hub's cache; None if it has not been downloaded, or not completely."""
-        fixed = self.fixed()
+        fixed = None if missing_extra("hub") else self.fixed()
         whole = fixed is not None and is_file(fixed.path(CONFIG)) and is_file(fixed.path(MODEL))  # the weights come last
         return fixed.path() if fixed is not None and whole else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..common.extras import require_extra
 from ..common.machine import in_words
 from ..common.reading import MEGABYTE, read_text
 from ..common.reports import report_progress
@@ -24,6 +25,7 @@ def target(text: str) -> HubId:
     Raises:
         ValueError: it is not of the form USER/NAME, or the hub allows no such name.
     """
+    require_extra("hub")
     from huggingface_hub.utils import validate_repo_id
 
     hub = HubId.parse(text)
@@ -35,6 +37,7 @@ def target(text: str) -> HubId:
 
 def refuse_without_token() -> None:
     """Raise ValueError if this machine has no token of the hub."""
+    require_extra("hub")
     from huggingface_hub import constants, get_token
 
     if not get_token():

@@ -22,7 +22,7 @@ from ..storage.state import Learner
 from .plan import Shuffle
 
 Batch = TypeVar("Batch")
-LIBRARIES = ("torch", "torchvision", "accelerate", "datasets", "numpy")  # their versions are recorded in each run
+LIBRARIES = ("torch", "accelerate", "datasets", "numpy")  # their versions are recorded in each run
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ from diffusion_core.condition import Condition
 from unets.autoencoder import LatentSpace
 
 from ...common.command_line import describe
+from ...common.extras import require_extra
 from ...common.settings import LONGEST
 from ...common.text import shorten
 from ...storage.config import (
@@ -62,6 +63,7 @@ def import_model(path: Path, out: Path, given: Given) -> Run:
     Raises:
         ValueError: ``out`` is taken, or the model cannot be imported.
     """
+    require_extra("diffusers")
     refuse_taken(out)
     if not path.exists():
         raise ValueError(

@@ -14,6 +14,7 @@ from diffusion_core.process import NOISE_SCALE
 from diffusion_core.schedules import NoiseSchedule
 from unets.autoencoder import DiagonalGaussian, LatentSpace
 
+from ...common.extras import require_extra
 from ...common.settings import LONGEST
 from ...common.text import shorten
 from ...storage.config import ImportedProcess, RunConfig
@@ -30,6 +31,7 @@ def imported_network(config: RunConfig, schedule: NoiseSchedule) -> nn.Module:
     if config.network.unet == LUCIDRAINS:
         with torch.device("meta"):
             return LucidrainsUNet(config.network.settings)
+    require_extra("diffusers")
     time = (config.diffusion.imported or ImportedProcess()).time
     table = schedule.num_timesteps * schedule.sigma
     times = {"timestep": None, "sigma": partial(_between, table.float()), "c_noise": lambda t: t / NOISE_SCALE}

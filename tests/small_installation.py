@@ -1,0 +1,37 @@
+"""What a dashboard does that has only the packages of requirements/base.txt: prints it as JSON, for test_extras.py.
+
+Arguments: the modules that are not installed there.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+for module in sys.argv[1:]:
+    sys.modules[module] = None  # type: ignore[assignment]  # importing it fails, as where it is not installed
+
+sys.path.insert(0, "tests/pages")
+
+from opening import generate, open_app  # noqa: E402
+
+FASHION = {"model1": "fashion-baseline", "model2": "fashion-class", "guidance2": 2, "images": 2, "steps1": 1, "steps2": 1}
+
+
+def told(app: object) -> dict[str, list[str]]:
+    """What a page says in boxes, and the help of its disabled buttons."""
+    buttons = [*app.get("download_button"), *app.get("popover")]
+    return {
+        "error": [box.value for box in (*app.error, *app.exception)],
+        "warning": [box.value for box in app.warning],
+        "disabled": [part.proto.help for part in buttons if getattr(part.proto, "disabled", False)],
+    }
+
+
+pages = {name: told(open_app(name)) for name in ("forward", "evaluate", "train")}
+pages["home"] = told(open_app("../main_interface"))
+pages["training_curves"] = told(open_app("training_curves", runs=["fashion-baseline", "fashion-attention"]))
+pages["compare"] = told(generate(open_app("compare", **FASHION), "comparison"))
+pages["reverse"] = told(generate(open_app("reverse", model="fashion-baseline", steps=1), "reverse", "Denoise"))
+pages["generate"] = told(generate(open_app("generate", model="fashion-text", images_a_cell=1), "table"))
+print(json.dumps(pages))
