@@ -2,6 +2,11 @@
 
 The command line, the forms of the dashboard, the validation of settings and the tests are all built from these registries.
 Importing this module does not load torch. To add a sampler, a schedule or a spacing, write the function and add one entry.
+
+    >>> [name for name, sampler in SAMPLERS.items() if sampler.order is None]  # these add fresh noise
+    ['dpmpp_2m_sde', 'ddpm', 'euler_ancestral']
+    >>> SCHEDULES["flow"](4).sigma.tolist()
+    [0.25, 0.5, 0.75, 1.0]
 """
 
 from __future__ import annotations

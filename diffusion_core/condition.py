@@ -19,6 +19,12 @@ class Condition:
         mask: (B, L) bool, True where ``tokens`` holds a word, False for padding.
         dropped: (B,) bool, True where the network uses its null condition instead; all False by default.
         augment: (B, A) float32, the augmentation of training images; None or zeros mean none. Never dropped.
+
+    Example:
+        >>> condition = Condition(labels=torch.tensor([3, 7]))
+        >>> both = condition.beside(condition.null())  # as guidance asks a network, in one batch
+        >>> both.labels.tolist(), both.dropped.tolist()
+        ([3, 7, 3, 7], [False, False, True, True])
     """
 
     labels: Tensor | None = None

@@ -21,6 +21,17 @@ class Denoiser(nn.Module):
         prediction: the quantity that the network outputs, one of ``process.PREDICTIONS``.
         data_range: the interval to which x0 is clipped; None for unbounded data (latents).
         thresholding: quantile and limit of dynamic thresholding, instead of clipping (see :func:`threshold`).
+
+    Example:
+        Any module will do for a network.
+
+        >>> from diffusion_core.schedules import flow
+        >>> class Nothing(nn.Module):
+        ...     def forward(self, x_t, t, condition=None):
+        ...         return torch.zeros_like(x_t)
+        >>> denoiser = Denoiser(Nothing(), flow(), "flow")  # which predicts that noise and image are equal
+        >>> denoiser(torch.tensor([[[[0.5, 2.0]]]]), t=300)  # estimates are clipped to the data range
+        tensor([[[[0.5000, 1.0000]]]])
     """
 
     def __init__(

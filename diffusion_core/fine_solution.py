@@ -36,6 +36,21 @@ def fine_solution(
     Args:
         denoise, x, timesteps, schedule, condition: as for every sampler.
         substeps: of the Runge–Kutta method over the whole schedule, with four network calls each.
+
+    Example:
+        How far ten steps of a sampler are from the exact sample, where the data are N(0, 1/4):
+
+        >>> from diffusion_core.samplers import ddim
+        >>> from diffusion_core.schedules import flow, sampling_timesteps
+        >>> schedule = flow()
+        >>> def denoise(x_t, t, condition=None):
+        ...     alpha, sigma = (level.item() for level in schedule.at(t))
+        ...     return alpha / 4 / (alpha**2 / 4 + sigma**2) * x_t
+        >>> x, timesteps = torch.ones(1, 1, 1, 1), sampling_timesteps(schedule, 10)
+        >>> *_, exact = fine_solution(denoise, x, timesteps, schedule)
+        >>> *_, sample = ddim(denoise, x, timesteps, schedule)
+        >>> round(exact.x.item(), 2), round(sample.x.item(), 2)
+        (0.5, 0.43)
     """
     estimate = Estimator(denoise, condition)
     levels = noise_levels(schedule, timesteps)

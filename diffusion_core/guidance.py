@@ -27,6 +27,16 @@ class ClassifierFreeGuidance(nn.Module):
         rescale: how far to restore the standard deviation of the guided prediction (ε, v, …) to that of the conditional one,
             image by image, from 0 (not at all) to 1 (fully) (Lin et al. 2024, equations 15 and 16). Without it, strong
             guidance overexposes images.
+
+    Example:
+        >>> from diffusion_core.schedules import flow
+        >>> class OfLabels(nn.Module):  # estimates the label itself, or 0 without one
+        ...     def forward(self, x_t, t, condition):
+        ...         return torch.where(condition.dropped, 0, condition.labels).view(-1, 1, 1, 1) + 0 * x_t
+        >>> denoiser = Denoiser(OfLabels(), flow(), "x0", data_range=None)
+        >>> guided = ClassifierFreeGuidance(denoiser, scale=3.0)
+        >>> guided(torch.zeros(2, 1, 1, 1), 500, Condition(labels=torch.tensor([1, 2]))).flatten().tolist()
+        [3.0, 6.0]
     """
 
     def __init__(
@@ -60,7 +70,8 @@ class ClassifierFreeGuidance(nn.Module):
         """Estimate x0, (B, C, H, W) float32, from the state ``x_t`` at the shared timestep ``t``."""
         scale = self.scale_at(t)
         if scale == 1:
-            return self.denoiser(x_t, t, condition)
+            x0: Tensor = self.denoiser(x_t, t, condition)
+            return x0
         batch = len(x_t)
         negative = condition.null() if self.negative is None else self.negative
         if len(negative) == 1:

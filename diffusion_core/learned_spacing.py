@@ -33,7 +33,8 @@ def search_grid(schedule: NoiseSchedule, points: int = POINTS) -> Tensor:
     """Return the timesteps to choose from, descending: ``points`` equal steps in time, and as many in log-SNR."""
     points = min(points, schedule.num_timesteps)
     spaced = [sampling_timesteps(schedule, points, spacing) for spacing in ("trailing", "log_snr")]
-    return torch.cat(spaced).mul(100).round().div(100).unique().flip(0)
+    grid: Tensor = torch.cat(spaced).mul(100).round().div(100).unique()  # type: ignore[no-untyped-call]
+    return grid.flip(0)
 
 
 def halved(grid: Tensor) -> Tensor:

@@ -117,4 +117,5 @@ def discretised_gaussian(x: Tensor, mean: Tensor, deviation: Tensor | float) -> 
     mirror = below > 0
     low, high = torch.where(mirror, -above, below), torch.where(mirror, -below, above)
     upper, lower = torch.special.log_ndtr(high), torch.special.log_ndtr(low)
-    return upper + torch.log(-torch.expm1((lower - upper).clamp(max=-1e-12)))
+    logarithm: Tensor = upper + torch.log(-torch.expm1((lower - upper).clamp(max=-1e-12)))
+    return logarithm

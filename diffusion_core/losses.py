@@ -43,6 +43,14 @@ class DenoisingLoss:
         min_snr_gamma: γ of "min_snr".
         density: of the timesteps in training, a key of ``choices.DENSITIES``, with its parameters; by default those of its
             paper.
+
+    Example:
+        >>> from diffusion_core.schedules import make_schedule
+        >>> loss = DenoisingLoss(make_schedule("cosine"), prediction="x0")
+        >>> t = loss.sample_timesteps(2, torch.Generator().manual_seed(0))
+        >>> x0, noise = torch.full((2, 1, 4, 4), 0.5), torch.ones(2, 1, 4, 4)
+        >>> loss(lambda x_t, t, condition: torch.zeros_like(x_t), x0, noise, t)
+        tensor([0.2500, 0.2500])
     """
 
     schedule: NoiseSchedule
@@ -81,7 +89,8 @@ class DenoisingLoss:
         alpha, sigma = self.schedule.at(t)
         _, c_out = x0_coefficients(self.prediction, alpha, sigma)
         snr = (alpha / sigma).square()
-        return WEIGHTINGS[self.weighting](snr, torch.as_tensor(c_out), self.min_snr_gamma)
+        weights: Tensor = WEIGHTINGS[self.weighting](snr, torch.as_tensor(c_out), self.min_snr_gamma)
+        return weights
 
     def __call__(self, network: Callable[..., Tensor], x0: Tensor, noise: Tensor, t: Tensor, condition: Any = None) -> Tensor:
         """Return the weighted error of each image, (B,) float32.
@@ -97,7 +106,7 @@ class DenoisingLoss:
         x_t, when = add_noise(self.schedule, x0, noise, t), t.to(x0.device, non_blocking=x0.is_cuda)
         output = network(*network_input(self.prediction, x_t, when, alpha, sigma), condition)
         target = prediction_target(self.prediction, x0, noise, alpha, sigma)
-        error = NORMS[self.norm](output.float(), target.float(), reduction="none").flatten(1).mean(1)
+        error: Tensor = NORMS[self.norm](output.float(), target.float(), reduction="none").flatten(1).mean(1)
         return error * per_image(self.weights(t), error)
 
 

@@ -22,6 +22,12 @@ class SeededNoise:
         seed: from 0 to 2³² − 1.
         image_shape: (C, H, W).
         images: image numbers, from 0 to 2³² − 1, one per row of the batch.
+
+    Example:
+        >>> alone = SeededNoise(seed=0, image_shape=(1, 2, 2), images=[5]).initial()
+        >>> among_others = SeededNoise(seed=0, image_shape=(1, 2, 2), images=[8, 5, 2]).initial()
+        >>> torch.equal(alone[0], among_others[1])
+        True
     """
 
     seed: int
@@ -78,6 +84,10 @@ def slerp(first: Tensor, second: Tensor, weights: Sequence[float]) -> Tensor:
     Returns:
         (B, C, H, W) of the inputs' dtype. Images in the same or opposite directions have no unique arc between them and are
         interpolated linearly.
+
+    Example:
+        >>> slerp(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]), [0.5])
+        tensor([[0.7071, 0.7071]])
     """
     # In float64, so that both ends are exact; on the CPU, because MPS has no float64.
     a, b = first.cpu().double().flatten(1), second.cpu().double().flatten(1)

@@ -51,6 +51,12 @@ def add_noise(schedule: NoiseSchedule, x0: Tensor, noise: Tensor, t: float | Ten
     Args:
         x0, noise: (B, C, H, W).
         t: one timestep, or one per image, (B,); may be fractional.
+
+    Example:
+        >>> from diffusion_core.schedules import flow
+        >>> x0, noise = torch.full((1, 1, 1, 1), -1.0), torch.full((1, 1, 1, 1), 3.0)
+        >>> add_noise(flow(4), x0, noise, 1).item()  # alpha and sigma are 0.5 there
+        1.0
     """
     alpha, sigma = schedule.at(t)
     return per_image(alpha, x0) * x0 + per_image(sigma, x0) * noise
@@ -129,7 +135,20 @@ def prediction_target(prediction: str, x0: Tensor, noise: Tensor, alpha: Level, 
 
 
 def x0_from_prediction(prediction: str, output: Tensor, x_t: Tensor, alpha: Level, sigma: Level) -> Tensor:
-    """Convert the network's output to a clean image, (B, C, H, W); inverse of :func:`prediction_target`."""
+    """Convert the network's output to a clean image, (B, C, H, W); inverse of :func:`prediction_target`.
+
+    Example:
+        >>> x0, noise, alpha, sigma = torch.full((1, 1, 1, 1), 0.5), torch.full((1, 1, 1, 1), -2.0), 0.8, 0.6
+        >>> x_t = alpha * x0 + sigma * noise
+        >>> for prediction in PREDICTIONS:
+        ...     output = prediction_target(prediction, x0, noise, alpha, sigma)
+        ...     print(prediction, round(x0_from_prediction(prediction, output, x_t, alpha, sigma).item(), 4))
+        flow 0.5
+        v 0.5
+        epsilon 0.5
+        x0 0.5
+        edm 0.5
+    """
     c_skip, c_out = x0_coefficients(prediction, alpha, sigma)
     return per_image(c_skip, x_t) * x_t + per_image(c_out, x_t) * output
 

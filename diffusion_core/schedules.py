@@ -69,6 +69,10 @@ class NoiseSchedule:
         """Return alpha and sigma at timesteps ``t`` in [0, T−1], interpolated linearly between rows.
 
         Both are float64 tensors of the shape of ``t`` (() for a number) on its device; float32 on devices without float64.
+
+            >>> alpha, sigma = flow(4).at(1.5)
+            >>> alpha.item(), sigma.item()
+            (0.375, 0.625)
         """
         t = torch.as_tensor(t)
         position = t.detach().to("cpu", torch.float64).clamp(0, self.num_timesteps - 1)
@@ -192,6 +196,11 @@ def make_schedule(
         num_timesteps: the length T.
         zero_terminal_snr: rescale the schedule to end in pure noise.
         noise_shift: factor of sigma/alpha, see :func:`shift_noise`.
+
+    Example:
+        >>> schedule = make_schedule("cosine", zero_terminal_snr=True)
+        >>> schedule.num_timesteps, schedule.alpha[-1].item(), schedule.sigma[-1].item()
+        (1000, 0.0, 1.0)
     """
     if name not in SCHEDULES:
         raise ValueError(f"unknown schedule {name!r}: choose one of {', '.join(SCHEDULES)}")
@@ -256,9 +265,16 @@ def sampling_timesteps(schedule: NoiseSchedule, steps: int, spacing: str = "trai
 
     Returns:
         (steps,) float64, descending; fractional only for "log_snr" and "karras".
+
+    Example:
+        >>> sampling_timesteps(flow(), 4).tolist()
+        [999.0, 749.0, 499.0, 249.0]
+        >>> sampling_timesteps(flow(), 4, "leading").tolist()
+        [750.0, 500.0, 250.0, 0.0]
     """
     if spacing not in SPACINGS:
         raise ValueError(f"unknown timestep spacing {spacing!r}: choose one of {', '.join(SPACINGS)}")
     if not 1 <= steps <= schedule.num_timesteps or steps != int(steps):
         raise ValueError(f"steps={steps}: choose a whole number from 1 to {schedule.num_timesteps}")
-    return SPACINGS[spacing](schedule, int(steps))
+    timesteps: Tensor = SPACINGS[spacing](schedule, int(steps))
+    return timesteps

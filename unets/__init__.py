@@ -3,6 +3,11 @@
 Every network is called as ``network(x_t, t, condition=None)`` with x_t (B, C, H, W) and t (B,) or (1,), and returns one
 (B, C, H, W) float32 tensor. This package is independent of ``diffusion_core``, which decides what the output means.
 Importing it does not load torch, so listing the networks is fast.
+
+    >>> import torch
+    >>> network = build_network("attention", image_channels=1, channels=(8, 16), seed=0)
+    >>> network(torch.zeros(2, 1, 16, 16), torch.tensor([500.0])).shape
+    torch.Size([2, 1, 16, 16])
 """
 
 from __future__ import annotations
@@ -44,7 +49,14 @@ def build_network(name: str, *, seed: int | None = 0, **options: Any) -> Baselin
 
 
 def build_autoencoder(*, seed: int | None = 0, **options: Any) -> Autoencoder:
-    """Build an autoencoder on the CPU in float32, or without weights; see :func:`build_network`."""
+    """Build an autoencoder on the CPU in float32, or without weights; see :func:`build_network`.
+
+    Example:
+        >>> import torch
+        >>> autoencoder = build_autoencoder(channels=(8, 16, 16), latent_channels=4)
+        >>> autoencoder.encode(torch.zeros(1, 3, 32, 32)).shape  # to a quarter of the side
+        torch.Size([1, 4, 8, 8])
+    """
     from .autoencoder import Autoencoder
 
     network = _built(Autoencoder, seed, options)

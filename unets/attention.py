@@ -20,7 +20,8 @@ class AttentionStage(Stage):
 
     def forward(self, x: Tensor, embedding: Tensor, condition: Any) -> Tensor:
         x = super().forward(x, embedding, condition)  # (B, channels, H, W)
-        return self.attention(x)  # (B, channels, H, W)
+        x = self.attention(x)  # (B, channels, H, W)
+        return x
 
 
 class AttentionUNet(BaselineUNet):

@@ -163,4 +163,5 @@ class Autoencoder(LatentSpace):
         return DiagonalGaussian(mean, log_variance.clamp(*LOG_VARIANCES))
 
     def reconstruct(self, latents: Tensor) -> Tensor:
-        return self.decoder(latents)
+        images: Tensor = self.decoder(latents)  # (B, C, h·downsampling, w·downsampling)
+        return images

@@ -21,7 +21,8 @@ class Stage(nn.Module):
         self.block = ResBlock(channels, embedding_dim, dropout)
 
     def forward(self, x: Tensor, embedding: Tensor, condition: Any) -> Tensor:
-        return self.block(x, embedding)  # (B, channels, H, W)
+        x = self.block(x, embedding)  # (B, channels, H, W)
+        return x
 
 
 class BaselineUNet(nn.Module):
@@ -90,10 +91,11 @@ class BaselineUNet(nn.Module):
 
     def embed(self, t: Tensor, condition: Any) -> Tensor:
         """Embed the timesteps, and the augmentation if the network takes one: (B, dim) or (1, dim)."""
-        embedding = self.embedding(t)  # (B, dim) or (1, dim)
+        embedding: Tensor = self.embedding(t)  # (B, dim) or (1, dim)
         if self.augment is None or condition is None or condition.augment is None:
             return embedding
-        return embedding + self.augment(condition.augment.to(embedding.dtype))
+        embedding = embedding + self.augment(condition.augment.to(embedding.dtype))
+        return embedding
 
     def _level(self, level: int, channels: int, blocks: int) -> nn.ModuleList:
         return nn.ModuleList([self.make_stage(level, channels) for _ in range(blocks)])

@@ -62,7 +62,8 @@ class TimestepEmbedding(nn.Module):
         exponents = torch.arange(half, device=t.device, dtype=torch.float32) / half  # (half,)
         angles = t.float()[:, None] * torch.exp(-math.log(self.max_period) * exponents)  # (B, half)
         features = torch.cat([angles.cos(), angles.sin()], dim=1).to(self.hidden.weight.dtype)  # (B, sinusoids)
-        return self.out(F.silu(self.hidden(features)))  # (B, dim)
+        embedding: Tensor = self.out(F.silu(self.hidden(features)))  # (B, dim)
+        return embedding
 
 
 class Dropout(nn.Module):
@@ -124,7 +125,8 @@ class ResBlock(nn.Module):
                 h = F.conv2d(h, self.conv_in.weight, bias, padding=1)
             else:
                 h = add_per_image(self.conv_in(h), shift)
-        return x + self.conv_out(self.dropout(F.silu(h)))  # (B, channels, H, W)
+        x = x + self.conv_out(self.dropout(F.silu(h)))  # (B, channels, H, W)
+        return x
 
 
 def add_per_image(x: Tensor, shift: Tensor) -> Tensor:
@@ -154,7 +156,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None = None) -> Te
     slow_gradient = q.requires_grad and q.device.type == "cpu" and q.dtype == torch.bfloat16
     if not slow_gradient or k.shape[-2] > FEW_KEYS:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)  # (B, heads, N, L)
+    scores: Tensor = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)  # (B, heads, N, L)
     if allowed is not None:
         scores = scores.masked_fill(~allowed, -math.inf)
     return scores.softmax(-1).to(v.dtype) @ v  # (B, heads, N, d)
@@ -176,7 +178,8 @@ class SelfAttention(nn.Module):
         qkv = self.qkv(pixels).view(batch, height * width, 3, self.heads, channels // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, H·W, channels/heads)
         attended = attend(q, k, v).transpose(1, 2).reshape(batch, height * width, channels)  # (B, H·W, channels)
-        return x + self.out(attended).view(batch, height, width, channels).permute(0, 3, 1, 2)
+        x = x + self.out(attended).view(batch, height, width, channels).permute(0, 3, 1, 2)  # (B, channels, H, W)
+        return x
 
 
 class CrossAttention(nn.Module):
@@ -213,7 +216,8 @@ class CrossAttention(nn.Module):
             weights = scores.masked_fill(~allowed, -math.inf).softmax(-1).mean(1)  # (B, H·W, L)
             self.maps.append(weights.view(batch, height, width, -1))
         attended = attend(q, k, v, allowed).transpose(1, 2).reshape(batch, height * width, channels)  # (B, H·W, channels)
-        return x + self.out(attended).view(batch, height, width, channels).permute(0, 3, 1, 2)
+        x = x + self.out(attended).view(batch, height, width, channels).permute(0, 3, 1, 2)  # (B, channels, H, W)
+        return x
 
 
 class FeedForward(nn.Module):
@@ -228,7 +232,8 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         pixels = self.norm(x).permute(0, 2, 3, 1)  # (B, H, W, channels)
         values, gates = self.gate(pixels).chunk(2, dim=-1)  # each (B, H, W, expansion·channels)
-        return x + self.out(values * F.gelu(gates)).permute(0, 3, 1, 2)  # (B, channels, H, W)
+        x = x + self.out(values * F.gelu(gates)).permute(0, 3, 1, 2)  # (B, channels, H, W)
+        return x
 
 
 class SpatialTransformer(nn.Module):
@@ -246,7 +251,8 @@ class SpatialTransformer(nn.Module):
     def forward(self, x: Tensor, context: Tensor, mask: Tensor) -> Tensor:
         x = self.self_attention(x)  # (B, channels, H, W)
         x = self.cross_attention(x, context, mask)  # (B, channels, H, W)
-        return self.feed_forward(x)  # (B, channels, H, W)
+        x = self.feed_forward(x)  # (B, channels, H, W)
+        return x
 
 
 class Downsample(nn.Conv2d):

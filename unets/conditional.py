@@ -23,7 +23,8 @@ class TransformerStage(Stage):
 
     def forward(self, x: Tensor, embedding: Tensor, condition: Any) -> Tensor:
         x = super().forward(x, embedding, condition)  # (B, channels, H, W)
-        return self.transformer(x, *condition)  # (B, channels, H, W)
+        x = self.transformer(x, *condition)  # (B, channels, H, W)
+        return x
 
 
 class ConditionalUNet(AttentionUNet):

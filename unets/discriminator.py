@@ -36,4 +36,5 @@ class PatchDiscriminator(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Score images (B, C, H, W), at least ``smallest`` wide and high, patch by patch; high scores mean real."""
         h = self.body(x)  # (B, channels[-1], H / smallest, W / smallest)
-        return self.head(h)  # (B, 1, H / smallest, W / smallest)
+        scores: Tensor = self.head(h)  # (B, 1, H / smallest, W / smallest)
+        return scores

@@ -9,6 +9,18 @@ Every sampler has the same call, ``sampler(denoise, x, timesteps, schedule, cond
 
 It yields one :class:`Step` before each update and a last one with the sample. To add a sampler, write such a generator and
 add one entry to ``choices.SAMPLERS``. Gradients are off inside a sampler; its consumer keeps its own setting.
+
+    >>> import torch
+    >>> from diffusion_core.schedules import flow, sampling_timesteps
+    >>> def denoise(x_t, t, condition=None):
+    ...     return torch.zeros_like(x_t)  # all images are grey
+    >>> for step in ddim(denoise, torch.ones(1, 1, 2, 2), sampling_timesteps(flow(), 4), flow()):
+    ...     print(step.index, step.timestep, round(step.x.max().item(), 2), step.nfe)
+    0 999.0 1.0 1
+    1 749.0 0.75 2
+    2 499.0 0.5 3
+    3 249.0 0.25 4
+    4 0.0 0.0 4
 """
 
 from ..choices import SAMPLERS as SAMPLERS
