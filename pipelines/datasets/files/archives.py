@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from ...common.reading import MEGABYTE, UnreadableError, open_regular
 from .unpacking import unpacked
@@ -23,6 +23,10 @@ PLAIN_TAR = (".tar",)
 PACKED_TAR = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 SUFFIXES = (".zip", *PLAIN_TAR, *PACKED_TAR)
 PIECE = 2**12  # bytes unpacked at once, few enough that even a piece meant to do harm fits into memory
+MOST_MEMBERS = 2_000_000
+MOST_DIRECTORY = 256 * MEGABYTE  # of a ZIP, which is read at once
+MOST_HEADER = MEGABYTE  # of a member of a TAR, with its long name and other notes
+_ENTRY = b"PK\1\2"  # begins every entry of a ZIP's directory
 _ENCRYPTED = 1
 _LOCAL_HEADER = 30  # bytes of a ZIP member's header before its name
 _UNPACKERS: dict[int, Callable[[], Any]] = {
@@ -59,7 +63,13 @@ class Archive:
     notes: list[str] = field(default_factory=list)
 
     def add(self, name: str, member: Member, end: int) -> None:
-        """Add a member, in place of one of the same name, unless it leads elsewhere or beyond the ``end`` of the archive."""
+        """Add a member, in place of one of the same name, unless it leads elsewhere or beyond the ``end`` of the archive.
+
+        Raises:
+            UnreadableError: the archive has too many members.
+        """
+        if len(self.members) + len(self.refused) >= MOST_MEMBERS:
+            raise UnreadableError(_too_many())
         clean = clean_name(name)
         if clean is None:
             self.refused.append((name, "its name leads out of the archive"))
@@ -69,6 +79,30 @@ class Archive:
             if clean in self.members:
                 self.refused.append((clean, "a later member of the archive has the same name"))
             self.members[clean] = member
+
+
+class _Bounded:
+    """A file of which no more can be read at once than ``most`` bytes, as honest lists of an archive's contents are short.
+
+    Raises:
+        UnreadableError: when more is read, or more entries than an archive may have.
+    """
+
+    def __init__(self, file: BinaryIO, most: int) -> None:
+        self._file, self._most = file, most
+
+    def read(self, size: int = -1) -> bytes:
+        content = self._file.read(self._most + 1 if size < 0 else min(size, self._most + 1))
+        if len(content) > self._most or content.count(_ENTRY) > MOST_MEMBERS:
+            raise UnreadableError(_too_many())
+        return content
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def _too_many() -> str:
+    return f"its list of contents is too long: up to {MOST_MEMBERS:,} files with names of usual length are read"
 
 
 def is_archive(name: str) -> bool:
@@ -115,6 +149,7 @@ def _open(path: Path, size: int, mtime: int) -> Archive:
         EOFError,
         ValueError,
         NotImplementedError,
+        RecursionError,  # a header that belongs to a header that belongs to a header …
     ) as error:
         if isinstance(error, UnreadableError):
             raise
@@ -123,7 +158,7 @@ def _open(path: Path, size: int, mtime: int) -> Archive:
 
 def _index_zip(path: Path) -> Archive:
     archive = Archive(path)
-    with open_regular(path) as file, zipfile.ZipFile(file) as opened:
+    with open_regular(path) as file, zipfile.ZipFile(_Bounded(file, MOST_DIRECTORY)) as opened:
         end = path.stat().st_size
         for info in opened.infolist():
             name = info.filename.replace("\\", "/")  # as some programs of Windows write them
@@ -143,7 +178,7 @@ def _index_zip(path: Path) -> Archive:
 def _index_tar(path: Path) -> Archive:
     archive = Archive(path)
     links: list[tuple[str, str]] = []
-    with open_regular(path) as file, tarfile.open(fileobj=file, mode="r:") as opened:
+    with open_regular(path) as file, tarfile.open(fileobj=_Bounded(file, MOST_HEADER), mode="r:") as opened:
         end = path.stat().st_size
         for info in _headers(opened):
             if info.isreg() and not info.issparse():

@@ -19,6 +19,7 @@ from .file_kinds import BINARY_TABLES, picture_suffixes
 from .places import local_file, read_place
 
 MOST_BYTES = 512 * MEGABYTE  # of a table of text
+MOST_ROWS_AT_ONCE, MOST_AT_ONCE = 1024, 4096 * MEGABYTE  # of a Parquet file, which unpacks to more than it says
 MOST_JSON = 128 * MEGABYTE  # of a JSON file; the captions of COCO have 91 MB
 DELIMITERS = ",;\t|"
 FILE_NAME = "file_name"
@@ -238,8 +239,18 @@ def _read_binary(place: str) -> Columns:
         raise UnreadableError("an Arrow file without pictures in it")
     bytes_of = (pa.types.is_binary, pa.types.is_large_binary)
     kept = [field.name for field in schema_of(place) if not any(check(field.type) for check in bytes_of)]
-    with damage_named():
-        return parquet.read_table(local_file(place), columns=kept).to_pydict()
+    columns: Columns = {name: [] for name in kept}
+    size = 0
+    with damage_named(), parquet.ParquetFile(local_file(place)) as file:
+        largest = max((file.metadata.row_group(number).total_byte_size for number in range(file.num_row_groups)), default=0)
+        at_once = min(MOST_ROWS_AT_ONCE, max(1, MOST_AT_ONCE // max(1, largest)))  # no value is longer than its row group
+        for batch in file.iter_batches(at_once, columns=kept):
+            size += batch.nbytes  # a value that is stored once may stand in every row
+            if size > MOST_BYTES:
+                raise UnreadableError(f"it unpacks to more than {MOST_BYTES // MEGABYTE} MiB, the limit for a table")
+            for name, values in batch.to_pydict().items():
+                columns[name] += values
+    return columns
 
 
 def naming_column(columns: Mapping[str, Sequence[Any]], found: Mapping[str, Sequence[str | None]]) -> str | None:
