@@ -10,8 +10,10 @@ from pages.components.address import forget_infinite_numbers, page_for_unknown, 
 from pages.components.back_button import keep_entries_few
 from pages.components.lesson_box import close_lesson
 from pages.components.pictures import keep_images_sharp
+from pages.components.visitors import limit_uploads
 from pages.components.warming import load_torch_meanwhile
 from pipelines.common.command_line import describe
+from pipelines.common.public import is_public
 from pipelines.common.text import literal
 
 # The networks often share the processor with the user's browser, so idle OpenMP threads sleep rather than spin. OpenMP reads
@@ -20,6 +22,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 FRONTEND = Path(__file__).parent / "pages/components/frontend"
 st.set_page_config(page_title="Noisescope", page_icon=FRONTEND / "icon.svg", layout="wide")  # an emoji's would be downloaded
+
+limit_uploads()
 
 PAGES = [
     st.Page("pages/home.py", title="Home", icon=":material/home:", default=True),
@@ -30,7 +34,7 @@ PAGES = [
     st.Page("pages/edit.py", title="Edit", icon=":material/brush:"),
     st.Page("pages/training_curves.py", title="Training curves", icon=":material/show_chart:"),
     st.Page("pages/evaluate.py", title="Evaluate", icon=":material/analytics:"),
-    st.Page("pages/train.py", title="Train", icon=":material/model_training:"),
+    *([] if is_public() else [st.Page("pages/train.py", title="Train", icon=":material/model_training:")]),
     st.Page("pages/glossary.py", title="Glossary", icon=":material/menu_book:"),
 ]
 

@@ -26,6 +26,7 @@ from pages.components.sharing import Result, address_of, made_of, show_sharing, 
 from pages.components.stage import show_stage, shown_view, tell_unused_look
 from pages.components.starting import draw_start
 from pages.components.xray import offer_xrays
+from pipelines.common.public import is_public
 from pipelines.evaluation.columns import told_apart
 from pipelines.figures.pictures import about_generations
 from pipelines.figures.sampling import column_distances
@@ -70,8 +71,10 @@ with settings:
         count = st.segmented_control("Columns", [2, 3, 4], default=2, required=True, key="columns", **BOUND)
         num_images = st.number_input("Images per column", 1, MOST_IMAGES, 60, key="images", width=160, **BOUND)
         offer_png(models, count)
-        offer_hub()
-    show_download()
+        if not is_public():
+            offer_hub()
+    if not is_public():
+        show_download()
     tell_unused_look(int(num_images))
     chosen = []
     for number, place in enumerate(st.columns(count, border=True), start=1):

@@ -20,6 +20,7 @@ from pages.components.results import (
 from pages.components.runs import is_for_lessons, models_to_choose
 from pages.components.verdicts import show_verdict
 from pipelines.common.command_line import describe
+from pipelines.common.public import is_public
 from pipelines.common.text import literal
 from pipelines.evaluation.job import EvaluationJob
 from pipelines.evaluation.results import Evaluation, csv_text, samples_table
@@ -73,9 +74,10 @@ evaluations, averages = read_evaluations()
 missing = [name for name, evaluation in evaluations.items() if not evaluation.results]
 measured = [evaluation for evaluation in (*evaluations.values(), *averages) if evaluation.results]
 order = [evaluation.name for evaluation in measured]
-job = EvaluationJob()
-with actions if measured and not missing and not job.running and not job.error else st.container():
-    show_measuring({name: evaluation.run for name, evaluation in evaluations.items()}, missing)
+if not is_public():
+    job = EvaluationJob()
+    with actions if measured and not missing and not job.running and not job.error else st.container():
+        show_measuring({name: evaluation.run for name, evaluation in evaluations.items()}, missing)
 if not measured:
     end_page()
 show_downloads(measured)

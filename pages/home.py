@@ -16,6 +16,7 @@ from pages.components.runs import (
 )
 from pages.components.students import BESIDE_TEACHER, beside_teacher
 from pages.components.usual_inputs import open_page
+from pipelines.common.public import is_public
 from pipelines.common.text import literal
 from pipelines.storage.files import ROOT
 
@@ -35,8 +36,14 @@ with words:
         st.session_state["start_comparison"] = True
         open_page("compare", {})
     with st.container(horizontal=True):
-        st.page_link("pages/train.py", label="Train your own model", icon=":material/model_training:")
+        if not is_public():
+            st.page_link("pages/train.py", label="Train your own model", icon=":material/model_training:")
         st.page_link("pages/glossary.py", label="Look up a word", icon=":material/menu_book:")
+    if is_public():
+        st.caption(
+            ":material/public: This is a public instance: it trains nothing, and requests are bounded. To run your own, clone "
+            "the repository; then `pip install -r requirements.txt && streamlit run main_interface.py`."
+        )
 with picture, st.container(key="example"):  # has been enlarged already
     st.image(
         ROOT / "docs" / "denoising.png",

@@ -25,6 +25,7 @@ from pages.components.sources import UPLOAD, choose_image
 from pages.components.starting import draw_start
 from pages.components.trajectory import show_details, show_trajectory
 from pages.components.xray import WANTED, point_to_xray, show_xray
+from pipelines.common.command_line import describe
 from pipelines.common.images import png_bytes
 from pipelines.common.text import counted, literal
 from pipelines.figures.captions import about_samples
@@ -74,7 +75,7 @@ with settings, st.container(border=True):
             try:
                 picture = fit_picture(file, config)
             except ValueError as error:
-                st.error(literal(f"This image cannot be used: {error}"))
+                st.error(literal(f"This image cannot be used: {describe(error)}"))
                 end_page()
             show_image(picture, alt="The image to start from", width=150)
 

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.components import BOUND
+from pages.components import BOUND, end_page
 from pages.components.heading import heading
 from pages.components.runs import show_unusable
 from pages.components.training import show_job, show_training
@@ -12,6 +12,7 @@ from pages.components.training_settings import choose_training
 from pages.components.training_use import follow_choice
 from pipelines.common.command_line import describe
 from pipelines.common.extras import missing_extra
+from pipelines.common.public import is_public
 from pipelines.common.text import capitalised, literal
 from pipelines.storage.catalogue import named, read_catalogue
 from pipelines.storage.config import RunConfig
@@ -23,6 +24,9 @@ from pipelines.training.jobs import TrainingQueue
 SHOWN_JOBS = 5  # older runs are in an expander
 
 heading("train")
+if is_public():
+    st.info("This public dashboard trains nothing: run your own to train, as Home says.")
+    end_page()
 if lacking := missing_extra("train"):
     st.warning(literal(f"{capitalised(lacking)}."))
 follow_choice(whole=True)

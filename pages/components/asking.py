@@ -13,6 +13,7 @@ import streamlit as st
 from pipelines.common import paths
 from pipelines.common.command_line import describe
 from pipelines.common.extras import require_extra
+from pipelines.common.public import is_public
 from pipelines.common.text import literal
 from pipelines.datasets.pretrained import find_encoder, local_encoder
 from pipelines.datasets.sources import PRESETS, locate
@@ -30,8 +31,13 @@ def expanded(typed: str) -> str:
 def allow_typed(key: str) -> None:
     """Allow reading what was just typed into the widget ``key``; to be called when the user, not an address, changes it."""
     name = expanded(st.session_state[key] or "")
-    if Path(name).exists():
+    if not is_public() and Path(name).exists():
         _allow(name)
+
+
+def offered_datasets() -> list[str]:
+    """Return the datasets with short names; on a public dashboard, those in $NOISESCOPE_DATA, and no others can be read."""
+    return [name for name in PRESETS if not is_public() or Path(locate(name)).exists()]
 
 
 def may_read(name: str, suffix: str = "") -> bool:
@@ -44,6 +50,8 @@ def may_read(name: str, suffix: str = "") -> bool:
     Raises:
         ValueError: it is none of these.
     """
+    if is_public() and name not in offered_datasets():
+        raise ValueError("a public dashboard reads no data but its own: choose one of the list")
     source = locate(name)
     local = Path(source).exists()
     if (local and name in PRESETS) or source in st.session_state.get(ALLOWED, ()):
@@ -64,6 +72,9 @@ def may_encode(runs: Iterable[Run]) -> bool:
     configs = [run.config for run in runs]
     for name in dict.fromkeys(config.condition.encoder for config in configs if config.network.takes == "text"):
         require_extra("text")
+        if not _is_here(name) and is_public():
+            st.warning("The text encoder of this model is not on this server: choose another model.")
+            return False
         if not _is_here(name):
             st.warning("The text encoder of this model is not on this machine. Download it, then generate again.")
             label = f"Download {literal(name)} {HUB}"

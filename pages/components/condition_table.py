@@ -90,7 +90,7 @@ def choose_rows(condition: ConditionConfig) -> list[tuple[str, dict[str, Any]]]:
     some = [condition.examples[number] for number in most_familiar(condition.examples, USUAL_PROMPTS)]
     follow_model("prompts", "\n".join(some))
     text = st.text_area("Prompts, one per line", "\n".join(some), key="prompts", height=122, **BOUND)
-    prompts = lines_of(text) or [""]
+    prompts = lines_of(text)[: MOST_IMAGES + 1] or [""]  # one too many, which the page says
     return [(_short(prompt) or "empty prompt", {"prompt": (prompt,)}) for prompt in dict.fromkeys(prompts)]
 
 

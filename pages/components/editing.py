@@ -16,7 +16,9 @@ from pages.components.painter import painter
 from pages.components.pictures import show_image
 from pages.components.requests import choose_condition, choose_guidance, follow_model, usual_prompt
 from pages.components.sources import FILE_TYPES, choose_image, shown_condition
+from pipelines.common.command_line import describe
 from pipelines.common.images import Pixels, place_on_canvas, png_bytes
+from pipelines.common.public import upload_limit
 from pipelines.common.text import literal
 from pipelines.sampling.fitting import fit_mask, fit_picture, picture_size
 from pipelines.sampling.origins import BetweenPictures, FromInversion, FromPicture, Origin
@@ -65,7 +67,7 @@ def _fitted(file: bytes | None, config: RunConfig) -> Pixels | None:
     try:
         return None if file is None else fit_picture(file, config)
     except ValueError as error:  # of a run without images, say
-        st.error(literal(f"This picture cannot be edited: {error}"))
+        st.error(literal(f"This picture cannot be edited: {describe(error)}"))
         return None
 
 
@@ -134,12 +136,12 @@ def _paint(config: RunConfig, model: str) -> Edit:
         with st.popover("Mask from a file", icon=":material/upload:"):
             width, height = picture_size(whole)
             about = f"A mask of {width}×{height} pixels, the size of the picture, white in the area to inpaint"
-            file = st.file_uploader(about, type=FILE_TYPES, key="mask_file")
+            file = st.file_uploader(about, type=FILE_TYPES, key="mask_file", max_upload_size=upload_limit())
         if file is not None:
             try:
                 given = fit_mask(whole, file.getvalue(), config)
             except ValueError as error:  # a mask of another picture, perhaps: continue without it
-                st.warning(literal(f"{file.name} is ignored: {error}"))
+                st.warning(literal(f"{file.name} is ignored: {describe(error)}"))
     with canvas_place:
         painted = painter(picture, "mask", alt="The picture to paint on", begin=given)
     mask = np.where(painted, 255, 0).astype(np.uint8)[..., None]

@@ -15,6 +15,7 @@ from pages.components.measuring import watch
 from pages.components.timing import about_time
 from pages.components.verdicts import emphasised, show_sentences
 from pipelines.common.command_line import describe
+from pipelines.common.public import is_public
 from pipelines.common.text import literal
 from pipelines.evaluate import MOST
 from pipelines.evaluation.columns import Column, Finding, compare, measured_together
@@ -38,8 +39,7 @@ def show_findings(columns: Sequence[tuple[str, Run, SamplingRequest]], made: Com
         columns: the name of the model, its run and the request of each.
         made: what these columns have generated, once it is complete.
     """
-    job = EvaluationJob()
-    if job.running:
+    if not is_public() and (job := EvaluationJob()).running:
         watch(job)
     try:
         first, *others = (_known(*column) for column in columns)
@@ -76,7 +76,8 @@ def show_findings(columns: Sequence[tuple[str, Run, SamplingRequest]], made: Com
                                 show_classes(taught)
                 incomplete = [one for pair in found for one in pair if one is not None and one.missing]
                 missing = list(dict.fromkeys(column for one in incomplete for column in one.missing))
-                _offer_measuring(missing, next((one.num_images for one in incomplete), None), columns, job)
+                if not is_public():
+                    _offer_measuring(missing, next((one.num_images for one in incomplete), None), columns)
 
 
 Known = tuple[str, str, int, SamplingRequest]  # what determines a finding about a column
@@ -168,15 +169,14 @@ def _costs(found: Verdict) -> pd.DataFrame:
     return pd.DataFrame(found.costs, index=[found.first, found.second]).fillna("not measured").T
 
 
-def _offer_measuring(
-    missing: Sequence[Column], count: int | None, columns: Sequence[tuple[str, Run, SamplingRequest]], job: EvaluationJob
-) -> None:
+def _offer_measuring(missing: Sequence[Column], count: int | None, columns: Sequence[tuple[str, Run, SamplingRequest]]) -> None:
     """Offer to measure what has not been, as far as that can be measured, all with the same number of samples.
 
     Args:
         missing: the columns to measure.
         count: samples of each; as many as usual for None.
     """
+    job = EvaluationJob()
     if job.running or not missing:
         return
     possible = [column for column in missing if not column.unmeasurable]

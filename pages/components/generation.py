@@ -16,6 +16,8 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from pages.components.asking import may_encode
 from pages.components.title_mark import title_mark
+from pages.components.visitors import keep_in_mind, refuse_beyond_bounds
+from pipelines.common.command_line import describe
 from pipelines.common.images import Pixels
 from pipelines.common.picture_metrics import mean_squared_error, structural_similarity
 from pipelines.common.text import counted, duration, in_short, literal
@@ -67,6 +69,7 @@ def recall(key: str, make: Callable[[], Job], about: Any) -> bool:
     if not job.recall(generation_queue().results):
         return False
     job.status = "done"
+    keep_in_mind(job)
     st.session_state[key] = (about, job)
     return True
 
@@ -83,10 +86,11 @@ def submit(key: str, make: Callable[[], Job], about: Any, runs: Sequence[Run]) -
         if not may_encode(runs):
             return False
         job = make()
+        refuse_beyond_bounds(job, len(generation_queue()))
         job.wanted = somebody_there()
         st.session_state[key] = (about, generation_queue().submit(job))
     except (ValueError, OSError) as error:
-        st.error(literal(f"This cannot be generated: {error}"))
+        st.error(literal(f"This cannot be generated: {describe(error)}"))
         return False
     return True
 

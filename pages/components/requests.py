@@ -16,6 +16,7 @@ from pages.components.named_choice import choose_model, choose_named
 from pages.components.runs import settled_first
 from pipelines.common.command_line import describe
 from pipelines.common.images import read_request
+from pipelines.common.public import upload_limit
 from pipelines.common.settings import Described, settings_from
 from pipelines.common.text import counted, literal, shorten
 from pipelines.datasets.familiar import most_familiar
@@ -227,8 +228,9 @@ def offer_png(models: Mapping[str, Listed], columns: int) -> None:
         "Load from PNG", icon=":material/image_search:", help="Load the settings stored in a PNG made by Noisescope."
     ):
         st.file_uploader(
-            "A PNG made by Noisescope", type="png", key="request_png", on_change=_load_request, args=(models, columns)
-        )
+            "A PNG made by Noisescope", type="png", key="request_png", on_change=_load_request, args=(models, columns),
+            max_upload_size=upload_limit(),
+        )  # fmt: skip
         if problem := st.session_state.pop("request_problem", None):
             st.warning(literal(problem))
 
@@ -244,7 +246,7 @@ def _load_request(models: Mapping[str, Listed], columns: int) -> None:
             condition = config.condition
             values["class"] = EVERY_CLASS if condition.cycles(label) else condition.classes[condition.class_number(label)]
     except (ValueError, OSError) as error:
-        st.session_state["request_problem"] = str(error)
+        st.session_state["request_problem"] = describe(error)
         return
     prompt, negative = values.pop("prompt"), values.pop("negative_prompt")
     if config.network.takes == "text":

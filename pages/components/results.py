@@ -18,6 +18,7 @@ from pages.components.pictures import SHOWN_WIDTH, background, grid_png, show_pn
 from pipelines.common.command_line import describe
 from pipelines.common.images import split_montage
 from pipelines.common.picture_files import open_picture
+from pipelines.common.public import without_places
 from pipelines.common.text import literal
 from pipelines.evaluation.judging import paired_losses
 from pipelines.evaluation.ranking import loss_differences, ranking, ranking_sentence, settings_to_rank
@@ -266,7 +267,7 @@ def _show_pairs(picture: Path, shape: tuple[int, int, int] | None, name: str) ->
         png = _pairs_png(os.fsencode(picture), picture.stat().st_mtime_ns, shape, background())
         show_png(png, f"Samples of {name} above their nearest training images")
     except (OSError, ValueError) as error:
-        st.warning(literal(f"{picture} cannot be shown: {describe(error)}"))
+        st.warning(literal(f"{without_places(str(picture))} cannot be shown: {describe(error)}"))
 
 
 @st.cache_data(max_entries=100, show_spinner=False)

@@ -17,6 +17,7 @@ from pages.components.pictures import show_grid
 from pipelines.common.command_line import describe
 from pipelines.common.images import Pixels, split_montage
 from pipelines.common.picture_files import open_picture
+from pipelines.common.public import without_places
 from pipelines.common.text import counted, in_short, literal
 from pipelines.evaluation.brief import EVALUATION, file_beside, held_out_loss
 from pipelines.storage.catalogue import Catalogue, Listed, read_catalogue
@@ -52,7 +53,7 @@ TOLD = 3  # unusable runs that are told at once
 def known_runs() -> Catalogue:
     """Return all runs as they are now: the user's own first, those for lessons last."""
     catalogue = read_catalogue()
-    published, lessons, _ = usual_roots()
+    published, lessons, *_ = usual_roots()
     own = [name for name, listed in catalogue.runs.items() if listed.run.path.parent not in (published, lessons)]
     last = [name for name, listed in catalogue.runs.items() if is_for_lessons(listed.run)]
     order = [*dict.fromkeys(name for name in (*own, *SHIPPED, *catalogue.runs) if name not in last), *last]
@@ -61,7 +62,7 @@ def known_runs() -> Catalogue:
 
 def is_for_lessons(run: Run) -> bool:
     """Return whether a run is one of those that only lessons need."""
-    _, lessons, _ = usual_roots()
+    _, lessons, *_ = usual_roots()
     return run.path.parent == lessons
 
 
@@ -116,7 +117,7 @@ def models_to_choose(wanted: Callable[[RunConfig], bool] = is_diffusion, hint: s
 
 def show_unusable(problems: Mapping[str, str]) -> None:
     """Say of each run that cannot be used what is wrong with it; of many, the first few and the others on demand."""
-    told = [literal(f"{name} cannot be read: {problem}") for name, problem in problems.items()]
+    told = [literal(without_places(f"{name} cannot be read: {problem}")) for name, problem in problems.items()]
     if told:
         st.warning("  \n".join(told[:TOLD]))
     if len(told) > TOLD:

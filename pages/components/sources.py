@@ -8,15 +8,16 @@ from functools import partial
 import streamlit as st
 
 from pages.components import BOUND
-from pages.components.asking import allow_typed, expanded, may_read
+from pages.components.asking import allow_typed, expanded, may_read, offered_datasets
 from pages.components.dataset_pictures import offer_around, picture_at
 from pages.components.requests import follow_model
 from pages.components.runs import condition_of_sample, is_diffusion, known_runs, newest_samples
 from pages.components.thumbnails import choose, thumbnails
+from pipelines.common.command_line import describe
 from pipelines.common.images import png_bytes
+from pipelines.common.public import is_public, upload_limit
 from pipelines.common.text import literal
 from pipelines.datasets.familiar import most_familiar
-from pipelines.datasets.sources import PRESETS
 from pipelines.sampling.fitting import picture_notes
 from pipelines.storage.runs import Run
 
@@ -36,13 +37,15 @@ def choose_image(label: str = "Image", suffix: str = "", model: str = "") -> byt
     """
     kinds: dict[str, Callable[[str], bytes | None]]
     kinds = {GENERATED: partial(_generated, model=model), DATASET: _from_dataset, UPLOAD: _uploaded}
+    if not offered_datasets():
+        del kinds[DATASET]
     kind = st.segmented_control(label, list(kinds), default=GENERATED, required=True, key=f"source{suffix}", **BOUND)
     try:
         picture = kinds[kind](suffix)
         if picture is not None and (notes := picture_notes(picture)):  # raises if it cannot be read
             st.caption(literal(" · ".join(notes)))
     except (ValueError, OSError) as error:
-        st.error(literal(f"This image cannot be used: {error}"))
+        st.error(literal(f"This image cannot be used: {describe(error)}"))
         return None
     return picture
 
@@ -92,8 +95,8 @@ def _from_dataset(suffix: str) -> bytes | None:
     name_column, number_column = st.columns([3, 2])
     name = name_column.selectbox(
         "Dataset",
-        list(PRESETS),
-        accept_new_options=True,
+        offered_datasets(),
+        accept_new_options=not is_public(),
         help="A short name, a Hugging Face id, or a local folder or file.",
         key=(key := f"dataset{suffix}"),
         on_change=allow_typed,
@@ -102,7 +105,7 @@ def _from_dataset(suffix: str) -> bytes | None:
     )
     number_key = f"dataset_image{suffix}"
     number = int(number_column.number_input("Image", 0, None, int(suffix or 1) - 1, key=number_key, **BOUND))
-    name = expanded(name)
+    name = expanded(name or "")
     if not may_read(name, suffix):
         return None
     offer = offer_around(name, number)
@@ -125,5 +128,6 @@ def _uploaded(suffix: str) -> bytes | None:
         "PNG, JPEG, WebP, AVIF, HEIC, GIF, BMP or TIFF",
         type=FILE_TYPES,
         key=f"upload{suffix}",
+        max_upload_size=upload_limit(),
     )
     return None if file is None else file.getvalue()

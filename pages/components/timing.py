@@ -9,10 +9,10 @@ from statistics import median
 
 import streamlit as st
 
-from diffusion_core.choices import SAMPLERS
 from pages.components.generation import generation_queue
 from pipelines.common.text import rough_duration
 from pipelines.evaluation.results import Evaluation
+from pipelines.sampling.effort import calls_of, guided_calls
 from pipelines.sampling.generation import Generation, Wish
 from pipelines.sampling.origins import FROM_NOISE, Origin
 from pipelines.sampling.request import SamplingRequest
@@ -49,8 +49,9 @@ def about_calls(calls: int, shown: TrajectoryJob) -> str:
         shown: a complete trajectory, not of a student.
     """
     assert shown.way is not None
-    guided = 2 if shown.request.guidance != 1 else 1
-    return _told(shown.way.pace * calls * guided, (shown.fingerprint, shown.request, calls))
+    return _told(
+        shown.way.pace * calls * guided_calls(shown.run.config, shown.request), (shown.fingerprint, shown.request, calls)
+    )
 
 
 def _told(seconds: float, which: Hashable) -> str:
@@ -70,9 +71,7 @@ def _expected(run: Run, request: SamplingRequest, origin: Origin = FROM_NOISE) -
     per_call, source = _pace(run, request.num_images)
     if not source:
         return 0.0, ""
-    guided = 2 if request.guidance != 1 and not run.config.is_student else 1  # a student needs no second call
-    work = request.num_images * request.steps * SAMPLERS[request.sampler].calls * guided * origin.effort(request.num_images)
-    return per_call * work, source
+    return per_call * calls_of(run.config, request, origin), source
 
 
 def _pace(run: Run, num_images: int) -> tuple[float, str]:

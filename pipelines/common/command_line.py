@@ -19,6 +19,7 @@ import tyro
 
 from .machine import TooLarge
 from .paths import expanded
+from .public import is_public, without_places
 from .reports import LOG, Outcome, Reporter, reporting
 from .settings import LONGEST, Between, OneOf, SettingsError, rules
 from .text import shorten
@@ -172,7 +173,13 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def describe(error: BaseException) -> str:
-    """Describe ``error`` in one sentence."""
+    """Describe ``error`` in one sentence; on a public dashboard, without what it tells of the machine."""
+    if is_public() and (isinstance(error, TooLarge) or not isinstance(error, (ValueError, OSError))):
+        return "it is too large for this server" if out_of_memory(error) else "an unexpected error, which the server has logged"
+    return without_places(_described(error))
+
+
+def _described(error: BaseException) -> str:
     if not isinstance(error, ValueError) and out_of_memory(error):
         return "out of memory: close other programs, or choose a smaller batch, model or image size"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:

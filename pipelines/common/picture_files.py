@@ -16,6 +16,7 @@ from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH
 
 from .conversion import Picture, reduction, to_8_bit
 from .foreign_formats import about_tiff, is_heif, refuse_foreign
+from .public import bounds, is_public
 from .reading import MEGABYTE, UnreadableError, read_regular
 from .sample_values import Range, Values, layout_of
 
@@ -152,7 +153,7 @@ def open_header(source: Source) -> Image.Image:
         if samples := about_tiff(content):
             raise UnreadableError(f"not a readable image: a TIFF of {samples} is not read: save it with 8 or 16 bits") from None
         raise
-    most = min(MAX_PIXELS, MEMORY // BYTES_PER_PIXEL[_kind(image)])
+    most = min(MAX_PIXELS, MEMORY // BYTES_PER_PIXEL[_kind(image)], *([bounds().picture_pixels] if is_public() else []))
     sizes = [image.size]
     if image.format == "TIFF":  # a tile may be larger than the picture
         tags = getattr(image, "tag_v2", {})
@@ -186,13 +187,14 @@ def picture_content(source: Source) -> bytes:
 
     Raises:
         OSError: the file is missing or cannot be read.
-        UnreadableError: it is larger than ``MAX_BYTES``, or no regular file.
+        UnreadableError: it is larger than ``MAX_BYTES``, or than a public dashboard allows, or no regular file.
     """
+    most = min(MAX_BYTES, bounds().picture_bytes) if is_public() else MAX_BYTES
     if isinstance(source, str | Path):
-        return read_regular(Path(source), MAX_BYTES)
+        return read_regular(Path(source), most)
     content = source.getvalue() if isinstance(source, io.BytesIO) else source
-    if len(content) > MAX_BYTES:
-        raise UnreadableError(f"the image is larger than {MAX_BYTES // MEGABYTE} MiB, the limit for such a file")
+    if len(content) > most:
+        raise UnreadableError(f"the image is larger than {most // MEGABYTE} MiB, the limit for such a file")
     return content
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from ..common.public import without_places
 from ..common.text import shorten
 from .chart import Axis, Chart, ColorScale, Curve, Heat, Panel
 from .style import Look, decimate, envelope, line_styles
@@ -212,4 +213,4 @@ def settings_table(settings: Mapping[str, Mapping[str, Any]], only_differences: 
 def _as_text(value: object) -> str:
     if isinstance(value, (tuple, list)):
         return f"{len(value)} values" if len(value) > LISTED else ", ".join(map(str, value)) or "–"
-    return "–" if value is None or value != value or value == "" else shorten(str(value), LONGEST)
+    return "–" if value is None or value != value or value == "" else shorten(without_places(str(value)), LONGEST)

@@ -11,6 +11,7 @@ from diffusion_core.choices import LEARNED, MODEL_SPACINGS, SAMPLERS
 from ..common.text import counted
 from ..storage.runs import Run
 from ..storage.spacing import has_learned
+from .effort import guided_calls, size_of
 from .origins import FROM_NOISE
 from .queue import Results, interruptible
 from .request import SamplingRequest
@@ -165,6 +166,11 @@ class StandingsJob(Examination):
         from diffusion_core.fine_solution import CALLS, SUBSTEPS
 
         return CALLS * SUBSTEPS + self.calls * len(self._asked)
+
+    @property
+    def effort(self) -> float:
+        config = self.run.config
+        return size_of(config) * len(self.images) * self.expected_calls * guided_calls(config, self.request)
 
     @property
     def _key(self) -> tuple[object, ...]:

@@ -16,6 +16,7 @@ from ..common.images import Pixels, to_uint8
 from ..models.loading import loaded_model
 from ..storage.config import RunConfig
 from ..storage.runs import Run
+from .effort import calls_of, size_of
 from .origins import FROM_NOISE, Origin
 from .queue import Job, Results, interruptible, within_memory
 from .request import SamplingRequest
@@ -177,6 +178,14 @@ class Comparison(Job):
     def computed_together(self) -> bool:
         """Whether one job computed all columns, in turns, so that their times are of the same moment."""
         return len({column.begun for column in self.columns}) == 1
+
+    @property
+    def effort(self) -> float:
+        return sum(size_of(one.config) * calls_of(one.config, one.request, one.origin) for one in self.columns)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(column.nbytes for column in self.columns)
 
     def recall(self, results: Results) -> bool:
         """Fill in the columns that have been computed before; return whether all are complete."""

@@ -8,6 +8,7 @@ answered at once.
 from __future__ import annotations
 
 import atexit
+import logging
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -106,6 +107,16 @@ class Job(ABC):
         """Total number of steps."""
 
     @property
+    @abstractmethod
+    def effort(self) -> float:
+        """About how many network calls it takes (see :mod:`pipelines.sampling.effort`)."""
+
+    @property
+    @abstractmethod
+    def nbytes(self) -> int:
+        """Bytes of what it has computed."""
+
+    @property
     def share_done(self) -> float:
         """Share of the work that is done, from 0 to 1."""
         return self.steps_done / max(1, self.num_steps)
@@ -182,6 +193,11 @@ class GenerationQueue:
             self._changed.notify()
         return job
 
+    def __len__(self) -> int:
+        """Return how many jobs wait or are computed."""
+        with self._changed:
+            return sum(job.active for job in self._waiting)
+
     def position(self, job: Job) -> int:
         """Return how many jobs are ahead of this one; 0 if it is its turn."""
         with self._changed:
@@ -204,6 +220,8 @@ class GenerationQueue:
                 except GivenUp:
                     job.status = "cancelled"
                 except Exception as error:  # any error is shown to the user, and the queue goes on
+                    if not isinstance(error, (ValueError, OSError)):
+                        logging.getLogger(__name__).exception("a job failed")
                     job.error = describe(error)
                     job.status = "failed"
             with self._changed:
@@ -244,7 +262,7 @@ def within_memory(device: torch.device, count: int, compute: Callable[[int], Ite
         compute: computes all images from the start, with the given batch size.
 
     Raises:
-        ValueError: memory runs out even for one image at a time.
+        TooLarge: memory runs out even for one image at a time.
     """
     at_once = max(1, count)
     while True:
@@ -255,7 +273,7 @@ def within_memory(device: torch.device, count: int, compute: Callable[[int], Ite
             if not out_of_memory(error):
                 raise
             if at_once == 1:
-                raise ValueError(
+                raise TooLarge(
                     f"out of memory on {device} even for one image at a time: close other programs or choose a smaller model"
                 ) from error
             at_once = (at_once + 1) // 2

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..common.images import Pixels, heat, to_uint8
 from ..models.loading import loaded_model
 from ..storage.runs import Run
+from .effort import calls_of, size_of
 from .origins import FROM_NOISE, Origin
 from .queue import Job, Results, interruptible, within_memory
 from .request import SamplingRequest
@@ -225,6 +226,16 @@ class TrajectoryJob(Job):
     def fingerprint(self) -> str:
         """Fingerprint of the weights."""
         return self._fingerprint
+
+    @property
+    def effort(self) -> float:
+        config = self.run.config
+        looks = 2 if config.network.conditional else 1  # the effect of the condition takes calls of its own
+        return size_of(config) * calls_of(config, self.request, self.origin) * looks
+
+    @property
+    def nbytes(self) -> int:
+        return 0 if self.way is None else self.way.nbytes
 
     @property
     def _key(self) -> tuple[object, ...]:

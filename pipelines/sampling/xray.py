@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..models.loading import loaded_model
 from ..storage.runs import Run
+from .effort import guided_calls, size_of
 from .origins import FROM_NOISE, Origin
 from .own_steps import refuse_student
 from .queue import Job, Results, interruptible
@@ -180,6 +181,10 @@ class Examination(Job):
     def steps_done(self) -> int:
         return self._done
 
+    @property
+    def nbytes(self) -> int:
+        return 0 if self.found is None else self.found.nbytes
+
     def recall(self, results: Results) -> bool:
         self.found = results.find(self._key)
         return self.found is not None
@@ -207,6 +212,11 @@ class XRayJob(Examination):
     @property
     def num_steps(self) -> int:
         return self.request.steps
+
+    @property
+    def effort(self) -> float:
+        config = self.run.config
+        return size_of(config) * expected_calls(self.request.steps) * guided_calls(config, self.request)
 
     @property
     def _key(self) -> tuple[object, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from ..common.json_files import read_json
+from ..common.public import is_public
 from .files import write_text
 from .hub_id import HubId
 from .runs import usual_roots
@@ -21,11 +22,13 @@ def _list() -> Path:
 
 
 def added() -> list[HubId]:
-    """Return the ids of the added runs, each with its commit, the newest last.
+    """Return the ids of the added runs, each with its commit, the newest last; none on a public dashboard.
 
     Raises:
         ValueError, OSError: the list cannot be read.
     """
+    if is_public():
+        return []
     try:
         ids = read_json(_list())
     except (FileNotFoundError, NotADirectoryError):  # where there are no runs either, which is said elsewhere

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..common.json_files import MOST, read_json
 from ..common.paths import folder_in, is_weights, settled
+from ..common.public import is_public
 from ..common.reading import open_regular, read_regular
 from ..common.text import CONTROLS
 from .config import RunConfig, config_from_json, config_to_json
@@ -259,9 +260,10 @@ class Run:
             shutil.rmtree(self.path)
 
 
-def usual_roots() -> tuple[Path, Path, Path]:
-    """Return the folders of the published runs, of those that only lessons need, and of the user's own."""
-    return PUBLISHED, PUBLISHED / LESSONS, PRIVATE
+def usual_roots() -> tuple[Path, ...]:
+    """Return the folders of the published runs, of those for lessons and, unless the dashboard is public, of the user's own."""
+    published = PUBLISHED, PUBLISHED / LESSONS
+    return published if is_public() else (*published, PRIVATE)
 
 
 def find_runs(*roots: str | Path) -> list[Run]:

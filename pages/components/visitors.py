@@ -1,0 +1,61 @@
+"""The requests of a public dashboard's visitors, which are computed within its bounds."""
+
+from __future__ import annotations
+
+from weakref import WeakSet
+
+import streamlit as st
+from streamlit import config
+
+from pipelines.common.public import bounds, is_public, upload_limit
+from pipelines.common.reading import MEGABYTE
+from pipelines.common.text import literal
+from pipelines.sampling.queue import Job
+
+_looked_at: WeakSet[Job] = WeakSet()  # those of all sessions, while one of them keeps them
+
+
+def limit_uploads() -> None:
+    """Limit what a public dashboard's visitors may upload; stop the page if the variables of that mode are wrong."""
+    try:
+        if (limit := upload_limit()) is not None:
+            config.set_option("server.maxUploadSize", limit)
+    except ValueError as error:  # nobody gets any further until it is mended
+        st.error(literal(f"This dashboard cannot start: {error}."))
+        st.stop()
+
+
+def keep_in_mind(job: Job) -> None:
+    """Count the results of a job as long as a session keeps it."""
+    _looked_at.add(job)
+
+
+def refuse_beyond_bounds(job: Job, queued: int) -> None:
+    """Keep a job in mind, unless a public dashboard cannot take it.
+
+    Args:
+        queued: number of jobs of all visitors that wait or are computed.
+
+    Raises:
+        ValueError: it is too large, or too much is being computed or kept already.
+    """
+    if is_public():
+        allowed = bounds()
+        if job.effort > allowed.calls:
+            raise ValueError(
+                f"on this public page, a request may take {allowed.calls:,} network calls for images of 32×32 pixels, and this "
+                f"one takes {job.effort:,.0f}: choose fewer images, steps or columns"
+            )
+        if len(_own()) >= allowed.waiting:
+            raise ValueError(f"{len(_own())} of your requests are being computed: wait for one of them, or cancel it")
+        if queued >= allowed.queue:
+            raise ValueError(f"{queued} requests of other visitors are waiting, as many as this page takes: try again soon")
+        if sum(other.nbytes for other in _looked_at) > allowed.memory * MEGABYTE:
+            raise ValueError("visitors look at as many results as this public page can keep: try again in a few minutes")
+    keep_in_mind(job)
+
+
+def _own() -> list[Job]:
+    """Return the jobs of this session that wait or are computed."""
+    kept = [value[1] for value in st.session_state.values() if isinstance(value, tuple) and len(value) == 2]
+    return [job for job in kept if isinstance(job, Job) and job.active]

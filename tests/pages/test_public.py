@@ -1,0 +1,219 @@
+"""A public dashboard and a hostile visitor, who knows the addresses of a private one and sends what no browser would."""
+
+import json
+import re
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+from opening import button_of, labels, open_app
+
+from diffusion_core.choices import SAMPLERS
+from pages.components.generation import generation_queue
+from pages.components.lessons import LESSONS
+from pipelines.common.public import ROOT, Bounds
+from pipelines.sampling.effort import calls_of, size_of
+from pipelines.sampling.generation import Comparison
+from pipelines.sampling.queue import Job
+from pipelines.sampling.request import SamplingRequest
+from pipelines.storage.runs import PUBLISHED, Run
+
+HOME = "../main_interface"  # the only page with links to others
+SECRET = "my-secret-run"
+ABROAD = "somebody/some-model"
+ACTIONS = re.compile("train|distil|delete|remove|download|read the|hub|evaluate…|measure|examine|resume", re.IGNORECASE)
+
+
+@pytest.fixture(autouse=True)
+def public(tiny_run, class_run, tmp_path, monkeypatch):
+    """Two published runs, one of which is damaged besides, a run of one's own and one from the hub, on a public dashboard."""
+    published, own = tmp_path / "published", tmp_path / "own"
+    for run in (tiny_run, class_run):
+        shutil.copytree(run.path, published / run.name)
+    torn = shutil.copytree(tiny_run.path, published / "torn")
+    (torn / "config.json").write_text("{")
+    config = json.loads((published / "tiny" / "config.json").read_text())
+    assert Path(config["data"]["data"]).is_absolute()  # which no page may show
+    shutil.copytree(tiny_run.path, own / SECRET)
+    (own / "hub.json").write_text(json.dumps([f"{ABROAD}@{'0' * 40}"]))
+    monkeypatch.setattr("pipelines.storage.runs.PUBLISHED", published)
+    monkeypatch.setattr("pipelines.storage.runs.PRIVATE", own)
+    monkeypatch.setenv("NOISESCOPE_PUBLIC", "1")
+    return tmp_path
+
+
+def everything(app) -> str:
+    """All that a page sends to the browser."""
+    return "\n".join(str(node.proto) for node in app.main)
+
+
+def private(said: str, folder: Path) -> list[str]:
+    """What a page says that is none of a visitor's business."""
+    places = (folder, ROOT, Path.home(), Path("checkpoints").resolve())
+    return [word for word in (*map(str, places), SECRET, ABROAD) if word in said]
+
+
+def addresses(folder: Path) -> dict[str, dict[str, object]]:
+    """What a hostile visitor writes into the address of each page."""
+    models = [SECRET, str(folder / "own" / SECRET), f"../own/{SECRET}", ABROAD]
+    picture = {"source": "A dataset", "dataset": "/etc", "dataset_image": 10**30, "source_run": SECRET, "source_number": -1}
+    return {
+        HOME: {"models": models, "lesson": "../../etc/passwd"},
+        "compare": {"model1": models[1], "model2": models[3], "columns": 10**9, "images": 10**12, "steps1": 10**9},
+        "forward": picture | {"noise_seed": 10**30},
+        "reverse": {"model": models[2], "start": "An image", "steps": 10**9} | picture,
+        "generate": {"model": models[0], "images_a_cell": 10**9, "classes": ["<script>"], "steps": 10**9},
+        "edit": {"model": models[0], "edit": "Inpaint", "images_a_cell": 10**9} | picture,
+        "training_curves": {"runs": ["tiny", "class", *models], "settings": True, "differences": True},
+        "evaluate": {"runs": ["tiny", *models], "copies": True},
+        "train": {"data": "/etc", "fetch": "true", "recipe": "/etc/passwd", "name": "../x", "run": SECRET},
+        "glossary": {"search": "/etc"},
+    }
+
+
+@pytest.mark.parametrize("page", addresses(Path()))
+def test_no_address_reaches_past_what_is_published(page, public):
+    app = open_app(page, **{name: value for name, value in addresses(public)[page].items() if SECRET not in str(value)})
+    assert not private(everything(app), public)
+    assert not [label for label in labels(app) if ACTIONS.search(label)]
+    # What a visitor writes himself comes back to him at most; the run of that name is not among the choices.
+    app = open_app(page, **addresses(public)[page])
+    choices = [*app.selectbox, *app.multiselect]
+    assert not [box.key for box in choices if {SECRET, ABROAD, "/etc"} & set(map(str, box.options))]
+    assert SECRET not in [box.value for box in app.selectbox]
+    assert not [text for element in (*app.error, *app.warning) for text in private(element.value, public) if text != SECRET]
+
+
+def test_training_is_refused_even_by_its_own_page(public):
+    app = open_app("train")
+    assert [info.value for info in app.info] == ["This public dashboard trains nothing: run your own to train, as Home says."]
+    assert not app.button
+    assert not app.selectbox
+    assert not app.get("file_uploader")
+
+
+def test_home_says_that_it_is_public_and_how_to_run_ones_own():
+    [line] = [caption.value for caption in open_app(HOME).caption if "public instance" in caption.value]
+    assert "pip install -r requirements.txt && streamlit run main_interface.py" in line
+
+
+def test_what_no_browser_would_send_is_refused():
+    """A browser's inputs have limits; here values beyond them come without one."""
+    app = open_app("reverse", model="class", start="An image", source="An upload")
+    for key, value in {"steps": 10**9, "number": 10**30, "guidance": 1e300}.items():
+        usual = app.number_input(key=key).value
+        app.number_input(key=key).set_value(value).run()
+        assert not app.exception
+        assert app.number_input(key=key).value == usual
+
+
+def test_a_larger_request_than_allowed_is_refused_and_a_smaller_one_computed(monkeypatch):
+    monkeypatch.setenv("NOISESCOPE_PUBLIC_CALLS", "1")
+    app = open_app("generate", model="class", images_a_cell=9, steps=4)
+    button_of(app, "Generate").click().run()
+    assert "may take 1 network calls" in app.error[0].value
+    assert "table" not in app.session_state
+    app.number_input(key="images_a_cell").set_value(1)
+    app.number_input(key="steps").set_value(2).run()  # 12 calls for 8×8 pixels, of which 16 count as one
+    button_of(app, "Generate").click().run()
+    assert not app.error
+    assert "table" in app.session_state
+
+
+class Stuck(Job):
+    """A job that ends when it is told to."""
+
+    effort = nbytes = steps_done = 0
+    num_steps = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.end = threading.Event()
+
+    def recall(self, results):
+        return False
+
+    def compute(self, results):
+        self.end.wait(60)
+        yield
+
+
+@pytest.fixture
+def stuck():
+    """A job of somebody else that is being computed."""
+    job = generation_queue().submit(Stuck())
+    yield job
+    job.end.set()
+
+
+def test_visitors_wait_in_a_queue_of_limited_length(stuck, monkeypatch):
+    monkeypatch.setenv("NOISESCOPE_PUBLIC_QUEUE", "1")
+    app = open_app("reverse", model="tiny", steps=2, seed=7)
+    button_of(app, "Denoise").click().run()
+    assert "1 requests of other visitors are waiting" in app.error[0].value
+    assert "reverse" not in app.session_state
+    monkeypatch.setenv("NOISESCOPE_PUBLIC_QUEUE", "2")
+    button_of(app, "Denoise").click().run()
+    assert app.session_state["reverse"][1].status == "queued"
+
+
+def test_a_visitor_has_few_requests_at_a_time(stuck, monkeypatch):
+    monkeypatch.setenv("NOISESCOPE_PUBLIC_WAITING", "1")
+    app = open_app("reverse", model="tiny", steps=2, seed=8)
+    app.session_state["table"] = None, generation_queue().submit(Stuck())  # as after Generate
+    button_of(app, "Denoise").click().run()
+    assert "1 of your requests" in app.error[0].value
+    app.session_state["table"][1].cancel()
+    button_of(app, "Denoise").click().run()
+    assert app.session_state["reverse"][1].status == "queued"
+
+
+def test_the_results_that_all_visitors_keep_are_bounded(stuck, monkeypatch):
+    monkeypatch.setattr(Stuck, "nbytes", 2**30 + 1)
+    app = open_app("reverse", model="tiny", steps=2, seed=9)
+    button_of(app, "Denoise").click().run()
+    assert app.session_state["reverse"][1].active
+    app.session_state["kept"] = kept = Stuck()
+    kept.status = "done"
+    from pages.components.visitors import keep_in_mind
+
+    keep_in_mind(kept)
+    app.number_input(key="seed").set_value(10).run()
+    button_of(app, "Denoise").click().run()
+    assert "as many results as this public page can keep" in app.error[0].value
+
+
+def test_a_hostile_upload_is_refused_in_one_sentence(public, monkeypatch):
+    monkeypatch.setenv("NOISESCOPE_PUBLIC_UPLOAD", "1")
+    app = open_app("reverse", model="tiny", start="An image", source="An upload")
+    for content, reason in ((bytes(2**20 + 1), "larger than 1 MiB"), (b"\x89PNG\r\n\x1a\n/etc", "not a readable image")):
+        app.file_uploader(key="upload").upload("<img src=/etc/passwd>.png", content).run()
+        assert not app.exception
+        assert reason in app.error[0].value
+        assert not private(app.error[0].value, public)
+
+
+def test_what_pages_offer_at_first_and_lessons_show_is_allowed():
+    """Of the shipped models: the comparison behind Home's button, and each lesson's."""
+    runs = {folder.name: Run(folder) for folder in (*PUBLISHED.iterdir(), *(PUBLISHED / "lessons").iterdir())}
+    first = [(runs[name], SamplingRequest(60)) for name in ("flowers-attention-64", "flowers-baseline-64")]
+    assert Comparison.of(first).effort <= Bounds().calls
+    for lesson in (lesson for lesson in LESSONS if lesson.page == "compare"):
+        effort = 0.0
+        for number in range(1, lesson.inputs["columns"] + 1):
+            config = runs[lesson.inputs[f"model{number}"]].config
+            asked = {
+                name: lesson.inputs.get(f"{name}{number}", getattr(SamplingRequest, name)) for name in ("sampler", "steps")
+            }
+            scale = 2.0 if config.network.conditional else 1.0
+            effort += size_of(config) * calls_of(config, SamplingRequest(lesson.inputs["images"], guidance=scale, **asked))
+        assert effort <= Bounds().calls, lesson.name
+
+
+def test_effort_counts_network_calls(tiny_run):
+    config = tiny_run.config
+    assert size_of(config) == 8 * 8 / 32**2
+    for name, sampler in SAMPLERS.items():
+        assert calls_of(config, SamplingRequest(3, sampler=name, steps=5)) == 15 * sampler.calls
+        assert calls_of(config, SamplingRequest(3, sampler=name, steps=5, guidance=2.0)) == 30 * sampler.calls
