@@ -30,7 +30,7 @@ PAGES = {
     "Reverse": "Reverse",
     "Training curves": "Training curves",
     "Train": "Train",
-    "Home": "A microscope for diffusion models",
+    "Home": "Noisescope",
 }
 SMALL = "images=4&steps1=4&steps2=4"  # a short comparison
 SIX = "&".join(f"runs={name}" for name in ("fashion-baseline", "fashion-attention", "fashion-class", "flowers-baseline",

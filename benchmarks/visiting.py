@@ -19,7 +19,7 @@ import psutil
 from playwright.sync_api import Browser, Page, Playwright
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 600_000  # milliseconds after which something counts as broken
+PATIENCE = 120_000  # milliseconds after which something counts as broken
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 # Counts the runs of the page's script that have ended, however short they were.
 COUNT_RUNS = """() => {
