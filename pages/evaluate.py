@@ -30,7 +30,7 @@ actions = heading("evaluate")
 
 def read_evaluations() -> tuple[dict[str, Evaluation], list[Evaluation]]:
     """Return the results of the chosen runs, by name, and those of their other weight averages."""
-    models = models_to_choose()
+    models = models_to_choose(averages=False)  # they are shown with their run
     data = {name: model.config.data.data for name, model in models.items()}
     same_data = [name for name in data if data[name] == next(iter(data.values()))]
     same_data = [name for name in same_data if not is_for_lessons(models[name].run)] or same_data

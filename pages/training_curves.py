@@ -7,6 +7,7 @@ from functools import partial
 import streamlit as st
 
 from pages.components import BOUND, end_page
+from pages.components.averages import show_averages
 from pages.components.glossary import term
 from pages.components.heading import heading
 from pages.components.live_figure import live_figure
@@ -85,6 +86,7 @@ def show() -> None:
         show_validation(logs, axis, log, groups, shown)
     show_other_curves(logs, axis, smoothing, log, groups, about(logs))
     show_loss_by_timestep(logs, axis, log, groups, about(logs))
+    show_averages({one.name: runs[one.name] for one in logs}, logs)
 
 
 def show_validation(

@@ -42,6 +42,8 @@ class Publish(Settings):
     """A Markdown file to append to the card: the data's licence, the model's limitations."""
     ema: Annotated[int | None, Between(1, 10**12)] = None
     """Publish the weights averaged with this half-life, in images, one of those kept with --ema-also."""
+    averages: bool = False
+    """Publish the other averages as well, for whoever wants to compare them."""
     push: str | None = None
     """Upload it to the Hugging Face hub under this name: USER/NAME. It needs a token that may write (`hf auth login`). When the
     command is repeated, an upload that was broken off goes on."""
@@ -54,6 +56,8 @@ class Publish(Settings):
 def main(arguments: Publish) -> int:
     """Copy, convert, describe and upload the run; return the exit code."""
     run = find_run(arguments.run)
+    if arguments.ema is not None and arguments.averages:
+        raise ValueError("--ema publishes one average alone, --averages the usual one and all others: leave one of them out")
     if arguments.push is None:
         if arguments.out is None:
             raise ValueError("give the folder to write, or --push USER/NAME to upload the run, or both")
@@ -81,8 +85,8 @@ def _published(arguments: Publish, run: Run, hub: HubId) -> Iterator[Run]:
     elif not is_file(run.path / CARD):
         with tempfile.TemporaryDirectory(prefix="noisescope-publish-") as folder:
             yield _publish(arguments, run, Path(folder) / hub.name)
-    elif arguments.notes or arguments.ema:
-        raise ValueError(f"{run.name} is published already and is uploaded as it is: leave out --notes and --ema")
+    elif arguments.notes or arguments.ema or arguments.averages:
+        raise ValueError(f"{run.name} is published already and is uploaded as it is: leave out --notes, --ema and --averages")
     else:
         yield run
 
@@ -92,7 +96,7 @@ def _publish(arguments: Publish, run: Run, out: Path) -> Run:
     notes = read_text(arguments.notes, MEGABYTE) if arguments.notes else ""
     from .figures.summary import write_curves
 
-    published = publish(run, out, notes, arguments.ema, write_curves)
+    published = publish(run, out, notes, arguments.ema, arguments.averages, write_curves)
     if out == arguments.out:
         print(f"{out}: {in_words(published.model_path.stat().st_size)} of weights, {len(published.samples())} sample grids")
     return published

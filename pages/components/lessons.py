@@ -236,12 +236,14 @@ LESSONS: Sequence[Lesson] = (
         "What EMA does",
         "Why are averaged weights used?",
         "compare",
-        columns({"model": "lesson-flow-raw"}, {"model": "lesson-flow"}, images=24),
-        "Both columns are of one training: column 1 has the weights after its last step, column 2 their moving average. In "
-        "column 1, backgrounds are dotted and some trousers end in a shoe; the average is surely better in most of what was "
-        "measured.",
-        "Choose the two on Training curves: at step 200 the average lags behind, and from step 400 on it has the lower "
-        "validation loss.",
+        columns(
+            {"model": "lesson-averages-ema-1"}, {"model": "lesson-averages"}, {"model": "lesson-averages-ema-100000"}, images=24
+        ),
+        "All columns are of one training: column 1 has the weights after its last step, columns 2 and 3 their average with a "
+        "half-life of 5,000 and 100,000 images. In column 1 some backgrounds are dotted; the long average of column 3 still "
+        "remembers weights that knew little, and speckles everything.",
+        "Choose lesson-averages on Training curves and open *Length of the weight average*: early in training shorter averages "
+        "are best, at its end that of 5,000 images.",
         "02_unconditional_from_scratch",
     ),
     Lesson(
@@ -250,12 +252,12 @@ LESSONS: Sequence[Lesson] = (
         "What does a network learn from 25 images?",
         "evaluate",
         {"runs": ["lesson-copies", "lesson-flow"], "figure": "closer_than_held_out", "cost": "network_calls", "copies": True},
-        "The two differ in nothing but their training images, 25 and 60,000: of the samples of lesson-copies, 57 % come closer "
+        "The two differ in nothing but their training images, 25 and 60,000: of the samples of lesson-copies, 56 % come closer "
         "to a training image than 95 % of held-out images do, of lesson-flow none, as *What does quality cost?* shows. They "
         "were measured with different real images, so each is ranked by itself: choose it at *Samples*. At the end of the page "
         "samples stand above the nearest training images, and those of lesson-copies are the same garments.",
         "Choose the two on Training curves: after 400 steps the validation loss of lesson-copies rises, although its training "
-        "loss still falls.",
+        "loss still falls, and the share of its samples that are near training images grows from 0 to more than half.",
         "07_fine_tuning",
     ),
     Lesson(

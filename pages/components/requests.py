@@ -186,6 +186,15 @@ def usual_prompt(config: RunConfig) -> str:
     return examples[most_familiar(examples, 1)[0]] if examples else ""
 
 
+def usual_request(config: RunConfig) -> SamplingRequest:
+    """Return the request of a model before anything is chosen: of every class in turn, or of a prompt that it knows well."""
+    takes, every = config.network.takes, config.condition.cycles("all")
+    return SamplingRequest(
+        label=("all" if every else config.condition.classes[0]) if takes == "class" else None,
+        prompt=(usual_prompt(config),) if takes == "text" else (),
+    )
+
+
 def choose_negative(suffix: str = "") -> dict[str, Any]:
     """Draw a widget for the negative prompt; return the field of a request, if any."""
     about = term("negative prompt")

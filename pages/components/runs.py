@@ -104,10 +104,16 @@ def in_training(runs: Mapping[str, Listed]) -> list[str]:
     return [name for name, listed in runs.items() if at_work(listed.run.path / PROCESS)]
 
 
-def models_to_choose(wanted: Callable[[RunConfig], bool] = is_diffusion, hint: str = NO_MODELS) -> dict[str, Listed]:
-    """Return the wanted models by name, after naming the damaged runs; stop the page with a hint if there are none."""
+def models_to_choose(
+    wanted: Callable[[RunConfig], bool] = is_diffusion, hint: str = NO_MODELS, averages: bool = True
+) -> dict[str, Listed]:
+    """Return the wanted models by name, after naming the damaged runs; stop the page with a hint if there are none.
+
+    Args:
+        averages: whether the other weight averages that a run has kept are models too.
+    """
     catalogue = known_runs()
-    models = catalogue.models(wanted)
+    models = (catalogue.models_and_averages if averages else catalogue.models)(wanted)
     show_unusable(catalogue.unusable)
     if not models:
         st.info(hint)

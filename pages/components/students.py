@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from pages.components.requests import usual_prompt
+from dataclasses import replace
+
+from pages.components.requests import usual_request
 from pages.components.runs import known_runs
 from pages.components.sharing import address_of
 from pipelines.sampling.own_steps import as_learnt
-from pipelines.sampling.request import SamplingRequest
 from pipelines.storage.config import RunConfig
 from pipelines.storage.runs import Run, find_run
 
@@ -35,10 +36,5 @@ def beside_teacher(name: str, config: RunConfig) -> dict[str, list[str]]:
         return {}
     if teacher not in known_runs().runs:  # but in the cache of the hub, say
         return {}
-    takes, every = config.network.takes, config.condition.cycles("all")
-    asked = SamplingRequest(
-        guidance=own.scale,
-        label=("all" if every else config.condition.classes[0]) if takes == "class" else None,
-        prompt=(usual_prompt(config),) if takes == "text" else (),
-    )
+    asked = replace(usual_request(config), guidance=own.scale)
     return address_of(teacher, asked, "1") | address_of(name, as_learnt(asked, config), "2")

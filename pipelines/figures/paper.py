@@ -14,6 +14,8 @@ from threading import RLock
 from typing import Any, BinaryIO
 
 import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -75,23 +77,26 @@ def on_paper(shown: Chart | Sheet, width: Width = "double", caption: bool = True
 
 def file_content(shown: Chart | Sheet, kind: Kind, width: Width = "double", caption: bool = True) -> bytes:
     """Return a chart or a sheet as a file; the same figure is the same file, byte for byte."""
-    metadata = _metadata(shown.caption, kind)
+    metadata, buffer = _metadata(shown.caption, kind), io.BytesIO()
     with print_settings():
-        buffer = io.BytesIO()
-        on_paper(shown, width, caption).savefig(buffer, format=kind, dpi="figure", metadata=metadata)
-    return _with_palette(buffer, metadata) if kind == "png" and isinstance(shown, Chart) else buffer.getvalue()
+        figure = on_paper(shown, width, caption)
+        if kind == "png" and isinstance(shown, Chart):
+            _write_with_palette(figure, buffer, metadata)
+        else:
+            figure.savefig(buffer, format=kind, dpi="figure", metadata=metadata)
+    return buffer.getvalue()
 
 
-def _with_palette(png: BinaryIO, metadata: dict[str, Any]) -> bytes:
-    """Return a drawing, which has few colours, as a PNG with a palette of 256: a third of the size."""
+def _write_with_palette(figure: Figure, file: BinaryIO, metadata: dict[str, str]) -> None:
+    """Write a drawing, which has few colours, as a PNG with a palette of 256: a third of the size."""
     told = PngInfo()
     for key, text in metadata.items():
         told.add_text(key, text)
-    buffer = io.BytesIO()
-    with Image.open(png) as drawing:
-        palette = drawing.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-        palette.save(buffer, "png", optimize=True, dpi=drawing.info["dpi"], pnginfo=told)
-    return buffer.getvalue()
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    drawing = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    drawing = drawing.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    drawing.save(file, "png", optimize=True, dpi=(figure.dpi, figure.dpi), pnginfo=told)
 
 
 def write_figure(shown: Chart | Sheet, path: Path, width: Width = "double", caption: bool = True) -> None:

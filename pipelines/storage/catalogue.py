@@ -7,7 +7,8 @@ what is known of a run stays known while a page is drawn.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,12 +26,14 @@ class Listed:
     Attributes:
         num_parameters: of its weights; None before the first save, or if they are damaged.
         damage: one sentence on what is wrong with the weights; empty if nothing is, or before the first save.
+        averages: its weight averages of other half-lives, as runs, without those that cannot be read.
     """
 
     run: Run
     config: RunConfig
     num_parameters: int | None = None
     damage: str = ""
+    averages: tuple[Listed, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,14 @@ class Catalogue:
     def models(self, wanted: Callable[[RunConfig], bool]) -> dict[str, Listed]:
         """Return the runs with intact weights whose configuration is wanted, by name."""
         return {name: one for name, one in self.runs.items() if one.num_parameters is not None and wanted(one.config)}
+
+    def models_and_averages(self, wanted: Callable[[RunConfig], bool]) -> dict[str, Listed]:
+        """Return the models that are wanted, each followed by the other averages of its weights."""
+        found: dict[str, Listed] = {}
+        for name, one in self.models(wanted).items():
+            averages = {f"{name}-ema-{each.config.optimizer.ema_half_life}": each for each in one.averages}
+            found |= {name: one} | averages
+        return found
 
     @property
     def unusable(self) -> dict[str, str]:
@@ -127,6 +138,12 @@ def _read(run: Run) -> Listed:
     if not os.path.lexists(run.model_path):
         return Listed(run, config)
     try:
-        return Listed(run, config, run.num_parameters)
+        return Listed(run, config, run.num_parameters, averages=tuple(_read_averages(run)))
     except (ValueError, OSError) as error:
         return Listed(run, config, damage=describe(error))
+
+
+def _read_averages(run: Run) -> Iterator[Listed]:
+    for average in run.averages:
+        with suppress(ValueError, OSError):  # the run's own weights are intact, and used without it
+            yield Listed(average, average.config, average.num_parameters)

@@ -25,7 +25,7 @@ from .config import RunConfig, config_from_json
 from .disk import refuse_full
 from .files import is_file
 from .hub_id import HubId
-from .layout import CONFIG, CURVES, METRICS, MODEL, SAMPLES
+from .layout import AVERAGES, CONFIG, CURVES, METRICS, MODEL, SAMPLES
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 # Of a run; the weights come last, so that a download that was broken off is no run.
 FILES = (CONFIG, METRICS, "evaluation.json", "evaluation-neighbours.png", "spacing.json", CURVES)
 GRID = re.compile(rf"{SAMPLES}/step-\d{{1,12}}(-raw)?\.png", re.ASCII)
+AVERAGE = re.compile(rf"{AVERAGES}/\d{{1,12}}(\.safetensors|-evaluation\.json|-evaluation-neighbours\.png)", re.ASCII)
 MOST_GRIDS = 32
+MOST_AVERAGES = 32
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle", ".msgpack", ".h5")  # and what else is no safetensors file
 PATIENCE = 10.0  # seconds to wait for an answer
 
@@ -158,6 +160,11 @@ def _in(hub: HubId, name: str) -> str:
     return "/".join(filter(None, (hub.folder, name)))
 
 
+def is_of_run(name: str) -> bool:
+    """Return whether a file of this name, beside the weights and the card, is part of a run on the hub."""
+    return name in FILES or GRID.fullmatch(name) is not None or AVERAGE.fullmatch(name) is not None
+
+
 def _files_of_run(hub: HubId, files: Mapping[str, int]) -> dict[str, int]:
     """Return the sizes of the files of a run, by their names in its folder, the weights last.
 
@@ -168,7 +175,8 @@ def _files_of_run(hub: HubId, files: Mapping[str, int]) -> dict[str, int]:
     own = {path.removeprefix(inside): size for path, size in files.items() if path.startswith(inside)}
     if CONFIG in own and MODEL in own:
         grids = sorted(name for name in own if GRID.fullmatch(name))[-MOST_GRIDS:]
-        return {name: own[name] for name in (*FILES, *grids, MODEL) if name in own}
+        averages = sorted(name for name in own if AVERAGE.fullmatch(name))[:MOST_AVERAGES]
+        return {name: own[name] for name in (*FILES, *grids, *averages, MODEL) if name in own}
     folders = sorted(path.removesuffix(f"/{CONFIG}") for path in files if path.endswith(f"/{CONFIG}"))
     runs = [str(replace(hub, folder=folder)) for folder in folders if f"{folder}/{MODEL}" in files]
     runs = [run for run in runs if HubId.parse(run) is not None]

@@ -9,10 +9,10 @@ from ..common.extras import require_extra
 from ..common.machine import in_words
 from ..common.reading import MEGABYTE, read_text
 from ..common.reports import report_progress
-from .hub import FILES, GRID, PATIENCE, UnreachableError, one_sentence
+from .hub import AVERAGE, FILES, GRID, PATIENCE, UnreachableError, is_of_run, one_sentence
 from .hub_card import LIBRARY, Metric, with_front_matter
 from .hub_id import MAIN, HubId
-from .layout import CARD, MODEL, SAMPLES
+from .layout import AVERAGES, CARD, MODEL, SAMPLES
 from .publishing import for_readers_of
 from .runs import Run
 
@@ -81,7 +81,7 @@ def upload(
         library = info.card_data.get("library_name") if info.card_data else None
         if MODEL in there and library != LIBRARY:
             raise ValueError(f"{hub} holds a model that is not of Noisescope, and would be overwritten: give another name")
-        stale = [name for name in there if (name in FILES or GRID.fullmatch(name)) and name not in files]
+        stale = [name for name in there if is_of_run(name) and name not in files]
         changes = [CommitOperationAdd(name, file) for name, file in files.items()]
         with one_sentence(hub, "upload"):
             api.create_commit(
@@ -102,4 +102,5 @@ def _files(run: Run) -> Iterator[Path]:
         if (run.path / name).is_file():
             yield run.path / name
     yield from sorted(file for file in (run.path / SAMPLES).glob("*.png") if GRID.fullmatch(f"{SAMPLES}/{file.name}"))
+    yield from sorted(file for file in (run.path / AVERAGES).glob("*.*") if AVERAGE.fullmatch(f"{AVERAGES}/{file.name}"))
     yield run.path / MODEL

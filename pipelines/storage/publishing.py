@@ -17,7 +17,7 @@ from .files import ROOT, atomic, atomic_folder, write_text
 from .hub_id import HubId
 from .layout import CARD
 from .locations import without_folders
-from .runs import CURVES, METRICS, PUBLISHED, Run, loss_of_average
+from .runs import AVERAGES, CURVES, METRICS, PUBLISHED, Run, loss_of_average
 from .student_defaults import LOG, OPTIMIZER
 from .weights import read_tensors
 
@@ -196,7 +196,12 @@ def _shelf(out: Path) -> str:
 
 
 def publish(
-    run: Run, out: Path, notes: str = "", ema: int | None = None, draw_curves: Callable[[Run], None] | None = None
+    run: Run,
+    out: Path,
+    notes: str = "",
+    ema: int | None = None,
+    averages: bool = False,
+    draw_curves: Callable[[Run], None] | None = None,
 ) -> Run:
     """Copy a run without its resume state, with its weights in 16 bits, and write its model card: all of it or nothing.
 
@@ -205,6 +210,7 @@ def publish(
         out: the folder to write.
         notes: Markdown to append to the card.
         ema: half-life of the average to publish, if several were kept; by default the usual one.
+        averages: whether to publish the other averages beside the usual one, for whoever wants to compare them.
         draw_curves: draws the training curves of the published run into its folder, for the card.
 
     Raises:
@@ -213,15 +219,22 @@ def publish(
     with atomic_folder(out) as folder:
         copy = Run(folder)
         chosen = run.average(ema)
-        config, weights = without_folders(chosen.config), read_tensors(chosen.model_path)[0]
-        copy.write_config(config)
-        copy.write_model({name: _to_16_bits(tensor) for name, tensor in weights.items()}, config)
+        copy.write_config(without_folders(chosen.config))
+        parameters = _write_16_bits(chosen, copy)
+        for average in run.averages if averages else ():
+            _write_16_bits(average, Run(folder / AVERAGES / average.path.name))
         for source in [run.path / METRICS, *_kept_grids(list(run.samples().values()))]:
             with atomic(folder / source.relative_to(run.path)) as temporary:
                 shutil.copyfile(source, temporary)
         if draw_curves is not None:
             draw_curves(copy)
-        parameters = sum(tensor.numel() for tensor in weights.values())
         card = model_card(run, copy.name, parameters, ema, (folder / CURVES).is_file(), _shelf(out))
         write_text(folder / CARD, card + (f"\n{notes.strip()}\n" if notes.strip() else ""))
     return Run(out)
+
+
+def _write_16_bits(run: Run, copy: Run) -> int:
+    """Write the weights of a run, in 16 bits, as those of another one; return their number."""
+    weights = read_tensors(run.model_path)[0]
+    copy.write_model({name: _to_16_bits(tensor) for name, tensor in weights.items()}, without_folders(run.config))
+    return sum(tensor.numel() for tensor in weights.values())

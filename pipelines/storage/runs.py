@@ -138,6 +138,11 @@ class Run:
         return [self.config.optimizer.ema_half_life, *sorted(int(file.stem) for file in files if file.stem.isdecimal())]
 
     @property
+    def averages(self) -> list[Run]:
+        """The runs of the other weight averages that were kept, by rising half-life (see :meth:`average`)."""
+        return [Run(self.path / AVERAGES / f"{half_life}.safetensors") for half_life in self.half_lives[1:]]
+
+    @property
     def has_weights(self) -> bool:
         """Whether weights have been saved yet."""
         return is_file(self.model_path)
@@ -295,8 +300,9 @@ def find_run(path: str | Path, download: bool = False) -> Run:
     """Return the run at ``path``.
 
     Args:
-        path: a folder, a .safetensors file, the bare name of a published run or of the user's own, or the id of a run on the
-            Hugging Face hub (see :class:`pipelines.storage.hub_id.HubId`). What is here goes before what is on the hub.
+        path: a folder, a .safetensors file, the bare name of a published run or of the user's own, that of one of its weight
+            averages (NAME-ema-5000), or the id of a run on the Hugging Face hub (see
+            :class:`pipelines.storage.hub_id.HubId`). What is here goes before what is on the hub.
         download: whether to ask the hub for it, and download what is missing. A person has to want this: pages, and
             whatever follows the references in a configuration, take what is in the hub's cache.
 
@@ -306,6 +312,11 @@ def find_run(path: str | Path, download: bool = False) -> Run:
     for candidate in (Path(path), *(root / path for root in usual_roots())):
         if candidate.is_file() or _is_run(candidate):
             return Run(candidate)
+    name, _, half_life = str(path).rpartition("-ema-")
+    for root in usual_roots() if half_life.isdecimal() else ():
+        average = Run(root / name / AVERAGES / f"{half_life}.safetensors")
+        if average.has_weights:
+            return average
     hub = None if _is_meant_here(str(path)) else HubId.parse(str(path))
     folder = None if hub is None else fetch(hub) if download else hub.cached()
     if folder is not None:

@@ -11,7 +11,7 @@ from pipelines.storage.hub_jobs import DownloadJob, UploadJob
 from pipelines.storage.runs import LESSONS, PUBLISHED, Run
 
 FLOWERS = "tester/flowers"
-SHIPPED = Run(PUBLISHED / LESSONS / "lesson-flow")
+SHIPPED = Run(PUBLISHED / LESSONS / "lesson-averages")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from opening import labels, open_app, press
 from streamlit.testing.v1 import AppTest
 
 from pages.components.lessons import LESSONS, Lesson
-from pages.components.runs import known_runs
+from pages.components.runs import is_diffusion, known_runs
 from pages.components.usual_inputs import INPUTS
 from pipelines.sampling.own_steps import own_steps
 from pipelines.storage.runs import LESSONS as RUNS_OF_LESSONS
@@ -62,9 +62,9 @@ def _is_determined(lesson: Lesson, key: str) -> bool:
 
 
 def _settings(name: str) -> dict[str, object]:
-    """Return the settings of a run that is made for lessons, by name, without what training records of its data."""
+    """Return the settings of a run that is made for lessons, by name, without what its training records and logs."""
     config = asdict(Run(PUBLISHED / RUNS_OF_LESSONS / name).config)
-    recorded = ("versions", "training_images", "training_digest", "data.held_out")
+    recorded = ("versions", "training_images", "training_digest", "data.held_out", "log.")
     sections = {f"{part}.{key}": value for part, own in config.items() if isinstance(own, dict) for key, value in own.items()}
     flat = {key: value for key, value in config.items() if not isinstance(value, dict)} | sections
     return {key: value for key, value in flat.items() if not key.startswith(recorded)}
@@ -74,7 +74,7 @@ def _settings(name: str) -> dict[str, object]:
     ("names", "differing"),
     [
         (("lesson-epsilon", "lesson-v", "lesson-flow"), {"diffusion.prediction"}),
-        (("lesson-flow", "lesson-flow-raw"), {"optimizer.ema_half_life", "optimizer.ema_also"}),
+        (("lesson-flow", "lesson-averages"), {"optimizer.ema_half_life", "optimizer.ema_also", "optimizer.ema_ramp_up"}),
         (("lesson-flow", "lesson-copies"), {"data.train_images"}),
     ],
 )
@@ -84,11 +84,21 @@ def test_models_that_a_lesson_compares_differ_in_nothing_else(names, differing):
         assert {key for key in first | other if first.get(key) != other.get(key)} == differing
 
 
-def test_raw_weights_and_their_average_are_of_the_same_training():
-    with_average, raw = (Run(PUBLISHED / RUNS_OF_LESSONS / name).metrics() for name in ("lesson-flow", "lesson-flow-raw"))
-    assert with_average["loss"].tolist() == raw["loss"].tolist()
-    assert with_average["val_loss_ema_1"].dropna().tolist() == raw["val_loss"].dropna().tolist()
-    assert (with_average["val_loss"] < raw["val_loss"])[with_average["step"].isin(range(400, 2001, 200))].all()
+def test_averages_of_other_lengths_are_of_the_same_training():
+    """The weights after the last step do not depend on which averages are kept of them."""
+    names = ("lesson-flow", "lesson-averages")
+    one, other = (Run(PUBLISHED / RUNS_OF_LESSONS / name).metrics() for name in names)
+    assert one["loss"].tolist() == other["loss"].tolist()
+    assert find_run("lesson-averages-ema-200") == find_run("lesson-averages").average(200)
+    assert one["val_loss_ema_1"].dropna().tolist() == other["val_loss_ema_1"].dropna().tolist()
+
+
+def test_near_copies_are_logged_over_training():
+    shares = [Run(PUBLISHED / RUNS_OF_LESSONS / name).metrics()["closer_than_held_out"].dropna() for name in
+              ("lesson-copies", "lesson-flow")]  # fmt: skip
+    assert shares[0].iloc[0] == 0
+    assert shares[0].iloc[-1] > 0.5
+    assert (shares[1] < 0.05).all()
 
 
 def test_every_model_that_is_made_for_lessons_is_in_one_and_last_in_every_list():
@@ -96,7 +106,8 @@ def test_every_model_that_is_made_for_lessons_is_in_one_and_last_in_every_list()
             for name in ([value] if isinstance(value, str) else value)}  # fmt: skip
     known = list(known_runs().runs)
     made = [run.name for run in find_runs(PUBLISHED / RUNS_OF_LESSONS)]
-    assert set(made) <= used <= set(known)
+    averages = set(known_runs().models_and_averages(is_diffusion)) - set(known)
+    assert set(made) <= used <= set(known) | averages
     assert known[-len(made) :] == made
 
 

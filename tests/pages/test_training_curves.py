@@ -10,6 +10,10 @@ from opening import open_app
 from PIL import Image
 
 from pages.components import samples
+from pages.components.averages import beside_each_other
+from pages.components.runs import is_diffusion, known_runs
+from pipelines.evaluation.averages import losses_by_half_life
+from pipelines.evaluation.logged import Log
 from pipelines.storage import runs
 from pipelines.storage.processes import write_record
 from pipelines.storage.runs import PROCESS, Run
@@ -238,3 +242,20 @@ def test_a_run_that_is_deleted_while_it_is_drawn_breaks_nothing(make_run, monkey
     assert not run.path.exists()
     assert not app.exception
     assert any("a, step 10" in warning.value for warning in app.warning)
+
+
+def test_the_averages_of_a_run_are_compared_from_the_shortest_to_the_longest():
+    app = open_page(runs="lesson-averages", averages=True)
+    assert not app.exception
+    assert any("lowest validation loss" in text.value and "the raw weights" in text.value for text in app.markdown)
+    run = Run(runs.PUBLISHED / runs.LESSONS / "lesson-averages")
+    losses = losses_by_half_life(Log(run.name, run.config, run.metrics()))
+    address = beside_each_other(run.name, known_runs().runs[run.name], losses)
+    compared = open_app("compare", **address)
+    assert not compared.exception
+    shown = [compared.selectbox(key=f"model{number}").value for number in range(1, int(address["columns"][0]) + 1)]
+    models = known_runs().models_and_averages(is_diffusion)
+    lengths = [models[name].config.optimizer.ema_half_life for name in shown]
+    assert lengths == sorted(lengths)
+    assert {1, run.config.optimizer.ema_half_life, max(losses.columns), losses.iloc[-1].idxmin()} == set(lengths)
+    assert len({compared.number_input(key=f"seed{number}").value for number in range(1, len(shown) + 1)}) == 1

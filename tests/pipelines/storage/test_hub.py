@@ -23,7 +23,7 @@ from pipelines.storage.weights import read_tensors
 from pipelines.train import default_name
 
 FLOWERS = "tester/flowers"
-SHIPPED = Run(PUBLISHED / LESSONS / "lesson-flow")
+SHIPPED = Run(PUBLISHED / LESSONS / "lesson-averages")
 
 
 @pytest.fixture
@@ -64,6 +64,8 @@ def test_a_run_pushed_and_pulled_is_the_same(hub, published, capsys):
     assert pulled.fingerprint == published.fingerprint
     assert pulled.model_path.read_bytes() == published.model_path.read_bytes()
     assert pulled.config == published.config
+    assert [average.fingerprint for average in pulled.averages] == [average.fingerprint for average in published.averages]
+    assert len(pulled.averages) == 5
     assert pulled.metrics().equals(published.metrics())
     assert list(pulled.samples()) == list(published.samples())
     assert not (pulled.path / "README.md").exists()  # nobody here reads what strangers wrote there

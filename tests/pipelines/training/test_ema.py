@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from pipelines.storage.catalogue import read_catalogue
 from pipelines.storage.publishing import publish
+from pipelines.storage.weights import read_tensors
 from pipelines.training.ema import ExponentialMovingAverage
 
 
@@ -79,6 +81,17 @@ def test_several_lengths_kept_at_once_equal_runs_of_one_each(train, make_trainer
     losses.append([row["val_loss_ema_16"] for row in logged(both.path) if "val_loss" in row])
     assert losses[0] == losses[1]
     published = publish(both, tmp_path / "published", ema=16)
+    everything = publish(both, tmp_path / "everything", averages=True)
+    assert everything.half_lives == [40, 16, 1000]
+    listed = read_catalogue(tmp_path).models_and_averages(lambda config: True)
+    for average, own in zip(everything.averages, both.averages, strict=True):
+        weights, original = read_tensors(average.model_path)[0], read_tensors(own.model_path)[0]
+        assert all(torch.equal(weights[name], original[name].bfloat16()) for name in original)
+        assert listed[average.name].run == average
+    everything.averages[0].model_path.write_bytes(b"damaged")
+    listed = read_catalogue(tmp_path).models_and_averages(lambda config: True)
+    assert {"everything", "everything-ema-1000"} <= set(listed), "each is used without the other"
+    assert "everything-ema-16" not in listed
     own = replace(alone.config, data=replace(alone.config.data, data=published.config.data.data))  # without the folder
     assert published.config == own
     assert f"validation loss {losses[0][-1]:.4f}" in (published.path / "README.md").read_text()
