@@ -84,6 +84,11 @@ def refuse_beyond_memory(needed: float, what: str, remedy: str, memory: int | No
         raise TooLarge(f"{what} would take about {in_words(needed)} of memory, and {owner} has {in_words(memory)}: {remedy}")
 
 
+def usable_cores() -> set[int]:
+    """Return the numbers of the processor cores that this process may use."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+
+
 class OtherWork:
     """The work of other programs on the processor cores that this process may use, from when this is made."""
 
@@ -96,15 +101,19 @@ class OtherWork:
         whole, others = (now - then for now, then in zip(self._seconds(), self._began, strict=True))
         return min(max(others / whole, 0.0), 1.0) if whole > 0 else 0.0
 
+    @property
+    def cores(self) -> float:
+        """Number of cores that other programs have used on average."""
+        return self.share * len(usable_cores())
+
     @staticmethod
     def _seconds() -> tuple[float, float]:
         """Return the seconds of all these cores so far, and of those the ones in which they worked for others."""
         import psutil
 
         every = psutil.cpu_times(percpu=True)
-        usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(len(every))
         whole = worked = 0.0
-        for core in usable:
+        for core in usable_cores():
             times = every[core]._asdict()
             idle = times["idle"] + times.get("iowait", 0.0)
             counted = sum(times.values()) - times.get("guest", 0.0) - times.get("guest_nice", 0.0)  # within user and nice

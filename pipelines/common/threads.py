@@ -8,40 +8,27 @@ busy, sampling took 13.4 s with two threads that spin, 6.3 s with two that sleep
 from __future__ import annotations
 
 import os
-import time
 from contextlib import AbstractContextManager, nullcontext
 
-import psutil
+from .machine import OtherWork, usable_cores
 
 BUSY = 0.5  # cores that others use, from which on they count
 FEW_ROWS = 512  # of a matrix, up to which decomposing it takes two threads as long as one
 
 
-def _used() -> tuple[float, float, float]:
-    """Return the seconds so far: on the clock, of all processors together in use, and of these by this process."""
-    times = psutil.cpu_times()
-    return time.monotonic(), sum(times) - times.idle - getattr(times, "iowait", 0.0), time.process_time()
-
-
-_START = _used()
-
-
-def cores_of_others() -> float:
-    """Return how many cores other processes have used on average since this module was imported."""
-    clock, used, own = (now - before for now, before in zip(_used(), _START, strict=True))
-    return max(0.0, used - own) / max(clock, 1e-3)
+_OTHERS = OtherWork()  # since this module was imported
 
 
 def sleep_beside_others() -> None:
     """Let waiting threads sleep if others use the processor now; torch reads this when it is loaded."""
-    if cores_of_others() >= BUSY:
+    if _OTHERS.cores >= BUSY:
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def leave_cores_to_others() -> None:
     """Compute with as many threads as cores are free now, for work that soon ends; torch reads this when it is loaded."""
-    if (others := cores_of_others()) >= BUSY:
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, round((os.cpu_count() or 1) - others))))
+    if (others := _OTHERS.cores) >= BUSY:
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, round(len(usable_cores()) - others))))
 
 
 def threads_for_matrices(rows: int) -> AbstractContextManager[object]:

@@ -59,8 +59,10 @@ def test_the_work_of_others_is_that_of_all_without_its_own(monkeypatch):
         return SimpleNamespace(_asdict=lambda: {"user": user, "idle": idle, "iowait": waiting, "guest": user})
 
     before, after = [core(5, 5, 0), core(1, 8, 1), core(2, 2, 2)], [core(11, 9, 0), core(1, 12, 7), core(12, 2, 2)]
-    answers = iter([before, after])
+    answers = iter([before, after, after])
     monkeypatch.setattr(psutil, "cpu_times", lambda percpu: next(answers))
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 2}, raising=False)
-    monkeypatch.setattr(time, "process_time", iter([1.0, 5.0]).__next__)
-    assert OtherWork().share == pytest.approx((6 + 10 - 4) / 20)
+    monkeypatch.setattr(time, "process_time", iter([1.0, 5.0, 5.0]).__next__)
+    others = OtherWork()
+    assert others.share == pytest.approx((6 + 10 - 4) / 20)
+    assert others.cores == pytest.approx((6 + 10 - 4) / 10)

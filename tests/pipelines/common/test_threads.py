@@ -1,6 +1,7 @@
 """Threads leave others what they use of the processor, unless the user has said otherwise."""
 
 import os
+from types import SimpleNamespace
 
 import numpy  # noqa: F401  # has the library whose threads are counted
 import pytest
@@ -14,8 +15,8 @@ def beside(monkeypatch):
     """Returns what is chosen on four cores beside others who use some of them."""
 
     def choose(others, **given):
-        monkeypatch.setattr(threads, "cores_of_others", lambda: others)
-        monkeypatch.setattr(os, "cpu_count", lambda: 4)
+        monkeypatch.setattr(threads, "_OTHERS", SimpleNamespace(cores=others))
+        monkeypatch.setattr(threads, "usable_cores", lambda: {0, 1, 2, 3})
         for name in ("OMP_WAIT_POLICY", "OMP_NUM_THREADS"):
             monkeypatch.delenv(name, raising=False)
         for name, value in given.items():
@@ -34,12 +35,6 @@ def test_threads_leave_others_their_cores(beside):
 
 def test_what_the_user_has_set_stays(beside):
     assert beside(2.0, OMP_WAIT_POLICY="active", OMP_NUM_THREADS="4") == ("active", "4")
-
-
-def test_ones_own_work_does_not_count(monkeypatch):
-    monkeypatch.setattr(threads, "_START", (100.0, 50.0, 5.0))
-    monkeypatch.setattr(threads, "_used", lambda: (110.0, 65.0, 10.0))  # in 10 s, 15 s by all and 5 s by this process
-    assert threads.cores_of_others() == 1.0
 
 
 def test_small_matrices_are_decomposed_by_one_thread():
