@@ -11,12 +11,13 @@ from pages.components.averages import show_averages
 from pages.components.glossary import term
 from pages.components.heading import heading
 from pages.components.live_figure import live_figure
-from pages.components.logs import read_logs, show_lead, show_loss_by_timestep, show_other_curves, show_settings
-from pages.components.runs import in_training, known_runs, settled_first, show_unusable
+from pages.components.logs import read_logs, show_lead, show_loss_by_timestep, show_other_curves, show_settings, usual_pair
+from pages.components.runs import known_runs, show_unusable
 from pages.components.samples import PLAYER, show_samples
 from pipelines.common.text import literal
 from pipelines.evaluation.logged import ALONG as COMPARED
 from pipelines.evaluation.logged import Log
+from pipelines.evaluation.results import NEAR
 from pipelines.figures.captions import about_runs
 from pipelines.figures.training import AXES, settings_table
 from pipelines.figures.validation import COPIES, DIFFERENCE, at_steps, leaves_out, validation_curves
@@ -33,7 +34,7 @@ show_unusable(catalogue.problems)
 if not runs:
     st.info("No runs yet. Train one: `python -m pipelines.train --data fashion_mnist --unet attention`")
     end_page()
-usual = list(dict.fromkeys([*in_training(runs), *settled_first(runs)]))[:2]
+usual = usual_pair(runs)
 names = st.multiselect("Runs", list(runs), usual, key="runs", label_visibility="collapsed", placeholder="Choose runs", **BOUND)
 live = actions.toggle("Follow live", key="live", help="Reload the logs every two seconds.", **BOUND)
 if not names:
@@ -113,8 +114,7 @@ def show_validation(
         told += " Home and Evaluate give the held-out loss instead, which is measured in v for all models alike."
     st.caption(told, help=term("Validation loss"))
     if COPIES in titles:
-        about_copies = "Near training images: nearer than 95 % of held-out images are, so about 5 % without copies (dotted)."
-        st.caption(about_copies, help=term("Copies"))
+        st.caption(f"{NEAR} Dotted: these 5 %.", help=term("Copies"))
 
 
 show()

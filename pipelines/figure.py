@@ -21,7 +21,7 @@ from .common.extras import require_extra
 from .common.indices import evenly_spaced
 from .common.settings import MAY_BE_PATH, Between, OneOf, Settings, one_of, require, some_of
 from .evaluation.results import FIGURES
-from .figures.evaluation import COSTS
+from .figures.cost import COSTS
 from .figures.formats import Width, kind_of
 from .sample import read_prompts
 from .sampling.request import SamplingRequest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -10,6 +11,7 @@ import streamlit as st
 
 from pages.components import BOUND
 from pages.components.live_figure import live_figure
+from pages.components.runs import given_as, in_training, is_for_lessons, is_fresh, is_own, settled_first
 from pipelines.common.command_line import describe
 from pipelines.common.text import literal
 from pipelines.evaluation.logged import Log, lead, unlike
@@ -22,9 +24,45 @@ from pipelines.figures.training import (
     validations_by_timestep,
 )
 from pipelines.storage.catalogue import Listed
+from pipelines.storage.config import RunConfig
+from pipelines.storage.runs import METRICS, Run
 
 HEAT = {"loss": "Loss", "relative": "Loss / latest loss"}
 SURE, UNSURE = ":material/check_circle:", ":material/radio_button_unchecked:"
+
+
+def usual_pair(runs: Mapping[str, Listed]) -> list[str]:
+    """Return the runs to show first: one that is interesting now, and the one of the same images that it is best compared with.
+
+    The first of them is being trained, or is the newest of the user's own, or the first of all.
+    """
+    settled, training = settled_first(runs), in_training(runs)
+    own = [name for name, listed in runs.items() if is_own(listed.run) and not is_fresh(listed)]
+    chosen = [*training, *sorted(own, key=lambda name: _last_logged(runs[name].run), reverse=True), *settled][0]
+    run, config = runs[chosen].run, runs[chosen].config
+
+    def unfit(name: str) -> tuple[bool, ...]:
+        other = runs[name]
+        related = config.init.init_from == given_as(other.run) or other.config.init.init_from == given_as(run)
+        another_kind = other.config.network.takes != config.network.takes
+        return bool(unlike(config, other.config)), not related, another_kind, is_for_lessons(other.run)
+
+    alike = [name for name in settled if name != chosen and _images(runs[name].config) == _images(config)]
+    pair = [chosen, *sorted(alike, key=unfit)[:1]]
+    return pair if training else sorted(pair, key=list(runs).index)
+
+
+def _last_logged(run: Run) -> float:
+    """Return when a run logged something last; 0 if never."""
+    try:
+        return (run.path / METRICS).stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _images(config: RunConfig) -> object:
+    """Return what says whether two runs see the same images, as do a student and its teacher."""
+    return Path(config.data.data).name, config.image_shape, config.is_student
 
 
 def read_logs(runs: Mapping[str, Listed]) -> list[Log]:

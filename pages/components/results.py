@@ -22,29 +22,34 @@ from pipelines.common.public import without_places
 from pipelines.common.text import literal
 from pipelines.evaluation.judging import paired_losses
 from pipelines.evaluation.ranking import loss_differences, ranking, ranking_sentence, settings_to_rank
-from pipelines.evaluation.results import FIGURES, MAIN_FIGURES, NEIGHBOURS_PICTURE, Evaluation, file_beside, readable_table
+from pipelines.evaluation.results import (
+    FIGURES,
+    MAIN_FIGURES,
+    NEAR,
+    NEAREST_IS_BEST,
+    NEIGHBOURS_PICTURE,
+    Evaluation,
+    file_beside,
+    readable_table,
+)
 from pipelines.figures.captions import about_measured, about_runs, sentences
-from pipelines.figures.evaluation import (
+from pipelines.figures.cost import (
     COSTS,
     FLOOR,
     SERIES,
     STARS,
-    bound_terms,
+    best_against_cost,
     comparison,
-    loss_bands,
-    loss_gaps,
-    newest,
     quality_against_cost,
-    ranking_bars,
 )
+from pipelines.figures.evaluation import bound_terms, loss_bands, loss_gaps, newest, ranking_bars
 
 # The metrics' entries in the glossary.
 ENTRIES = FIGURES | {"agreement": "Agreement", "closer_than_held_out": "Copies", "frechet_at_infinity": "FD∞"}
 SIZES = "Samples are compared with real images of their own size, so figures of different sizes cannot be compared."
-FEWER = (
-    "Otherwise one series for each run and sampler, and for learned spacings, at the usual number of samples; the others have, "
-    "say, another guidance."
-)
+USUAL = "one series for each run and sampler, and for learned spacings, at the usual number of samples"
+FEWER = f"Otherwise {USUAL}; the others have, say, another guidance."
+BEST = f"Otherwise the best of each model at every cost, of {USUAL}."
 LOSSES = {"difference": "Difference", "loss": "Loss"}
 
 
@@ -104,6 +109,8 @@ def show_ranking(evaluations: Sequence[Evaluation], figure: str, order: Sequence
     told = (
         f"{FIGURES[figure]}: {_inside(term(ENTRIES[figure]))} {name}; bars end at the measured value, with its 95 % interval."
     )
+    if figure == "closer_than_held_out":
+        told += f" {NEAR}"
     if len(ranked) > 2:
         told += f" Surely: with 95 % confidence for all {ranked[0].pairs} pairs at once."
     if any(one.behind is not None and one.behind.paired for one in ranked):
@@ -144,17 +151,29 @@ def usual_series(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(kept)
 
 
+def _has_best(table: pd.DataFrame, figure: str, cost: str, series: int) -> bool:
+    """Return whether the best of each run can stand for its series: of several runs, at costs that can be compared."""
+    ordered = figure not in NEAREST_IS_BEST and (cost != "seconds" or table["machine"].nunique() == 1)
+    return ordered and series > table["run"].nunique() > 1
+
+
 def show_scatter(evaluations: Sequence[Evaluation], table: pd.DataFrame, figure: str, cost: str, order: Sequence[str]) -> None:
-    """Draw the quality of samples against their cost."""
+    """Draw the quality of samples against their cost: of several runs the best of each at every cost, the rest on demand."""
     st.subheader("What does quality cost?", anchor=False, help=term("Pareto front"))
     total = table.groupby(["run", "sampler", *SERIES]).ngroups
-    usual = usual_series(table) if total > MANY else table
-    if len(usual) < len(table) and not st.toggle(f"All {total} series", key="all_series", help=FEWER, **BOUND):
+    best = _has_best(table, figure, cost, total)
+    usual = usual_series(table) if best or total > MANY else table
+    fewer = best or len(usual) < len(table)
+    if fewer and st.toggle(f"All {total} series", key="all_series", help=BEST if best else FEWER, **BOUND):
+        best = False
+    else:
         table = usual
     about = _about([one for one in evaluations if one.name in set(table["run"])], about_measured(table), comparison(table))
-    told = f"{FIGURES[figure]} over {COSTS[cost]} per image"
-    live_figure(quality_against_cost(table, figure, cost, order), "quality", told, about)
-    told = f"{literal(comparison(table))} Bars: 95 % intervals. {FLOOR}"
+    alt = f"{FIGURES[figure]} over {COSTS[cost]} per image"
+    draw = best_against_cost if best else quality_against_cost
+    live_figure(draw(table, figure, cost, order), "quality", alt, about)
+    told = "Lines: the best of each model at every cost; point at one to see how it was sampled. " * best
+    told += f"{literal(comparison(table))} Bars: 95 % intervals. {FLOOR}"
     if table["student"].any():
         told += f" {STARS}"
     if table[f"{figure}_decoded"].notna().any():

@@ -53,11 +53,16 @@ TOLD = 3  # unusable runs that are told at once
 def known_runs() -> Catalogue:
     """Return all runs as they are now: the user's own first, those for lessons last."""
     catalogue = read_catalogue()
-    published, lessons, *_ = usual_roots()
-    own = [name for name, listed in catalogue.runs.items() if listed.run.path.parent not in (published, lessons)]
+    own = [name for name, listed in catalogue.runs.items() if is_own(listed.run)]
     last = [name for name, listed in catalogue.runs.items() if is_for_lessons(listed.run)]
     order = [*dict.fromkeys(name for name in (*own, *SHIPPED, *catalogue.runs) if name not in last), *last]
     return replace(catalogue, runs={name: catalogue.runs[name] for name in order if name in catalogue.runs})
+
+
+def is_own(run: Run) -> bool:
+    """Return whether a run is none of those that the project ships."""
+    published, lessons, *_ = usual_roots()
+    return run.path.parent not in (published, lessons)
 
 
 def is_for_lessons(run: Run) -> bool:
@@ -86,17 +91,18 @@ def can_be_tuned(config: RunConfig) -> bool:
     return is_diffusion(config) and not config.network.imported and not config.is_student
 
 
+def is_fresh(listed: Listed) -> bool:
+    """Return whether there is nothing to see of a run yet: no evaluation and no usual sample grid."""
+    run, config = listed.run, listed.config
+    try:
+        return not os.path.lexists(file_beside(run, EVALUATION)) and max(run.samples(), default=0) < config.log.sample_every
+    except OSError:  # said where they are shown
+        return True
+
+
 def settled_first(runs: Mapping[str, Listed]) -> list[str]:
-    """Return the names of runs in their order, but first those with something to see: an evaluation or a usual sample grid."""
-
-    def fresh(name: str) -> bool:
-        run, config = runs[name].run, runs[name].config
-        try:
-            return not os.path.lexists(file_beside(run, EVALUATION)) and max(run.samples(), default=0) < config.log.sample_every
-        except OSError:  # said where they are shown
-            return True
-
-    return sorted(runs, key=fresh)
+    """Return the names of runs in their order, but first those with something to see."""
+    return sorted(runs, key=lambda name: is_fresh(runs[name]))
 
 
 def in_training(runs: Mapping[str, Listed]) -> list[str]:

@@ -14,7 +14,7 @@ from pipelines.common.command_line import describe
 from pipelines.common.text import literal
 from pipelines.evaluation.judging import grouped, verdict
 from pipelines.evaluation.measured import shared_settings
-from pipelines.evaluation.results import NEAREST_IS_BEST, Evaluation
+from pipelines.evaluation.results import NEAR, NEAREST_IS_BEST, Evaluation
 from pipelines.evaluation.verdict import COUNTED, TITLES, Sentence, Verdict, not_compared, sentences
 from pipelines.figures.captions import about_runs
 from pipelines.figures.evaluation import leanings
@@ -109,4 +109,6 @@ def _about(found: Verdict) -> Iterator[str]:
     yield "Each interval contains the true difference in 95 of 100 cases: of 20 figures of equal models, one differs by chance."
     if any(one.p is not None for one in found.differences.values()):
         yield "p: how often a difference as large arises when the two models' images are swapped at random."
+    if "closer_than_held_out" in found.differences:
+        yield NEAR
     yield from found.notes

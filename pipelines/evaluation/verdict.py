@@ -25,7 +25,7 @@ CLAIMS = {  # what it means to be better in a figure, or to have more of it wher
     "precision": "More samples from {} could pass for real images",
     "recall": "Samples from {} cover more of the variety of real images",
     "agreement": "Samples from {} show more often what was asked for",
-    "closer_than_held_out": "Fewer samples from {} lie suspiciously close to training images",
+    "closer_than_held_out": "Fewer samples from {} could be copies of training images",
     "loss": "{} removes noise from unseen images more accurately",
     "bound": "{} finds unseen images more probable",
     "frechet_at_infinity": "Samples from {} are closer to real images, whatever the number of samples",

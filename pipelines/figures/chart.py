@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from .style import MARKING, PLAIN, Look
 
 Numbers = Sequence[float] | NDArray[Any]
+NOWHERE = (math.nan,)  # of what is in the legend only, which leaves out what has no points
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ class Chart:
     end_labels: bool = False
     """Whether the curves of the first panel are named at their ends, where there is room for it, in place of the legend."""
     key: tuple[Curve, ...] = ()
-    """What a printed legend explains instead of every curve, where colours say one thing about them and symbols another."""
+    """What the legend explains instead of every curve, where colours say one thing about them and symbols another."""
     hover: Literal["x", "x unified", "closest"] = "x"
     colors: ColorScale | None = None
     zoom: tuple[object, ...] = ()

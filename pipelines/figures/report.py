@@ -23,7 +23,8 @@ from ..evaluation.results import (
     samples_table,
 )
 from .chart import Chart
-from .evaluation import FLOOR, bound_terms, comparison, loss_bands, loss_gaps, newest, quality_against_cost, ranking_bars
+from .cost import FLOOR, comparison, quality_against_cost
+from .evaluation import bound_terms, loss_bands, loss_gaps, newest, ranking_bars
 from .paper import file_content
 
 STYLE = Path(__file__).with_name("report.css")

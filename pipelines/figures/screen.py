@@ -8,16 +8,19 @@ import math
 import zlib
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import singledispatch
 from typing import Any
 
 import numpy as np
 
 from ..common.text import plotly_text
-from .chart import Band, Bars, Chart, Curve, Heat, Look, Mark, Note, Numbers, Panel, Rule
+from .chart import NOWHERE, Band, Bars, Chart, Curve, Heat, Look, Mark, Note, Numbers, Panel, Rule
 from .screen_axes import GAP, axis_name, axis_settings, color_axis, places
 
 TOLD = 300  # characters under the pointer
+LEGEND = 40  # pixels of a legend for which a figure has room
+HIGHEST = 2000  # pixels of a legend: Plotly would give it half of the figure and a scroll bar
 
 
 def on_screen(chart: Chart) -> dict[str, Any]:
@@ -32,7 +35,8 @@ def on_screen(chart: Chart) -> dict[str, Any]:
     for number, (panel, place) in enumerate(zip(chart.panels, places(chart, heights, total), strict=False)):
         drawn.add(number, panel, *place)
     marked = {"annotations": drawn.titles + drawn.notes, "shapes": drawn.shapes}
-    return {"data": drawn.traces, "layout": drawn.axes | marked | _lay_out(chart, total)}
+    key = [drawn.explain(mark) for mark in chart.key]
+    return {"data": drawn.traces + key, "layout": drawn.axes | marked | _lay_out(chart, total)}
 
 
 def as_json(value: object) -> str:
@@ -125,7 +129,7 @@ class _Drawing:
         self.shapes: list[dict[str, Any]] = []
         self.axes: dict[str, dict[str, Any]] = {}
         self.together = Counter(mark.name for mark in _marks(chart) if not isinstance(mark, (Rule, Note)))
-        self.entries = chart.entries
+        self.entries = {} if chart.key else chart.entries
         self.identities: Counter[tuple[str, ...]] = Counter()
 
     def add(self, number: int, panel: Panel, x: dict[str, Any], y: dict[str, Any]) -> None:
@@ -145,6 +149,11 @@ class _Drawing:
                 self.notes.append(_note(mark, *own))
             else:
                 self.traces.append(self._trace(mark, panel) | {"xaxis": own[0], "yaxis": own[1]})
+
+    def explain(self, mark: Curve) -> dict[str, Any]:
+        """Return the trace that is in the legend for a mark of the chart's key, and nowhere else."""
+        key = {"name": plotly_text(mark.name), "showlegend": True, "uid": uid("key", mark.name)}
+        return _trace(replace(mark, x=NOWHERE, y=NOWHERE, x_interval=None, y_interval=None)) | key
 
     def _add_rule(self, rule: Rule, x: str, y: str) -> None:
         """Draw a rule on the axes ``x`` and ``y``; its text in the legend, or else at a corner with the panel's edge."""
@@ -288,12 +297,15 @@ def _lay_out(chart: Chart, total: int) -> dict[str, Any]:
     above = max(panel.notes_above for panel in chart.panels)
     titles = max((bool(panel.title) + bool(panel.subtitle) for panel in chart.panels[: chart.columns]), default=0)
     top, bottom = max(36, 12 + 18 * above), 8
-    labels = 36 * any(panel.x.shown for panel in chart.panels) + 40 * chart.legend + 10 * (chart.colors is not None)
+    labels = 36 * any(panel.x.shown for panel in chart.panels) + LEGEND * chart.legend + 10 * (chart.colors is not None)
     layout: dict[str, Any] = {
         "height": total + top + bottom + labels,
         "margin": {"l": 8, "r": 8, "t": top, "b": bottom},
-        "legend": {"orientation": "h", "yanchor": "bottom", "y": 1 + (6 + 22 * titles) / total, "x": 0, "traceorder": "normal"},
+        "legend": {"orientation": "h", "yanchor": "bottom", "y": 1 + (6 + 22 * titles) / total, "x": 0, "traceorder": "normal"}
+        | {"maxheight": HIGHEST}  # live_figure.js makes room for it
+        | ({"itemclick": False, "itemdoubleclick": False} if chart.key else {}),  # what a key explains has no trace of its own
         "showlegend": chart.legend,
+        "meta": {"legend": LEGEND},
         "hovermode": chart.hover,
         "uirevision": repr(chart.zoom),
     }

@@ -11,7 +11,7 @@ from ..evaluation.results import FIGURES, Evaluation, samples_table
 from ..storage.runs import CURVES, Run
 from .captions import about_measured, about_runs, sentences
 from .chart import Chart
-from .evaluation import COSTS, FLOOR, STARS, comparison, quality_against_cost
+from .cost import COSTS, FLOOR, STARS, comparison, quality_against_cost
 from .training import RECONSTRUCTION, training_curves
 
 SMOOTHING = 0.005  # share of the longest curve

@@ -1,5 +1,6 @@
 """What a person does on the Evaluate page, done by a real browser, with a real evaluation."""
 
+import itertools
 import re
 import shutil
 
@@ -7,6 +8,8 @@ import pytest
 from playwright.sync_api import expect
 
 from pipelines.evaluation.job import EvaluationJob
+
+from .conftest import ARTIFACTS, screen, settle
 
 pytestmark = pytest.mark.browser
 
@@ -34,3 +37,26 @@ def test_start_an_evaluation_and_learn_why_it_failed(page, server, mine):
     expect(other.get_by_text("The last evaluation failed: no classifier takes shapes images")).to_be_visible()
     expect(page.get_by_text("The last evaluation failed: no classifier takes shapes images")).to_be_visible()
     expect(page.get_by_role("button", name=re.compile("Evaluate"))).to_be_visible()
+
+
+def test_quality_and_cost_of_several_models_are_read_at_a_glance(page, server):
+    """A legend takes no room from the plot, on a telephone neither, nor do the labels of the axis touch each other."""
+    query = "&".join(f"runs=fashion-{kind}" for kind in ("attention", "attention-student", "baseline"))
+    for width, scheme in ((1440, "light"), (390, "dark")):
+        with screen(page, scheme, width):
+            page.goto(f"{server}/evaluate?{query}")
+            figure = page.get_by_role("figure", name="Fréchet distance over Network calls per image")
+            for everything in (False, True):
+                if everything:
+                    page.get_by_text(re.compile("^All .* series")).click()
+                    page.wait_for_function("figure => figure.data.length > 20", arg=figure.element_handle())
+                settle(page)
+                assert figure.locator(".nsewdrag").first.bounding_box()["height"] > 250
+                labels = figure.locator(".xtick text").evaluate_all("labels => labels.map(l => l.getBoundingClientRect())")
+                ordered = sorted((label["left"], label["right"]) for label in labels)
+                assert all(right < left for (_, right), (left, _) in itertools.pairwise(ordered))
+                assert figure.locator(".legend .traces").count() < 20
+                page.screenshot(
+                    path=ARTIFACTS / f"evaluate-cost-{'all' if everything else 'best'}-{scheme}-{width}.png", full_page=True
+                )
+            assert page.evaluate("document.documentElement.scrollWidth") <= width

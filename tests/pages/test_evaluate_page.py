@@ -1,6 +1,5 @@
 """The logic of the Evaluate page, without a browser."""
 
-import math
 import os
 import re
 import shutil
@@ -25,7 +24,8 @@ from pipelines.evaluation.results import (
     samples_table,
 )
 from pipelines.figures.chart import Curve
-from pipelines.figures.evaluation import SERIES, leanings, loss_bands, quality_against_cost
+from pipelines.figures.cost import SERIES, best_against_cost, quality_against_cost
+from pipelines.figures.evaluation import leanings, loss_bands
 from pipelines.figures.report import report
 from pipelines.figures.style import COLORS
 from pipelines.storage.runs import Run
@@ -216,9 +216,32 @@ def test_a_damaged_result_is_told(measured):
 
 def test_numbers_on_the_axis_of_costs_have_room():
     table = samples_table([Evaluation(Run("checkpoints/fashion-baseline"))])
-    ticks = list(quality_against_cost(table, "frechet_distance", "network_calls").panels[0].x.ticks)
-    assert {5, 10, 20, 50, 1000} <= set(ticks) <= set(table["network_calls"])
-    assert min(np.diff(np.log(ticks))) > math.log(1.2)
+    axis = quality_against_cost(table, "frechet_distance", "network_calls").panels[0].x
+    ticks = list(axis.ticks)
+    assert {20, 50, 1000} <= set(ticks) <= set(table["network_calls"])
+    assert len(ticks) >= 5
+    low, high = np.log(axis.limits)
+    assert min(np.diff(np.log(ticks))) > 0.1 * (high - low), "30 pixels of a telephone"
+
+
+def test_of_several_runs_the_best_of_each_at_every_cost_is_drawn_at_first():
+    fashion = [f"fashion-{kind}" for kind in ("attention", "baseline", "class")]
+    table = samples_table([Evaluation(Run(f"checkpoints/{name}")) for name in fashion])
+    for figure, better in (("frechet_distance", np.less), ("recall", np.greater)):
+        chart = best_against_cost(table, figure, "seconds", fashion)
+        drawn = {curve.name: curve for curve in curves_of(chart) if curve.points}
+        assert list(drawn) == fashion
+        for name, curve in drawn.items():
+            own = table[table["run"] == name]
+            assert all(better(curve.y[1:], curve.y[:-1])), "what costs more and is no better is left out"
+            for cost, value in zip(own["seconds"], own[figure], strict=True):
+                reached = curve.y[np.asarray(curve.x) <= cost]
+                assert len(reached)
+                assert value == reached[-1] or better(reached[-1], value), "nothing cheaper is better"
+    app = open_page(runs=fashion)
+    assert any("the best of each model at every cost" in caption.value for caption in app.caption)
+    app.toggle(key="all_series").set_value(True).run()
+    assert not any("the best of each model at every cost" in caption.value for caption in app.caption)
 
 
 def test_the_report_needs_nothing_else(measured):

@@ -66,9 +66,15 @@ def test_a_run_in_training_is_shown_at_first_even_without_samples(make_run):
     for name in ("a", "b", "c"):
         (make_run(name).path / "evaluation.json").write_text("{}")
     fresh = make_run("fresh")
-    assert open_page().multiselect(key="runs").value == ["a", "b"]
+    assert open_page().multiselect(key="runs").value == ["a", "c"], "the newest, and one to compare it with"
     write_record(fresh.path / PROCESS)  # of this process, which lives
     assert open_page().multiselect(key="runs").value == ["fresh", "a"]
+
+
+def test_at_first_the_newest_own_run_is_beside_one_of_the_same_images(own_run):
+    assert open_page().multiselect(key="runs").value == ["mine", "fashion-attention"]
+    shutil.rmtree(own_run.path)
+    assert open_page().multiselect(key="runs").value == ["flowers-attention-64", "flowers-baseline-64"]
 
 
 def test_without_runs_the_page_says_what_to_do(folder):

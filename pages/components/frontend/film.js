@@ -1,4 +1,4 @@
-import { GAP, cellAt, cellsIn, drawCell, frameCell, prepare } from "./sheet_cells.js"
+import { GAP, cellAt, cellsIn, drawCell, frameCell, prepare, writeCell } from "./sheet_cells.js"
 
 const MOST = 60 // columns, because canvases cannot be as wide as one likes
 
@@ -76,7 +76,7 @@ export class Film {
     while (this.heads.children.length < this.steps.length) this.heads.append(this.button())
     while (this.heads.children.length > this.steps.length) this.heads.lastElementChild.remove()
     for (const [index, button] of [...this.heads.children].entries()) {
-      button.textContent = this.steps[index].toLocaleString("en")
+      button.textContent = told(this.steps[index])
       button.title = `Show step ${button.textContent}`
       button.style.width = `${width}px`
       button.setAttribute("aria-current", String(index === current))
@@ -115,7 +115,7 @@ export class Film {
   }
 
   /**
-   * Draws one run's images. Where it has saved none since the column before, nothing is shown.
+   * Draws one run's images. Where it has saved none since the column before, the frame says so.
    * @param {HTMLElement} figure its strip
    * @param {import("./tiles.js").Tiles} tiles its grids
    * @param {import("./sheet_cells.js").Cells} cells how its images are laid out
@@ -133,11 +133,14 @@ export class Film {
       const grid = tiles.gridAt(step)
       const sheet = grid !== before && tiles.sheetOf(grid)
       if (sheet) drawCell(context, cells, [column, 0], sheet, row, image)
+      else if (grid === before) writeCell(context, cells, [column, 0], ["no samples", grid ? `since ${told(grid.step)}` : "yet"])
       if (column === this.current) frameCell(context, cells, [column, 0])
       before = grid
     }
   }
 }
+
+const told = (step) => step.toLocaleString("en")
 
 /**
  * @param {number[]} steps rising

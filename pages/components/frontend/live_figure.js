@@ -59,6 +59,7 @@ function axes(layout) {
 class LiveFigure {
   /** @type {any} the library, once the chart has been drawn */
   plotly
+  extra = 0 // CSS pixels that the legend needs besides those for which the figure has room
   /** @type {number | undefined} the frame that the player last showed */
   frame
 
@@ -78,7 +79,7 @@ class LiveFigure {
     this.frames = JSON.parse(chart.frames)
     if (this.follows && this.frame === undefined) announce(ASK, { player: this.follows })
     this.place.setAttribute("aria-label", chart.alt)
-    this.place.style.height = `${layout.height}px` // reserves the space while Plotly loads
+    this.place.style.height = `${layout.height + this.extra}px` // reserves the space while Plotly loads
     load(chart.plotly).then(
       (plotly) => this.draw(plotly, data, layout),
       () => {
@@ -100,13 +101,30 @@ class LiveFigure {
     const still = finger || axes(layout).every(([, axis]) => axis.fixedrange)
     this.keepZoom(layout)
     this.labels.arrange(data, layout)
+    this.height = layout.height
+    layout.height += this.extra
     plotly.react(this.place, data, layout, { ...OPTIONS, displayModeBar: still ? false : "hover" })
+    this.again = () => this.draw(plotly, data, { ...layout, height: this.height })
+    if (this.grow()) return
     if (!this.plotly) this.place.on("plotly_afterplot", () => this.labels.draw(plotly))
     this.labels.draw(plotly)
     this.plotly = plotly
-    this.again = () => this.draw(plotly, data, layout)
     this.showFrame()
     this.resizing.observe(this.place)
+  }
+
+  /**
+   * Makes the figure as much higher as its legend is than the figure has room for, so that the plot keeps its height.
+   * @returns {boolean} whether it has been drawn anew for that
+   */
+  grow() {
+    const legend = this.place.querySelector(".legend .bg")?.getBBox().height ?? 0
+    const extra = Math.max(0, Math.ceil(legend) - this.place.layout.meta.legend)
+    if (extra === this.extra) return false
+    this.extra = extra
+    this.place.style.height = `${this.height + extra}px`
+    this.again()
+    return true
   }
 
   /**
@@ -139,7 +157,7 @@ class LiveFigure {
 
   resize() {
     if (!this.place.isConnected) return
-    if (this.labels.fits === this.labels.shown) this.plotly.Plots.resize(this.place)
+    if (this.labels.fits === this.labels.shown) this.plotly.Plots.resize(this.place).then(() => this.grow())
     else this.again()
   }
 

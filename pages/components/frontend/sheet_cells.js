@@ -57,6 +57,25 @@ export function drawCell(context, { wide, high, gap }, [column, line], sheet, ro
 }
 
 /**
+ * Writes into a cell that has no image.
+ * @param {CanvasRenderingContext2D} context of the canvas
+ * @param {Cells} cells the layout
+ * @param {[number, number]} cell its column and line
+ * @param {string[]} lines of text
+ */
+export function writeCell(context, { wide, high, gap }, [column, line], lines) {
+  const { color, fontFamily } = getComputedStyle(context.canvas)
+  const size = 11 * devicePixelRatio
+  context.font = `${size}px ${fontFamily}`
+  Object.assign(context, { fillStyle: color, globalAlpha: 0.75, textAlign: "center", textBaseline: "middle" })
+  for (const [index, text] of lines.entries()) {
+    const middle = gap + line * (high + gap) + high / 2 + (index - (lines.length - 1) / 2) * 1.3 * size
+    context.fillText(text, gap + column * (wide + gap) + wide / 2, middle, wide)
+  }
+  context.globalAlpha = 1
+}
+
+/**
  * Frames a cell, in the gaps around it.
  * @param {CanvasRenderingContext2D} context of the canvas
  * @param {Cells} cells the layout

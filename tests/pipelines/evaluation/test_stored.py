@@ -9,7 +9,8 @@ import pytest
 
 from pipelines.evaluation.judging import paired_losses, verdict
 from pipelines.evaluation.results import EVALUATION, Evaluation, readable_table, samples_table
-from pipelines.figures.evaluation import bound_terms, loss_bands, newest, quality_against_cost
+from pipelines.figures.cost import quality_against_cost
+from pipelines.figures.evaluation import bound_terms, loss_bands, newest
 from pipelines.storage.files import ROOT
 from pipelines.storage.runs import Run
 

@@ -15,7 +15,7 @@ from pipelines.evaluation.ranking import ranking, settings_to_rank
 from pipelines.evaluation.results import Evaluation, Result, samples_table
 from pipelines.evaluation.teaching import teaching
 from pipelines.figures.chart import Curve
-from pipelines.figures.evaluation import quality_against_cost
+from pipelines.figures.cost import quality_against_cost
 from pipelines.figures.screen import on_screen
 from pipelines.sampling.own_steps import own_steps
 from pipelines.sampling.request import SamplingRequest
@@ -123,8 +123,6 @@ def test_quality_against_calls_shows_students_and_learned_spacings_among_sampler
     drawn = on_screen(chart)
     listed = next(trace for trace in drawn["data"] if trace["showlegend"] and len(trace["x"]))  # Plotly lists no others
     assert (listed["name"], listed["mode"], listed["marker"]["symbol"]) == (star.name, "markers", "star")
-    *_, last = (trace for trace in drawn["data"] if trace["name"] == star.name)
-    assert last["legendgroup"] == listed["legendgroup"], "hidden by a click on the entry"
     explained = [curve.name for curve in chart.key]
     assert {"learned spacing", "student, 4 steps", "fashion-attention", "DDIM"} <= set(explained)
     at_4 = [x for curve in curves.values() for x in curve.x if x == 4]

@@ -1,6 +1,7 @@
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,8 @@ from pipelines.evaluation.logged import Log
 from pipelines.figures import sampling as sampling_figures
 from pipelines.figures import style
 from pipelines.figures import training as training_figures
-from pipelines.figures.chart import Curve, Rule
-from pipelines.figures.evaluation import quality_against_cost
+from pipelines.figures.chart import Chart, Curve, Panel, Rule
+from pipelines.figures.cost import quality_against_cost
 from pipelines.figures.process import pixel_histograms, schedule_curves
 from pipelines.figures.screen import as_json, changes, on_screen
 from pipelines.figures.style import decimate, line_styles
@@ -325,6 +326,18 @@ def test_what_one_run_was_asked_for_is_told_apart_at_the_calls_it_took():
     told = [line.name for line in figure.layout.shapes if line.showlegend]
     assert told == ["real against real", "real, after the autoencoder"], "once each"
     assert not figure.layout.annotations, "which could lie on points"
+
+
+def test_a_legend_explains_a_key_where_there_is_one():
+    curves = tuple(Curve([1.0, 2.0], [number, 2.0], f"{run}, {kind}") for number, (run, kind) in enumerate(product("ab", "xy")))
+    chart = Chart((Panel(curves),), key=tuple(Curve([], [], name) for name in "abxy"))
+    figure = plotted(chart)
+    assert [trace.name for trace in figure.data if trace.showlegend] == list("abxy")
+    assert len({trace.uid for trace in figure.data}) == 8
+    assert not figure.layout.legend.itemclick, "an entry is of no single curve"
+    assert [trace.name for trace in plotted(replace(chart, key=())).data if trace.showlegend] == [
+        curve.name for curve in curves
+    ]
 
 
 def _schedules(t):

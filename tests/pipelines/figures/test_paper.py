@@ -21,7 +21,8 @@ from diffusion_core.choices import SAMPLERS
 from pipelines.evaluation.intervals import Estimate
 from pipelines.evaluation.ranking import Ranked
 from pipelines.figures.chart import Axis, Band, Bars, Chart, Curve, Note, Panel, Rule
-from pipelines.figures.evaluation import loss_bands, loss_gaps, quality_against_cost, ranking_bars
+from pipelines.figures.cost import quality_against_cost
+from pipelines.figures.evaluation import loss_bands, loss_gaps, ranking_bars
 from pipelines.figures.formats import KINDS, WIDTHS
 from pipelines.figures.paper import file_content, on_paper, print_settings, write_figure
 from pipelines.figures.print_axes import log_ticks, short
