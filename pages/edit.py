@@ -5,7 +5,7 @@ from typing import Any
 import streamlit as st
 
 from pages.components.condition_table import ConditionTable, settings_of, show_table, start_table, too_many
-from pages.components.editing import TRACED_STEPS, WAYS, choose_way
+from pages.components.editing import TRACED_STEPS, WAYS, choose_way, left_out_of_link
 from pages.components.heading import heading
 from pages.components.named_choice import choose_model
 from pages.components.requests import (
@@ -17,7 +17,6 @@ from pages.components.requests import (
 )
 from pages.components.runs import models_to_choose
 from pages.components.sharing import share_table
-from pages.components.sources import UPLOAD
 from pipelines.sampling.request import SamplingRequest
 
 actions = heading("edit")
@@ -57,6 +56,5 @@ outdated = start_table("edited", table, cells, problem)
 if problem:
     st.info(problem)
 show_table("edited", outdated)
-repeatable = kind != "Inpaint" and UPLOAD not in (st.session_state.get("source"), st.session_state.get("source2"))
 with actions:
-    share_table("edit", "edited", {"model": [name], "edit": [kind]}, repeatable)
+    share_table("edit", "edited", {"model": [name], "edit": [kind]}, left_out_of_link(kind))

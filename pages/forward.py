@@ -5,6 +5,7 @@ import streamlit as st
 
 from diffusion_core.choices import SCHEDULES
 from pages.components import BOUND, end_page
+from pages.components.carried import left_out, picture_key
 from pages.components.glossary import term
 from pages.components.heading import heading
 from pages.components.live_figure import live_figure
@@ -13,7 +14,7 @@ from pages.components.pictures import show_grid
 from pages.components.player import TIMESTEP, frame_in_address, player
 from pages.components.saving import save_figure
 from pages.components.sharing import show_sharing
-from pages.components.sources import choose_image
+from pages.components.sources import carry_upload, choose_image, is_upload
 from pipelines.common.indices import evenly_spaced
 from pipelines.common.picture_files import open_picture
 from pipelines.datasets.decoding import fit_image
@@ -62,6 +63,7 @@ last = schedule.num_timesteps - 1
 
 image = open_picture(picture)
 pixels = np.array(fit_image(image, min(MOST_PIXELS, max(min(image.size), LEAST_PIXELS)), "crop"))
+carry_upload(pixels if pixels.ndim == 3 else pixels[..., None])
 x0 = as_input(torch.from_numpy(np.atleast_3d(pixels)).permute(2, 0, 1)[None])
 noise = ForwardNoise(int(seed), tuple(x0.shape[1:]), [0]).initial()
 times = np.minimum(np.arange(0, last + STRIDE, STRIDE), last)
@@ -131,4 +133,5 @@ with st.container(horizontal=True, horizontal_alignment="right"):
 st.caption(f"Rows: {', '.join(states)}. Left to right: t = {', '.join(map(str, times[::5]))}.")
 with actions:
     python = forward_script(list(chosen.values()), int(seed), STRIDE, last, len(pixels))
-    show_sharing("forward", {}, python=python, files={PICTURE: picture})
+    missing = left_out([picture_key()]) if is_upload() else ""
+    show_sharing("forward", {}, python=python, files={PICTURE: picture}, left_out=missing)

@@ -5,6 +5,7 @@ import streamlit as st
 
 from diffusion_core.choices import SAMPLERS
 from pages.components import BOUND, end_page
+from pages.components.carried import left_out, picture_key
 from pages.components.generation import draw_notes, draw_progress, recall, show_growing, submit
 from pages.components.glossary import term
 from pages.components.heading import heading
@@ -21,7 +22,7 @@ from pages.components.requests import (
 )
 from pages.components.runs import models_to_choose
 from pages.components.sharing import Result, show_sharing, thumbnail
-from pages.components.sources import UPLOAD, choose_image
+from pages.components.sources import carry_upload, choose_image, is_upload
 from pages.components.starting import draw_start
 from pages.components.trajectory import show_details, show_trajectory
 from pages.components.xray import WANTED, point_to_xray, show_xray
@@ -74,6 +75,7 @@ with settings, st.container(border=True):
                 end_page()
             try:
                 picture = fit_picture(file, config)
+                carry_upload(picture)
             except ValueError as error:
                 st.error(literal(f"This image cannot be used: {describe(error)}"))
                 end_page()
@@ -155,7 +157,8 @@ if job.way is not None:
 
 with actions:
     kept = None
-    if job.status == "done" and not (kind == IMAGE and st.session_state.get("source") == UPLOAD):
+    if job.status == "done":
         told = f"{SAMPLERS[job.request.sampler].title}, {counted(job.request.steps, 'step')}"
         kept = Result(f"Reverse, {title}", told, thumbnail([job.way.x[-1]]))
-    show_sharing("reverse", {"model": [name]}, [Made(job.run, job.request, job.origin, job.images)], kept)
+    missing = left_out([picture_key()]) if kind == IMAGE and is_upload() else ""
+    show_sharing("reverse", {"model": [name]}, [Made(job.run, job.request, job.origin, job.images)], kept, left_out=missing)

@@ -10,12 +10,13 @@ import numpy as np
 import streamlit as st
 
 from pages.components import BOUND, end_page
+from pages.components.carried import MASK, left_out, picture_key
 from pages.components.condition_table import choose_rows
 from pages.components.glossary import term
 from pages.components.painter import painter
 from pages.components.pictures import show_image
 from pages.components.requests import choose_condition, choose_guidance, follow_model, usual_prompt
-from pages.components.sources import FILE_TYPES, choose_image, shown_condition
+from pages.components.sources import FILE_TYPES, carry_upload, choose_image, is_upload, shown_condition
 from pipelines.common.command_line import describe
 from pipelines.common.images import Pixels, place_on_canvas, png_bytes
 from pipelines.common.public import upload_limit
@@ -59,16 +60,31 @@ class Edit:
 
 def _choose_picture(config: RunConfig, model: str, label: str = "Picture", suffix: str = "") -> Pixels | None:
     """Draw widgets for a picture; return it prepared for a model as :func:`_fitted` does."""
-    return _fitted(choose_image(label, suffix, model), config)
+    return _fitted(choose_image(label, suffix, model), config, suffix)
 
 
-def _fitted(file: bytes | None, config: RunConfig) -> Pixels | None:
-    """Return a picture prepared like the model's training images, (H, W, C) uint8, or None and say why it cannot be edited."""
+def _fitted(file: bytes | None, config: RunConfig, suffix: str = "") -> Pixels | None:
+    """Return a picture prepared like the model's training images, (H, W, C) uint8, or None and say why it cannot be edited.
+
+    Args:
+        suffix: suffix of the keys of the widgets with which it was chosen.
+    """
+    if file is None:
+        return None
     try:
-        return None if file is None else fit_picture(file, config)
+        picture = fit_picture(file, config)
     except ValueError as error:  # of a run without images, say
         st.error(literal(f"This picture cannot be edited: {describe(error)}"))
         return None
+    carry_upload(picture, suffix)
+    return picture
+
+
+def left_out_of_link(kind: str) -> str:
+    """Return what a link to an edit leaves out, in sentences; empty if it carries everything."""
+    suffixes = ("", "2") if kind == "Interpolate" else ("",)
+    needed = [picture_key(suffix) for suffix in suffixes if is_upload(suffix)]
+    return left_out([*needed, MASK] if kind == "Inpaint" else needed)
 
 
 def _strengths(key: str, default: tuple[float, ...], about: str) -> list[float]:

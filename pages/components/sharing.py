@@ -49,6 +49,7 @@ def show_sharing(
     result: Result | None = None,
     python: str = "",
     files: Mapping[str, bytes] | None = None,
+    left_out: str = "",
 ) -> None:
     """Show buttons that open what is shown as a link, a command and Python, and this browser's history.
 
@@ -58,9 +59,10 @@ def show_sharing(
         made: the images that are shown.
         result: the finished result, to be kept in the history.
         python, files: what makes what is shown, and the files that it reads, if it is not images that a model made.
+        left_out: what determines what is shown and is not in the address, in sentences; the history then does not keep it.
     """
     entry = None
-    if result is not None:
+    if result is not None and not left_out:
         told = {"title": result.title, "details": result.details, "page": page, "params": _lists(params)}
         identity = hashlib.sha256(json.dumps([page, told["params"], script(made)]).encode()).hexdigest()[:16]
         entry = told | {"id": identity, "columns": list(result.columns), "picture": data_uri(result.picture)}
@@ -73,29 +75,29 @@ def show_sharing(
             "python": script(made) if made else python,
             "files": {name: _uri(content) for content, name in pictures_of(made).items()}
             | {name: _uri(content) for name, content in (files or {}).items()},
+            "leftOut": left_out,
             "entry": entry,
         },
     )
 
 
-def share_table(page: str, key: str, params: Mapping[str, Sequence[str]], repeatable: bool = True) -> None:
+def share_table(page: str, key: str, params: Mapping[str, Sequence[str]], left_out: str = "") -> None:
     """Draw the buttons for sharing the table that was started under a key (see :mod:`pages.components.condition_table`).
 
     Args:
-        page, params: see :func:`show_sharing`.
-        repeatable: whether the address alone makes the table again, so that the history may keep it.
+        page, params, left_out: see :func:`show_sharing`.
     """
     if key not in st.session_state:
-        show_sharing(page, params)
+        show_sharing(page, params, left_out=left_out)
         return
     table, comparison = st.session_state[key]
     result = None
-    if repeatable and comparison.status == "done":
+    if comparison.status == "done":
         names = ", ".join(dict.fromkeys(column.run.name for column in comparison.columns))
         told = ", ".join(filter(None, [*table.rows, *table.columns]))
         pictures = [column.frames[-1].x for column in comparison.columns[:4]]
         result = Result(f"{page.capitalize()}: {names}", shorten(told, 120), thumbnail(pictures))
-    show_sharing(page, params, made_of(comparison.columns), result)
+    show_sharing(page, params, made_of(comparison.columns), result, left_out=left_out)
 
 
 def _lists(params: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

@@ -9,12 +9,13 @@ import streamlit as st
 
 from pages.components import BOUND
 from pages.components.asking import allow_typed, expanded, may_read, offered_datasets
+from pages.components.carried import carried, carry, picture_key
 from pages.components.dataset_pictures import offer_around, picture_at
 from pages.components.requests import follow_model
 from pages.components.runs import condition_of_sample, is_diffusion, known_runs, newest_samples
 from pages.components.thumbnails import choose, thumbnails
 from pipelines.common.command_line import describe
-from pipelines.common.images import png_bytes
+from pipelines.common.images import Pixels, png_bytes
 from pipelines.common.public import is_public, upload_limit
 from pipelines.common.text import literal
 from pipelines.datasets.familiar import most_familiar
@@ -130,4 +131,24 @@ def _uploaded(suffix: str) -> bytes | None:
         key=f"upload{suffix}",
         max_upload_size=upload_limit(),
     )
-    return None if file is None else file.getvalue()
+    if file is not None:
+        return file.getvalue()
+    came = carried(picture_key(suffix))
+    if came is not None:
+        st.caption("This picture came with the link; drop another one to replace it.")
+    return came
+
+
+def carry_upload(picture: Pixels, suffix: str = "") -> None:
+    """Write the chosen picture into the address if it was uploaded and is small enough; a link names the others.
+
+    Args:
+        picture: as it is used, (H, W, C) uint8.
+        suffix: suffix of the widgets' keys.
+    """
+    carry(picture_key(suffix), png_bytes(picture, compression=9) if is_upload(suffix) else None)
+
+
+def is_upload(suffix: str = "") -> bool:
+    """Return whether the chosen picture was uploaded."""
+    return st.session_state.get(f"source{suffix}") == UPLOAD

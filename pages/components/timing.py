@@ -54,6 +54,15 @@ def about_calls(calls: int, shown: TrajectoryJob) -> str:
     )
 
 
+def rough_time(run: Run, calls: int, at_once: int) -> str:
+    """Return how long network calls for one image take, ``at_once`` of them at a time, and where that is known from.
+
+    It is empty if nothing is known.
+    """
+    per_call, source = _pace(run, at_once)
+    return f"roughly {rough_duration(per_call * calls)}, judging from {source}" if source else ""
+
+
 def _told(seconds: float, which: Hashable) -> str:
     """Return a time to be added to a label, empty if it is not worth telling; see :func:`about_time`.
 

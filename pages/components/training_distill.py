@@ -7,10 +7,12 @@ import streamlit as st
 from diffusion_core.choices import USUAL_GUIDANCE
 from pages.components.glossary import term
 from pages.components.requests import MAX_GUIDANCE
+from pages.components.timing import rough_time
 from pipelines.common.command_line import describe
+from pipelines.common.text import literal
 from pipelines.storage.config import DistillationConfig
 from pipelines.storage.runs import Run
-from pipelines.storage.student_defaults import LOG, OPTIMIZER
+from pipelines.storage.student_defaults import LOG, OPTIMIZER, training_calls
 from pipelines.training.jobs import TrainingQueue
 
 MOST_CALLS = 16  # with more, a student saves little
@@ -18,18 +20,27 @@ MOST_CALLS = 16  # with more, a student saves little
 
 def offer_distillation(queue: TrainingQueue, name: str, run: Run) -> None:
     """Draw what starts the training of a run's student."""
+    with st.popover(
+        "Distil", icon=":material/school:", key=f"distil-{name}", help=term("distillation"), on_change="rerun"
+    ) as menu:
+        if menu.open:  # the runs are drawn again every two seconds
+            _ask(queue, name, run)
+
+
+def _ask(queue: TrainingQueue, name: str, run: Run) -> None:
+    """Draw the inputs of a distillation, what it will take, and the button that starts it."""
     usual, conditional = DistillationConfig(), run.config.network.conditional
-    with st.popover("Distil", icon=":material/school:", key=f"distil-{name}", help=term("distillation")):
-        st.markdown("Train a **student** that learns to make in a few steps what this model makes in many.")
-        calls = st.number_input("Steps", 1, MOST_CALLS, usual.calls, key=f"calls-{name}", help=term("student"))
-        guidance = None
-        if conditional:
-            about = f"{term('guidance')} The student learns this scale, which then cannot be changed."
-            guidance = st.number_input("Guidance", 0.0, MAX_GUIDANCE, USUAL_GUIDANCE, 0.5, key=f"distilled-{name}", help=about)
-        asked = DistillationConfig(int(calls), guidance=guidance)
-        st.button(
-            "Train a student", key=f"student-{name}", type="primary", on_click=_start, args=(queue, run, asked),
-        )  # fmt: skip
+    st.markdown("Train a **student** that learns to make in a few steps what this model makes in many.")
+    calls = st.number_input("Its steps", 1, MOST_CALLS, usual.calls, key=f"calls-{name}", help=term("student"))
+    guidance = None
+    if conditional:
+        about = f"{term('guidance')} The student learns this scale, which then cannot be changed."
+        guidance = st.number_input("Guidance", 0.0, MAX_GUIDANCE, USUAL_GUIDANCE, 0.5, key=f"distilled-{name}", help=about)
+    asked = DistillationConfig(int(calls), guidance=guidance)
+    time = rough_time(run, training_calls(asked), OPTIMIZER.batch_size)
+    takes = f"Training takes {OPTIMIZER.steps:,} steps of {OPTIMIZER.batch_size} images"
+    st.caption(literal(f"{takes}: {time}." if time else f"{takes}; how long they take is not known on this machine."))
+    st.button("Train a student", key=f"student-{name}", type="primary", on_click=_start, args=(queue, run, asked))
 
 
 def _start(queue: TrainingQueue, run: Run, asked: DistillationConfig) -> None:

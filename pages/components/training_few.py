@@ -7,8 +7,11 @@ from typing import Any
 
 import streamlit as st
 
+from pages.components.timing import rough_time
 from pipelines.common.text import counted
 from pipelines.datasets.report import DataReport, PictureReport
+from pipelines.storage.runs import find_run
+from pipelines.storage.student_defaults import LEARNING
 
 FEW = 1000  # training pictures
 GREY, SMALL, LARGE = "fashion-attention", "flowers-attention", "flowers-attention-64"  # what to start from
@@ -41,6 +44,13 @@ def are_for_few(start: str) -> bool:
     return bool(start) and shown.get("init_from") == start and all(shown.get(key) == value for key, value in FOR_FEW.items())
 
 
+def _time(start: str) -> str:
+    """Return how long a training with these settings takes, in a sentence; empty if nothing is known of that."""
+    steps, batch = FOR_FEW["train_steps"], FOR_FEW["batch"]
+    time = rough_time(find_run(start), steps * batch * LEARNING, batch)
+    return f"That takes {time}; *Estimate the time* below measures it." if time else ""
+
+
 def show_few(report: DataReport, suit: Callable[[str], None]) -> None:
     """Say that the settings are those for few pictures, or offer them; nothing if there are many.
 
@@ -55,7 +65,7 @@ def show_few(report: DataReport, suit: Callable[[str], None]) -> None:
     if are_for_few(start):
         st.markdown(
             f":material/auto_fix_high: {why}: these settings continue from the weights of **{start}**, at its image size, for "
-            f"{FOR_FEW['train_steps']:,} steps, and change the pictures while training (augmentation, dropout)."
+            f"{FOR_FEW['train_steps']:,} steps, and change the pictures while training (augmentation, dropout). {_time(start)}"
         )
         st.button("Use the usual settings", icon=":material/undo:", type="tertiary", on_click=suit, args=("",))
         return

@@ -1,14 +1,17 @@
-"""Pictures handed over by a browser, kept as a dataset of the user's own.
+"""Pictures dropped into a browser, kept as datasets of the user's own until they are deleted.
 
 They are written as they come. An archive stays an archive, whose members are read where they lie, so nothing in it is written
-anywhere.
+anywhere. A dataset's name ends in a digest of its files: the same files are the same dataset, however often they are dropped,
+and only a folder that still has exactly the files that were dropped can be deleted.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Sequence
-from datetime import date
+import shutil
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..common.machine import in_words
@@ -24,20 +27,41 @@ MOST_FILES = 5_000
 MOST_BYTES = 512 * MEGABYTE  # of all files together
 MOST_MEMBERS = 100_000  # of an archive
 MOST_UNPACKED = 16 * MOST_BYTES  # of all members of an archive together
+DIGITS = 10  # of the digest in a dataset's name
+LONGEST = 40  # characters of its name before that
+_NAMED = re.compile(rf"-[0-9a-f]{{{DIGITS}}}$")
 REMEDY = "set $NOISESCOPE_DATA to another folder"
 
 
+@dataclass(frozen=True)
+class Dropped:
+    """A dataset of dropped files.
+
+    Attributes:
+        folder: where it is.
+        files: their number.
+        size: of all of them, in bytes.
+    """
+
+    folder: Path
+    files: int
+    size: int
+
+
 def uploads_folder() -> Path:
-    """Return the folder in which uploads become datasets: $NOISESCOPE_DATA, or data in the project's folder."""
-    return folder_in("NOISESCOPE_DATA") or ROOT / "data"
+    """Return the folder of the dropped datasets, in $NOISESCOPE_DATA, or in data in the project's folder."""
+    return (folder_in("NOISESCOPE_DATA") or ROOT / "data") / "dropped"
 
 
-def keep_upload(files: Sequence[tuple[str, bytes | memoryview]], root: Path | None = None) -> Path:
-    """Write uploaded files into a new folder, whole or not at all, and return it; it is a dataset.
+def keep_upload(files: Sequence[tuple[str, bytes | memoryview]], root: Path | None = None) -> tuple[Path, bool]:
+    """Write dropped files into a new folder, whole or not at all, unless the same ones are there already.
 
     Args:
         files: name and content of each: pictures, archives of them, and texts or tables that describe them.
         root: where to make the folder; :func:`uploads_folder` by default.
+
+    Returns:
+        The folder, which is a dataset, and whether it is new.
 
     Raises:
         ValueError: there are none or too many, they are too large or of another kind, an archive is damaged, or there is no
@@ -48,15 +72,75 @@ def keep_upload(files: Sequence[tuple[str, bytes | memoryview]], root: Path | No
     _refuse_too_much(len(files), size)
     for name, content in files:
         _refuse_other(name, bytes(content[:HEAD]))
+    named = _under_own_names(files)
+    digest = _digest((name, hashlib.sha256(content).hexdigest()) for name, (_, content) in named.items())
+    target = root / f"{_name([name for name, _ in files])}-{digest}"
+    if target.exists():
+        _refuse_changed(target, "rename or remove that folder, and drop the files again")
+        return target, False
     refuse_unwritable(root, REMEDY)
     refuse_full(root, size, "these files", REMEDY)
-    with atomic_folder(root / _unused(root, _name([name for name, _ in files]))) as folder:
-        for name, content in files:
-            path = folder / _unused(folder, _of_file(name))
-            path.write_bytes(content)
-            if is_archive(path.name):
-                _refuse_archive(path, name)
-        return root / folder.name
+    with atomic_folder(target) as folder:
+        for name, (given, content) in named.items():
+            (folder / name).write_bytes(content)
+            if is_archive(name):
+                _refuse_archive(folder / name, given)
+    return target, True
+
+
+def dropped_folders(root: Path | None = None) -> list[Path]:
+    """Return the folders of the dropped datasets, the newest first."""
+    root = root or uploads_folder()
+    found = [path for path in root.iterdir() if _NAMED.search(path.name) and _is_own(path)] if root.is_dir() else []
+    return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
+
+
+def about_dropped(folder: Path) -> Dropped:
+    """Return what is in the folder of a dropped dataset."""
+    sizes = [path.stat().st_size for path in folder.iterdir()]
+    return Dropped(folder, len(sizes), sum(sizes))
+
+
+def delete_dropped(folder: Path, root: Path | None = None) -> None:
+    """Delete a dropped dataset.
+
+    Raises:
+        ValueError: it is none, or its files are not exactly those that were dropped.
+    """
+    if folder not in dropped_folders(root):
+        raise ValueError(f"{folder} is not a folder of dropped files: delete it yourself if you no longer need it")
+    _refuse_changed(folder, "delete it yourself if you no longer need it")
+    shutil.rmtree(folder)
+
+
+def _is_own(folder: Path) -> bool:
+    return folder.is_dir() and not folder.is_symlink()
+
+
+def _digest(files: Iterable[tuple[str, str]]) -> str:
+    """Return the digest that is part of a dataset's name, from the name and the SHA-256 of each file."""
+    return hashlib.sha256(repr(sorted(files)).encode()).hexdigest()[:DIGITS]
+
+
+def _refuse_changed(folder: Path, remedy: str) -> None:
+    """Raise ValueError unless a folder has exactly the files that its name says."""
+    paths = list(folder.rglob("*"))
+    whole = all(path.is_file() and not path.is_symlink() and path.parent == folder for path in paths)
+    if not whole or _digest((path.name, _of_content(path)) for path in paths) != folder.name[-DIGITS:]:
+        raise ValueError(f"the files in {folder} have changed since they were dropped: {remedy}")
+
+
+def _of_content(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _under_own_names(files: Sequence[tuple[str, bytes | memoryview]]) -> dict[str, tuple[str, bytes | memoryview]]:
+    """Return files under the names that they are stored under, which do not depend on their order."""
+    named: dict[str, tuple[str, bytes | memoryview]] = {}
+    for given, content in sorted(files, key=lambda file: (_of_file(file[0]), hashlib.sha256(file[1]).hexdigest())):
+        named[_unused(named, _of_file(given))] = given, content
+    return named
 
 
 def _refuse_too_much(count: int, size: int) -> None:
@@ -93,9 +177,9 @@ def _refuse_archive(path: Path, name: str) -> None:
 
 
 def _name(files: Sequence[str]) -> str:
-    """Return the name of the dataset: that of the only archive, or the day."""
+    """Return the name of the dataset without its digest: that of the only archive, if there is one."""
     archives = [stem_of(name) for name in files if is_archive(name)]
-    return (plain_name(archives[0]) if len(archives) == 1 else "") or f"pictures-{date.today():%Y-%m-%d}"
+    return (plain_name(archives[0])[:LONGEST] if len(archives) == 1 else "") or "pictures"
 
 
 def _of_file(name: str) -> str:
@@ -105,11 +189,11 @@ def _of_file(name: str) -> str:
     return (plain_name(stem) or "file") + re.sub(r"[^\w.]", "", base[len(stem) :])
 
 
-def _unused(folder: Path, name: str) -> str:
-    """Return a name that nothing in ``folder`` has: the wanted one, or that with a number before its suffix."""
+def _unused(taken: Collection[str], name: str) -> str:
+    """Return a name that is not taken: the wanted one, or that with a number before its suffix."""
     stem = stem_of(name) if is_archive(name) else Path(name).stem
     suffix, number, free = name[len(stem) :], 1, name
-    while (folder / free).exists():
+    while free in taken:
         number += 1
         free = f"{stem}-{number}{suffix}"
     return free

@@ -5,7 +5,14 @@ A student starts close to its goal, so it learns at a low rate, for a short time
 
 from __future__ import annotations
 
-from .config import LogConfig, OptimizerConfig
+from .config import DistillationConfig, LogConfig, OptimizerConfig
 
 OPTIMIZER = OptimizerConfig(steps=1000, batch_size=32, lr=2e-4, warmup_steps=20, weight_decay=0.0, precision="no")
 LOG = LogConfig(log_every=10, eval_every=100, sample_every=250, save_every=100)
+LEARNING = 3  # work of a network call with its gradient, in network calls
+
+
+def training_calls(asked: DistillationConfig) -> int:
+    """Return the work of a student's training, with these defaults, in network calls for one image."""
+    taught = asked.teacher_steps * (2 if asked.scale != 1 else 1)
+    return OPTIMIZER.steps * OPTIMIZER.batch_size * asked.calls * (taught + LEARNING)

@@ -110,13 +110,14 @@ class EstimateJob(SingleJob):
     def error(self, config: RunConfig) -> str:
         """Return one sentence on why the last estimate failed, if it was of such a run; else an empty text."""
         ended = ending(self.record)
-        return ended.error if ended is not None and self._is_of(config) else ""
+        return ended.error if ended is not None and self.is_of(config) else ""
 
     def found(self, config: RunConfig) -> Estimate | None:
         """Return the last estimate if it is of a run like this, but for its steps and intervals; else None."""
-        return read_typed(self.record.parent / RESULT, Estimate) if self._is_of(config) else None
+        return read_typed(self.record.parent / RESULT, Estimate) if self.is_of(config) else None
 
-    def _is_of(self, config: RunConfig) -> bool:
+    def is_of(self, config: RunConfig) -> bool:
+        """Return whether the last estimate is of a run like this, but for its steps and intervals."""
         try:
             return _per_step(self._run.config) == _per_step(with_settled_paths(config))
         except (ValueError, OSError):

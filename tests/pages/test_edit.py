@@ -15,6 +15,7 @@ import torch
 from opening import button_of, labels, open_app
 from streamlit.testing.v1 import AppTest
 
+from pages.components import carried as carried_module
 from pages.components import condition_table
 from pages.components import painter as painter_module
 from pages.components import thumbnails as thumbnails_module
@@ -157,6 +158,7 @@ def test_what_is_known_of_a_mask_from_a_file_can_be_painted_on(monkeypatch):
     sent, state = [], SimpleNamespace(painted=None)
     monkeypatch.setattr(painter_module, "_component", lambda data, **_: sent.append(data) or state)
     monkeypatch.setattr(painter_module.st, "session_state", {})
+    monkeypatch.setattr(painter_module.st, "query_params", {})
     picture, given = np.zeros((2, 2, 1), np.uint8), np.array([[True, False], [False, False]])
     assert np.array_equal(painter(picture, "mask", alt="", begin=given), given)
     state.painted = {"picture": sent[-1]["picture"], "mask": "1010"}
@@ -164,6 +166,49 @@ def test_what_is_known_of_a_mask_from_a_file_can_be_painted_on(monkeypatch):
     assert not painter(picture, "mask", alt="").any()
     assert painter(picture, "mask", alt="", begin=given).tolist() == [[True, False], [True, False]]
     assert [data["mask"] for data in sent] == ["1000", "1000", "0000", "1010"]
+
+
+def test_a_link_carries_a_mask_and_a_small_uploaded_picture(wide):
+    """Whoever opens it gets the same edit; a mask of another picture's size, or a damaged one, is told and ignored."""
+    picture, mask = wide
+    address = {"model": "tiny", "edit": "Inpaint", "source": "An upload", "methods": "one pass", "images_a_cell": 1, "steps": 2}
+    app = open_page(**address)
+    app.file_uploader(key="upload").upload("wide.png", picture).run()
+    app.file_uploader(key="mask_file").upload("mask.png", mask).run()
+    assert shared(app)["leftOut"] == ""
+    painted = max(app.session_state["mask painted"].values())
+    carried = {name: "".join(app.query_params[name]) for name in ("picture", "mask")}
+    _, [made] = finished(generate(app))
+    _, [again] = finished(generate(open_page(**address, **carried)))
+    assert again.origin == made.origin
+    for other in ("x", carried["mask"][:-4], carried["picture"]):
+        app = open_page(**address | carried | {"mask": other})
+        [(_, kept)] = app.session_state["mask painted"].items()
+        assert set(kept) == {"0"} != set(painted)
+        assert "mask" not in app.query_params
+    app = open_page(**address, picture=carried["picture"])
+    assert "picture" in app.query_params
+    app = open_page(**address | {"source": "A sample"}, **carried)
+    assert "picture" not in app.query_params, "which the link names"
+
+
+def shared(app):
+    """What the browser is told to share."""
+    return next(data for one in app.get("bidi_component") if "leftOut" in (data := json.loads(one.proto.json)))
+
+
+def test_what_a_link_has_no_room_for_is_said(monkeypatch, wide):
+    monkeypatch.setattr(carried_module, "ROOM", 60)
+    picture, mask = wide
+    app = open_page(model="tiny", edit="Inpaint", source="An upload", methods=["one pass"], images_a_cell=1, steps=2)
+    app.file_uploader(key="upload").upload("wide.png", picture).run()
+    app.file_uploader(key="mask_file").upload("mask.png", mask).run()
+    assert "picture" not in app.query_params
+    assert "mask" in app.query_params
+    assert shared(app)["leftOut"].startswith("It leaves out your picture, too large for a link.")
+    finished(generate(app))
+    assert shared(app)["entry"] is None, "the history could not show it again"
+    assert {"picture.png", "mask.png"} <= set(shared(app)["files"])
 
 
 def test_a_picture_of_a_dataset_is_edited_as_it_is(image_folder, tmp_path, monkeypatch):
@@ -269,6 +314,7 @@ def test_each_picture_keeps_the_mask_that_was_painted_on_it(monkeypatch):
     sent, state, session = [], SimpleNamespace(painted=None), {}
     monkeypatch.setattr(painter_module, "_component", lambda data, **_: sent.append(data) or state)
     monkeypatch.setattr(painter_module.st, "session_state", session)
+    monkeypatch.setattr(painter_module.st, "query_params", {})
     one, other = np.zeros((2, 2, 1), np.uint8), np.ones((2, 2, 1), np.uint8)
     assert not painter(one, "mask", alt="").any()
     state.painted = {"picture": sent[-1]["picture"], "mask": "1100"}

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from opening import labels, press
 
+from pages.components.setting import USUAL
 from pages.components.training_few import FOR_FEW
 from pages.components.training_upload import MOST_FILES
 from pipelines.common.reports import RESULT
@@ -30,18 +31,42 @@ def test_dropped_pictures_are_stored_and_chosen(open_train, image_folder, tmp_pa
     files = sorted(image_folder.rglob("*.png"))
     app = drop(open_train(only_classes="squares"), files)
     folder = Path(app.selectbox(key="data").value)
-    assert folder.parent == tmp_path / "data"
+    assert folder.parent == tmp_path / "data" / "dropped"
     assert sorted(path.name for path in folder.iterdir()) == sorted(file.name for file in files)
     assert app.text_input(key="only_classes").value == ""
     assert app.text_input(key="name").placeholder.startswith(folder.name)
     assert any(f"40 files stored in {folder}" in caption.value for caption in app.caption)
     app.run()
-    assert [path for path in (tmp_path / "data").iterdir() if path.name.startswith("pictures-")] == [folder], "stored once"
+    drop(app, files)
+    assert any("40 files are the same as those in" in caption.value for caption in app.caption)
+    assert list(folder.parent.iterdir()) == [folder], "stored once"
     start = "flowers-attention"
     wait_for(lambda: app.run().selectbox(key="init_from").value == start)
     assert app.number_input(key="size").value == Run(PUBLISHED / start).config.image_shape[1]
     assert {key: app.number_input(key=key).value for key in FOR_FEW} == FOR_FEW
     assert not app.error
+
+
+def test_dropped_pictures_are_chosen_again_and_deleted_once_that_is_confirmed(open_train, image_folder, tmp_path):
+    folder = Path(drop(open_train(), sorted(image_folder.rglob("*.png"))[:3]).selectbox(key="data").value)
+    app = open_train()
+    app.session_state["dropped"] = True  # as if the menu had been opened, in another session
+    app.run()
+    assert any("3 files" in text.value for text in app.markdown)
+    app.button(key=f"use-{folder.name}").click().run()
+    assert app.selectbox(key="data").value == str(folder)
+    app.button(key=f"doom-{folder.name}").click().run()
+    assert any(f"Delete {folder.name} with its pictures?" in text.value for text in app.markdown)
+    assert folder.exists()
+    (folder / "mine.png").write_bytes(b"not dropped")
+    app.button(key="doom").click().run()
+    assert "have changed since they were dropped" in app.error[0].value
+    (folder / "mine.png").unlink()
+    app.button(key=f"doom-{folder.name}").click().run()
+    app.button(key="doom").click().run()
+    assert not folder.exists()
+    assert app.selectbox(key="data").value == USUAL.data.data
+    assert not app.exception
 
 
 def test_a_drop_that_cannot_be_taken_changes_nothing(open_train, image_folder, tmp_path, monkeypatch):
@@ -57,7 +82,8 @@ def test_a_drop_that_cannot_be_taken_changes_nothing(open_train, image_folder, t
 
 def test_an_estimate_is_shown_for_as_long_as_it_holds(open_train, queue, monkeypatch):
     monkeypatch.setattr(estimate, "launch", lambda *started: None)
-    app = press(open_train(size=8, batch=8, channels="8, 16", train_steps=40, warmup=1), "Estimate the time")
+    tiny = {"size": 8, "batch": 8, "channels": "8, 16", "train_steps": 400, "warmup": 1}
+    app = press(open_train(**tiny | {"train_steps": 40}), "Estimate the time")
     found = Estimate(2.0, Costs(0.5, 1.0, 10.0, 0.25), 300 * 2**20)
     (queue.root / FOLDER / RESULT).write_text(json.dumps(asdict(found)))
 
@@ -68,6 +94,7 @@ def test_an_estimate_is_shown_for_as_long_as_it_holds(open_train, queue, monkeyp
     assert "for 40 steps of 0.5 s" in told()[0]
     app.number_input(key="train_steps").set_value(400).run()
     assert "for 400 steps of 0.5 s" in told()[0]
+    assert not [text for text in open_train(**tiny).markdown if "of memory" in text.value], "another session has not asked"
     app.number_input(key="batch").set_value(16).run()
     assert not told()
 
@@ -95,6 +122,9 @@ def test_a_student_is_trained_from_a_finished_run(open_train, queue, class_run, 
     queue.root.mkdir()
     (queue.root / "mine").symlink_to(class_run.path)
     app = open_train()
+    app.session_state["distil-mine"] = True  # as if the menu had been opened
+    app.run()
+    assert any("1,000 steps of 32 images" in text.value for text in app.caption)
     app.number_input(key="calls-mine").set_value(3)
     press(app.run(), "Train a student")
     [waiting] = queue.waiting()

@@ -10,6 +10,7 @@ import { mount } from "./mount.js"
  * @property {string} command the same on the command line; empty if it cannot be said there
  * @property {string} python the same in Python; empty if there is nothing to compute
  * @property {Record<string, string>} files data URIs of the files that they read, by name
+ * @property {string} leftOut what the link does not contain, in sentences
  * @property {import("./history.js").Entry | null} entry a finished result for the history
  */
 
@@ -46,10 +47,12 @@ class Sharing {
   }
 
   fill() {
-    const { page, params, command, python, files } = this.shared
-    this.show("link", address(page, completed(params)))
-    this.show("command", command)
-    this.show("python", python)
+    const { page, params, command, python, files, leftOut } = this.shared
+    const names = Object.keys(files).join(" and ")
+    const read = names && ` It reads ${names}: save what is below beside it.`
+    this.show("link", address(page, completed(params)), leftOut ? `. ${leftOut}` : ", and shows the same.")
+    this.show("command", command, read)
+    this.show("python", python, read)
     const links = Object.entries(files).map(([name, uri]) => {
       const link = document.createElement("a")
       Object.assign(link, { href: uri, download: name, textContent: name })
@@ -62,9 +65,11 @@ class Sharing {
   /**
    * @param {string} name class of a section
    * @param {string} text its text; an empty one hides it
+   * @param {string} more what is missing from it
    */
-  show(name, text) {
+  show(name, text, more) {
     const section = this.dialog.querySelector(`.${name}`)
+    section.querySelector(".more").textContent = more
     section.hidden = text === ""
     const words = text.split(/(\s+)/u).map((part, index) => (index % 2 === 0 ? word(part) : part))
     section.querySelector("pre").replaceChildren(...words)

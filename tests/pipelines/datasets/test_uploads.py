@@ -12,7 +12,7 @@ from PIL import Image
 
 from pipelines.datasets import uploads
 from pipelines.datasets.sources import open_source
-from pipelines.datasets.uploads import keep_upload
+from pipelines.datasets.uploads import about_dropped, delete_dropped, dropped_folders, keep_upload
 
 
 def jpeg(grey: int) -> bytes:
@@ -33,23 +33,59 @@ def everything_in(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
-def test_pictures_and_their_captions_are_a_dataset_each_drop_another(tmp_path):
+def test_pictures_and_their_captions_are_a_dataset_that_is_the_same_however_often_they_are_dropped(tmp_path):
     files = [(f"im {number}.jpg", jpeg(40 * number)) for number in range(4)]
     files += [(f"im {number}.txt", f"grey {number}".encode()) for number in range(4)]
-    first, second = (keep_upload(files, tmp_path) for _ in range(2))
-    assert re.fullmatch(r"pictures-\d{4}-\d\d-\d\d", first.name)
-    assert second.name == f"{first.name}-2"
-    split = open_source(str(first)).splits["train"]
+    folder, new = keep_upload(files, tmp_path)
+    assert new
+    assert re.fullmatch(r"pictures-[0-9a-f]{10}", folder.name)
+    assert keep_upload(files[::-1], tmp_path) == (folder, False)
+    other, new = keep_upload([*files[:-1], ("im 3.txt", b"something else")], tmp_path)
+    assert new
+    assert other != folder
+    assert set(dropped_folders(tmp_path)) == {folder, other}
+    split = open_source(str(folder)).splits["train"]
     assert sorted(split["text"]) == ["grey 0", "grey 1", "grey 2", "grey 3"]
+
+
+def test_only_what_was_dropped_can_be_deleted(tmp_path):
+    mine, dropped = tmp_path / "mine-0123456789", tmp_path / "dropped"
+    mine.mkdir()
+    (mine / "photo.jpg").write_bytes(jpeg(1))
+    folder, _ = keep_upload([("a.jpg", jpeg(1)), ("a.jpg", jpeg(2))], dropped)
+    (dropped / "link-0123456789").symlink_to(mine)
+    (dropped / "other").mkdir()
+    (dropped / "named-0123456789").mkdir()
+    (dropped / "named-0123456789" / "photo.jpg").write_bytes(jpeg(1))
+    found = about_dropped(folder)
+    assert (found.files, found.size) == (2, len(jpeg(1)) + len(jpeg(2)))
+    before = everything_in(tmp_path)
+    for path in (mine, dropped / "other", dropped / "link-0123456789", dropped, tmp_path):
+        with pytest.raises(ValueError, match="is not a folder of dropped files"):
+            delete_dropped(path, dropped)
+    with pytest.raises(ValueError, match="have changed"):
+        delete_dropped(dropped / "named-0123456789", dropped)
+    (folder / "b.jpg").write_bytes(jpeg(3))
+    for refused in (
+        lambda: delete_dropped(folder, dropped),
+        lambda: keep_upload([("a.jpg", jpeg(1)), ("a.jpg", jpeg(2))], dropped),
+    ):
+        with pytest.raises(ValueError, match="have changed since they were dropped"):
+            refused()
+    assert everything_in(tmp_path) == before | {f"dropped/{folder.name}/b.jpg"}
+    (folder / "b.jpg").unlink()
+    delete_dropped(folder, dropped)
+    assert everything_in(tmp_path) == {name for name in before if folder.name not in name}
 
 
 def test_folders_of_an_archive_are_classes_and_it_names_the_dataset(tmp_path):
     content = zipped({f"{kind}/{number}.jpg": jpeg(number) for kind in ("cats", "dogs") for number in range(3)})
-    folder = keep_upload([("My pets!.zip", content)], tmp_path)
-    assert folder.name == "My-pets"
+    folder, _ = keep_upload([("My pets!.zip", content)], tmp_path)
+    assert re.fullmatch("My-pets-[0-9a-f]{10}", folder.name)
     assert everything_in(folder) == {"My-pets.zip"}, "nothing is unpacked"
     assert open_source(str(folder)).splits["train"].features["label"].names == ["cats", "dogs"]
-    assert keep_upload([("one.zip", content), ("two.zip", content)], tmp_path).name.startswith("pictures-")
+    several, _ = keep_upload([("one.zip", content), ("two.zip", content)], tmp_path)
+    assert several.name.startswith("pictures-")
 
 
 def test_hostile_names_stay_inside_and_none_replaces_another(tmp_path):
@@ -65,13 +101,13 @@ def test_hostile_names_stay_inside_and_none_replaces_another(tmp_path):
         "ä.jpg",
         "c.j\0p\ng",
     ]
-    folder = keep_upload([(name, jpeg(number)) for number, name in enumerate(names)], root)
+    folder, _ = keep_upload([(name, jpeg(number)) for number, name in enumerate(names)], root)
     kept = list(folder.rglob("*"))
     assert len(kept) == len(names)
     assert all(path.parent == folder and re.fullmatch(r"\w[\w.-]*", path.name) for path in kept)
     assert everything_in(tmp_path) == {"root", f"root/{folder.name}", *(f"root/{folder.name}/{path.name}" for path in kept)}
     outside = zipped({"../../evil.jpg": jpeg(1), "good.jpg": jpeg(2), "fine.jpg": jpeg(3)})
-    archived = keep_upload([("../../a.zip", outside)], root)
+    archived, _ = keep_upload([("../../a.zip", outside)], root)
     opened = open_source(str(archived))
     assert len(opened.splits["train"]) == 2
     assert [unused.reason for unused in opened.unused] == ["its name leads out of the archive"]
