@@ -9,7 +9,7 @@ from streamlit import config
 
 from pipelines.common.public import bounds, is_public, upload_limit
 from pipelines.common.reading import MEGABYTE
-from pipelines.common.text import literal
+from pipelines.common.text import in_short, literal
 from pipelines.sampling.queue import Job
 
 _looked_at: WeakSet[Job] = WeakSet()  # those of all sessions, while one of them keeps them
@@ -42,9 +42,10 @@ def refuse_beyond_bounds(job: Job, queued: int) -> None:
     if is_public():
         allowed = bounds()
         if job.effort > allowed.calls:
+            times = job.effort / allowed.calls
             raise ValueError(
-                f"on this public page, a request may take {allowed.calls:,} network calls for images of 32×32 pixels, and this "
-                f"one takes {job.effort:,.0f}: choose fewer images, steps or columns"
+                f"this is {in_short(times)} times as much as one request on this public page may take, which is "
+                f"{allowed.calls:,} network calls for images of 32×32 pixels: choose fewer images, steps or columns"
             )
         if len(_own()) >= allowed.waiting:
             raise ValueError(f"{len(_own())} of your requests are being computed: wait for one of them, or cancel it")

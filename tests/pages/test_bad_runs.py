@@ -138,3 +138,14 @@ def test_a_folder_of_runs_that_is_none_is_named(tmp_path, monkeypatch):
     }
     for page in ("training_curves", "generate", "train"):
         assert not open_app(page).exception
+
+
+def test_a_public_dashboard_tells_what_is_wrong_and_not_where(bad_runs, monkeypatch):
+    folder, _, _, unreadable = bad_runs
+    monkeypatch.setattr(runs, "PUBLISHED", folder)
+    monkeypatch.setattr(runs, "PRIVATE", folder.with_name("none"))
+    monkeypatch.setenv("NOISESCOPE_PUBLIC", "1")
+    chosen = [GOOD, "log binary", "samples unreachable", "evaluation torn"]
+    for app in (open_app("training_curves", runs=chosen, settings=True), open_app("evaluate", runs=chosen, copies=True)):
+        assert not [name for name in sorted(unreadable)[:TOLD] if f"{name} cannot be read: " not in told(app)]
+        assert not [node for node in app.main if str(folder.parent) in shown(str(node.proto))]

@@ -82,7 +82,7 @@ def test_archives_in_archives_are_read_to_a_depth(tmp_path):
 
 
 def test_members_that_lead_elsewhere_are_told_of_and_nothing_is_written(tmp_path):
-    evil = {"../out.png": PICTURES["0.png"], "/tmp/out.png": PICTURES["0.png"], "a/../../out.png": b"", "C:/out.png": b""}
+    evil = {"../out.png": PICTURES["0.png"], "/out.png": PICTURES["0.png"], "a/../../out.png": b"", "C:/out.png": b""}
     (tmp_path / "data").mkdir()
     write_zip(tmp_path / "data" / "a.zip", PICTURES | evil)
     links = {"link.png": "0.png", "out.png": "../../secret.png", "passwd": "/etc/passwd"}
