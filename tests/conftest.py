@@ -6,6 +6,7 @@ import atexit
 import gc
 import os
 import shutil
+import subprocess
 import tempfile
 import time
 from dataclasses import fields, replace
@@ -23,6 +24,8 @@ os.environ.pop("HF_DATASETS_CACHE", None)
 os.environ.pop("NOISESCOPE_DATA", None)
 
 import pytest  # noqa: E402
+from filelock import FileLock  # noqa: E402
+from forked import ForkedPython, make_template  # noqa: E402
 from PIL import Image, ImageDraw  # noqa: E402
 
 # The settings of a run that trains in a moment, by the names of their flags.
@@ -75,6 +78,13 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session):
+    """Make what processes are forked from, for those who need it, while nothing has run."""
+    if any("forking" in getattr(item, "fixturenames", ()) for item in session.items):
+        make_template()
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """Share the tests out by :func:`unit_of`."""
@@ -107,9 +117,27 @@ def write_shapes(folder: Path, numbers: range) -> Path:
 
 
 @pytest.fixture(scope="session")
-def image_folder(tmp_path_factory):
-    """Forty small coloured shapes in two sub-folders."""
-    return write_shapes(tmp_path_factory.mktemp("data") / "shapes", range(40))
+def made_once(tmp_path_factory):
+    """Return a function that makes a folder by its name, once for all processes that share the tests out."""
+    root = tmp_path_factory.getbasetemp()
+    shared = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "shared"
+    shared.mkdir(exist_ok=True)
+
+    def make(name, write):
+        folder, made = shared / name, shared / f"{name}.made"
+        with FileLock(shared / f"{name}.lock"):
+            if not made.exists():
+                write(folder)
+                made.touch()
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def image_folder(made_once):
+    """Forty small coloured shapes in two sub-folders; shared, like the runs below: copy it before you change it."""
+    return made_once("shapes", lambda folder: write_shapes(folder, range(40)))
 
 
 @pytest.fixture(scope="session")
@@ -167,9 +195,17 @@ def train(make_trainer):
 
 
 @pytest.fixture(scope="session")
-def tiny_run(train, tmp_path_factory):
-    """A baseline U-Net trained for a few steps. Shared: copy it before you change it."""
-    return train(tmp_path_factory.mktemp("runs") / "tiny", steps=24)
+def trained_once(made_once, train):
+    """Return a function that trains a run of that name, once for all processes that share the tests out."""
+    from pipelines.storage.runs import Run
+
+    return lambda name, **changes: Run(made_once(name, lambda folder: train(folder, **changes)))
+
+
+@pytest.fixture(scope="session")
+def tiny_run(trained_once):
+    """A baseline U-Net trained for a few steps."""
+    return trained_once("tiny", steps=24)
 
 
 @pytest.fixture
@@ -197,49 +233,49 @@ def hub(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def class_run(train, tmp_path_factory):
-    """A class-conditional U-Net trained for a few steps on circles and squares; shared, like all runs below."""
-    return train(tmp_path_factory.mktemp("runs") / "class", unet="class", steps=24)
+def class_run(trained_once):
+    """A class-conditional U-Net trained for a few steps on circles and squares."""
+    return trained_once("class", unet="class", steps=24)
 
 
 @pytest.fixture(scope="session")
-def text_run(train, tmp_path_factory):
+def text_run(trained_once):
     """A text-conditional U-Net with MiniLM, trained for a few steps."""
-    return train(tmp_path_factory.mktemp("runs") / "text", unet="text", steps=12)
+    return trained_once("text", unet="text", steps=12)
 
 
 @pytest.fixture(scope="session")
-def clip_folder(tmp_path_factory):
+def clip_folder(made_once):
     """The folder of a small CLIP, for the setting ``encoder``."""
     from small_clip import save_clip
 
-    return save_clip(tmp_path_factory.mktemp("encoders") / "clip")
+    return made_once("clip", save_clip)
 
 
 @pytest.fixture(scope="session")
-def autoencoder_run(train, tmp_path_factory):
+def autoencoder_run(trained_once):
     """An autoencoder of the shapes at 16×16, with latents of 2×8×8."""
-    out = tmp_path_factory.mktemp("runs") / "autoencoder"
-    return train(out, model="autoencoder", image_size=16, latent_channels=2, steps=120, lr=3e-3)
+    return trained_once("autoencoder", model="autoencoder", image_size=16, latent_channels=2, steps=120, lr=3e-3)
 
 
 @pytest.fixture(scope="session")
-def latent_run(train, autoencoder_run, tmp_path_factory):
+def latent_run(trained_once, autoencoder_run):
     """A class-conditional U-Net of that autoencoder's latents, trained for a few steps."""
-    out = tmp_path_factory.mktemp("runs") / "latent"
-    return train(out, unet="class", image_size=16, latent=str(autoencoder_run.path), steps=24)
+    return trained_once("latent", unet="class", image_size=16, latent=str(autoencoder_run.path), steps=24)
 
 
 @pytest.fixture(scope="session")
-def judge(image_folder, tmp_path_factory):
+def judge(made_once, image_folder):
     """A classifier of the shapes."""
     from pipelines.classifier import TrainClassifier, main
     from pipelines.storage.config import DataConfig
 
-    out = tmp_path_factory.mktemp("classifiers") / "shapes.safetensors"
-    data = DataConfig(data=str(image_folder), image_size=8)
-    assert main(TrainClassifier(out, data, channels=(8, 16), epochs=20, batch_size=16)) == 0
-    return out
+    def train_classifier(folder):
+        data = DataConfig(data=str(image_folder), image_size=8)
+        assert main(TrainClassifier(folder / name, data, channels=(8, 16), epochs=20, batch_size=16)) == 0
+
+    name = "shapes.safetensors"
+    return made_once("classifiers", train_classifier) / name
 
 
 @pytest.fixture
@@ -263,6 +299,18 @@ def queue(queue_folder):
         record = read_record(path)
         if record is not None and record.alive:
             psutil.Process(record.pid).kill()
+
+
+@pytest.fixture(scope="session")
+def forking():
+    """A ``subprocess.Popen`` whose Python processes begin with the libraries that the tests have loaded; see forked.py."""
+    return ForkedPython
+
+
+@pytest.fixture
+def forked(forking, monkeypatch):
+    """Each Python process that a test starts is such a one."""
+    monkeypatch.setattr(subprocess, "Popen", forking)
 
 
 @pytest.fixture(scope="session")

@@ -31,11 +31,12 @@ def code_cells(notebook):
 
 
 @pytest.fixture(scope="module")
-def kernel():
+def kernel(forking):
     """One kernel for all notebooks, whose imports take longer than all else that they do with small budgets."""
     manager = AsyncKernelManager()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PLOTLY_RENDERER", "plotly_mimetype")
+        patch.setattr("jupyter_client.launcher.Popen", forking)
         yield manager
     run_sync(manager.shutdown_kernel)(now=True)
 

@@ -72,7 +72,7 @@ def _wait_for_health(address, process, log):
 
 
 @contextmanager
-def dashboard(log, **environment):
+def dashboard(log, start=subprocess.Popen, **environment):
     """The address of a dashboard started as a user starts it, with these environment variables; its output goes to ``log``."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
@@ -80,7 +80,7 @@ def dashboard(log, **environment):
     command = [sys.executable, "-m", "streamlit", "run", "main_interface.py", "--server.headless", "true"]
     inherited = {key: value for key, value in os.environ.items() if key != "NOISESCOPE_DATA"}
     with log.open("w") as output:
-        process = subprocess.Popen(
+        process = start(
             [*command, "--server.port", str(port)],
             cwd=ROOT,
             stdout=output,
@@ -113,9 +113,9 @@ def empty(folder):
 
 
 @pytest.fixture(scope="session")
-def server(runs_folder):
+def server(runs_folder, forking):
     """A dashboard with the models that the project ships, whatever runs this machine's user has."""
-    with dashboard(runs_folder.with_name("log.txt"), NOISESCOPE_RUNS=str(runs_folder)) as address:
+    with dashboard(runs_folder.with_name("log.txt"), forking, NOISESCOPE_RUNS=str(runs_folder)) as address:
         yield address
 
 

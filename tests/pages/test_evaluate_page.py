@@ -177,7 +177,7 @@ def test_a_figure_leans_towards_the_better_model():
         assert low * high > 0
 
 
-def test_a_failed_evaluation_is_explained(measured, wait_for, tmp_path):
+def test_a_failed_evaluation_is_explained(measured, wait_for, tmp_path, forked):
     job = EvaluationJob(tmp_path)
     job.start([measured.run])
     wait_for(lambda: not job.running)

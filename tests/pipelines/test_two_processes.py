@@ -61,8 +61,6 @@ def measuring(class_run, latent_run, judge):
     def copied(folder):
         runs = zip(EVALUATED, (class_run, latent_run), strict=True)
         paths = [shutil.copytree(run.path, folder / name) for name, run in runs]
-        for path in paths:
-            (path / "evaluation.json").unlink(missing_ok=True)  # by another test
         return [*map(str, paths), "--features", str(judge), *MEASURING]
 
     return copied

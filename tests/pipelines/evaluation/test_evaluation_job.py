@@ -24,7 +24,7 @@ def job(tmp_path):
 
 
 def test_it_measures_in_a_process_of_its_own_one_at_a_time_and_keeps_what_it_has_when_stopped(
-    job, copied_run, judge, wait_for, monkeypatch
+    job, copied_run, judge, wait_for, monkeypatch, forked
 ):
     monkeypatch.setenv("TQDM_DISABLE", "1")  # whoever likes terminals quiet sees progress on the page all the same
     job.start([copied_run], ["--features", str(judge), "--steps", "4", "200", *QUICK])  # quick, and long enough to be stopped
@@ -46,7 +46,7 @@ def test_nothing_to_measure_is_refused(job):
     assert job.error == ""
 
 
-def test_one_that_was_killed_is_told_from_one_that_was_stopped(job, copied_run, judge, wait_for):
+def test_one_that_was_killed_is_told_from_one_that_was_stopped(job, copied_run, judge, wait_for, forked):
     job.start([copied_run], ["--features", str(judge), "--steps", "200", "--num-images", "20000"])
     assert job.progress.what == "Loading the model and the images"
     psutil.Process(read_record(job.record).pid).kill()

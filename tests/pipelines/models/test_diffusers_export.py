@@ -155,7 +155,7 @@ assert "pipelines" not in sys.modules
 """
 
 
-def test_diffusers_alone_runs_what_was_imported(small_unet, import_it, command, tmp_path):
+def test_diffusers_alone_runs_what_was_imported(small_unet, import_it, command, tmp_path, forked):
     """Our run, diffusers without code of ours, and an import of the export make the same samples of the same noise."""
     runs = {}
     for name, scheduler in SCHEDULERS.items():

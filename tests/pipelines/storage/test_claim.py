@@ -120,7 +120,7 @@ run_command(train.Train, train.main, "pipelines.train", train.defaults_for)
 """
 
 
-def test_a_run_that_was_killed_before_it_began_can_be_started_again(shell, command, flags, tmp_path):
+def test_a_run_that_was_killed_before_it_began_can_be_started_again(shell, command, flags, tmp_path, forked):
     out = tmp_path / "run"
     assert shell("-c", KILLED, *flags(steps=2), "--out", out).code == 9
     assert set(contents(out)) >= {PROCESS}

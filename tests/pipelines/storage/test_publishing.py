@@ -80,7 +80,7 @@ publishing.publish(Run(sys.argv[1]), Path(sys.argv[2]))
 """
 
 
-def test_an_interrupted_publication_leaves_nothing_in_its_way(shell, tiny_run, tmp_path):
+def test_an_interrupted_publication_leaves_nothing_in_its_way(shell, tiny_run, tmp_path, forked):
     out = tmp_path / "checkpoints" / "published"
     assert shell("-c", KILLED, tiny_run.path, out).code == 9
     assert not out.exists()

@@ -565,7 +565,7 @@ def test_the_default_folder_is_a_new_one(monkeypatch, tmp_path):
 # --- trackers
 
 
-def test_trackers_write_their_files(shell, flags, tmp_path):
+def test_trackers_write_their_files(shell, flags, tmp_path, forked):
     pytest.importorskip("tensorboard")
     pytest.importorskip("wandb")
     out = tmp_path / "run"

@@ -214,7 +214,7 @@ def test_what_was_logged_after_the_last_save_is_written_anew(train, whole, logge
     assert logged(resumed.path) == logged(whole().path)
 
 
-def test_kill_minus_nine_at_any_moment_loses_nothing(start, train, flags, wait_for, logged, tmp_path):
+def test_kill_minus_nine_at_any_moment_loses_nothing(start, train, flags, wait_for, logged, tmp_path, forked):
     whole = train(tmp_path / "whole", **KILL_SETTINGS)
     run = Run(tmp_path / "killed")
     log = run.path / "metrics.jsonl"
@@ -265,7 +265,7 @@ for path in (run.path / STATE, run.model_path):
 """
 
 
-def test_a_kill_in_the_middle_of_writing_a_file_leaves_no_litter(shell, train, whole, logged, tmp_path):
+def test_a_kill_in_the_middle_of_writing_a_file_leaves_no_litter(shell, train, whole, logged, tmp_path, forked):
     run = Run(shutil.copytree(whole().path, tmp_path / "killed"))
     done = shell("-c", HALF_WRITTEN, run.path)
     assert done.code == 0, done.error
