@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -80,7 +80,7 @@ def best_against_cost(table: pd.DataFrame, figure: str, cost: str, order: Sequen
     return _chart(shown, figure, cost, series, stars, [])
 
 
-def _made(row: dict[str, Any]) -> str:
+def _made(row: Mapping[Any, Any]) -> str:
     """Return how the samples of a row of the table were made."""
     told = [sampler_title(row["sampler"]), counted(int(row["steps"]), "step")]
     told += [f"{row['spacing']} spacing"] * (row["spacing"] == LEARNED) + [f"guidance {row['guidance']:g}"] * (
