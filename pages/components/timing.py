@@ -18,6 +18,7 @@ from pipelines.sampling.origins import FROM_NOISE, Origin
 from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.trajectory import TrajectoryJob
 from pipelines.storage.runs import Run
+from pipelines.storage.student_defaults import LEARNING
 
 LEAST = 2.0  # seconds worth telling
 STEADY = 2.0  # factor by which an estimate must change before another one is told
@@ -60,7 +61,10 @@ def rough_time(run: Run, calls: int, at_once: int) -> str:
     It is empty if nothing is known.
     """
     per_call, source = _pace(run, at_once)
-    return f"roughly {rough_duration(per_call * calls)}, judging from {source}" if source else ""
+    if not source:
+        logged = run.newest_metrics()
+        per_call, source = logged.get("seconds", 0.0) / (LEARNING * logged.get("images_seen", 1)), "its training"
+    return f"roughly {rough_duration(per_call * calls)}, judging from {source}" if per_call else ""
 
 
 def _told(seconds: float, which: Hashable) -> str:

@@ -39,7 +39,7 @@ def _ask(queue: TrainingQueue, name: str, run: Run) -> None:
     asked = DistillationConfig(int(calls), guidance=guidance)
     time = rough_time(run, training_calls(asked), OPTIMIZER.batch_size)
     takes = f"Training takes {OPTIMIZER.steps:,} steps of {OPTIMIZER.batch_size} images"
-    st.caption(literal(f"{takes}: {time}." if time else f"{takes}; how long they take is not known on this machine."))
+    st.caption(literal(f"{takes}: {time}." if time else f"{takes}."))
     st.button("Train a student", key=f"student-{name}", type="primary", on_click=_start, args=(queue, run, asked))
 
 
