@@ -30,7 +30,7 @@ from pipelines.common.command_line import describe
 from pipelines.common.images import png_bytes
 from pipelines.common.text import counted, literal
 from pipelines.figures.captions import about_samples
-from pipelines.sampling.fitting import fit_picture
+from pipelines.sampling.fitting import colour_note, fit_picture
 from pipelines.sampling.origins import FROM_NOISE, BetweenSeeds, FromPicture, Origin
 from pipelines.sampling.repeat import Made
 from pipelines.sampling.request import SamplingRequest
@@ -80,6 +80,8 @@ with settings, st.container(border=True):
                 st.error(literal(f"This image cannot be used: {describe(error)}"))
                 end_page()
             show_image(picture, alt="The image to start from", width=150)
+            if note := colour_note(file, config):
+                st.caption(f":material/info: {note}")
 
 images: tuple[int, ...] = (number,)
 origin: Origin = FROM_NOISE

@@ -21,7 +21,7 @@ from pipelines.common.command_line import describe
 from pipelines.common.images import Pixels, place_on_canvas, png_bytes
 from pipelines.common.public import upload_limit
 from pipelines.common.text import literal
-from pipelines.sampling.fitting import fit_mask, fit_picture, picture_size
+from pipelines.sampling.fitting import colour_note, fit_mask, fit_picture, picture_size
 from pipelines.sampling.origins import BetweenPictures, FromInversion, FromPicture, Origin
 from pipelines.storage.config import RunConfig
 
@@ -77,6 +77,8 @@ def _fitted(file: bytes | None, config: RunConfig, suffix: str = "") -> Pixels |
         st.error(literal(f"This picture cannot be edited: {describe(error)}"))
         return None
     carry_upload(picture, suffix)
+    if note := colour_note(file, config):
+        st.caption(f":material/info: {note}")
     return picture
 
 

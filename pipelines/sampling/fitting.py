@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..models.loading import LoadedModel
 
 KEPT = 16  # uploaded files
+TINGE = 8  # largest difference between red, green and blue that is none to the eye
 
 
 @lru_cache(KEPT)
@@ -55,6 +56,21 @@ def fit_picture(picture: bytes, config: RunConfig) -> Pixels:
     """
     channels, size, fit = _images_of(config)
     return _fitted(picture, channels, size, fit, "white")
+
+
+def colour_note(picture: bytes, config: RunConfig) -> str:
+    """Return a sentence if the colours of an image file are lost because the run's images are grey; empty if none are.
+
+    Raises:
+        ValueError: as :func:`fit_picture`.
+    """
+    channels, size, fit = _images_of(config)
+    if channels != 1:
+        return ""
+    coloured = _fitted(picture, 3, size, fit, "white").astype(int)
+    if np.ptp(coloured, axis=2).max() <= TINGE:
+        return ""
+    return "The model has learnt from grey images, so the picture is used without its colours and the results are grey."
 
 
 def fit_mask(picture: bytes, mask: bytes, config: RunConfig) -> NDArray[np.bool_]:

@@ -20,7 +20,7 @@ from diffusion_core.schedules import SPACINGS
 from pipelines.common.images import place_on_canvas, png_bytes, to_uint8
 from pipelines.common.machine import TooLarge
 from pipelines.models.loading import load_model
-from pipelines.sampling.fitting import fit_mask, fit_picture, fit_to_model
+from pipelines.sampling.fitting import colour_note, fit_mask, fit_picture, fit_to_model
 from pipelines.sampling.origins import FROM_NOISE, BetweenPictures, BetweenSeeds, FromInversion, FromPicture
 from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import metadata_of, sample
@@ -402,3 +402,10 @@ def test_a_canvas_holds_the_whole_picture_and_a_mask_of_the_rest():
 def test_a_run_without_images_cannot_say_how_a_picture_fits(picture):
     with pytest.raises(ValueError, match="has not started training"):
         fit_picture(picture, RunConfig())
+
+
+def test_a_model_of_grey_images_tells_that_colours_are_lost_and_only_then():
+    red, grey = (png_bytes(np.full((8, 8, 3), colour, np.uint8)) for colour in ((200, 30, 30), (90, 92, 90)))
+    models = {channels: RunConfig(image_shape=(channels, 8, 8)) for channels in (1, 3)}
+    assert "without its colours" in colour_note(red, models[1])
+    assert not any(colour_note(*given) for given in ((grey, models[1]), (red, models[3])))
