@@ -46,6 +46,7 @@ def test_an_unknown_term_fails_and_a_known_one_is_explained():
 def test_a_search_finds_titles_first_whatever_their_case_and_accents():
     assert [entry.title for entry in matching(glossary().values(), "frechet distance")][:1] == ["Fréchet distance"]
     assert next(iter(matching(glossary().values(), "noise"))).title == "Noise"
+    assert next(iter(matching(glossary().values(), "grey"))).title == "Grey or blurred samples"
     assert {"Overfitting", "Copies"} <= {entry.title for entry in matching(glossary().values(), "training image")}
     assert matching(glossary().values(), "") == list(glossary().values())
     assert matching(glossary().values(), "no such word") == []

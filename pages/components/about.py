@@ -52,8 +52,8 @@ Every column is a model with a [[sampler]], a number of [[steps]] and a [[seed]]
 
 **Noisy state** is what the network receives ([[x_t]]); **estimate** is the clean image that it guesses from it
 ([[Estimate of x0|x0]]). [[MSE]] and [[SSIM]] say how far two columns' images are apart. What a column costs is
-counted in [[network calls]] and seconds. The sentences above the pictures are a [[verdict]] from measurements, not an
-impression from the few images that you see.
+counted in [[network calls]] and seconds; with few steps, samples are [[Grey or blurred samples|grey or blurred]]. The
+sentences above the pictures are a [[verdict]] from measurements, not an impression from the few images that you see.
 """,
         "strip.webp",
         (
