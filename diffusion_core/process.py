@@ -1,7 +1,7 @@
 """The forward process and the quantities that a network can predict.
 
 With ``x_t = alpha·x0 + sigma·ε``, each prediction determines x0 linearly and is described by two coefficients
-(Karras et al. 2022, equation 7)::
+(Karras et al. 2022, equation 7):
 
     x0 = c_skip·x_t + c_out·output
 
@@ -9,7 +9,7 @@ from which conversions and loss weights follow. Networks take x_t and t as they 
 
 EDM's preconditioning (Karras et al. 2022, table 1) is written for alpha = 1. The state x_t/alpha has that form, with the noise
 level sigma/alpha. Putting both into the table gives, with d the standard deviation of the data and S² = sigma² + alpha²·d²,
-which is the variance of x_t::
+which is the variance of x_t:
 
     c_skip = alpha·d²/S²    c_out = sigma·d/S    c_in = 1/S    c_noise = log(sigma/alpha)/4
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, NotRequired, Required
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
@@ -130,21 +131,27 @@ class _OfImages(TypedDict):
     figures: _Figures
 
 
-KINDS: dict[str, tuple[TypeAdapter[Any], TypeAdapter[Any]]] = {  # of results: the settings asked for, and what was found
-    "samples": (TypeAdapter(_SamplesAsked), TypeAdapter(_SamplesFound)),
-    "loss": (TypeAdapter(_LossAsked), TypeAdapter(_LossFound)),
-    "bound": (TypeAdapter(dict[str, Any]), TypeAdapter(_BoundFound)),
-    "verdict": (TypeAdapter(dict[str, Any]), TypeAdapter(_VerdictFound)),
-    "floor": (TypeAdapter(dict[str, Any]), TypeAdapter(_OfImages)),
-    "reconstruction": (TypeAdapter(dict[str, Any]), TypeAdapter(_OfImages)),
+KINDS: dict[str, tuple[Any, Any]] = {  # of results: the settings asked for, and what was found
+    "samples": (_SamplesAsked, _SamplesFound),
+    "loss": (_LossAsked, _LossFound),
+    "bound": (dict[str, Any], _BoundFound),
+    "verdict": (dict[str, Any], _VerdictFound),
+    "floor": (dict[str, Any], _OfImages),
+    "reconstruction": (dict[str, Any], _OfImages),
 }
+
+
+@cache
+def _adapter(shape: Any) -> TypeAdapter[Any]:
+    """Return what checks values; building all of them takes a tenth of a second, and pages that list models need one."""
+    return TypeAdapter(shape)
 
 
 def refuse_damaged(kind: str, asked: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     """Raise ValueError if a result lacks what its kind needs, or has something else there; other kinds are not checked."""
-    for adapter, part, values in zip(KINDS.get(kind, ()), ("asked", "found"), (asked, found), strict=False):
+    for shape, part, values in zip(KINDS.get(kind, ()), ("asked", "found"), (asked, found), strict=False):
         try:
-            adapter.validate_python(values, strict=True)
+            _adapter(shape).validate_python(values, strict=True)
         except ValidationError as error:
             where, said = first_mistake(error)
             raise ValueError(f"{'.'.join(filter(None, (part, where)))} of a result of kind {kind}: {said}") from error
