@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +16,14 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
+from PIL import Image
 from tyro.conf import Positional
 
 FOLDER = Path(__file__).parent
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 PARAMETERS = "parameters"  # the tag of the cell whose values may be replaced, as in papermill
+OPENING = "opening"  # the tag of the cell whose picture also stands below the title
+PICTURE, WIDTH = "opening.png", 900  # its name there, and the pixels that it has at most
 RENDERER = "plotly_mimetype"  # beside it, figures are stored as pictures, for where scripts cannot run
 
 
@@ -55,12 +60,29 @@ def executed(path: Path, parameters: Mapping[str, Any] | None = None, kernel: As
     return notebook
 
 
+def open_with_picture(notebook: NotebookNode) -> None:
+    """Put the picture of the cell with the tag OPENING below the title, as an attachment that is at most WIDTH pixels wide."""
+    outputs = [output for cell in notebook.cells if OPENING in cell.metadata.get("tags", ()) for output in cell.outputs]
+    found = next(output.data["image/png"] for output in outputs if "image/png" in output.get("data", {}))
+    picture = Image.open(io.BytesIO(b64decode(found))).convert("RGB")
+    picture.thumbnail((WIDTH, WIDTH))
+    buffer = io.BytesIO()
+    picture.quantize(255).save(buffer, "PNG", optimize=True)
+    title = notebook.cells[0]
+    heading, _, text = title.source.partition("\n\n")
+    shown = f"![{heading.strip('# ')}](attachment:{PICTURE})"
+    title.source = "\n\n".join((heading, shown, text.removeprefix(f"{shown}\n\n")))
+    title.attachments = {PICTURE: {"image/png": b64encode(buffer.getvalue()).decode()}}
+
+
 def main(arguments: Arguments) -> None:
     """Execute the notebooks and write them back."""
     os.environ.setdefault("PLOTLY_RENDERER", RENDERER)
     for path in NOTEBOOKS:
         if path.name.startswith(arguments.names or ("",)):
-            nbformat.write(executed(path), path)
+            notebook = executed(path)
+            open_with_picture(notebook)
+            nbformat.write(notebook, path)
             print(f"{path.name}: {path.stat().st_size / 2**20:.1f} MiB")
 
 

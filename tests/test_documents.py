@@ -49,7 +49,7 @@ def test_a_notebook_begins_with_links_to_its_lessons(path):
     beginning = nbformat.read(path, as_version=4).cells[0].source
     linked = re.findall(r"\[([^\]]+)\]\(http://localhost:8501/([^)]+)\)", beginning)
     assert linked == [(one.title, one.address) for one in LESSONS if one.notebook == path.stem]
-    assert linked
+    assert linked or path.stem == "08_your_own_network"  # which is about the library alone
 
 
 def test_the_readmes_models_are_those_of_the_dashboard_with_their_measured_numbers():

@@ -290,7 +290,7 @@ LESSONS: Sequence[Lesson] = (
         "error is there before the first step, and grows to five times as much in the sample. Before the end, one step is so "
         "long that the order falls from 3 to 1, and its local error is the largest.",
         "Set *Timestep spacing* to trailing, and look where the error comes from then.",
-        "06_samplers_and_schedules",
+        "09_a_figure_of_a_paper",
     ),
     Lesson(
         "student",
