@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
 from torch import nn
 
 from diffusion_core.condition import Condition
@@ -128,6 +127,8 @@ def test_guided_samples_go_further_towards_their_class():
 @pytest.mark.parametrize("rescale", [0.0, 0.7, 1.0])
 def test_rescaling_is_that_of_diffusers_on_the_prediction(prediction, rescale):
     """Lin et al. 2024, equations 15 and 16, on what the network outputs; it used to be done on x0."""
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg  # takes a second
+
     table = make_schedule("cosine")
     network = GaussianClasses(table, prediction)
     _, _, x, condition = setting()
