@@ -28,7 +28,7 @@ from pages.components.generation import (
 )
 from pages.components.picture_table import picture_table
 from pages.components.pictures import background
-from pages.components.requests import choose_guidance, follow_model
+from pages.components.requests import MAX_PROMPT, choose_guidance, follow_model
 from pages.components.starting import draw_start
 from pipelines.common.images import Pixels, enlarge, film_strip, gif_bytes, montage
 from pipelines.common.text import lines_of
@@ -89,7 +89,7 @@ def choose_rows(condition: ConditionConfig) -> list[tuple[str, dict[str, Any]]]:
         return [(name, {"label": name}) for name in chosen]
     some = [condition.examples[number] for number in most_familiar(condition.examples, USUAL_PROMPTS)]
     follow_model("prompts", "\n".join(some))
-    text = st.text_area("Prompts, one per line", "\n".join(some), key="prompts", height=122, **BOUND)
+    text = st.text_area("Prompts, one per line", "\n".join(some), max_chars=10 * MAX_PROMPT, key="prompts", height=122, **BOUND)
     prompts = lines_of(text)[: MOST_IMAGES + 1] or [""]  # one too many, which the page says
     return [(_short(prompt) or "empty prompt", {"prompt": (prompt,)}) for prompt in dict.fromkeys(prompts)]
 

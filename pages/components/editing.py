@@ -15,7 +15,7 @@ from pages.components.condition_table import choose_rows
 from pages.components.glossary import term
 from pages.components.painter import painter
 from pages.components.pictures import show_image
-from pages.components.requests import choose_condition, choose_guidance, follow_model, usual_prompt
+from pages.components.requests import MAX_PROMPT, choose_condition, choose_guidance, follow_model, usual_prompt
 from pages.components.sources import FILE_TYPES, carry_upload, choose_image, is_upload, shown_condition
 from pipelines.common.command_line import describe
 from pipelines.common.images import Pixels, place_on_canvas, png_bytes
@@ -229,7 +229,7 @@ def _reword(config: RunConfig, model: str) -> Edit:
         else:
             default = known or usual_prompt(config)
             follow_model("shows", default)
-            shows = {"prompt": st.text_input("Current prompt", default, key="shows", **BOUND)}
+            shows = {"prompt": st.text_input("Current prompt", default, MAX_PROMPT, key="shows", **BOUND)}
     with settings_place:
         st.markdown("**New classes**" if config.condition.classes else "**New prompts**")
         rows = choose_rows(config.condition)

@@ -9,7 +9,6 @@ from html import escape
 import streamlit as st
 
 from pages.components import frontend
-from pages.components.requests import MAX_PROMPT
 from pipelines.common.text import counted, one_line
 from pipelines.datasets.learnt_words import nearest_caption, recorded_captions, unlearnt_words
 from pipelines.datasets.pretrained import local_encoder
@@ -21,7 +20,7 @@ MOST = 8  # prompts
 def show_learnt(config: RunConfig, prompts: Sequence[str]) -> None:
     """Show under each prompt's words whether they are in the recorded captions, and the caption nearest to the prompt."""
     captions = recorded_captions(config.condition, config.data.data)
-    asked = [prompt for prompt in prompts if prompt.strip() and len(prompt) <= MAX_PROMPT][:MOST]
+    asked = [prompt for prompt in prompts if prompt.strip()][:MOST]
     if not captions or not asked:
         return
     strange = [unlearnt_words(prompt, captions) for prompt in asked]

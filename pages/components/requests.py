@@ -174,7 +174,9 @@ def choose_condition(config: RunConfig, suffix: str = "", in_turn: bool = True, 
     else:
         default = usual or usual_prompt(config)
         follow_model(f"prompt{suffix}", default)
-        condition = {"prompt": (what.text_input("Prompt", default, key=f"prompt{suffix}", help=term("prompt"), **BOUND),)}
+        about = term("prompt")
+        prompt = what.text_input("Prompt", default, max_chars=MAX_PROMPT, key=f"prompt{suffix}", help=about, **BOUND)
+        condition = {"prompt": (prompt,)}
         condition |= choose_negative(suffix)
     with how_much:
         return condition | {"guidance": choose_guidance(config, suffix)}
@@ -198,7 +200,8 @@ def usual_request(config: RunConfig) -> SamplingRequest:
 def choose_negative(suffix: str = "") -> dict[str, Any]:
     """Draw a widget for the negative prompt; return the field of a request, if any."""
     about = term("negative prompt")
-    negative = st.text_input("Negative prompt", "", key=f"negative{suffix}", placeholder="none", help=about, **BOUND)
+    key = f"negative{suffix}"
+    negative = st.text_input("Negative prompt", "", MAX_PROMPT, key=key, placeholder="none", help=about, **BOUND)
     return {"negative_prompt": negative} if negative else {}
 
 

@@ -11,10 +11,9 @@ import os
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
 
 from .reading import MEGABYTE
-from .settings import Between, Settings, SettingsError
+from .text import shorten
 
 VARIABLE = "NOISESCOPE_PUBLIC"
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,20 +21,20 @@ ABSOLUTE = re.compile(r"(?<![\w.:/])(?:/[^\s/'\"“”<>,;:()]+)+/?")
 
 
 @dataclass(frozen=True)
-class Bounds(Settings):
+class Bounds:
     """What visitors of a public dashboard may ask for. The variable NOISESCOPE_PUBLIC_CALLS sets ``calls``, and so on."""
 
-    calls: Annotated[int, Between(1)] = 20_000
+    calls: int = 20_000
     """Network calls of one request, counted for each image of 32×32 pixels; larger images count as several."""
-    waiting: Annotated[int, Between(1)] = 2
+    waiting: int = 2
     """Requests of one visitor that wait or are computed."""
-    queue: Annotated[int, Between(1)] = 12
+    queue: int = 12
     """Requests of all visitors that wait or are computed."""
-    memory: Annotated[int, Between(1)] = 1024
+    memory: int = 1024
     """MiB of the results that all visitors together look at."""
-    upload: Annotated[int, Between(1)] = 8
+    upload: int = 8
     """MiB of a picture file."""
-    pixels: Annotated[int, Between(1)] = 16
+    pixels: int = 16
     """Millions of pixels of a picture."""
 
     @property
@@ -65,16 +64,16 @@ def bounds() -> Bounds:
     """Return the bounds of a public dashboard, from the environment.
 
     Raises:
-        ValueError: a variable has a value that is not allowed.
+        ValueError: a variable is no whole number of 1 or more.
     """
-    given = {field.name: os.environ.get(f"{VARIABLE}_{field.name.upper()}", "") for field in fields(Bounds)}
-    try:
-        return Bounds(**{name: int(text) for name, text in given.items() if text})
-    except SettingsError as error:
-        raise ValueError(f"{VARIABLE}_…: {error}") from error
-    except ValueError:
-        wrong = next(name for name, text in given.items() if text and not text.strip().lstrip("+-").isdecimal())
-        raise ValueError(f"{VARIABLE}_{wrong.upper()}={given[wrong]!r}: choose a whole number of 1 or more") from None
+    given: dict[str, int] = {}
+    for field in fields(Bounds):
+        variable = f"{VARIABLE}_{field.name.upper()}"
+        if text := os.environ.get(variable, ""):
+            if not (text.isdecimal() and len(text) < 16 and int(text)):
+                raise ValueError(f"{variable}={shorten(text, 40)!r}: choose a whole number of 1 or more")
+            given[field.name] = int(text)
+    return Bounds(**given)
 
 
 def upload_limit() -> int | None:

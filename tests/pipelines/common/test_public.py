@@ -28,7 +28,7 @@ def test_a_dashboard_is_public_only_if_it_is_told_to_be(value, public, monkeypat
 def test_a_wrong_variable_is_refused_rather_than_ignored(variable, value, monkeypatch):
     monkeypatch.setenv("NOISESCOPE_PUBLIC", "1")
     monkeypatch.setenv(f"NOISESCOPE_PUBLIC{variable}", value)
-    with pytest.raises(ValueError, match=r"NOISESCOPE_PUBLIC.*(give 1|whole number)"):
+    with pytest.raises(ValueError, match=f"^NOISESCOPE_PUBLIC{variable}='{value}': (give 1|choose a whole number)"):
         bounds() if is_public() else None
 
 
