@@ -50,8 +50,8 @@ class Train(Settings):
     """Compile the network first (torch.compile); this takes about a minute and makes every step faster on a GPU."""
     estimate: bool = False
     """Only say how long training would take, and how much memory: a few steps are taken in a temporary folder."""
-    tracker: tuple[Literal["wandb", "tensorboard"], ...] = ()
-    """Also log to Weights & Biases or TensorBoard."""
+    tracker: tuple[Literal["trackio", "mlflow", "tensorboard", "wandb"], ...] = ()
+    """Also log to these trackers, whose packages you install: trackio, MLflow, TensorBoard, Weights & Biases."""
     recipe: str | None = None
     """Take the settings from this recipe (see pipelines/storage/recipes); other flags override them."""
 

@@ -1,4 +1,4 @@
-"""Accelerate, set up for a run: precision, accumulation, trackers, and a batch that can be divided; and its optimiser."""
+"""Accelerate, set up for a run: precision, accumulation, and a batch that can be divided; and its optimiser."""
 
 from __future__ import annotations
 
@@ -11,28 +11,27 @@ from torch import nn
 
 from ..common.devices import has_fast_bfloat16, process_state
 from ..storage.config import OptimizerConfig, RunConfig
-from ..storage.runs import Run
 from .trackers import refuse_unusable
 
 
-def make_accelerator(config: RunConfig, run: Run, trackers: Sequence[str]) -> Accelerator:
-    """Return an Accelerator with the run's precision and trackers.
+def make_accelerator(config: RunConfig, trackers: Sequence[str] = ()) -> Accelerator:
+    """Return an Accelerator with the run's precision, after checking that the trackers can be used.
 
     Raises:
-        ValueError: the hardware lacks the precision, a tracker is not installed, or the batch cannot be divided equally.
+        ValueError: the hardware lacks the precision, a tracker cannot be used, or the batch cannot be divided equally.
     """
     refuse_unusable(trackers if process_state().is_main_process else ())
     precision = config.optimizer.precision
     device = process_state().device
     if precision == "auto":
         precision = "bf16" if has_fast_bfloat16(device) else "no"
-    if precision == "fp16" and device.type == "cpu":
-        raise ValueError("precision=fp16 needs a GPU, and this machine has none: choose bf16, no or auto")
+    if precision == "fp16" and device.type not in ("cuda", "xpu"):  # whose gradients can be scaled
+        raise ValueError(
+            "precision=fp16 needs a GPU of NVIDIA, AMD or Intel, and this machine has none: choose bf16, no or auto"
+        )
     accelerator = Accelerator(
         mixed_precision=precision,
         gradient_accumulation_steps=config.optimizer.accumulation,
-        log_with=list(trackers) or None,
-        project_dir=run.path / "trackers" if trackers else None,
     )
     parts = accelerator.num_processes * config.optimizer.accumulation
     if config.optimizer.batch_size % parts:

@@ -31,7 +31,7 @@ from .grids import write_grids
 from .plan import learning_rate
 from .recent import RecentLosses
 from .task import Task
-from .trackers import start_trackers, track_numbers
+from .trackers import finish_trackers, start_trackers, track_numbers
 from .trial import refuse_too_large_batch
 
 
@@ -41,7 +41,7 @@ class TrainingLoop:
     Args:
         run: the folder to write, or this process's claim to it; training resumes from its saved state, if there is one.
         task: what to train.
-        trackers: "wandb", "tensorboard".
+        trackers: names of trackers (see :mod:`pipelines.training.trackers`).
         accelerator: with the run's precision; by default made on first use.
 
     Attributes:
@@ -93,19 +93,19 @@ class TrainingLoop:
             self.claim.take()
         try:
             self._restore()
+            start_trackers(self.accelerator, self.trackers, self.run, self.config, resumed=self.step > 0)
             if self.is_main:
                 self.claim.describe(self.config, task.data.report)
         except BaseException:
             self.claim.release()
             raise
-        start_trackers(self.accelerator, self.run)
         self._prepared = True
 
     @property
     def accelerator(self) -> Accelerator:
         """Accelerate's processes, devices and precision."""
         if self._accelerator is None:
-            self._accelerator = make_accelerator(self.config, self.run, self.trackers)
+            self._accelerator = make_accelerator(self.config, self.trackers)
         return self._accelerator
 
     @property
@@ -186,7 +186,7 @@ class TrainingLoop:
                 self._divergence.refuse_losses([row["val_loss"]], self.step, "the loss on held-out images")
             self.claim.check()
             self.run.append_metrics(row)
-            track_numbers(self.accelerator, row, self.step)
+            track_numbers(self.accelerator, row, self.step, self.config.diffusion.timesteps)
 
     def evaluate(self) -> dict[str, Any]:
         """Evaluate every average on the held-out images; only the losses of the others than the usual one are kept."""
@@ -272,6 +272,7 @@ class TrainingLoop:
         before = self.seconds
         with caught_signals() as caught, ExitStack() as shown, ExitStack() as at_the_end:
             at_the_end.callback(self.claim.release)
+            at_the_end.callback(finish_trackers, self.accelerator)
             if compiled:
                 self.model, said = compile_network(self.model, self._backward)
                 self.optimizer.zero_grad()

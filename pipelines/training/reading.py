@@ -48,7 +48,7 @@ def open_training(run: Run | RunClaim, config: RunConfig, trackers: Sequence[str
     Args:
         run: the folder to write, or a claim to it made earlier; training resumes from its saved state, if there is one.
         config: what to train. Settings left open are filled in, and the result is written to the folder.
-        trackers: "wandb", "tensorboard".
+        trackers: names of trackers (see :mod:`pipelines.training.trackers`).
 
     Raises:
         ValueError: the configuration cannot be trained; the message says why.
@@ -57,7 +57,7 @@ def open_training(run: Run | RunClaim, config: RunConfig, trackers: Sequence[str
     claim.run.refuse_without_state()
     if (claim.run.path / STATE).is_file():
         refuse_damaged(claim.run.path / STATE, claim.run.instead_of_resuming)
-    accelerator = make_accelerator(config, claim.run, trackers)
+    accelerator = make_accelerator(config, trackers)
     loop = TrainingLoop(claim, read_task(claim.run, config), trackers, accelerator)
     loop.prepare()
     return loop

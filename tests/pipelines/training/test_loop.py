@@ -562,35 +562,6 @@ def test_the_default_folder_is_a_new_one(monkeypatch, tmp_path):
     assert program.choose_run(program.Train())[0].path == tmp_path / "fashion_mnist-baseline-2"
 
 
-# --- trackers
-
-
-def test_trackers_write_their_files(shell, flags, tmp_path, forked):
-    pytest.importorskip("tensorboard")
-    pytest.importorskip("wandb")
-    out = tmp_path / "run"
-    done = shell("-m", "pipelines.train", *flags(steps=6), "--out", out, "--tracker", "tensorboard", "wandb")
-    assert done.code == 0, done.error
-    files = [path for path in out.rglob("*") if path.is_file()]
-    events = [path for path in files if path.name.startswith("events.out.tfevents")]
-    offline = [path for path in files if path.suffix == ".wandb"]
-    assert events
-    assert offline
-    assert sum(path.stat().st_size for path in events) > 500
-    assert sum(path.stat().st_size for path in offline) > 500
-    assert Run(out).metrics()["step"].max() == 6
-
-
-def test_a_tracker_that_is_not_installed_is_named(command, flags, tmp_path, monkeypatch):
-    import importlib.util
-
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "wandb" else find(name, *rest))
-    done = command("pipelines.train", *flags(), "--out", tmp_path / "run", "--tracker", "wandb")
-    assert "pip install wandb" in done.refused_in_one_sentence()
-    assert not (tmp_path / "run").exists()
-
-
 @pytest.mark.parametrize("source", ["flowers text", "models/flowers text", "models/flowers text.safetensors"])
 def test_a_run_that_starts_from_another_is_named_after_it(tmp_path, source):
     """A regression: it was named after the default network, although its network is the source's."""

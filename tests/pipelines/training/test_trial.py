@@ -28,7 +28,7 @@ from pipelines.training.trial import refuse_too_large_batch
 config = config_from_json(sys.argv[1])
 images = torch.randint(0, 256, (300, 3, 16, 16), dtype=torch.uint8)
 task = DiffusionTask(config, TrainingData.from_images(images))
-task.place(make_accelerator(config, Run("nowhere"), ()))
+task.place(make_accelerator(config))
 
 def attempt(resumed=False, **changes):
     task.config = replace(task.config, optimizer=replace(task.config.optimizer, **changes))
