@@ -32,10 +32,11 @@ Level = float | Tensor  # alpha or sigma: one number, or one per image, (B,)
 
 
 def per_image(level: Level, like: Tensor) -> Level:
-    """Reshape one number per image, (B,), to broadcast over (B, C, H, W); return a single number unchanged."""
-    if isinstance(level, Tensor) and level.ndim == 1:
-        return level.to(like.device, like.dtype, non_blocking=like.is_cuda).view(-1, *(1,) * (like.ndim - 1))
-    return level
+    """Reshape one number per image, (B,), to broadcast over (B, C, H, W); tensors get the type and the device of the images."""
+    if not isinstance(level, Tensor):
+        return level
+    level = level.to(like.device, like.dtype, non_blocking=like.is_cuda)
+    return level.view(-1, *(1,) * (like.ndim - 1)) if level.ndim else level
 
 
 def check_prediction(prediction: str) -> str:

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from .choices import SCHEDULES, SPACINGS
 
+WITH_FLOAT64 = ("cpu", "cuda")  # kinds of devices; Apple's GPUs (MPS) lack it, and some of Intel's (XPU)
+
 
 @dataclass(frozen=True, eq=False)
 class NoiseSchedule:
@@ -68,7 +70,7 @@ class NoiseSchedule:
     def at(self, t: float | Tensor) -> tuple[Tensor, Tensor]:
         """Return alpha and sigma at timesteps ``t`` in [0, T−1], interpolated linearly between rows.
 
-        Both are float64 tensors of the shape of ``t`` (() for a number) on its device; float32 on devices without float64.
+        Both are float64 tensors of the shape of ``t`` (() for a number) on its device; float32 outside WITH_FLOAT64.
 
             >>> alpha, sigma = flow(4).at(1.5)
             >>> alpha.item(), sigma.item()
@@ -79,7 +81,7 @@ class NoiseSchedule:
         below = position.floor().long()
         above = (below + 1).clamp(max=self.num_timesteps - 1)
         weight = position - below
-        dtype = torch.float32 if t.device.type == "mps" else torch.float64
+        dtype = torch.float64 if t.device.type in WITH_FLOAT64 else torch.float32
         alpha, sigma = (torch.lerp(table[below], table[above], weight) for table in (self.alpha, self.sigma))
         return alpha.to(t.device, dtype), sigma.to(t.device, dtype)
 

@@ -20,7 +20,7 @@ from tests.test_imports import ROOMS, ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs/ARCHITECTURE.md", "docs/DEPLOYMENT.md"]
-DOCUMENTS += ["docs/GLOSSARY.md", "notebooks/README.md"]
+DOCUMENTS += ["docs/GLOSSARY.md", "docs/HARDWARE.md", "notebooks/README.md"]
 PATH = re.compile(r"`((?:diffusion_core|unets|pipelines|pages|checkpoints|deploy|docs|tests|benchmarks|notebooks)/[\w./-]*)`")
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Parameters of glibc's mallopt (malloc.h), and the largest value it accepts.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 NEVER = 2**31 - 1
+WITH_MEMORY = ("cuda", "xpu")  # kinds of devices whose memory is their own
 
 
 def finish(device: torch.device) -> None:
@@ -49,11 +50,14 @@ def device_called(name: str | None) -> torch.device:
         ValueError: this machine has no such device.
     """
     best = best_device()
-    try:
-        return best if name is None else torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        there = " or ".join(dict.fromkeys(["cpu", best.type]))
-        raise ValueError(f"device={shorten(repr(name), 60)}: this machine has no such device; choose {there}") from error
+    if name is None:
+        return best
+    with suppress(RuntimeError, AssertionError, NotImplementedError):
+        device = torch.empty(0, device=name).device
+        if device.type in ("cpu", best.type):  # others exist, such as "meta", but not to compute
+            return device
+    there = " or ".join(dict.fromkeys(["cpu", best.type]))
+    raise ValueError(f"device={shorten(repr(name), 60)}: this machine has no such device; choose {there}")
 
 
 @dataclass(frozen=True)
@@ -90,16 +94,23 @@ def process_state() -> PartialState | OnlyProcess:
 
 def hardware(device: torch.device) -> str:
     """Return the name of a device's hardware, without which measured times mean nothing."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+    if device.type in WITH_MEMORY:
+        return torch.get_device_module(device).get_device_name(device)
     return f"{processor()}, {counted(torch.get_num_threads(), 'thread') if device.type == 'cpu' else device.type}"
 
 
 def device_memory(device: torch.device) -> int:
-    """Return the bytes of memory that a device has; devices without memory of their own share the machine's."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory
-    return machine_memory()
+    """Return the bytes of memory that a device has; Apple's GPUs may use a part of the machine's, and the CPU all of it."""
+    if device.type in WITH_MEMORY:
+        return torch.get_device_module(device).get_device_properties(device).total_memory
+    return torch.mps.recommended_max_memory() if device.type == "mps" else machine_memory()
+
+
+def peak_device_memory(device: torch.device) -> int:
+    """Return the largest number of bytes of a device's memory in use so far, as far as it says; 0 if it says nothing."""
+    if device.type in WITH_MEMORY:
+        return torch.get_device_module(device).max_memory_allocated(device)
+    return torch.mps.driver_allocated_memory() if device.type == "mps" else 0  # which keeps what was freed
 
 
 def processor() -> str:

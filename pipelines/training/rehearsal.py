@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from ..common.devices import peak_device_memory
 from ..common.machine import OtherWork
 from ..common.reports import report_here
 from ..storage.config import RunConfig
@@ -42,8 +43,8 @@ def rehearse(config: RunConfig) -> Estimate:
 
 def peak_memory(device: torch.device) -> int:
     """Return the largest number of bytes in use so far: those allocated on a GPU, or else those of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+    if on_device := peak_device_memory(device):
+        return on_device
     status = Path("/proc/self/status")
     if status.is_file():  # the kernel's other count begins with the memory of the process that started this one
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
