@@ -135,7 +135,7 @@ def show_loss_by_timestep(
     more = st.expander("Loss by timestep", key="timesteps", **BOUND)
     if not more.open:
         return
-    lengths = {one.name: one.config.diffusion.timesteps for one in logs if one.name in validated}
+    lengths = {one.name: one.config.diffusion.timesteps for one in logs if one.config is not None and one.name in validated}
     left, right = more.columns([3, 2], gap="medium")
     with left:
         color = st.segmented_control(

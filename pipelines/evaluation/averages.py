@@ -19,8 +19,10 @@ def losses_by_half_life(log: Log) -> pd.DataFrame:
 
     Returns:
         One row for each training step at which all were validated, and one column for each half-life in images, the shortest
-        first; empty if the run has kept no others than the usual one.
+        first; empty if the run has kept no others than the usual one, or is of other software.
     """
+    if log.config is None:
+        return pd.DataFrame()
     optimizer = log.config.optimizer
     columns = {optimizer.ema_half_life: "val_loss"} | {each: loss_of_average(each) for each in optimizer.ema_also}
     rows = log.validations().set_index("step")

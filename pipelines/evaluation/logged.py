@@ -15,14 +15,15 @@ from .intervals import Estimate, decimals, neighbours_half
 
 NEAR = 0.005  # relative distance within which two validations are at the same step: epochs of two runs may differ by a few
 ALONG = {"step": "step {:,.0f}", "images_seen": "{:,.0f} images"}  # where the losses of two runs can be compared
+FOREIGN = "what the loss of other software measures is not known"
 
 
 @dataclass(frozen=True, eq=False)
 class Log:
-    """A run's name, its settings and its log, one row per logged line."""
+    """A run's name, its settings and its log, one row per logged line; settings of other software are not known."""
 
     name: str
-    config: RunConfig
+    config: RunConfig | None
     table: pd.DataFrame
 
     def validations(self, along: str = "step") -> pd.DataFrame:
@@ -42,8 +43,10 @@ class Log:
         return (int(rows["step"][values.index[-1]]), float(values.iloc[-1])) if len(values) else None
 
 
-def unlike(one: RunConfig, other: RunConfig) -> str:
+def unlike(one: RunConfig | None, other: RunConfig | None) -> str:
     """Return why the validation losses of two runs cannot be compared; empty if they can."""
+    if one is None or other is None:
+        return FOREIGN
     if one.model != other.model:
         return "only one of them is an autoencoder"
     if one.is_student != other.is_student:
@@ -58,8 +61,10 @@ def unlike(one: RunConfig, other: RunConfig) -> str:
     return ""
 
 
-def unpaired(one: RunConfig, other: RunConfig) -> str:
+def unpaired(one: RunConfig | None, other: RunConfig | None) -> str:
     """Return why the difference of two validation losses has no interval; empty if both are of the same noisy images."""
+    if one is None or other is None:
+        return FOREIGN
     if "autoencoder" in (one.model, other.model):
         return "an autoencoder logs nothing from which to compute an interval"
     if one.is_student or other.is_student:

@@ -18,12 +18,17 @@ def about_weights(name: str, fingerprint: str) -> str:
     return f"{name} (weights {fingerprint})"
 
 
-def about_runs(runs: Mapping[str, Run]) -> str:
-    """Return the names of runs, each with the fingerprint of its weights, if it has any, and its seed of training."""
+def about_runs(runs: Mapping[str, Run], foreign: Mapping[str, str] | None = None) -> str:
+    """Return the names of runs, each with the fingerprint of its weights, if it has any, and its seed of training.
+
+    Args:
+        foreign: what has written the logs of other software, by the names of their runs.
+    """
     parts = []
     for name, run in runs.items():
         weights = f"weights {run.fingerprint}, " if run.has_weights else ""
         parts.append(f"{name} ({weights}training seed {run.config.seed})")
+    parts += [f"{name} (logged by {kind})" for name, kind in (foreign or {}).items()]
     return f"{', '.join(parts)}."
 
 

@@ -70,7 +70,7 @@ def _copies(log: Log, axis: str, name: str, look: Look) -> Iterator[Mark]:
     rows = rows[np.isfinite(numbers(rows, "closer_than_held_out"))]
     if len(rows):
         x, shares = along(rows, axis), numbers(rows, "closer_than_held_out")
-        if count := log.config.log.compared_samples:
+        if log.config is not None and (count := log.config.log.compared_samples):
             intervals = [Estimate.of_share(share, count) for share in shares]
             low, high = (np.array([100 * getattr(one, end) for one in intervals]) for end in ("low", "high"))
             yield Band(x, low, high, name, look)

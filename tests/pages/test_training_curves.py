@@ -12,6 +12,7 @@ from PIL import Image
 from pages.components import samples
 from pages.components.averages import beside_each_other
 from pages.components.runs import is_diffusion, known_runs
+from pipelines.common.text import literal, plotly_text
 from pipelines.evaluation.averages import losses_by_half_life
 from pipelines.evaluation.logged import Log
 from pipelines.storage import runs
@@ -265,3 +266,58 @@ def test_the_averages_of_a_run_are_compared_from_the_shortest_to_the_longest():
     assert lengths == sorted(lengths)
     assert {1, run.config.optimizer.ema_half_life, max(losses.columns), losses.iloc[-1].idxmin()} == set(lengths)
     assert len({compared.number_input(key=f"seed{number}").value for number in range(1, len(shown) + 1)}) == 1
+
+
+# --- logs of other software
+
+MARKUP = "[a](https://evil.example) <img src=x> $x$ *b*"
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    """A table such as W&B's page exports, of a run with a hostile name."""
+    rows = "".join(f"{step},{1 / step},{2 / step}\n" for step in (10, 20, 30))
+    (tmp_path / "export.csv").write_text(f"Step,{MARKUP} - val_loss,{MARKUP} - train/loss\n{rows}")
+    return tmp_path / "export.csv"
+
+
+def test_a_log_of_other_software_is_drawn_beside_runs_and_not_compared(make_run, foreign):
+    make_run("a")
+    make_run("b")
+    app = open_page(logs=[str(foreign)], optimiser=True, foreign=True)
+    assert {trace["name"] for trace in curves(app)["data"] if "name" in trace} >= {"a", "b", plotly_text(MARKUP)}
+    assert sum("Difference" in str(annotation) for annotation in curves(app)["layout"]["annotations"]) == 1
+    assert any("validation loss of **a** and that of b are not told apart" in text.value for text in app.markdown)
+    assert any("Compare the course of such curves, not their values" in caption.value for caption in app.caption)
+    assert app.table[-1].value.loc["Training loss"].tolist() == [literal("train/loss")]
+    assert app.table[-1].value.columns.tolist() == [literal(f"{MARKUP} (table of Weights & Biases)")]
+    everything = [element.value for kind in (app.markdown, app.caption, app.warning) for element in kind]
+    assert not any("<img" in text or "](https://evil" in text for text in everything)
+
+
+def test_what_is_no_log_gets_a_sentence_and_the_others_are_drawn(make_run, foreign):
+    make_run("a")
+    foreign.with_name("torn.csv").write_bytes(b"\xff\xfe\x00")
+    wanted = [str(foreign.with_name(name)) for name in ("torn.csv", "missing", "export.csv")]
+    app = open_page(runs="", logs=wanted)
+    assert [line.count("cannot be read") for line in app.warning[0].value.splitlines()] == [1, 1]
+    assert {trace["name"] for trace in curves(app)["data"] if "name" in trace} == {plotly_text(MARKUP)}
+    assert not samples_shown(app)
+
+
+def test_strangers_cannot_read_the_server_s_logs(make_run, foreign, monkeypatch):
+    make_run("a")
+    monkeypatch.setattr("pages.components.foreign_logs.is_public", lambda: True)
+    app = open_page(logs=[str(foreign), "/etc/passwd"])
+    assert {trace["name"] for trace in curves(app)["data"] if "name" in trace} == {"a"}
+    assert not app.warning
+    assert not [box for box in app.multiselect if box.key == "logs"]
+
+
+def test_a_log_without_a_validation_loss_says_where_its_curves_are(make_run, tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"step": 1, "loss": 1.0}\n{"step": 2, "loss": 0.5}\n')
+    make_run("b")
+    app = open_page(logs=[str(tmp_path / "a.jsonl")], optimiser=True)
+    assert any("Without a validation loss, but with curves further down: a" in caption.value for caption in app.caption)
+    other = figures(app)["Training loss, gradient norm, learning rate"]
+    assert {trace["name"] for trace in other["data"]} == {"a", "b"}
