@@ -63,7 +63,8 @@ def show_findings(columns: Sequence[tuple[str, Run, SamplingRequest]], made: Com
                 with st.container(key="findings-told-cost"):
                     st.caption(literal(cost_sentence(findings[0].verdict)))
             if made is not None and made.computed_together:
-                st.caption(f":material/timer: {costs_in_words(made)}")
+                with st.container(key="findings-told-here"):  # columns say so, too
+                    st.caption(f":material/timer: {costs_in_words(made)}")
             if all(finding.same_noise for finding in findings):
                 with st.container(key="findings-told-noise"):
                     st.caption(f":material/link: The same noise in every column, image by image (seed {columns[0][2].seed}).")

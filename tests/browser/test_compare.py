@@ -132,6 +132,9 @@ def test_on_a_phone_settings_are_changed_on_a_sheet(page, server):
         page.goto(f"{server}/compare?{SMALL}")
         generate(page)
         finished(page)
+        told = page.locator("[class*=st-key-findings-told]").all()
+        assert told
+        assert not any(part.is_visible() for part in told), "what columns say is not said twice above them"
         page.get_by_role("button", name="Change").click()
         main = page.get_by_test_id("stMainBlockContainer")  # a notice has a button to close it, too
         close = main.get_by_role("button", name="Close", exact=True)
