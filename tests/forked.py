@@ -101,7 +101,9 @@ def _become(message: bytes, streams: list[int]) -> None:
     os.environ.clear()
     os.environ.update(environment)
     atexit._clear()
-    logging.root.handlers.clear()
+    for logger in (logging.root, *logging.root.manager.loggerDict.values()):
+        if isinstance(logger, logging.Logger):
+            logger.handlers.clear()  # which write to the streams of the process that was forked
     sys.unraisablehook, threading.excepthook = sys.__unraisablehook__, threading.__excepthook__
     for name in [name for name in sys.modules if name.partition(".")[0] in OURS]:
         del sys.modules[name]
