@@ -5,7 +5,8 @@ Known runs, and the datasets with short names in $NOISESCOPE_DATA, are read with
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -14,7 +15,7 @@ from pipelines.common import paths
 from pipelines.common.command_line import describe
 from pipelines.common.extras import require_extra
 from pipelines.common.public import is_public
-from pipelines.common.text import literal
+from pipelines.common.text import literal, some
 from pipelines.datasets.pretrained import find_encoder, local_encoder
 from pipelines.datasets.sources import PRESETS, locate
 from pipelines.storage.runs import Run
@@ -30,9 +31,10 @@ def expanded(typed: str) -> str:
 
 def allow_typed(key: str) -> None:
     """Allow reading what was just typed into the widget ``key``; to be called when the user, not an address, changes it."""
-    name = expanded(st.session_state[key] or "")
-    if not is_public() and Path(name).exists():
-        _allow(name)
+    typed = st.session_state[key] or ""
+    names = map(expanded, [typed] if isinstance(typed, str) else typed)
+    if not is_public():
+        _allow(*filter(os.path.exists, names))
 
 
 def offered_datasets() -> list[str]:
@@ -61,6 +63,18 @@ def may_read(name: str, suffix: str = "") -> bool:
     icon = ":material/folder_open:" if local else ":material/download:"
     st.button(what, icon=icon, key=f"read{suffix}", on_click=_allow, args=(source,))
     return False
+
+
+def allowed_files(paths: Sequence[str]) -> list[str]:
+    """Return the paths whose files the user has asked for; for the others, draw a button that says what would be read.
+
+    Those that do not exist are returned, too: whoever reads them says so.
+    """
+    waiting = [path for path in paths if os.path.exists(path) and path not in st.session_state.get(ALLOWED, ())]  # noqa: PTH110
+    if waiting:
+        label = f"Read {literal(some(waiting))}"
+        st.button(label, icon=":material/folder_open:", key="read files", on_click=_allow, args=waiting)
+    return [path for path in paths if path not in waiting]
 
 
 def may_encode(runs: Iterable[Run]) -> bool:
@@ -97,5 +111,5 @@ def _download(encoder: str) -> None:
     _is_here.clear()
 
 
-def _allow(source: str) -> None:
-    st.session_state[ALLOWED] = {*st.session_state.get(ALLOWED, ()), source}
+def _allow(*sources: str) -> None:
+    st.session_state[ALLOWED] = {*st.session_state.get(ALLOWED, ()), *sources}

@@ -11,6 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from pages.components import BOUND
+from pages.components.asking import allow_typed, allowed_files, expanded
 from pipelines.common.command_line import describe
 from pipelines.common.public import is_public
 from pipelines.common.text import literal, one_line, some
@@ -44,21 +45,24 @@ To compare the models themselves, make the other one a run here (`python -m pipe
 
 
 def offer_logs(place: DeltaGenerator) -> tuple[list[str], list[UploadedFile]]:
-    """Draw a button that opens a place for paths and files of logs; return the paths and the uploaded files."""
+    """Draw a button that opens a place for paths and files of logs; return the paths and the uploaded files.
+
+    Paths that come with a link wait for a button of their own.
+    """
     if is_public():  # visitors have no business with the server's files
         return [], []
     with place.popover("Other logs", icon=":material/add_chart:"):
         st.markdown("Draw the curves of a training by **other software** beside your runs.")
         paths = st.multiselect(
             "Files and folders", [], accept_new_options=True, max_selections=MOST, key="logs",
-            placeholder="Type a path, then press Enter", **BOUND,
+            placeholder="Type a path, then press Enter", on_change=allow_typed, args=("logs",), **BOUND,
         )  # fmt: skip
         files = st.file_uploader(
             "Or files, until you leave this page", accept_multiple_files=True, key="log-files", max_upload_size=LARGEST,
             help="TensorBoard's event files, tables (CSV) and JSON. Databases of trackio and MLflow are read by their path.",
         )  # fmt: skip
         st.markdown(COMPARABLE)
-    return paths, list(files)[:MOST]
+    return allowed_files([expanded(path) for path in paths]), list(files)[:MOST]
 
 
 def read_foreign(paths: Sequence[str], files: Sequence[UploadedFile], taken: Sequence[str]) -> dict[str, ForeignLog]:

@@ -281,10 +281,34 @@ def foreign(tmp_path):
     return tmp_path / "export.csv"
 
 
+def open_logs(*paths, **inputs):
+    """The page with a link to logs, whose button has been pressed."""
+    app = open_page(logs=list(map(str, paths)), **inputs)
+    [button] = [button for button in app.button if button.label.startswith("Read ")]
+    button.click().run()
+    assert not app.exception
+    return app
+
+
+def test_logs_that_a_link_names_are_read_once_their_button_is_pressed_and_typed_ones_at_once(make_run, foreign, monkeypatch):
+    read = []
+    monkeypatch.setattr("pages.components.foreign_logs.read_path", lambda path: read.append(path) or ([], []))
+    make_run("a")
+    app = open_page(logs=[str(foreign)])
+    assert not read
+    [button] = [button for button in app.button if button.label == f"Read {literal(str(foreign))}"]
+    button.click().run()
+    assert read == [str(foreign)]
+    app = open_page()
+    app.multiselect(key="logs").set_value([str(foreign)]).run()
+    assert not [button for button in app.button if button.label.startswith("Read ")]
+    assert not app.exception
+
+
 def test_a_log_of_other_software_is_drawn_beside_runs_and_not_compared(make_run, foreign):
     make_run("a")
     make_run("b")
-    app = open_page(logs=[str(foreign)], optimiser=True, foreign=True)
+    app = open_logs(foreign, optimiser=True, foreign=True)
     assert {trace["name"] for trace in curves(app)["data"] if "name" in trace} >= {"a", "b", plotly_text(MARKUP)}
     assert sum("Difference" in str(annotation) for annotation in curves(app)["layout"]["annotations"]) == 1
     assert any("validation loss of **a** and that of b are not told apart" in text.value for text in app.markdown)
@@ -298,8 +322,7 @@ def test_a_log_of_other_software_is_drawn_beside_runs_and_not_compared(make_run,
 def test_what_is_no_log_gets_a_sentence_and_the_others_are_drawn(make_run, foreign):
     make_run("a")
     foreign.with_name("torn.csv").write_bytes(b"\xff\xfe\x00")
-    wanted = [str(foreign.with_name(name)) for name in ("torn.csv", "missing", "export.csv")]
-    app = open_page(runs="", logs=wanted)
+    app = open_logs(*(foreign.with_name(name) for name in ("torn.csv", "missing", "export.csv")), runs="")
     assert [line.count("cannot be read") for line in app.warning[0].value.splitlines()] == [1, 1]
     assert {trace["name"] for trace in curves(app)["data"] if "name" in trace} == {plotly_text(MARKUP)}
     assert not samples_shown(app)
@@ -317,7 +340,7 @@ def test_strangers_cannot_read_the_server_s_logs(make_run, foreign, monkeypatch)
 def test_a_log_without_a_validation_loss_says_where_its_curves_are(make_run, tmp_path):
     (tmp_path / "a.jsonl").write_text('{"step": 1, "loss": 1.0}\n{"step": 2, "loss": 0.5}\n')
     make_run("b")
-    app = open_page(logs=[str(tmp_path / "a.jsonl")], optimiser=True)
+    app = open_logs(tmp_path / "a.jsonl", optimiser=True)
     assert any("Without a validation loss, but with curves further down: a" in caption.value for caption in app.caption)
     other = figures(app)["Training loss, gradient norm, learning rate"]
     assert {trace["name"] for trace in other["data"]} == {"a", "b"}
