@@ -23,6 +23,7 @@ from pipelines.sampling.fitting import picture_notes
 from pipelines.storage.runs import Run
 
 GENERATED, DATASET, UPLOAD = "A sample", "A dataset", "An upload"
+PNG = b"\x89PNG\r\n\x1a\n"  # how such a file begins
 FILE_TYPES = ["png", "jpg", "jpeg", "webp", "avif", "heic", "heif", "gif", "bmp", "tif", "tiff"]
 
 
@@ -134,8 +135,9 @@ def _uploaded(suffix: str) -> bytes | None:
     if file is not None:
         return file.getvalue()
     came = carried(picture_key(suffix))
-    if came is not None:
-        st.caption("This picture came with the link; drop another one to replace it.")
+    if came is None or not came.startswith(PNG):  # as carry_upload writes them: no link reaches the other decoders
+        return None
+    st.caption("This picture came with the link; drop another one to replace it.")
     return came
 
 

@@ -188,6 +188,8 @@ def test_a_link_carries_a_mask_and_a_small_uploaded_picture(wide):
         assert "mask" not in app.query_params
     app = open_page(**address, picture=carried["picture"])
     assert "picture" in app.query_params
+    other = carried_module._packed(b"GIF89a")
+    assert not any("came with the link" in caption.value for caption in open_page(**address, picture=other).caption)
     app = open_page(**address | {"source": "A sample"}, **carried)
     assert "picture" not in app.query_params, "which the link names"
 

@@ -44,6 +44,7 @@ def test_dropped_pictures_are_stored_and_chosen(open_train, image_folder, tmp_pa
     wait_for(lambda: app.run().selectbox(key="init_from").value == start)
     assert app.number_input(key="size").value == Run(PUBLISHED / start).config.image_shape[1]
     assert {key: app.number_input(key=key).value for key in FOR_FEW} == FOR_FEW
+    assert any("That takes roughly" in text.value for text in app.markdown)
     assert not app.error
 
 
