@@ -20,6 +20,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import traceback
 import types
@@ -28,8 +29,8 @@ from pathlib import Path
 
 LIBRARIES = ("accelerate", "datasets", "matplotlib.figure", "pandas", "torch._dynamo")  # which all tests together load anyway
 OURS = ("diffusion_core", "unets", "pipelines", "pages", "main_interface")
-PR_SET_CHILD_SUBREAPER = 36  # of prctl: whose parent has ended becomes a child of this process
-template: socket.socket | None = None  # of the process that runs the tests
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # of prctl: die with the parent; be the parent of descendants without one
+template: socket.socket | None = None  # where processes are asked for
 is_fork = False
 
 
@@ -60,16 +61,11 @@ def _fork(function: Callable[[], object]) -> int:
 
 
 def _serve(asked: socket.socket) -> None:
-    """Fork a process for each message until the tests have ended."""
-    global template
-    assert template is not None
-    template.close()
-    template = None
+    """Fork a process for each message, until the tests end."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     os.setsid()
     while True:
-        message, streams, _, _ = socket.recv_fds(asked, 2**20, 3)
-        if not message:
-            os._exit(0)
+        message, (*streams, answer), _, _ = socket.recv_fds(asked, 2**20, 4)
         told, tell = os.pipe()
 
         def between(message=message, streams=streams, tell=tell):
@@ -78,8 +74,8 @@ def _serve(asked: socket.socket) -> None:
             os._exit(0)
 
         os.waitpid(_fork(between), 0)
-        asked.send(os.read(told, 20))
-        for descriptor in (*streams, told, tell):
+        os.write(answer, os.read(told, 20))
+        for descriptor in (*streams, answer, told, tell):
             os.close(descriptor)
 
 
@@ -94,7 +90,10 @@ def _become(message: bytes, streams: list[int]) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for number, descriptor in enumerate(streams):
         os.dup2(descriptor, number)
-    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    assert template is not None
+    os.closerange(3, template.fileno())
+    os.closerange(template.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
+    tempfile.tempdir = None
     sys.stdin, sys.stdout = os.fdopen(0, closefd=False), os.fdopen(1, "w", closefd=False)
     sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
     os.chdir(folder)
@@ -140,18 +139,20 @@ class ForkedPython(subprocess.Popen):
 
     def _execute_child(self, args, *how):
         program = args if isinstance(args, str | bytes) else [os.fsdecode(word) for word in args]
-        possible = template is not None or (is_fork and threading.active_count() == 1)
-        if program[0] != sys.executable or program[1:2] not in (["-m"], ["-c"]) or not possible:
+        if template is None or program[0] != sys.executable or program[1:2] not in (["-m"], ["-c"]):
             super()._execute_child(args, *how)
             return
         folder, environment, (p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite) = how[4], how[5], how[9:15]
         streams = [own if given == -1 else given for own, given in enumerate((p2cread, c2pwrite, errwrite))]
         given = os.environ if environment is None else environment
         message = json.dumps([program[1:], os.fspath(folder or Path.cwd()), dict(given)]).encode()
-        if template is None:
+        if is_fork and threading.active_count() == 1:  # then it can be forked, and the child can be waited for
             self.pid = _fork(lambda: _become(message, streams))
         else:
-            socket.send_fds(template, [message], streams)
-            self.pid = int(template.recv(20))
+            told, answer = os.pipe()
+            socket.send_fds(template, [message], [*streams, answer])
+            os.close(answer)
+            self.pid = int(os.read(told, 20))
+            os.close(told)
         self._child_created = True
         self._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)

@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import plotly.io
+import psutil
 import pytest
 from made_pictures import bomb_png
 from opening import open_app
@@ -28,6 +29,7 @@ from pipelines.figures.cost import SERIES, best_against_cost, quality_against_co
 from pipelines.figures.evaluation import leanings, loss_bands
 from pipelines.figures.report import report
 from pipelines.figures.style import COLORS
+from pipelines.storage.processes import read_record
 from pipelines.storage.runs import Run
 
 open_page = partial(open_app, "evaluate")
@@ -184,12 +186,16 @@ def test_a_failed_evaluation_is_explained(measured, wait_for, tmp_path, forked):
     assert "no classifier takes shapes images" in open_page().error[0].value
 
 
-def test_an_evaluation_at_work_is_shown_to_all(measured, wait_for, tmp_path):
-    EvaluationJob(tmp_path).start([measured.run])
+def test_an_evaluation_at_work_is_shown_to_all(measured, wait_for, tmp_path, forked):
+    job = EvaluationJob(tmp_path)
+    job.start([measured.run])
+    process = psutil.Process(read_record(job.record).pid)
+    process.suspend()  # else it may have ended before the page is open
     app = open_page()
     assert not [button for button in app.button if button.label == "Evaluate…"]
     app.button(key="stop").click().run()
-    wait_for(lambda: not EvaluationJob(tmp_path).running)
+    process.resume()
+    wait_for(lambda: not job.running)
     assert not app.exception
 
 

@@ -12,7 +12,7 @@ from pipelines.storage.runs import find_runs
 from pipelines.training.estimate import FOLDER, Costs, Estimate, EstimateJob
 
 
-def test_an_estimate_is_cancelled_or_found_and_holds_for_other_steps(tmp_path, small_config, wait_for, monkeypatch):
+def test_an_estimate_is_cancelled_or_found_and_holds_for_other_steps(tmp_path, small_config, wait_for, monkeypatch, forked):
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
@@ -39,7 +39,7 @@ def test_an_estimate_is_cancelled_or_found_and_holds_for_other_steps(tmp_path, s
     assert not list(temporary.glob("noisescope-*"))
 
 
-def test_what_cannot_be_trained_is_told_of_runs_like_it_alone(tmp_path, small_config, wait_for):
+def test_what_cannot_be_trained_is_told_of_runs_like_it_alone(tmp_path, small_config, wait_for, forked):
     job, config = EstimateJob(tmp_path), small_config(image_size=9)
     job.start(config)
     wait_for(lambda: not job.running)
