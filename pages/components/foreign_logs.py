@@ -135,5 +135,5 @@ def show_taken_for(logs: Mapping[str, ForeignLog]) -> None:
         for name, log in logs.items():
             if log.others:
                 others = some([one_line(other, 60) for other in log.others], 12)
-                st.caption(literal(f"{name} also has: {others}, which have no equal here."))
+                st.caption(literal(f"Not drawn of {name}: {others}."))
         st.markdown(COMPARABLE)

@@ -29,7 +29,7 @@ def heading(page: str) -> DeltaGenerator:
         st.title(about.title, anchor=False, width="content")
         with st.popover("What am I looking at?", type="tertiary", icon=":material/help:"):
             _explain(about)
-        actions = st.container(horizontal=True, horizontal_alignment="right")
+        actions = st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center")
     st.markdown(about.line)
     if lesson is not None:
         show_lesson(lesson)

@@ -159,6 +159,7 @@ def in_our_terms(raw: RawLog) -> ForeignLog:
         names["seconds"] = there
         columns["seconds"] = _between(steps, raw.values[there])
     elif raw.clock:
+        names["seconds"] = "time of each entry"
         columns["seconds"] = _between(steps, raw.clock) - min(raw.clock.values())
     others = [name for name in raw.values if name not in names.values()]
     table = pd.DataFrame(columns).tail(MOST_ROWS).reset_index(drop=True)

@@ -93,7 +93,7 @@ def test_event_files_of_tensorboard(tmp_path, new_style):
     assert column(logs[0], "loss") == pytest.approx(LOSS)
     assert column(logs[0], "val_loss") == pytest.approx(VAL_LOSS)
     assert column(logs[0], "seconds") == pytest.approx({step: step for step in STEPS})
-    assert logs[0].names["val_loss"] == "eval/loss"
+    assert logs[0].names == {"loss": "train/loss", "val_loss": "eval/loss", "seconds": "time of each entry"}
 
 
 def test_a_run_that_was_started_twice_has_two_event_files_and_one_log(tmp_path):
