@@ -45,7 +45,7 @@ with st.container(border=True):
             "Start training",
             type="primary",
             icon=":material/model_training:",
-            disabled=training.config is None or bool(lacking),
+            disabled=training.config is None,
         )
         offer_estimate(estimates, training.config)
     if pressed and training.config is not None:

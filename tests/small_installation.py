@@ -20,7 +20,7 @@ FASHION = {"model1": "fashion-baseline", "model2": "fashion-class", "guidance2":
 
 def told(app: object) -> dict[str, list[str]]:
     """What a page says in boxes, and the help of its disabled buttons."""
-    buttons = [*app.get("download_button"), *app.get("popover")]
+    buttons = [*app.get("button"), *app.get("download_button"), *app.get("popover")]
     return {
         "error": [box.value for box in (*app.error, *app.exception)],
         "warning": [box.value for box in app.warning],

@@ -10,6 +10,7 @@ from pages.components.asking import may_read
 from pages.components.data_report import show_report, surveyor
 from pages.components.pictures import show_grid
 from pipelines.common.command_line import describe
+from pipelines.common.extras import missing_extra
 from pipelines.common.images import Pixels
 from pipelines.common.text import literal
 from pipelines.datasets.image_sets import preview_images
@@ -41,6 +42,8 @@ class Preview:
 
 def show_preview(config: DataConfig, condition: ConditionConfig) -> Preview:
     """Show sixteen training images as the network will see them, and what is in the data, once the user asks."""
+    if problem := missing_extra("train"):
+        return Preview(problem)  # the page has said so above
     prepared, told = resolve(config), ""
     try:
         if not may_read(config.data):
