@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from html import unescape
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from itertools import chain
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -70,12 +71,12 @@ def pages(packages, tmp_path_factory) -> dict[str, dict[str, list[str]]]:
     there = with_their_own(required("base"))
     gone = [module for module, names in packages.items() if not names & there and module.isidentifier()]
     assert {module for extra in EXTRAS.values() for module in extra.modules} <= {*gone}
-    own, data = str(tmp_path_factory.mktemp("own")), tmp_path_factory.mktemp("data")
-    (data / "fashion_mnist").mkdir()  # read without asking, if anything could read it
+    own, data = (str(tmp_path_factory.mktemp(name)) for name in ("own", "data"))
+    (Path(data) / "fashion_mnist").mkdir()  # read without asking, if anything could read it
     done = subprocess.run(
         [sys.executable, "tests/small_installation.py", *gone],
         cwd=ROOT, capture_output=True, text=True, timeout=300,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "NOISESCOPE_RUNS": own, "NOISESCOPE_CACHE": own, "NOISESCOPE_DATA": str(data)},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "NOISESCOPE_RUNS": own, "NOISESCOPE_CACHE": own, "NOISESCOPE_DATA": data},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
