@@ -10,6 +10,8 @@ from accelerate.state import AcceleratorState, GradientState
 from pretended_device import MEMORY, pretending
 
 from diffusion_core.choices import SAMPLERS
+from diffusion_core.process import add_noise
+from diffusion_core.schedules import make_schedule
 from pipelines.common.devices import process_state
 from pipelines.models.loading import load_model
 from pipelines.sample import SamplingRequest, sample
@@ -31,6 +33,17 @@ def test_the_pretended_device_is_as_strict_as_a_real_one(monkeypatch, kind):
             with pytest.raises(RuntimeError, match=f"on {kind} and one of"):
                 mix()
         assert here.double().to(device, torch.float32).tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("kind", ["mps", "xpu"])
+def test_noise_is_added_there_whatever_the_timesteps_are(monkeypatch, kind):
+    schedule, x0, noise = make_schedule("cosine"), torch.ones(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
+    t = torch.tensor([3.5, 800.0])
+    expected = [add_noise(schedule, x0, noise, given) for given in (3.5, t, t)]
+    with pretending(monkeypatch, kind) as device:
+        for given, right in zip((3.5, t, t.to(device)), expected, strict=True):
+            found = add_noise(schedule, x0.to(device), noise.to(device), given)
+            assert torch.allclose(found.cpu(), right, atol=1e-6)
 
 
 @pytest.mark.parametrize(("kind", "samplers"), [("mps", SAMPLERS), ("xpu", ["dpmpp_2m"])], ids=["mps", "xpu"])
