@@ -8,7 +8,7 @@ import streamlit as st
 
 from pages.components.address import forget_infinite_numbers, page_for_unknown, unused_values_told
 from pages.components.back_button import keep_entries_few
-from pages.components.lesson_box import close_lesson
+from pages.components.lesson_box import close_lesson, end_lesson
 from pages.components.pictures import keep_images_sharp
 from pages.components.visitors import limit_uploads
 from pages.components.warming import load_torch_meanwhile
@@ -47,6 +47,7 @@ page = st.navigation([*PAGES, *page_for_unknown(PAGES)], position="top")
 try:
     with unused_values_told():
         page.run()
+    end_lesson()
 except (ValueError, OSError) as error:  # files that change while a page reads them, say
     logging.getLogger(__name__).exception("the page %s stopped", page.title)
     st.error(literal(f"This page stopped: {describe(error)}. Reload it to try again."))

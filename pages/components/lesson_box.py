@@ -7,9 +7,10 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from pages.components.address import tell_unless
 from pages.components.lessons import LESSONS, Lesson
-from pages.components.usual_inputs import INPUTS, forget_inputs
+from pages.components.usual_inputs import forget_inputs, forget_result
 
 OPENED = "opened lesson"  # where a session keeps which lesson has set the page
+DRAWN = "drawn lesson"  # where a session keeps which lesson's page has been drawn to its end since then
 
 
 def opened_lesson(page: str) -> Lesson | None:
@@ -27,8 +28,16 @@ def opened_lesson(page: str) -> Lesson | None:
         st.rerun()  # Streamlit is about to set all inputs to their defaults
     if st.session_state.get(OPENED) != lesson.name:
         _set_inputs(lesson)
+    elif st.session_state.get(DRAWN) != lesson.name:  # the page was interrupted, by a click that came early
+        # A browser learns values only from the run that sets them, and has its own ones for inputs that it did not draw then.
+        st.session_state.update({key: st.session_state[key] for key in lesson.inputs if key in st.session_state})
     st.session_state[OPENED] = lesson.name
     return lesson
+
+
+def end_lesson() -> None:
+    """Remember, at the end of a page, that the browser has the inputs of the lesson that has set it."""
+    st.session_state[DRAWN] = st.session_state.get(OPENED)
 
 
 def close_lesson() -> None:
@@ -41,13 +50,13 @@ def _set_inputs(lesson: Lesson) -> None:
     """Set a page's inputs to those of a lesson, but for values in the address."""
     forget_inputs(lesson.page)
     st.session_state.update(lesson.inputs)
+    st.session_state.pop(DRAWN, None)
 
 
 def _set_again(lesson: Lesson) -> None:
-    """Set a page's inputs to those of a lesson, whatever has been changed since."""
-    for key in INPUTS[lesson.page]:
-        st.query_params.pop(key, None)
-    _set_inputs(lesson)
+    """Set a page's inputs to those of a lesson, whatever has been changed since; the address follows them."""
+    forget_result(lesson.page)
+    st.session_state.update(lesson.inputs)
 
 
 def show_lesson(lesson: Lesson) -> None:

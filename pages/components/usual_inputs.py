@@ -32,7 +32,7 @@ INPUTS: Mapping[str, Sequence[str]] = {
     ),
     "training_curves": (
         "runs", "live", "axis", "log", "group", "smoothing", "all_samples", "optimiser", "timesteps", "heat", "differences",
-        "settings",
+        "settings", "averages", "averages_of", "logs",
     ),
     "evaluate": (
         "runs", "measured_data", "measured_size", "judge", "figure", "cost", "ranked", "all_series", "all_figures", "by_level",
@@ -47,6 +47,11 @@ def forget_inputs(page: str) -> None:
     """Set the inputs of a page to what the address says or else to the usual, and forget the result that it shows."""
     for key in INPUTS[page]:
         forget_choice(key)
+    forget_result(page)
+
+
+def forget_result(page: str) -> None:
+    """Forget the result that a page shows, and stop computing it."""
     if page in RESULTS and (result := st.session_state.pop(RESULTS[page], None)) is not None:
         result[1].cancel()
 

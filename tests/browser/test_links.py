@@ -74,6 +74,13 @@ def test_what_one_does_makes_one_entry_in_the_history_at_most(page, server):
     """The back button leads to the page before, or to the lesson before, whatever values have come into the address."""
     page.goto(f"{server}/compare?lesson=samplers")
     page.wait_for_function("history.pushState.name === 'pushOnce'")
+    columns = page.get_by_role("radio", checked=True).first
+    expect(columns).to_have_text("4")
+    page.get_by_role("radio", name="3", exact=True).click()
+    page.wait_for_url("**columns=3**")
+    page.get_by_role("button", name="Set again").click()
+    page.wait_for_url("**columns=4**")
+    expect(columns).to_have_text("4")
     page.get_by_role("button", name=re.compile("^Next")).click()
     expect(page.get_by_text("Lesson 5 of")).to_be_visible()
     settled(page)

@@ -11,6 +11,7 @@ import pytest
 from opening import labels, open_app, press
 from streamlit.testing.v1 import AppTest
 
+from pages.components import lesson_box
 from pages.components.lessons import LESSONS, Lesson
 from pages.components.runs import is_diffusion, known_runs
 from pages.components.usual_inputs import INPUTS
@@ -31,6 +32,28 @@ def _inputs(app: AppTest) -> dict[str, object]:
     inputs["copies"] = any("Look for a sample" in text.value for text in app.markdown)  # an expander, whose key is not told
     return {key: value[0] if isinstance(value, list) and key in ("columns", "start", "source", "vary") else value
             for key, value in inputs.items()}  # fmt: skip
+
+
+def test_inputs_are_set_until_a_page_was_drawn_to_its_end(monkeypatch):
+    """A browser shows the usual value of an input that an interrupted run has set but not drawn, as after a click too early."""
+    written = []
+
+    class Session(dict):
+        def update(self, values):
+            written.append(dict(values))
+            super().update(values)
+
+    session = Session()
+    stand_in = SimpleNamespace(session_state=session, query_params={"lesson": "words"})
+    monkeypatch.setattr(lesson_box, "st", stand_in)
+    monkeypatch.setattr(lesson_box, "forget_inputs", lambda page: None)
+    lesson = lesson_box.opened_lesson("reverse")
+    session["prompt"] = "another"
+    lesson_box.opened_lesson("reverse")
+    assert written == [lesson.inputs, {**lesson.inputs, "prompt": "another"}], "what a person has changed stays"
+    lesson_box.end_lesson()
+    lesson_box.opened_lesson("reverse")
+    assert len(written) == 2
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.name)

@@ -28,7 +28,7 @@ def made(name, losses, steps=None, config=CONFIG, spread=0.0):
 
 
 def test_the_gap_is_the_difference_of_the_logged_losses_at_common_steps():
-    run, reference = shipped("flowers-text"), shipped("flowers-attention")
+    run, reference = shipped("fashion-class"), shipped("fashion-attention")
     losses = [one.table.dropna(subset="val_loss").set_index("step")["val_loss"] for one in (run, reference)]
     found = gap(run, reference).set_index("step")
     assert list(found.index) == sorted(set(losses[0].index) & set(losses[1].index))
