@@ -117,7 +117,7 @@ def test_the_configuration_is_complete(tiny_run):
     assert config.image_shape == (3, 8, 8)
     assert config.data.fit == "crop"
     assert config.data.flip is True
-    assert {"torch", "torchvision", "accelerate", "datasets"} <= config.versions.keys()
+    assert {"torch", "accelerate", "datasets"} <= config.versions.keys()
     assert config.versions["noisescope"] == __version__
     assert config.versions["torch"].split("+")[0] == torch.__version__.split("+")[0]
 
