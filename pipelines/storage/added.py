@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from filelock import FileLock
-
 from ..common.json_files import read_json
 from ..common.public import is_public
 from .files import write_text
@@ -49,6 +47,8 @@ def remove(hub: HubId) -> None:
 
 
 def _change(new: list[HubId], old: HubId) -> None:
+    from filelock import FileLock  # whose import takes a tenth of Home's
+
     _list().parent.mkdir(parents=True, exist_ok=True)
     with FileLock(_list().with_suffix(".lock"), timeout=30):
         kept = [hub for hub in added() if hub.title != old.title]
