@@ -54,8 +54,10 @@ def _show_averages(name: str, listed: Listed, losses: pd.DataFrame) -> None:
         with right:
             live_figure(distances_by_length(distances, usual), "distances_by_length", f"{title}: Fréchet distance", about)
     ramp_up = listed.config.optimizer.ema_ramp_up
-    told = f"Half-lives are at most {ramp_up:.0%} of the images seen by then. Double-click to see all."
-    st.caption(told + (f" Distance: {measured}." if measured else ""), help=term("EMA"))
+    told = [f"Half-lives are at most {ramp_up:.0%} of the images seen by then.".replace("%", " %")] if ramp_up < 1 else []
+    told += ["The scale leaves out the largest losses: double-click to see all."]
+    told += [f"Distance: {measured}."] if measured else []
+    st.caption(" ".join(told), help=term("EMA"))
     if listed.averages:
         with st.container(horizontal=True):
             if st.button("Compare them from the same noise", icon=":material/compare:"):

@@ -240,8 +240,9 @@ LESSONS: Sequence[Lesson] = (
             {"model": "lesson-averages-ema-1"}, {"model": "lesson-averages"}, {"model": "lesson-averages-ema-100000"}, images=24
         ),
         "All columns are of one training: column 1 has the weights after its last step, columns 2 and 3 their average with a "
-        "half-life of 5,000 and 100,000 images. In column 1 some backgrounds are dotted; the long average of column 3 still "
-        "remembers weights that knew little, and speckles everything.",
+        "half-life of 5,000 and 100,000 images. In column 1 some garments are others and broken (trousers that end in a shoe) "
+        "and, enlarged, backgrounds have a faint grid; the long average of column 3 still remembers weights that knew little, "
+        "and speckles everything.",
         "Choose lesson-averages on Training curves and open *Length of the weight average*: early in training shorter averages "
         "are best, at its end that of 5,000 images.",
         "02_unconditional_from_scratch",

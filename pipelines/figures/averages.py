@@ -12,10 +12,9 @@ from ..evaluation.intervals import Estimate
 from .chart import Axis, Chart, Curve, Mark, Panel, Rule
 from .style import Look, color
 
-SHOWN = 4  # validations, of those over training
-FAINTEST = 0.25  # opacity of the first of them
-MOST = 75  # per cent of the latest losses that the scale shows for certain: those of too long averages are much larger
-ROOM, ABOVE = 0.2, 1.5  # of their range, below and above them
+DASHES = ("dot", "dash", "dashdot", "solid")  # of the validations that are shown, of those over training
+FAINTEST = 0.3  # opacity of the first of them
+ROOM = 0.2  # below and above the lowest loss of the last and of the first of them: those of too long averages are much larger
 
 
 def losses_by_length(losses: pd.DataFrame, usual: int) -> Chart:
@@ -27,13 +26,13 @@ def losses_by_length(losses: pd.DataFrame, usual: int) -> Chart:
     """
     lengths, values = list(map(int, losses.columns)), losses.to_numpy(np.float64)
     marks: list[Mark] = [Rule(x=usual, text="usual")]
-    skipped = int(len(losses) > SHOWN)  # the first validation, of weights that have hardly learnt
-    rows = skipped + evenly_spaced(len(losses) - skipped, SHOWN)
-    for number, row in enumerate(rows, start=1):
-        look = Look(color(0), width=1 + number / len(rows), opacity=FAINTEST + (1 - FAINTEST) * number / len(rows))
+    skipped = int(len(losses) > len(DASHES))  # the first validation, of weights that have hardly learnt
+    rows = skipped + evenly_spaced(len(losses) - skipped, len(DASHES))
+    for part, dash, row in zip(np.linspace(FAINTEST, 1, len(rows)), DASHES[-len(rows) :], rows, strict=True):
+        look = Look(color(0), dash, width=1 + part, opacity=part)
         marks.append(Curve(lengths, values[row], f"step {losses.index[row]:,.0f}", look, points=True))
-    low, high = values[-1].min(), float(np.percentile(values[-1], MOST))
-    limits = (low - ROOM * (high - low), high + ABOVE * (high - low))
+    low, high = values[-1].min(), max(values[rows[0]].min(), np.median(values[-1]))
+    limits = (low - ROOM * (high - low), high + ROOM * (high - low))
     return Chart((Panel(tuple(marks), _axis(lengths), Axis(limits=limits), "Validation loss"),), hover="closest")
 
 
