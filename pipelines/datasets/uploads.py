@@ -18,6 +18,7 @@ from ..common.machine import in_words
 from ..common.paths import folder_in
 from ..common.reading import MEGABYTE, UnreadableError
 from ..common.text import counted, plain_name, shorten
+from ..storage import runs
 from ..storage.disk import refuse_full, refuse_unwritable
 from ..storage.files import ROOT, atomic_folder
 from .files.archives import SUFFIXES, is_archive, open_archive, stem_of
@@ -30,7 +31,7 @@ MOST_UNPACKED = 16 * MOST_BYTES  # of all members of an archive together
 DIGITS = 10  # of the digest in a dataset's name
 LONGEST = 40  # characters of its name before that
 _NAMED = re.compile(rf"-[0-9a-f]{{{DIGITS}}}$")
-REMEDY = "set $NOISESCOPE_DATA to another folder"
+REMEDY = "set $NOISESCOPE_RUNS to another folder"
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,13 @@ class Dropped:
 
 
 def uploads_folder() -> Path:
-    """Return the folder of the dropped datasets, in $NOISESCOPE_DATA, or in data in the project's folder."""
-    return (folder_in("NOISESCOPE_DATA") or ROOT / "data") / "dropped"
+    """Return the folder of the dropped datasets, beside the user's runs: where data lie, a server may not be able to write."""
+    return runs.PRIVATE / ".dropped"
+
+
+def _roots() -> list[Path]:
+    """Return the folder of the dropped datasets, and the one where they were kept at first."""
+    return [uploads_folder(), (folder_in("NOISESCOPE_DATA") or ROOT / "data") / "dropped"]
 
 
 def keep_upload(files: Sequence[tuple[str, bytes | memoryview]], root: Path | None = None) -> tuple[Path, bool]:
@@ -67,19 +73,20 @@ def keep_upload(files: Sequence[tuple[str, bytes | memoryview]], root: Path | No
         ValueError: there are none or too many, they are too large or of another kind, an archive is damaged, or there is no
             room.
     """
-    root = root or uploads_folder()
+    roots = [root] if root else _roots()
     size = sum(len(content) for _, content in files)
     _refuse_too_much(len(files), size)
     for name, content in files:
         _refuse_other(name, bytes(content[:HEAD]))
     named = _under_own_names(files)
     digest = _digest((name, hashlib.sha256(content).hexdigest()) for name, (_, content) in named.items())
-    target = root / f"{_name([name for name, _ in files])}-{digest}"
+    targets = [folder / f"{_name([name for name, _ in files])}-{digest}" for folder in roots]
+    target = next((target for target in targets if target.exists()), targets[0])
     if target.exists():
         _refuse_changed(target, "rename or remove that folder, and drop the files again")
         return target, False
-    refuse_unwritable(root, REMEDY)
-    refuse_full(root, size, "these files", REMEDY)
+    refuse_unwritable(target.parent, REMEDY)
+    refuse_full(target.parent, size, "these files", REMEDY)
     with atomic_folder(target) as folder:
         for name, (given, content) in named.items():
             (folder / name).write_bytes(content)
@@ -90,9 +97,9 @@ def keep_upload(files: Sequence[tuple[str, bytes | memoryview]], root: Path | No
 
 def dropped_folders(root: Path | None = None) -> list[Path]:
     """Return the folders of the dropped datasets, the newest first."""
-    root = root or uploads_folder()
-    found = [path for path in root.iterdir() if _NAMED.search(path.name) and _is_own(path)] if root.is_dir() else []
-    return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
+    listed = [path for folder in ([root] if root else _roots()) if folder.is_dir() for path in folder.iterdir()]
+    found = {path.name: path for path in reversed(listed) if _NAMED.search(path.name) and _is_own(path)}
+    return sorted(found.values(), key=lambda path: path.stat().st_mtime, reverse=True)
 
 
 def about_dropped(folder: Path) -> Dropped:

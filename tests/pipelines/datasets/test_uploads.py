@@ -13,6 +13,7 @@ from PIL import Image
 from pipelines.datasets import uploads
 from pipelines.datasets.sources import open_source
 from pipelines.datasets.uploads import about_dropped, delete_dropped, dropped_folders, keep_upload
+from pipelines.storage.catalogue import read_catalogue
 
 
 def jpeg(grey: int) -> bytes:
@@ -46,6 +47,24 @@ def test_pictures_and_their_captions_are_a_dataset_that_is_the_same_however_ofte
     assert set(dropped_folders(tmp_path)) == {folder, other}
     split = open_source(str(folder)).splits["train"]
     assert sorted(split["text"]) == ["grey 0", "grey 1", "grey 2", "grey 3"]
+
+
+def test_drops_are_kept_beside_the_runs_as_none_of_them_and_are_found_where_they_were_kept_at_first(tmp_path, monkeypatch):
+    runs, data = tmp_path / "runs", tmp_path / "data"
+    monkeypatch.setattr("pipelines.storage.runs.PRIVATE", runs)
+    monkeypatch.setenv("NOISESCOPE_DATA", str(data))
+    folder, _ = keep_upload([("mine.zip", zipped({"a/1.jpg": jpeg(1), "b/2.jpg": jpeg(2)}))])
+    assert folder.is_relative_to(runs)
+    assert not data.exists()
+    catalogue = read_catalogue(runs)
+    assert (catalogue.runs, catalogue.problems) == ({}, {})
+    assert len(open_source(str(folder)).splits["train"]) == 2
+    files = [("a.jpg", jpeg(3))]
+    earlier, _ = keep_upload(files, data / "dropped")
+    assert keep_upload(files) == (earlier, False)
+    assert set(dropped_folders()) == {folder, earlier}
+    delete_dropped(earlier)
+    assert dropped_folders() == [folder]
 
 
 def test_only_what_was_dropped_can_be_deleted(tmp_path):
