@@ -25,7 +25,7 @@ class Bounds:
     """What visitors of a public dashboard may ask for. The variable NOISESCOPE_PUBLIC_CALLS sets ``calls``, and so on."""
 
     calls: int = 20_000
-    """Network calls of one request, counted for each image of 32×32 pixels; larger images count as several."""
+    """Network calls of one request, counted for each image or latents of 32×32; larger ones count as several."""
     waiting: int = 2
     """Requests of one visitor that wait or are computed."""
     queue: int = 12

@@ -10,7 +10,7 @@ from ..storage.config import RunConfig
 from .origins import FROM_NOISE, Origin
 from .request import SamplingRequest
 
-UNIT = 32 * 32  # pixels of the image for which a call counts once
+UNIT = 32 * 32  # values in a channel of the image or latents for which a call counts once
 
 
 def guided_calls(config: RunConfig, request: SamplingRequest) -> int:
@@ -25,5 +25,8 @@ def calls_of(config: RunConfig, request: SamplingRequest, origin: Origin = FROM_
 
 
 def size_of(config: RunConfig) -> float:
-    """Return how many images of 32×32 pixels an image of a run counts as."""
-    return math.prod((config.image_shape or (1, 0, 0))[1:]) / UNIT
+    """Return how many images of 32×32 pixels one of a run counts as: by what its network denoises, image or latents.
+
+    Decoding the latents is not counted.
+    """
+    return math.prod((config.state_shape or (1, 0, 0))[1:]) / UNIT
