@@ -83,8 +83,9 @@ with settings:
             chosen.append(choose_request(number, models, int(num_images)))
 
 names, wishes = [name for name, _ in chosen], [(models[name].run, request) for name, request in chosen]
+make = partial(Comparison.of, wishes)
 outdated = shown and not st.session_state["comparison"][1].is_of(wishes)
-if not shown and recall("comparison", partial(Comparison.of, wishes), names):
+if not shown and recall("comparison", make, names):
     st.rerun()  # with the settings folded
 pressed = st.session_state.pop("start_comparison", False)
 failed = shown and st.session_state["comparison"][1].status in ("cancelled", "failed")
@@ -93,7 +94,8 @@ if not shown or outdated or failed or changing:
     by_lesson = not shown and "lesson" in st.query_params
     place = settings if changing else start_place if by_lesson else st.container()
     with place, st.container(key="sheet-foot"):
-        pressed |= draw_start("comparison", label, [] if shown and not (outdated or failed) else wishes, outdated=outdated)
+        timed = [] if shown and not (outdated or failed) else wishes
+        pressed |= draw_start("comparison", label, timed, make, outdated=outdated)
 if pressed and start("comparison", wishes, names):
     fold(changing=False)
     st.rerun()

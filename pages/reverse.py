@@ -112,7 +112,7 @@ if not known and recall("reverse", make, asked):
 with start_place:
     unfinished = known and st.session_state["reverse"][1].status in ("cancelled", "failed")
     wishes = [] if known and not unfinished else [(run, request, origin)]
-    pressed = draw_start("reverse", "Denoise", wishes, outdated=shown and not known)
+    pressed = draw_start("reverse", "Denoise", wishes, make, outdated=shown and not known)
     wanted = st.session_state.pop(WANTED, False) and not known  # by a link of the Compare page
     if (pressed or wanted) and submit("reverse", make, asked, [run]):
         if shown:

@@ -176,9 +176,10 @@ def start_table(key: str, table: ConditionTable, wishes: Sequence[Wish], problem
         st.session_state[f"{key} settings"] = False
         st.session_state.pop(LEVEL, None)  # other images are seen from their samples
 
+    make = partial(Comparison.of, wishes)
     shown = key in st.session_state
     known = shown and st.session_state[key][1].is_of(wishes)
-    if not (known or problem) and recall(key, partial(Comparison.of, wishes), table):
+    if not (known or problem) and recall(key, make, table):
         known = True
         if not shown:  # as when a link is opened: nobody is at the settings
             st.session_state[f"{key} found"] = True
@@ -186,7 +187,7 @@ def start_table(key: str, table: ConditionTable, wishes: Sequence[Wish], problem
     outdated = shown and not known
     unfinished = known and st.session_state[key][1].status in ("cancelled", "failed")
     timed = [] if problem or (known and not unfinished) else wishes
-    pressed = draw_start(key, "Generate", timed, outdated=outdated, disabled=bool(problem), on_click=fold)
+    pressed = draw_start(key, "Generate", timed, make, outdated=outdated, disabled=bool(problem), on_click=fold)
     if pressed and start(key, wishes, table):
         st.rerun()
     return outdated

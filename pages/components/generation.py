@@ -90,7 +90,7 @@ def submit(key: str, make: Callable[[], Job], about: Any, runs: Sequence[Run]) -
         job.wanted = somebody_there()
         st.session_state[key] = (about, generation_queue().submit(job))
     except (ValueError, OSError) as error:
-        st.error(literal(f"This cannot be generated: {describe(error)}"))
+        st.error(literal(f"This cannot be generated: {describe(error)}."))
         return False
     return True
 

@@ -7,13 +7,17 @@ from collections.abc import Callable, Sequence
 import streamlit as st
 
 from pages.components.timing import about_time
+from pages.components.visitors import too_large
+from pipelines.common.text import literal
 from pipelines.sampling.generation import Wish
+from pipelines.sampling.queue import Job
 
 
 def draw_start(
     key: str,
     label: str,
     wishes: Sequence[Wish],
+    make: Callable[[], Job],
     *,
     outdated: bool = False,
     disabled: bool = False,
@@ -24,15 +28,19 @@ def draw_start(
     Args:
         key: of the job.
         wishes: what is to be generated; empty if it is shown already, so that pressing the button takes no time.
+        make: returns the job that generates them. On a public dashboard one that is too large cannot be started.
         outdated: whether what is shown below is of other settings, which is said beside the button.
     """
     time, why = about_time(wishes)
+    beyond = too_large(make) if wishes else ""
     with st.container(horizontal=True, vertical_alignment="center"):
         # With a key, it stays the same button when its label changes: one that is replaced loses the click that changes it.
         pressed = st.button(
-            f"{label}{time}", type="primary", icon=":material/play_arrow:", help=why, key=f"start {key}", disabled=disabled,
-            on_click=on_click,
+            f"{label}{time}", type="primary", icon=":material/play_arrow:", help=why, key=f"start {key}",
+            disabled=disabled or bool(beyond), on_click=on_click,
         )  # fmt: skip
+        if beyond:
+            st.markdown(f":orange[:material/block: {literal(beyond[0].upper() + beyond[1:])}.]")
         if outdated:
             st.markdown(":orange[:material/history: **The results below are of other settings** than those chosen now.]")
     return pressed

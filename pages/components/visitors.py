@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from weakref import WeakSet
 
 import streamlit as st
@@ -30,6 +31,16 @@ def keep_in_mind(job: Job) -> None:
     _looked_at.add(job)
 
 
+def too_large(make: Callable[[], Job]) -> str:
+    """Return why the job to be made is more than one request on a public dashboard may take; empty if it is not."""
+    if not is_public():
+        return ""
+    try:
+        return _too_large(make())
+    except (ValueError, OSError):  # whoever presses the button learns what is wrong
+        return ""
+
+
 def refuse_beyond_bounds(job: Job, queued: int) -> None:
     """Keep a job in mind, unless a public dashboard cannot take it.
 
@@ -41,12 +52,8 @@ def refuse_beyond_bounds(job: Job, queued: int) -> None:
     """
     if is_public():
         allowed = bounds()
-        if job.effort > allowed.calls:
-            times = job.effort / allowed.calls
-            raise ValueError(
-                f"this is {in_short(times)} times as much as one request on this public page may take, which is "
-                f"{allowed.calls:,} network calls for images of 32×32 pixels: choose fewer images, steps or columns"
-            )
+        if reason := _too_large(job):
+            raise ValueError(reason)
         if len(_own()) >= allowed.waiting:
             raise ValueError(f"{len(_own())} of your requests are being computed: wait for one of them, or cancel it")
         if queued >= allowed.queue:
@@ -54,6 +61,16 @@ def refuse_beyond_bounds(job: Job, queued: int) -> None:
         if sum(other.nbytes for other in _looked_at) > allowed.memory * MEGABYTE:
             raise ValueError("visitors look at as many results as this public page can keep: try again in a few minutes")
     keep_in_mind(job)
+
+
+def _too_large(job: Job) -> str:
+    effort, calls = job.effort, bounds().calls
+    if effort <= calls:
+        return ""
+    return (
+        f"this is {in_short(effort / calls)} times as much as one request on this public page may take, which is "
+        f"{calls:,} network calls for images of 32×32 pixels: choose fewer images, steps or columns"
+    )
 
 
 def _own() -> list[Job]:

@@ -110,11 +110,17 @@ def test_what_no_browser_would_send_is_refused():
 def test_a_larger_request_than_allowed_is_refused_and_a_smaller_one_computed(monkeypatch):
     monkeypatch.setenv("NOISESCOPE_PUBLIC_CALLS", "1")
     app = open_app("generate", model="class", images_a_cell=9, steps=4)
-    button_of(app, "Generate").click().run()
-    assert re.search(r"this is \S+ times as much as one request .* 1 network calls", app.error[0].value)
-    assert "table" not in app.session_state
+    reason = r"his is \S+ times as much as one request .* 1 network calls for .*columns\.$"
+    assert button_of(app, "Generate").disabled
+    assert any(re.search(reason, text.value.removesuffix("]")) for text in app.markdown)
+    started = open_app("compare")
+    started.session_state["start_comparison"] = True  # as Home's button does
+    started.run()
+    assert re.search(reason, started.error[0].value)
+    assert "comparison" not in started.session_state
     app.number_input(key="images_a_cell").set_value(1)
     app.number_input(key="steps").set_value(2).run()  # 12 calls for 8×8 pixels, of which 16 count as one
+    assert not button_of(app, "Generate").disabled
     button_of(app, "Generate").click().run()
     assert not app.error
     assert "table" in app.session_state
@@ -196,9 +202,15 @@ def test_a_hostile_upload_is_refused_in_one_sentence(public, monkeypatch):
 def test_what_pages_offer_at_first_and_lessons_show_is_allowed():
     """Of the shipped models: the comparison behind Home's button, and each lesson's."""
     models = read_catalogue(PUBLISHED, PUBLISHED / LESSONS_FOLDER).models_and_averages(is_diffusion)
-    first = [(models[name].run, SamplingRequest(60)) for name in ("flowers-attention-64", "flowers-baseline-64")]
-    assert Comparison.of(first).effort <= Bounds().calls
-    for lesson in (lesson for lesson in LESSONS if lesson.page == "compare"):
+    for names, guidance in (
+        (("flowers-attention-64", "flowers-baseline-64"), 1.0),
+        (("flowers-text", "flowers-latent-text"), 2.0),
+    ):
+        first = [(models[name].run, SamplingRequest(60, guidance=guidance)) for name in names]
+        assert Comparison.of(first).effort <= Bounds().calls, names
+    lessons = [lesson for lesson in LESSONS if lesson.page == "compare"]
+    assert any("flowers-latent-text" in lesson.inputs.values() for lesson in lessons)
+    for lesson in lessons:
         effort = 0.0
         for number in range(1, lesson.inputs["columns"] + 1):
             config = models[lesson.inputs[f"model{number}"]].config
