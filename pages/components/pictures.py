@@ -11,7 +11,6 @@ from pages.components import frontend
 from pipelines.common.images import Pixels, montage, png_bytes
 
 QUICK = 1  # PNG compression level of pictures shown once: half the time, and noise compresses no worse
-SHOWN_WIDTH = 1460  # maximum width of a picture in pixels; Streamlit would shrink and blur wider ones
 
 _sharp_images = frontend.component("sharp_images")
 

@@ -14,9 +14,9 @@ from diffusion_core.choices import LEARNED
 from pages.components import BOUND
 from pages.components.glossary import term
 from pages.components.live_figure import live_figure
-from pages.components.pictures import SHOWN_WIDTH, background, grid_png, show_png
+from pages.components.pictures import background, show_image
 from pipelines.common.command_line import describe
-from pipelines.common.images import split_montage
+from pipelines.common.images import Pixels, montage, split_montage
 from pipelines.common.picture_files import open_picture
 from pipelines.common.public import without_places
 from pipelines.common.text import literal
@@ -50,6 +50,8 @@ SIZES = "Samples are compared with real images of their own size, so figures of 
 USUAL = "one series for each run and sampler, and for learned spacings, at the usual number of samples"
 FEWER = f"Otherwise {USUAL}; the others have, say, another guidance."
 BEST = f"Otherwise the best of each model at every cost, of {USUAL}."
+GAP = 2  # pixels between the images of a montage
+PAIR_WIDTH = 96  # approximate width, in CSS pixels, of a sample above its nearest training image
 LOSSES = {"difference": "Difference", "loss": "Loss"}
 
 
@@ -269,7 +271,8 @@ def show_copies(measured: Sequence[Evaluation]) -> None:
             return
         st.markdown("**Look for a sample that shows the very picture below it.**")
         st.caption(
-            "Upper rows: the samples that are nearest to a training image in feature space. Lower rows: that training image. "
+            "Above: the samples that are nearest to training images in feature space. Below each: that training image, shown "
+            "only with the nearest of the samples that it is nearest to. "
             "The same subject, colour and pose is what a model should learn; the same background and details are a copy."
         )
         configs = {one.name: one.config for one in measured}
@@ -283,18 +286,27 @@ def show_copies(measured: Sequence[Evaluation]) -> None:
 def _show_pairs(picture: Path, shape: tuple[int, int, int] | None, name: str) -> None:
     """Show samples above their nearest training images, or say why they cannot be shown."""
     try:
-        png = _pairs_png(os.fsencode(picture), picture.stat().st_mtime_ns, shape, background())
-        show_png(png, f"Samples of {name} above their nearest training images")
+        pairs = _pairs(os.fsencode(picture), picture.stat().st_mtime_ns, shape)
     except (OSError, ValueError) as error:
         st.warning(literal(f"{without_places(str(picture))} cannot be shown: {describe(error)}"))
+        return
+    with st.container(horizontal=True, gap="small"):
+        for number, pair in enumerate(pairs, start=1):
+            column = montage(pair, 1, background=background())[GAP:-GAP, GAP:-GAP]
+            width = column.shape[1]
+            enlarged = width * max(1, round(PAIR_WIDTH / width))
+            show_image(column, f"Sample {number} of {name} above its nearest training image", min(enlarged, 2 * PAIR_WIDTH))
 
 
 @st.cache_data(max_entries=100, show_spinner=False)
-def _pairs_png(file: bytes, modified: int, shape: tuple[int, int, int] | None, grey: int) -> bytes:
-    """Return the montage of samples above their nearest training images, while its file has not been modified."""
+def _pairs(file: bytes, modified: int, shape: tuple[int, int, int] | None) -> list[Pixels]:
+    """Return samples with their nearest training images, the nearest first, while their file has not been modified.
+
+    Each pair is (2, H, W, C). Of samples with the same training image only the nearest is there.
+    """
     pixels = np.atleast_3d(np.asarray(open_picture(Path(os.fsdecode(file)))))
     _, height, width = shape or (0, *pixels.shape[:2])
-    pairs = (pixels.shape[1] - 2) // (width + 2)  # as many as the montage has columns
-    fitting = min(pairs, (SHOWN_WIDTH - 2) // (width + 2))  # Streamlit would shrink and encode a wider one at every look
-    images = split_montage(pixels, height, width, 2 * pairs)
-    return grid_png(np.concatenate([images[:fitting], images[pairs : pairs + fitting]]), grey, fitting)
+    count = (pixels.shape[1] - GAP) // (width + GAP)  # as many as the montage has columns
+    images = split_montage(pixels, height, width, 2 * count)
+    nearest = {images[count + number].tobytes(): number for number in reversed(range(count))}
+    return [images[[number, count + number]] for number in sorted(nearest.values())]

@@ -13,7 +13,8 @@ import pytest
 from made_pictures import bomb_png
 from opening import open_app
 
-from pages.components.results import usual_series
+from pages.components.results import _pairs, usual_series
+from pipelines.common.images import montage, png_bytes
 from pipelines.evaluation.job import EvaluationJob
 from pipelines.evaluation.judging import verdict
 from pipelines.evaluation.results import (
@@ -110,6 +111,19 @@ def test_a_picture_that_cannot_be_shown_gets_a_sentence(measured):
     assert not app.exception
     assert "evaluation-neighbours.png cannot be shown: the image is too large" in app.warning[0].value
     assert app.expander[-1].label.startswith("Copies?")
+
+
+def test_each_training_image_is_shown_once_with_the_sample_nearest_to_it(measured):
+    shape = measured.run.config.image_shape
+    images = np.random.default_rng(0).integers(0, 256, (8, *shape[1:], shape[0]), np.uint8)
+    images[5] = images[7] = images[4]  # of four samples three are nearest to one training image
+    file = file_beside(measured.run, NEIGHBOURS_PICTURE)
+    file.write_bytes(png_bytes(montage(images, 4)))
+    pairs = _pairs(os.fsencode(file), 0, shape)
+    assert np.array_equal(pairs, images[[[0, 4], [2, 6]]])
+    app = open_page(copies=True)
+    assert not app.exception
+    assert len(app.get("image")) == 2
 
 
 def test_seconds_of_different_machines_are_told_and_have_no_front(measured):
