@@ -22,7 +22,9 @@ TERMS = {"prior": "Prior", "denoising": "Denoising", "decoder": "Decoder"}
 
 
 def ranking_bars(ranked: Sequence[Ranked], figure: str, order: Sequence[str]) -> Chart:
-    """Describe a ranking: a bar for each model with its interval and its value, the best on top, and what real images score.
+    """Describe a ranking: a bar with an interval for each model, the best on top, and what real images score.
+
+    Names and values are beside the axis, where no bar reaches.
 
     Args:
         figure: a key of FIGURES.
@@ -45,15 +47,15 @@ def ranking_bars(ranked: Sequence[Ranked], figure: str, order: Sequence[str]) ->
                 x_interval=([ends.low], [ends.high]),
             )
         )
-        marks.append(Note(str(ends), -row, right=True))
     real = sorted({one.real for one in ranked if one.real is not None})
     if real:
         marks += [Rule(x=value, look=MARKING, text="real images" if value == real[-1] else "") for value in real]
     most = max([one.estimate.high for one in ranked] + real)
-    names: dict[float, str] = {-row: one.name for row, one in enumerate(ranked)}
-    x = Axis(FIGURES[figure], limits=(0.0, 1.45 * most))
-    y = Axis(ticks=names, limits=(0.6 - len(ranked), 0.8))
-    panel = Panel(tuple(marks), x, y, height=max(90, 38 * len(ranked)))
+    names = {0.21 - row: one.name for row, one in enumerate(ranked)}
+    values = {-0.21 - row: str(one.estimate) for row, one in enumerate(ranked)}
+    x = Axis(FIGURES[figure], limits=(0.0, 1.05 * most))
+    y = Axis(ticks=names | values, limits=(0.5 - len(ranked), 0.9))
+    panel = Panel(tuple(marks), x, y, height=18 + 42 * len(ranked))
     return Chart((panel,), legend=False, hover="closest", zoom=(figure, tuple(names.values())))
 
 

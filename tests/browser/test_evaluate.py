@@ -39,6 +39,14 @@ def test_start_an_evaluation_and_learn_why_it_failed(page, server, mine):
     expect(page.get_by_role("button", name=re.compile("Evaluate"))).to_be_visible()
 
 
+OVERLAPPING = """figure => {
+    const boxes = (part) => [...figure.querySelectorAll(part)].map((one) => one.getBoundingClientRect())
+    const bars = boxes(".errorbars path, .bars .point path, .scatterlayer .points path")
+    return boxes(".ytick text, .annotation-text").flatMap((text) => bars.filter((bar) => bar.left < text.right
+        && bar.right > text.left && bar.top < text.bottom && bar.bottom > text.top))
+}"""
+
+
 def test_quality_and_cost_of_several_models_are_read_at_a_glance(page, server):
     """A legend takes no room from the plot, on a telephone neither, nor do the labels of the axis touch each other."""
     query = "&".join(f"runs=fashion-{kind}" for kind in ("attention", "attention-student", "baseline"))
@@ -59,4 +67,8 @@ def test_quality_and_cost_of_several_models_are_read_at_a_glance(page, server):
                 page.screenshot(
                     path=ARTIFACTS / f"evaluate-cost-{'all' if everything else 'best'}-{scheme}-{width}.png", full_page=True
                 )
+            ranked = page.get_by_role("figure", name="Fréchet distance of")
+            expect(ranked.locator(".ytick text")).to_have_count(6)  # three names, three values
+            assert ranked.locator(".bars .point path").count() == 3
+            assert ranked.evaluate(OVERLAPPING) == []
             assert page.evaluate("document.documentElement.scrollWidth") <= width
