@@ -47,12 +47,13 @@ class ClassShares:
         sure = sorted((one for one in self.shares if one.sure), key=lambda one: one.second - one.first)
         fewer = ", ".join(_told(one) for one in sure if one.second < one.first)
         more = ", ".join(_told(one) for one in sure[::-1] if one.second > one.first)
+        tested = f"Class shares, each of {len(self.shares)} classes tested by itself"
         if sure:
             changes = [f"fewer of {fewer}"] * bool(fewer) + [f"more of {more}"] * bool(more)
-            yield f"Class shares: surely {'; '.join(changes)}."
+            yield f"{tested}: surely {'; '.join(changes)}."
         else:
             largest = max(self.shares, key=lambda one: abs(one.second - one.first))
-            yield f"Class shares: none differs surely, {_told(largest)} the most."
+            yield f"{tested}: none differs surely, {_told(largest)} the most."
         yield f"{self.kept:.0f} % of the noise becomes the same class."
 
 

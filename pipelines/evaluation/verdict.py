@@ -84,8 +84,9 @@ class Verdict:
         main = {name: self.better(name) for name in self.differences if name in COUNTED}
         better = list(main.values())
         winners = sorted({name for name in better if name is not None}, key=better.count, reverse=True)
+        kind = "" if main.keys() & MEASURED_ON.keys() else " of samples (loss and likelihood were not compared)"
         if not winners:
-            return f"{self.first} and {self.second} are not told apart in any of {len(better)} main figures."
+            return f"{self.first} and {self.second} are not told apart as a whole, in any of {len(better)} main figures{kind}."
         first, *others = winners
         second = f", {others[0]} in {better.count(others[0])}" if others else ""
         undecided = better.count(None)

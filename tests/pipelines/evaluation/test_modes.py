@@ -29,7 +29,7 @@ def test_a_class_that_is_dropped_is_told_and_swapping_turns_it_round():
     told = class_shares(found(teacher), found(student))
     assert {share.name for share in told.shares if share.sure} == {"class 3", "class 7"}
     kept = (teacher == student).mean()
-    assert str(told).startswith("Class shares: surely fewer of class 3 (")
+    assert str(told).startswith("Class shares, each of 10 classes tested by itself: surely fewer of class 3 (")
     assert "more of class 7" in str(told)
     assert str(told).endswith(f"{100 * kept:.0f} % of the noise becomes the same class.")
     turned = class_shares(found(student), found(teacher))
