@@ -250,9 +250,9 @@ def draw_table(table: ConditionTable, comparison: Comparison, view: str, level: 
     picture_table(["original"] * len(beside) + table.columns, rows, "Generated images", widest=rem * across)
     shown = [(frame_of(column, level), column) for column in comparison.columns]  # columns may start at different levels
     labels = dict.fromkeys(frame_label(frame, column) for frame, column in shown if frame)
-    when = ", ".join(labels) or "waiting for the first step"
+    when = "" if list(labels) == ["sample"] else f"; {', '.join(labels) or 'waiting for the first step'}"
     parts = ["Rows: conditions. "] * any(table.rows) + ["Columns: settings. "] * any(table.columns)
-    st.caption(f"{''.join(parts)}{table.about}; {when}.")
+    st.caption(f"{''.join(parts)}{table.about}{when}.")
 
 
 def fitted(count: int, columns: int, rows: int) -> tuple[int, float]:

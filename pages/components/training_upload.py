@@ -110,7 +110,7 @@ def _confirm(folder: Path) -> None:
     with st.container(border=True):
         st.markdown(literal(f"Delete {folder.name} with its pictures? This cannot be undone.{lost}"))
         with st.container(horizontal=True):
-            st.button("Delete permanently", key="doom", type="primary", on_click=_delete, args=(folder,))
+            st.button("Delete permanently", key="doom", on_click=_delete, args=(folder,))
             st.button("Keep", key="spare", on_click=_ask, args=("",))
 
 

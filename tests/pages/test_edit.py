@@ -70,6 +70,7 @@ def test_a_picture_is_varied_by_several_strengths():
     assert np.array_equal(chosen, newest_samples(Run(str(columns[0].run.path)))[1])
     near, far = (np.abs(column.frames[-1].x.astype(int) - chosen).mean() for column in columns)
     assert near < far
+    assert any(caption.value.endswith(f"{table.about}.") for caption in app.caption), "the sample needs no noise level"
     slider = app.select_slider[0]
     slider.set_value(level_name(columns[1].frames[0].log_snr)).run()
     starts = [f"t = {column.frames[0].timestep:.0f}" for column in columns]

@@ -58,6 +58,7 @@ def test_dropped_pictures_are_chosen_again_and_deleted_once_that_is_confirmed(op
     assert app.selectbox(key="data").value == str(folder)
     app.button(key=f"doom-{folder.name}").click().run()
     assert any(f"Delete {folder.name} with its pictures?" in text.value for text in app.markdown)
+    assert app.button(key="doom").proto.type == "secondary", "nothing invites to delete"
     assert folder.exists()
     (folder / "mine.png").write_bytes(b"not dropped")
     app.button(key="doom").click().run()
