@@ -129,7 +129,10 @@ def show_validation(
         told += " Home and Evaluate give the held-out loss instead, which is measured in v for all models alike."
     st.caption(told, help=term("Validation loss"))
     if COPIES in titles:
-        st.caption(f"{NEAR} Dotted: these 5 %.", help=term("Copies"))
+        told = f"{NEAR} Dotted: these 5 %."
+        if compared := sorted({config.log.compared_samples for config in configs if config.log.compared_samples}):
+            told += f" Shares here are of {' or '.join(map(str, compared))} samples; Evaluate measures others."
+        st.caption(told, help=term("Copies"))
 
 
 show()

@@ -15,6 +15,7 @@ from pages.components.runs import given_as, in_training, is_for_lessons, is_fres
 from pipelines.common.command_line import describe
 from pipelines.common.text import literal
 from pipelines.evaluation.logged import Log, lead, unlike
+from pipelines.evaluation.results import UNBIASED
 from pipelines.figures.training import (
     QUANTITIES,
     loss_by_timestep,
@@ -117,7 +118,8 @@ def show_other_curves(
         chart = training_curves({one.name: one.table for one in logs}, offered, axis, smoothing, log, groups)
         with more:
             live_figure(chart, "other_curves", f"{titles} of {', '.join(one.name for one in logs)}", about)
-            st.caption("Faint: logged values. Strong: smoothed. Drag to zoom all charts; double-click to see all.")
+            told = "Faint: logged values. Strong: smoothed. Drag to zoom all charts; double-click to see all."
+            st.caption(f"{told} {UNBIASED}" if "kernel_distance" in offered else told)
 
 
 def _inside(title: str) -> str:

@@ -24,6 +24,7 @@ from pages.components.runs import (
 from pipelines.common.images import Pixels, montage
 from pipelines.common.indices import evenly_spaced
 from pipelines.evaluation.logged import Log
+from pipelines.evaluation.results import UNBIASED
 from pipelines.storage.catalogue import Listed
 from pipelines.storage.config import RunConfig
 from pipelines.storage.files import is_file
@@ -71,6 +72,8 @@ def show_samples(chosen: Mapping[str, Listed], logs: Sequence[Log]) -> dict[int,
     about += "; press one to follow it through training." if len(steps) > 1 else "."
     if any(is_autoencoder(chosen[name].config) for _, name in files):
         about += f" Of an autoencoder: {RECONSTRUCTED}."
+    if any("kernel_distance" in log.table for log in logs):
+        about += f" {UNBIASED}"
     st.caption(about)
     return {step: {name: own for name in chosen if (own := _shown_at(step, files.get((name, name), {})))} for step in steps}
 
@@ -140,17 +143,20 @@ def _shown_at(step: int, files: Iterable[int]) -> int | None:
 
 def _facts(log: Log, step: int) -> dict[str, str]:
     """Return what a run had logged by a step, by name, each with its own step if that is another."""
+    samples = log.config.log.compared_samples if log.config is not None else None
+    of = {"closer_than_held_out": f" of {samples} samples"} if samples else {}
     facts = {}
     for quantity, (title, form) in READ_OUT.items():
         if quantity in log.table:
             known = log.newest(quantity, step)
-            facts[title] = "–" if known is None else _in_words(form, *known, step)
+            facts[title] = "–" if known is None else _in_words(form + of.get(quantity, ""), *known, step)
     return facts
 
 
 def _in_words(form: str, step: int, value: float, now: int) -> str:
     """Return a value, with the step at which it was logged unless that is ``now``."""
-    return form.format(value).replace("%", "\u00a0%") + f" (step {step:,})" * (step != now)
+    written = form.format(value).replace("%", "\u00a0%").replace("-", "−")
+    return written + f" (step {step:,})" * (step != now)
 
 
 def _sheet(config: RunConfig, file: Path, every: bool) -> tuple[str, tuple[int, int, int]]:

@@ -46,6 +46,7 @@ FIGURES = {  # of samples
 NEAR = (
     "Near training images: nearer to one than 95 % of held-out images are. Without copies, about 5 % of samples are that near."
 )
+UNBIASED = "The kernel distance is an unbiased estimate, so it may be below 0; copies of training images make it small, too."
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what begins a formula in spreadsheets
 MAIN_FIGURES = tuple(FIGURES)[:6]  # which are shown first
 # Which way is better. Of the last two neither: best is what real images score, since samples that crowd together have a larger

@@ -165,6 +165,21 @@ def test_the_samples_of_every_run_and_step_are_sent_at_once(make_run, tiny_run):
     assert len(json.loads(figure["frames"])) == len(sent["steps"]), "the curves are marked at every step of the player"
 
 
+def test_what_samples_were_compared_with_is_told_with_their_number_and_what_it_means():
+    app = open_page(runs="lesson-copies", optimiser=True)
+    [row] = [row for one in payloads(app) for row in one.get("rows", ())]
+    facts = row["grids"][-1]["facts"]
+    config, newest = known_runs().runs["lesson-copies"].config, known_runs().runs["lesson-copies"].run.newest_metrics()
+    count, share, distance = config.log.compared_samples, newest["closer_than_held_out"], newest["kernel_distance"]
+    assert facts["Near training images"] == f"{share:.0%} of {count} samples".replace("%", "\u00a0%")
+    assert distance < 0
+    assert facts["Kernel distance"] == f"−{-distance:.3g}"
+    captions = [caption.value for caption in app.caption]
+    assert sum("may be below 0" in caption and "copies" in caption for caption in captions) == 2, "beside both"
+    assert any(f"Shares here are of {count} samples" in caption for caption in captions)
+    assert not any("below 0" in caption.value for caption in open_page(runs="fashion-baseline").caption)
+
+
 def test_a_long_training_sends_the_first_and_last_samples_and_some_between(make_run, tiny_run, monkeypatch):
     grid = next(iter(tiny_run.samples().values())).read_bytes()
     run = make_run("a")
@@ -343,4 +358,4 @@ def test_a_log_without_a_validation_loss_says_where_its_curves_are(make_run, tmp
     app = open_logs(tmp_path / "a.jsonl", optimiser=True)
     assert any("Without a validation loss, but with curves further down: a" in caption.value for caption in app.caption)
     other = figures(app)["Training loss, gradient norm, learning rate"]
-    assert {trace["name"] for trace in other["data"]} == {"a", "b"}
+    assert {trace["name"] for trace in other["data"]} == {"a.jsonl", "b"}
