@@ -213,4 +213,8 @@ def settings_table(settings: Mapping[str, Mapping[str, Any]], only_differences: 
 def _as_text(value: object) -> str:
     if isinstance(value, (tuple, list)):
         return f"{len(value)} values" if len(value) > LISTED else ", ".join(map(str, value)) or "–"
-    return "–" if value is None or value != value or value == "" else shorten(without_places(str(value)), LONGEST)
+    if value is None or value != value or value == "":
+        return "–"
+    if isinstance(value, float):  # as pandas makes whole numbers where another run has none
+        return str(value).removesuffix(".0")
+    return shorten(without_places(str(value)), LONGEST)

@@ -187,6 +187,8 @@ def test_only_settings_that_differ_are_listed():
     everything = settings_table(configs, only_differences=False)
     assert everything.loc["network.channels", "a"] == "64, 128, 128"
     assert settings_table({"a": configs["a"]}).empty
+    some = {"a": {"images": 25, "version": "2.0"}, "b": {"images": None, "version": "2.1"}}
+    assert settings_table(some).T.to_numpy().tolist() == [["25", "2.0"], ["–", "2.1"]], "a whole number stays one"
 
 
 def test_long_lists_that_differ_are_told_by_their_length():
