@@ -40,6 +40,9 @@ were logged.
 weighted, on the images and their size, and on whether averaged weights are validated; other software does not log that.
 Steps are of different work if batches are of different sizes.
 
+A log without a name of its own is called after its file, or after its folder where the files of all runs have the same name, as
+event files and `trainer_state.json` do.
+
 To compare the models themselves, make the other one a run here (`python -m pipelines.import_diffusers`) and evaluate both.
 """
 

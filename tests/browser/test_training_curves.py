@@ -290,6 +290,18 @@ def test_a_chart_offers_no_upload_to_a_cloud(page, server):
     assert titles == ["Download plot as a PNG", "Zoom", "Pan", "Zoom in", "Zoom out", "Reset axes"]
 
 
+def test_the_name_of_a_short_curve_lies_on_no_other(page, server, make_run):
+    for name, steps in (("short", 200), ("long", 2000)):
+        log_up_to(make_run(name), steps)
+    visit(page, server, "runs=short&runs=long")
+    beside_all = """() => {
+        const places = (parts) => [...document.querySelectorAll(`.live-figure ${parts}`)].map(e => e.getBoundingClientRect())
+        const [names, lines] = [places(".end-labels button"), places(".lines > path.js-line")]
+        return names.length === 2 && lines.length > 0 && names.every(n => lines.every(line => n.left >= line.right - 1))
+    }"""
+    page.wait_for_function(beside_all, polling=100)
+
+
 @pytest.mark.parametrize("width", [1440, 390])
 def test_legend_titles_and_plots_do_not_overlap(page, server, make_run, width):
     names = [f"a-run-with-quite-a-long-name-{number}" for number in range(4)]

@@ -116,6 +116,8 @@ export class EndLabels {
       const last = end(trace, layout)
       if (last) labels.push({ trace, x: plot.x + last.across * plot.width, y: plot.y + (1 - last.up) * plot.height })
     }
+    const right = Math.max(...labels.map(({ x }) => x)) // beside the longest curve, so that none lies on other curves
+    for (const label of labels) label.x = right
     spread(labels)
     this.box.replaceChildren(...labels.map((label) => this.button(plotly, label)))
     this.place.append(this.box)

@@ -48,7 +48,7 @@ def read_upload(name: str, content: BinaryIO) -> list[ForeignLog]:
         UnreadableError: it cannot be read; the message says why.
     """
     problems: list[str] = []
-    logs = _told(_read_open(content, Path(name).stem, name), problems)
+    logs = _told(_read_open(content, name, name), problems)
     if not logs:
         raise UnreadableError(problems[0])
     return logs
@@ -111,11 +111,11 @@ def _read_open(file: BinaryIO, name: str, file_name: str) -> list[RawLog]:
 
 
 def _name_of(file: Path) -> str:
-    """Return the name of a run of which a path has one: that of its folder where files of all runs are called alike."""
+    """Return the name of a log that has none of its own: the file's, or its folder's if files of all runs are called alike."""
     folder = file.absolute().parent
     if file.name in TABLES or "tfevents" in file.name:
         return folder.parent.name if folder.name.startswith("checkpoint-") else folder.name
-    return file.stem
+    return file.name
 
 
 def _read_folder(folder: Path) -> tuple[list[RawLog], list[str]]:

@@ -158,6 +158,14 @@ def test_the_state_of_a_trainer_is_that_of_its_longest_checkpoint(tmp_path):
     assert only(tmp_path / "out" / "checkpoint-5" / "trainer_state.json").name == "out"
 
 
+def test_a_log_without_a_name_has_that_of_its_file_or_of_the_folder_of_files_called_alike(tmp_path):
+    table = write_table(tmp_path / "my.table.csv", ["step", "loss"], [[1, 0.5]])
+    same = write_table(tmp_path / "metrics.csv", ["step", "loss"], [[1, 0.5]])
+    assert [only(file).name for file in (table, same)] == ["my.table.csv", tmp_path.name]
+    for name, content in (("my.table.csv", table.read_bytes()), ("events.out.tfevents.1.host", events())):
+        assert [log.name for log in read_upload(name, io.BytesIO(content))] == [name]
+
+
 def test_the_folders_of_mlflow(tmp_path):
     run = tmp_path / "mlruns" / "7" / "0123abc"
     (run / "metrics" / "train").mkdir(parents=True)
