@@ -39,6 +39,12 @@ with words:
         if not is_public():
             st.page_link("pages/train.py", label="Train your own model", icon=":material/model_training:")
         st.page_link("pages/glossary.py", label="Look up a word", icon=":material/menu_book:")
+        st.page_link(
+            "pages/compare.py",
+            label="See a student and its teacher",
+            icon=":material/school:",
+            query_params={"lesson": "student"},
+        )
     if is_public():
         st.caption(
             ":material/public: This is a public instance: it trains nothing, and requests are bounded. To run your own, clone "

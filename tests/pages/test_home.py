@@ -74,6 +74,13 @@ def test_every_lesson_has_a_card(own_runs):
     assert {f"{number} · {lesson.title}" for number, lesson in enumerate(LESSONS, start=1)} <= links
 
 
+def test_a_link_leads_to_the_lesson_on_a_student_and_its_teacher(own_runs):
+    [link] = [link.proto for link in open_dashboard().get("page_link") if "student" in link.proto.label]
+    [lesson] = [one for one in LESSONS if link.query_string == f"lesson={one.name}"]
+    assert link.page == lesson.page == "compare"
+    assert any(known_runs().runs[name].config.is_student for name in lesson.inputs.values() if name in known_runs().runs)
+
+
 def test_one_button_starts_a_comparison(own_runs):
     app = open_dashboard()
     next(button for button in app.button if button.label == "Compare two models").click().run()
