@@ -78,3 +78,11 @@ def test_the_design_lists_the_rooms_in_their_order():
     text = (ROOT / "docs/ARCHITECTURE.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (\w+) \|", text.split("| room |")[1].split("\n\n")[0], re.MULTILINE)
     assert tuple(rows) == tuple(ROOMS)
+
+
+def test_what_is_shipped_stays_small():
+    """For everybody who clones the repository: no weights above 16 MiB, and all published runs together at most 112."""
+    files = [path for path in (ROOT / "checkpoints").rglob("*") if path.is_file()]
+    sizes = {path: path.stat().st_size / 2**20 for path in files}
+    assert max(sizes.values()) <= 16
+    assert sum(sizes.values()) <= 112
