@@ -20,11 +20,12 @@ from pages.components.generation import (
 from pages.components.heading import heading
 from pages.components.hub import offer_hub, show_download
 from pages.components.live_figure import live_figure
-from pages.components.requests import MOST_IMAGES, choose_request, offer_png
+from pages.components.requests import MOST_IMAGES, choose_request
 from pages.components.runs import models_to_choose
 from pages.components.sharing import Result, address_of, made_of, show_sharing, thumbnail
 from pages.components.stage import show_stage, shown_view, tell_unused_look
 from pages.components.starting import draw_start
+from pages.components.taken_request import offer_png
 from pages.components.xray import offer_xrays
 from pipelines.common.public import is_public
 from pipelines.evaluation.columns import told_apart

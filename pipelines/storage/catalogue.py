@@ -7,9 +7,10 @@ what is known of a run stays known while a page is drawn.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from ..common.command_line import describe
@@ -26,14 +27,22 @@ class Listed:
     Attributes:
         num_parameters: of its weights; None before the first save, or if they are damaged.
         damage: one sentence on what is wrong with the weights; empty if nothing is, or before the first save.
-        averages: its weight averages of other half-lives, as runs, without those that cannot be read.
     """
 
     run: Run
     config: RunConfig
     num_parameters: int | None = None
     damage: str = ""
-    averages: tuple[Listed, ...] = ()
+
+    @cached_property
+    def averages(self) -> list[Listed]:
+        """Its weight averages of other half-lives, as runs, without those that cannot be read."""
+        found: list[Listed] = []
+        with suppress(ValueError, OSError):  # of a run that has been deleted meanwhile
+            for average in self.run.averages:
+                with suppress(ValueError, OSError):  # the others are used without it
+                    found.append(Listed(average, average.config, average.num_parameters))
+        return found
 
 
 @dataclass(frozen=True)
@@ -138,12 +147,6 @@ def _read(run: Run) -> Listed:
     if not os.path.lexists(run.model_path):
         return Listed(run, config)
     try:
-        return Listed(run, config, run.num_parameters, averages=tuple(_read_averages(run)))
+        return Listed(run, config, run.num_parameters)
     except (ValueError, OSError) as error:
         return Listed(run, config, damage=describe(error))
-
-
-def _read_averages(run: Run) -> Iterator[Listed]:
-    for average in run.averages:
-        with suppress(ValueError, OSError):  # the run's own weights are intact, and used without it
-            yield Listed(average, average.config, average.num_parameters)

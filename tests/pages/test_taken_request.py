@@ -10,7 +10,7 @@ from opening import open_app
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from pages.components.requests import _request_in
+from pages.components.taken_request import _request_in
 from pipelines.common.images import png_bytes
 from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import metadata_of
