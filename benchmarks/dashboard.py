@@ -33,8 +33,8 @@ PAGES = {
     "Home": "Noisescope",
 }
 SMALL = "images=4&steps1=4&steps2=4"  # a short comparison
-SIX = "&".join(f"runs={name}" for name in ("fashion-baseline", "fashion-attention", "fashion-class", "flowers-baseline",
-                                             "flowers-attention", "flowers-text"))  # fmt: skip
+SIX = "&".join(f"runs={name}" for name in ("fashion-baseline", "fashion-attention", "fashion-class", "flowers-baseline-64",
+                                             "flowers-attention-64", "flowers-text"))  # fmt: skip
 # The comparison that the Compare page offers first, without the dashboard; prints seconds and processor seconds.
 ALONE = """
 import os, sys, time

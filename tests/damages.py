@@ -105,7 +105,7 @@ def evaluated(change: Callable[[dict], object]) -> Callable[[Path], None]:
     def write(run: Path) -> None:
         from pipelines.storage.runs import Run
 
-        stored = json.loads((ROOT / "checkpoints/flowers-attention/evaluation.json").read_text())
+        stored = json.loads((ROOT / "checkpoints/flowers-text/evaluation.json").read_text())
         stored["fingerprint"] = Run(WHOLE).fingerprint
         changed = change(stored)
         (run / "evaluation.json").write_text(json.dumps(stored if changed is None else changed))

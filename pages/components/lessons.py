@@ -100,12 +100,12 @@ LESSONS: Sequence[Lesson] = (
         "Which sampler gets most out of 10 steps?",
         "compare",
         columns(
-            {"model": "flowers-attention", "sampler": "unipc", "steps": 50},
-            *({"model": "flowers-attention", "sampler": sampler, "steps": 10} for sampler in ("ddim", "dpmpp_2m", "unipc")),
+            {"model": "fashion-attention", "sampler": "unipc", "steps": 50},
+            *({"model": "fashion-attention", "sampler": sampler, "steps": 10} for sampler in ("ddim", "dpmpp_2m", "unipc")),
             images=8,
         ),
         "The first column, with 50 steps, is what all of these samplers approach; with 10 steps DDIM is "
-        "farthest from it, with paler colours, and UniPC nearest, as the MSE in **difference** says.",
+        "farthest from it, with fainter garments, and UniPC nearest, as the MSE in **difference** says.",
         "Give DDIM more steps until its MSE is that of UniPC with 10.",
         "06_samplers_and_schedules",
     ),
@@ -115,9 +115,9 @@ LESSONS: Sequence[Lesson] = (
         "What if noise is added at every step?",
         "compare",
         columns(
-            {"model": "flowers-attention", "sampler": "ddim", "steps": 50},
-            {"model": "flowers-attention", "sampler": "ddim", "steps": 50, "eta": 1.0},
-            {"model": "flowers-attention", "sampler": "ddpm", "steps": 50},
+            {"model": "flowers-attention-64", "sampler": "ddim", "steps": 50},
+            {"model": "flowers-attention-64", "sampler": "ddim", "steps": 50, "eta": 1.0},
+            {"model": "flowers-attention-64", "sampler": "ddpm", "steps": 50},
             images=8,
         ),
         "With eta 1 the noise that an image starts from no longer decides what it becomes. The second and "
@@ -280,7 +280,7 @@ LESSONS: Sequence[Lesson] = (
         "reverse",
         SAMPLING
         | {
-            "model": "flowers-attention",
+            "model": "flowers-attention-64",
             "start": "Noise",
             "number": 0,
             "sampler": "dpmpp_3m",
@@ -288,7 +288,7 @@ LESSONS: Sequence[Lesson] = (
             "spacing": "leading",
         },
         "Press **Denoise** and switch on the **X-ray** at the end of the page. This spacing never sees the noisiest part: the "
-        "error is there before the first step, and grows to five times as much in the sample. Before the end, one step is so "
+        "error is there before the first step, and grows to twelve times as much in the sample. Before the end, one step is so "
         "long that the order falls from 3 to 1, and its local error is the largest.",
         "Set *Timestep spacing* to trailing, and look where the error comes from then.",
         "09_a_figure_of_a_paper",

@@ -35,8 +35,6 @@ SHIPPED = (
     "flowers-attention-64-student",
     "flowers-latent-text",
     "flowers-text",
-    "flowers-attention",
-    "flowers-baseline",
     "fashion-class",
     "fashion-text",
     "fashion-attention",

@@ -9,13 +9,12 @@ import streamlit as st
 
 from pages.components.timing import rough_time
 from pipelines.common.text import counted
-from pipelines.datasets.report import DataReport, PictureReport
+from pipelines.datasets.report import DataReport
 from pipelines.storage.runs import find_run
 from pipelines.storage.student_defaults import LEARNING
 
 FEW = 1000  # training pictures
-GREY, SMALL, LARGE = "fashion-attention", "flowers-attention", "flowers-attention-64"  # what to start from
-SIDE = 64  # pixels of LARGE's images
+GREY, COLOUR = "fashion-attention", "flowers-attention-64"  # what to start from
 # By the keys of their widgets.
 FOR_FEW: Mapping[str, Any] = {"train_steps": 1000, "batch": 16, "warmup": 50, "dropout": 0.1, "augment": 0.2}
 
@@ -29,13 +28,7 @@ def start_for(report: DataReport) -> str:
     """Return the run whose weights a training on these pictures should start from; empty if they are many, or not known yet."""
     if report.pictures is None or not 0 < report.trained <= FEW:
         return ""
-    if all("grey" in kind.lower() for kind in report.pictures.colours):
-        return GREY
-    return LARGE if _side(report.pictures) >= SIDE else SMALL
-
-
-def _side(pictures: PictureReport) -> int:
-    return min(pictures.commonest)
+    return GREY if all("grey" in kind.lower() for kind in report.pictures.colours) else COLOUR
 
 
 def are_for_few(start: str) -> bool:

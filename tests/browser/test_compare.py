@@ -20,7 +20,7 @@ from .conftest import screen, settle
 
 pytestmark = pytest.mark.browser
 
-PAIR = "model1=flowers-attention&model2=flowers-baseline"
+PAIR = "model1=fashion-attention&model2=fashion-baseline"
 SMALL = f"{PAIR}&images=6&steps1=6&steps2=6"  # a comparison that takes a second
 LONG = f"{PAIR}&images=6&steps1=1000&steps2=1000"
 
@@ -53,7 +53,7 @@ def test_one_click_from_the_front_door_to_two_growing_strips(page, server):
     expect(page.get_by_text("Denoising:")).to_be_visible()
     for column in (0, 1):
         assert grid_pixels(page, column).std() > 40  # noise, before there are images
-    expect(page.get_by_role("img", name="Film strip of column 2: flowers-baseline-64")).to_be_visible()
+    expect(page.get_by_role("img", name="Film strip of column 2: fashion-baseline-64")).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_text("Cancelled.")).to_be_visible()
 
@@ -67,10 +67,10 @@ def test_compare_from_choice_to_download(page, server):
     with zipfile.ZipFile(download.value.path()) as archive:
         names = archive.namelist()
         assert sum(name.startswith("1-flowers-attention/0") for name in names) == 12
-        request = json.loads(archive.read("request.json"))["2-flowers-baseline"]["request"]
+        request = json.loads(archive.read("request.json"))["2-fashion-baseline"]["request"]
         assert request["num_images"] == 12
         assert request["seed"] == 0
-        picture = np.asarray(Image.open(io.BytesIO(archive.read("2-flowers-baseline/00000.png"))))
+        picture = np.asarray(Image.open(io.BytesIO(archive.read("2-fashion-baseline/00000.png"))))
         assert picture.shape == (32, 32, 3)
         assert picture.std() > 10
     with page.expect_download() as download:
@@ -165,12 +165,12 @@ def test_a_new_request_takes_the_place_of_the_old_one(page, server):
     generate(page)
     finished(page)
     expect(page.locator(".column .grid")).to_have_count(2)
-    assert page.get_by_role("button", name="Image 5 of column 2: flowers-baseline").count() == 1
+    assert page.get_by_role("button", name="Image 5 of column 2: fashion-baseline").count() == 1
 
 
 def test_the_address_reproduces_the_page(page, server):
     page.goto(
-        f"{server}/compare?{SMALL}&columns=3&model3=flowers-baseline&seed1=77&seed3=78&sampler2=ddim&view=x0&difference=4&level=0"
+        f"{server}/compare?{SMALL}&columns=3&model3=fashion-baseline&seed1=77&seed3=78&sampler2=ddim&view=x0&difference=4&level=0"
     )
     generate(page)
     finished(page)
@@ -239,15 +239,15 @@ def test_share_and_history(page, server):
     texts = dialog.locator("pre").all_text_contents()
     assert texts[0].startswith(f"{server}/compare?")
     assert "seed1=5" in texts[0]
-    assert texts[1].count("python -m pipelines.sample flowers-") == 2
-    assert "load_model('flowers-baseline')" in texts[2]
+    assert texts[1].count("python -m pipelines.sample fashion-") == 2
+    assert "load_model('fashion-baseline')" in texts[2]
     dialog.get_by_role("button", name="Close").click()
     page.goto(texts[0])
     finished(page)  # of its own accord, from the cache
     page.get_by_role("button", name="History").click()
     cards = page.get_by_role("dialog", name="History").get_by_role("listitem")
     expect(cards).to_have_count(1)
-    expect(cards.first).to_contain_text("flowers-attention | flowers-baseline")
+    expect(cards.first).to_contain_text("fashion-attention | fashion-baseline")
     cards.first.get_by_role("button", name="Pin").click()
     expect(cards.first.get_by_role("button", name="Unpin")).to_be_visible()
     page.reload()
@@ -265,5 +265,5 @@ def test_share_and_history(page, server):
     expect(cards).to_have_count(1)
     cards.first.get_by_role("link", name="Compare with").click()
     finished(page)  # at once, since every column is cached
-    expect(page.get_by_text("4: flowers-baseline").first).to_be_visible()
+    expect(page.get_by_text("4: fashion-baseline").first).to_be_visible()
     assert "seed4=5" in page.url

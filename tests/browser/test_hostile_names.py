@@ -28,7 +28,7 @@ BAD, TORN = "bad run", "*torn* $run$"
 def hostile(server, runs_folder):
     """A dashboard over runs with such names, and one whose every file is damaged."""
     for number, name in enumerate(NAMES):
-        run = shutil.copytree(ROOT / "checkpoints" / "flowers-baseline", runs_folder / name)
+        run = shutil.copytree(ROOT / "checkpoints" / "fashion-attention", runs_folder / name)
         config = json.loads((run / "config.json").read_text())
         config["versions"] = {f"torch{number}": MARKUP}
         (run / "config.json").write_text(json.dumps(config))

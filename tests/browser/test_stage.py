@@ -19,7 +19,7 @@ from .test_compare import generate as press_generate
 pytestmark = pytest.mark.browser
 
 COUNT, SIDE = 12, 32
-QUERY = f"model1=flowers-baseline&model2=flowers-baseline&sampler2=ddim&images={COUNT}&steps1=5&steps2=9"
+QUERY = f"model1=fashion-baseline&model2=fashion-baseline&sampler2=ddim&images={COUNT}&steps1=5&steps2=9"
 
 
 def generate(page, server, query):

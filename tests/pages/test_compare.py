@@ -213,7 +213,7 @@ def test_the_verdict_is_on_what_is_compared():
     assert not any("same noise:" in caption.value for caption in seeds.caption)
     samplers = open_page(model1="fashion-baseline", model2="fashion-baseline", steps1=5)
     assert any("Better: 20 steps" in text.value for text in samplers.markdown)
-    others = open_page(model1="fashion-baseline", model2="flowers-baseline")
+    others = open_page(model1="fashion-baseline", model2="flowers-baseline-64")
     assert any("Not comparable" in caption.value for caption in others.caption)
     assert not any("Better: " in text.value for text in others.markdown)
     unmeasured = open_page(model1="fashion-baseline", model2="fashion-baseline", steps1=13)

@@ -179,7 +179,7 @@ def test_a_weight_average_can_be_chosen_and_is_shown(measured):
 
 def test_a_figure_leans_towards_the_better_model():
     """To the left for the first, to the right for the second, and its bar excludes the middle where they are told apart."""
-    evaluations = [Evaluation(Run(f"checkpoints/{name}")) for name in ("flowers-baseline", "flowers-text")]
+    evaluations = [Evaluation(Run(f"checkpoints/{name}")) for name in ("flowers-baseline-64", "flowers-class-64")]
     found = verdict(*([one] for one in evaluations))
     drawn = dict(
         zip((name for name in found.differences if name not in NEAREST_IS_BEST), curves_of(leanings(found)), strict=True)
@@ -342,7 +342,7 @@ def test_runs_beyond_the_palette_are_told_apart(measured):
 
 
 def test_models_are_ranked_and_drawn_beside_those_of_their_own_image_size():
-    runs = ["flowers-attention", "flowers-attention-64", "flowers-class-64"]
+    runs = ["flowers-text", "flowers-attention-64", "flowers-class-64"]
     captions, drawn = {}, {}
     for size in ("", "32×32"):
         app = open_page(runs=runs, all_figures=True, **({"measured_size": size} if size else {}))
@@ -352,7 +352,7 @@ def test_models_are_ranked_and_drawn_beside_those_of_their_own_image_size():
     assert drawn == {"": set(runs[1:]), "32×32": {runs[0]}}, "most models first"
     about = "in feature space (oxford-flowers classifier, which sees every image at 32×32 pixels)."
     assert sum(about in caption for caption in captions[""]) == 1
-    captions = [caption.value for caption in open_page(runs=["flowers-attention"]).caption]
+    captions = [caption.value for caption in open_page(runs=["flowers-text"]).caption]
     assert any("in feature space (oxford-flowers classifier)." in caption for caption in captions)
 
 
@@ -360,9 +360,9 @@ def test_runs_of_unlike_data_are_not_drawn_beside_each_other():
     app = open_page()
     assert app.multiselect(key="runs").value[:2] == ["flowers-attention-64", "flowers-baseline-64"]
     assert not [name for name in app.multiselect(key="runs").value if name.startswith("fashion")]
-    app = open_page(runs=["flowers-attention", "fashion-class"], all_figures=True)
-    assert list(app.dataframe[0].value["Run"].unique()) == ["flowers-attention"]
-    app = open_page(runs=["flowers-attention", "fashion-class"], measured_data="fashion_mnist", all_figures=True)
+    app = open_page(runs=["flowers-attention-64", "fashion-class"], all_figures=True)
+    assert list(app.dataframe[0].value["Run"].unique()) == ["flowers-attention-64"]
+    app = open_page(runs=["flowers-attention-64", "fashion-class"], measured_data="fashion_mnist", all_figures=True)
     assert list(app.dataframe[0].value["Run"].unique()) == ["fashion-class"]
 
 
@@ -386,7 +386,7 @@ def test_which_of_two_models_is_better_is_said_first():
     app.selectbox(key="verdict_first").set_value("flowers-baseline-64").run()  # which was the other of the two
     assert not app.exception
     assert list(app.dataframe[0].value) == ["flowers-baseline-64", "flowers-attention-64"]
-    app = open_page(verdict_first="flowers-text", verdict_second="flowers-attention")
-    assert list(app.dataframe[0].value) == ["flowers-text", "flowers-attention"]
-    app = open_page(runs=["flowers-attention", "fashion-class"])
+    app = open_page(verdict_first="flowers-class-64", verdict_second="flowers-attention-64")
+    assert list(app.dataframe[0].value) == ["flowers-class-64", "flowers-attention-64"]
+    app = open_page(runs=["flowers-attention-64", "fashion-class"])
     assert "nothing in common" in app.info[0].value

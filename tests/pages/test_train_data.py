@@ -144,14 +144,14 @@ def plan(app: AppTest) -> tuple:
 
 def test_few_pictures_get_settings_for_few_pictures_and_many_the_usual_ones(few, image_folder, tmp_path, monkeypatch, wait_for):
     app = few()
-    assert plan(app) == ("flowers-attention", 1000, 32)
+    assert plan(app) == ("flowers-attention-64", 1000, 64)
     assert app.number_input(key="augment").value > 0
-    assert any("continue from the weights of **flowers-attention**" in text.value for text in app.markdown)
+    assert any("continue from the weights of **flowers-attention-64**" in text.value for text in app.markdown)
     press(app, "Use the usual settings")
     assert plan(app) == ("random weights", 10_000, None)
     assert app.selectbox(key="data").value == "pokemon_captions"
     press(app, "Use settings for few pictures")
-    assert plan(app) == ("flowers-attention", 1000, 32)
+    assert plan(app) == ("flowers-attention-64", 1000, 64)
     assert not app.error
     assert can_start(app)
     monkeypatch.setattr("pages.components.training_few.FEW", 30)

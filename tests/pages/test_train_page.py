@@ -201,16 +201,16 @@ def test_only_models_of_ours_are_offered_to_start_from(open_train, autoencoder_r
     shutil.copytree(autoencoder_run.path, tmp_path / "others" / "small-and-back")
     monkeypatch.setattr("pipelines.storage.runs.PRIVATE", tmp_path / "others")
     options = open_train().selectbox(key="init_from").options
-    assert "flowers-attention" in options
+    assert "flowers-attention-64" in options
     assert "small-and-back" not in options
 
 
 def test_a_run_to_start_from_is_called_as_a_configuration_calls_it(open_train, class_run, tmp_path, monkeypatch):
     """Its folder where another run goes by its name; the name that other pages show is none that a training would find."""
-    theirs = shutil.copytree(class_run.path, tmp_path / "others" / "flowers-attention")
+    theirs = shutil.copytree(class_run.path, tmp_path / "others" / "flowers-attention-64")
     monkeypatch.setattr("pipelines.storage.runs.PRIVATE", tmp_path / "others")
     app = open_train(init_from=str(theirs))
-    assert {"flowers-attention", str(theirs)} <= set(app.selectbox(key="init_from").options)
+    assert {"flowers-attention-64", str(theirs)} <= set(app.selectbox(key="init_from").options)
     assert app.selectbox(key="unet").value == "class"
 
 

@@ -40,7 +40,7 @@ def test_dropped_pictures_are_stored_and_chosen(open_train, image_folder, tmp_pa
     drop(app, files)
     assert any("40 files are the same as those in" in caption.value for caption in app.caption)
     assert list(folder.parent.iterdir()) == [folder], "stored once"
-    start = "flowers-attention"
+    start = "flowers-attention-64"
     wait_for(lambda: app.run().selectbox(key="init_from").value == start)
     assert app.number_input(key="size").value == Run(PUBLISHED / start).config.image_shape[1]
     assert {key: app.number_input(key=key).value for key in FOR_FEW} == FOR_FEW

@@ -57,7 +57,7 @@ def test_schedules_noise_a_picture_of_a_folder(command, tmp_path, image_folder):
     [
         (("curves", "no-such-run", "--out", "a.pdf"), "no run at 'no-such-run'"),
         (("curves", BASELINE, "--out", "a.gif"), "figures are written as .pdf, .svg, .png"),
-        (("pareto", BASELINE, "checkpoints/flowers-baseline", "--out", "a.pdf"), "different images"),
+        (("pareto", BASELINE, "checkpoints/flowers-baseline-64", "--out", "a.pdf"), "different images"),
         (("pareto", "checkpoints/flowers-autoencoder", "--out", "a.pdf"), "python -m pipelines.evaluate"),
         (("strip", BASELINE, "--num-images", "1000", "--out", "a.png"), "choose at most 32"),
         (("strip", BASELINE, "--frames", "x", "--out", "a.png"), "--frames x: choose"),
