@@ -41,7 +41,6 @@ SHIPPED = (
     "fashion-baseline",
     "fashion-attention-student",
     "tiny-imagenet-text",
-    "tiny-imagenet-class",
     "pokemon-text",
 )
 
