@@ -6,7 +6,7 @@ import shutil
 from functools import partial
 
 import pytest
-from streamlit.testing.v1 import AppTest
+from opening import open_app
 
 from pipelines.storage.processes import write_record
 from pipelines.storage.runs import Run
@@ -27,15 +27,7 @@ def open_train(queue, image_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("NOISESCOPE_DATA", str(tmp_path / "data"))
     monkeypatch.setattr("pipelines.training.jobs.TrainingQueue", partial(TrainingQueue, queue.root))
 
-    def run(**inputs) -> AppTest:
-        app = AppTest.from_file("../../pages/train.py", default_timeout=120)
-        for name, value in ({"data": "oxford_flowers"} | inputs).items():
-            app.query_params[name] = str(value)
-        app.run()
-        assert not app.exception
-        return app
-
-    return run
+    return lambda **inputs: open_app("train", **{"data": "oxford_flowers"} | inputs)
 
 
 @pytest.fixture

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import time
+from functools import cache
 
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Button
+
+# Each AppTest would look through all installed packages for components, which takes longer than many a page.
+manifest_scanner.scan_component_manifests = cache(manifest_scanner.scan_component_manifests)
 
 
 def open_app(page: str, **inputs: object) -> AppTest:
