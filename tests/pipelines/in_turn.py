@@ -1,7 +1,7 @@
-"""Commands in turn in each of several processes: ``python -m torch.distributed.run … tests/pipelines/in_turn.py JOBS REPORTS``.
+"""Commands in turn in each of several processes that know of each other: ``python -m tests.pipelines.in_turn JOBS REPORTS``.
 
 JOBS is a JSON file of (module, port, arguments); each process appends what it saw of a job to its own file in the folder
-REPORTS. The processes are launched once for all jobs because importing torch takes longer than a small training.
+REPORTS. The processes are started once for all jobs because loading our packages takes longer than a small training.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ COMMANDS = {"pipelines.train": "Train", "pipelines.sample": "Sample", "pipelines
 
 def main(jobs: Path, reports: Path) -> None:
     """Do all jobs, in the same order in all processes."""
-    os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "False"  # the processes are joined anew for each job, at a port of its own
     for module, port, arguments in json.loads(jobs.read_text()):
-        os.environ["MASTER_PORT"] = str(port)
+        os.environ["MASTER_PORT"] = str(port)  # the processes are joined anew for each job
         AcceleratorState._reset_state(reset_partial_state=True)
         GradientState._reset_state()
         found = {"masks": masks(Path(*arguments))} if module == "masks" else {"code": run(module, arguments)}

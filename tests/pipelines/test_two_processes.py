@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
+import subprocess
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -66,9 +69,18 @@ def measuring(class_run, latent_run, judge):
     return copied
 
 
+def _start(popen, folder: Path, rank: int, environment: dict[str, str]) -> subprocess.Popen:
+    """Start one of the two processes, told of the other as torchrun and ``accelerate launch`` tell it."""
+    told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1"}
+    command = [sys.executable, "-m", "tests.pipelines.in_turn", "jobs.json", "."]
+    with (folder / f"{rank}.out").open("w") as output, (folder / f"{rank}.err").open("w") as error:
+        environment = environment | {name: str(value) for name, value in told.items()}
+        return popen(command, cwd=folder, env=environment, stdout=output, stderr=error)
+
+
 @pytest.fixture(scope="module")
-def together(shell, flags, trainings, measuring, tiny_run, tmp_path_factory):
-    """The folder in which two processes have done everything, and their reports of each job by its name."""
+def together(forking, shell_environment, flags, trainings, measuring, tiny_run, tmp_path_factory):
+    """The folder in which two processes have done everything, what they said, and their reports of each job by its name."""
     folder = tmp_path_factory.mktemp("together")
     jobs = {name: ("pipelines.train", [*flags(**settings), "--out", name]) for name, settings in trainings.items()}
     jobs |= {
@@ -82,11 +94,16 @@ def together(shell, flags, trainings, measuring, tiny_run, tmp_path_factory):
     }
     numbered = zip(jobs.values(), _free_ports(len(jobs)), strict=True)
     (folder / "jobs.json").write_text(json.dumps([(module, port, arguments) for (module, arguments), port in numbered]))
-    script = Path(__file__).with_name("in_turn.py")
-    done = shell("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, script, "jobs.json", ".", cwd=folder)
-    assert done.code == 0, done.error
+    processes = [_start(forking, folder, rank, os.environ | shell_environment) for rank in range(2)]
+    try:
+        codes = [process.wait() for process in processes]
+    finally:
+        for process in processes:  # one waits for the other, and would do so for long
+            process.kill()
+    output, error = ("".join((folder / f"{rank}.{name}").read_text() for rank in range(2)) for name in ("out", "err"))
+    assert codes == [0, 0], error
     first, second = (map(json.loads, (folder / f"{process}.jsonl").read_text().splitlines()) for process in range(2))
-    return folder, done.output, dict(zip(jobs, zip(first, second, strict=True), strict=True))
+    return folder, output, dict(zip(jobs, zip(first, second, strict=True), strict=True))
 
 
 def test_there_were_two_processes(together):
