@@ -7,6 +7,7 @@ import gc
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import fields, replace
@@ -22,6 +23,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for those of another process are slower than none
 os.environ.pop("HF_DATASETS_CACHE", None)
 os.environ.pop("NOISESCOPE_DATA", None)
+# jsonschema, which checks notebooks, would check addresses in them as well if it could; to build their grammar takes seconds.
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+gc.disable()  # until all tests are collected: what is imported stays
 
 import pytest  # noqa: E402
 from filelock import FileLock  # noqa: E402
@@ -74,6 +78,7 @@ def pytest_collection_modifyitems(items):
 
 def pytest_collection_finish():
     """Leave out what the libraries have made from each later search for garbage, which takes them half a second otherwise."""
+    gc.enable()
     gc.collect()
     gc.freeze()
 
