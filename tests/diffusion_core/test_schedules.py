@@ -23,27 +23,27 @@ LENGTHS = (2, 3, 10, 100, 1000, 4000)
 EVERY = [(name, zero) for name in SCHEDULES for zero in (False, True)]
 
 
-@pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize(("name", "zero"), EVERY)
-def test_tables_are_ordered_bounded_and_float64(name, zero, length):
-    schedule = make_schedule(name, length, zero)
-    assert schedule.num_timesteps == len(schedule.alpha) == len(schedule.sigma) == length
-    assert schedule.alpha.dtype == schedule.sigma.dtype == torch.float64
-    assert (schedule.alpha.diff() <= 0).all()
-    assert (schedule.sigma.diff() >= 0).all()
-    assert schedule.alpha.min() >= 0
-    assert schedule.alpha.max() <= 1
-    assert schedule.sigma.min() > 0
-    assert schedule.sigma.max() <= 1
+def test_tables_are_ordered_bounded_and_float64(name, zero):
+    for length in LENGTHS:
+        schedule = make_schedule(name, length, zero)
+        assert schedule.num_timesteps == len(schedule.alpha) == len(schedule.sigma) == length
+        assert schedule.alpha.dtype == schedule.sigma.dtype == torch.float64
+        assert (schedule.alpha.diff() <= 0).all(), length
+        assert (schedule.sigma.diff() >= 0).all(), length
+        assert schedule.alpha.min() >= 0
+        assert schedule.alpha.max() <= 1
+        assert schedule.sigma.min() > 0
+        assert schedule.sigma.max() <= 1
 
 
-@pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("zero", [False, True])
 @pytest.mark.parametrize("name", VARIANCE_PRESERVING)
-def test_variance_is_preserved(name, zero, length):
-    schedule = make_schedule(name, length, zero)
-    total = schedule.alpha.square() + schedule.sigma.square()
-    torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=1e-15)
+def test_variance_is_preserved(name, zero):
+    for length in LENGTHS:
+        schedule = make_schedule(name, length, zero)
+        total = schedule.alpha.square() + schedule.sigma.square()
+        torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=1e-15)
 
 
 @pytest.mark.parametrize(("name", "zero"), EVERY)
@@ -156,16 +156,17 @@ def test_zero_terminal_snr_of_a_single_timestep_is_refused_or_finite(name):
     assert schedule.sigma.isfinite().all()
 
 
-@pytest.mark.parametrize("factor", [0.25, 1.0, 3.0])
 @pytest.mark.parametrize(("name", "zero"), EVERY)
-def test_a_shift_multiplies_the_noise_level_and_keeps_what_is_preserved(name, zero, factor):
-    before, after = make_schedule(name, 50, zero), make_schedule(name, 50, zero, factor)
+def test_a_shift_multiplies_the_noise_level_and_keeps_what_is_preserved(name, zero):
+    before = make_schedule(name, 50, zero)
     finite = before.alpha > 0
-    expected = before.log_snr[finite] - 2 * math.log(factor)
-    torch.testing.assert_close(after.log_snr[finite], expected, rtol=1e-9, atol=1e-9)
-    assert torch.equal(after.alpha[~finite], before.alpha[~finite])
     power = 1 if name == "flow" else 2
-    torch.testing.assert_close(after.alpha**power + after.sigma**power, torch.ones(50, dtype=torch.float64))
+    for factor in (0.25, 1.0, 3.0):
+        after = make_schedule(name, 50, zero, factor)
+        expected = before.log_snr[finite] - 2 * math.log(factor)
+        torch.testing.assert_close(after.log_snr[finite], expected, rtol=1e-9, atol=1e-9)
+        assert torch.equal(after.alpha[~finite], before.alpha[~finite])
+        torch.testing.assert_close(after.alpha**power + after.sigma**power, torch.ones(50, dtype=torch.float64))
 
 
 def test_a_shift_of_a_flow_is_that_of_stable_diffusion_3():
@@ -275,18 +276,18 @@ def test_spacings_are_those_of_diffusers(spacing):
         assert (ours - theirs).abs().max() <= 1
 
 
-@pytest.mark.parametrize("steps", [3, 5, 20, 100])
 @pytest.mark.parametrize(("name", "zero"), EVERY)
-def test_log_snr_spacing_is_equal_in_log_snr(name, zero, steps):
+def test_log_snr_spacing_is_equal_in_log_snr(name, zero):
     """Measured where the samplers will be: at the levels that ``at`` gives for the fractional timesteps."""
     schedule = make_schedule(name, 1000, zero)
-    timesteps = sampling_timesteps(schedule, steps, "log_snr")
-    assert timesteps[0] == 999
-    assert timesteps[-1] == 0
-    alpha, sigma = schedule.at(timesteps)
-    log_snr = 2 * (alpha.log() - sigma.log())
-    stride = log_snr[log_snr.isfinite()].diff()
-    torch.testing.assert_close(stride, stride.mean().expand_as(stride), rtol=1e-6, atol=0)
+    for steps in (3, 5, 20, 100):
+        timesteps = sampling_timesteps(schedule, steps, "log_snr")
+        assert timesteps[0] == 999
+        assert timesteps[-1] == 0
+        alpha, sigma = schedule.at(timesteps)
+        log_snr = 2 * (alpha.log() - sigma.log())
+        stride = log_snr[log_snr.isfinite()].diff()
+        torch.testing.assert_close(stride, stride.mean().expand_as(stride), rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize(("name", "zero"), EVERY)
