@@ -1,4 +1,4 @@
-"""Registries of the schedules, predictions, losses, timestep densities, samplers and timestep spacings.
+"""Registries of the schedules, predictions, losses, timestep densities, samplers, timestep spacings and distillations.
 
 The command line, the forms of the dashboard, the validation of settings and the tests are all built from these registries.
 Importing this module does not load torch. To add a sampler, a schedule or a spacing, write the function and add one entry.
@@ -268,6 +268,17 @@ SPACINGS: dict[str, FunctionChoice] = {
         "Karras", "Equal steps in (sigma/alpha)^(1/7), at fractional timesteps.", "diffusion_core.schedules:karras"
     ),
 }
+DISTILLATIONS: dict[str, Choice] = {
+    "sfd": Choice(
+        "Simple and fast distillation",
+        "For about 4 calls, without images: the student learns the steps of its teacher.",
+    ),
+    "ect": Choice(
+        "Easy consistency tuning",
+        "For 1 or 2 calls, with the training images of the teacher; nothing is guided.",
+    ),
+}
+
 USUAL_GUIDANCE = 2.0  # the scale that is proposed for conditional models
 LEARNED = "learned"
 MODEL_SPACINGS: Mapping[str, Choice] = ChainMap(

@@ -27,7 +27,7 @@ def logit_normal(schedule: NoiseSchedule, mean: float, std: float) -> Tensor:
     Timestep t stands for the times from t/T to (t + 1)/T. A mean above 0 prefers noisier timesteps.
     """
     inner = torch.arange(1, schedule.num_timesteps, dtype=torch.float64) / schedule.num_timesteps
-    return _masses(inner.logit(), mean, std)
+    return masses(inner.logit(), mean, std)
 
 
 def log_normal(schedule: NoiseSchedule, mean: float, std: float) -> Tensor:
@@ -38,10 +38,10 @@ def log_normal(schedule: NoiseSchedule, mean: float, std: float) -> Tensor:
     the same density.
     """
     level = -schedule.log_snr / 2
-    return _masses((level[1:] + level[:-1]) / 2, mean, std)
+    return masses((level[1:] + level[:-1]) / 2, mean, std)
 
 
-def _masses(edges: Tensor, mean: float, std: float) -> Tensor:
+def masses(edges: Tensor, mean: float, std: float) -> Tensor:
     """Return the masses of N(mean, std²) below, between and above T − 1 ascending edges, (T,)."""
     below = torch.special.ndtr((edges - mean) / std)
     return torch.cat([below.new_zeros(1), below, below.new_ones(1)]).diff()

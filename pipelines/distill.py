@@ -1,7 +1,9 @@
 """Distil a model into one that samples in a few steps: ``python -m pipelines.distill checkpoints/NAME --out runs/STUDENT``.
 
-The student is a run like any other. It starts from its teacher's weights, learns to take the teacher's steps several at a time
-(Zhou et al. 2024), and is sampled in the steps it has learnt. Images are not needed; a text-conditional teacher's captions are.
+The student is a run like any other. It starts from its teacher's weights and is sampled in the steps it has learnt. With
+``--method sfd`` (Zhou et al. 2024) it learns to take the teacher's steps several at a time; images are not needed for it, but
+the captions of a text-conditional teacher are. With ``--method ect`` (Geng et al. 2024), for 1 or 2 calls, it learns from the
+teacher's training images where the path from noise to an image ends.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def additions(monkeypatch):
 def test_every_choice_can_be_loaded_and_says_what_it_is():
     """Its target exists, which --help and the forms do not look at."""
     of_training = (choices.SCHEDULES, choices.PREDICTIONS, choices.NORMS, choices.WEIGHTINGS, choices.DENSITIES)
-    for registry in (*of_training, choices.SAMPLERS, choices.SPACINGS, NETWORKS, PRESETS):
+    for registry in (*of_training, choices.SAMPLERS, choices.SPACINGS, choices.DISTILLATIONS, NETWORKS, PRESETS):
         for name, choice in registry.items():
             assert choice.title, name
             assert choice.about.endswith("."), name

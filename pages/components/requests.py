@@ -104,7 +104,9 @@ def choose_sampler(config: RunConfig, suffix: str = "", usual: str = SamplingReq
         suffix: suffix of the widgets' keys.
     """
     if (student := config.distillation) is not None:
-        st.caption(literal(f"A student of {student.teacher}, which has learnt {counted(student.calls, 'step')} of DDIM only."))
+        fresh = f" with eta {student.eta:g}" if student.eta else ""
+        learnt = f"{counted(student.calls, 'step')} of DDIM{fresh}"
+        st.caption(literal(f"A student of {student.teacher}, which has learnt {learnt} only."))
         return {name: value for name, value in own_steps(config).items() if name in ("sampler", "steps")}
     sampler_place, steps_place = st.columns([2, 1])
     sampler = choose_named("Sampler", SAMPLERS, usual, f"sampler{suffix}", sampler_place)
@@ -133,7 +135,7 @@ def choose_noise(run: Run, sampler: str, suffix: str = "") -> dict[str, Any]:
     spacings: Mapping[str, Described] = MODEL_SPACINGS
     try:
         if (student := run.config.distillation) is not None:
-            return {"spacing": student.spacing}
+            return {"spacing": student.spacing, "eta": student.eta}
         about = f"For this model, {MODEL_SPACINGS[LEARNED].title} is for 1 to {learned_spacing(run).most} steps."
     except (ValueError, OSError) as error:
         spacings, about = SPACINGS, f"{MODEL_SPACINGS[LEARNED].title} is not offered: {literal(describe(error))}."

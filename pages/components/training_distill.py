@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import streamlit as st
 
-from diffusion_core.choices import USUAL_GUIDANCE
+from diffusion_core.choices import DISTILLATIONS, USUAL_GUIDANCE
 from pages.components.glossary import term
 from pages.components.requests import MAX_GUIDANCE
 from pages.components.timing import rough_time
 from pipelines.common.command_line import describe
 from pipelines.common.text import literal
 from pipelines.storage.config import DistillationConfig
+from pipelines.storage.distillation_config import MOST_TUNED
 from pipelines.storage.runs import Run
 from pipelines.storage.student_defaults import LOG, OPTIMIZER, training_calls
 from pipelines.training.jobs import TrainingQueue
@@ -31,12 +32,27 @@ def _ask(queue: TrainingQueue, name: str, run: Run) -> None:
     """Draw the inputs of a distillation, what it will take, and the button that starts it."""
     usual, conditional = DistillationConfig(), run.config.network.conditional
     st.markdown("Train a **student** that learns to make in a few steps what this model makes in many.")
-    calls = st.number_input("Its steps", 1, MOST_CALLS, usual.calls, key=f"calls-{name}", help=term("student"))
+    method = st.radio(
+        "Method",
+        list(DISTILLATIONS),
+        format_func=lambda method: DISTILLATIONS[method].title,
+        captions=[choice.about for choice in DISTILLATIONS.values()],
+        key=f"method-{name}",
+    )
+    tuned = DistillationConfig(1, method).sees_images
+    calls = st.number_input(
+        "Its steps",
+        1,
+        MOST_TUNED if tuned else MOST_CALLS,
+        MOST_TUNED if tuned else usual.calls,
+        key=f"calls-{method}-{name}",
+        help=term("student"),
+    )
     guidance = None
-    if conditional:
+    if conditional and not tuned:
         about = f"{term('guidance')} The student learns this scale, which then cannot be changed."
         guidance = st.number_input("Guidance", 0.0, MAX_GUIDANCE, USUAL_GUIDANCE, 0.5, key=f"distilled-{name}", help=about)
-    asked = DistillationConfig(int(calls), guidance=guidance)
+    asked = DistillationConfig(int(calls), method, guidance=guidance)
     time = rough_time(run, training_calls(asked), OPTIMIZER.batch_size)
     takes = f"Training takes {OPTIMIZER.steps:,} steps of {OPTIMIZER.batch_size} images"
     st.caption(literal(f"{takes}: {time}." if time else f"{takes}."))
@@ -48,7 +64,8 @@ def _start(queue: TrainingQueue, run: Run, asked: DistillationConfig) -> None:
     from pipelines.models.teachers import student_config
 
     try:
-        student = f"{run.path.name}-student-{asked.calls}"
+        tuned = f"-{asked.method}" if asked.sees_images else ""
+        student = f"{run.path.name}-student-{asked.calls}{tuned}"
         queue.create(student, student_config(run, asked, OPTIMIZER, LOG))
         st.session_state["run"] = student
     except (ValueError, OSError) as error:

@@ -119,7 +119,10 @@ def export_model(model: LoadedModel, folder: Path) -> list[str]:
             told.append("the U-Net denoises latents, and their autoencoder is not exported")
     if (student := model.config.distillation) is not None:
         times = ", ".join(f"{t:g}" for t in student.timesteps)
-        told.append(f"it is a student: sample it with {student.calls} steps of DDIM, at the timesteps {times}, and no others")
+        fresh = f" with eta={student.eta:g}" if student.eta else ""
+        told.append(
+            f"it is a student: sample it with {student.calls} steps of DDIM{fresh}, at the timesteps {times}, and no others"
+        )
     made.save_pretrained(folder / "scheduler")
     return [*told, f"the scheduler is a {type(made).__name__}"]
 

@@ -125,8 +125,10 @@ def training_footprint(config: RunConfig, device: torch.device, processes: int =
     found.refuse_beyond_memory()  # a network that cannot fit may take long to run, even without memory
     half = {"no": False, "auto": has_fast_bfloat16(device)}.get(config.optimizer.precision, True)
     batch = config.optimizer.batch_size // (config.optimizer.accumulation * processes)
-    if config.distillation is not None:  # all its steps are kept for the gradient, and its teacher is there as well
-        batch, memory = batch * config.distillation.calls, memory + weight_bytes(network)
+    if (student := config.distillation) is not None:  # its teacher is there as well
+        memory += weight_bytes(network)
+        if not student.sees_images:  # all its steps are kept for the gradient
+            batch *= student.calls
     return replace(found, memory=memory + batch * _of_one_image(_of_network(config), half, torch.is_grad_enabled()))
 
 

@@ -24,10 +24,13 @@ def student_config(teacher: Run, asked: DistillationConfig, optimizer: Optimizer
         ValueError: the run cannot be a teacher, or cannot be distilled like this; the message says why.
     """
     theirs = _refuse_unfit(teacher, asked)
-    guidance = asked.guidance
-    if theirs.network.conditional and guidance is None:
-        guidance = USUAL_GUIDANCE
-    spacing = asked.spacing or (LEARNED if has_learned(teacher, asked.calls) else "trailing")
+    guidance, network = asked.guidance, theirs.network
+    if network.conditional and guidance is None:
+        guidance = 1.0 if asked.sees_images else USUAL_GUIDANCE
+    if not asked.sees_images:
+        network = replace(network, dropout=0.0)  # the teacher has none either, once it is trained
+    learned = not asked.sees_images and has_learned(teacher, asked.calls)
+    spacing = asked.spacing or (LEARNED if learned else "trailing")
     distillation = replace(
         asked,
         spacing=spacing,
@@ -38,7 +41,7 @@ def student_config(teacher: Run, asked: DistillationConfig, optimizer: Optimizer
     )
     return replace(
         theirs,
-        network=replace(theirs.network, dropout=0.0),  # the teacher has none either, once it is trained
+        network=network,
         optimizer=optimizer,
         log=log,
         init=InitConfig(),
@@ -70,7 +73,7 @@ def _refuse_unfit(teacher: Run, asked: DistillationConfig) -> RunConfig:
     if not teacher.has_weights:
         raise ValueError(f"{name} has no weights yet: train it first, with `python -m pipelines.train --resume {teacher.path}`")
     longest = theirs.diffusion.timesteps
-    if asked.calls * asked.teacher_steps > longest:
+    if not asked.sees_images and asked.calls * asked.teacher_steps > longest:
         raise ValueError(
             f"calls={asked.calls} with teacher_steps={asked.teacher_steps} are {asked.calls * asked.teacher_steps:,} steps of "
             f"the teacher, and the schedule of {name} has {longest:,}: choose fewer"

@@ -28,7 +28,7 @@ def as_learnt(request: SamplingRequest, config: RunConfig) -> SamplingRequest:
 def own_steps(config: RunConfig) -> dict[str, Any]:
     """Return the fields of a request that a student determines; none for other models."""
     own = config.distillation
-    return {} if own is None else {"sampler": SAMPLER, "steps": own.calls, "spacing": own.spacing, "eta": 0.0}
+    return {} if own is None else {"sampler": SAMPLER, "steps": own.calls, "spacing": own.spacing, "eta": own.eta}
 
 
 def refuse_student(config: RunConfig, name: str, why: str) -> None:
@@ -41,17 +41,17 @@ def refuse_unlearnt(config: RunConfig, request: SamplingRequest, name: str) -> N
     """Raise ValueError if a student is asked for other steps or guidance than it has learnt.
 
     Its network no longer estimates the mean of the clean images: it says where a straight step from one of its timesteps to
-    the next should lead. No other sampler, timestep or guidance can be made of that.
+    the next should lead, or where a whole path ends. No other sampler, timestep or guidance can be made of that.
     """
     own = config.distillation
     if own is None:
         return
     if any(getattr(request, field) != value for field, value in own_steps(config).items()):
         asked, learnt = (
-            f"{counted(steps, 'step')} of {sampler} at {spacing} spacing"
-            for steps, sampler, spacing in (
-                (request.steps, request.sampler, request.spacing),
-                (own.calls, SAMPLER, own.spacing),
+            f"{counted(steps, 'step')} of {sampler} at {spacing} spacing" + (f" with eta={eta:g}" if eta else "")
+            for steps, sampler, spacing, eta in (
+                (request.steps, request.sampler, request.spacing, request.eta),
+                (own.calls, SAMPLER, own.spacing, own.eta),
             )
         )
         raise ValueError(

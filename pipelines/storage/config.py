@@ -260,9 +260,14 @@ class RunConfig(Settings):
         return self.distillation is not None
 
     @property
+    def sees_images(self) -> bool:
+        """Whether the run is trained on images, which some students are not: they learn from their teacher alone."""
+        return self.distillation is None or self.distillation.sees_images
+
+    @property
     def about_copies(self) -> str:
         """One sentence on held-out images that are copies of training images; empty if none are known or none are used."""
-        return "" if self.is_student else self.data.held_out.about_copies  # a student learns from its teacher alone
+        return self.data.held_out.about_copies if self.sees_images else ""
 
     @property
     def kind(self) -> str:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import StringConstraints
 from tyro.conf import Suppress
 
-from diffusion_core.choices import MODEL_SPACINGS
+from diffusion_core.choices import DISTILLATIONS, MODEL_SPACINGS
 
 from ..common.settings import MAY_BE_PATH, Between, Settings, one_of, require
 
-SAMPLER = "ddim"  # in which students sample: they learn where its straight steps should lead
+SAMPLER = "ddim"  # in which students sample
+MOST_TUNED = 2  # calls of a student by consistency tuning
 
 
 @dataclass(frozen=True)
@@ -21,15 +22,17 @@ class DistillationConfig(Settings):
 
     calls: Annotated[int, Between(1, 1000)] = 4
     """Steps in which the student samples, with one network call each."""
+    method: Annotated[str, *one_of(DISTILLATIONS)] = "sfd"
+    """How the student learns (Zhou et al. 2024; Geng et al. 2024)."""
     spacing: Annotated[str | None, *one_of(MODEL_SPACINGS)] = None
-    """Spacing of the student's timesteps; by default the one that its teacher has learned (see pipelines.spacing), or else
-    trailing."""
+    """Spacing of the student's timesteps; by default trailing or, for sfd, the one that its teacher has learned (see
+    pipelines.spacing), if it has."""
     teacher_steps: Annotated[int, Between(1, 1000)] = 4
-    """Steps of DPM-Solver++(2M) that the teacher takes for each one of the student. More are more exact, and take longer."""
+    """Steps of DPM-Solver++(2M) that the teacher takes for each one of the student, for sfd. More are more exact, and take
+    longer."""
     guidance: Annotated[float | None, Between(0.0)] = None
-    """Guidance scale of a conditional teacher, which the student learns with a single call; 2 by default."""
-    method: Annotated[Literal["sfd"], Suppress] = "sfd"
-    """How the student learns: simple and fast distillation (Zhou et al. 2024)."""
+    """Guidance scale of a conditional teacher, which the student learns with a single call: 2 by default, and always 1 for
+    ect, since images are not guided."""
     teacher: Annotated[str, MAY_BE_PATH, Suppress] = ""
     """The teacher: a run folder, or the name of a run."""
     teacher_fingerprint: Annotated[str, StringConstraints(pattern="^([0-9a-f]{16})?$"), Suppress] = ""
@@ -42,6 +45,36 @@ class DistillationConfig(Settings):
         require(
             self.spacing != "leading", "spacing=leading does not start from pure noise, as a student has to: choose another"
         )
+        if not self.sees_images:
+            return
+        require(
+            self.calls <= MOST_TUNED,
+            f"calls={self.calls}: consistency tuning is for 1 or {MOST_TUNED} calls: choose one of these, or the method sfd",
+        )
+        require(
+            self.guidance in (None, 1.0),
+            f"guidance={self.guidance}: consistency tuning learns from images, which are not guided: leave it out, or choose "
+            "the method sfd",
+        )
+        require(
+            self.teacher_steps == type(self).teacher_steps,
+            f"teacher_steps={self.teacher_steps}: consistency tuning takes no steps of the teacher: leave it out, or choose "
+            "the method sfd",
+        )
+
+    @property
+    def sees_images(self) -> bool:
+        """Whether the student learns from the training images of its teacher."""
+        return self.method == "ect"
+
+    @property
+    def eta(self) -> float:
+        """Amount of fresh noise in the steps of DDIM in which the student samples.
+
+        A student by consistency tuning has fresh noise added to its estimate (Song et al. 2023, algorithm 1). That is DDIM with
+        eta = 1 from pure noise, and from alpha > 0 up to the share alpha·sigma'/(alpha'·sigma) of the noise, which stays.
+        """
+        return 1.0 if self.sees_images and self.calls > 1 else 0.0
 
     @property
     def scale(self) -> float:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..common.indices import evenly_spaced
 from ..common.paths import settled
-from ..common.text import code_block, code_span, in_short, literal
+from ..common.text import code_block, code_span, counted, in_short, literal
 from .config import DistillationConfig, LatentConfig, RunConfig, given_fields
 from .files import ROOT, atomic, atomic_folder, write_text
 from .hub_id import HubId
@@ -97,11 +97,16 @@ def _objective(config: RunConfig) -> str:
         return f"{asked.latent_channels} latent channels, {', '.join(terms)}"
     diffusion, student = config.diffusion, config.distillation
     if student is not None:
+        fresh = " with eta 1, fresh noise" if student.eta else ""
         guided = f", with guidance {student.scale:g} distilled in" if config.network.conditional else ""
+        learnt = "easy consistency tuning (Geng et al. 2024) on the training images of its teacher"
+        if not student.sees_images:
+            steps = student.teacher_steps
+            learnt = f"simple and fast distillation (Zhou et al. 2024) from {steps} steps of DPM-Solver++(2M) for each"
         return (
-            f"a student of {literal(student.teacher)} (weights {student.teacher_fingerprint}) that samples in {student.calls} "
-            f"steps of DDIM, at the timesteps {', '.join(f'{t:g}' for t in student.timesteps)}{guided}, and in no other way; "
-            f"simple and fast distillation (Zhou et al. 2024) from {student.teacher_steps} steps of DPM-Solver++(2M) for each"
+            f"a student of {literal(student.teacher)} (weights {student.teacher_fingerprint}) that samples in "
+            f"{counted(student.calls, 'step')} of DDIM{fresh}, at the timesteps "
+            f"{', '.join(f'{t:g}' for t in student.timesteps)}{guided}, and in no other way; {learnt}"
         )
     return (
         f"{diffusion.prediction}-prediction, {diffusion.schedule_name} schedule of {diffusion.timesteps} timesteps, "
@@ -132,7 +137,7 @@ def model_card(
     validated = metrics.dropna(subset=[loss]) if loss in metrics else metrics[:0]
     channels, height, width = config.image_shape or (0, 0, 0)
     grids = list(run.samples().items())[-1:]
-    seen = "sampled" if config.is_student else "seen"
+    seen = "seen" if config.sees_images else "sampled"
     lines = [
         f"# {literal(name)}",
         "",

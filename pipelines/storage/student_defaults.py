@@ -14,5 +14,8 @@ LEARNING = 3  # work of a network call with its gradient, in network calls
 
 def training_calls(asked: DistillationConfig) -> int:
     """Return the work of a student's training, with these defaults, in network calls for one image."""
+    images = OPTIMIZER.steps * OPTIMIZER.batch_size
+    if asked.sees_images:
+        return images * (1 + LEARNING)  # at two levels of noise, at one of them with its gradient
     taught = asked.teacher_steps * (2 if asked.scale != 1 else 1)
-    return OPTIMIZER.steps * OPTIMIZER.batch_size * asked.calls * (taught + LEARNING)
+    return images * asked.calls * (taught + LEARNING)

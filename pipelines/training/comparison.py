@@ -19,7 +19,7 @@ from ..evaluation.kept_features import kept_or_seen
 from ..storage.config import RunConfig
 
 MOST, LEAST = 128, 16  # samples that are compared at each evaluation, unless others are asked for
-STEPS = 20  # of DPM-Solver++(2M), by which they are made
+STEPS = 20  # of DPM-Solver++(2M), by which they are made; those of a student in its own
 SHARE = 0.1  # of the passes through the network in training, which making them may take
 PASSES = 3  # of a training image: a forward one, and a backward one that costs twice as much
 REFERENCE = 5000  # training images, evenly spaced, that samples are compared with
@@ -61,9 +61,10 @@ def with_samples(config: RunConfig) -> RunConfig:
     """
     if config.log.compared_samples is not None:
         return config
-    optimizer = config.optimizer
+    optimizer, student = config.optimizer, config.distillation
+    steps = STEPS if student is None else student.calls
     between = min(config.log.eval_every, optimizer.steps) * optimizer.batch_size  # images between evaluations
-    affordable = min(MOST, int(SHARE * PASSES * between / STEPS))
+    affordable = min(MOST, int(SHARE * PASSES * between / steps))
     return _comparing(config, affordable if affordable >= LEAST else 0)
 
 

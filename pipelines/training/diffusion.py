@@ -107,7 +107,7 @@ class DiffusionTask(Task[DiffusionBatch]):
         seed = stream_seed(self.config.seed, 1, step)
         on_cpu, on_device = torch.Generator().manual_seed(seed), torch.Generator(self.device).manual_seed(seed)
         index = self.shuffle.batch(step * size, size)
-        t = self.objective.sample_timesteps(size, on_cpu)
+        t = self.draw_timesteps(on_cpu)
         mirrored = self.mirrored(on_cpu)
         noise = torch.randn(size, *self.state_shape, generator=on_device, device=self.device)
         changes = draw_augmentations(size, self.config.data.augment, on_cpu) if self.config.data.augment else None
@@ -129,6 +129,10 @@ class DiffusionTask(Task[DiffusionBatch]):
                 told = send(changes[part], self.device)
                 own = Condition(augment=told) if own is None else replace(own, augment=told)
             yield DiffusionBatch(x0, noise[part], t[part], own)
+
+    def draw_timesteps(self, generator: torch.Generator) -> Tensor:
+        """Draw the timesteps of a batch, (batch_size,) int64."""
+        return self.objective.sample_timesteps(self.config.optimizer.batch_size, generator)
 
     def loss(self, network: nn.Module, batch: DiffusionBatch, step: int) -> Tensor:
         error = self.objective(network, *batch)

@@ -35,6 +35,7 @@ from ..storage.state import refuse_damaged
 from .accelerator import make_accelerator
 from .autoencoder import AutoencoderTask
 from .comparison import Comparison, comparison_with, with_samples, without_comparison
+from .consistency import ConsistencyTask
 from .critics import find_feature_classifier
 from .diffusion import DiffusionTask
 from .distillation import DistillationTask
@@ -78,7 +79,8 @@ def read_task(run: Run, config: RunConfig) -> Task[Any]:
     begun = config.image_shape is not None
     sources = () if begun else tuple(sources_of(config))  # what a run has begun with is recorded
     config = replace(config, data=data_of(config))
-    without_data = config.is_student and config.network.takes != "text"  # classes have numbers
+    new_student = config.is_student and not config.versions
+    without_data = not config.sees_images and config.network.takes != "text"  # classes have numbers
     if (run.path / CONFIG).is_file() and not without_data:
         refuse_missing(config, f"say where they are now with --resume {run.path} --data FOLDER")
     state = process_state()
@@ -111,12 +113,14 @@ def read_task(run: Run, config: RunConfig) -> Task[Any]:
     if config.network.conditional:
         config, known = _read_conditions(config, opened, train, held_out)
         data = replace(data, conditions=known[0], held_out_conditions=known[1])
-    if config.is_student:
+    if not config.sees_images:
         return _read_student(config, data)
-    config, comparison = _compare(config, begun, train, held_out)
+    config, comparison = _compare(config, begun and not new_student, train, held_out)
     autoencoder, autoencoder_weights = None, None
     if config.latent.latent is not None:
         config, data, autoencoder, autoencoder_weights = _encode(run, config, data)
+    if config.is_student:
+        return ConsistencyTask(config, data, load_teacher(config, process_state().device), comparison)
     network = make_network(config, config.seed)
     if config.init.init_from is not None and not (run.path / STATE).is_file():  # a saved state holds all weights
         load_initial(network, config)
@@ -209,7 +213,10 @@ def _encode(run: Run, config: RunConfig, data: TrainingData) -> tuple[RunConfig,
     """
     assert config.latent.latent is not None
     begun = config.latent.latent_shape is not None and run.has_weights  # then they include the autoencoder
-    source = run if begun else find_run(config.latent.latent)
+    if (student := config.distillation) is not None:  # as those of its teacher do
+        begun, source = True, find_run(student.teacher)
+    else:
+        source = run if begun else find_run(config.latent.latent)
     fingerprint = source.fingerprint  # taken before reading the weights, since that run may be in training
     autoencoder, network = read_autoencoder(source)
     channels, given = (source.config.image_shape or (0,))[0], data.images.shape[1]

@@ -127,7 +127,7 @@ def test_a_student_is_trained_from_a_finished_run(open_train, queue, class_run, 
     app.session_state["distil-mine"] = True  # as if the menu had been opened
     app.run()
     assert any("1,000 steps of 32 images: roughly" in text.value for text in app.caption)
-    app.number_input(key="calls-mine").set_value(3)
+    app.number_input(key="calls-sfd-mine").set_value(3)
     press(app.run(), "Train a student")
     [waiting] = queue.waiting()
     asked = waiting.config.distillation
@@ -135,3 +135,9 @@ def test_a_student_is_trained_from_a_finished_run(open_train, queue, class_run, 
     assert asked.teacher_fingerprint == class_run.fingerprint
     press(app, "Train a student")
     assert "exists already" in app.error[0].value
+    app.radio(key="method-mine").set_value("ect").run()
+    assert not [widget for widget in app.number_input if widget.key == "distilled-mine"], "images are not guided"
+    assert app.number_input(key="calls-ect-mine").max == 2
+    press(app, "Train a student")
+    tuned = queue.waiting()[-1].config.distillation
+    assert (queue.waiting()[-1].path.name, tuned.method, tuned.guidance) == ("mine-student-2-ect", "ect", 1.0)
