@@ -103,7 +103,8 @@ class ConsistencyLoss:
         """Return the loss of each image, (B,) float32.
 
         Args:
-            student: in training. No gradient flows through its estimate at r, which is clipped as in sampling.
+            student: in training. No gradient flows through its estimate at r. Neither estimate is clipped: what one exceeds
+                the data range by would be a difference that does not fall with t − r.
             x0: (B, C, H, W) clean images or latents.
             noise: (B, C, H, W) standard normal.
             t: (B,) timesteps, on the CPU.
@@ -119,7 +120,7 @@ class ConsistencyLoss:
             if masks is not None and state is not None:
                 masks.set_state(state)
             with torch.no_grad():
-                estimate = student(add_noise(self.schedule, x0, noise, earlier), earlier, condition)
+                estimate = student.unclipped(add_noise(self.schedule, x0, noise, earlier), earlier, condition)
             target = torch.where((r > 0).to(x0.device).view(-1, 1, 1, 1), estimate, target)
         squared = (own - target).square().flatten(1).sum(1)
         c = 0.00054 * x0[0].numel() ** 0.5

@@ -40,6 +40,16 @@ def test_the_denoiser_of_a_single_image_is_consistent(name, stage):
     assert loss(Denoiser(Constant(0.1), schedule, "x0"), images, NOISE, t, stage=stage).mean() > 1e-2
 
 
+def test_estimates_beyond_the_data_range_are_consistent_as_well():
+    """Clipping only one of the two would make a difference of them, divided by t − r."""
+    schedule = make_schedule("cosine", 200)
+    loss, network = ConsistencyLoss(schedule), Constant()
+    with torch.no_grad():
+        network.scale.fill_(3)
+    t, images = torch.full((64,), 150), IMAGE.expand(64, -1, -1, -1)
+    assert loss(Denoiser(network, schedule, "x0"), images, NOISE, t, stage=8).abs().max() < 1e-6
+
+
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_the_levels_of_a_pair_come_closer_from_stage_to_stage(name):
     schedule = make_schedule(name)
