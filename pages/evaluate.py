@@ -62,7 +62,7 @@ def show_downloads(measured: Sequence[Evaluation]) -> None:
         st.download_button(
             "Report (HTML)", partial(report_of, measured), "noisescope-evaluation.html", "text/html",
             on_click="ignore", icon=":material/description:",
-            **wants("paper", "One page with all results, for a browser or a printer."),
+            **wants("paper", help="One page with all results, for a browser or a printer."),
         )  # fmt: skip
         st.download_button(
             "Table (CSV)", lambda: csv_text(samples_table(measured)), "noisescope-evaluation.csv", "text/csv",

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.components import BOUND, end_page
+from pages.components import BOUND, end_page, to_train, wants
 from pages.components.heading import heading
 from pages.components.runs import show_unusable
 from pages.components.training import show_job, show_training
@@ -45,7 +45,7 @@ with st.container(border=True):
             "Start training",
             type="primary",
             icon=":material/model_training:",
-            disabled=training.config is None,
+            **({"disabled": True} if training.config is None else wants(*to_train(training.config))),
         )
         offer_estimate(estimates, training.config)
     if pressed and training.config is not None:

@@ -10,6 +10,7 @@ from streamlit.runtime.scriptrunner import StopException
 from pipelines.common.extras import missing_extra
 from pipelines.common.settings import Described
 from pipelines.common.text import capitalised, literal
+from pipelines.storage.config import RunConfig
 
 # Until st.navigation has run once, a server treats a folder called "pages" as the older kind of multipage app and runs the
 # page of a link alone, without main_interface.py. Importing this package, which every page does, corrects this.
@@ -32,10 +33,20 @@ def about_choices(registry: Mapping[str, Described]) -> str:
     return "\n".join(f"- **{choice.title}** (`{name}`): {choice.about}" for name, choice in registry.items())
 
 
-def wants(extra: str, help: str | None = None) -> dict[str, Any]:
-    """Return keyword arguments of a button that needs an extra: without it, the button is disabled and its help says why."""
-    sentence = missing_extra(extra)
+def wants(*extras: str, help: str | None = None) -> dict[str, Any]:
+    """Return keyword arguments of a button that needs extras: without one, the button is disabled and its help says why."""
+    sentence = next(filter(None, map(missing_extra, extras)), "")
     return {"disabled": True, "help": f"{literal(capitalised(sentence))}."} if sentence else {"help": help}
+
+
+def to_evaluate(*configs: RunConfig) -> list[str]:
+    """Return the extras that are needed to evaluate runs."""
+    return ["train", *["text"] * any(config.network.takes == "text" for config in configs)]
+
+
+def to_train(config: RunConfig) -> list[str]:
+    """Return the extras that are needed to train a run or its student."""
+    return [*to_evaluate(config), *["lora"] * bool(config.init.lora_rank)]
 
 
 def end_page() -> NoReturn:

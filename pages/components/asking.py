@@ -6,14 +6,15 @@ Known runs, and the datasets with short names in $NOISESCOPE_DATA, are read with
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import streamlit as st
 
+from pages.components import wants
 from pipelines.common import paths
 from pipelines.common.command_line import describe
-from pipelines.common.extras import require_extra
+from pipelines.common.extras import missing_extra
 from pipelines.common.public import is_public
 from pipelines.common.text import literal, some
 from pipelines.datasets.pretrained import find_encoder, local_encoder
@@ -61,7 +62,7 @@ def may_read(name: str, suffix: str = "") -> bool:
     kind = "folder" if Path(source).is_dir() else "file"
     what = f"Read the {kind} {literal(source)}" if local else f"Download {literal(source)} {HUB}"
     icon = ":material/folder_open:" if local else ":material/download:"
-    st.button(what, icon=icon, key=f"read{suffix}", on_click=_allow, args=(source,))
+    st.button(what, icon=icon, key=f"read{suffix}", on_click=_allow, args=(source,), **wants("train"))
     return False
 
 
@@ -77,24 +78,40 @@ def allowed_files(paths: Sequence[str]) -> list[str]:
     return [path for path in paths if path not in waiting]
 
 
-def may_encode(runs: Iterable[Run]) -> bool:
+def cannot_encode(runs: Sequence[Run]) -> str:
+    """Return why the prompts of the runs cannot be encoded, whatever the user allows; empty if they can.
+
+    Raises:
+        ValueError, OSError: a run cannot be read or names no encoder.
+    """
+    if not (encoders := _encoders(runs)):
+        return ""
+    if is_public() and not all(map(_is_here, encoders)):
+        return "the text encoder of this model is not on this server: choose another model"
+    return missing_extra("text")
+
+
+def may_encode(runs: Sequence[Run]) -> bool:
     """Return whether the text encoders of the runs are on this machine; if one is not, draw a button that downloads it.
 
     Raises:
-        ValueError, OSError: a run cannot be read or names no encoder, or the packages of text encoders are not installed.
+        ValueError, OSError: a run cannot be read or names no encoder, or its prompts cannot be encoded.
     """
-    configs = [run.config for run in runs]
-    for name in dict.fromkeys(config.condition.encoder for config in configs if config.network.takes == "text"):
-        require_extra("text")
-        if not _is_here(name) and is_public():
-            st.warning("The text encoder of this model is not on this server: choose another model.")
-            return False
+    if reason := cannot_encode(runs):
+        raise ValueError(reason)
+    for name in _encoders(runs):
         if not _is_here(name):
             st.warning("The text encoder of this model is not on this machine. Download it, then generate again.")
             label = f"Download {literal(name)} {HUB}"
             st.button(label, icon=":material/download:", key="encoder", on_click=_download, args=(name,))
             return False
     return True
+
+
+def _encoders(runs: Sequence[Run]) -> list[str]:
+    """Return the names of the text encoders of the runs that take prompts."""
+    configs = [run.config for run in runs]
+    return list(dict.fromkeys(config.condition.encoder for config in configs if config.network.takes == "text"))
 
 
 @st.cache_data(max_entries=32, show_spinner=False)

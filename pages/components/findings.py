@@ -10,7 +10,7 @@ from functools import lru_cache
 import pandas as pd
 import streamlit as st
 
-from pages.components import wants
+from pages.components import to_evaluate, wants
 from pages.components.changes import change_in_words, costs_in_words, show_classes, variety_in_words
 from pages.components.measuring import watch
 from pages.components.timing import about_time
@@ -194,7 +194,7 @@ def _offer_measuring(missing: Sequence[Column], count: int | None, columns: Sequ
     which = "" if left == set(measured) and len(left) > 1 else f" {' and '.join(f'column {number}' for number in measured)}"
     time, source = about_time(wishes, besides=JUDGING * len(wishes))
     help_text = f"In the background. {source or ''} In a terminal: `{command}`"
-    able = wants("train", help_text)
+    able = wants(*to_evaluate(*(run.config for run in runs)), help=help_text)
     if st.button(f"Measure{which}{time}", icon=":material/straighten:", key="measure_columns", **able):
         try:
             job.start(runs, options)

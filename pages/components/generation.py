@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ VIEWS = {"x": "Noisy state x_t", "x0": "Estimate of x0"}
 LOOKS = 0.15, 1.0  # minimum and maximum seconds between polls of a growing comparison
 
 
-@st.cache_resource
+@cache  # not Streamlit's, which any browser can ask the server to empty
 def generation_queue() -> GenerationQueue:
     """Return the server's single queue, in which sessions take turns on the device."""
     return GenerationQueue()

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import streamlit as st
 
+from pages.components import wants
 from pages.components.work import describe_work
 from pipelines.common.command_line import describe
 from pipelines.common.machine import in_words
@@ -21,7 +22,8 @@ FOUND, NOTE = "found on the hub", "what became of the download"  # keys in the s
 
 def offer_hub() -> None:
     """Draw a button that opens a dialog in which runs from the hub are added to the lists, or removed."""
-    if st.button("Add a model from the hub", icon=":material/cloud_download:", key="hub", help="By its id: USER/NAME."):
+    able = wants("hub", help="By its id: USER/NAME.")
+    if st.button("Add a model from the hub", icon=":material/cloud_download:", key="hub", **able):
         st.session_state.pop(FOUND, None)
         _ask()
 

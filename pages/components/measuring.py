@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 import streamlit as st
 
 from diffusion_core.choices import SAMPLERS
-from pages.components import wants
+from pages.components import to_evaluate, wants
 from pages.components.glossary import term
 from pages.components.work import describe_work
 from pipelines.common.command_line import describe
@@ -82,7 +82,8 @@ def _ask(job: EvaluationJob, runs: Mapping[str, Run], missing: Collection[str]) 
         "results are reused. The same command in a terminal:"
     )
     st.code(shlex.join(["python", "-m", "pipelines.evaluate", *chosen, *options]), language="bash", wrap_lines=True)
-    if st.button("Start", type="primary", key="measure", disabled=not (chosen and samplers and steps)):
+    able = {"disabled": not (chosen and samplers and steps)} | wants(*to_evaluate(*(runs[name].config for name in chosen)))
+    if st.button("Start", type="primary", key="measure", **able):
         try:
             job.start([runs[name] for name in chosen], options)
         except (ValueError, OSError) as error:

@@ -6,11 +6,32 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
+from pages.components.asking import cannot_encode
 from pages.components.timing import about_time
 from pages.components.visitors import too_large
-from pipelines.common.text import literal
+from pipelines.common.text import capitalised, literal
 from pipelines.sampling.generation import Wish
 from pipelines.sampling.queue import Job
+from pipelines.storage.runs import Run
+
+
+def refusal(runs: Sequence[Run], make: Callable[[], Job]) -> str:
+    """Return why a button would start nothing, as far as that is known before it is pressed; empty if it would.
+
+    Args:
+        runs: what the job generates with.
+        make: returns the job.
+    """
+    try:
+        return cannot_encode(runs) or too_large(make)
+    except (ValueError, OSError):  # whoever presses the button learns what is wrong
+        return ""
+
+
+def tell_refusal(reason: str) -> None:
+    """Show beside a disabled button why it is disabled, if there is a reason."""
+    if reason:
+        st.markdown(f":orange[:material/block: {literal(capitalised(reason))}.]")
 
 
 def draw_start(
@@ -28,19 +49,18 @@ def draw_start(
     Args:
         key: of the job.
         wishes: what is to be generated; empty if it is shown already, so that pressing the button takes no time.
-        make: returns the job that generates them. On a public dashboard one that is too large cannot be started.
+        make: returns the job that generates them.
         outdated: whether what is shown below is of other settings, which is said beside the button.
     """
     time, why = about_time(wishes)
-    beyond = too_large(make) if wishes else ""
+    reason = refusal([run for run, *_ in wishes], make) if wishes else ""
     with st.container(horizontal=True, vertical_alignment="center"):
         # With a key, it stays the same button when its label changes: one that is replaced loses the click that changes it.
         pressed = st.button(
             f"{label}{time}", type="primary", icon=":material/play_arrow:", help=why, key=f"start {key}",
-            disabled=disabled or bool(beyond), on_click=on_click,
+            disabled=disabled or bool(reason), on_click=on_click,
         )  # fmt: skip
-        if beyond:
-            st.markdown(f":orange[:material/block: {literal(beyond[0].upper() + beyond[1:])}.]")
+        tell_refusal(reason)
         if outdated:
             st.markdown(":orange[:material/history: **The results below are of other settings** than those chosen now.]")
     return pressed

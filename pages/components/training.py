@@ -8,6 +8,7 @@ from typing import Literal
 
 import streamlit as st
 
+from pages.components import to_train, wants
 from pages.components.data_report import show_used
 from pages.components.live_figure import live_figure
 from pages.components.runs import about_samples, show_samples_in, warn_of_samples
@@ -56,6 +57,14 @@ def _attempt(action: Callable[[str], None], name: str) -> None:
         st.session_state["job_error"] = describe(error)
 
 
+def _extras(job: Job) -> list[str]:
+    """Return the extras that are needed to resume a run; none for a damaged one, which says what is wrong with it."""
+    try:
+        return to_train(job.run.config)
+    except (ValueError, OSError):
+        return []
+
+
 def show_job(queue: TrainingQueue, name: str, job: Job) -> None:
     """Show one run: its name, status and progress, and buttons for the possible actions."""
     folder = job.run.path.name  # which is unique, but need not be text
@@ -77,8 +86,9 @@ def show_job(queue: TrainingQueue, name: str, job: Job) -> None:
                 )  # fmt: skip
             elif job.resumable:
                 st.button(
-                    "Resume", key=f"resume-{name}", icon=":material/resume:", on_click=_attempt, args=(queue.resume, folder)
-                )
+                    "Resume", key=f"resume-{name}", icon=":material/resume:", on_click=_attempt, args=(queue.resume, folder),
+                    **wants(*_extras(job)),
+                )  # fmt: skip
             if job.status in ("queued", "stopped", "finished", "failed", "interrupted"):
                 with st.popover("Delete", icon=":material/delete:", key=f"ask-{name}"):
                     st.markdown(f"Delete **{literal(name)}** with its weights and samples? This cannot be undone.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from diffusion_core.choices import DISTILLATIONS, USUAL_GUIDANCE
+from pages.components import to_train, wants
 from pages.components.glossary import term
 from pages.components.requests import MAX_GUIDANCE
 from pages.components.timing import rough_time
@@ -21,9 +22,8 @@ MOST_CALLS = 16  # with more, a student saves little
 
 def offer_distillation(queue: TrainingQueue, name: str, run: Run) -> None:
     """Draw what starts the training of a run's student."""
-    with st.popover(
-        "Distil", icon=":material/school:", key=f"distil-{name}", help=term("distillation"), on_change="rerun"
-    ) as menu:
+    able = wants(*to_train(run.config), help=term("distillation"))
+    with st.popover("Distil", icon=":material/school:", key=f"distil-{name}", on_change="rerun", **able) as menu:
         if menu.open:  # the runs are drawn again every two seconds
             _ask(queue, name, run)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from pages.components import to_train, wants
 from pages.components.work import describe_work
 from pipelines.common.command_line import describe
 from pipelines.common.text import capitalised, literal
@@ -18,10 +19,8 @@ def offer_estimate(job: EstimateJob, config: RunConfig | None) -> None:
     about = "Takes a few real steps, evaluates and draws samples once, and leaves nothing behind."
     if job.running and not _is_ours(job):
         about = "Another window is having a training estimated: wait a little, then ask again."
-    st.button(
-        "Estimate the time", icon=":material/timer:", disabled=config is None or job.running, on_click=_begin,
-        args=(job, config), help=about,
-    )  # fmt: skip
+    able = {"disabled": config is None or job.running} | wants(*to_train(config) if config else (), help=about)
+    st.button("Estimate the time", icon=":material/timer:", on_click=_begin, args=(job, config), **able)
 
 
 def _begin(job: EstimateJob, config: RunConfig) -> None:

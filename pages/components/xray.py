@@ -12,6 +12,7 @@ from pages.components import BOUND
 from pages.components.generation import draw_notes, draw_progress, show_growing, submit
 from pages.components.live_figure import live_figure
 from pages.components.sharing import address_of
+from pages.components.starting import refusal, tell_refusal
 from pages.components.timing import about_calls
 from pages.components.trajectory import PLAYER
 from pages.components.usual_inputs import open_page
@@ -22,7 +23,8 @@ from pipelines.sampling.equal_calls import IMAGES, Standings, StandingsJob, call
 from pipelines.sampling.generation import Generation
 from pipelines.sampling.origins import FROM_NOISE
 from pipelines.sampling.trajectory import TrajectoryJob
-from pipelines.sampling.xray import XRay, XRayJob, expected_calls
+from pipelines.sampling.xray import XRay, XRayJob, expected_calls, refuse_students
+from pipelines.storage.runs import Run
 
 WANTED = "xray_wanted"  # whether another page has asked for the X-ray of the trajectory in the address
 SECONDS_BETWEEN_LOOKS = 0.5
@@ -63,13 +65,20 @@ def show_xray(shown: TrajectoryJob, image: int, about: Callable[[], str]) -> Non
         about: returns which model made it, and how, for captions of saved figures.
     """
     st.subheader("What each sampler step did", anchor=ANCHOR)
-    time = about_calls(expected_calls(shown.request.steps), shown)
-    if not st.toggle(f"X-ray: compare every step with a fine solution{time}", key="xray", help=EXPLAINED, **BOUND):
+    wanted = XRayJob(shown.run, shown.request, shown.images[image], shown.origin, shown.fingerprint, shown.learned)
+    reason = _refusal(shown.run, wanted)
+    time = "" if reason else about_calls(expected_calls(shown.request.steps), shown)
+    label = f"X-ray: compare every step with a fine solution{time}"
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if reason:  # off, whatever the address says
+            st.toggle(label, key="no xray", help=EXPLAINED, disabled=True)
+            tell_refusal(reason)
+        on = not reason and st.toggle(label, key="xray", help=EXPLAINED, **BOUND)
+    if not on:
         _, job = st.session_state.pop("xray_job", (None, None))
         if job is not None:
             job.cancel()
         return
-    wanted = XRayJob(shown.run, shown.request, shown.images[image], shown.origin, shown.fingerprint, shown.learned)
     if not _is_known("xray_job", wanted) and not submit("xray_job", lambda: wanted, None, [shown.run]):
         return
     job = st.session_state["xray_job"][1]
@@ -84,6 +93,15 @@ def show_xray(shown: TrajectoryJob, image: int, about: Callable[[], str]) -> Non
     show_growing(job, draw, lambda _: SECONDS_BETWEEN_LOOKS, "Done: every step is compared with a fine solution.")
     if job.found is not None and shown.origin == FROM_NOISE:
         _show_standings(shown, about)
+
+
+def _refusal(run: Run, wanted: XRayJob | StandingsJob) -> str:
+    """Return why a job would be refused, as far as that is known before it is started; empty if it would not."""
+    try:
+        refuse_students(run.config, run.name)
+    except ValueError as error:
+        return str(error)
+    return refusal([run], lambda: wanted)
 
 
 def _is_known(key: str, wanted: XRayJob | StandingsJob) -> bool:
@@ -112,7 +130,10 @@ def _show_standings(shown: TrajectoryJob, about: Callable[[], str]) -> None:
     if not known or st.session_state["standings_job"][1].status in ("cancelled", "failed"):
         time = about_calls(IMAGES * wanted.expected_calls, shown)
         st.caption("How far the samples of each are from the fine solution, from the same noise.")
-        pressed = st.button(f"Compare them{time}", icon=":material/leaderboard:")
+        reason = _refusal(shown.run, wanted)
+        with st.container(horizontal=True, vertical_alignment="center"):
+            pressed = st.button(f"Compare them{time}", icon=":material/leaderboard:", disabled=bool(reason))
+            tell_refusal(reason)
         known |= pressed and submit("standings_job", lambda: wanted, None, [shown.run])
     if not known:
         return

@@ -93,7 +93,7 @@ def standings(model: LoadedModel, request: SamplingRequest, calls: int, images: 
     """
     from diffusion_core.xray import rms
 
-    refuse_students(model)
+    refuse_students(model.config, model.name)
     exact = yield from _last(_fine(model, request, images))
     for asked in requests_at(model.run, request, calls):
         made = yield from _last(sample(model, asked, images))

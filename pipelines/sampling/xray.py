@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..models.loading import loaded_model
+from ..storage.config import RunConfig
 from ..storage.runs import Run
 from .effort import guided_calls, size_of
 from .origins import FROM_NOISE, Origin
@@ -81,7 +82,7 @@ def reports(
 
     from .prompts import guided_denoiser
 
-    refuse_students(model)
+    refuse_students(model.config, model.name)
     numbers = range(request.num_images) if images is None else images
     start = origin.start(model, request, numbers)
     if start.known is not None:
@@ -101,9 +102,9 @@ def reports(
     )
 
 
-def refuse_students(model: LoadedModel) -> None:
+def refuse_students(config: RunConfig, name: str) -> None:
     """Raise ValueError if a model is a student, whose learnt steps approximate no solution of its own."""
-    refuse_student(model.config, model.name, "whose few steps are learnt and have no fine solution to be compared with")
+    refuse_student(config, name, "whose few steps are learnt and have no fine solution to be compared with")
 
 
 def noise_at_the_end(model: LoadedModel, origin: Origin, x: Tensor, timesteps: Tensor) -> Tensor:

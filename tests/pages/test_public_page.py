@@ -7,7 +7,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from opening import button_of, labels, open_app
+import streamlit as st
+from opening import button_of, generate, labels, open_app
 
 from diffusion_core.choices import SAMPLERS
 from pages.components.generation import generation_queue
@@ -126,6 +127,32 @@ def test_a_larger_request_than_allowed_is_refused_and_a_smaller_one_computed(mon
     assert "table" in app.session_state
 
 
+def test_what_is_too_large_is_disabled_with_the_reason_beside_it(monkeypatch):
+    app = generate(open_app("reverse", model="tiny", steps=2), "reverse", "Denoise")
+    assert not app.toggle(key="xray").disabled
+    monkeypatch.setenv("NOISESCOPE_PUBLIC_CALLS", "1")
+    app = open_app("reverse", model="tiny", steps=2, xray="true")  # the trajectory is cached
+    [toggle] = app.toggle
+    assert (toggle.disabled, toggle.value) == (True, False)
+    assert "xray_job" not in app.session_state
+    assert not app.error
+    assert any("as much as one request" in text.value for text in app.markdown)
+    monkeypatch.setenv("NOISESCOPE_PUBLIC_CALLS", "40")  # more than the X-ray of 8×8 pixels takes, less than the comparison
+    app.run()
+    generate(app, "xray_job", "none")
+    assert button_of(app, "Compare them").disabled
+    assert any("as much as one request" in text.value for text in app.markdown)
+
+
+def test_prompts_that_this_server_cannot_encode_are_not_offered(monkeypatch):
+    monkeypatch.setattr("pipelines.storage.runs.PUBLISHED", PUBLISHED)
+    monkeypatch.setattr("pages.components.asking.local_encoder", lambda name: None)
+    app = open_app("generate", model="fashion-text", images_a_cell=1)
+    assert button_of(app, "Generate").disabled
+    assert any("text encoder of this model is not on this server" in text.value for text in app.markdown)
+    assert not app.error
+
+
 class Stuck(Job):
     """A job that ends when it is told to."""
 
@@ -142,6 +169,13 @@ class Stuck(Job):
     def compute(self, results):
         self.end.wait(60)
         yield
+
+
+def test_no_visitor_can_have_another_queue_made():
+    """Any browser can send Streamlit a message that empties its caches for everybody."""
+    queue = generation_queue()
+    st.cache_resource.clear()
+    assert generation_queue() is queue
 
 
 @pytest.fixture

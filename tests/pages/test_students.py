@@ -34,6 +34,13 @@ def runs(class_run, tmp_path, monkeypatch):
     return root
 
 
+def test_a_student_has_no_x_ray(runs):
+    app = opening.generate(open_app("reverse", model="student", xray="true"), "reverse", "Denoise")
+    [toggle] = app.toggle
+    assert (toggle.disabled, toggle.value) == (True, False)
+    assert any("take its teacher" in text.value for text in app.markdown)
+
+
 @pytest.fixture
 def drawn(runs):
     """The student with a log and a sample grid: image k is of grey k, and followed by its teacher's, of grey 100 + k."""
