@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pages.components.requests import usual_request
 from pages.components.runs import known_runs
-from pages.components.sharing import address_of
-from pipelines.sampling.own_steps import as_learnt
 from pipelines.storage.config import RunConfig
 from pipelines.storage.runs import Run, find_run
 
@@ -36,5 +33,9 @@ def beside_teacher(name: str, config: RunConfig) -> dict[str, list[str]]:
         return {}
     if teacher not in known_runs().runs:  # but in the cache of the hub, say
         return {}
+    from pages.components.requests import usual_request  # half of what Home would load of ours, and hardly ever needs
+    from pages.components.sharing import address_of
+    from pipelines.sampling.own_steps import as_learnt
+
     asked = replace(usual_request(config), guidance=own.scale)
     return address_of(teacher, asked, "1") | address_of(name, as_learnt(asked, config), "2")
