@@ -16,7 +16,7 @@ from pages.components.starting import refusal, tell_refusal
 from pages.components.timing import about_calls
 from pages.components.trajectory import PLAYER
 from pages.components.usual_inputs import open_page
-from pipelines.common.text import literal
+from pipelines.common.text import capitalised, literal
 from pipelines.figures.xray import standings_chart, xray_chart
 from pipelines.sampling.diagnosis import best_and_worst, diagnosis
 from pipelines.sampling.equal_calls import IMAGES, Standings, StandingsJob, calls_in_words
@@ -43,8 +43,12 @@ def offer_xrays(names: Sequence[str], columns: Sequence[Generation]) -> None:
         for number, (name, column) in enumerate(zip(names, columns, strict=True), start=1):
             if column.config.is_student:  # whose learnt steps have no fine solution to be compared with
                 continue
-            told = f"X-ray of the first image of column {number}, on the Reverse page"
-            if st.button(f"X-ray {number}", key=f"xray{number}", icon=":material/troubleshoot:", type="tertiary", help=told):
+            reason = _refusal(column.run, XRayJob(column.run, column.request, 0, FROM_NOISE, column.fingerprint))
+            told = f"{literal(capitalised(reason))}." if reason else f"X-ray of the first image of column {number}, on Reverse"
+            if st.button(
+                f"X-ray {number}", key=f"xray{number}", icon=":material/troubleshoot:", type="tertiary", help=told,
+                disabled=bool(reason),
+            ):  # fmt: skip
                 st.session_state[WANTED] = True
                 address = address_of(name, column.request)
                 every = [column.config.condition.classes[0]] if column.request.label == "all" else None
@@ -98,7 +102,7 @@ def show_xray(shown: TrajectoryJob, image: int, about: Callable[[], str]) -> Non
 def _refusal(run: Run, wanted: XRayJob | StandingsJob) -> str:
     """Return why a job would be refused, as far as that is known before it is started; empty if it would not."""
     try:
-        refuse_students(run.config, run.name)
+        refuse_students(run.config, "this model")
     except ValueError as error:
         return str(error)
     return refusal([run], lambda: wanted)

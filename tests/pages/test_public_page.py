@@ -144,6 +144,15 @@ def test_what_is_too_large_is_disabled_with_the_reason_beside_it(monkeypatch):
     assert any("as much as one request" in text.value for text in app.markdown)
 
 
+def test_an_x_ray_that_is_too_large_is_not_offered_on_compare(monkeypatch):
+    address = {"model1": "tiny", "model2": "class", "images": 1, "steps1": 2, "steps2": 2}
+    app = generate(open_app("compare", **address), "comparison")
+    assert not app.button(key="xray1").disabled
+    monkeypatch.setenv("NOISESCOPE_PUBLIC_CALLS", "1")
+    app.run()
+    assert app.button(key="xray1").disabled
+
+
 def test_prompts_that_this_server_cannot_encode_are_not_offered(monkeypatch):
     monkeypatch.setattr("pipelines.storage.runs.PUBLISHED", PUBLISHED)
     monkeypatch.setattr("pages.components.asking.local_encoder", lambda name: None)
