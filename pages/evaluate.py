@@ -78,6 +78,8 @@ if not is_public():
     job = EvaluationJob()
     with actions if measured and not missing and not job.running and not job.error else st.container():
         show_measuring({name: evaluation.run for name, evaluation in evaluations.items()}, missing)
+elif missing:
+    st.info(literal(f"Not evaluated: {', '.join(missing)}."))
 if not measured:
     end_page()
 show_downloads(measured)

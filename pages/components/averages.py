@@ -62,7 +62,7 @@ def _show_averages(name: str, listed: Listed, losses: pd.DataFrame) -> None:
         with st.container(horizontal=True):
             if st.button("Compare them from the same noise", icon=":material/compare:"):
                 open_page("compare", beside_each_other(name, listed, losses))
-            if st.button("Measure them", icon=":material/monitoring:"):
+            if st.button("See their figures", icon=":material/analytics:"):
                 open_page("evaluate", {"runs": [name]})
 
 

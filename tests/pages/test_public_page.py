@@ -85,6 +85,13 @@ def test_no_address_reaches_past_what_is_published(page, public):
     assert not [box.key for box in choices if {SECRET, ABROAD, "/etc"} & set(map(str, box.options))]
 
 
+def test_several_averages_are_shown_and_not_measured(monkeypatch):
+    monkeypatch.setattr("pipelines.storage.runs.PUBLISHED", PUBLISHED)
+    app = open_app("training_curves", runs=["lesson-averages"], averages="true")
+    assert "See their figures" in labels(app)
+    assert not [label for label in labels(app) if ACTIONS.search(label)]
+
+
 def test_training_is_refused_even_by_its_own_page(public):
     app = open_app("train")
     assert [info.value for info in app.info] == ["This public dashboard trains nothing: run your own to train, as Home says."]
