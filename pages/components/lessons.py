@@ -146,7 +146,7 @@ LESSONS: Sequence[Lesson] = (
         "Both networks make almost the same flowers of the same noise, and yet measurements tell them "
         "apart: with attention, samples are closer to real flowers as a whole and more varied; without, they pass for real a "
         "little more often.",
-        "Do the same with fashion-attention and fashion-baseline: on clothes the two are not told apart.",
+        "Do the same with fashion-attention and fashion-baseline: on clothes hardly any figure tells the two apart.",
         "03_baseline_vs_attention",
     ),
     Lesson(
