@@ -14,13 +14,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 # Before anything imports huggingface_hub or datasets: they read the environment once.
-_HF_HOME = tempfile.mkdtemp(prefix="noisescope-tests-")
-atexit.register(shutil.rmtree, _HF_HOME, ignore_errors=True)
-os.environ["HF_HOME"] = _HF_HOME
+_CACHES = tempfile.mkdtemp(prefix="noisescope-tests-")
+atexit.register(shutil.rmtree, _CACHES, ignore_errors=True)
+os.environ["NOISESCOPE_CACHE"] = str(Path(_CACHES) / "noisescope")
+if "PYTEST_XDIST_WORKER" not in os.environ:  # else that of the process which has loaded the libraries
+    os.environ["HF_HOME"] = str(Path(_CACHES) / "huggingface")
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["NOISESCOPE_CACHE"] = str(Path(_HF_HOME) / "noisescope")
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for those of another process are slower than none
 os.environ.pop("HF_DATASETS_CACHE", None)
 os.environ.pop("NOISESCOPE_DATA", None)
 # jsonschema, which checks notebooks, would check addresses in them as well if it could; to build their grammar takes seconds.
@@ -76,16 +75,23 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: places.get(unit_of(item.nodeid), len(LONGEST)))
 
 
-def pytest_collection_finish():
-    """Leave out what the libraries have made from each later search for garbage, which takes them half a second otherwise."""
-    gc.enable()
-    gc.collect()
-    gc.freeze()
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes():
+    """Fork the processes that run the tests from one that has loaded the libraries, which would take each of them seconds."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for those of another process are slower than none
+    make_template("diffusers.models.unets", "diffusers.schedulers", "scipy.stats", "streamlit.testing.v1")
+    subprocess.Popen = ForkedPython
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session):
-    """Make what processes are forked from, for those who need it, while nothing has run."""
+    """Leave what the libraries have made out of each later search for garbage, which takes them half a second otherwise.
+
+    Then make what processes are forked from, for those who need it, while nothing has run.
+    """
+    gc.enable()
+    gc.collect()
+    gc.freeze()
     if any("forking" in getattr(item, "fixturenames", ()) for item in session.items):
         make_template()
 

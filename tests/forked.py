@@ -4,6 +4,8 @@ Before the first test, this process forks a template, which has one thread and n
 be forked safely. The template forks the others: each loads our own packages anew, and has an environment, a working directory,
 a session and standard streams of its own, so that it lives, reports and is killed like one that was started. That a fresh
 interpreter does the same is seen by those that tests start without it.
+
+The processes among which pytest-xdist shares the tests out are forked in this way, too; each of them has a template of its own.
 """
 
 from __future__ import annotations
@@ -34,12 +36,16 @@ template: socket.socket | None = None  # where processes are asked for
 is_fork = False
 
 
-def make_template() -> None:
-    """Fork the template; on Linux only, where its children can become children of this process."""
+def make_template(*others: str) -> None:
+    """Fork the template; on Linux only, where its children can become children of this process.
+
+    Args:
+        others: libraries to load first, besides LIBRARIES.
+    """
     global template
     if sys.platform != "linux":
         return
-    for library in LIBRARIES:
+    for library in (*LIBRARIES, *others):
         importlib.import_module(library)
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     template, asked = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -80,10 +86,11 @@ def _serve(asked: socket.socket) -> None:
 
 
 def _become(message: bytes, streams: list[int]) -> None:
-    """Be the process that was asked for: ``python -m module …`` or ``python -c code …``."""
+    """Be the process that was asked for: ``python -m module …``, ``python -c code …``, or with ``-u`` one that runs tests."""
     global is_fork
-    is_fork = True
     arguments, folder, environment = json.loads(message)
+    runs_tests = arguments[0] == "-u"
+    is_fork = not runs_tests
     os.setsid()
     faulthandler.disable()
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -106,9 +113,9 @@ def _become(message: bytes, streams: list[int]) -> None:
     sys.unraisablehook, threading.excepthook = sys.__unraisablehook__, threading.__excepthook__
     for name in [name for name in sys.modules if name.partition(".")[0] in OURS]:
         del sys.modules[name]
-    sys.argv[:] = arguments
-    subprocess.Popen = ForkedPython  # type: ignore[misc]
-    os._exit(_run(*arguments))
+    if not runs_tests:
+        subprocess.Popen = ForkedPython  # type: ignore[misc]
+    os._exit(_run(*arguments[runs_tests:]))
 
 
 def _run(option: str, program: str, *arguments: str) -> int:
@@ -139,7 +146,7 @@ class ForkedPython(subprocess.Popen):
 
     def _execute_child(self, args, *how):
         program = args if isinstance(args, str | bytes) else [os.fsdecode(word) for word in args]
-        if template is None or program[0] != sys.executable or program[1:2] not in (["-m"], ["-c"]):
+        if template is None or program[0] != sys.executable or program[1:2] not in (["-m"], ["-c"], ["-u"]):
             super()._execute_child(args, *how)
             return
         folder, environment, (p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite) = how[4], how[5], how[9:15]
