@@ -85,8 +85,9 @@ def test_a_resumed_run_logs_the_same(train, make_trainer, tmp_path, kind):
     trainer.save()
     parts = train(tmp_path / "parts", unet=kind, steps=8)
     assert parts.metrics()["loss"].iloc[-1] == whole.metrics()["loss"].iloc[-1]
-    for name, tensor in load_model(whole, dtype=torch.float32).denoiser.state_dict().items():
-        assert torch.equal(tensor, load_model(parts, dtype=torch.float32).denoiser.state_dict()[name])
+    one, other = (load_model(run, dtype=torch.float32).denoiser.state_dict() for run in (whole, parts))
+    for name, tensor in one.items():
+        assert torch.equal(tensor, other[name])
 
 
 def test_captions_come_from_the_classes_and_are_recorded(text_run):
