@@ -75,9 +75,9 @@ def build_discriminator(*, seed: int | None = 0, **options: Any) -> PatchDiscrim
 def _built(kind: Callable[..., Network], seed: int | None, options: dict[str, Any]) -> Network:
     import torch
 
-    from .blocks import initialise
+    from .blocks import Uninitialised, initialise
 
-    with torch.device("meta"):
+    with torch.device("meta"), Uninitialised():
         network = kind(**options)
     if seed is None:
         return network

@@ -7,12 +7,14 @@ heads (narrow ones miss the vectorised kernels), and a time embedding that is ad
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
@@ -284,6 +286,17 @@ def zero_initialised(layer: Layer) -> Layer:
     """Mark a layer to start at zero, so that its residual block starts as the identity (Nichol & Dhariwal 2021)."""
     layer.starts_at_zero = True  # type: ignore[assignment]
     return layer
+
+
+class Uninitialised(TorchFunctionMode):
+    """A context in which layers are made without initial weights, which take longest to make, even on the "meta" device."""
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        of_weights = getattr(function, "__module__", "") == "torch.nn.init"
+        return kwargs["tensor"] if of_weights else function(*args, **kwargs)
 
 
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
