@@ -88,7 +88,8 @@ if len(table):
     shown, figure, cost = choose_samples(table)
     left, right = st.columns(2, gap="large")
     with left:
-        show_ranking([one for one in measured if one.name in set(shown["run"])], figure, order)
+        ranked = [one for one in measured if one.name in set(shown["run"])]
+        show_ranking(ranked, shown["judge"].iloc[0], figure, order)
     with right:
         show_scatter(measured, shown, figure, cost, order)
     show_table(shown)

@@ -32,6 +32,10 @@ class TrainClassifier(Settings):
     """Name of the column of classes; found by its type by default."""
     channels: Annotated[tuple[int, ...], Between(1, 4096)] = (32, 64, 128)
     """Channels of each level."""
+    patch_size: Annotated[int, Between(1, 16)] = 1
+    """Side of the image patches that become one pixel of the finest level; 2 makes 64×64 images cost what 32×32 ones do."""
+    init_from: Path | None = None
+    """A classifier of the same classes and channels to start from, such as one of smaller images with smaller patches."""
     epochs: Annotated[int, Between(1, 10**6)] = 10
     """Passes over the training images."""
     batch_size: Annotated[int, Between(1, 65_536)] = 128

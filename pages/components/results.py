@@ -90,10 +90,10 @@ def choose_samples(table: pd.DataFrame) -> tuple[pd.DataFrame, str, str]:
     return table, figure, cost
 
 
-def show_ranking(evaluations: Sequence[Evaluation], figure: str, order: Sequence[str]) -> None:
-    """Say which run is best in a figure and which are surely worse, and draw them as bars with intervals."""
+def show_ranking(evaluations: Sequence[Evaluation], judge: str, figure: str, order: Sequence[str]) -> None:
+    """Say which run is best in a figure and which are surely worse, in a judge's features, and draw bars with intervals."""
     st.subheader("Which is best?", anchor=False, help=term("Interval"))
-    settings = settings_to_rank(evaluations)
+    settings = settings_to_rank(evaluations, judge)
     name = next(iter(settings))
     if len(settings) > 1:
         name = st.selectbox("Samples", settings, format_func=literal, key="ranked", **BOUND)

@@ -78,7 +78,12 @@ def _chosen(evaluations: Sequence[Evaluation]) -> Verdict | None:
         first = st.selectbox("Compare", names, 0, key="verdict_first", width=270, **BOUND)
         others = [name for name in names if name != first]
         second = st.selectbox("with", others, 0, key="verdict_second", width=270, **BOUND)
-        settings = {str(setting): setting for setting in shared_settings([*groups[first], *groups[second]])}
+        shared = shared_settings([*groups[first], *groups[second]])
+        told = [str(setting) for setting in shared]
+        settings = {
+            text if told.count(text) == 1 else f"{text}, {setting.compared['features']}": setting
+            for text, setting in zip(told, shared, strict=True)
+        }
         setting = None
         if len(settings) > 1:
             setting = st.selectbox("Setting", settings, key="verdict_setting", width=320, **BOUND)

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from ..storage.config import HeldOutConfig, RunConfig
 
 INCEPTION = "inception"  # instead of a classifier's file
-SHIPPED = {  # classifiers that are told by their name alone, and the first digits of their SHA-256
+# Classifiers that are told by their name alone, and the first digits of their SHA-256. Results keep the name, so that another
+# classifier needs another.
+SHIPPED = {
     "fashion-mnist": "124f3c00",
     "oxford-flowers": "436690c3",
     "tiny-imagenet": "e41d1b03",
@@ -63,13 +65,9 @@ class Judge:
             train, held_out: images of the data that it was trained on.
             split: of these images (see :mod:`pipelines.datasets.splits`).
         """
-        if self.classifier is None or train.split != held_out.split:  # it was not trained on a split for tests either
-            return
-        own = self.classifier.held_out
-        known = held_out.keys >= int(own.below, 16) if own.below else np.full(len(held_out), own.seed != split.seed)
-        if known.any():
+        if self.classifier is not None and (known := self.classifier.may_know(train, held_out, split)):
             raise ValueError(
-                f"the {self.name} may have been trained on {known.sum()} of the {len(held_out)} held-out images: train it "
+                f"the {self.name} may have been trained on {known} of the {len(held_out)} held-out images: train it "
                 "again with `python -m pipelines.classifier`, or give another with --features"
             )
 
@@ -80,7 +78,8 @@ def judge_for(config: RunConfig, features: Path | None = None) -> Judge:
     Args:
         config: of the run to evaluate, whose images' shape is known.
         features: a classifier's file, "inception", or a vision model (see :func:`.vision.load_vision_model`); by default the
-            shipped classifier of the run's dataset, or else that of photographs.
+            shipped classifier of the run's dataset, or else that of photographs: of several sizes, the largest that is not
+            larger than the images, because what is enlarged for a judge has no details to be judged by.
 
     Raises:
         ValueError: there is no judge for such images.

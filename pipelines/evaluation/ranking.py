@@ -42,14 +42,21 @@ class Ranked:
         return self.behind is not None and self.behind.told_among(self.pairs)
 
 
-def settings_to_rank(evaluations: Sequence[Evaluation]) -> dict[str, tuple[Setting, list[Evaluation]]]:
+def settings_to_rank(
+    evaluations: Sequence[Evaluation], judge: str | None = None
+) -> dict[str, tuple[Setting, list[Evaluation]]]:
     """Return the settings at which samples were measured, in words, with the models measured there: the most models first.
 
     Models that were compared with other real images have a setting of their own, which names them.
+
+    Args:
+        judge: in whose features (see :attr:`.results.Result.judge`); by default, in those of any judge, but one in a setting.
     """
     found: list[tuple[Setting, list[Evaluation]]] = []
     for evaluation in evaluations:
         for result in evaluation.of_kind("samples"):
+            if judge not in (None, result.judge):
+                continue
             setting = Setting.of(result)
             members = [other for other in evaluations if other is evaluation or samples_at([evaluation, other], setting)]
             found.append((setting, members))

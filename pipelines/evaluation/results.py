@@ -72,6 +72,11 @@ class Result:
     found: dict[str, Any]
 
     @property
+    def judge(self) -> str:
+        """Name of the network whose features were compared, without the size of its input."""
+        return str(self.asked["features"]).split(",")[0]
+
+    @property
     def held_out_digest(self) -> str | None:
         """Digest of the held-out images it was measured with, in order, as networks see them; None from older versions."""
         return self.asked.get("held_out_digest")
@@ -243,8 +248,7 @@ def samples_table(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
             row["size"] = "×".join(map(str, (evaluation.config.image_shape or ())[1:]))
             row |= {name: request[name] for name in ("sampler", "steps", "guidance", "seed")}
             row["spacing"] = request.get("spacing", SamplingRequest.spacing)
-            features = result.asked["features"]
-            row |= {"images": request["num_images"], "features": features, "judge": features.split(",")[0]}
+            row |= {"images": request["num_images"], "features": result.asked["features"], "judge": result.judge}
             row |= {name: found[name] for name in ("network_calls", "seconds")}
             row["machine"] = found.get("machine", "not recorded")
             row["memory"] = found.get("memory", math.nan) / 2**20

@@ -79,7 +79,7 @@ def _metric(members: Sequence[Evaluation], table: pd.DataFrame, name: str, order
     """Yield rankings in a figure, until each model that can be compared with another is ranked, and the figure by cost."""
     title = FIGURES[name]
     ranked_before: set[str] = set()
-    for setting, alike in settings_to_rank(members).values():
+    for setting, alike in settings_to_rank(members, table["judge"].iloc[0]).values():
         ranked = ranking(alike, setting, name)
         names = {one.name for one in ranked}
         if len(names) > 1 and not names <= ranked_before:

@@ -17,6 +17,7 @@ from unets.blocks import GroupNorm
 from ..common.devices import best_device
 from ..common.json_files import parse_json
 from ..common.settings import Between, Settings, require, settings_from
+from ..datasets.image_sets import ImageSet
 from ..storage.config import HeldOutConfig
 from ..storage.weights import open_tensors, write_tensors
 from .networks import load_weights
@@ -32,23 +33,30 @@ class Classifier(nn.Module):
         image_channels: 1 or 3.
         num_classes: number of classes.
         channels: of each level; the last is the number of features.
+        patch_size: side of the square image patches that become one pixel of the finest level. The first convolution sees 3×3
+            patches, pixel by pixel, so that larger images show their details at the price of smaller ones.
     """
 
-    def __init__(self, image_channels: int, num_classes: int, channels: Sequence[int] = (32, 64, 128)) -> None:
+    def __init__(
+        self, image_channels: int, num_classes: int, channels: Sequence[int] = (32, 64, 128), patch_size: int = 1
+    ) -> None:
         super().__init__()
-        self.channels = tuple(channels)
+        self.channels, self.patch_size = tuple(channels), patch_size
         layers: list[nn.Module] = []
-        before = image_channels
+        before, side = image_channels, patch_size
         for level, width in enumerate(channels):
             layers += [nn.MaxPool2d(2)] if level else []
             for _ in range(2):
-                layers += [nn.Conv2d(before, width, 3, padding=1, bias=False), GroupNorm(width), nn.SiLU()]
-                before = width
+                layers += [nn.Conv2d(before, width, 3 * side, side, side, bias=False), GroupNorm(width), nn.SiLU()]
+                before, side = width, 1
         self.body = nn.Sequential(*layers)
         self.head = nn.Linear(before, num_classes)
 
     def activations(self, x: Tensor) -> list[Tensor]:
-        """Return the activations of each level: (B, C, H, W) in [−1, 1] -> (B, channels[i], H / 2**i, W / 2**i)."""
+        """Return the activations of each level: (B, C, H, W) in [−1, 1] -> (B, channels[i], H / p / 2**i, W / p / 2**i).
+
+        p is the patch size.
+        """
         levels = []
         for layer in self.body:
             levels += [x] if isinstance(layer, nn.MaxPool2d) else []
@@ -62,6 +70,28 @@ class Classifier(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits: (B, C, H, W) in [−1, 1] -> (B, num_classes)."""
         return self.head(self.features(x))
+
+    @torch.no_grad()
+    def start_from(self, other: Classifier) -> None:
+        """Take the weights of a classifier of smaller patches, which answers as this one will for images without detail.
+
+        The first kernel is the other's, spread over larger patches, plus what this one has within patches: a kernel that sums
+        to 0 in each, and so sees what the other cannot (idea: net2net, Chen et al. 2016).
+
+        Raises:
+            ValueError: the other has another shape, or patches that do not divide these.
+        """
+        times, rest = divmod(self.patch_size, other.patch_size)
+        kernel, known = self.body[0].weight, other.body[0].weight
+        if rest or (self.channels, self.head.weight.shape) != (other.channels, other.head.weight.shape):
+            raise ValueError(
+                f"a classifier of {self.head.out_features} classes with channels {self.channels} and patches of "
+                f"{self.patch_size} pixels cannot start from one of {other.head.out_features} classes with channels "
+                f"{other.channels} and patches of {other.patch_size}: choose its channels and a multiple of its patches"
+            )
+        spread = known.repeat_interleave(times, 2).repeat_interleave(times, 3) / times**2
+        within = kernel - F.interpolate(F.avg_pool2d(kernel, times), scale_factor=times)
+        self.load_state_dict(other.state_dict() | {"body.0.weight": spread + within})
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +118,18 @@ class LoadedClassifier:
         """Return whether it takes images of that shape: that of its training images, or larger, which it resizes."""
         channels, *size = self.image_shape
         return image_shape[0] == channels and all(given >= own for given, own in zip(image_shape[1:], size, strict=True))
+
+    def may_know(self, train: ImageSet, held_out: ImageSet, split: HeldOutConfig) -> int:
+        """Return how many held-out images it may have been trained on.
+
+        Args:
+            train, held_out: images of the data that it was trained on.
+            split: of these images (see :mod:`pipelines.datasets.splits`).
+        """
+        if train.split != held_out.split:  # it was not trained on a split for tests either
+            return 0
+        own = self.held_out
+        return int((held_out.keys >= int(own.below, 16)).sum()) if own.below else len(held_out) * (own.seed != split.seed)
 
     def classify(self, images: Tensor) -> Tensor:
         """Return the class number of each image: (B, C, H, W) in [−1, 1] -> (B,) int64 on the CPU.
@@ -129,12 +171,14 @@ class _Described(Settings):
     accuracy: Annotated[float, Between(0.0, 1.0)]
     test_images: int
     training: dict[str, Any]
+    patch_size: Annotated[int, Between(1, 16)] = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
         halvings = len(self.channels) - 1
         require(bool(self.classes), "there are no classes")
-        require(halvings >= 0 and min(self.image_shape[1:]) >> halvings > 0, "as many levels do not fit the images")
+        finest = min(self.image_shape[1:]) // self.patch_size
+        require(halvings >= 0 and finest >> halvings > 0, "as many levels do not fit the images")
 
     @property
     def data(self) -> str:
@@ -165,14 +209,14 @@ def load_classifier(path: str | Path, device: torch.device | str | None = None) 
     except ValueError as error:
         raise ValueError(f"{path} is not a classifier ({error}): train one with `python -m pipelines.classifier`") from error
     with torch.device("meta"):
-        network = Classifier(known.image_shape[0], len(known.classes), known.channels)
+        network = Classifier(known.image_shape[0], len(known.classes), known.channels, known.patch_size)
     load_weights(Path(path), {"": network})
     network = network.to(device or best_device()).float().eval().requires_grad_(False)
     return LoadedClassifier(network, known.classes, known.image_shape, data, known.accuracy, held_out)
 
 
 def save_classifier(path: Path, classifier: LoadedClassifier, test_images: int, training: Mapping[str, Any]) -> None:
-    """Write a classifier and its metadata to a .safetensors file.
+    """Write a classifier, in half precision, and its metadata to a .safetensors file.
 
     Args:
         path: the file.
@@ -182,10 +226,12 @@ def save_classifier(path: Path, classifier: LoadedClassifier, test_images: int, 
     """
     known = {
         "channels": classifier.network.channels,
+        "patch_size": classifier.network.patch_size,
         "classes": classifier.classes,
         "image_shape": classifier.image_shape,
         "accuracy": classifier.accuracy,
         "test_images": test_images,
         "training": training,
     }
-    write_tensors(path, classifier.network.state_dict(), {METADATA_KEY: json.dumps(known, default=str)})
+    weights = {name: tensor.half() for name, tensor in classifier.network.state_dict().items()}
+    write_tensors(path, weights, {METADATA_KEY: json.dumps(known, default=str)})

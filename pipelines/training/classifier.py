@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -17,17 +18,19 @@ from ..common.images import as_input
 from ..datasets.conditions import Conditions, load_conditions, refuse_without_conditions
 from ..datasets.image_sets import ImageSet, load_split
 from ..datasets.sources import open_source
-from ..models.classifier import Classifier, LoadedClassifier
+from ..models.classifier import Classifier, LoadedClassifier, load_classifier
 from ..storage.config import ConditionConfig, DataConfig, NetworkConfig, OptimizerConfig, RunConfig
 from .plan import Shuffle, learning_rate, stream_seed
 
-SHIFT = 2  # largest random shift of training images, in pixels
+SHIFT = 2  # largest random shift of training images, in patches
 
 
 def train_classifier(
     data: DataConfig,
     label_column: str | None = None,
     channels: tuple[int, ...] = (32, 64, 128),
+    patch_size: int = 1,
+    init_from: Path | None = None,
     epochs: int = 10,
     batch_size: int = 128,
     lr: float = 3e-3,
@@ -39,16 +42,19 @@ def train_classifier(
         data: a resolved configuration of the dataset (see :func:`pipelines.datasets.sources.resolve`).
         label_column: the column of classes; by default found by its type.
         channels: of each level.
+        patch_size: side of the image patches that become one pixel of the finest level.
+        init_from: file of a classifier of the same classes to start from, whose patches are as large or smaller.
         epochs: number of passes over the training images.
         batch_size: images per step.
         lr: peak learning rate.
         seed: determines the initial weights and the order of the images.
 
     Returns:
-        The classifier, and the number of held-out images that its accuracy was measured on.
+        The classifier, with weights rounded to half precision, and the number of held-out images that its accuracy was measured on.
 
     Raises:
-        ValueError: ``epochs`` or ``batch_size`` is below 1, or the images have no classes.
+        ValueError: ``epochs`` or ``batch_size`` is below 1, the images have no classes, or ``init_from`` does not fit or may
+            have been trained on the held-out images.
     """
     if min(epochs, batch_size) < 1:
         raise ValueError(f"epochs={epochs}, batch_size={batch_size}: choose 1 or more")
@@ -60,8 +66,13 @@ def train_classifier(
     condition, conditions = load_conditions(replace(config, data=data), opened, sets)
     (train, known), (test, hidden) = map(_with_classes, sets, conditions)
     device = best_device()
-    network = Classifier(train.shape[1], len(condition.classes), channels)
+    network = Classifier(train.shape[1], len(condition.classes), channels, patch_size)
     initialise(network, torch.Generator().manual_seed(seed))
+    if init_from is not None:
+        source = load_classifier(init_from, "cpu")
+        if seen := source.may_know(*sets, data.held_out):
+            raise ValueError(f"{init_from} may have been trained on {seen} of the held-out images: start from another classifier")
+        network.start_from(source.network)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     steps = epochs * math.ceil(len(train) / batch_size)
     schedule = OptimizerConfig(steps=steps, warmup_steps=min(200, steps // 10), lr=lr)
@@ -70,7 +81,7 @@ def train_classifier(
     for step in tqdm(range(steps), "classifier", unit="step"):
         index = shuffle.batch(step * batch_size, batch_size)
         generator = torch.Generator().manual_seed(stream_seed(seed, step))
-        x = shift_and_mirror(as_input(train[index].to(device)), bool(data.flip), generator)
+        x = shift_and_mirror(as_input(train[index].to(device)), SHIFT * patch_size, bool(data.flip), generator)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(schedule, step)
         with autocast(device):
@@ -78,7 +89,7 @@ def train_classifier(
         F.cross_entropy(logits.float(), known[index].to(device), label_smoothing=0.05).backward()
         optimizer.step()
         optimizer.zero_grad()
-    network = network.eval().requires_grad_(False)
+    network = network.half().float().eval().requires_grad_(False)  # as they are kept
     image_channels, height, width = train.shape[1:]
     shape = (image_channels, height, width)
     classifier = LoadedClassifier(network, condition.classes, shape, data.data, math.nan, data.held_out)
@@ -95,10 +106,10 @@ def _with_classes(images: ImageSet, conditions: Conditions) -> tuple[Tensor, Ten
     return images.images[known], conditions.labels[known]
 
 
-def shift_and_mirror(x: Tensor, flip: bool, generator: torch.Generator) -> Tensor:
-    """Shift the batch by up to SHIFT pixels, repeating edge pixels; mirror half of the images if ``flip``."""
+def shift_and_mirror(x: Tensor, most: int, flip: bool, generator: torch.Generator) -> Tensor:
+    """Shift the batch by up to ``most`` pixels, repeating edge pixels; mirror half of the images if ``flip``."""
     height, width = x.shape[-2:]
-    top, left = torch.randint(0, 2 * SHIFT + 1, (2,), generator=generator).tolist()
-    x = F.pad(x, (SHIFT,) * 4, mode="replicate")[..., top : top + height, left : left + width]
+    top, left = torch.randint(0, 2 * most + 1, (2,), generator=generator).tolist()
+    x = F.pad(x, (most,) * 4, mode="replicate")[..., top : top + height, left : left + width]
     mirrored = torch.rand(len(x), 1, 1, 1, generator=generator) < 0.5
     return torch.where(mirrored.to(x.device), x.flip(-1), x) if flip else x

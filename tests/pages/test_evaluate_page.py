@@ -356,6 +356,31 @@ def test_models_are_ranked_and_drawn_beside_those_of_their_own_image_size():
     assert any("in feature space (oxford-flowers classifier)." in caption for caption in captions)
 
 
+def test_figures_in_the_features_of_one_judge_do_not_stand_beside_those_of_another(measured):
+    """A regression: the ranking and the verdict took the judge that was there first, whichever was chosen above them."""
+    scores = {"small classifier": {"one": 1.0, "two": 2.0}, "large classifier": {"one": 40.0, "two": 30.0}}
+    other = Evaluation(Run(measured.run.path.with_name("two")))
+    request = {"sampler": "ddim", "steps": 20, "guidance": 1.0, "seed": 0, "num_images": 100}
+    for judge, distances in scores.items():
+        asked = {"request": request, "features": judge, "judge": judge[:5], "reference_images": 40, "held_out_digest": "h"}
+        for evaluation in (measured, other):
+            figures = {"frechet_distance": estimate(distances[evaluation.name])}
+            evaluation.add("samples", asked, {"network_calls": 20, "seconds": 0.1, "figures": figures})
+    for judge, best in (("small classifier", "one"), ("large classifier", "two")):
+        app = open_page(runs=["one", "two"], judge=judge, all_figures=True)
+        shown = [str(value) for text in app.dataframe for value in text.value.to_numpy().ravel()]
+        told = {f"{scores[judge][name]:.2f} ({scores[judge][name] - 0.1:.2f}" for name in ("one", "two")}
+        assert all(any(text.startswith(figure) for text in shown) for figure in told)
+        assert any(f"Samples from **{best}** are closer" in text.value for text in app.markdown), judge
+        [setting] = [name for name in app.selectbox(key="verdict_setting").options if name.endswith(judge)]
+        app.selectbox(key="verdict_setting").set_value(setting).run()
+        assert any(text.value.startswith("**") and best in text.value for text in app.markdown)
+    page = report([measured, other])
+    for judge, best in (("small classifier", "one"), ("large classifier", "two")):
+        section = page.split(f"<h2>{measured.config.data.data.rpartition('/')[2]}, {judge}</h2>")[1].split("<h2>")[0]
+        assert f"Samples from {best} are closer" in section, judge
+
+
 def test_runs_of_unlike_data_are_not_drawn_beside_each_other():
     app = open_page()
     assert app.multiselect(key="runs").value[:2] == ["flowers-attention-64", "flowers-baseline-64"]
