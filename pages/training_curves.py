@@ -17,7 +17,7 @@ from pages.components.runs import known_runs, show_unusable
 from pages.components.samples import PLAYER, show_samples
 from pipelines.common.text import literal
 from pipelines.evaluation.logged import ALONG as COMPARED
-from pipelines.evaluation.logged import Log
+from pipelines.evaluation.logged import Log, judged_alike
 from pipelines.evaluation.results import NEAR
 from pipelines.figures.captions import about_runs
 from pipelines.figures.training import AXES, settings_table
@@ -80,6 +80,7 @@ def show() -> None:
     with problems:
         logs = read_logs({name: runs[name] for name in names})
         foreign = read_foreign(paths, files, list(runs))
+    logs, left_out = judged_alike(logs)
     drawn, told = [*logs, *as_logs(foreign)], about(logs, foreign)
     if not drawn:
         return
@@ -95,6 +96,8 @@ def show() -> None:
         show_validation(drawn, axis, log, groups, shown, told)
         show_taken_for(foreign)
     show_other_curves(drawn, axis, smoothing, log, groups, told)
+    if left_out:
+        st.caption(literal(left_out))
     show_loss_by_timestep(logs, axis, log, groups, about(logs, {}))
     show_averages({one.name: runs[one.name] for one in logs}, logs)
 

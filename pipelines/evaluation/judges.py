@@ -121,11 +121,16 @@ def judge_for(config: RunConfig, features: Path | None = None) -> Judge:
 
 def shipped_classifier(data: str, image_shape: tuple[int, int, int]) -> tuple[Path, LoadedClassifier] | None:
     """Return the largest shipped classifier of a dataset that takes images of that shape, and its file, or None."""
+    return next(iter(shipped_classifiers(data, image_shape)), None)
+
+
+def shipped_classifiers(data: str, image_shape: tuple[int, ...]) -> list[tuple[Path, LoadedClassifier]]:
+    """Return the shipped classifiers of a dataset that take images of that shape, and their files, the largest first."""
     from ..models.classifier import load_classifier
 
     found = ((path, load_classifier(path)) for path in sorted(CLASSIFIERS.glob("*.safetensors")))
     able = [(path, one) for path, one in found if one.data == data and one.takes(image_shape)]
-    return max(able, key=lambda pair: pair[1].image_shape, default=None)
+    return sorted(able, key=lambda pair: pair[1].image_shape, reverse=True)
 
 
 def knows(classifier: LoadedClassifier, config: RunConfig) -> bool:

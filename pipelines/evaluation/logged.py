@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..common.text import some
 from ..storage.config import HeldOutConfig, RunConfig
 from ..storage.metrics_log import BY_TIMESTEP
 from .intervals import Estimate, decimals, neighbours_half
@@ -43,6 +44,20 @@ class Log:
         return (int(rows["step"][values.index[-1]]), float(values.iloc[-1])) if len(values) else None
 
 
+def judged_alike(logs: Sequence[Log]) -> tuple[list[Log], str]:
+    """Return the logs with the kernel distances of runs on the same images alone, and a sentence on what is left out, if any.
+
+    The images of the first run with such distances count. Those of others are distances from other images, and mostly in the
+    features of another judge: no two of them can be compared.
+    """
+    configs = {log.name: log.config for log in logs if log.config is not None and "kernel_distance" in log.table}
+    first = next(iter(configs.values()), None)
+    others = [name for name, config in configs.items() if first is not None and not _same_images(config, first)]
+    kept = [replace(log, table=log.table.drop(columns="kernel_distance")) if log.name in others else log for log in logs]
+    told = f"The kernel distances of {some(others)} are from other images, which another judge sees, and are left out."
+    return kept, told if others else ""
+
+
 def unlike(one: RunConfig | None, other: RunConfig | None) -> str:
     """Return why the validation losses of two runs cannot be compared; empty if they can."""
     if one is None or other is None:
@@ -55,10 +70,14 @@ def unlike(one: RunConfig | None, other: RunConfig | None) -> str:
         return "they denoise different latents, or latents and pixels"
     if _objective(one) != _objective(other):
         return "they minimise different losses"
-    same_images = one.data.held_out.digest and one.data.held_out.digest == other.data.held_out.digest
-    if not same_images and (Path(one.data.data).name, one.image_shape) != (Path(other.data.data).name, other.image_shape):
-        return "their images are different"
-    return ""
+    return "" if _same_images(one, other) else "their images are different"
+
+
+def _same_images(one: RunConfig, other: RunConfig) -> bool:
+    """Return whether two runs see the same images at the same size, on which the digest of held-out ones does not depend."""
+    digests = one.data.held_out.digest, other.data.held_out.digest
+    alike = (bool(digests[0]) and digests[0] == digests[1]) or Path(one.data.data).name == Path(other.data.data).name
+    return alike and one.image_shape == other.image_shape
 
 
 def unpaired(one: RunConfig | None, other: RunConfig | None) -> str:

@@ -50,7 +50,8 @@ def train_classifier(
         seed: determines the initial weights and the order of the images.
 
     Returns:
-        The classifier, with weights rounded to half precision, and the number of held-out images that its accuracy was measured on.
+        The classifier, its weights rounded to half precision, and the number of held-out images that its accuracy was measured
+        on.
 
     Raises:
         ValueError: ``epochs`` or ``batch_size`` is below 1, the images have no classes, or ``init_from`` does not fit or may
@@ -71,7 +72,9 @@ def train_classifier(
     if init_from is not None:
         source = load_classifier(init_from, "cpu")
         if seen := source.may_know(*sets, data.held_out):
-            raise ValueError(f"{init_from} may have been trained on {seen} of the held-out images: start from another classifier")
+            raise ValueError(
+                f"{init_from} may have been trained on {seen} of the held-out images: start from another classifier"
+            )
         network.start_from(source.network)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     steps = epochs * math.ceil(len(train) / batch_size)

@@ -7,8 +7,16 @@ import pandas as pd
 import pytest
 
 from pipelines.evaluation.intervals import neighbours_half
-from pipelines.evaluation.logged import Log, gap, lead, unlike, unpaired
-from pipelines.storage.config import ConditionConfig, DataConfig, DiffusionConfig, LatentConfig, NetworkConfig, RunConfig
+from pipelines.evaluation.logged import Log, gap, judged_alike, lead, unlike, unpaired
+from pipelines.storage.config import (
+    ConditionConfig,
+    DataConfig,
+    DiffusionConfig,
+    HeldOutConfig,
+    LatentConfig,
+    NetworkConfig,
+    RunConfig,
+)
 from pipelines.storage.runs import Run
 
 CONFIG = RunConfig(image_shape=(3, 8, 8))
@@ -110,3 +118,20 @@ def test_the_newest_value_up_to_a_step_is_the_last_finite_one_with_its_own_step(
     steps = [0, 99, 100, 250, 300, 10**6]
     assert [log.newest("val_loss", step) for step in steps] == [None, None, (100, 0.3), (100, 0.3), (300, 0.2), (300, 0.2)]
     assert log.newest("psnr", 300) is None
+
+
+def test_kernel_distances_of_other_images_are_left_out_and_told():
+    data = replace(CONFIG.data, data="holidays", held_out=HeldOutConfig(digest="d"))
+    sizes = {"small": 32, "large": 64, "again": 32, "without": 64}
+    configs = {name: replace(CONFIG, data=data, image_shape=(3, size, size)) for name, size in sizes.items()}
+    configs["renamed"] = replace(configs["small"], data=replace(data, data="journey"))
+    logs = [made(name, [0.3], config=config) for name, config in configs.items()]
+    for log in logs:
+        if log.name != "without":
+            log.table["kernel_distance"] = 0.1
+    found, told = judged_alike(logs)
+    assert [log.name for log in found if "kernel_distance" in log.table] == ["small", "again", "renamed"]
+    assert [len(log.table) for log in found] == [1] * 5
+    assert told.startswith("The kernel distances of large are from other images")
+    assert judged_alike(logs[:1]) == (logs[:1], "")
+    assert "images are different" in unlike(configs["small"], configs["large"]), "although the same pictures are held out"
