@@ -82,7 +82,7 @@ class Classifier(nn.Module):
             ValueError: the other has another shape, or patches that do not divide these.
         """
         times, rest = divmod(self.patch_size, other.patch_size)
-        kernel, known = self.body[0].weight, other.body[0].weight
+        kernel, known = (network.get_parameter("body.0.weight") for network in (self, other))
         if rest or (self.channels, self.head.weight.shape) != (other.channels, other.head.weight.shape):
             raise ValueError(
                 f"a classifier of {self.head.out_features} classes with channels {self.channels} and patches of "

@@ -71,7 +71,7 @@ def train_classifier(
     initialise(network, torch.Generator().manual_seed(seed))
     if init_from is not None:
         source = load_classifier(init_from, "cpu")
-        if seen := source.may_know(*sets, data.held_out):
+        if seen := source.may_know(sets[0], sets[1], data.held_out):
             raise ValueError(
                 f"{init_from} may have been trained on {seen} of the held-out images: start from another classifier"
             )
