@@ -48,6 +48,24 @@ def resized_twice(x: Tensor, side: int) -> Tensor:
     return F.interpolate(smaller, x.shape[2:], mode="bicubic").clamp(-1, 1)
 
 
+def without_details(x: Tensor, side: int) -> Tensor:
+    """Return images (N, C, H, H) without what is lost when they are made smaller, ``side`` pixels high and wide.
+
+    Made smaller, as by a judge, they are the same as before.
+    """
+    size = x.shape[-1]
+    columns = torch.eye(size, dtype=torch.float64)[None, None]
+    smaller = F.interpolate(columns, (side, size), mode="bilinear", antialias=True)[0, 0]
+    kept = (torch.linalg.pinv(smaller) @ smaller).to(x.dtype)
+    return kept @ x @ kept.T
+
+
+def chequered(x: Tensor, strength: float) -> Tensor:
+    """Return images (N, C, H, W) with pixels brighter and darker in turn, as networks of patches may leave them."""
+    rows, columns = (torch.arange(side) for side in x.shape[2:])
+    return x + strength * (1 - 2 * ((rows[:, None] + columns) % 2))
+
+
 def blurred(x: Tensor, sigma: float) -> Tensor:
     """Return images (N, C, H, W) blurred with a Gaussian kernel."""
     return torch.from_numpy(gaussian_filter(x.numpy(), (0, 0, sigma, sigma), mode="nearest"))
@@ -60,12 +78,16 @@ def noisy(x: Tensor, sigma: float) -> Tensor:
 
 def disturbances(size: int) -> dict[str, Callable[[Tensor], Tensor]]:
     """Return what is done to images of ``size`` pixels, by what it is called."""
-    found: dict[str, Callable[[Tensor], Tensor]] = {"as they are": lambda x: x}
-    for side in (size // 2, size // 4):
-        found[f"made {side}×{side} and enlarged again"] = partial(resized_twice, side=side)
-    for sigma in (0.5, 1.0, 2.0):
+    half = size // 2
+    found: dict[str, Callable[[Tensor], Tensor]] = {
+        "as they are": lambda x: x,
+        f"without what is lost at {half}×{half}": partial(without_details, side=half),
+        "chequered, ±0.1": partial(chequered, strength=0.1),
+        f"made {half}×{half} and enlarged again": partial(resized_twice, side=half),
+    }
+    for sigma in (0.5, 1.0):
         found[f"blurred, σ = {sigma:g} pixels"] = partial(blurred, sigma=sigma)
-    for sigma in (0.05, 0.1, 0.2):
+    for sigma in (0.05, 0.1):
         found[f"with noise, σ = {sigma:g}"] = partial(noisy, sigma=sigma)
     return found
 

@@ -29,6 +29,8 @@ INCEPTION = "inception"  # instead of a classifier's file
 SHIPPED = {
     "fashion-mnist": "124f3c00",
     "oxford-flowers": "436690c3",
+    "oxford-flowers-64": "a0c08398",
+    "oxford-flowers-128": "709cada4",
     "tiny-imagenet": "e41d1b03",
 }
 PHOTOGRAPHS = "tiny_imagenet"  # its classifier judges colour images whose dataset has no classifier of its own
