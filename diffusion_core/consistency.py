@@ -24,7 +24,7 @@ from .process import add_noise
 from .schedules import NoiseSchedule
 
 LOUDEST = 80.0  # level beyond which nothing of an image is left (T of Song et al. 2023, appendix C)
-MEAN, DEVIATION = -1.1, 2.0  # of the logarithm of the levels that training draws (Geng et al. 2024, appendix)
+MEAN, DEVIATION = 0.0, 2.0  # of the logarithm of the levels that training draws; see ConsistencyLoss.probabilities
 NARROWING = 2.0  # q: factor by which t − r shrinks from stage to stage
 EXTRA, DECAY = 8.0, 1.0  # k and b: how much further r is away from t where there is little noise
 
@@ -66,7 +66,8 @@ class ConsistencyLoss:
     def probabilities(self) -> Tensor:
         """(T,) probability of each timestep in training, log-normal in the level; the last one stands for all beyond LOUDEST.
 
-        So pure noise, where sampling starts, is seen in training whether or not the schedule ends in it.
+        So pure noise, where sampling starts, is seen in training whether or not the schedule ends in it. The mean of the
+        paper is −1.1; with as few images as a student here sees, 0 learns faster (benchmarks/README.md, "Students").
         """
         logarithm = self.levels.log()
         return masses((logarithm[1:] + logarithm[:-1]) / 2, MEAN, DEVIATION)

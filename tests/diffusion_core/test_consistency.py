@@ -83,7 +83,7 @@ def test_pure_noise_is_seen_in_training(name):
     assert loss.probabilities.sum().item() == pytest.approx(1)
     assert loss.probabilities[-1] > 1e-3
     level = loss.levels[drawn(loss, 20000)].log()
-    assert level.median().item() == pytest.approx(-1.1, abs=0.1)
+    assert level.median().item() == pytest.approx(0, abs=0.1)
 
 
 def test_where_there_is_no_noise_left_the_target_is_the_image():
@@ -145,14 +145,17 @@ def test_two_calls_are_those_of_consistency_models(name):
 
 
 def test_a_network_learns_to_be_consistent():
-    """Data N(0.3, 0.2²): the paths of the ODE end at 0.3 + 0.2·(x − 0.3·alpha)/sqrt(alpha²·0.2² + sigma²)."""
+    """Data N(0.3, 0.5²): the paths of the ODE end at 0.3 + 0.5·(x − 0.3·alpha)/sqrt(alpha²·0.5² + sigma²).
+
+    The stages are as many as a network of 50 timesteps can tell apart.
+    """
     schedule = make_schedule("cosine", 50)
     loss = ConsistencyLoss(schedule)
 
     class Affine(nn.Module):
         def __init__(self):
             super().__init__()
-            gain = schedule.alpha * 0.04 / (schedule.alpha**2 * 0.04 + schedule.sigma**2)
+            gain = schedule.alpha * 0.25 / (schedule.alpha**2 * 0.25 + schedule.sigma**2)
             self.gain, self.shift = (nn.Parameter(p.float()) for p in (gain, 0.3 * (1 - schedule.alpha * gain)))
 
         def forward(self, x, t, condition=None):
@@ -162,7 +165,7 @@ def test_a_network_learns_to_be_consistent():
 
     network, generator = Affine(), torch.Generator().manual_seed(0)
     student = Denoiser(network, schedule, "x0", data_range=None)
-    exact = 0.3 + 0.2 * NOISE
+    exact = 0.3 + 0.5 * NOISE
 
     def error():
         with torch.no_grad():
@@ -171,11 +174,11 @@ def test_a_network_learns_to_be_consistent():
     before = error()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
     for step in range(1200):
-        images = 0.3 + 0.2 * torch.randn(256, 1, 2, 2, generator=generator)
+        images = 0.3 + 0.5 * torch.randn(256, 1, 2, 2, generator=generator)
         noise = torch.randn(256, 1, 2, 2, generator=generator)
         t = loss.sample_timesteps(256, generator)
         optimizer.param_groups[0]["lr"] = 1e-2 * (1 - step / 1200)
-        loss(student, images, noise, t, stage=1 + step * 8 // 1200).mean().backward()
+        loss(student, images, noise, t, stage=1 + step * 5 // 1200).mean().backward()
         optimizer.step()
         optimizer.zero_grad()
     assert error() < before / 4
