@@ -137,6 +137,7 @@ def test_what_cannot_be_tuned_is_told_in_a_sentence(command, student, class_run,
         "calls=4: consistency tuning is for 1 or 2 calls": [class_run.path],
         "images, which are not guided": [class_run.path, "--calls", 2, "--guidance", 2],
         "takes no steps of the teacher": [class_run.path, "--calls", 2, "--teacher-steps", 3],
+        "precision=bf16: consistency tuning compares": [class_run.path, "--calls", 2, "--precision", "bf16"],
         "itself a student": [student.path, "--calls", 2],
         "is an autoencoder": [autoencoder_run.path, "--calls", 2],
     }
