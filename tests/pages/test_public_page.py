@@ -162,7 +162,8 @@ def test_an_x_ray_that_is_too_large_is_not_offered_on_compare(monkeypatch):
 
 def test_prompts_that_this_server_cannot_encode_are_not_offered(monkeypatch):
     monkeypatch.setattr("pipelines.storage.runs.PUBLISHED", PUBLISHED)
-    monkeypatch.setattr("pages.components.asking.local_encoder", lambda name: None)
+    for user in ("asking", "prompt_words"):
+        monkeypatch.setattr(f"pages.components.{user}.local_encoder", lambda name: None)
     app = open_app("generate", model="fashion-text", images_a_cell=1)
     assert button_of(app, "Generate").disabled
     assert any("text encoder of this model is not on this server" in text.value for text in app.markdown)

@@ -83,7 +83,8 @@ def test_a_resumed_fine_tuning_is_exact_and_needs_the_source_no_more(train, make
     trainer.save()
     source.unlink()
     parts = train(tmp_path / "parts", config=Run(tmp_path / "parts").config)
-    assert all(torch.equal(tensor, weights_of(parts)[name]) for name, tensor in weights_of(whole).items())
+    resumed = weights_of(parts)
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in weights_of(whole).items())
 
 
 def test_known_classes_keep_their_embedding_and_new_ones_start_from_none(make_trainer, tmp_path, class_run, triangles):
