@@ -59,6 +59,8 @@ LONGEST = (
     "test_loop.py",
     "test_hostile_inputs.py",
     "test_text_encoders.py",
+    "test_trackers.py",
+    "test_unets.py",
 )
 
 
