@@ -22,7 +22,10 @@ from .diffusion import DiffusionBatch, DiffusionTask
 from .distillation import network_of, weights_of_autoencoder
 from .task import TrainingData
 
-STAGES = 8  # equal parts of the training, in which the two noise levels come closer (see diffusion_core.consistency)
+# Equal parts of the training, in which the two noise levels come closer (see diffusion_core.consistency). The paper has 8, of
+# millions of images each. The closer the levels, the noisier the gradient: after thousands of images, samples become worse
+# again from the fifth stage on (benchmarks/README.md, "Students").
+STAGES = 4
 
 
 class ConsistencyTask(DiffusionTask):

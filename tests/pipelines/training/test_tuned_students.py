@@ -87,7 +87,7 @@ def test_stages_pass_in_equal_parts(class_run, tmp_path):
     task = read_task(Run(tmp_path / "none"), tuned(class_run, optimizer=replace(OPTIMIZER, steps=80)))
     stages = [task.stage(step) for step in range(80)]
     assert stages == sorted(stages)
-    assert [stages.count(stage) for stage in range(1, STAGES + 1)] == [10] * STAGES
+    assert [stages.count(stage) for stage in range(1, STAGES + 1)] == [80 // STAGES] * STAGES
 
 
 def test_it_samples_as_it_has_learnt(student):
