@@ -33,6 +33,7 @@ SHIPPED = (
     "flowers-baseline-64",
     "flowers-class-64",
     "flowers-attention-64-student",
+    "flowers-baseline-64-student",
     "flowers-latent-text",
     "flowers-text",
     "fashion-class",
