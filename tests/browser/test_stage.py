@@ -165,7 +165,7 @@ def test_screenshots(page, server, scheme, width):
     with screen(page, scheme, width):
         generate(page, server, QUERY)
         if width < 600:
-            page.get_by_role("button", name="Column 2").click()
+            page.get_by_role("button", name="Column 2", exact=True).click()
             expect(page.locator(".column").first).to_be_hidden()
         expect(page.locator(".column").last).to_be_visible()
         settle(page)
