@@ -24,7 +24,7 @@ def student_config(teacher: Run, asked: DistillationConfig, optimizer: Optimizer
         ValueError: the run cannot be a teacher, or cannot be distilled like this; the message says why.
     """
     theirs = _refuse_unfit(teacher, asked)
-    if asked.sees_images and optimizer.precision != "no":  # rounding to bfloat16 triples the loss of the last stage
+    if asked.sees_images and optimizer.precision != "no":  # rounding to bfloat16 changes the loss of late stages
         raise ValueError(
             f"precision={optimizer.precision}: consistency tuning compares estimates that differ by less than 16 bits tell "
             "apart: leave it at no"
