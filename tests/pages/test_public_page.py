@@ -160,7 +160,9 @@ def test_an_x_ray_that_is_too_large_is_not_offered_on_compare(monkeypatch):
     assert app.button(key="xray1").disabled
 
 
-def test_prompts_that_this_server_cannot_encode_are_not_offered(monkeypatch):
+def test_prompts_that_this_server_cannot_encode_are_not_offered(monkeypatch, request):
+    st.cache_data.clear()  # pages remember for a while whether an encoder is there
+    request.addfinalizer(st.cache_data.clear)
     monkeypatch.setattr("pipelines.storage.runs.PUBLISHED", PUBLISHED)
     for user in ("asking", "prompt_words"):
         monkeypatch.setattr(f"pages.components.{user}.local_encoder", lambda name: None)
