@@ -26,7 +26,7 @@ from pipelines.evaluation.results import (
     samples_table,
 )
 from pipelines.figures.chart import Curve
-from pipelines.figures.cost import SERIES, best_against_cost, quality_against_cost
+from pipelines.figures.cost import SERIES, best_against_cost, comparison, quality_against_cost
 from pipelines.figures.evaluation import leanings, loss_bands
 from pipelines.figures.report import report
 from pipelines.figures.style import COLORS
@@ -350,10 +350,14 @@ def test_models_are_ranked_and_drawn_beside_those_of_their_own_image_size():
         drawn[size] = set(app.dataframe[0].value["Run"])
         assert not any("Not measured with these samples" in caption for caption in captions[size])
     assert drawn == {"": set(runs[1:]), "32×32": {runs[0]}}, "most models first"
-    about = "in feature space (oxford-flowers classifier, which sees every image at 32×32 pixels)."
+    about = "in feature space (oxford-flowers-64 classifier)."
     assert sum(about in caption for caption in captions[""]) == 1
-    captions = [caption.value for caption in open_page(runs=["flowers-text"]).caption]
-    assert any("in feature space (oxford-flowers classifier)." in caption for caption in captions)
+    assert any("in feature space (oxford-flowers classifier)." in caption for caption in captions["32×32"])
+
+
+def test_a_judge_of_smaller_images_is_told():
+    table = pd.DataFrame({"images": [400], "features": ["oxford-flowers classifier, images made 32×32"]})
+    assert "(oxford-flowers classifier, which sees every image at 32×32 pixels)" in comparison(table)
 
 
 def test_figures_in_the_features_of_one_judge_do_not_stand_beside_those_of_another(measured):
