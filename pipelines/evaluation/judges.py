@@ -32,6 +32,7 @@ SHIPPED = {
     "oxford-flowers-64": "a0c08398",
     "oxford-flowers-128": "709cada4",
     "tiny-imagenet": "e41d1b03",
+    "tiny-imagenet-64": "40c23d22",
 }
 PHOTOGRAPHS = "tiny_imagenet"  # its classifier judges colour images whose dataset has no classifier of its own
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from benchmarks.judges import blurred, chequered, noisy, without_details
 from pipelines.common.images import as_input, split_montage
-from pipelines.evaluation.judges import judge_for, shipped_classifiers
+from pipelines.evaluation.judges import PHOTOGRAPHS, judge_for, shipped_classifiers
 from pipelines.storage.files import CLASSIFIERS, ROOT
 
 FLOWERS = "oxford_flowers"
@@ -35,8 +35,9 @@ def of_images(small_config):
         (FLOWERS, (96, 96), "oxford-flowers-64 classifier, images made 64×64"),
         (FLOWERS, (128, 128), "oxford-flowers-128 classifier"),
         (FLOWERS, (256, 256), "oxford-flowers-128 classifier, images made 128×128"),
+        (PHOTOGRAPHS, (64, 64), "tiny-imagenet-64 classifier"),
         ("holidays", (32, 32), "tiny-imagenet classifier"),
-        ("holidays", (64, 64), "tiny-imagenet classifier, images made 32×32"),
+        ("holidays", (64, 64), "tiny-imagenet-64 classifier"),
     ],
 )
 def test_images_are_seen_at_their_own_size_or_the_next_smaller_one(of_images, data, size, name):
@@ -59,9 +60,10 @@ def moved(judge, x, changed):
     return float((judge.features(changed) - seen).norm(dim=1).mean() / torch.pdist(seen).mean())
 
 
-def test_a_judge_of_64_pixels_sees_what_one_of_32_cannot(pictures):
+@pytest.mark.parametrize("data", [FLOWERS, PHOTOGRAPHS])
+def test_a_judge_of_64_pixels_sees_what_one_of_32_cannot(pictures, data):
     """What is lost when images are made smaller, and a pattern that leaves the smaller ones as they are."""
-    large, small = (judge for _, judge in shipped_classifiers(FLOWERS, (3, 64, 64)))
+    large, small = (judge for _, judge in shipped_classifiers(data, (3, 64, 64)))
     for changed in (without_details(pictures, 32), chequered(pictures, 0.1)):
         assert moved(small, pictures, changed) < 1e-3
         assert moved(large, pictures, changed) > 0.03
