@@ -6,6 +6,7 @@ from pages.components import BOUND, end_page, to_train, wants
 from pages.components.heading import heading
 from pages.components.runs import show_unusable
 from pages.components.training import show_job, show_training
+from pages.components.training_distill import offer_students
 from pages.components.training_estimate import offer_estimate, show_estimate
 from pages.components.training_preview import show_footprint
 from pages.components.training_settings import choose_training
@@ -57,7 +58,9 @@ with st.container(border=True):
         except (ValueError, OSError) as error:
             st.error(literal(describe(error)))
 
-st.subheader("Your runs", anchor=False)
+with st.container(horizontal=True, vertical_alignment="center"):
+    st.subheader("Your runs", anchor=False, width="content")
+    offer_students(queue)
 listed = named(find_runs(queue.root))  # with a row below, which says what is wrong
 show_unusable({name: problem for name, problem in read_catalogue(queue.root).problems.items() if name not in listed})
 

@@ -61,6 +61,7 @@ def choose_samples(table: pd.DataFrame) -> tuple[pd.DataFrame, str, str]:
     Args:
         table: see :func:`pipelines.evaluation.results.samples_table`.
     """
+    chosen_runs = list(dict.fromkeys(table["run"]))
     with st.container(horizontal=True, vertical_alignment="top"):
         datasets = list(dict.fromkeys(table["data"]))
         if len(datasets) > 1:  # distances to different images are not comparable
@@ -87,6 +88,8 @@ def choose_samples(table: pd.DataFrame) -> tuple[pd.DataFrame, str, str]:
         )
     if len(sizes) > 1:
         st.caption(SIZES)
+    if left_out := [run for run in chosen_runs if run not in set(table["run"])]:
+        st.caption(literal(f"Measured on other images or in other features than those chosen: {', '.join(left_out)}."))
     return table, figure, cost
 
 

@@ -8,6 +8,7 @@ from diffusion_core.choices import DISTILLATIONS, USUAL_GUIDANCE
 from pages.components import to_train, wants
 from pages.components.glossary import term
 from pages.components.requests import MAX_GUIDANCE
+from pages.components.runs import can_be_tuned, known_runs
 from pages.components.timing import rough_time
 from pipelines.common.command_line import describe
 from pipelines.common.text import literal
@@ -20,6 +21,16 @@ from pipelines.training.jobs import TrainingQueue
 MOST_CALLS = 16  # with more, a student saves little
 
 
+def offer_students(queue: TrainingQueue) -> None:
+    """Draw what starts the training of a student of any model, also of those that come with Noisescope."""
+    able = wants("train", help=term("distillation"))
+    with st.popover("Distil a model", icon=":material/school:", key="students", on_change="rerun", **able) as menu:
+        if menu.open:
+            teachers = known_runs().models(can_be_tuned)
+            name = st.selectbox("Teacher", list(teachers), key="teacher")
+            _ask(queue, f"a-{name}", teachers[name].run)
+
+
 def offer_distillation(queue: TrainingQueue, name: str, run: Run) -> None:
     """Draw what starts the training of a run's student."""
     able = wants(*to_train(run.config), help=term("distillation"))
@@ -29,7 +40,12 @@ def offer_distillation(queue: TrainingQueue, name: str, run: Run) -> None:
 
 
 def _ask(queue: TrainingQueue, name: str, run: Run) -> None:
-    """Draw the inputs of a distillation, what it will take, and the button that starts it."""
+    """Draw the inputs of a distillation, what it will take, and the button that starts it.
+
+    Args:
+        name: for the keys of the widgets.
+        run: the teacher.
+    """
     usual, conditional = DistillationConfig(), run.config.network.conditional
     st.markdown("Train a **student** that learns to make in a few steps what this model makes in many.")
     method = st.radio(
@@ -56,7 +72,8 @@ def _ask(queue: TrainingQueue, name: str, run: Run) -> None:
     time = rough_time(run, training_calls(asked), OPTIMIZER.batch_size)
     takes = f"Training takes {OPTIMIZER.steps:,} steps of {OPTIMIZER.batch_size} images"
     st.caption(literal(f"{takes}: {time}." if time else f"{takes}."))
-    st.button("Train a student", key=f"student-{name}", type="primary", on_click=_start, args=(queue, run, asked))
+    able = wants(*to_train(run.config))
+    st.button("Train a student", key=f"student-{name}", type="primary", on_click=_start, args=(queue, run, asked), **able)
 
 
 def _start(queue: TrainingQueue, run: Run, asked: DistillationConfig) -> None:

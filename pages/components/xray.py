@@ -37,11 +37,16 @@ EXPLAINED = (
 
 
 def offer_xrays(names: Sequence[str], columns: Sequence[Generation]) -> None:
-    """Offer, for each column of a comparison that starts from noise, to see on Reverse what its sampler's steps did."""
+    """Offer, for each column of a comparison that starts from noise, to see on Reverse what its sampler's steps did.
+
+    The steps that a student has learnt have no fine solution to be compared with.
+    """
+    if all(column.config.is_student for column in columns):
+        return
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.caption("What each sampler step did, and how wrong it was:", width="content")
         for number, (name, column) in enumerate(zip(names, columns, strict=True), start=1):
-            if column.config.is_student:  # whose learnt steps have no fine solution to be compared with
+            if column.config.is_student:
                 continue
             reason = _refusal(column.run, XRayJob(column.run, column.request, 0, FROM_NOISE, column.fingerprint))
             told = f"{literal(capitalised(reason))}." if reason else f"X-ray of the first image of column {number}, on Reverse"

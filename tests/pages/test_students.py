@@ -83,6 +83,11 @@ def test_the_way_from_a_student_shows_its_teacher_beside_it_and_says_what_differ
     assert "X-ray 2" not in labels(app), "a student has no fine solution"
 
 
+def test_students_alone_are_offered_no_xrays(runs):
+    app = generate(open_app("compare", model1="student", model2="student", seed2=1, images=2))
+    assert not any("What each sampler step did" in caption.value for caption in app.caption)
+
+
 def test_columns_chosen_by_hand_have_their_own_steps(runs):
     app = open_app("compare", model1="student", model2="teacher", steps1=3, sampler1="ddim", guidance1=3.0)
     assert any("A student of teacher, which has learnt 3 steps of DDIM only." in text.value for text in app.caption)

@@ -141,3 +141,17 @@ def test_a_student_is_trained_from_a_finished_run(open_train, queue, class_run, 
     press(app, "Train a student")
     tuned = queue.waiting()[-1].config.distillation
     assert (queue.waiting()[-1].path.name, tuned.method, tuned.guidance) == ("mine-student-2-ect", "ect", 1.0)
+
+
+def test_a_student_is_trained_of_a_model_that_comes_with_noisescope(open_train, queue, monkeypatch):
+    monkeypatch.setattr(type(queue), "_start_worker", lambda queue: None)
+    app = open_train()
+    app.session_state["students"] = True  # as if the menu had been opened
+    app.run()
+    teachers = app.selectbox(key="teacher").options
+    assert "fashion-attention" in teachers
+    assert not {"fashion-attention-student", "flowers-autoencoder"} & set(teachers)
+    app.selectbox(key="teacher").select("fashion-attention").run()
+    press(app, "Train a student")
+    [waiting] = queue.waiting()
+    assert (waiting.path.name, waiting.config.distillation.teacher) == ("fashion-attention-student-4", "fashion-attention")
