@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from .config import DistillationConfig, LogConfig, OptimizerConfig
 
-OPTIMIZER = OptimizerConfig(steps=1000, batch_size=32, lr=2e-4, warmup_steps=20, weight_decay=0.0, precision="no")
-LOG = LogConfig(log_every=10, eval_every=100, sample_every=250, save_every=100)
+OPTIMIZER = OptimizerConfig(steps=400, batch_size=32, lr=2e-4, warmup_steps=20, weight_decay=0.0, precision="no")
+LOG = LogConfig(log_every=10, eval_every=50, sample_every=200, save_every=50)
 LEARNING = 3  # work of a network call with its gradient, in network calls
 
 

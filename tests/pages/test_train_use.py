@@ -126,7 +126,7 @@ def test_a_student_is_trained_from_a_finished_run(open_train, queue, class_run, 
     app = open_train()
     app.session_state["distil-mine"] = True  # as if the menu had been opened
     app.run()
-    assert any("1,000 steps of 32 images: roughly" in text.value for text in app.caption)
+    assert any("400 steps of 32 images: roughly" in text.value for text in app.caption)
     app.number_input(key="calls-sfd-mine").set_value(3)
     press(app.run(), "Train a student")
     [waiting] = queue.waiting()
