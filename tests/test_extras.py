@@ -103,7 +103,8 @@ def test_what_wants_more_says_what_to_install(pages):
     for name, buttons in wanted.items():
         for button, extra in buttons.items():
             told = [help for label, help in pages[name]["disabled"].items() if label.startswith(button)]
-            assert [f'pip install -e ".[{extra}]"' in unescape(help) for help in told] == [True] * max(1, len(told)), (name, button)
+            assert told, (name, button)
+            assert all(f'pip install -e ".[{extra}]"' in unescape(help) for help in told), (name, button)
     [above] = pages["train"]["warning"]  # and not again where the data would be shown
     assert 'pip install -e ".[train]"' in unescape(above)
 
