@@ -83,7 +83,8 @@ def test_models_of_other_images_get_no_verdict():
     flowers = Column(Evaluation(Run("checkpoints/flowers-baseline-64")), SamplingRequest())
     found = compare(column(), flowers)
     assert found.verdict is None
-    assert found.remarks[0].startswith("Not comparable: fashion-baseline learnt from fashion_mnist at 32×32, flowers-base")
+    learnt = "fashion-baseline learnt from fashion_mnist at 32×32, flowers-baseline-64"
+    assert found.remarks[0].startswith(f"Not comparable: {learnt}")
     assert not found.same_noise
     assert compare(column(), column("attention")).same_noise
 
