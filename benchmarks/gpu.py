@@ -3,8 +3,9 @@
 Whole sampling loops of 20 steps of DPM-Solver++(2M) and whole training steps, compared with those of diffusers' network of
 equal parameters and FLOPs, in one process and in turns, for 32×32 images and, with patches of 2×2 pixels, for 64×64 images:
 
-* Noisescope as shipped: ``pipelines.sample`` on a loaded model, including the drawing of noise, and the training loop's step;
-* both networks call by call, captured as CUDA graphs, and compiled, with the same settings.
+* Noisescope as shipped: ``pipelines.sample`` on a loaded model, including the drawing of noise, with the replays of
+  ``pipelines/models/captured.py``; the same call by call; and the training loop's step;
+* diffusers' network call by call, captured as a CUDA graph, and compiled, and ours compiled with the same settings.
 
 It also runs on the CPU, where nothing is captured. A row that fails shows its error and the others continue, except after an
 illegal memory access, which ends the process. When the time is up, nothing more is compiled.
@@ -28,7 +29,7 @@ from accelerate.state import AcceleratorState, GradientState
 from torch import Tensor, nn
 
 from pipelines.common.devices import best_device, finish, keep_freed_memory
-from pipelines.models.loading import load_model
+from pipelines.models.loading import LoadedModel, load_model
 from pipelines.models.networks import make_network
 from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import sample
@@ -107,8 +108,8 @@ class Subject:
         return f"Noisescope: {Size.of(make_network(self.config, seed=0), 3, self.side)}. diffusers: {self.peer}."
 
     def ours(self, dtype: torch.dtype | None = None, device: torch.device | None = None) -> nn.Module:
-        """Load our network as users do."""
-        return load_model(self.run, device or self.device, dtype).denoiser.network
+        """Load our network as users do, without captures."""
+        return uncaptured(load_model(self.run, device or self.device, dtype)).denoiser.network
 
     def theirs(self, dtype: torch.dtype = torch.float32) -> nn.Module:
         """Build diffusers' network in the memory format of ours."""
@@ -121,9 +122,11 @@ class Subject:
 
     # --- sampling
 
-    def shipped(self, count: int) -> Run:
-        """Prepare sampling as commands and pages do it."""
-        model = load_model(self.run, self.device)
+    def shipped(self, count: int, dtype: torch.dtype | None = None, replayed: bool = True) -> Run:
+        """Prepare sampling as commands and pages do it; a captured network is called until all its calls are replays."""
+        model = load_model(self.run, self.device, dtype)
+        if not replayed:
+            uncaptured(model)
         request = SamplingRequest(num_images=count, steps=STEPS)
 
         def run() -> Tensor:
@@ -135,11 +138,11 @@ class Subject:
     def sampling(self, count: int) -> Makers:
         """Return both sides, call by call and captured."""
         noise = self.noise(count)
-        ours, theirs = (partial(loop, noise=noise, steps=STEPS, solver=FASTEST) for loop in (our_loop, their_loop))
+        theirs = partial(their_loop, noise=noise, steps=STEPS, solver=FASTEST)
         return {
             OURS: lambda: self.shipped(count),
-            "Noisescope, float32, call by call": lambda: ours(self.ours(torch.float32)),
-            "Noisescope, float32, captured": lambda: ours(captured(self.ours(torch.float32), noise)),
+            "Noisescope, call by call": lambda: self.shipped(count, replayed=False),
+            "Noisescope, bfloat16": lambda: self.shipped(count, torch.bfloat16),
             "diffusers, as its examples": lambda: theirs(self.peer.build().to(self.device).eval()),
             "diffusers, bfloat16": lambda: their_loop(self.theirs(torch.bfloat16), noise.to(torch.bfloat16), STEPS, FASTEST),
             "diffusers, float32, captured": lambda: theirs(captured(self.theirs(), noise)),
@@ -155,11 +158,11 @@ class Subject:
         }
 
     def difference(self) -> float:
-        """Return the largest difference between float32 images of the device and of the CPU."""
-        noise = self.noise(4)
-        made = our_loop(self.ours(torch.float32), noise, STEPS, FASTEST)()
-        expected = our_loop(self.ours(torch.float32, torch.device("cpu")), noise.cpu(), STEPS, FASTEST)()
-        return float((made.cpu() - expected).abs().max())
+        """Return the largest difference between the device's images, as shipped, and float32 images of the CPU."""
+        request = SamplingRequest(num_images=4, steps=STEPS)
+        model, on_cpu = load_model(self.run, self.device), load_model(self.run, "cpu", torch.float32)
+        (*_, expected), *made = (list(sample(each, request)) for each in (on_cpu, model, model))  # the second are all replays
+        return max(float((steps[-1].x.cpu() - expected.x).abs().max()) for steps in made)
 
     # --- training
 
@@ -197,6 +200,12 @@ class Subject:
             "diffusers, mixed bfloat16, compiled": lambda: self.recipe_step(batch, torch.bfloat16, plainly),
             "Noisescope, compiled": lambda: self.trainer_step(batch, "auto", plainly),
         }
+
+
+def uncaptured(model: LoadedModel) -> LoadedModel:
+    """Return a model that calls its network eagerly."""
+    vars(model.denoiser.network).pop("forward", None)
+    return model
 
 
 def first_call(make: Callable[[], Run], device: torch.device) -> tuple[Run, str]:
@@ -269,7 +278,7 @@ def report(arguments: Arguments, folder: Path) -> None:
         start_table(f"{name}, a training step")
         for count in arguments.training_batches:
             measure(subject.training(count), count, arguments.repetitions, device)
-        print(f"\n{subject.sizes} In float32 the device's images are within {subject.difference():.4f} of the CPU's.")
+        print(f"\n{subject.sizes} The device's images are within {subject.difference():.4f} of the CPU's.")
     first, *_ = subjects
     start_table(f"{first.side}×{first.side}, beside compiled networks")
     for count in arguments.compiled_batches:

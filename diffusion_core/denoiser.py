@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .process import network_input, x0_coefficients, x0_from_prediction
+from .process import Level, network_input, x0_coefficients, x0_from_prediction
 from .schedules import NoiseSchedule
 
 
@@ -56,10 +56,14 @@ class Denoiser(nn.Module):
 
     def unclipped(self, x_t: Tensor, t: float | Tensor, condition: Any = None) -> Tensor:
         """Estimate x0 without clipping it to the data range, so that estimates can be combined linearly."""
-        t = torch.as_tensor(t)
-        levels = self.schedule.at(t)
-        alpha, sigma = levels if t.ndim else (level.item() for level in levels)
-        when = t.reshape(-1).to(x_t.device, torch.float32, non_blocking=x_t.is_cuda)
+        alpha: Level
+        sigma: Level
+        if isinstance(t, Tensor) and t.ndim:
+            alpha, sigma = self.schedule.at(t)
+            when = t.to(x_t.device, torch.float32, non_blocking=x_t.is_cuda)
+        else:  # plain numbers, so that nothing is copied to the device
+            alpha, sigma = self.schedule.level(float(t))
+            when = torch.full((1,), float(t), device=x_t.device)
         output = self.network(*network_input(self.prediction, x_t, when, alpha, sigma), condition)
         return x0_from_prediction(self.prediction, output.float(), x_t.float(), alpha, sigma)
 
@@ -72,7 +76,7 @@ class Denoiser(nn.Module):
 
 def clip(x: Tensor, low: float, high: float) -> Tensor:
     """Clip to [low, high]; infinite numbers become NaN, so that a network that has diverged is not taken for a sure one."""
-    return x.masked_fill(x.isinf(), torch.nan).clamp(low, high)
+    return torch.add(x, x, alpha=0).clamp(low, high)  # 0·inf is NaN
 
 
 def threshold(x0: Tensor, quantile: float, most: float) -> Tensor:

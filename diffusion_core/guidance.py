@@ -56,6 +56,7 @@ class ClassifierFreeGuidance(nn.Module):
             raise ValueError(f"guidance rescale {rescale}: choose a number from 0 (off) to 1")
         self.denoiser = denoiser
         self.scale, self.negative, self.interval, self.rescale = scale, negative, interval, rescale
+        self._last: tuple[Condition, Condition] | None = None
 
     def scale_at(self, t: float) -> float:
         """Return the scale at timestep ``t``; it is 1 outside the interval."""
@@ -72,18 +73,24 @@ class ClassifierFreeGuidance(nn.Module):
         if scale == 1:
             x0: Tensor = self.denoiser(x_t, t, condition)
             return x0
-        batch = len(x_t)
-        negative = condition.null() if self.negative is None else self.negative
-        if len(negative) == 1:
-            negative = negative.map(lambda part: part.expand(batch, *part.shape[1:]))
-        estimates = self.denoiser.unclipped(torch.cat([x_t, x_t]), t, condition.beside(negative))
+        estimates = self.denoiser.unclipped(torch.cat([x_t, x_t]), t, self._beside_negative(condition))
         conditional, unconditional = estimates.chunk(2)
         guided = unconditional + scale * (conditional - unconditional)
         if self.rescale:
             # x0 = c_skip·x_t + c_out·prediction, and c_out cancels in the ratio of the predictions' standard deviations.
-            levels = (level.item() for level in self.denoiser.schedule.at(t))
-            base = x0_coefficients(self.denoiser.prediction, *levels)[0] * x_t.float()
+            base = x0_coefficients(self.denoiser.prediction, *self.denoiser.schedule.level(t))[0] * x_t.float()
             before, after = (images.std(dim=(1, 2, 3), keepdim=True) for images in (conditional - base, guided - base))
             ratio = torch.where(after > 1e-6, before / after, 1.0)  # a flat prediction has no contrast to restore
             guided = base + (1 + self.rescale * (ratio - 1)) * (guided - base)
         return self.denoiser.clip(guided)
+
+    def _beside_negative(self, condition: Condition) -> Condition:
+        """Return the condition and the negative one in one batch, put together once for all steps of a sampler."""
+        asked, both = self._last or (None, None)
+        if both is None or asked is not condition:
+            negative = condition.null() if self.negative is None else self.negative
+            if len(negative) == 1:
+                negative = negative.map(lambda part: part.expand(len(condition), *part.shape[1:]))
+            both = condition.beside(negative)
+            self._last = condition, both
+        return both

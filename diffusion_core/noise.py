@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
+
+AT_ONCE = 8  # images drawn by one thread at a time, beside an accelerator
+MOST_THREADS = 8
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1), thread_name_prefix="noise")
 
 
 @dataclass(frozen=True)
@@ -42,10 +53,34 @@ class SeededNoise:
                 raise ValueError(f"{name} {number}: choose a whole number from 0 to {2**32 - 1}")
 
     def _draw(self, draw: int, device: torch.device | str) -> Tensor:
-        # One generator per image: NumPy's seed sequence hashes the numbers into independent streams.
-        streams = (np.random.default_rng((self.seed, image, draw, self._purpose)) for image in self.images)
-        rows = [stream.standard_normal(self.image_shape, dtype=np.float32) for stream in streams]
-        return torch.from_numpy(np.stack(rows)).to(device)
+        return self.begin(draw, device)()
+
+    def begin(self, draw: int, device: torch.device | str) -> Callable[[], Tensor]:
+        """Begin to draw for ``device`` and return a function that returns the noise there.
+
+        Beside an accelerator threads draw, each some images, while it computes; the CPU, which computes itself, draws at once.
+        """
+        device = torch.device(device)
+        pinned = device.type == "cuda"  # so that copying does not wait for the device
+        drawn = torch.empty(len(self.images), *self.image_shape, pin_memory=pinned)
+        if device.type == "cpu":
+            self._fill(drawn, draw, 0)
+            return lambda: drawn
+        parts = [_threads().submit(self._fill, part, draw, AT_ONCE * i) for i, part in enumerate(torch.split(drawn, AT_ONCE))]
+
+        def finish() -> Tensor:
+            for part in parts:
+                part.result()
+            return drawn.to(device, non_blocking=pinned)
+
+        return finish
+
+    def _fill(self, rows: Tensor, draw: int, first: int) -> None:
+        """Draw the noise of the images from position ``first`` on into ``rows``."""
+        for row, image in zip(rows.numpy(), self.images[first:], strict=False):
+            # One generator per image: NumPy's seed sequence hashes the numbers into independent streams.
+            stream = np.random.default_rng((self.seed, image, draw, self._purpose))
+            stream.standard_normal(dtype=np.float32, out=row)
 
     def initial(self, device: torch.device | str = "cpu") -> Tensor:
         """Return the noise from which sampling starts, (B, C, H, W) float32."""
@@ -66,6 +101,30 @@ class ForwardNoise(SeededNoise):
     """
 
     _purpose: ClassVar[int] = 1
+
+
+class DrawnAhead:
+    """Noise of which the draw for the next step is made while a device computes this one; the numbers are the same.
+
+    Args:
+        noise: the noise to draw, for steps in ascending order.
+    """
+
+    def __init__(self, noise: SeededNoise) -> None:
+        self.noise = noise
+        self._next: tuple[int, Callable[[], Tensor]] | None = None
+
+    def initial(self, device: torch.device | str = "cpu") -> Tensor:
+        """Return the noise from which sampling starts, (B, C, H, W) float32."""
+        return self.noise.initial(device)
+
+    def at_step(self, index: int, device: torch.device | str = "cpu") -> Tensor:
+        """Return the fresh noise of a stochastic sampler's step ``index`` (from 0), (B, C, H, W) float32."""
+        begun, finish = self._next or (None, None)
+        if finish is None or begun != index:
+            finish = self.noise.begin(index + 1, device)
+        self._next = index + 1, self.noise.begin(index + 2, device)
+        return finish()
 
 
 def slerp(first: Tensor, second: Tensor, weights: Sequence[float]) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -85,6 +86,18 @@ class NoiseSchedule:
         alpha, sigma = (torch.lerp(table[below], table[above], weight) for table in (self.alpha, self.sigma))
         return alpha.to(t.device, dtype), sigma.to(t.device, dtype)
 
+    def level(self, t: float) -> tuple[float, float]:
+        """Return alpha and sigma at one timestep as plain numbers, equal to those of :meth:`at`, without any tensor."""
+        position = min(max(t, 0.0), self.num_timesteps - 1.0)
+        below = int(position)
+        above, weight = min(below + 1, self.num_timesteps - 1), position - below
+        alpha, sigma = (_lerp(table[below], table[above], weight) for table in self._tables)
+        return alpha, sigma
+
+    @cached_property
+    def _tables(self) -> tuple[list[float], list[float]]:
+        return self.alpha.tolist(), self.sigma.tolist()
+
     def timesteps_at(self, log_snr: Tensor) -> Tensor:
         """Return the timesteps at which the log-SNR is ``log_snr``, (N,); the inverse of :meth:`at`.
 
@@ -101,6 +114,11 @@ class NoiseSchedule:
         ratio = (log_snr / 2).exp()
         falls, rises = alpha[row] - alpha[row + 1], sigma[row + 1] - sigma[row]
         return row + ((alpha[row] - ratio * sigma[row]) / (falls + ratio * rises)).clamp(0, 1)
+
+
+def _lerp(start: float, end: float, weight: float) -> float:
+    """Interpolate linearly, rounding as :func:`torch.lerp` does."""
+    return start + weight * (end - start) if weight < 0.5 else end - (end - start) * (1 - weight)
 
 
 def _from_alphas_cumprod(name: str, alphas_cumprod: Tensor) -> NoiseSchedule:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from .steps import Level
@@ -72,8 +72,10 @@ def mean_over(nodes: Estimates, length: float) -> Tensor:
     (begin, first), *others = nodes
     if not others or length <= 0:
         return first
-    places = torch.tensor([(place - begin) / length for place, _ in others], dtype=torch.float64)
-    wanted = torch.tensor([0.5] if len(others) == 1 else moments(length, len(others)), dtype=torch.float64)
-    powers = torch.stack([places**k for k in range(1, len(others) + 1)])
-    weights = torch.linalg.solve(powers, wanted).tolist()
-    return first + sum((w * (x0 - first) for w, (_, x0) in zip(weights, others, strict=True)), torch.zeros_like(first))
+    places = [(place - begin) / length for place, _ in others]
+    wanted = [0.5] if len(others) == 1 else moments(length, len(others))
+    powers = [[place**k for place in places] for k in range(1, len(others) + 1)]
+    weights = np.linalg.solve(powers, wanted).tolist()  # NumPy, because torch takes ten times as long for so few numbers
+    shift, *more = (w * (x0 - first) for w, (_, x0) in zip(weights, others, strict=True))
+    mean: Tensor = first + sum(more, shift)
+    return mean

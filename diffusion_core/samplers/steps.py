@@ -96,7 +96,12 @@ def levels_at(schedule: NoiseSchedule, log_ratios: Sequence[float]) -> list[Leve
 
 def calls_at(denoise: Denoise, t: float) -> int:
     """Return the network evaluations per image of an estimate at ``t``: one, unless the denoiser defines ``calls_at``."""
-    return denoise.calls_at(t) if hasattr(denoise, "calls_at") else 1
+    calls: int = getattr(denoise, "calls_at", _one_call)(t)
+    return calls
+
+
+def _one_call(t: float) -> int:
+    return 1
 
 
 class Estimator:
@@ -104,10 +109,11 @@ class Estimator:
 
     def __init__(self, denoise: Denoise, condition: Any) -> None:
         self.denoise, self.condition = denoise, condition
+        self._calls_at = getattr(denoise, "calls_at", _one_call)  # a module takes long to say that it has none
         self.nfe = 0
 
     def __call__(self, x: Tensor, level: Level) -> Tensor:
-        self.nfe += calls_at(self.denoise, level.timestep)
+        self.nfe += self._calls_at(level.timestep)
         return self.denoise(x, level.timestep, self.condition)
 
 

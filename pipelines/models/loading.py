@@ -30,7 +30,8 @@ class LoadedModel:
     Attributes:
         run: the run it was loaded from.
         config: the run's configuration.
-        denoiser: the x0 estimator, on its device, in evaluation mode, without gradients.
+        denoiser: the x0 estimator, on its device, in evaluation mode, without gradients; on a CUDA device, repeated calls of
+            its network are replayed (see :mod:`pipelines.models.captured`).
         fingerprint: digest of the weights.
         autoencoder: of a latent diffusion model; None for a model of pixels.
     """
@@ -150,6 +151,7 @@ def load_model(
     import torch
 
     from ..common.devices import best_device, compute_dtype, keep_freed_memory
+    from .captured import capture_calls
     from .latents import PREFIX, autoencoder_of, prepare_autoencoder
     from .networks import empty_network, load_weights, make_denoiser
 
@@ -172,6 +174,8 @@ def load_model(
     fastest = torch.float32 if config.network.imported else compute_dtype(device)
     network.to(device=device, dtype=dtype or fastest, memory_format=torch.channels_last)  # type: ignore[call-overload]
     denoiser = make_denoiser(network, config).eval().requires_grad_(False)
+    if device.type == "cuda":
+        capture_calls(network)
     return LoadedModel(run, config, denoiser, fingerprint, autoencoder)
 
 

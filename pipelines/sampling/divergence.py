@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -26,12 +27,15 @@ def refuse_divergence(steps: Iterator[Step], count: int, network: str) -> Iterat
     Raises:
         NotFiniteError: an estimate contains NaN or infinite numbers.
     """
-    unknown: list[tuple[int, Tensor]] = []
+    import torch
+
+    indices, sums = list[int](), list["Tensor"]()  # a sum is finite if all its terms are, and one operation
     for step in steps:
-        unknown.append((step.index, step.x0.isfinite().all()))
+        indices.append(step.index)
+        sums.append(step.x0.sum())
         if step.index == count or step.x0.device.type == "cpu":
-            for index, finite in unknown:
-                if not bool(finite):
+            for index, total in zip(indices, torch.stack(sums).tolist(), strict=True):
+                if not math.isfinite(total):
                     raise NotFiniteError(network, f"in step {index + 1} of {count}")
-            unknown.clear()
+            indices, sums = [], []
         yield step

@@ -256,7 +256,7 @@ def interruptible(networks: Iterable[Module], job: Job) -> Iterator[None]:
 
 
 def within_memory(device: torch.device, count: int, compute: Callable[[int], Iterator[None]]) -> Iterator[None]:
-    """Compute ``count`` images in one batch, or in smaller batches if memory runs out.
+    """Compute ``count`` images in one batch; if memory runs out, without captured calls, then in smaller batches.
 
     Args:
         compute: computes all images from the start, with the given batch size.
@@ -264,7 +264,7 @@ def within_memory(device: torch.device, count: int, compute: Callable[[int], Ite
     Raises:
         TooLarge: memory runs out even for one image at a time.
     """
-    at_once = max(1, count)
+    at_once, freed = max(1, count), False
     while True:
         try:
             yield from compute(at_once)
@@ -272,6 +272,11 @@ def within_memory(device: torch.device, count: int, compute: Callable[[int], Ite
         except (RuntimeError, MemoryError, TooLarge) as error:
             if not out_of_memory(error):
                 raise
+            from ..models.captured import GRAPHS
+
+            if GRAPHS.clear() and not freed:
+                freed = True
+                continue
             if at_once == 1:
                 raise TooLarge(
                     f"out of memory on {device} even for one image at a time: close other programs or choose a smaller model"

@@ -52,6 +52,8 @@ def sample(
         ValueError: before the first step, if the images do not fit into memory, there are more steps than in the model's
             schedule, or the model does not take the condition; during sampling, if an estimate is not finite (NotFiniteError).
     """
+    from diffusion_core.noise import DrawnAhead, SeededNoise
+
     from .prompts import guided_denoiser
 
     request = request or as_learnt(SamplingRequest(), model.config)
@@ -76,7 +78,10 @@ def sample(
         denoise = KnownPixels(denoise, *known)
         if start.known.resamplings > 1:
             sampler, options = repaint, {"resamplings": start.known.resamplings}
-    steps = sampler(denoise, start.x, start.timesteps, model.schedule, condition, noise=start.noise, **options)
+    noise: Any = start.noise
+    if model.device.type != "cpu" and isinstance(noise, SeededNoise):
+        noise = DrawnAhead(noise)
+    steps = sampler(denoise, start.x, start.timesteps, model.schedule, condition, noise=noise, **options)
     return refuse_divergence(steps, len(start.timesteps), model.name)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffusion_core.noise import ForwardNoise, InterpolatedNoise, SeededNoise, slerp
+from diffusion_core.noise import DrawnAhead, ForwardNoise, InterpolatedNoise, SeededNoise, slerp
 
 SHAPE = (3, 16, 16)
 DRAWS = {"initial": lambda noise: noise.initial(), "step 0": lambda noise: noise.at_step(0), "step 7": lambda n: n.at_step(7)}
@@ -135,3 +135,45 @@ def test_interpolated_noise_is_each_seeds_own_at_the_ends(draw):
     assert torch.equal(found[2], draw(second)[2])
     assert found.dtype == torch.float32
     assert not torch.equal(found[1], found[0])
+
+
+def test_threads_beside_an_accelerator_draw_the_same(monkeypatch):
+    """A meta tensor has no numbers, so they are taken where threads have drawn them."""
+    noise, drawn = SeededNoise(3, SHAPE, range(100, 121)), {}
+    fill = SeededNoise._fill
+
+    def kept(self, rows, draw, first):
+        fill(self, rows, draw, first)
+        drawn[first] = rows
+
+    monkeypatch.setattr(SeededNoise, "_fill", kept)
+    assert noise.at_step(5, "meta").shape == (21, *SHAPE)
+    assert len(drawn) == 3
+    parts = [drawn[first] for first in sorted(drawn)]
+    monkeypatch.undo()
+    assert torch.equal(torch.cat(parts), noise.at_step(5))
+
+
+def test_noise_drawn_ahead_is_the_same_in_any_order(monkeypatch):
+    noise, begun = SeededNoise(1, SHAPE, range(3)), []
+    ahead, begin = DrawnAhead(noise), SeededNoise.begin
+
+    def counted(self, draw, device):
+        begun.append(draw - 1)
+        return begin(self, draw, device)
+
+    monkeypatch.setattr(SeededNoise, "begin", counted)
+    drawn = {index: ahead.at_step(index) for index in (0, 1, 2, 7, 8, 3)}
+    assert begun == [0, 1, 2, 3, 7, 8, 9, 3, 4]
+    monkeypatch.undo()
+    assert all(torch.equal(rows, noise.at_step(index)) for index, rows in drawn.items())
+    assert torch.equal(ahead.initial(), noise.initial())
+
+
+def test_an_error_while_drawing_ahead_is_raised(monkeypatch):
+    def fails(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(SeededNoise, "_fill", fails)
+    with pytest.raises(MemoryError):
+        SeededNoise(1, SHAPE, range(3)).at_step(0, "meta")
