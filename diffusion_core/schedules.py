@@ -87,12 +87,13 @@ class NoiseSchedule:
         return alpha.to(t.device, dtype), sigma.to(t.device, dtype)
 
     def level(self, t: float) -> tuple[float, float]:
-        """Return alpha and sigma at one timestep as plain numbers, equal to those of :meth:`at`, without any tensor."""
-        position = min(max(t, 0.0), self.num_timesteps - 1.0)
+        """Return alpha and sigma at one timestep as plain numbers: those of :meth:`at` for a float64 tensor."""
+        alphas, sigmas = self._tables
+        last = len(alphas) - 1
+        position = min(max(t, 0.0), float(last))
         below = int(position)
-        above, weight = min(below + 1, self.num_timesteps - 1), position - below
-        alpha, sigma = (_lerp(table[below], table[above], weight) for table in self._tables)
-        return alpha, sigma
+        above, weight = min(below + 1, last), position - below
+        return _lerp(alphas[below], alphas[above], weight), _lerp(sigmas[below], sigmas[above], weight)
 
     @cached_property
     def _tables(self) -> tuple[list[float], list[float]]:

@@ -73,9 +73,10 @@ def mean_over(nodes: Estimates, length: float) -> Tensor:
     if not others or length <= 0:
         return first
     places = [(place - begin) / length for place, _ in others]
-    wanted = [0.5] if len(others) == 1 else moments(length, len(others))
-    powers = [[place**k for place in places] for k in range(1, len(others) + 1)]
-    weights = np.linalg.solve(powers, wanted).tolist()  # NumPy, because torch takes ten times as long for so few numbers
+    weights = [0.5 / places[0]]
+    if len(others) > 1:  # solved by NumPy, because torch takes ten times as long for so few numbers
+        powers = [[place**k for place in places] for k in range(1, len(others) + 1)]
+        weights = np.linalg.solve(powers, moments(length, len(others))).tolist()
     shift, *more = (w * (x0 - first) for w, (_, x0) in zip(weights, others, strict=True))
     mean: Tensor = first + sum(more, shift)
     return mean

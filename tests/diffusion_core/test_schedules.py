@@ -336,3 +336,10 @@ def test_unknown_names_are_refused_with_the_known_ones():
 def test_tables_of_the_wrong_shape_are_refused(alpha, sigma):
     with pytest.raises(ValueError, match="'odd'"):
         NoiseSchedule("odd", torch.ones(alpha, dtype=torch.float64), torch.ones(sigma, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_plain_numbers_are_the_tensors_to_the_last_bit(name):
+    schedule = make_schedule(name, 50)
+    for t in (-1.0, 0.0, 0.25, 0.5, 0.75, 7.0, 31.4, 48.999, 49.0, 60.0):
+        assert schedule.level(t) == tuple(table.item() for table in schedule.at(torch.tensor(t, dtype=torch.float64)))
