@@ -93,7 +93,8 @@ class NoiseSchedule:
         position = min(max(t, 0.0), float(last))
         below = int(position)
         above, weight = min(below + 1, last), position - below
-        return _lerp(alphas[below], alphas[above], weight), _lerp(sigmas[below], sigmas[above], weight)
+        alpha, sigma = (table[below] + weight * (table[above] - table[below]) for table in (alphas, sigmas))
+        return alpha, sigma
 
     @cached_property
     def _tables(self) -> tuple[list[float], list[float]]:
@@ -115,11 +116,6 @@ class NoiseSchedule:
         ratio = (log_snr / 2).exp()
         falls, rises = alpha[row] - alpha[row + 1], sigma[row + 1] - sigma[row]
         return row + ((alpha[row] - ratio * sigma[row]) / (falls + ratio * rises)).clamp(0, 1)
-
-
-def _lerp(start: float, end: float, weight: float) -> float:
-    """Interpolate linearly, rounding as :func:`torch.lerp` does."""
-    return start + weight * (end - start) if weight < 0.5 else end - (end - start) * (1 - weight)
 
 
 def _from_alphas_cumprod(name: str, alphas_cumprod: Tensor) -> NoiseSchedule:
