@@ -18,6 +18,7 @@ from ..common.devices import send
 from ..common.indices import evenly_spaced
 from ..storage.cache import cache_key
 from ..storage.config import ConditionConfig, RunConfig
+from .absent_encoders import absent_encoder, remember
 from .captions import (
     caption_column,
     captions_for,
@@ -34,13 +35,13 @@ from .columns import with_conditions
 from .encoded_text import TextEncoder
 from .files.inventory import Source
 from .image_sets import ImageSet
+from .pretrained import MissingEncoderError
 from .sources import split_names
 from .text_encoders import encode_cached, make_encoder
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-encoder_called = lru_cache(maxsize=2)(make_encoder)  # loading takes longer than encoding most prompts
 EXAMPLES = 64  # captions kept for sample grids
 NO_CAPTION = ""
 
@@ -96,6 +97,23 @@ class Conditions:
         return Condition(tokens=self.tokens[rows], mask=self.mask[rows], dropped=rows < 0)
 
 
+_make_encoder = lru_cache(maxsize=2)(make_encoder)  # loading takes longer than encoding most prompts
+
+
+def encoder_called(name: str) -> TextEncoder:
+    """Return a text encoder; one that is not on this machine, and cannot be fetched, if its encodings are in the cache.
+
+    Raises:
+        ValueError: see :func:`make_encoder`.
+    """
+    try:
+        return _make_encoder(name)
+    except MissingEncoderError as error:
+        if (absent := absent_encoder(name, str(error))) is None:
+            raise
+        return absent
+
+
 def load_conditions(config: RunConfig, opened: Source, sets: Sequence[ImageSet]) -> tuple[ConditionConfig, list[Conditions]]:
     """Load the conditions of the training images and of the held-out ones for a conditional network.
 
@@ -128,6 +146,7 @@ def load_conditions(config: RunConfig, opened: Source, sets: Sequence[ImageSet])
     if not unique:
         raise ValueError(f"no image of {config.data.data} has a caption")
     text = encode_cached(encoder, unique)
+    remember(condition.encoder, encoder)
     number = {caption: row for row, caption in enumerate(unique)} | {NO_CAPTION: -1}
     captions = [torch.tensor([[number[caption] for caption in row] for row in part]) for part in described]
     said = [{row[0] for row in part} - {NO_CAPTION} for part in described]

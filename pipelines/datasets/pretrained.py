@@ -35,6 +35,10 @@ MOST_SETTINGS = 128 * MEGABYTE  # bytes of one file; large tokenizers have some 
 _PATIENCE = 5.0  # seconds to wait for an answer from the hub
 
 
+class MissingEncoderError(ValueError):
+    """There is no such text encoder, or it is not on this machine and cannot be fetched."""
+
+
 def kind_of(folder: Path) -> Literal["clip", "sentence-transformers"] | None:
     """Return the kind of text encoder in ``folder``; None if it is neither."""
     if (folder / "modules.json").is_file():
@@ -54,7 +58,7 @@ def find_encoder(name: str) -> Path:
         name: "minilm", a hub id, or a local folder.
 
     Raises:
-        ValueError: there is no such model, or it is not available here; the message says what is allowed.
+        MissingEncoderError: there is no such model, or it is not available here; the message says what is allowed.
     """
     if (folder := local_encoder(name)) is not None:
         return folder
@@ -67,7 +71,7 @@ def find_encoder(name: str) -> Path:
     try:
         return _download(hub_id)
     except Exception as error:  # the hub's client raises many kinds of errors
-        raise ValueError(
+        raise MissingEncoderError(
             f"text encoder {name!r} is not in the hub's cache on this machine{problem}, and fetching {hub_id} failed "
             f"({first_line(error)}): {remedy}"
         ) from error
@@ -77,7 +81,7 @@ def local_encoder(name: str) -> Path | None:
     """Return a model's folder on this machine (see :func:`find_encoder`); None if it would have to be downloaded.
 
     Raises:
-        ValueError: the name is neither a folder nor a hub id.
+        MissingEncoderError: the name is neither a folder nor a hub id.
     """
     if name not in ("", MINILM) and Path(name).is_dir():
         return Path(name)
@@ -89,7 +93,7 @@ def local_encoder(name: str) -> Path | None:
 def _hub_id(name: str) -> str:
     hub_id = MINILM_HUB_ID if name == MINILM else name
     if not HUB_ID.fullmatch(hub_id):
-        raise ValueError(f"unknown text encoder {name!r}: choose {CHOICES}")
+        raise MissingEncoderError(f"unknown text encoder {name!r}: choose {CHOICES}")
     return hub_id
 
 
