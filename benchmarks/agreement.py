@@ -1,7 +1,8 @@
 """Do samples match their condition? ``python -m benchmarks.agreement``.
 
 A classifier trained on real images alone judges samples of class-conditional models (every class) and of text-conditional
-ones (a caption of every class, and prompts that are not captions).
+ones (a caption of every class, and prompts that are not captions). What it makes of held-out photographs of the same classes
+stands beside it: a judge that errs on real images errs on good samples too.
 """
 
 from __future__ import annotations
@@ -17,7 +18,12 @@ from scipy.stats import binomtest
 from torch import Tensor
 from tqdm import tqdm
 
+from pipelines.common.images import as_input
 from pipelines.datasets.captions import captions_for
+from pipelines.datasets.conditions import held_out_labels
+from pipelines.datasets.image_sets import load_split
+from pipelines.datasets.sources import open_source
+from pipelines.datasets.splits import data_of
 from pipelines.models.classifier import LoadedClassifier, load_classifier
 from pipelines.models.loading import LoadedModel, load_model
 from pipelines.sampling.request import SamplingRequest
@@ -71,6 +77,30 @@ UNSEEN = {
     "morning glory": ("a purple morning glory", "a climbing morning glory"),
     "oxeye daisy": ("a white marguerite", "a moon daisy"),
     "snapdragon": ("a yellow snapdragon", "a dog flower"),
+    "corn poppy": ("a field poppy", "a scarlet poppy"),
+    "californian poppy": ("a golden poppy", "a poppy from california"),
+    "black-eyed susan": ("a brown-eyed susan", "an orange coneflower"),
+    "barbeton daisy": ("a pink gerbera", "a florist's gerbera"),
+    "passion flower": ("a passion fruit blossom", "a purple passionflower"),
+    "anthurium": ("a flamingo lily", "a red laceleaf"),
+    "bearded iris": ("a purple bearded iris", "a fleur-de-lis"),
+    "giant white arum lily": ("a white calla lily", "an arum"),
+    "hippeastrum": ("a red amaryllis", "a potted amaryllis"),
+    "clematis": ("a purple clematis", "a leather flower"),
+    "petunia": ("a purple petunia", "a petunia in a hanging basket"),
+    "geranium": ("a potted geranium", "a balcony geranium"),
+    "wild pansy": ("a garden pansy", "a tricolor violet"),
+    "marigold": ("an african marigold", "a french marigold"),
+    "sword lily": ("a gladiola", "a tall gladiolus"),
+    "king protea": ("a giant protea", "a south african protea"),
+    "artichoke": ("a french artichoke", "a green artichoke"),
+    "spear thistle": ("a purple thistle", "a plume thistle"),
+    "peruvian lily": ("an inca lily", "a peruvian princess lily"),
+    "purple coneflower": ("a pink coneflower", "an echinacea plant"),
+    "cyclamen": ("a red cyclamen", "a potted cyclamen"),
+    "azalea": ("a rhododendron bush", "an azalea hedge"),
+    "magnolia": ("a southern magnolia", "a pink magnolia"),
+    "camellia": ("a pink camellia", "a red camellia"),
 }
 TEMPLATE = "a photo of a {}"
 CHUNK = 50  # images per network call
@@ -114,8 +144,25 @@ def questions(model: LoadedModel, classes: tuple[str, ...]) -> Iterator[tuple[st
 def judged(model: LoadedModel, judge: LoadedClassifier, request: SamplingRequest) -> Iterator[tuple[str, str, Tensor]]:
     """Yield for each condition its description, the expected class, and the number of samples judged as each class."""
     for asked, name, fields in tqdm(list(questions(model, judge.classes)), desc=model.name, unit="question"):
-        found = judge.classify(generated(model, replace(request, **fields)))  # type: ignore[arg-type]
+        found = judge.classify(generated(model, replace(request, **fields)))
         yield asked, name, torch.bincount(found, minlength=len(judge.classes))
+
+
+def real_rates(model: LoadedModel, judge: LoadedClassifier) -> Tensor:
+    """Return for each class of the judge the share of the model's held-out images that are recognised, (classes,); NaN of none.
+
+    Raises:
+        ValueError: the classes of the model's data are not those of the judge.
+    """
+    data = data_of(model.config)
+    opened = open_source(data.data, data.only_classes)
+    _, held_out, _ = load_split(data, opened)
+    labels = held_out_labels(model.config, opened, held_out, judge.classes)
+    if labels is None:
+        raise ValueError(f"{model.name} was trained on other classes than those that the judge knows: choose another judge")
+    right = judge.classify(as_input(held_out.images)) == labels
+    totals = [torch.bincount(some, minlength=len(judge.classes)) for some in (labels[right], labels)]
+    return totals[0] / totals[1]
 
 
 def rate(right: int, count: int) -> str:
@@ -134,16 +181,23 @@ def main(arguments: Arguments) -> None:
     for path in arguments.models:
         model = load_model(path)
         rows, hits = [], Counter[bool]()
+        real = real_rates(model, judge)
+        ceilings: dict[bool, list[Tensor]] = {False: [], True: []}  # of captions and of unseen prompts, one entry a row
         for asked, name, counts in judged(model, judge, request):
-            right = int(counts[judge.classes.index(name)])
+            number = judge.classes.index(name)
+            right = int(counts[number])
+            ceilings[asked in unseen].append(real[number])
             seen = [f"{judge.classes[i]} {counts[i] / count:.0%}" for i in counts.argsort(descending=True)[:3] if counts[i]]
             rows.append((asked, name, f"{right / count:.0%}", ", ".join(seen)))
             hits[asked in unseen] += right
         novel = sum(asked in unseen for asked, *_ in rows)
         told = f"guidance {request.guidance:g}, {request.steps} steps of {request.sampler}, {count} images a row"
-        found = f"{rate(hits[False], (len(rows) - novel) * count)} recognised"
+        shares = {
+            kind: f"photographs of the same classes {torch.stack(own).nanmean():.1%}" for kind, own in ceilings.items() if own
+        }
+        found = f"{rate(hits[False], (len(rows) - novel) * count)} recognised, {shares[False]}"
         if novel:
-            found += f"; in words that no caption contains, {rate(hits[True], novel * count)}"
+            found += f"; in words that no caption contains, {rate(hits[True], novel * count)}, {shares[True]}"
         print(f"\n**{model.name}** ({told}): {found}\n")
         print(table(("asked for", "expected", "recognised", "seen as"), rows))
 
