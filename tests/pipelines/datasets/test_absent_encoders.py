@@ -7,27 +7,43 @@ import pytest
 from pipelines.datasets import conditions
 from pipelines.sampling.prompts import condition_of
 from pipelines.sampling.request import SamplingRequest
+from pipelines.training.rehearsal import rehearse
 
 
 @pytest.fixture
-def encoded_elsewhere(train, make_trainer, clip_folder, tmp_path, monkeypatch):
-    """A way to train on captions whose encoder is gone, and the run that encoded them into the cache, here and unchanged."""
+def settings(clip_folder, tmp_path, monkeypatch):
+    """Of a training with a text encoder in a folder of its own, and an empty cache."""
     monkeypatch.setenv("NOISESCOPE_CACHE", str(tmp_path / "cache"))
-    encoder = tmp_path / "encoder"
-    shutil.copytree(clip_folder, encoder)
-    settings = {"unet": "text", "encoder": str(encoder), "templates": ("a {}", "{}"), "steps": 4, "eval_every": 2}
-    known = train(tmp_path / "known", **settings)
-    encoder.rename(tmp_path / "away")
+    shutil.copytree(clip_folder, tmp_path / "encoder")
+    return {"unet": "text", "encoder": str(tmp_path / "encoder"), "templates": ("a {}", "{}"), "steps": 4, "eval_every": 2}
+
+
+def put_away(folder):
+    """Take the encoder from this machine, and from this process's memory."""
+    folder.rename(folder.with_name("away"))
     conditions._make_encoder.cache_clear()
+
+
+@pytest.fixture
+def encoded_elsewhere(train, settings, tmp_path):
+    """A way to train on captions whose encoder is gone, and the run that encoded them into the cache."""
+    known = train(tmp_path / "known", **settings)
+    put_away(tmp_path / "encoder")
     return lambda name, **changed: train(tmp_path / name, **settings | changed), known
 
 
-def test_a_training_needs_no_encoder_where_its_captions_are_encoded(encoded_elsewhere, tmp_path):
+def test_a_training_needs_no_encoder_where_its_captions_are_encoded(encoded_elsewhere):
     train_again, known = encoded_elsewhere
     again = train_again("again")
     assert again.config == known.config
     assert again.metrics().drop(columns="seconds").equals(known.metrics().drop(columns="seconds"))
     assert len(list((again.path / "samples").iterdir())) == len(list((known.path / "samples").iterdir())) > 0
+
+
+def test_an_estimate_encodes_all_that_a_training_needs(train, small_config, settings, tmp_path):
+    rehearse(small_config(**settings))
+    put_away(tmp_path / "encoder")
+    assert list((train(tmp_path / "run", **settings).path / "samples").iterdir())
 
 
 def test_other_captions_are_refused_without_their_encoder(encoded_elsewhere):
