@@ -124,7 +124,7 @@ def generated(model: LoadedModel, request: SamplingRequest) -> Tensor:
     parts = []
     for numbers in torch.arange(request.num_images).split(CHUNK):
         *_, last = sample(model, request, numbers.tolist())
-        parts.append(last.x.cpu())
+        parts.append(model.decode(last.x).cpu())
     return torch.cat(parts)
 
 
