@@ -15,7 +15,8 @@ import logging
 import threading
 import weakref
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import Any
 
@@ -63,17 +64,16 @@ class Graph:
         self._given: Condition | None = None  # whose tensors the inputs hold
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.device(device):
-            # On the stream of the capture, so that its libraries take their workspaces outside the graph's memory.
+            pool = torch.cuda.graph_pool_handle()
             stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(stream):
-                expected = call(x_t, t, condition)
-            torch.cuda.current_stream().wait_stream(stream)
-            torch.cuda.synchronize()
-            torch.cuda.empty_cache()  # as a capture does, before the memory is counted
-            before = torch.cuda.memory_reserved()
-            with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
-                self._output = call(self._x_t, self._t, self._condition)
-            layers = torch.cuda.memory_reserved() - before
+            with torch.cuda.stream(stream):  # torch would not leave it after a capture that fails
+                expected = call(x_t, t, condition)  # here, so that libraries take their workspaces outside the graph's memory
+                torch.cuda.synchronize()
+                torch.cuda.empty_cache()  # as a capture does, before the memory is counted
+                before = torch.cuda.memory_reserved()
+                with _given_up(pool, device), torch.cuda.graph(self._graph, pool, stream, capture_error_mode="thread_local"):
+                    self._output = call(self._x_t, self._t, self._condition)
+                layers = torch.cuda.memory_reserved() - before
         self.nbytes = layers + sum(part.nbytes for part in self._inputs)
         if not torch.allclose(self.replay(x_t, t, condition), expected, **CLOSE, equal_nan=True):
             raise RuntimeError("the captured call computes something else than the eager one")
@@ -218,7 +218,7 @@ class CapturedForward:
             graph = Graph(self._call, self._stream, x_t, t, condition)
         except Exception as error:  # a network of another library may do anything, and drivers raise many kinds of errors
             self._stream = None  # whose state after a failed capture is not known
-            told = describe(error)
+            told = describe(error.__context__ or error)  # an error that ends a capture does not say what happened in it
             if out_of_memory(error):
                 GRAPHS.clear()
         else:
@@ -228,6 +228,18 @@ class CapturedForward:
         self._never.add(kind)
         logging.getLogger(__name__).warning("a network is called without a CUDA graph for %s: %s", tuple(x_t.shape), told)
         return None
+
+
+@contextmanager
+def _given_up(pool: tuple[int, int], device: torch.device) -> Iterator[None]:
+    """Let a capture that fails give up its pool of memory, which torch leaves open, so that its memory would never be freed."""
+    try:
+        yield
+    except BaseException:
+        with suppress(RuntimeError):  # it may have failed before the pool was opened, or after it was closed
+            torch._C._cuda_endAllocateToPool(device.index, pool)
+            torch._C._cuda_releasePool(device.index, pool)
+        raise
 
 
 def new_stream(device: torch.device) -> torch.cuda.Stream:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from dataclasses import replace
 
@@ -214,6 +215,10 @@ def test_a_capture_that_fails_leaves_the_eager_images(lively_class_run, replays,
     assert replays == []
     assert len(caplog.records) == 1
     assert len(GRAPHS) == 0
+    assert torch.cuda.current_stream() == torch.cuda.default_stream()
+    gc.collect()
+    torch.cuda.empty_cache()
+    assert {segment["segment_pool_id"] for segment in torch.cuda.memory_snapshot()} == {(0, 0)}  # none is a capture's
     other = replace(CLASS, num_images=3)  # the device goes on, and other shapes can be captured
     for _ in range(2):
         assert_same(states(model, other), states(eager(load_model(lively_class_run)), other))
