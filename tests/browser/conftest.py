@@ -121,7 +121,7 @@ def server(runs_folder, forking):
 
 @pytest.fixture(scope="session")
 def browser():
-    expect.set_options(timeout=PATIENCE)
+    expect.set_options(timeout=PATIENCE)  # for what is seen, ``wait_for`` is cheaper: it does not describe the page each time
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_FLAGS)
         yield browser
@@ -150,17 +150,24 @@ def page(tab):
     tab.goto("about:blank")
 
 
+def wait_for_script(page):
+    """Wait until the server has sent the whole page."""
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+
+
 def settle(page):
     """Wait until the server has sent the whole page, its figures are drawn, and what fades in or moves is at rest."""
-    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+    wait_for_script(page)
     page.wait_for_function(
         """() => [...document.querySelectorAll(".live-figure, [data-testid=stPlotlyChart]")]
-        .every(figure => figure.querySelector(".main-svg"))"""
+        .every(figure => figure.querySelector(".main-svg"))""",
+        polling=100,
     )
     page.wait_for_timeout(300)  # what has just come begins to fade in
     page.wait_for_function(
         """() => document.getAnimations()
-        .every(({playState, effect}) => playState !== "running" || effect.getComputedTiming().endTime === Infinity)"""
+        .every(({playState, effect}) => playState !== "running" || effect.getComputedTiming().endTime === Infinity)""",
+        polling=100,
     )
 
 

@@ -16,7 +16,7 @@ from pipelines.sampling.origins import FromPicture
 from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import metadata_of
 
-from .conftest import screen, settle
+from .conftest import screen, settle, wait_for_script
 
 pytestmark = pytest.mark.browser
 
@@ -28,16 +28,16 @@ LONG = f"{PAIR}&images=6&steps1=1000&steps2=1000"
 def generate(page):
     """Press the button that generates, unless the page shows what is asked for already, because it was generated before."""
     button = page.get_by_role("button", name=re.compile("^(Generate|Update)"))
-    expect(button.or_(page.get_by_role("button", name="Change")).first).to_be_visible()
-    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+    button.or_(page.get_by_role("button", name="Change")).first.wait_for()
+    wait_for_script(page)
     if button.is_visible():
         button.click()
 
 
 def finished(page):
     """Wait for the end of a comparison, and until nothing is drawn any more: a button that is replaced loses its click."""
-    expect(page.get_by_role("button", name="All images (ZIP)")).to_be_visible()
-    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+    page.get_by_role("button", name="All images (ZIP)").wait_for()
+    wait_for_script(page)
 
 
 def grid_pixels(page, column):
@@ -50,12 +50,12 @@ def grid_pixels(page, column):
 def test_one_click_from_the_front_door_to_two_growing_strips(page, server):
     page.goto(server)
     page.get_by_role("button", name="Compare two models").click()
-    expect(page.get_by_text("Denoising:")).to_be_visible()
+    page.get_by_text("Denoising:").wait_for()
     for column in (0, 1):
         assert grid_pixels(page, column).std() > 40  # noise, before there are images
-    expect(page.get_by_role("img", name="Film strip of column 2: flowers-baseline-64")).to_be_visible()
+    page.get_by_role("img", name="Film strip of column 2: flowers-baseline-64").wait_for()
     page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_text("Cancelled.")).to_be_visible()
+    page.get_by_text("Cancelled.").wait_for()
 
 
 def test_compare_from_choice_to_download(page, server):
@@ -85,7 +85,7 @@ def test_leaving_the_page_and_coming_back_keeps_the_comparison(page, server):
     finished(page)
     before = grid_pixels(page, 1)
     page.get_by_role("link", name="Forward").click()
-    expect(page.get_by_role("heading", name="Forward")).to_be_visible()
+    page.get_by_role("heading", name="Forward").wait_for()
     page.get_by_role("link", name="Compare").click()
     finished(page)
     assert np.array_equal(grid_pixels(page, 1), before)
@@ -111,7 +111,7 @@ def test_cancel_half_way_and_generate_again(page, server):
     level = page.get_by_role("slider", name="Noise level")
     expect(level).to_have_attribute("aria-valuetext", re.compile("log-SNR|pure noise"))  # which both columns have reached
     page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_text("Cancelled.")).to_be_visible()
+    page.get_by_text("Cancelled.").wait_for()
     expect(level).to_have_attribute("aria-valuetext", re.compile("log-SNR|pure noise"))
     one, two = page.locator(".column .when").all_inner_texts()
     assert one == two  # equal noise, although a column may be a step ahead
@@ -138,7 +138,7 @@ def test_on_a_phone_settings_are_changed_on_a_sheet(page, server):
         page.get_by_role("button", name="Change").click()
         main = page.get_by_test_id("stMainBlockContainer")  # a notice has a button to close it, too
         close = main.get_by_role("button", name="Close", exact=True)
-        expect(close).to_be_visible()
+        close.wait_for()
         sheet = page.locator(".st-key-settings-changing").bounding_box()
         assert (sheet["x"], sheet["width"], sheet["y"] + sheet["height"]) == (0, 390, 844)
         assert sheet["y"] > 0, "one sees what lies below"
@@ -151,16 +151,16 @@ def test_on_a_phone_settings_are_changed_on_a_sheet(page, server):
         steps.fill("7")
         steps.press("Tab")
         update = page.get_by_role("button", name=re.compile("^Update"))
-        expect(page.get_by_text("The results below are of other settings")).to_be_visible()
+        page.get_by_text("The results below are of other settings").wait_for()
         update.click()
         expect(update).to_have_count(0)
-        expect(page.get_by_text("7 steps").first).to_be_visible()
+        page.get_by_text("7 steps").first.wait_for()
 
 
 def test_a_new_request_takes_the_place_of_the_old_one(page, server):
     page.goto(f"{server}/compare?{LONG}")
     generate(page)
-    expect(page.get_by_text("Denoising:")).to_be_visible()
+    page.get_by_text("Denoising:").wait_for()
     page.goto(f"{server}/compare?{SMALL}")
     generate(page)
     finished(page)
@@ -178,7 +178,7 @@ def test_the_address_reproduces_the_page(page, server):
     expect(page.get_by_role("button", name="Estimate of x0")).to_have_attribute("aria-pressed", "true")
     expect(page.get_by_role("button", name="×4")).to_have_attribute("aria-pressed", "true")
     expect(page.get_by_role("slider", name="Noise level")).not_to_have_attribute("aria-valuetext", "sample")
-    expect(page.get_by_text("Difference from column 1", exact=False).first).to_be_visible()
+    page.get_by_text("Difference from column 1", exact=False).first.wait_for()
     page.wait_for_timeout(500)  # longer than the stage waits before it writes the address
     assert all(part in page.url for part in ("seed3=78", "view=x0", "difference=4", "level="))
 
@@ -194,7 +194,7 @@ def test_a_downloaded_picture_brings_its_request_back(page, server, tmp_path):
     page.goto(f"{server}/compare")
     page.get_by_role("button", name="Load from PNG").click()
     page.locator("input[type=file]").set_input_files(tmp_path / "1-fashion-baseline" / "00003.png")
-    expect(page.get_by_text("7 steps").first).to_be_visible()  # the result is known, so that the settings are folded
+    page.get_by_text("7 steps").first.wait_for()  # the result is known, so that the settings are folded
     page.get_by_role("button", name="Change", exact=True).click()
     expect(page.get_by_role("spinbutton", name="Steps").first).to_have_value("7")
     expect(page.get_by_role("spinbutton", name="Images per column")).to_have_value("5")
@@ -216,7 +216,7 @@ def test_any_other_picture_gets_one_sentence(page, server, tmp_path, picture, se
     page.goto(f"{server}/compare")
     page.get_by_role("button", name="Load from PNG").click()
     page.locator("input[type=file]").set_input_files(tmp_path / "picture.png")
-    expect(page.get_by_text(sentence)).to_be_visible()
+    page.get_by_text(sentence).wait_for()
 
 
 HOSTILE = "steps1=100000&sampler1=../../etc/passwd&model1=../../etc&model2=nobody&seed1=-1&columns=99&images=0"
@@ -225,7 +225,7 @@ HOSTILE = "steps1=100000&sampler1=../../etc/passwd&model1=../../etc&model2=nobod
 def test_a_hostile_address_gets_the_page_with_allowed_values(page, server):
     """Each of these values by itself: tests/pages/test_compare.py."""
     page.goto(f"{server}/compare?{HOSTILE}")
-    expect(page.get_by_role("button", name=re.compile("^(Generate|Change)")).first).to_be_visible()
+    page.get_by_role("button", name=re.compile("^(Generate|Change)")).first.wait_for()
     assert page.get_by_text("Traceback").count() == 0
 
 
@@ -249,11 +249,11 @@ def test_share_and_history(page, server):
     expect(cards).to_have_count(1)
     expect(cards.first).to_contain_text("fashion-attention | fashion-baseline")
     cards.first.get_by_role("button", name="Pin").click()
-    expect(cards.first.get_by_role("button", name="Unpin")).to_be_visible()
+    cards.first.get_by_role("button", name="Unpin").wait_for()
     page.reload()
     finished(page)
     page.get_by_role("button", name="History").click()
-    expect(cards.first.get_by_role("button", name="Unpin")).to_be_visible()
+    cards.first.get_by_role("button", name="Unpin").wait_for()
     page.keyboard.press("Escape")
     page.goto(f"{server}/compare?{SMALL}&seed1=91&seed2=91")
     generate(page)
@@ -265,5 +265,5 @@ def test_share_and_history(page, server):
     expect(cards).to_have_count(1)
     cards.first.get_by_role("link", name="Compare with").click()
     finished(page)  # at once, since every column is cached
-    expect(page.get_by_text("4: fashion-baseline").first).to_be_visible()
+    page.get_by_text("4: fashion-baseline").first.wait_for()
     assert "seed4=5" in page.url

@@ -1,7 +1,6 @@
 """The dashboard as a whole, in a real browser."""
 
 import pytest
-from playwright.sync_api import expect
 
 from .conftest import ARTIFACTS, SCREENS, screen, settle
 
@@ -23,7 +22,7 @@ def test_screenshots(page, server, scheme, width):
     with screen(page, scheme, width):
         for path, landmark in LANDMARKS.items():
             page.goto(f"{server}/{path}")
-            expect(page.get_by_text(landmark, exact=True).first).to_be_visible()
+            page.get_by_text(landmark, exact=True).first.wait_for()
             settle(page)
             assert page.evaluate("document.documentElement.scrollWidth") <= width
             page.screenshot(path=ARTIFACTS / f"{path or 'home'}-{scheme}-{width}.png")

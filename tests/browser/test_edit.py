@@ -24,7 +24,7 @@ UNEVEN = """() => {
 def open_painter(page, server):
     page.goto(f"{server}/edit?{PAINT}")
     canvas = page.get_by_role("application")
-    expect(canvas).to_be_visible()
+    canvas.wait_for()
     expect(page.get_by_role("button", name=re.compile("^Generate"))).to_be_disabled()
     page.wait_for_function(
         """() => [...document.querySelectorAll('*')]
@@ -48,7 +48,7 @@ def test_a_stroke_of_the_brush_is_made_anew_and_can_be_undone(page, server):
     canvas = open_painter(page, server)
     drag(page, canvas, (0.2, 0.5), (0.8, 0.5))
     painted = page.get_by_text(re.compile(r"\d+ % masked"))
-    expect(painted).to_be_visible()
+    painted.wait_for()
     first = painted.text_content()
     drag(page, canvas, (0.5, 0.1), (0.5, 0.9))
     expect(painted).not_to_have_text(first)
@@ -59,11 +59,11 @@ def test_a_stroke_of_the_brush_is_made_anew_and_can_be_undone(page, server):
     expect(painted).not_to_have_text(first)
     page.get_by_role("button", name="Undo").click()
     page.get_by_role("button", name=re.compile("^Generate")).click()
-    expect(page.get_by_role("button", name="All images (ZIP)")).to_be_visible()
+    page.get_by_role("button", name="All images (ZIP)").wait_for()
     expect(page.get_by_role("table", name="Generated images").get_by_role("img")).to_have_count(2)  # beside the original
     assert page.evaluate(UNEVEN) == []
     page.get_by_role("link", name="Home").click()
-    expect(page.get_by_text("Models", exact=True)).to_be_visible()
+    page.get_by_text("Models", exact=True).wait_for()
     page.get_by_role("link", name="Edit").click()
     expect(painted).to_have_text(first)  # leaving the page loses nothing
     page.get_by_role("button", name="Clear", exact=True).click()
@@ -86,11 +86,11 @@ def test_a_finger_paints_and_does_not_scroll(browser, server):
         point = {"x": x, "y": y + share * 0.06 * box["height"]}
         touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [point]})
     touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-    expect(page.get_by_text(re.compile(r"\d+ % masked"))).to_be_visible()
+    page.get_by_text(re.compile(r"\d+ % masked")).wait_for()
     assert canvas.bounding_box()["y"] == pytest.approx(box["y"], abs=1)
     assert page.evaluate(UNEVEN) == []
     page.goto(server)
-    expect(page.get_by_role("img", name="Samples of").first).to_be_visible()
+    page.get_by_role("img", name="Samples of").first.wait_for()
     page.wait_for_function(f"({UNEVEN})().length === 0")
     context.close()
 
@@ -102,7 +102,7 @@ def test_the_keyboard_paints(page, server):
     canvas.focus()
     canvas.press(" ")
     painted = page.get_by_text(re.compile(r"\d+ % masked"))
-    expect(painted).to_be_visible()
+    painted.wait_for()
     expect(generate).to_be_enabled()
     first = painted.text_content()
     canvas.press("Shift+ArrowRight")  # beside what is painted already
@@ -121,6 +121,6 @@ def test_what_a_painted_page_looks_like(page, server, scheme, width):
         canvas = open_painter(page, server)
         drag(page, canvas, (0.2, 0.3), (0.8, 0.3))
         page.get_by_role("button", name=re.compile("^Generate")).click()
-        expect(page.get_by_role("button", name="All images (ZIP)")).to_be_visible()
+        page.get_by_role("button", name="All images (ZIP)").wait_for()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         page.screenshot(path=ARTIFACTS / f"edit-painted-{scheme}-{width}.png")

@@ -33,7 +33,7 @@ def test_forward_noises_an_upload(page, server, tmp_path):
     shown(page, 300)  # without data or upload: a generated image
     page.get_by_text("An upload", exact=True).click()
     page.locator("input[type=file]").set_input_files(picture)
-    expect(page.get_by_role("slider", name="Frame")).to_be_visible()
+    page.get_by_role("slider", name="Frame").wait_for()
     slider = page.get_by_role("slider", name="Frame")
     slider.focus()
     slider.press("End")
@@ -45,7 +45,7 @@ def test_a_text_file_named_png_gets_one_sentence(page, server, tmp_path):
     fake.write_text("this is not a picture")
     visit(page, server, "source=An+upload")
     page.locator("input[type=file]").set_input_files(fake)
-    expect(page.get_by_text("not a readable image")).to_be_visible()
+    page.get_by_text("not a readable image").wait_for()
 
 
 def test_a_click_on_a_thumbnail_chooses_a_picture_of_a_dataset(page, server, tmp_path):
@@ -91,7 +91,7 @@ def test_another_schedule_and_another_page_keep_the_timestep(page, server):
     shown(page, 320)
     page.wait_for_url("**t=320*")  # the server hears of a frame that stays
     page.get_by_text("Rescale to zero terminal SNR").last.click()
-    expect(page.get_by_role("figure", name="B: sigmoid, zero terminal SNR").first).to_be_visible()
+    page.get_by_role("figure", name="B: sigmoid, zero terminal SNR").first.wait_for()
     shown(page, 320)
     page.get_by_role("link", name="Home").click()
     page.get_by_role("heading", name="Lessons").wait_for()
@@ -102,5 +102,5 @@ def test_another_schedule_and_another_page_keep_the_timestep(page, server):
 def test_a_hostile_address_gets_the_page_with_allowed_values(page, server):
     """Each of these values by itself: tests/pages/test_forward.py."""
     visit(page, server, "schedule_A=../../etc&t=1e9&noise_seed=-1&source_number=99999&zero_terminal_snr_A=2")
-    expect(page.get_by_role("slider", name="Frame")).to_be_visible()
+    page.get_by_role("slider", name="Frame").wait_for()
     assert page.get_by_text("Traceback").count() == 0

@@ -26,7 +26,7 @@ def small_models(class_run, text_run, runs_folder):
 def generate(page, server, query):
     page.goto(f"{server}/generate?{query}")
     page.get_by_role("button", name=re.compile("^Generate")).click()
-    expect(page.get_by_role("button", name="All images (ZIP)")).to_be_visible()
+    page.get_by_role("button", name="All images (ZIP)").wait_for()
 
 
 def download(page, name):
@@ -53,7 +53,7 @@ def test_classes_with_and_without_guidance_and_the_files(page, server):
 def test_a_new_prompt_replaces_the_old_one_and_the_address_keeps_it(page, server):
     page.goto(f"{server}/generate?model=text&steps=200&images_a_cell=16&vary=Guidance scales")
     page.get_by_role("button", name=re.compile("^Generate")).click()
-    expect(page.get_by_role("button", name="Cancel")).to_be_visible()
+    page.get_by_role("button", name="Cancel").wait_for()
     page.get_by_text("Settings", exact=True).click()  # folded, so that the result is in sight
     prompts = page.get_by_role("textbox", name="Prompts, one per line")
     prompts.fill("a circle\na green square")
@@ -62,7 +62,7 @@ def test_a_new_prompt_replaces_the_old_one_and_the_address_keeps_it(page, server
     table = page.get_by_role("table", name="Generated images")
     expect(table.get_by_role("rowheader")).to_have_text(["a circle", "a green square"])
     page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_text("Cancelled.")).to_be_visible()
+    page.get_by_text("Cancelled.").wait_for()
     page.reload()
     expect(page.get_by_role("textbox", name="Prompts, one per line")).to_have_value("a circle\na green square")
 
@@ -85,7 +85,7 @@ def test_screenshots(page, server, scheme, width):
 def test_what_was_generated_is_in_the_history_with_all_its_settings(page, server):
     page.goto(f"{server}/generate?model=fashion-class&classes=Bag&images_a_cell=2&steps=3")
     page.get_by_role("button", name=re.compile("^Generate")).click()
-    expect(page.get_by_role("button", name="All images (ZIP)")).to_be_visible()
+    page.get_by_role("button", name="All images (ZIP)").wait_for()
     page.get_by_role("button", name="History").click()
     link = page.get_by_role("dialog", name="History").get_by_role("listitem").get_by_role("link").first
     address = link.get_attribute("href")

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from .conftest import VIEWPORT
+from .conftest import VIEWPORT, wait_for_script
 
 pytestmark = pytest.mark.browser
 
@@ -15,10 +15,6 @@ SHOWN = """() => {
     const images = [...document.querySelectorAll(".picture-table img")]
     return [...images.map(({ src }) => src), ...canvases.map((canvas) => canvas.toDataURL())]
 }"""  # all pictures that were made
-
-
-def settled(page):
-    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
 
 
 @pytest.fixture
@@ -55,19 +51,19 @@ def test_a_link_shows_the_same_pixels_at_once(page, other, server):
         if button == "^Denoise":
             expect(slider).to_have_attribute("aria-valuetext", "sample")  # played to the end
             page.wait_for_url("**t=0*")  # and the server has heard of it
-        expect(slider).to_be_visible()
+        slider.wait_for()
         if button == "^Generate":
             page.get_by_text("Estimate of x0").click()
         before = page.url
         slider.press("ArrowLeft")
         page.wait_for_url(lambda url, before=before: url != before)
-        settled(page)
+        wait_for_script(page)
         shown = page.evaluate(SHOWN)
         assert len(set(shown)) > 1, "pictures"
         other.goto(link_of(page))
-        expect(other.get_by_role("slider", name="Frame" if name in ("reverse", "forward") else "Noise level")).to_be_visible()
-        settled(other)
-        other.wait_for_function(f"shown => JSON.stringify(({SHOWN})()) === JSON.stringify(shown)", arg=shown)
+        other.get_by_role("slider", name="Frame" if name in ("reverse", "forward") else "Noise level").wait_for()
+        wait_for_script(other)
+        other.wait_for_function(f"shown => JSON.stringify(({SHOWN})()) === JSON.stringify(shown)", arg=shown, polling=250)
 
 
 def test_what_one_does_makes_one_entry_in_the_history_at_most(page, server):
@@ -82,8 +78,8 @@ def test_what_one_does_makes_one_entry_in_the_history_at_most(page, server):
     page.wait_for_url("**columns=4**")
     expect(columns).to_have_text("4")
     page.get_by_role("button", name=re.compile("^Next")).click()
-    expect(page.get_by_text("Lesson 5 of")).to_be_visible()
-    settled(page)
+    page.get_by_text("Lesson 5 of").wait_for()
+    wait_for_script(page)
     page.get_by_role("link", name="Reverse").click()
     expect(page.get_by_role("combobox", name="Sampler")).to_have_count(1)  # no longer one a column
     page.get_by_role("combobox", name="Sampler").click()
@@ -92,24 +88,24 @@ def test_what_one_does_makes_one_entry_in_the_history_at_most(page, server):
     page.get_by_role("combobox", name="Model").click()
     page.get_by_role("option", name="flowers-class-64", exact=True).click()
     page.wait_for_url("**model=flowers-class-64**")
-    settled(page)
+    wait_for_script(page)
     page.get_by_role("link", name="Forward").click()
-    expect(page.get_by_role("heading", name="Forward", exact=True)).to_be_visible()
-    settled(page)
+    page.get_by_role("heading", name="Forward", exact=True).wait_for()
+    wait_for_script(page)
     page.go_back()
     expect(page.get_by_role("combobox", name="Sampler")).to_have_value("Heun")
     assert "model=flowers-class-64" in page.url
     page.go_back()
-    expect(page.get_by_text("Lesson 5 of")).to_be_visible()
+    page.get_by_text("Lesson 5 of").wait_for()
     page.go_back()
-    expect(page.get_by_text("Lesson 4 of")).to_be_visible()
-    settled(page)
+    page.get_by_text("Lesson 4 of").wait_for()
+    wait_for_script(page)
 
 
 def test_an_unknown_page_is_told_with_the_nearest_one(page, server):
     page.goto(f"{server}/glossary")  # what a fresh server is asked first, it runs twice
-    expect(page.get_by_role("heading", name="Glossary")).to_be_visible()
+    page.get_by_role("heading", name="Glossary").wait_for()
     page.goto(f"{server}/compair?images=7")
-    expect(page.get_by_text("There is no page compair")).to_be_visible()
+    page.get_by_text("There is no page compair").wait_for()
     page.get_by_role("link", name="Did you mean Compare?").click()
     expect(page.get_by_role("spinbutton", name="Images per column")).to_have_value("7")

@@ -17,15 +17,15 @@ def test_a_visitor_finds_models_but_no_training_and_uploads_little(page, tmp_pat
     }
     with dashboard(tmp_path / "log.txt", NOISESCOPE_RUNS=str(tmp_path / "runs"), **environment) as address:
         page.goto(f"{address}/train?data=/etc&fetch=true")
-        expect(page.get_by_text("There is no page train")).to_be_visible()
+        page.get_by_text("There is no page train").wait_for()
         page.goto(address)
-        expect(page.get_by_text("This is a public instance")).to_be_visible()
-        expect(page.get_by_role("link", name="Compare", exact=True)).to_be_visible()
+        page.get_by_text("This is a public instance").wait_for()
+        page.get_by_role("link", name="Compare", exact=True).wait_for()
         expect(page.get_by_role("link", name="Train", exact=True)).to_have_count(0)
         page.goto(f"{address}/forward?source=An+upload")
         file = {"name": "large.png", "mimeType": "image/png", "buffer": bytes(2**20 + 1)}
         page.locator("input[type=file]").set_input_files(file)
-        expect(page.get_by_text("File must be 1.0MB or smaller.")).to_be_visible()
+        page.get_by_text("File must be 1.0MB or smaller.").wait_for()
         for host in ("demo.example.org", "user-space.hf.space"):
             assert handshake(address, host, host) == 101
         assert handshake(address, "evil.example", "evil.example") == 403

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from .conftest import ARTIFACTS, SCREENS, screen, settle
+from .conftest import ARTIFACTS, SCREENS, screen, settle, wait_for_script
 
 pytestmark = pytest.mark.browser
 
@@ -18,13 +18,13 @@ def open_page(page, server, query=""):
     page.goto(f"{server}/reverse?{query}")
     page.get_by_role("button", name="Denoise").click()
     slider = page.get_by_role("slider", name="Frame")
-    expect(slider).to_be_visible()
+    slider.wait_for()
     return slider
 
 
 def wait_for_mark(page, condition):
     """Wait until the chart's dotted line, which the server draws, stands where it should."""
-    page.wait_for_function(f"document.querySelector('.js-plotly-plot')?.layout?.shapes?.[0]?.x0 {condition}")
+    page.wait_for_function(f"document.querySelector('.js-plotly-plot')?.layout?.shapes?.[0]?.x0 {condition}", polling=100)
 
 
 def watch(page):
@@ -46,7 +46,7 @@ def pictures(page):
 
 def download(page, name):
     page.wait_for_timeout(500)  # longer than the player waits before it reports its frame, which renews the buttons
-    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+    wait_for_script(page)
     with page.expect_download() as waiting:
         page.get_by_role("button", name=name, exact=True).click()
     return waiting.value.path().read_bytes()
@@ -76,20 +76,20 @@ def test_a_trajectory_is_saved_and_scrubbed(page, server):
     assert np.abs(frames[-1][31::6, 3:192:6].astype(int) - shown).mean() < 8
     slider.press("Home")
     expect(slider).to_have_attribute("aria-valuetext", "t = 999")
-    expect(page.get_by_text("999", exact=True)).to_be_visible()  # the server has heard of it
+    page.get_by_text("999", exact=True).wait_for()  # the server has heard of it
     wait_for_mark(page, "=== 0")
     assert not np.array_equal(pictures(page), sample)
     for _ in range(3):
         slider.press("ArrowRight")
     expect(slider).to_have_value("3")
     wait_for_mark(page, "=== 3")
-    expect(page.get_by_text("4 / 11")).to_be_visible()
+    page.get_by_text("4 / 11").wait_for()
 
 
 def test_it_plays_from_noise_to_the_sample_and_stops_and_does_so_again_or_loops(page, server):
     page.goto(f"{server}/reverse?steps=6&model=fashion-baseline&seed=61")
     button = page.get_by_role("button", name="Denoise")
-    expect(button).to_be_visible()
+    button.wait_for()
     page.evaluate(
         "window.frames_seen = []; document.addEventListener('noisescope:frame', event => frames_seen.push(event.detail.frame))"
     )
@@ -97,12 +97,12 @@ def test_it_plays_from_noise_to_the_sample_and_stops_and_does_so_again_or_loops(
     slider = page.get_by_role("slider", name="Frame")
     for _ in range(2):
         expect(slider).to_have_attribute("aria-valuetext", "sample")
-        expect(page.get_by_role("button", name="Play")).to_be_visible()
+        page.get_by_role("button", name="Play").wait_for()
         assert set(page.evaluate("frames_seen")) == set(range(7))  # every frame, from noise to sample
         wait_for_mark(page, "=== 6")
         page.evaluate("window.frames_seen = []")
         page.get_by_role("button", name="Play").click()
-    expect(page.get_by_role("button", name="Play")).to_be_visible()
+    page.get_by_role("button", name="Play").wait_for()
     loop = page.get_by_role("button", name="Loop")
     loop.press("Space")
     expect(loop).to_have_attribute("aria-pressed", "true")
@@ -110,9 +110,9 @@ def test_it_plays_from_noise_to_the_sample_and_stops_and_does_so_again_or_loops(
     page.get_by_role("button", name="Play").click()
     page.wait_for_function("seen.filter(label => label === 'sample').length > 2")
     assert page.evaluate("seen.filter(label => label === 't = 999').length") > 1
-    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    page.get_by_role("button", name="Pause").wait_for()
     loop.click()
-    expect(page.get_by_role("button", name="Play")).to_be_visible()
+    page.get_by_role("button", name="Play").wait_for()
 
 
 def test_space_pauses_and_the_server_knows_where(page, server):
@@ -120,10 +120,10 @@ def test_space_pauses_and_the_server_knows_where(page, server):
     slider.press("Home")
     wait_for_mark(page, "=== 0")
     slider.press("Space")
-    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    page.get_by_role("button", name="Pause").wait_for()
     wait_for_mark(page, "> 3")  # told while it plays
     slider.press("Space")
-    expect(page.get_by_role("button", name="Play")).to_be_visible()
+    page.get_by_role("button", name="Play").wait_for()
     shown = int(slider.input_value())
     assert 3 < shown < 40
     wait_for_mark(page, f"=== {shown}")
@@ -131,9 +131,9 @@ def test_space_pauses_and_the_server_knows_where(page, server):
     assert int(slider.input_value()) == shown
     slider.blur()
     page.get_by_role("img", name="State x_t").click()  # plays, and the keys work from here
-    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    page.get_by_role("button", name="Pause").wait_for()
     page.keyboard.press("Home")
-    expect(page.get_by_role("button", name="Play")).to_be_visible()
+    page.get_by_role("button", name="Play").wait_for()
     expect(slider).to_have_value("0")
 
 
@@ -146,7 +146,7 @@ def test_a_new_request_is_played_to_its_own_sample_and_a_frame_stays_when_settin
     seed.fill("5")
     seed.press("Tab")
     page.get_by_role("button", name="Denoise").click()
-    expect(page.get_by_role("heading", name="image 0 of seed 5")).to_be_visible()
+    page.get_by_role("heading", name="image 0 of seed 5").wait_for()
     expect(slider).to_have_attribute("aria-valuetext", "sample")
     wait_for_mark(page, "=== 6")
     assert not np.array_equal(pictures(page), before)
@@ -155,13 +155,13 @@ def test_a_new_request_is_played_to_its_own_sample_and_a_frame_stays_when_settin
     wait_for_mark(page, "=== 1")
     shown = pictures(page)
     page.get_by_text("An image", exact=True).click()
-    expect(page.get_by_text("The results below are of other settings")).to_be_visible()
+    page.get_by_text("The results below are of other settings").wait_for()
     settle(page)
     assert slider.get_attribute("aria-valuetext") == "t = 832"
     wait_for_mark(page, "=== 1")
     assert np.array_equal(pictures(page), shown)
     page.get_by_role("link", name="Forward").click()
-    expect(page.get_by_role("heading", name="Forward", exact=True)).to_be_visible()
+    page.get_by_role("heading", name="Forward", exact=True).wait_for()
     page.get_by_role("link", name="Reverse").click()
     expect(slider).to_have_attribute("aria-valuetext", "t = 832")
 
@@ -169,14 +169,14 @@ def test_a_new_request_is_played_to_its_own_sample_and_a_frame_stays_when_settin
 def denoise_and_see_whether_it_is_computed(page):
     """Press Denoise, wait for the result, and return whether its progress was shown on the way."""
     button = page.get_by_role("button", name="Denoise")
-    expect(button).to_be_visible()
+    button.wait_for()
     page.evaluate(
         """() => { window.computed = false
         new MutationObserver(() => { window.computed ||= document.body.textContent.includes("Denoising:") })
         .observe(document.body, {subtree: true, childList: true, characterData: true}) }"""
     )
     button.click()
-    expect(page.get_by_role("slider", name="Frame")).to_be_visible()
+    page.get_by_role("slider", name="Frame").wait_for()
     return page.evaluate("window.computed")
 
 
@@ -193,13 +193,13 @@ def test_the_same_request_again_is_there_at_once(page, server):
 def test_a_trajectory_is_kept_while_one_looks_at_another_page(page, server):
     page.goto(f"{server}/reverse?steps=400&sampler=ddim&seed=77&model=fashion-attention")
     page.get_by_role("button", name="Denoise").click()
-    expect(page.get_by_text(re.compile(r"Denoising: \d+ of 400 steps"))).to_be_visible()
+    page.get_by_text(re.compile(r"Denoising: \d+ of 400 steps")).wait_for()
     page.get_by_role("link", name="Forward").click()
-    expect(page.get_by_role("heading", name="Forward", exact=True)).to_be_visible()
+    page.get_by_role("heading", name="Forward", exact=True).wait_for()
     page.get_by_role("link", name="Reverse").click()
-    expect(page.get_by_text(re.compile(r"Denoising: \d+ of 400 steps"))).to_be_visible()
-    expect(page.get_by_role("slider", name="Frame")).to_be_visible()
-    expect(page.get_by_role("heading", name="image 0 of seed 77")).to_be_visible()
+    page.get_by_text(re.compile(r"Denoising: \d+ of 400 steps")).wait_for()
+    page.get_by_role("slider", name="Frame").wait_for()
+    page.get_by_role("heading", name="image 0 of seed 77").wait_for()
 
 
 def test_between_two_seeds_every_weight_has_its_own_way(page, server, wait_for):
@@ -223,7 +223,7 @@ def test_an_upload_comes_back_nearly_unchanged_at_little_strength(page, server, 
     Image.fromarray(picture).save(file)
     page.goto(f"{server}/reverse?start=An+image&source=An+upload&strength=0.05&model=fashion-baseline")
     page.locator("input[type=file]").set_input_files(file)
-    expect(page.get_by_role("img", name="The image to start from")).to_be_visible()
+    page.get_by_role("img", name="The image to start from").wait_for()
     page.get_by_role("button", name="Denoise").click()
     slider = page.get_by_role("slider", name="Frame")
     expect(slider).to_have_attribute("max", "1")
@@ -238,7 +238,7 @@ def test_screenshots(page, server, scheme, width):
     """In both themes, wide and narrow; nothing is wider than the screen, and every pixel of the image is whole."""
     with screen(page, scheme, width):
         page.goto(server)  # the front door first
-        expect(page.get_by_role("heading").first).to_be_visible()
+        page.get_by_role("heading").first.wait_for()
         slider = open_page(page, server, "start=Between+two+seeds&steps=12")
         for _ in range(8):
             slider.press("ArrowLeft")

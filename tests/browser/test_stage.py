@@ -70,7 +70,7 @@ def test_grids_differences_order_and_inspector_agree_with_numpy(page, server):
 
     page.get_by_role("button", name="×4").click()
     told = page.get_by_text("Difference from column 1: MSE")
-    expect(told).to_be_visible()
+    told.wait_for()
     assert float(told.inner_text().split("MSE ")[1]) == pytest.approx(mean_squared_error(samples[1], samples[0]), rel=5e-3)
     colours = canvas_pixels(page.locator(".bar .scale"))[0]  # of −255 to 255
     signed = np.take_along_axis(two - one, np.abs(two - one).argmax(-1, keepdims=True), -1)[..., 0]
@@ -89,7 +89,7 @@ def test_grids_differences_order_and_inspector_agree_with_numpy(page, server):
     page.keyboard.press("Enter")
     second = int(np.argsort(-errors, kind="stable")[1])
     inspector = page.get_by_role("dialog")
-    expect(inspector.get_by_role("heading", name=f"Image {second}", exact=True)).to_be_visible()
+    inspector.get_by_role("heading", name=f"Image {second}", exact=True).wait_for()
     told = inspector.locator(".numbers").nth(1)
     expect(told).to_contain_text("MSE")
     pair = samples[1, second : second + 1], samples[0, second : second + 1]
@@ -114,16 +114,16 @@ def test_keys_move_between_images_and_levels_and_the_address_brings_both_back(pa
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
-    expect(inspector.get_by_role("heading", name="Image 5", exact=True)).to_be_visible()
+    inspector.get_by_role("heading", name="Image 5", exact=True).wait_for()
     expect(level).not_to_have_attribute("aria-valuetext", "sample")
     noisy = level.get_attribute("aria-valuetext")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     inspector.get_by_role("button", name="Copy link").click()
-    expect(inspector.get_by_role("button", name="Copied")).to_be_visible()
+    inspector.get_by_role("button", name="Copied").wait_for()
     assert re.search("image=5.*level=|level=.*image=5", page.evaluate("navigator.clipboard.readText()"))
     expect(page).to_have_url(re.compile(r"image=5.*level=|level=.*image=5"))
     page.reload()  # shows the result of its own accord, since it is cached
-    expect(inspector.get_by_role("heading", name="Image 5", exact=True)).to_be_visible()
+    inspector.get_by_role("heading", name="Image 5", exact=True).wait_for()
     expect(level).to_have_attribute("aria-valuetext", noisy)
     page.keyboard.press("Escape")
     expect(inspector).to_be_hidden()
@@ -143,7 +143,7 @@ def test_scrubbing_and_playing_ask_the_server_for_nothing(page, server):
     assert not np.array_equal(grid_images(page, 0)[0], sample)
     page.get_by_role("button", name="Play from noise").click()
     expect(level).to_have_attribute("aria-valuetext", "sample")  # it plays to the end and stops
-    expect(page.get_by_role("button", name="Play from noise")).to_be_visible()
+    page.get_by_role("button", name="Play from noise").wait_for()
     assert np.array_equal(grid_images(page, 0)[0], sample)
     assert not sent
 
@@ -167,17 +167,17 @@ def test_screenshots(page, server, scheme, width):
         if width < 600:
             page.get_by_role("button", name="Column 2", exact=True).click()
             expect(page.locator(".column").first).to_be_hidden()
-        expect(page.locator(".column").last).to_be_visible()
+        page.locator(".column").last.wait_for()
         settle(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         film = page.locator(".strip:visible .scroll").first.evaluate("one => [one.clientWidth, one.scrollWidth]")
         assert film[0] % 66 == 64  # whole images
         if film[0] < film[1]:
-            expect(page.get_by_text("scroll sideways")).to_be_visible()
+            page.get_by_text("scroll sideways").wait_for()
         page.screenshot(path=ARTIFACTS / f"compare-{scheme}-{width}.png", full_page=True)
         page.get_by_role("button", name="Image 3 of column 2").click()
         dialog = page.get_by_role("dialog")
-        expect(dialog).to_be_visible()
+        dialog.wait_for()
         page.screenshot(path=ARTIFACTS / f"inspector-{scheme}-{width}.png")
         for way in ("Side by side", "Blink", "Swipe"):
             dialog.get_by_role("button", name=way).click()

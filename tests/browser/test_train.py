@@ -27,7 +27,7 @@ def queue_folder(runs_folder):
 
 def open_train(page, address, query):
     page.goto(f"{address}/train?{query}")
-    expect(page.get_by_role("heading", name="Train", exact=True)).to_be_visible()
+    page.get_by_role("heading", name="Train", exact=True).wait_for()
 
 
 def row(page, name):
@@ -41,33 +41,32 @@ def test_start_watch_stop_survive_resume_and_delete(page, queue, image_folder, t
     """
     with dashboard(tmp_path / "server.log", NOISESCOPE_RUNS=str(queue.root)) as address:
         open_train(page, address, f"data={image_folder}&{TINY}&train_steps=12000")
-        expect(page.get_by_role("link", name="Training curves")).to_be_visible()
+        page.get_by_role("link", name="Training curves").wait_for()
         expect(page.get_by_test_id("stSidebar")).to_have_count(0)
         expect(page.get_by_label("Steps", exact=True)).to_have_value("12000")
         page.get_by_role("button", name=f"Read the folder {image_folder}").click()
-        expect(page.get_by_role("img", name="16 training images")).to_be_visible()
-        expect(page.get_by_text("start above appear here")).to_be_visible()
+        page.get_by_role("img", name="16 training images").wait_for()
+        page.get_by_text("start above appear here").wait_for()
         page.get_by_role("textbox", name="Name").fill("../../etc")
         page.get_by_role("button", name="Start training").click()
-        expect(page.get_by_text("cannot be a run's name")).to_be_visible()
+        page.get_by_text("cannot be a run's name").wait_for()
         page.get_by_role("textbox", name="Name").fill("mine")
         page.get_by_role("button", name="Start training").click()  # straight from the field, without Enter
-        expect(page.get_by_text("mine is in the queue")).to_be_visible()
-        expect(row(page, "mine")).to_be_visible()
+        page.get_by_text("mine is in the queue").wait_for()
+        row(page, "mine").get_by_text(re.compile("training$")).wait_for()
+        row(page, "mine").get_by_text(re.compile(r"Step [\d,]+ of 12,000 · .* images/s · .* left")).wait_for()
+        training = psutil.Process(read_record(queue.root / "mine" / PROCESS).pid)
+        training.suspend()  # until it is asked to stop: all that is done meanwhile needs the processor, too
         page.get_by_role("textbox", name="Name").fill("next")
         page.get_by_label("Steps", exact=True).fill("50")
         page.get_by_role("button", name="Start training").click()
-        expect(row(page, "next").get_by_text("queued, number 1")).to_be_visible()
+        row(page, "next").get_by_text("queued, number 1").wait_for()
         watch = page.get_by_role("combobox", name=re.compile("Run to watch"))
         watch.scroll_into_view_if_needed()
         page.wait_for_timeout(1000)  # scrolling closes a list of options
         watch.click()
         page.get_by_role("option", name="mine").click()
-        expect(row(page, "mine").get_by_text(re.compile("training$"))).to_be_visible()
-        expect(row(page, "mine").get_by_text(re.compile(r"Step [\d,]+ of 12,000 · .* images/s · .* left"))).to_be_visible()
-        expect(page.get_by_role("figure", name="Training and validation loss of mine")).to_be_visible()
-        training = psutil.Process(read_record(queue.root / "mine" / PROCESS).pid)
-        training.suspend()  # until it is asked to stop: all that is done meanwhile needs the processor, too
+        page.get_by_role("figure", name="Training and validation loss of mine").wait_for()
     assert [job.status for job in queue.jobs()] == ["training", "queued"]  # the server is gone
     before = queue.jobs()[0].progress.step
 
@@ -76,20 +75,20 @@ def test_start_watch_stop_survive_resume_and_delete(page, queue, image_folder, t
     expect(row(page, "mine").get_by_role("button", name="Stop")).to_be_enabled()
     expect(row(page, "mine").get_by_role("button", name="Delete")).to_have_count(0)
     row(page, "mine").get_by_role("button", name="Stop").click()
-    expect(row(page, "mine").get_by_text("stopping")).to_be_visible()
+    row(page, "mine").get_by_text("stopping").wait_for()
     training.resume()
-    expect(row(page, "mine").get_by_text("stopped")).to_be_visible()
+    row(page, "mine").get_by_text("stopped").wait_for()
     assert read_resume_point(queue.root / "mine" / STATE).step >= before
     row(page, "mine").get_by_role("button", name="Resume").click()  # behind the other run, whose turn has come by itself
     row(page, "mine").get_by_role("button", name=re.compile("Cancel|Stop")).click()
-    expect(row(page, "mine").get_by_text("stopped")).to_be_visible()
-    expect(row(page, "next").get_by_text("finished")).to_be_visible()
-    expect(row(page, "next").get_by_text("Step 50 of 50")).to_be_visible()
+    row(page, "mine").get_by_text("stopped").wait_for()
+    row(page, "next").get_by_text("finished").wait_for()
+    row(page, "next").get_by_text("Step 50 of 50").wait_for()
     row(page, "mine").get_by_role("button", name="Delete").click()
     confirm = page.get_by_role("button", name="Delete permanently")
-    expect(confirm).to_be_visible()
+    confirm.wait_for()
     page.wait_for_timeout(3000)  # the rows are drawn anew meanwhile
-    expect(confirm).to_be_visible()
+    confirm.wait_for()
     confirm.click()
     expect(row(page, "mine")).to_have_count(0)
     assert [run.name for run in find_runs(queue.root)] == ["next"]
@@ -101,8 +100,8 @@ def test_screenshots(page, server, runs_folder, tiny_run, image_folder, scheme, 
     copy = shutil.copytree(tiny_run.path, runs_folder / "shapes")
     with screen(page, scheme, width, height=1600):
         open_train(page, server, f"data={image_folder}")
-        expect(page.get_by_role("img", name="Samples of shapes at step 24")).to_be_visible()
-        expect(page.locator(".live-figure .lines").first).to_be_visible()
+        page.get_by_role("img", name="Samples of shapes at step 24").wait_for()
+        page.locator(".live-figure .lines").first.wait_for()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         page.screenshot(path=ARTIFACTS / f"train-{scheme}-{width}.png")
     shutil.rmtree(copy)

@@ -166,22 +166,22 @@ def test_a_log_that_is_cut_back_is_read_anew(page, server, growing):
 
 def test_new_sample_grids_appear_and_the_slider_goes_back(page, server, growing):
     visit(page, server, "runs=growing&live=true")
-    expect(page.get_by_role("img", name="Samples of growing, step 500", exact=True)).to_be_visible()
-    expect(page.get_by_role("img", name="Samples of growing, raw weights, step 500")).to_be_visible()
+    page.get_by_role("img", name="Samples of growing, step 500", exact=True).wait_for()
+    page.get_by_role("img", name="Samples of growing, raw weights, step 500").wait_for()
     slider, play = page.get_by_role("slider", name="Training step"), page.get_by_role("button", name="Play")
     expect(slider.or_(play)).to_have_count(0)  # there is nothing to play yet
     write_samples(growing, 1000)
-    expect(page.get_by_role("img", name="Samples of growing, step 1000", exact=True)).to_be_visible()
-    expect(play).to_be_visible()
+    page.get_by_role("img", name="Samples of growing, step 1000", exact=True).wait_for()
+    play.wait_for()
     slider.focus()
     slider.press("Home")
-    expect(page.get_by_role("img", name="Samples of growing, step 500", exact=True)).to_be_visible()
+    page.get_by_role("img", name="Samples of growing, step 500", exact=True).wait_for()
     page.wait_for_url("**grid_step=500*")
     write_samples(growing, 1500)
     for step in (1100, 1200):  # two looks at the folder later, the chosen step is still on show
         log_up_to(growing, step)
         wait_for_points(page, step // 100)
-    expect(page.get_by_role("img", name="Samples of growing, step 500", exact=True)).to_be_visible()
+    page.get_by_role("img", name="Samples of growing, step 500", exact=True).wait_for()
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 390)])
@@ -194,8 +194,8 @@ def test_over_training_runs_are_locked_to_one_step_and_image(page, server, growi
     dots = "figure => figure.data.filter(t => t.mode === 'markers' && t.yaxis === 'y').map(t => [t.name, t.x[0]])"
     with screen(page, scheme, width):
         visit(page, server, "runs=growing&runs=late&grid_step=750")
-        expect(page.get_by_role("img", name="Samples of growing, step 500", exact=True)).to_be_visible()
-        expect(page.get_by_role("img", name="Samples of late, step 750", exact=True)).to_be_visible()
+        page.get_by_role("img", name="Samples of growing, step 500", exact=True).wait_for()
+        page.get_by_role("img", name="Samples of late, step 750", exact=True).wait_for()
         row = page.locator(".rows figure").first
         expect(row).to_contain_text(f"Validation loss{0.1 + math.exp(-500 / 200):.4g}")
         page.wait_for_function(f"() => ({dots})(document.querySelector('.live-figure')).toString() === 'growing,500,late,700'")
@@ -203,12 +203,12 @@ def test_over_training_runs_are_locked_to_one_step_and_image(page, server, growi
         page.get_by_role("img", name="Samples of late, step 750", exact=True).click(position={"x": 140, "y": 30})
         page.wait_for_url("**grid_image=3*")  # of which the keys move the step
         page.keyboard.press("Home")
-        expect(page.get_by_text("no samples before step 500").first).to_be_visible()
+        page.get_by_text("no samples before step 500").first.wait_for()
         expect(page.get_by_role("slider", name="Training step")).to_have_attribute("aria-valuetext", "Step 250")
         page.wait_for_function(f"() => ({dots})(document.querySelector('.live-figure')).toString() === 'growing,200,late,'")
         page.get_by_role("button", name="1,000", exact=True).click()
-        expect(page.get_by_role("img", name="Samples of growing, step 1000", exact=True)).to_be_visible()
-        expect(page.get_by_text("Image 3 of 4")).to_be_visible()
+        page.get_by_role("img", name="Samples of growing, step 1000", exact=True).wait_for()
+        page.get_by_text("Image 3 of 4").wait_for()
         strip = page.get_by_role("img", name="Image 3 of late, at 4 steps of training")
         words, *images, more_words = strip.evaluate(COVERED)
         assert images == [1, 1], "only where it has saved samples"
@@ -217,7 +217,7 @@ def test_over_training_runs_are_locked_to_one_step_and_image(page, server, growi
         page.get_by_role("button", name="Play").click()  # from the first step, since this is the last
         page.wait_for_function("() => [0, 1, 2, 3].every(frame => window.seen.includes(frame))")
         page.wait_for_function(f"() => ({dots})(document.querySelector('.live-figure')).toString() === 'growing,1000,late,700'")
-        expect(page.get_by_role("button", name="Play")).to_be_visible()
+        page.get_by_role("button", name="Play").wait_for()
         assert page.locator(".samples").bounding_box()["height"] == height
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
@@ -250,7 +250,7 @@ def test_grouping_by_a_setting_colours_its_values_and_dashes_its_runs(page, serv
     assert dashes[0] != dashes[1]
     page.get_by_text("Settings that differ (").click()
     table = page.get_by_role("table").first
-    expect(table.get_by_text("optimizer.lr", exact=True)).to_be_visible()
+    table.get_by_text("optimizer.lr", exact=True).wait_for()
     assert table.get_by_text("optimizer.batch_size", exact=True).count() == 0
 
 
@@ -263,7 +263,7 @@ def test_the_address_reproduces_the_view(page, server):
     page.goto(page.url)
     expect(page.locator(CURVES)).to_have_attribute("aria-label", "Validation loss of flowers-attention-64, flowers-baseline-64")
     page.wait_for_function("() => document.querySelector('.live-figure')._fullLayout?.xaxis.title.text.includes('minutes')")
-    expect(page.get_by_role("figure", name="Loss / latest loss over training")).to_be_visible()
+    page.get_by_role("figure", name="Loss / latest loss over training").wait_for()
 
 
 DAMAGED = [b"", b'{"step": 1, "lo', b"not json\n[1]\n", b'{"step": 1}\n{"loss": 0.5}\n{"step": 2, "loss": "x"}\n']
@@ -274,7 +274,7 @@ def test_damaged_runs_do_not_stop_the_others(page, server, make_run, growing):
     for run, log in zip(damaged, DAMAGED, strict=True):
         (run.path / "metrics.jsonl").write_bytes(log)
     visit(page, server, "&".join(f"runs={run.name}" for run in (*damaged, growing)))
-    expect(page.get_by_role("img", name="Samples of growing, step 500", exact=True)).to_be_visible()
+    page.get_by_role("img", name="Samples of growing, step 500", exact=True).wait_for()
     assert points(page) == 10
     for run in damaged:
         (run.path / "config.json").write_text('{"network": ')
