@@ -97,7 +97,7 @@ def main(arguments: Arguments) -> None:
     train, held_out = load_images(resolve(DataConfig(data=arguments.data, image_size=arguments.image_size)))
     known = as_input(train.images[evenly_spaced(len(train), arguments.reference_images)])
     x = as_input(held_out.images[evenly_spaced(len(held_out), arguments.images)])
-    judges = shipped_classifiers(arguments.data, tuple(x.shape[1:]))
+    judges = list(shipped_classifiers(arguments.data, tuple(x.shape[1:])))
     references = {path.stem: Reference(judge.features(known).double().numpy()) for path, judge in judges}
     rows = []
     for name, disturb in disturbances(arguments.image_size).items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -124,16 +124,17 @@ def judge_for(config: RunConfig, features: Path | None = None) -> Judge:
 
 def shipped_classifier(data: str, image_shape: tuple[int, int, int]) -> tuple[Path, LoadedClassifier] | None:
     """Return the largest shipped classifier of a dataset that takes images of that shape, and its file, or None."""
-    return next(iter(shipped_classifiers(data, image_shape)), None)
+    return next(shipped_classifiers(data, image_shape), None)
 
 
-def shipped_classifiers(data: str, image_shape: tuple[int, ...]) -> list[tuple[Path, LoadedClassifier]]:
-    """Return the shipped classifiers of a dataset that take images of that shape, and their files, the largest first."""
-    from ..models.classifier import load_classifier
+def shipped_classifiers(data: str, image_shape: tuple[int, ...]) -> Iterator[tuple[Path, LoadedClassifier]]:
+    """Load the shipped classifiers of a dataset that take images of that shape, the largest first, each with its file."""
+    from ..models.classifier import describe_classifier, load_classifier
 
-    found = ((path, load_classifier(path)) for path in sorted(CLASSIFIERS.glob("*.safetensors")))
-    able = [(path, one) for path, one in found if one.data == data and one.takes(image_shape)]
-    return sorted(able, key=lambda pair: pair[1].image_shape, reverse=True)
+    described = ((path, describe_classifier(path)) for path in sorted(CLASSIFIERS.glob("*.safetensors")))
+    able = [(path, one) for path, one in described if one.data == data and one.takes(image_shape)]
+    for path, _ in sorted(able, key=lambda pair: pair[1].image_shape, reverse=True):
+        yield path, load_classifier(path)
 
 
 def knows(classifier: LoadedClassifier, config: RunConfig) -> bool:

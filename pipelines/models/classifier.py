@@ -116,8 +116,7 @@ class LoadedClassifier:
 
     def takes(self, image_shape: tuple[int, ...]) -> bool:
         """Return whether it takes images of that shape: that of its training images, or larger, which it resizes."""
-        channels, *size = self.image_shape
-        return image_shape[0] == channels and all(given >= own for given, own in zip(image_shape[1:], size, strict=True))
+        return _takes(self.image_shape, image_shape)
 
     def may_know(self, train: ImageSet, held_out: ImageSet, split: HeldOutConfig) -> int:
         """Return how many held-out images it may have been trained on.
@@ -161,8 +160,14 @@ class LoadedClassifier:
         return found
 
 
+def _takes(own: tuple[int, int, int], image_shape: tuple[int, ...]) -> bool:
+    """Return whether a classifier of images of its ``own`` shape takes images of another one."""
+    channels, *size = own
+    return image_shape[0] == channels and all(given >= least for given, least in zip(image_shape[1:], size, strict=True))
+
+
 @dataclass(frozen=True)
-class _Described(Settings):
+class ClassifierDescription(Settings):
     """The metadata of a classifier's file; ``training`` has more keys, which only people read."""
 
     channels: Annotated[tuple[int, ...], Between(1, 4096)]
@@ -194,9 +199,13 @@ class _Described(Settings):
         chosen_by_seed = {"seed": self.training.get("seed", 0)}
         return settings_from(HeldOutConfig, self.training["data"].get("held_out", chosen_by_seed), "held_out")
 
+    def takes(self, image_shape: tuple[int, ...]) -> bool:
+        """Return whether the classifier takes images of that shape (see :meth:`LoadedClassifier.takes`)."""
+        return _takes(self.image_shape, image_shape)
 
-def load_classifier(path: str | Path, device: torch.device | str | None = None) -> LoadedClassifier:
-    """Load a classifier written by :mod:`pipelines.classifier`.
+
+def describe_classifier(path: str | Path) -> ClassifierDescription:
+    """Read what a classifier's file says of it, without its weights.
 
     Raises:
         ValueError: there is no such file, or it is not a classifier.
@@ -204,15 +213,26 @@ def load_classifier(path: str | Path, device: torch.device | str | None = None) 
     with open_tensors(Path(path), "numpy") as file:
         metadata = file.metadata() or {}
     try:
-        known = settings_from(_Described, parse_json(metadata.get(METADATA_KEY, ""), "its description"), "its description")
-        data, held_out = known.data, known.held_out
+        text = parse_json(metadata.get(METADATA_KEY, ""), "its description")
+        known = settings_from(ClassifierDescription, text, "its description")
+        _ = known.data, known.held_out  # which are read from its training, too
     except ValueError as error:
         raise ValueError(f"{path} is not a classifier ({error}): train one with `python -m pipelines.classifier`") from error
+    return known
+
+
+def load_classifier(path: str | Path, device: torch.device | str | None = None) -> LoadedClassifier:
+    """Load a classifier written by :mod:`pipelines.classifier`.
+
+    Raises:
+        ValueError: there is no such file, or it is not a classifier.
+    """
+    known = describe_classifier(path)
     with torch.device("meta"):
         network = Classifier(known.image_shape[0], len(known.classes), known.channels, known.patch_size)
     load_weights(Path(path), {"": network})
     network = network.to(device or best_device()).float().eval().requires_grad_(False)
-    return LoadedClassifier(network, known.classes, known.image_shape, data, known.accuracy, held_out)
+    return LoadedClassifier(network, known.classes, known.image_shape, known.data, known.accuracy, known.held_out)
 
 
 def save_classifier(path: Path, classifier: LoadedClassifier, test_images: int, training: Mapping[str, Any]) -> None:
