@@ -8,14 +8,14 @@ from .test_hosts import handshake
 HOSTS = "demo.example.org *.hf.space"
 
 
-def test_a_visitor_finds_models_but_no_training_and_uploads_little(page, tmp_path):
+def test_a_visitor_finds_models_but_no_training_and_uploads_little(page, tmp_path, forking):
     (tmp_path / "runs").mkdir()
     environment = {
         "NOISESCOPE_PUBLIC": "1",
         "NOISESCOPE_PUBLIC_UPLOAD": "1",
         "STREAMLIT_SERVER_ALLOWED_HOSTS": f"localhost {HOSTS}",
     }
-    with dashboard(tmp_path / "log.txt", NOISESCOPE_RUNS=str(tmp_path / "runs"), **environment) as address:
+    with dashboard(tmp_path / "log.txt", forking, NOISESCOPE_RUNS=str(tmp_path / "runs"), **environment) as address:
         page.goto(f"{address}/train?data=/etc&fetch=true")
         page.get_by_text("There is no page train").wait_for()
         page.goto(address)
