@@ -49,6 +49,7 @@ from .layout import MODEL as MODEL
 from .layout import PROCESS as PROCESS
 from .layout import SAMPLES as SAMPLES
 from .layout import STATE as STATE
+from .recipes import RECIPES
 from .weights import open_tensors, refuse_too_large, write_tensors
 
 PUBLISHED = ROOT / "checkpoints"
@@ -323,8 +324,9 @@ def find_run(path: str | Path, download: bool = False) -> Run:
         return Run(folder)
     found = [str(run.path.relative_to(ROOT) if run.path.is_relative_to(ROOT) else run.path) for run in find_runs()]
     known = ", ".join([*found[:MOST_NAMED], *[f"and {len(found) - MOST_NAMED} more"] * (len(found) > MOST_NAMED)])
+    made = f"train it first (python -m pipelines.train --recipe {path}), or " if str(path) in RECIPES else ""
     raise ValueError(
-        f"no run at {str(path)!r}: give a run folder, a .safetensors file or, for a run on the hub, {SPELLING} (runs: "
+        f"no run at {str(path)!r}: {made}give a run folder, a .safetensors file or, for a run on the hub, {SPELLING} (runs: "
         f"{known or 'none yet'})"
     )
 

@@ -330,6 +330,14 @@ def test_find_run_knows_folders_files_and_names_of_both_roots(tmp_path, monkeypa
     assert "runs/two" in str(refusal.value)
 
 
+def test_a_run_that_a_recipe_makes_is_refused_with_its_command(tmp_path, monkeypatch):
+    """What a shipped model started from need not be shipped; its recipe is."""
+    monkeypatch.setattr(runs, "PUBLISHED", tmp_path / "checkpoints")
+    with pytest.raises(ValueError, match="no run at 'fashion-text-names': train it first") as refusal:
+        find_run("fashion-text-names")
+    assert "python -m pipelines.train --recipe fashion-text-names" in str(refusal.value)
+
+
 def test_find_run_without_any_run_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "PUBLISHED", tmp_path / "checkpoints")
     monkeypatch.setattr(runs, "PRIVATE", tmp_path / "runs")
