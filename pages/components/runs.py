@@ -42,7 +42,6 @@ SHIPPED = (
     "fashion-baseline",
     "fashion-attention-student",
     "tiny-imagenet-text",
-    "pokemon-text",
 )
 
 TOLD = 3  # unusable runs that are told at once

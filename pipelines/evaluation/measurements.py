@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 
     from ..models.loading import LoadedModel
 
-PAIRS = 12  # number of samples shown with their nearest training image
+PAIRS = 12  # largest number of samples shown with their nearest training image
+ACROSS = 512  # largest width of that picture in pixels
 
 
 @torch.no_grad()
@@ -222,14 +223,14 @@ def _figures(features: Features, real: RealImages, right: NDArray[np.bool_] | No
 
 
 def _rounded(values: Features) -> Any:
-    """Return values with six digits, as lists."""
-    return np.vectorize(lambda value: float(f"{value:.6g}"))(values).tolist()
+    """Return values with four digits, as lists: their spread is what counts."""
+    return np.vectorize(lambda value: float(f"{value:.4g}"))(values).tolist()
 
 
 def write_neighbours(model: LoadedModel, real: RealImages, samples: Pixels, features: Features) -> None:
     """Write an image beside the weights: the samples closest to training images, each above its nearest neighbour."""
     numbers, distances = nearest(features, real.reference.features)
-    closest = distances.argsort()[:PAIRS]
+    closest = distances.argsort()[: max(1, min(PAIRS, ACROSS // samples.shape[2]))]
     training = real.as_input(real.train, real.rows[numbers[closest]].tolist())
     pairs = np.concatenate([samples[closest], to_uint8(training)])
     with atomic(file_beside(model.run, NEIGHBOURS_PICTURE)) as temporary:

@@ -103,7 +103,7 @@ def _stored(path: Path, fingerprint: str, file: int, modified: int, size: int) -
 
 def _as_json(fingerprint: str, results: Sequence[Result]) -> str:
     """Return the content of evaluation.json, with a line for each result, so that a new one changes no other line."""
-    lines = ",\n".join(json.dumps(vars(result)) for result in results)
+    lines = ",\n".join(json.dumps(vars(result), separators=(",", ":")) for result in results)
     return f'{{"fingerprint": {json.dumps(fingerprint)}, "results": [\n{lines}\n]}}\n'
 
 

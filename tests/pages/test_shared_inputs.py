@@ -63,7 +63,7 @@ def test_another_model_shows_its_own_classes_and_prompts():
     assert not app.warning
     app.selectbox(key="model").select("flowers-text").run()
     flowers = app.text_area(key="prompts").value
-    app.selectbox(key="model").select("pokemon-text").run()
+    app.selectbox(key="model").select("tiny-imagenet-text").run()
     assert not set(flowers.splitlines()) & set(app.text_area(key="prompts").value.splitlines())
     app.text_area(key="prompts").set_value("a blue bird").run()
     app.selectbox(key="model").select("flowers-text").run()
@@ -78,7 +78,7 @@ def test_another_model_shows_its_own_classes_and_prompts():
 def test_so_do_other_pages(page, address, key):
     app = open_app(page, model="flowers-text", **address)
     before = app.text_input(key=key).value
-    app.selectbox(key="model").select("pokemon-text").run()
+    app.selectbox(key="model").select("tiny-imagenet-text").run()
     assert app.text_input(key=key).value != before
     assert not app.exception
 
