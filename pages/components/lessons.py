@@ -225,8 +225,8 @@ LESSONS: Sequence[Lesson] = (
             *({"model": model, "prompt": "a photo of a rose"} for model in ("flowers-text", "flowers-latent-text")), images=6
         ),
         "Both networks work on 32×32 positions, but the second one denoises latents, which an autoencoder decodes to 128×128 "
-        "pixels. Its calls compute 2.5 times as much, because it is wider, and not 16 times. It takes longer here because every "
-        "frame is decoded to be shown, where a sample needs only the last.",
+        "pixels. Its calls compute 2.5 times as much, because it is wider, and not 16 times. It takes longer here because "
+        "every frame is decoded to be shown, where a sample needs only the last.",
         "Move the slider to the left: the noisy state in column 2 is four channels of latents. Its noise has another shape, "
         "so its roses are others too.",
         "04_autoencoder_on_a_hub_dataset",
