@@ -3,7 +3,7 @@
 Noisescope's training loop and diffusers' unconditional recipe train networks of equal parameters and FLOPs on the same images
 for the same time on the same machine, in turns. diffusers uses its best memory format and mixed bfloat16, with its images in
 memory, although its example reads them from files. Each follows its own learning-rate schedule over the whole budget. Both are
-sampled from averaged weights with 20 steps of DPM-Solver++(2M).
+sampled from averaged weights with 20 steps of DPM-Solver++(2M). Both keep freed memory, as Noisescope does for its users.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,20 +20,20 @@ import tyro
 from torch import Tensor
 
 from diffusion_core.noise import SeededNoise
-from pipelines.common.devices import best_device, finish
+from pipelines.common.devices import best_device, finish, keep_freed_memory
 from pipelines.datasets.image_sets import load_images
 from pipelines.datasets.sources import resolve
 from pipelines.evaluation.distances import Reference
 from pipelines.evaluation.judges import Judge
 from pipelines.models.classifier import load_classifier
 from pipelines.models.loading import load_model
+from pipelines.models.networks import make_network
 from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import sample
 from pipelines.storage.config import DataConfig, NetworkConfig, OptimizerConfig, RunConfig
 from pipelines.storage.files import ROOT
 from pipelines.storage.runs import Run
 from pipelines.training.reading import open_training
-from unets import build_network
 
 from .peers import LAYOUTS, find_peer
 from .recipes import DiffusersRecipe
@@ -51,12 +51,18 @@ class Arguments:
     data: str = "fashion_mnist"
     classifier: Path = ROOT / "classifiers" / "fashion-mnist.safetensors"
     """The classifier in whose features images are compared."""
-    network: str = "baseline"
+    network: NetworkConfig = field(default_factory=lambda: NetworkConfig(unet="baseline"))
+    image_size: int = 32
     minutes: tuple[float, ...] = (1, 2, 4, 8)
     """Training times after which samples are measured; the last is the whole budget."""
     batch: int = 64
     num_images: int = 500
     """Samples per measurement."""
+
+    @property
+    def config(self) -> RunConfig:
+        """Configuration of our run; what is not said here is the default."""
+        return RunConfig(network=self.network, data=DataConfig(data=self.data, image_size=self.image_size))
 
 
 class Ours:
@@ -64,11 +70,7 @@ class Ours:
 
     def __init__(self, folder: Path, arguments: Arguments, steps: int) -> None:
         self.run = Run(folder)
-        config = RunConfig(
-            network=NetworkConfig(unet=arguments.network),
-            data=DataConfig(data=arguments.data),
-            optimizer=OptimizerConfig(steps=steps, batch_size=arguments.batch),
-        )
+        config = replace(arguments.config, optimizer=OptimizerConfig(steps=steps, batch_size=arguments.batch))
         self.trainer = open_training(self.run, config)
 
     def step(self) -> None:
@@ -86,7 +88,8 @@ class Theirs:
     """A training with diffusers' recipe on images in memory."""
 
     def __init__(self, images: Tensor, arguments: Arguments, layout: str, steps: int) -> None:
-        peer = find_peer(build_network(arguments.network, image_channels=images.shape[1]))
+        shape = (images.shape[1], arguments.image_size, arguments.image_size)
+        peer = find_peer(make_network(replace(arguments.config, image_shape=shape), seed=0), arguments.image_size)
         network = peer.build(peer.head_widths[-1]).to(best_device(), memory_format=LAYOUTS[layout])
         self.recipe = DiffusersRecipe(network, torch.bfloat16, steps)
         self.images, self.layout, self.batch = images.to(best_device()), LAYOUTS[layout], arguments.batch
@@ -119,10 +122,10 @@ def speeds(folder: Path, images: Tensor, arguments: Arguments) -> tuple[dict[str
 def main(arguments: Arguments) -> None:
     """Print Markdown: one row for each training time."""
     torch.manual_seed(0)
+    keep_freed_memory()
     classifier = load_classifier(arguments.classifier)
     judge = Judge(classifier.data, "", classifier.features, classifier)
-    config = RunConfig(data=DataConfig(data=arguments.data))
-    images, _ = load_images(resolve(replace(config.data, held_out_images=arguments.num_images)))
+    images, _ = load_images(resolve(replace(arguments.config.data, held_out_images=arguments.num_images)))
     spread = images.images[:: max(1, len(images) // 10_000)]
     reference = Reference(judge.features(spread.float() / 127.5 - 1))
     rows = []
