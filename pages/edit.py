@@ -4,7 +4,8 @@ from typing import Any
 
 import streamlit as st
 
-from pages.components.condition_table import ConditionTable, settings_of, show_table, start_table, too_many
+from pages.components.condition_choice import too_many
+from pages.components.condition_table import ConditionTable, settings_of, show_table, start_table
 from pages.components.editing import TRACED_STEPS, WAYS, choose_way, left_out_of_link
 from pages.components.heading import heading
 from pages.components.named_choice import choose_model

@@ -23,7 +23,8 @@ from pipelines.common.command_line import describe
 from pipelines.common.public import is_public
 from pipelines.common.text import literal
 from pipelines.evaluation.job import EvaluationJob
-from pipelines.evaluation.results import Evaluation, csv_text, samples_table
+from pipelines.evaluation.results import Evaluation
+from pipelines.evaluation.tables import csv_text, samples_table
 
 actions = heading("evaluate")
 

@@ -5,16 +5,8 @@ from dataclasses import replace
 import streamlit as st
 
 from pages.components import BOUND
-from pages.components.condition_table import (
-    ConditionTable,
-    choose_columns,
-    choose_rows,
-    same_conditions,
-    settings_of,
-    show_table,
-    start_table,
-    too_many,
-)
+from pages.components.condition_choice import choose_columns, choose_rows, same_conditions, too_many
+from pages.components.condition_table import ConditionTable, settings_of, show_table, start_table
 from pages.components.heading import heading
 from pages.components.named_choice import choose_model
 from pages.components.prompt_words import show_learnt

@@ -39,7 +39,8 @@ def _read_records(folder: Path) -> Attempts:
     from pipelines.datasets.report import read_report
     from pipelines.datasets.report_text import as_text
     from pipelines.evaluation.judging import paired_losses, verdict
-    from pipelines.evaluation.results import Evaluation, readable_table, samples_table
+    from pipelines.evaluation.results import Evaluation
+    from pipelines.evaluation.tables import readable_table, samples_table
     from pipelines.figures.report import report
     from pipelines.figures.training import training_curves
     from pipelines.models.loading import load_model

@@ -11,7 +11,7 @@ import streamlit as st
 
 from pages.components import BOUND, end_page
 from pages.components.carried import MASK, left_out, picture_key
-from pages.components.condition_table import choose_rows
+from pages.components.condition_choice import choose_rows
 from pages.components.glossary import term
 from pages.components.painter import painter
 from pages.components.pictures import show_image

@@ -19,10 +19,11 @@ from pipelines.common.command_line import describe
 from pipelines.common.public import is_public
 from pipelines.common.text import literal
 from pipelines.evaluate import MOST
+from pipelines.evaluation.brief import EVALUATION, file_beside
 from pipelines.evaluation.columns import Column, Finding, compare, measured_together
 from pipelines.evaluation.job import EvaluationJob
 from pipelines.evaluation.measured import way_in_words
-from pipelines.evaluation.results import EVALUATION, Evaluation, file_beside
+from pipelines.evaluation.results import Evaluation
 from pipelines.evaluation.teaching import Teaching, teaching
 from pipelines.evaluation.verdict import Sentence, Verdict, cost_sentence, not_compared, sentences
 from pipelines.sampling.generation import Comparison

@@ -20,18 +20,11 @@ from pipelines.common.images import Pixels, montage, split_montage
 from pipelines.common.picture_files import open_picture
 from pipelines.common.public import without_places
 from pipelines.common.text import literal
+from pipelines.evaluation.brief import file_beside
 from pipelines.evaluation.judging import paired_losses
 from pipelines.evaluation.ranking import loss_differences, ranking, ranking_sentence, settings_to_rank
-from pipelines.evaluation.results import (
-    FIGURES,
-    MAIN_FIGURES,
-    NEAR,
-    NEAREST_IS_BEST,
-    NEIGHBOURS_PICTURE,
-    Evaluation,
-    file_beside,
-    readable_table,
-)
+from pipelines.evaluation.results import FIGURES, MAIN_FIGURES, NEAR, NEAREST_IS_BEST, NEIGHBOURS_PICTURE, Evaluation
+from pipelines.evaluation.tables import readable_table
 from pipelines.figures.captions import about_measured, about_runs, sentences
 from pipelines.figures.cost import (
     COSTS,
@@ -59,7 +52,7 @@ def choose_samples(table: pd.DataFrame) -> tuple[pd.DataFrame, str, str]:
     """Let the user choose what is shown; return the part of the table that can be compared, the figure and the cost.
 
     Args:
-        table: see :func:`pipelines.evaluation.results.samples_table`.
+        table: see :func:`pipelines.evaluation.tables.samples_table`.
     """
     chosen_runs = list(dict.fromkeys(table["run"]))
     with st.container(horizontal=True, vertical_alignment="top"):
@@ -146,7 +139,7 @@ def usual_series(table: pd.DataFrame) -> pd.DataFrame:
     The learned spacing has a series of its own.
 
     Args:
-        table: see :func:`pipelines.evaluation.results.samples_table`.
+        table: see :func:`pipelines.evaluation.tables.samples_table`.
     """
     usual = table["images"].mode()[0]
     kept = []

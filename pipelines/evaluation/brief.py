@@ -1,4 +1,4 @@
-"""The one figure of an evaluation that lists of models show; unlike results, this module loads no tables."""
+"""The one figure of an evaluation that lists of models show, and where its files lie."""
 
 from __future__ import annotations
 

@@ -28,13 +28,14 @@ from ..common.together import gathered, own_share
 from ..sampling.request import SamplingRequest
 from ..sampling.sample import sample
 from ..storage.files import atomic
+from .brief import file_beside
 from .distances import ENOUGH, Features, closer_than_held_out, nearest, recall_estimate, within
 from .diversity import LEAST, density_and_coverage, vendi_estimate
 from .intervals import Estimate
 from .kept_features import keep_features
 from .measured import way_in_words
 from .real_images import AT_ONCE, RealImages
-from .results import LOSS_BINS, NEIGHBOURS_PICTURE, file_beside, loss_draws, noise_bins
+from .results import LOSS_BINS, NEIGHBOURS_PICTURE, loss_draws, noise_bins
 
 if TYPE_CHECKING:
     from diffusion_core.condition import Condition

@@ -53,7 +53,7 @@ def about_measured(table: pd.DataFrame) -> str:
     """Return the seeds and samplers of measured samples.
 
     Args:
-        table: see :func:`pipelines.evaluation.results.samples_table`.
+        table: see :func:`pipelines.evaluation.tables.samples_table`.
     """
     made = [f"seed {seed}" for seed in sorted(set(table["seed"]))]
     made += [SAMPLERS[name].title if name in SAMPLERS else name for name in dict.fromkeys(table["sampler"])]

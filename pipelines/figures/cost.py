@@ -13,7 +13,8 @@ from diffusion_core.choices import LEARNED
 
 from ..common.text import counted
 from ..evaluation.measured import sampler_title
-from ..evaluation.results import FIGURES, SMALLER_IS_BETTER, pareto_front
+from ..evaluation.results import FIGURES, SMALLER_IS_BETTER
+from ..evaluation.tables import pareto_front
 from .chart import NOWHERE, Axis, Chart, Curve, Mark, Panel, Rule
 from .style import COLORS, Look, color, dash
 
@@ -44,7 +45,7 @@ def quality_against_cost(table: pd.DataFrame, figure: str, cost: str, order: Seq
     distinguish what else differs, such as guidance; those of the learned spacing are open. Students are stars.
 
     Args:
-        table: see :func:`pipelines.evaluation.results.samples_table`; of one dataset, image size and judge.
+        table: see :func:`pipelines.evaluation.tables.samples_table`; of one dataset, image size and judge.
         figure: a key of FIGURES.
         cost: a key of COSTS.
         order: the names of all runs, which have the same colours as in other figures of them.

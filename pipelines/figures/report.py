@@ -12,16 +12,10 @@ import pandas as pd
 from ..common.command_line import describe
 from ..common.picture_files import picture_content
 from ..common.text import in_short
+from ..evaluation.brief import file_beside
 from ..evaluation.ranking import loss_differences, ranking, ranking_sentence, settings_to_rank
-from ..evaluation.results import (
-    FIGURES,
-    MAIN_FIGURES,
-    NEIGHBOURS_PICTURE,
-    Evaluation,
-    file_beside,
-    readable_table,
-    samples_table,
-)
+from ..evaluation.results import FIGURES, MAIN_FIGURES, NEIGHBOURS_PICTURE, Evaluation
+from ..evaluation.tables import readable_table, samples_table
 from .chart import Chart
 from .cost import FLOOR, comparison, quality_against_cost
 from .evaluation import bound_terms, loss_bands, loss_gaps, newest, ranking_bars

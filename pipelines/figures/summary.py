@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from ..common.extras import require_extra
 from ..common.text import some
-from ..evaluation.results import FIGURES, Evaluation, samples_table
+from ..evaluation.results import FIGURES, Evaluation
+from ..evaluation.tables import samples_table
 from ..storage.runs import CURVES, Run
 from .captions import about_measured, about_runs, sentences
 from .chart import Chart

@@ -15,16 +15,11 @@ from opening import open_app
 
 from pages.components.results import _pairs, usual_series
 from pipelines.common.images import montage, png_bytes
+from pipelines.evaluation.brief import file_beside
 from pipelines.evaluation.job import EvaluationJob
 from pipelines.evaluation.judging import verdict
-from pipelines.evaluation.results import (
-    NEAREST_IS_BEST,
-    NEIGHBOURS_PICTURE,
-    Evaluation,
-    file_beside,
-    readable_table,
-    samples_table,
-)
+from pipelines.evaluation.results import NEAREST_IS_BEST, NEIGHBOURS_PICTURE, Evaluation
+from pipelines.evaluation.tables import readable_table, samples_table
 from pipelines.figures.chart import Curve
 from pipelines.figures.cost import SERIES, best_against_cost, comparison, quality_against_cost
 from pipelines.figures.evaluation import leanings, loss_bands

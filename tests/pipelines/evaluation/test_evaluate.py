@@ -21,7 +21,8 @@ from pipelines.evaluation.judging import paired_losses
 from pipelines.evaluation.measured import shared_settings
 from pipelines.evaluation.measurements import likelihood, measure_floor, measure_reconstructions
 from pipelines.evaluation.real_images import RealImages
-from pipelines.evaluation.results import FIGURES, Evaluation, samples_table
+from pipelines.evaluation.results import FIGURES, Evaluation
+from pipelines.evaluation.tables import samples_table
 from pipelines.figures.evaluation import newest
 from pipelines.models.classifier import load_classifier
 from pipelines.models.loading import LoadedModel, load_model

@@ -1,17 +1,14 @@
 """The file of results: whose weights they are of, who writes it, and what is compared from it."""
 
-import io
-import math
 import shutil
 import tempfile
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
 from pipelines.evaluation.judging import paired_losses
-from pipelines.evaluation.results import Evaluation, csv_text, loss_draws, pareto_front
+from pipelines.evaluation.results import Evaluation, loss_draws
 from pipelines.models.loading import load_model
 from pipelines.storage.runs import Run
 
@@ -63,13 +60,6 @@ def test_a_damaged_file_is_told(copied_run):
         Evaluation(copied_run)
 
 
-def test_names_that_spreadsheets_would_compute_stay_names():
-    names = ["=1+1", "+2", "-rf", "@SUM(A1)", "\tx", 'quoted "name"', "two\nlines", "1e3"]
-    read = pd.read_csv(io.StringIO(csv_text(pd.DataFrame({"run": names, "loss": -1.5}))), dtype={"run": str})
-    assert read["run"].tolist() == ["'=1+1", "'+2", "'-rf", "'@SUM(A1)", "'\tx", *names[5:]]
-    assert (read["loss"] == -1.5).all()
-
-
 def test_errors_of_one_image_count_once_where_it_is_drawn_often(copied_run, tmp_path):
     """Of 60 images 400 errors are taken: what two models make of an image differs alike each time."""
     other = Run(shutil.copytree(copied_run.path, tmp_path / "other"))
@@ -80,12 +70,6 @@ def test_errors_of_one_image_count_once_where_it_is_drawn_often(copied_run, tmp_
     [row] = paired_losses([Evaluation(copied_run), Evaluation(other)]).to_dict("records")
     half = float(row["Difference"].split(" ± ")[1])
     assert half == pytest.approx(1.96 * differences.std() / 60**0.5, rel=0.1)
-
-
-def test_the_pareto_front():
-    table = pd.DataFrame({"cost": [5, 1, 3, 2, 3, math.nan], "figure": [1.0, 9.0, 4.0, 9.5, 3.0, 0.0]})
-    front = pareto_front(table, "cost", "figure")
-    assert front[["cost", "figure"]].to_numpy().tolist() == [[1, 9], [3, 3], [5, 1]]
 
 
 def test_the_lock_lies_beside_the_run(copied_run, tmp_path, monkeypatch):

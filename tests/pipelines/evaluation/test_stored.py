@@ -7,8 +7,10 @@ import shutil
 
 import pytest
 
+from pipelines.evaluation.brief import EVALUATION
 from pipelines.evaluation.judging import paired_losses, verdict
-from pipelines.evaluation.results import EVALUATION, Evaluation, readable_table, samples_table
+from pipelines.evaluation.results import Evaluation
+from pipelines.evaluation.tables import readable_table, samples_table
 from pipelines.figures.cost import quality_against_cost
 from pipelines.figures.evaluation import bound_terms, loss_bands, newest
 from pipelines.storage.files import ROOT

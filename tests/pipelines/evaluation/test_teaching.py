@@ -12,7 +12,8 @@ from pipelines.evaluation.columns import Column, compare
 from pipelines.evaluation.judging import verdict
 from pipelines.evaluation.measured import shared_settings
 from pipelines.evaluation.ranking import ranking, settings_to_rank
-from pipelines.evaluation.results import Evaluation, Result, samples_table
+from pipelines.evaluation.results import Evaluation, Result
+from pipelines.evaluation.tables import samples_table
 from pipelines.evaluation.teaching import teaching
 from pipelines.figures.chart import Curve
 from pipelines.figures.cost import quality_against_cost
