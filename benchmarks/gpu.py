@@ -29,6 +29,7 @@ from accelerate.state import AcceleratorState, GradientState
 from torch import Tensor, nn
 
 from pipelines.common.devices import best_device, finish, keep_freed_memory
+from pipelines.models.compiled import compile_calls
 from pipelines.models.loading import LoadedModel, load_model
 from pipelines.models.networks import make_network
 from pipelines.sampling.request import SamplingRequest
@@ -122,11 +123,13 @@ class Subject:
 
     # --- sampling
 
-    def shipped(self, count: int, dtype: torch.dtype | None = None, replayed: bool = True) -> Run:
+    def shipped(self, count: int, dtype: torch.dtype | None = None, replayed: bool = True, compiling: bool = False) -> Run:
         """Prepare sampling as commands and pages do it; a captured network is called until all its calls are replays."""
         model = load_model(self.run, self.device, dtype)
         if not replayed:
             uncaptured(model)
+        if compiling:
+            compile_calls(model.denoiser.network, count)
         request = SamplingRequest(num_images=count, steps=STEPS)
 
         def run() -> Tensor:
@@ -149,10 +152,11 @@ class Subject:
         }
 
     def compiled_sampling(self, count: int) -> Makers:
-        """Return both sides compiled, and ours as shipped."""
+        """Return both sides compiled, ours also as by ``pipelines.sample --compile``, and ours as shipped."""
         noise = self.noise(count)
         return {
             OURS: lambda: self.shipped(count),
+            "Noisescope, compiled and captured": lambda: self.shipped(count, compiling=True),  # drops what was compiled before
             "diffusers, float32, compiled": lambda: their_loop(compiled(self.theirs()), noise, STEPS, FASTEST),
             "Noisescope, float32, compiled": lambda: our_loop(compiled(self.ours(torch.float32)), noise, STEPS, FASTEST),
         }

@@ -25,6 +25,7 @@ from ..common.memory import TensorMemory, weight_bytes
 from ..common.reports import ProgressBar, report_progress, tracked
 from ..common.threads import threads_for_matrices
 from ..common.together import gathered, own_share
+from ..models.compiled import compile_calls, is_compiled
 from ..sampling.request import SamplingRequest
 from ..sampling.sample import sample
 from ..storage.files import atomic
@@ -126,7 +127,12 @@ def likelihood(model: LoadedModel, real: RealImages, count: int, levels: int, se
 
 
 def measure_samples(
-    model: LoadedModel, real: RealImages, request: SamplingRequest, asked: Mapping[str, Any], batch_size: int
+    model: LoadedModel,
+    real: RealImages,
+    request: SamplingRequest,
+    asked: Mapping[str, Any],
+    batch_size: int,
+    compiled: bool = False,
 ) -> dict[str, Any]:
     """Generate samples and measure them; memory is measured with a single image.
 
@@ -134,10 +140,15 @@ def measure_samples(
 
     Args:
         asked: the settings of the measurement (:attr:`Result.asked`), under which the features are kept.
+        compiled: compile the network's calls first.
     """
+    if compiled:
+        compile_calls(model.denoiser.network, min(batch_size, request.num_images))
     batches = []
     chunks = own_share(torch.arange(request.num_images).split(batch_size))
     told = f"{model.name}, {way_in_words(asdict(request))}"
+    for numbers in chunks[:1]:  # what is done only once, such as compiling, is no time of the images
+        next(sample(model, request, numbers.tolist(), condition=real.shown(numbers.tolist())))
     for numbers in tracked(chunks, told, "batch"):
         before = time.perf_counter()
         *_, last = sample(model, request, numbers.tolist(), condition=real.shown(numbers.tolist()))
@@ -159,7 +170,7 @@ def measure_samples(
     return {
         "network_calls": calls[-1],
         "seconds": sum(all_seconds) / request.num_images,
-        "machine": hardware(model.device),
+        "machine": hardware(model.device) + (", compiled" if is_compiled(model.denoiser.network) else ""),
         "memory": sum(map(weight_bytes, model.modules)) + memory.peak,
         "figures": figures(features, real, real.recognised(known)),
         "classes": None if known is None or classifier is None else {"names": classifier.classes, "seen": known.tolist()},

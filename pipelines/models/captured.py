@@ -152,9 +152,13 @@ class CapturedForward:
 
     Calls stay eager where a graph would leave something out: a gradient, what is recorded within the network (attention, tensor
     memory), autocast, training, and streams other than the usual one, which graphs would have to wait for.
+
+    Attributes:
+        call: the ``forward`` of the network's class, or its compiled form, called with the network first.
     """
 
     def __init__(self, network: nn.Module) -> None:
+        self.call: Callable[..., Tensor] = type(network).forward
         self._owner = weakref.ref(network, GRAPHS.forget)  # no cycle, so that a dropped model is freed at once
         self._calls: Counter[Hashable] = Counter()
         self._never: set[Hashable] = set()
@@ -166,7 +170,7 @@ class CapturedForward:
         assert network is not None
         if torch.compiler.is_compiling() or not can_replay(x_t) or network.training or self._records():
             return self._eager(x_t, t, condition)
-        kind = _kind(network, x_t, t, condition)
+        kind = kind_of(network, x_t, t, condition)
         with GRAPHS.lock:
             graph = GRAPHS.find(self._owner, kind)
             if graph is None and self._pays(kind):
@@ -188,9 +192,7 @@ class CapturedForward:
         return self._call(x_t, t, condition)
 
     def _call(self, x_t: Tensor, t: Tensor, condition: Condition | None) -> Tensor:
-        network: Any = self._owner()
-        output: Tensor = type(network).forward(network, x_t, t, condition)
-        return output
+        return self.call(self._owner(), x_t, t, condition)
 
     def _records(self) -> bool:
         return any(layer.maps is not None for layer in self._attending)
@@ -259,8 +261,8 @@ def can_replay(x_t: Tensor) -> bool:
     )
 
 
-def _kind(network: nn.Module, x_t: Tensor, t: Tensor, condition: Condition | None) -> Hashable:
-    """Return what a graph depends on: shapes and types of the inputs, which of them there are, and where the weights are."""
+def kind_of(network: nn.Module, x_t: Tensor, t: Tensor, condition: Condition | None) -> Hashable:
+    """Return what a graph or a compiled call is for: which inputs, of which shapes and types, and where the weights are."""
     parts = (
         ()
         if condition is None

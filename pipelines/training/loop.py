@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..common.finite import NotFiniteError
 from ..common.reports import ProgressBar
 from ..common.settings import seconds_in
 from ..common.signals import caught_signals
+from ..models.compiled import can_compile
 from ..storage.changes import recorded
 from ..storage.claim import RunClaim
 from ..storage.config import RunConfig
@@ -24,7 +26,6 @@ from ..storage.runs import STATE, Run
 from ..storage.state import Learner, ResumePoint, load_state, save_state, state_tensors
 from .accelerator import any_process, make_accelerator, make_optimizer, own_parts, restore_scaler, scaler_state
 from .budget import fitted_to_budget
-from .compilation import compile_network
 from .divergence import Divergence
 from .ema import ExponentialMovingAverage, Model, MovingAverages
 from .grids import write_grids
@@ -274,10 +275,10 @@ class TrainingLoop:
             at_the_end.callback(self.claim.release)
             at_the_end.callback(finish_trackers, self.accelerator)
             if compiled:
-                self.model, said = compile_network(self.model, self._backward)
+                model: Any = torch.compile(self.model, dynamic=False)
+                if can_compile(partial(self._backward, model)):
+                    self.model = model
                 self.optimizer.zero_grad()
-                if self.is_main:
-                    print(said, flush=True)
             if budget is not None and self.step == 0:
                 self.task.config = fitted_to_budget(self, seconds_in(budget) - (self.clock() - started))
                 if self.is_main:

@@ -8,6 +8,7 @@ import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -59,6 +60,19 @@ def test_everything_is_measured_once_and_kept(evaluate, copied_run):
     assert again.count("already measured") == 5
     assert len(Evaluation(copied_run).results) == 6
     assert Image.open(copied_run.path / "evaluation-neighbours.png").size[0] > 8 * 12
+
+
+def test_a_compiled_network_has_the_same_figures_and_its_time_says_so(evaluate, copied_run, monkeypatch):
+    monkeypatch.setattr("torch.compile", partial(torch.compile, backend=lambda graph, inputs: graph.forward))
+    evaluate(copied_run.path, "--steps", 3, "--batch-size", 20)
+    (plain,) = Evaluation(copied_run).of_kind("samples")
+    (copied_run.path / "evaluation.json").unlink()
+    said = evaluate(copied_run.path, "--steps", 3, "--batch-size", 20, "--compile", True).output
+    assert said.count("compiled the network in") == 1
+    (compiled,) = Evaluation(copied_run).of_kind("samples")
+    assert compiled.found["figures"] == plain.found["figures"]
+    assert compiled.found["machine"] == f"{plain.found['machine']}, compiled"
+    assert compiled.found["memory"] == plain.found["memory"]
 
 
 def test_every_figure_has_an_interval_and_a_floor(evaluate, copied_run):
