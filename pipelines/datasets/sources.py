@@ -153,7 +153,10 @@ def _load(name: str, source: str) -> Source:
 
 def _not_loaded(name: str, source: str, error: Exception) -> ValueError:
     unreached = isinstance(error, ConnectionError | TimeoutError)
-    nowhere = "it is no folder here, and the hub cannot be reached; check its spelling, or the network"
+    nowhere = (
+        "it is no folder here, and the hub cannot be reached; check its spelling, or the network, or set NOISESCOPE_DATA to a "
+        f"folder that contains it as {name}"
+    )
     reason = nowhere if unreached else one_line(error.__cause__ or error, 300)
     return ValueError(f"dataset {name!r} could not be loaded from {source}: {reason}")
 

@@ -225,7 +225,7 @@ def test_a_short_name_resolves_to_the_local_folder(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="could not be loaded from nelorth/oxford-flowers"):
         open_dataset("oxford_flowers")
     monkeypatch.delenv("NOISESCOPE_DATA")
-    with pytest.raises(ValueError, match="could not be loaded from zalando-datasets/fashion_mnist"):
+    with pytest.raises(ValueError, match="set NOISESCOPE_DATA to a folder that contains it as fashion_mnist"):
         open_dataset("fashion_mnist")
 
 
