@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """Conditions of a batch of B images: classes, words, augmentation, or several of these; immutable, so safe to share.
+    """Conditions of a batch of B images: classes, words, augmentation, calls, or several of these; immutable, so safe to share.
 
     Attributes:
         labels: (B,) int64 class numbers.
@@ -19,6 +19,8 @@ class Condition:
         mask: (B, L) bool, True where ``tokens`` holds a word, False for padding.
         dropped: (B,) bool, True where the network uses its null condition instead; all False by default.
         augment: (B, A) float32, the augmentation of training images; None or zeros mean none. Never dropped.
+        calls: (B,) int64, the number of network calls in which the images are sampled, the same for all of them, for a network
+            that serves several numbers. Never dropped.
 
     Example:
         >>> condition = Condition(labels=torch.tensor([3, 7]))
@@ -32,11 +34,12 @@ class Condition:
     mask: Tensor | None = None
     dropped: Tensor | None = None
     augment: Tensor | None = None
+    calls: Tensor | None = None
 
     def __post_init__(self) -> None:
         if (self.tokens is None) != (self.mask is None):
             raise ValueError("tokens and mask belong together: give both or neither")
-        first = next((part for part in (self.labels, self.tokens, self.augment) if part is not None), None)
+        first = next((part for part in (self.labels, self.tokens, self.augment, self.calls) if part is not None), None)
         if first is None:
             raise ValueError("empty condition: give labels, or tokens with their mask (use None for no condition)")
         if self.dropped is None:
@@ -47,7 +50,7 @@ class Condition:
 
     @property
     def _parts(self) -> tuple[Tensor | None, ...]:
-        return self.labels, self.tokens, self.mask, self.dropped, self.augment
+        return self.labels, self.tokens, self.mask, self.dropped, self.augment, self.calls
 
     def __len__(self) -> int:
         assert self.dropped is not None

@@ -30,7 +30,7 @@ class AttentionUNet(BaselineUNet):
     Args:
         attention_levels: levels with attention, 0 being the finest; only the coarsest by default. The middle belongs to the
             coarsest level. The cost grows with the fourth power of a level's side.
-        image_channels, channels, blocks_per_level, embedding_dim, dropout, augment_dim, patch_size: as in
+        image_channels, channels, blocks_per_level, embedding_dim, dropout, augment_dim, patch_size, calls: as in
             :class:`BaselineUNet`.
     """
 
@@ -44,12 +44,13 @@ class AttentionUNet(BaselineUNet):
         dropout: float = 0.0,
         augment_dim: int = 0,
         patch_size: int = 1,
+        calls: bool = False,
     ) -> None:
         levels = range(len(channels))
         self.attention_levels = tuple(levels[-1:] if attention_levels is None else attention_levels)
         if not set(self.attention_levels) <= set(levels):
             raise ValueError(f"attention_levels={self.attention_levels}: this network has levels 0 … {len(channels) - 1}")
-        super().__init__(image_channels, channels, blocks_per_level, embedding_dim, dropout, augment_dim, patch_size)
+        super().__init__(image_channels, channels, blocks_per_level, embedding_dim, dropout, augment_dim, patch_size, calls)
 
     def make_stage(self, level: int, channels: int) -> Stage:
         return (AttentionStage if level in self.attention_levels else Stage)(channels, self.dim, self.dropout)

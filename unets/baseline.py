@@ -39,6 +39,8 @@ class BaselineUNet(nn.Module):
         dropout: fraction of the activations inside residual blocks that are dropped while training.
         augment_dim: length of the vector that describes an image's augmentation, (B, augment_dim) in ``condition.augment``;
             it is embedded and added to the time embedding (Karras et al. 2022, appendix F.2). 0 for none.
+        calls: whether the network is told in how many calls an image is sampled, all images of a batch in ``condition.calls``,
+            (B,): the number is embedded as a timestep is, and added to the time embedding (Zhou et al. 2024, SFD-v).
         patch_size: side of the square image patches that become one pixel of the finest level, so that large images cost no
             more than small ones (Hoogeboom et al. 2023, section 3.2; Dosovitskiy et al. 2021 for the idea); 1 for none.
 
@@ -55,6 +57,7 @@ class BaselineUNet(nn.Module):
         dropout: float = 0.0,
         augment_dim: int = 0,
         patch_size: int = 1,
+        calls: bool = False,
     ) -> None:
         super().__init__()
         if not channels or min(image_channels, *channels, blocks_per_level, patch_size) < 1:
@@ -68,6 +71,9 @@ class BaselineUNet(nn.Module):
         self.dropout = dropout
         self.embedding = TimestepEmbedding(self.dim)
         self.augment = zero_initialised(nn.Linear(augment_dim, self.dim, bias=False)) if augment_dim else None
+        self.calls = TimestepEmbedding(self.dim) if calls else None
+        if self.calls is not None:
+            zero_initialised(self.calls.out)  # so that the network starts as one that is not told
         self.stem = nn.Conv2d(image_channels * patch_size**2, channels[0], 3, padding=1)
         levels = list(enumerate(channels))
         self.encoder = nn.ModuleList([self._level(i, width, blocks_per_level) for i, width in levels])
@@ -90,8 +96,12 @@ class BaselineUNet(nn.Module):
         return self.embed(t, condition), None
 
     def embed(self, t: Tensor, condition: Any) -> Tensor:
-        """Embed the timesteps, and the augmentation if the network takes one: (B, dim) or (1, dim)."""
+        """Embed the timesteps, and the augmentation and the number of calls if the network takes them: (B, dim) or (1, dim)."""
         embedding: Tensor = self.embedding(t)  # (B, dim) or (1, dim)
+        if self.calls is not None:
+            if condition is None or condition.calls is None:
+                raise ValueError("this network has to be told the number of calls: give it a condition with calls")
+            embedding = embedding + self.calls(condition.calls[:1])  # one for all, as the timestep usually is
         if self.augment is None or condition is None or condition.augment is None:
             return embedding
         embedding = embedding + self.augment(condition.augment.to(embedding.dtype))

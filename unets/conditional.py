@@ -36,13 +36,13 @@ class ConditionalUNet(AttentionUNet):
     (Ho & Salimans 2022, section 3.2).
 
     ``condition`` has the attributes ``labels``, (B,); ``tokens``, (B, L, text_dim), with ``mask``, (B, L); ``dropped``, (B,);
-    and ``augment``, (B, augment_dim), as :class:`diffusion_core.condition.Condition` has.
+    ``augment``, (B, augment_dim); and ``calls``, (B,), as :class:`diffusion_core.condition.Condition` has.
 
     Args:
         num_classes: number of classes; 0 for a network without classes.
         text_dim: width of the word embeddings; 0 for a network without words.
-        image_channels, channels, blocks_per_level, embedding_dim, attention_levels, dropout, augment_dim, patch_size: as
-            in :class:`AttentionUNet`.
+        image_channels, channels, blocks_per_level, embedding_dim, attention_levels, dropout, augment_dim, patch_size,
+            calls: as in :class:`AttentionUNet`.
     """
 
     def __init__(
@@ -57,12 +57,13 @@ class ConditionalUNet(AttentionUNet):
         dropout: float = 0.0,
         augment_dim: int = 0,
         patch_size: int = 1,
+        calls: bool = False,
     ) -> None:
         if num_classes < 0 or text_dim < 0 or not num_classes + text_dim:
             raise ValueError(f"num_classes={num_classes}, text_dim={text_dim}: a conditional network needs one of them above 0")
         self.num_classes, self.text_dim = num_classes, text_dim
         super().__init__(
-            image_channels, channels, blocks_per_level, embedding_dim, attention_levels, dropout, augment_dim, patch_size
+            image_channels, channels, blocks_per_level, embedding_dim, attention_levels, dropout, augment_dim, patch_size, calls
         )
         if num_classes:
             self.class_embedding = nn.Embedding(num_classes + 1, self.dim)  # the last one is the null class

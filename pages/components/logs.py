@@ -21,12 +21,13 @@ from pipelines.figures.training import (
     loss_by_timestep,
     loss_heat_maps,
     settings_table,
+    title_of,
     training_curves,
     validations_by_timestep,
 )
 from pipelines.storage.catalogue import Listed
 from pipelines.storage.config import RunConfig
-from pipelines.storage.runs import METRICS, Run
+from pipelines.storage.runs import METRICS, Run, calls_of_loss, loss_in_calls
 
 HEAT = {"loss": "Loss", "relative": "Loss / latest loss"}
 SURE, UNSURE = ":material/check_circle:", ":material/radio_button_unchecked:"
@@ -112,7 +113,9 @@ def show_other_curves(
 ) -> None:
     """Show on demand what else is logged at every few steps."""
     offered = [name for name in QUANTITIES if name != "val_loss" and any(name in one.table for one in logs)]
-    titles = ", ".join(QUANTITIES[name] if not number else _inside(QUANTITIES[name]) for number, name in enumerate(offered))
+    calls = {calls for one in logs for column in one.table if (calls := calls_of_loss(str(column))) is not None}
+    offered += map(loss_in_calls, sorted(calls))
+    titles = ", ".join(title_of(name) if not number else _inside(title_of(name)) for number, name in enumerate(offered))
     more = st.expander(titles, key="optimiser", **BOUND)
     if more.open:
         chart = training_curves({one.name: one.table for one in logs}, offered, axis, smoothing, log, groups)

@@ -14,11 +14,11 @@ from pages.components.named_choice import choose_model, choose_named
 from pages.components.runs import settled_first
 from pipelines.common.command_line import describe
 from pipelines.common.settings import Described
-from pipelines.common.text import counted, literal
+from pipelines.common.text import literal
 from pipelines.datasets.familiar import most_familiar
 from pipelines.sampling.own_steps import own_steps
 from pipelines.sampling.request import SamplingRequest
-from pipelines.storage.config import RunConfig
+from pipelines.storage.config import DistillationConfig, RunConfig
 from pipelines.storage.spacing import learned_spacing
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ def choose_request(number: int, models: Mapping[str, Listed], num_images: int) -
     name = choose_model(models, usual[(number - 1) % len(usual)], f"model{number}")
     config = models[name].config
     if config.is_student:  # what it determines would otherwise become the settings of the model that is chosen next
-        for field in (*own_steps(config), *GUIDING):
+        chosen = {"steps"} if config.distillation is not None and config.distillation.varies else set()
+        for field in {*own_steps(config), *GUIDING} - chosen:
             st.query_params.pop(f"{field}{number}", None)
     sampler = choose_sampler(config, str(number), SamplingRequest.sampler if number <= len(usual) else OTHER_SAMPLER)
     condition = choose_condition(config, str(number))
@@ -105,19 +106,33 @@ def choose_sampler(config: RunConfig, suffix: str = "", usual: str = SamplingReq
     """
     if (student := config.distillation) is not None:
         fresh = f" with eta {student.eta:g}" if student.eta else ""
-        learnt = f"{counted(student.calls, 'step')} of DDIM{fresh}"
+        learnt = f"{student.in_words} of DDIM{fresh}"
         st.caption(literal(f"A student of {student.teacher}, which has learnt {learnt} only."))
-        return {name: value for name, value in own_steps(config).items() if name in ("sampler", "steps")}
+        steps = _choose_calls(student, suffix) if student.varies else student.most
+        return {name: value for name, value in own_steps(config, steps).items() if name in ("sampler", "steps")}
     sampler_place, steps_place = st.columns([2, 1])
     sampler = choose_named("Sampler", SAMPLERS, usual, f"sampler{suffix}", sampler_place)
     with steps_place:
         return {"sampler": sampler, "steps": choose_steps(config, suffix)}
 
 
+def _choose_calls(student: DistillationConfig, suffix: str) -> int:
+    """Draw a widget for one of the numbers of steps that a student has learnt, at first the most; return the number."""
+    key = f"steps{suffix}"
+    follow_model(key, student.most)
+    shown = st.session_state.get(key)
+    if isinstance(shown, int) and shown not in student.calls:  # of the model before
+        st.session_state[key] = student.nearest(shown)
+    calls = sorted(student.calls)
+    about = term("steps")
+    return int(st.segmented_control("Steps", calls, default=student.most, required=True, key=key, help=about, **BOUND))
+
+
 def choose_steps(config: RunConfig, suffix: str = "", usual: int = SamplingRequest.steps) -> int:
     """Draw a widget for the number of steps, initially ``usual``, with a key that ends in ``suffix``; return the number."""
     longest = config.diffusion.timesteps
     usual = min(usual, longest)
+    follow_model(f"steps{suffix}", usual)  # of a student, say, which shows others
     about = f"{term('steps')} This model allows 1 to {longest}."
     return int(st.number_input("Steps", 1, longest, usual, key=f"steps{suffix}", help=about, **BOUND))
 

@@ -18,7 +18,7 @@ from pipelines.common.command_line import describe
 from pipelines.common.images import Pixels, split_montage
 from pipelines.common.picture_files import open_picture
 from pipelines.common.public import without_places
-from pipelines.common.text import counted, in_short, literal
+from pipelines.common.text import in_short, literal
 from pipelines.evaluation.brief import EVALUATION, file_beside, held_out_loss
 from pipelines.storage.catalogue import Catalogue, Listed, read_catalogue
 from pipelines.storage.config import RunConfig
@@ -190,8 +190,8 @@ def about_samples(config: RunConfig) -> str:
     """Return what the sample grids of a run show, a student's with its teacher's images, for a caption."""
     if config.model == "autoencoder":
         return RECONSTRUCTED
-    if config.is_student:
-        return "each image of the student's EMA weights is followed by its teacher's, from the same noise"
+    if (own := config.distillation) is not None:
+        return f"each image of the student's EMA weights{own.in_grids} is followed by its teacher's, from the same noise"
     return "EMA weights, the same noise at every step"
 
 
@@ -225,7 +225,7 @@ def describe_run(listed: Listed) -> str:
     student = config.distillation
     parts = [
         config.kind,
-        *([f"student of {student.teacher} in {counted(student.calls, 'step')}"] if student is not None else []),
+        *([f"student of {student.teacher} in {student.in_words}"] if student is not None else []),
         *([f"{in_short(listed.num_parameters)} parameters"] if listed.num_parameters is not None else []),
         f"{Path(config.data.data).name} at {size}",
     ]

@@ -55,20 +55,21 @@ def _ask(queue: TrainingQueue, name: str, run: Run) -> None:
         captions=[choice.about for choice in DISTILLATIONS.values()],
         key=f"method-{name}",
     )
-    tuned = DistillationConfig(1, method).sees_images
-    calls = st.number_input(
-        "Its steps",
-        1,
-        MOST_TUNED if tuned else MOST_CALLS,
-        MOST_TUNED if tuned else usual.calls,
-        key=f"calls-{method}-{name}",
-        help=term("student"),
-    )
+    tuned = DistillationConfig((1,), method).sees_images
+    key = f"calls-{method}-{name}"
+    if tuned:
+        calls = [int(st.number_input("Its steps", 1, MOST_TUNED, MOST_TUNED, key=key, help=term("student")))]
+    else:
+        about = f"{term('student')} With several numbers, one student serves them all: its network is told the number."
+        calls = st.multiselect("Its steps", range(1, MOST_CALLS + 1), usual.calls, key=key, help=about)
     guidance = None
     if conditional and not tuned:
         about = f"{term('guidance')} The student learns this scale, which then cannot be changed."
         guidance = st.number_input("Guidance", 0.0, MAX_GUIDANCE, USUAL_GUIDANCE, 0.5, key=f"distilled-{name}", help=about)
-    asked = DistillationConfig(int(calls), method, guidance=guidance)
+    if not calls:
+        st.caption("Choose one or more numbers of steps.")
+        return
+    asked = DistillationConfig(tuple(sorted(calls)), method, guidance=guidance)
     time = rough_time(run, training_calls(asked), OPTIMIZER.batch_size)
     takes = f"Training takes {OPTIMIZER.steps:,} steps of {OPTIMIZER.batch_size} images"
     st.caption(literal(f"{takes}: {time}." if time else f"{takes}."))
@@ -82,7 +83,7 @@ def _start(queue: TrainingQueue, run: Run, asked: DistillationConfig) -> None:
 
     try:
         tuned = f"-{asked.method}" if asked.sees_images else ""
-        student = f"{run.path.name}-student-{asked.calls}{tuned}"
+        student = f"{run.path.name}-student-{'-'.join(map(str, asked.calls))}{tuned}"
         queue.create(student, student_config(run, asked, OPTIMIZER, LOG))
         st.session_state["run"] = student
     except (ValueError, OSError) as error:

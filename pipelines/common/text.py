@@ -83,6 +83,12 @@ def some(names: Sequence[str], most: int = 3) -> str:
     return listed if len(names) <= most else f"{listed} and {len(names) - most:,} more"
 
 
+def either(choices: Sequence[object]) -> str:
+    """Return choices as part of a sentence: "4", "2 or 4", "2, 4 or 8"."""
+    *others, last = map(str, choices)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
 def one_line(text: object, most: int = 500) -> str:
     """Return text as one line of at most ``most`` characters, without control characters."""
     return CONTROLS.sub("\ufffd", shorten(re.sub(r"[ \t-\r]+", " ", str(text)).strip(), most))

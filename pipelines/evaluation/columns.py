@@ -59,9 +59,10 @@ class Column:
 
     @property
     def options(self) -> dict[str, str]:
-        """Options of ``pipelines.evaluate`` that measure samples made like this column's; a student needs none."""
-        if self.config.is_student:
-            return {}
+        """Options of ``pipelines.evaluate`` that measure samples made like this column's; a student needs at most its steps."""
+        own = self.config.distillation
+        if own is not None:
+            return {"--steps": str(self.request.steps)} if own.varies else {}
         request, network = self.request, self.config.network
         guided = network.conditional and not network.always_conditional
         told = {"--samplers": request.sampler, "--steps": str(request.steps), "--spacing": request.spacing}
@@ -114,7 +115,7 @@ def _measured(one: Column, other: Column) -> Finding:
     if samples:
         models = [column.evaluation.fingerprint if same_model else column.evaluation.name for column in (one, other)]
         students = one.config.is_student or other.config.is_student  # whose way of sampling is part of them
-        names = models if students else told_apart(models, [one.request, other.request], asked=False)
+        names = models if students and not same_model else told_apart(models, [one.request, other.request], asked=False)
         return Finding(judge(*groups, samples, names=(names[0], names[1])))
     missing = tuple(column for column in (one, other) if not column.samples) or (one, other)
     settings = [] if same_model or not alike else shared_settings([one.evaluation, other.evaluation])

@@ -100,7 +100,8 @@ def judge(
             differences[name] = replace(found, p=(tested or {}).get(name) if p is None else p)
     differences = {name: differences[name] for name in TITLES if name in differences}
     notes = [] if same_model else [ONE_SEED if len(everyone) == 2 else SEEDS.format(len(first), len(second))]
-    notes += [_own_steps_told(one) for one in everyone if one.config.is_student and not same_model]
+    students = enumerate(everyone) if not same_model else ()
+    notes += [_own_steps_told(one, samples[number : number + 1]) for number, one in students if one.config.is_student]
     notes += [UNPAIRED] if not all(found.paired for found in differences.values()) else []
     untested = any(name in differences and differences[name].p is None for name in TESTED)
     if untested and setting is not None and len(everyone) == 2:
@@ -116,9 +117,11 @@ def judge(
     return Verdict(*named, setting, differences, costs, tuple(notes), real, absent)
 
 
-def _own_steps_told(student: Evaluation) -> str:
+def _own_steps_told(student: Evaluation, samples: Sequence[Result]) -> str:
+    """Say that a student samples in its own steps: those of its samples, if there are any to compare."""
     own = student.config.distillation
-    return "" if own is None else f"{student.name} is a student and samples in its own {counted(own.calls, 'step')}."
+    taken = [counted(one.asked["request"]["steps"], "step") for one in samples]
+    return "" if own is None else f"{student.name} is a student and samples in its own {(taken or [own.in_words])[0]}."
 
 
 def _asked(first: Sequence[Evaluation], second: Sequence[Evaluation], setting: Setting) -> dict[str, Any]:

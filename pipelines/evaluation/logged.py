@@ -97,7 +97,7 @@ def _objective(config: RunConfig) -> object:
     """Return what determines the validation loss, which covers all timesteps evenly however training draws them."""
     own = config.distillation
     if own is not None:
-        return own.teacher_fingerprint, own.guidance
+        return own.teacher_fingerprint, own.guidance, own.calls if own.varies else None  # it is the mean over them
     return replace(config.diffusion, timestep_density="uniform", density_mean=None, density_std=None)
 
 

@@ -73,7 +73,8 @@ def sampler_title(name: str) -> str:
 def shared_settings(evaluations: Sequence[Evaluation]) -> list[Setting]:
     """Return the settings at which the samples of all evaluations were measured, and can be compared.
 
-    Students are measured in their own steps, which are compared with those of other models at any.
+    Students are measured in their own steps, which are compared with those of other models at any. One that serves several
+    numbers of steps is compared in the nearest.
     """
     first = next((one for one in evaluations if not one.config.is_student), evaluations[0])
     own = [Setting.of(result) for result in first.of_kind("samples")]
@@ -84,7 +85,7 @@ def samples_at(evaluations: Sequence[Evaluation], setting: Setting) -> list[Resu
     """Return each evaluation's newest samples at a setting, of students in their own steps; empty if not all have such."""
     found: list[Result] = []
     for evaluation in evaluations:
-        wanted = replace(setting, request=setting.request | own_steps(evaluation.config))
+        wanted = replace(setting, request=setting.request | own_steps(evaluation.config, setting.request["steps"]))
         own = [result for result in evaluation.of_kind("samples") if Setting.of(result).fits(wanted)]
         if found:
             own = [result for result in own if same_images(evaluation, result, evaluations[0], found[0])]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..common.text import some
+from ..storage.config import RunConfig
 from .intervals import Estimate, strata_error
 from .measured import Setting, estimate_in, loss_figure, sample_figure, samples_at
 from .paired import Difference, difference, paired_parts
@@ -62,7 +63,7 @@ def settings_to_rank(
             found.append((setting, members))
     groups: list[tuple[Setting, list[Evaluation]]] = []
     for setting, members in sorted(found, key=lambda group: -len(group[1])):
-        students = all(one.config.is_student for one in members)  # whose own steps are compared with any
+        students = all(_has_one_way(one.config) for one in members)  # whose own steps are compared with any
         before = {one for other, others in groups if students or str(other) == str(setting) for one in others}
         if not before.issuperset(members):
             groups.append((setting, members))
@@ -71,6 +72,11 @@ def settings_to_rank(
         text if told.count(text) == 1 else f"{text}, of {', '.join(one.name for one in group[1])}": group
         for text, group in zip(told, groups, strict=True)
     }
+
+
+def _has_one_way(config: RunConfig) -> bool:
+    """Return whether a model is a student with a single number of steps."""
+    return config.distillation is not None and not config.distillation.varies
 
 
 def ranking(evaluations: Sequence[Evaluation], setting: Setting, figure: str) -> list[Ranked]:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from diffusion_core.choices import LEARNED
 
-from ..common.text import counted
+from ..common.text import counted, either
 from ..evaluation.measured import sampler_title
 from ..evaluation.results import FIGURES, SMALLER_IS_BETTER
 from ..evaluation.tables import pareto_front
@@ -124,11 +124,13 @@ def _chart(
 
 
 def _stars(shown: pd.DataFrame, figure: str, cost: str, order: Sequence[str]) -> Iterator[Curve]:
-    """Yield the only point of each student, or more where it was measured with several numbers of samples or seeds."""
+    """Yield the points of each student: one for each number of steps, and more with several numbers of samples or seeds."""
     for run, points in shown.groupby("run", sort=False):
         look = Look(color(list(order).index(str(run))), symbol="star", size=15)
-        name = f"{run}, {counted(int(points['steps'].iloc[0]), 'step')}"
-        yield replace(_points(points.sort_values(cost), figure, cost, name, look), line=False)
+        steps = sorted(set(points["steps"].astype(int)))
+        name = f"{run}, {either(steps)} step{'s' * (steps != [1])}"
+        joined = 1 < len(steps) == len(points)
+        yield replace(_points(points.sort_values(cost), figure, cost, name, look), line=joined)
 
 
 def _series(

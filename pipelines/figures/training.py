@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from ..common.public import without_places
-from ..common.text import shorten
+from ..common.text import counted, shorten
+from ..storage.runs import calls_of_loss
 from .chart import Axis, Chart, ColorScale, Curve, Heat, Panel
 from .style import Look, decimate, envelope, line_styles
 
@@ -34,6 +35,12 @@ ROOM = 0.06  # of the scale, above and below the curves
 LISTED = 4  # values of a list that a table of settings has
 LONGEST = 200  # characters of a text there
 LINEAR = ("lr", "kernel_distance", *RECONSTRUCTION)  # always on a linear scale: some of them reach 0
+
+
+def title_of(quantity: str) -> str:
+    """Return the title of a logged quantity: one of QUANTITIES, or the validation loss of a student in some number of calls."""
+    calls = calls_of_loss(quantity)
+    return QUANTITIES[quantity] if calls is None else f"{QUANTITIES['val_loss']} in {counted(calls, 'call')}"
 
 
 def smooth(x: NDArray[np.float64], y: NDArray[np.float64], half_life: float) -> NDArray[np.float64]:
@@ -96,7 +103,7 @@ def training_curves(
 
     Args:
         runs: metrics by run name.
-        quantities: keys of QUANTITIES; only those of NOISY are smoothed.
+        quantities: see :func:`title_of`; only those of NOISY are smoothed.
         axis: a key of AXES.
         smoothing: half-life as a share of the longest curve, 0 for none; the same for all curves, so that they are comparable.
             Curves are smoothed before they are thinned for drawing, so that they do not depend on the number of points drawn.
@@ -118,7 +125,7 @@ def training_curves(
         drawn = [(mark.x, mark.y) for mark in marks if not mark.quiet]
         limits = settled_limits(drawn, logarithmic) if quantity not in LINEAR else None
         y_axis = Axis(log=logarithmic, limits=limits)
-        panels.append(Panel(tuple(marks), Axis(AXES[axis], log="x" in log), y_axis, QUANTITIES[quantity], height=HEIGHT))
+        panels.append(Panel(tuple(marks), Axis(AXES[axis], log="x" in log), y_axis, title_of(quantity), height=HEIGHT))
     zoom = (quantities, axis, sorted(log))
     return Chart(tuple(panels), shared_x=True, hover="x unified", zoom=zoom)
 

@@ -95,8 +95,14 @@ def export_model(model: LoadedModel, folder: Path) -> list[str]:
         One sentence each on what was written and who can read it.
 
     Raises:
-        ValueError: diffusers has no such network, schedule or prediction.
+        ValueError: diffusers has no such network, schedule or prediction, or could not tell the network its number of calls.
     """
+    student = model.config.distillation
+    if student is not None and student.varies:
+        raise ValueError(
+            f"{model.name} is a student in {student.in_words}, whose network is told the number of steps, which no pipeline of "
+            f"diffusers does: distil {student.teacher} with a single number of --calls, and export that student"
+        )
     network = model.denoiser.network
     made = scheduler(model)
     if isinstance(network, ImportedUNet):
@@ -117,11 +123,11 @@ def export_model(model: LoadedModel, folder: Path) -> list[str]:
         ]
         if model.autoencoder is not None:
             told.append("the U-Net denoises latents, and their autoencoder is not exported")
-    if (student := model.config.distillation) is not None:
-        times = ", ".join(f"{t:g}" for t in student.timesteps)
+    if student is not None:
         fresh = f" with eta={student.eta:g}" if student.eta else ""
         told.append(
-            f"it is a student: sample it with {student.calls} steps of DDIM{fresh}, at the timesteps {times}, and no others"
+            f"it is a student: sample it with {student.in_words} of DDIM{fresh}, at the timesteps "
+            f"{student.timesteps_in_words}, and no others"
         )
     made.save_pretrained(folder / "scheduler")
     return [*told, f"the scheduler is a {type(made).__name__}"]

@@ -128,7 +128,7 @@ def training_footprint(config: RunConfig, device: torch.device, processes: int =
     if (student := config.distillation) is not None:  # its teacher is there as well
         memory += weight_bytes(network)
         if not student.sees_images:  # all its steps are kept for the gradient
-            batch *= student.calls
+            batch *= student.most
     return replace(found, memory=memory + batch * _of_one_image(_of_network(config), half, torch.is_grad_enabled()))
 
 
@@ -218,6 +218,8 @@ def _inputs(network: nn.Module, config: RunConfig) -> tuple[Any, ...]:
             given["mask"] = torch.empty(1, WORDS, dtype=torch.bool)
         if config.data.augment:
             given["augment"] = torch.empty(1, AUGMENT_DIM)
+        if config.distillation is not None and config.distillation.varies:
+            given["calls"] = torch.zeros(1, dtype=torch.long)
         return torch.empty(1, *config.state_shape), torch.zeros(1), Condition(**given) if given else None
 
 

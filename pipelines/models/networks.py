@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from diffusion_core.condition import Condition
 from diffusion_core.denoiser import Denoiser
 from diffusion_core.losses import DenoisingLoss
 from diffusion_core.schedules import NoiseSchedule, from_betas, make_schedule
@@ -31,6 +33,8 @@ def make_network(config: RunConfig, seed: int | None) -> BaselineUNet:
     options = config.network.options(config.state_shape[0])
     if config.data.augment:
         options["augment_dim"] = AUGMENT_DIM
+    if config.distillation is not None and config.distillation.varies:
+        options["calls"] = True
     if config.network.takes == "class":
         options["num_classes"] = len(config.condition.classes)
     if config.network.takes == "text":
@@ -49,6 +53,21 @@ def empty_network(config: RunConfig) -> torch.nn.Module:
     from .foreign.networks import imported_network
 
     return imported_network(config, make_diffusion_schedule(config.diffusion))
+
+
+def told_calls(
+    config: RunConfig, calls: int, condition: Condition | None, images: int, device: torch.device
+) -> Condition | None:
+    """Return the condition of images with the number of calls in which they are sampled, if the run's network takes it.
+
+    Args:
+        condition: of the images otherwise; None for none.
+        images: their number.
+    """
+    if config.distillation is None or not config.distillation.varies:
+        return condition
+    every = torch.full((images,), calls, device=device)
+    return Condition(calls=every) if condition is None else replace(condition, calls=every)
 
 
 def make_diffusion_schedule(config: DiffusionConfig) -> NoiseSchedule:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 
 import torch
 
@@ -34,7 +35,7 @@ def student_config(teacher: Run, asked: DistillationConfig, optimizer: Optimizer
         guidance = 1.0 if asked.sees_images else USUAL_GUIDANCE
     if not asked.sees_images:
         network = replace(network, dropout=0.0)  # the teacher has none either, once it is trained
-    learned = not asked.sees_images and has_learned(teacher, asked.calls)
+    learned = not asked.sees_images and all(has_learned(teacher, calls) for calls in asked.calls)
     spacing = asked.spacing or (LEARNED if learned else "trailing")
     distillation = replace(
         asked,
@@ -42,7 +43,7 @@ def student_config(teacher: Run, asked: DistillationConfig, optimizer: Optimizer
         guidance=guidance,
         teacher=reference_to(teacher),
         teacher_fingerprint=teacher.fingerprint,
-        timesteps=_timesteps(teacher, asked.calls, spacing),
+        timesteps=tuple(chain.from_iterable(_timesteps(teacher, calls, spacing) for calls in asked.calls)),
     )
     return replace(
         theirs,
@@ -57,7 +58,7 @@ def student_config(teacher: Run, asked: DistillationConfig, optimizer: Optimizer
 
 
 def _timesteps(teacher: Run, calls: int, spacing: str) -> tuple[float, ...]:
-    """Return the timesteps of a student, noisiest first."""
+    """Return the timesteps of a student for a number of calls, noisiest first."""
     if spacing == LEARNED:
         return learned_timesteps(teacher, calls)
     schedule = make_diffusion_schedule(teacher.config.diffusion)
@@ -78,9 +79,9 @@ def _refuse_unfit(teacher: Run, asked: DistillationConfig) -> RunConfig:
     if not teacher.has_weights:
         raise ValueError(f"{name} has no weights yet: train it first, with `python -m pipelines.train --resume {teacher.path}`")
     longest = theirs.diffusion.timesteps
-    if not asked.sees_images and asked.calls * asked.teacher_steps > longest:
+    if not asked.sees_images and asked.most * asked.teacher_steps > longest:
         raise ValueError(
-            f"calls={asked.calls} with teacher_steps={asked.teacher_steps} are {asked.calls * asked.teacher_steps:,} steps of "
+            f"calls={asked.most} with teacher_steps={asked.teacher_steps} are {asked.most * asked.teacher_steps:,} steps of "
             f"the teacher, and the schedule of {name} has {longest:,}: choose fewer"
         )
     if asked.guidance not in (None, 1.0) and not theirs.network.conditional:

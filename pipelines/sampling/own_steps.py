@@ -22,13 +22,19 @@ def as_learnt(request: SamplingRequest, config: RunConfig) -> SamplingRequest:
         "guidance_rescale": 0.0,
         "negative_prompt": None,
     }
-    return replace(request, **own_steps(config), **fixed)
+    return replace(request, **own_steps(config, request.steps), **fixed)
 
 
-def own_steps(config: RunConfig) -> dict[str, Any]:
-    """Return the fields of a request that a student determines; none for other models."""
+def own_steps(config: RunConfig, steps: int = SamplingRequest.steps) -> dict[str, Any]:
+    """Return the fields of a request that a student determines; none for other models.
+
+    Args:
+        steps: the number of steps asked for, of which the student takes the nearest that it has learnt.
+    """
     own = config.distillation
-    return {} if own is None else {"sampler": SAMPLER, "steps": own.calls, "spacing": own.spacing, "eta": own.eta}
+    if own is None:
+        return {}
+    return {"sampler": SAMPLER, "steps": own.nearest(steps), "spacing": own.spacing, "eta": own.eta}
 
 
 def refuse_student(config: RunConfig, name: str, why: str) -> None:
@@ -46,12 +52,12 @@ def refuse_unlearnt(config: RunConfig, request: SamplingRequest, name: str) -> N
     own = config.distillation
     if own is None:
         return
-    if any(getattr(request, field) != value for field, value in own_steps(config).items()):
+    if any(getattr(request, field) != value for field, value in own_steps(config, request.steps).items()):
         asked, learnt = (
-            f"{counted(steps, 'step')} of {sampler} at {spacing} spacing" + (f" with eta={eta:g}" if eta else "")
+            f"{steps} of {sampler} at {spacing} spacing" + (f" with eta={eta:g}" if eta else "")
             for steps, sampler, spacing, eta in (
-                (request.steps, request.sampler, request.spacing, request.eta),
-                (own.calls, SAMPLER, own.spacing, own.eta),
+                (counted(request.steps, "step"), request.sampler, request.spacing, request.eta),
+                (own.in_words, SAMPLER, own.spacing, own.eta),
             )
         )
         raise ValueError(

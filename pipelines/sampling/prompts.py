@@ -14,6 +14,7 @@ from diffusion_core.guidance import ClassifierFreeGuidance
 from ..datasets.conditions import encoder_called, trained_encoder
 from ..datasets.encoded_text import EncodedText
 from ..datasets.text_encoders import encode_cached
+from ..models.networks import told_calls
 from .own_steps import refuse_unlearnt
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ def guided_denoiser(
     model: LoadedModel, request: SamplingRequest, images: Sequence[int], condition: Condition | None = None
 ) -> tuple[Denoiser | ClassifierFreeGuidance, Condition | None]:
     """Return the x0 estimator of a request, with guidance, and the condition of the images with these numbers.
+
+    A network that serves several numbers of calls is told that of the request.
 
     Args:
         condition: used instead of the request's class or prompts.
@@ -53,7 +56,7 @@ def guided_denoiser(
         if scale != 1 or request.negative_prompt is not None:
             needed = f"give a {takes}" if takes else "choose a conditional model"
             raise ValueError(f"guidance={request.guidance:g} needs a condition: {needed}, or leave it at 1")
-        return model.denoiser, None
+        return model.denoiser, told_calls(model.config, request.steps, None, len(images), model.device)
     negative = None
     if condition is None:
         condition, negative = condition_of(model.config.condition, request, images)
@@ -64,7 +67,8 @@ def guided_denoiser(
         request.guidance_interval,
         request.guidance_rescale,
     )
-    return guided, condition.to(model.device)
+    condition = condition.to(model.device)
+    return guided, told_calls(model.config, request.steps, condition, len(images), model.device)
 
 
 def condition_of(

@@ -137,7 +137,8 @@ class _Recorder:
         self._kept = set(kept_steps(self._last))
         condition = guided_denoiser(model, request, numbers)[1]
         # What a condition changes is known only of networks that also have an estimate without one.
-        self._condition = None if model.config.network.always_conditional else condition
+        changes = (request.label is not None or bool(request.prompt)) and not model.config.network.always_conditional
+        self._condition = condition if changes else None
         self._words = words_of(model.config.condition, request.prompt[0]) if len(request.prompt) == 1 else []
         self._before: Step | None = None
         self._frames: list[tuple[Any, ...]] = []

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..common.indices import evenly_spaced
 from ..common.paths import settled
-from ..common.text import code_block, code_span, counted, in_short, literal
+from ..common.text import code_block, code_span, in_short, literal
 from .config import DistillationConfig, LatentConfig, RunConfig, given_fields
 from .files import ROOT, atomic, atomic_folder, write_text
 from .hub_id import HubId
 from .layout import CARD
 from .locations import without_folders
-from .runs import AVERAGES, CURVES, METRICS, PUBLISHED, Run, loss_of_average
+from .runs import AVERAGES, CURVES, METRICS, PUBLISHED, Run, loss_in_calls, loss_of_average
 from .student_defaults import LOG, OPTIMIZER
 from .weights import read_tensors
 
@@ -105,8 +105,8 @@ def _objective(config: RunConfig) -> str:
             learnt = f"simple and fast distillation (Zhou et al. 2024) from {steps} steps of DPM-Solver++(2M) for each"
         return (
             f"a student of {literal(student.teacher)} (weights {student.teacher_fingerprint}) that samples in "
-            f"{counted(student.calls, 'step')} of DDIM{fresh}, at the timesteps "
-            f"{', '.join(f'{t:g}' for t in student.timesteps)}{guided}, and in no other way; {learnt}"
+            f"{student.in_words} of DDIM{fresh}, at the timesteps {student.timesteps_in_words}{guided}, and in no other way; "
+            f"{learnt}"
         )
     return (
         f"{diffusion.prediction}-prediction, {diffusion.schedule_name} schedule of {diffusion.timesteps} timesteps, "
@@ -137,6 +137,7 @@ def model_card(
     validated = metrics.dropna(subset=[loss]) if loss in metrics else metrics[:0]
     channels, height, width = config.image_shape or (0, 0, 0)
     grids = list(run.samples().items())[-1:]
+    students = [config.distillation] if config.distillation is not None else []
     seen = "seen" if config.sees_images else "sampled"
     lines = [
         f"# {literal(name)}",
@@ -145,7 +146,7 @@ def model_card(
         f"{channels} channel{'s' if channels > 1 else ''}, {_origin(config)}.",
         "",
         *(f"![Samples after {step} steps](samples/{grid.name})\n" for step, grid in grids),
-        *["Each sample is followed by its teacher's, from the same noise.\n"] * (config.is_student and bool(grids)),
+        *(f"Each sample{own.in_grids} is followed by its teacher's, from the same noise.\n" for own in students if grids),
         "## Use",
         "",
         code_block(_use(config, f"{shelf}/{name}")),
@@ -170,6 +171,9 @@ def model_card(
         what = "EMA weights, held-out images"
         if config.is_student:
             what = "EMA weights; mean distance of samples from the teacher's 20-step ones, from the same noise"
+        each = [calls for own in students for calls in sorted(own.calls) if loss == "val_loss" and own.varies]
+        if each:
+            what += f"; {', '.join(f'{newest[loss_in_calls(calls)]:.4f} in {calls} steps' for calls in each)}"
         lines.append(f"- validation loss {newest[loss]:.4f} ({what})")
         if told := config.about_copies:
             lines.append(f"- {told}")

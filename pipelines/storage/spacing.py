@@ -17,6 +17,7 @@ from diffusion_core.choices import LEARNED, SAMPLERS, SPACINGS
 
 from ..common.json_files import read_json
 from ..common.settings import Between, Settings, one_of, require, settings_from
+from ..common.text import either
 from .files import is_file, write_text
 from .runs import Run, reference_to
 
@@ -107,8 +108,13 @@ def learned_timesteps(run: Run, steps: int) -> tuple[float, ...]:
     Raises:
         ValueError: see :func:`learned_spacing`; or no timesteps were learnt for so many steps.
     """
-    if (student := run.config.distillation) is not None and student.spacing == LEARNED and student.calls == steps:
-        return student.timesteps
+    if (student := run.config.distillation) is not None and student.spacing == LEARNED:
+        if steps not in student.calls:
+            raise ValueError(
+                f"steps={steps}: {run.name} is a student, which has learnt {student.in_words} and nothing else: choose "
+                f"{either(sorted(student.calls))}, or sample its teacher, {student.teacher}"
+            )
+        return student.timesteps_for(steps)
     learned = learned_spacing(run)
     if not 1 <= steps <= learned.most:
         raise ValueError(

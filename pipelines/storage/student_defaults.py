@@ -18,4 +18,4 @@ def training_calls(asked: DistillationConfig) -> int:
     if asked.sees_images:
         return images * (1 + LEARNING)  # at two levels of noise, at one of them with its gradient
     taught = asked.teacher_steps * (2 if asked.scale != 1 else 1)
-    return images * asked.calls * (taught + LEARNING)
+    return round(images * sum(asked.calls) / len(asked.calls) * (taught + LEARNING))

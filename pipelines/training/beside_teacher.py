@@ -20,9 +20,10 @@ from ..common.devices import send
 from ..common.images import Pixels, montage, to_uint8
 from ..datasets.conditions import Conditions
 from ..models.loading import LoadedModel
-from ..models.networks import make_denoiser
+from ..models.networks import make_denoiser, told_calls
 from ..sampling.divergence import refuse_divergence
 from ..storage.config import RunConfig
+from ..storage.runs import loss_in_calls
 
 VALIDATED = 64  # samples that are compared with the teacher's
 TEACHER_STEPS = 20  # of DPM-Solver++(2M), for the samples that the student's are compared with
@@ -42,7 +43,6 @@ class BesideTeacher:
         self.teacher: Denoiser | ClassifierFreeGuidance = model.denoiser
         if config.network.conditional:
             self.teacher = ClassifierFreeGuidance(model.denoiser, self.asked.scale)
-        self.timesteps = torch.tensor(self.asked.timesteps, dtype=torch.float64)
 
     def place(self, device: torch.device, conditions: Conditions | None, at_once: int) -> None:
         """Move the teacher to a device.
@@ -56,21 +56,37 @@ class BesideTeacher:
             module.to(device)
         self.conditions, self.at_once = conditions, at_once
 
-    def distance(self, student: nn.Module) -> float:
-        """Return the mean L1 distance of a student's samples from its teacher's, which takes its usual number of steps."""
-        return (self._validated(student) - self._teachers).abs().mean().item()
+    def timesteps(self, calls: int) -> Tensor:
+        """Return the student's timesteps for a number of calls, (calls,) float64, noisiest first."""
+        return torch.tensor(self.asked.timesteps_for(calls), dtype=torch.float64)
+
+    def distances(self, student: nn.Module) -> dict[str, float]:
+        """Return the mean L1 distance of a student's samples from its teacher's, which takes its usual number of steps.
+
+        Of a student that serves several numbers of calls it is the mean, and that of each of them is beside it.
+        """
+        each = {calls: (self._validated(student, calls) - self._teachers).abs().mean().item() for calls in self.asked.calls}
+        own = {loss_in_calls(calls): distance for calls, distance in each.items()} if self.asked.varies else {}
+        return {"val_loss": sum(each.values()) / len(each), **own}
 
     @cached_property
     def _teachers(self) -> Tensor:
         return self._validated()
 
-    def _validated(self, student: nn.Module | None = None) -> Tensor:
+    def _validated(self, student: nn.Module | None = None, calls: int | None = None) -> Tensor:
         known, numbers = self.conditions, torch.arange(VALIDATED)
-        return self.samples(range(VALIDATED), None if known is None else known.of(numbers % len(known)), student)
+        return self.samples(range(VALIDATED), None if known is None else known.of(numbers % len(known)), student, calls)
 
     @torch.no_grad()
-    def samples(self, numbers: Sequence[int], condition: Condition | None, student: nn.Module | None = None) -> Tensor:
-        """Return samples with these numbers, of a student or else of the teacher, as states: images or latents."""
+    def samples(
+        self, numbers: Sequence[int], condition: Condition | None, student: nn.Module | None = None, calls: int | None = None
+    ) -> Tensor:
+        """Return samples with these numbers, of a student or else of the teacher, as states: images or latents.
+
+        Args:
+            calls: in which a student samples, by default the most that it serves.
+        """
+        calls = self.asked.most if calls is None else calls
         made, schedule, device = [], self.model.schedule, self.model.device
         for rows in torch.arange(len(numbers)).split(self.at_once):
             own = None if condition is None else condition.select(send(rows, device))
@@ -80,8 +96,9 @@ class BesideTeacher:
                 timesteps = sampling_timesteps(schedule, min(TEACHER_STEPS, schedule.num_timesteps))
                 steps = dpmpp_2m(self.teacher, x, timesteps, schedule, own)
             else:
-                timesteps, denoise = self.timesteps, make_denoiser(student, self.config)
-                steps = ddim(denoise, x, timesteps, schedule, own, noise=noise, eta=self.asked.eta)
+                timesteps, denoise = self.timesteps(calls), make_denoiser(student, self.config)
+                told = told_calls(self.config, calls, own, len(x), device)
+                steps = ddim(denoise, x, timesteps, schedule, told, noise=noise, eta=self.asked.eta)
             *_, last = refuse_divergence(steps, len(timesteps), "the teacher" if student is None else "the student")
             made.append(last.x)
         return torch.cat(made)

@@ -62,7 +62,7 @@ def with_samples(config: RunConfig) -> RunConfig:
     if config.log.compared_samples is not None:
         return config
     optimizer, student = config.optimizer, config.distillation
-    steps = STEPS if student is None else student.calls
+    steps = STEPS if student is None else student.most
     between = min(config.log.eval_every, optimizer.steps) * optimizer.batch_size  # images between evaluations
     affordable = min(MOST, int(SHARE * PASSES * between / steps))
     return _comparing(config, affordable if affordable >= LEAST else 0)

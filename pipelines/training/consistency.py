@@ -66,8 +66,7 @@ class ConsistencyTask(DiffusionTask):
         return 1 + step * STAGES // self.config.optimizer.steps
 
     def evaluate(self, average: nn.Module) -> dict[str, Any]:
-        """Measure the mean L1 distance of samples from the teacher's from the same noise, in its usual number of steps."""
-        return {"val_loss": self.beside.distance(average)}
+        return self.beside.distances(average)
 
     def draw(self, network: nn.Module) -> Pixels:
         return self.beside.draw(network)

@@ -16,7 +16,7 @@ from ..common.devices import send
 from ..common.images import Pixels
 from ..models.latents import PREFIX
 from ..models.loading import LoadedModel
-from ..models.networks import make_denoiser, make_network
+from ..models.networks import make_denoiser, make_network, told_calls
 from ..storage.config import RunConfig
 from .beside_teacher import BesideTeacher
 from .plan import stream_seed
@@ -24,10 +24,11 @@ from .task import Task, TrainingData
 
 
 class DistillationBatch(NamedTuple):
-    """Part of a batch: noise (B, C, H, W), and its condition."""
+    """Part of a batch: noise (B, C, H, W), its condition, and the number of calls in which it becomes images."""
 
     noise: Tensor
     condition: Condition | None
+    calls: int
 
 
 class DistillationTask(Task[DistillationBatch]):
@@ -62,17 +63,19 @@ class DistillationTask(Task[DistillationBatch]):
             index = (image * len(self.data.conditions)).long()
             dropped = withheld < self.config.condition.condition_dropout  # where the teacher is not guided either
             condition = self.data.conditions.of(index, choice).drop(send(dropped, self.device))
+        served = self.beside.asked.calls
+        calls = served[int(torch.randint(len(served), (), generator=on_cpu))]
+        condition = told_calls(self.config, calls, condition, size, self.device)
         for part in parts:
-            yield DistillationBatch(noise[part], None if condition is None else condition.select(part))
+            yield DistillationBatch(noise[part], None if condition is None else condition.select(part), calls)
 
     def loss(self, network: nn.Module, batch: DistillationBatch, step: int) -> Tensor:
         student, beside = make_denoiser(network, self.config), self.beside
-        steps = beside.asked.teacher_steps
-        return distillation_loss(student, beside.teacher, batch.noise, beside.timesteps, steps, batch.condition).mean()
+        steps, timesteps = beside.asked.teacher_steps, beside.timesteps(batch.calls)
+        return distillation_loss(student, beside.teacher, batch.noise, timesteps, steps, batch.condition).mean()
 
     def evaluate(self, average: nn.Module) -> dict[str, Any]:
-        """Measure the mean L1 distance of samples from the teacher's from the same noise, in its usual number of steps."""
-        return {"val_loss": self.beside.distance(average)}
+        return self.beside.distances(average)
 
     def draw(self, network: nn.Module) -> Pixels:
         return self.beside.draw(network)
@@ -84,7 +87,8 @@ class DistillationTask(Task[DistillationBatch]):
 def network_of(config: RunConfig, teacher: LoadedModel) -> Any:
     """Return the network of a student, which begins with its teacher's weights."""
     network = make_network(config, config.seed)
-    network.load_state_dict(teacher.denoiser.network.state_dict())
+    # A network that serves several numbers of calls has an embedding of them besides, which has no effect at first.
+    network.load_state_dict(network.state_dict() | teacher.denoiser.network.state_dict())
     return network
 
 

@@ -7,15 +7,19 @@ from functools import partial
 import numpy as np
 import opening
 import pytest
+import torch
 from opening import labels, open_app, press
 
 from pages.components.runs import condition_of_sample, grid_images, newest_samples
 from pages.components.students import beside_teacher
 from pipelines.common.images import montage, png_bytes
+from pipelines.models.loading import load_model
+from pipelines.models.networks import make_network
 from pipelines.models.teachers import student_config
 from pipelines.storage.config import DistillationConfig
 from pipelines.storage.runs import Run
 from pipelines.storage.student_defaults import LOG, OPTIMIZER
+from pipelines.storage.weights import write_tensors
 
 generate = partial(opening.generate, key="comparison")
 
@@ -27,7 +31,7 @@ def runs(class_run, tmp_path, monkeypatch):
     root.mkdir()
     (root / "teacher").symlink_to(class_run.path)
     monkeypatch.setattr("pipelines.storage.runs.PRIVATE", root)
-    config = student_config(Run(root / "teacher"), DistillationConfig(calls=3, guidance=3.0), OPTIMIZER, LOG)
+    config = student_config(Run(root / "teacher"), DistillationConfig(calls=(3,), guidance=3.0), OPTIMIZER, LOG)
     (root / "student").mkdir()
     (root / "student" / "model.safetensors").symlink_to(class_run.model_path)
     Run(root / "student").write_config(replace(config, image_shape=class_run.config.image_shape))
@@ -101,6 +105,34 @@ def test_columns_chosen_by_hand_have_their_own_steps(runs):
     usual = {"steps1": 20, "guidance1": 2.0}
     assert {key: app.number_input(key=key).value for key in usual} == usual, "not those of the student"
     assert app.selectbox(key="sampler1").value == "dpmpp_2m"
+
+
+def test_a_student_of_several_numbers_is_offered_all_of_them(runs, class_run):
+    config = student_config(Run(runs / "teacher"), DistillationConfig(calls=(2, 3, 5), guidance=3.0), OPTIMIZER, LOG)
+    config = replace(config, image_shape=class_run.config.image_shape)
+    network = make_network(config, seed=0)
+    weights = network.state_dict() | load_model(class_run, "cpu", torch.float32).denoiser.network.state_dict()
+    (runs / "several").mkdir()
+    write_tensors(runs / "several" / "model.safetensors", weights, {})
+    Run(runs / "several").write_config(config)
+    app = open_app("compare", model1="several", model2="several", steps2=3, images=2)
+    assert any("has learnt 2, 3 or 5 steps of DDIM only." in text.value for text in app.caption)
+    offered = [app.segmented_control(key=f"steps{number}") for number in (1, 2)]
+    assert [one.options for one in offered] == [["2", "3", "5"]] * 2
+    assert [one.value for one in offered] == [5, 3], "the most, and what the address says"
+    app.segmented_control(key="steps1").set_value(2).run()
+    assert [request.steps for request in requests(generate(app))] == [2, 3]
+    app.selectbox(key="model2").set_value("teacher").run()
+    app.number_input(key="steps2").set_value(4).run()
+    app.selectbox(key="model2").set_value("several").run()
+    assert app.segmented_control(key="steps2").value == 3, "the nearest"
+    app.selectbox(key="model1").set_value("student").run()
+    assert [request.steps for request in requests(generate(app))] == [3, 3]
+    for page in ("generate", "reverse"):
+        app = open_app(page, model="several", steps=2)
+        assert app.segmented_control(key="steps").value == 2
+        app.segmented_control(key="steps").set_value(5).run()
+        assert not app.exception
 
 
 def test_a_student_whose_teacher_is_gone_is_compared_like_any_run(runs):

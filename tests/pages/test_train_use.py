@@ -127,14 +127,19 @@ def test_a_student_is_trained_from_a_finished_run(open_train, queue, class_run, 
     app.session_state["distil-mine"] = True  # as if the menu had been opened
     app.run()
     assert any("400 steps of 32 images: roughly" in text.value for text in app.caption)
-    app.number_input(key="calls-sfd-mine").set_value(3)
+    app.multiselect(key="calls-sfd-mine").set_value([]).run()
+    assert "Train a student" not in labels(app), "in no steps"
+    app.multiselect(key="calls-sfd-mine").set_value([3])
     press(app.run(), "Train a student")
     [waiting] = queue.waiting()
     asked = waiting.config.distillation
-    assert (waiting.path.name, asked.calls, asked.guidance) == ("mine-student-3", 3, 2.0)
+    assert (waiting.path.name, asked.calls, asked.guidance) == ("mine-student-3", (3,), 2.0)
     assert asked.teacher_fingerprint == class_run.fingerprint
     press(app, "Train a student")
     assert "exists already" in app.error[0].value
+    app.multiselect(key="calls-sfd-mine").set_value([8, 2])
+    press(app.run(), "Train a student")
+    assert (queue.waiting()[-1].path.name, queue.waiting()[-1].config.distillation.calls) == ("mine-student-2-8", (2, 8))
     app.radio(key="method-mine").set_value("ect").run()
     assert not [widget for widget in app.number_input if widget.key == "distilled-mine"], "images are not guided"
     assert app.number_input(key="calls-ect-mine").max == 2

@@ -30,7 +30,7 @@ def make_student():
     """Return a function that makes the configuration of a student of a run."""
 
     def make(teacher, optimizer=OPTIMIZER, **asked):
-        return student_config(teacher, DistillationConfig(**{"calls": 2, "teacher_steps": 3} | asked), optimizer, LOG)
+        return student_config(teacher, DistillationConfig(**{"calls": (2,), "teacher_steps": 3} | asked), optimizer, LOG)
 
     return make
 
@@ -133,7 +133,7 @@ def test_it_takes_the_timesteps_that_its_teacher_has_learned(make_student, class
     model = load_model(own)
     steps = [*sample(model, as_learnt(SamplingRequest(2), model.config))]
     assert tuple(step.timestep for step in steps[:-1]) == learned.timesteps[1]
-    assert make_student(teacher, calls=3).distillation.spacing == "trailing"  # not learnt for so many
+    assert make_student(teacher, calls=(3,)).distillation.spacing == "trailing"  # not learnt for so many
     assert make_student(teacher, spacing="trailing").distillation.timesteps != learned.timesteps[1]
     replace(learned, fingerprint="0" * 16).write(teacher)
     with pytest.raises(ValueError, match="learnt from other weights"):

@@ -44,6 +44,24 @@ def without_norms(network):
     return network
 
 
+@every_network
+def test_the_number_of_calls_has_no_effect_at_first_and_must_be_told(name):
+    plain, told = awake(name, **SMALL), build(name, **SMALL, calls=True)
+    told.load_state_dict(told.state_dict() | plain.state_dict())
+    x, calls = normal(3, 2, 8, 8), torch.full((3,), 4)
+    for t in (torch.tensor([500]), torch.tensor([3, 500, 999])):
+        for other in ({}, {"labels": torch.arange(3)}):
+            condition = Condition(**other) if other else None
+            assert torch.equal(plain(x, t, condition), told(x, t, Condition(calls=calls, **other)))
+    torch.nn.init.normal_(told.calls.out.weight)
+    four, five = (told(x, t, Condition(calls=each)) for each in (calls, calls + 1))
+    assert not torch.equal(four, plain(x, t))
+    assert not torch.equal(four, five)
+    for absent in (None, Condition(labels=torch.arange(3))):
+        with pytest.raises(ValueError, match="has to be told the number of calls"):
+            told(x, t, absent)
+
+
 # Each number once: the first and the last layer alone know the channels of the images, which the levels do not.
 @pytest.mark.parametrize(
     ("channels", "image_channels"), [((8,), 1), ((30, 50), 2), ((50, 30), 5), ((64, 128, 128), 3), ((8, 8, 8, 8), 1)]

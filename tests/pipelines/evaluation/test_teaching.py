@@ -49,7 +49,9 @@ def teacher():
 @pytest.fixture
 def student():
     """A student of fashion-attention, as if it had been measured."""
-    own = DistillationConfig(calls=4, spacing="trailing", teacher="fashion-attention", teacher_fingerprint=TEACHER.fingerprint)
+    own = DistillationConfig(
+        calls=(4,), spacing="trailing", teacher="fashion-attention", teacher_fingerprint=TEACHER.fingerprint
+    )
     config = replace(TEACHER.config, distillation=own)
     made = Evaluation(TEACHER.run, fingerprint="0123456789abcdef", name="student", config=config)
     made.results = [measured(1.1, **own_steps(config))]
@@ -75,6 +77,25 @@ def test_a_student_is_compared_in_its_own_steps_with_other_models_at_theirs(teac
     assert {one.name for one in ranking(members, setting, "frechet_distance")} == {one.name for one in models}
     student.results = [measured(guidance=2.0, **own_steps(student.config))]
     assert not shared_settings([teacher, student]), "another guidance is another question"
+
+
+def test_a_student_of_several_numbers_is_compared_in_the_nearest(teacher, student):
+    own = replace(student.config.distillation, calls=(2, 4, 8))
+    student.config = replace(student.config, distillation=own)
+    student.results = [measured(factor, **own_steps(student.config, steps)) for factor, steps in ((3, 2), (1.5, 4), (1.1, 8))]
+    teacher.results = [measured(steps=3), measured()]
+    notes = [verdict([teacher], [student], setting).notes for setting in shared_settings([teacher, student])]
+    assert [[note for note in told if "student" in note] for told in notes] == [
+        ["student is a student and samples in its own 2 steps."], ["student is a student and samples in its own 8 steps."],
+    ]  # fmt: skip
+    two, eight = (Column(student, SamplingRequest(**own_steps(student.config, steps))) for steps in (2, 8))
+    assert (two.options, eight.options) == ({"--steps": "2"}, {"--steps": "8"})
+    found, value = compare(two, eight), MEASURED.found["figures"]["frechet_distance"]["value"]
+    difference = found.verdict.differences["frechet_distance"].estimate.value
+    assert abs(difference) == pytest.approx(1.9 * value)
+    assert (found.verdict.first, found.verdict.second) == ("2 steps", "8 steps")
+    rankings = settings_to_rank([student])
+    assert [setting.request["steps"] for setting, _ in rankings.values()] == [2, 4, 8]
 
 
 def test_what_a_student_drops_is_known_once_the_classes_of_both_were_recorded(teacher, student):
@@ -134,5 +155,12 @@ def test_quality_against_calls_shows_students_and_learned_spacings_among_sampler
     colours = [{look.color for look in looks if (look.symbol == "star") == starred} for starred in (True, False)]
     assert list(map(len, colours)) == [1, 2]
     assert colours[0].isdisjoint(colours[1]), "no sampler has a student's colour"
+    own = replace(student.config.distillation, calls=(2, 4, 8))
+    student.config = replace(student.config, distillation=own)
+    student.results = [measured(factor, **own_steps(student.config, steps)) for factor, steps in ((3, 2), (1.5, 4), (1.1, 8))]
+    several = quality_against_cost(samples_table(models), "frechet_distance", "network_calls", [one.name for one in models])
+    *_, star = (mark for mark in several.panels[0].marks if isinstance(mark, Curve) and mark.look.symbol == "star")
+    assert (star.name, star.line, list(star.x)) == ("student, 2, 4 or 8 steps", True, [2, 4, 8])
+    student.results = student.results[1:2]
     alone = quality_against_cost(samples_table([student]), "frechet_distance", "network_calls")
     assert {curve.name for panel in alone.panels for curve in panel.marks if isinstance(curve, Curve)} == {"student, 4 steps"}

@@ -23,7 +23,7 @@ LOG = LogConfig(log_every=1, eval_every=4, sample_every=8, save_every=4, sample_
 
 
 def tuned(teacher, calls=2, optimizer=OPTIMIZER):
-    return student_config(teacher, DistillationConfig(calls, "ect"), optimizer, LOG)
+    return student_config(teacher, DistillationConfig((calls,), "ect"), optimizer, LOG)
 
 
 @pytest.fixture(scope="module")
