@@ -13,7 +13,7 @@ from pages.components import BOUND
 from pages.components.live_figure import live_figure
 from pages.components.runs import given_as, in_training, is_for_lessons, is_fresh, is_own, settled_first
 from pipelines.common.command_line import describe
-from pipelines.common.text import literal
+from pipelines.common.text import either, literal
 from pipelines.evaluation.logged import Log, lead, unlike
 from pipelines.evaluation.results import UNBIASED
 from pipelines.figures.training import (
@@ -21,7 +21,6 @@ from pipelines.figures.training import (
     loss_by_timestep,
     loss_heat_maps,
     settings_table,
-    title_of,
     training_curves,
     validations_by_timestep,
 )
@@ -113,9 +112,11 @@ def show_other_curves(
 ) -> None:
     """Show on demand what else is logged at every few steps."""
     offered = [name for name in QUANTITIES if name != "val_loss" and any(name in one.table for one in logs)]
-    calls = {calls for one in logs for column in one.table if (calls := calls_of_loss(str(column))) is not None}
-    offered += map(loss_in_calls, sorted(calls))
-    titles = ", ".join(title_of(name) if not number else _inside(title_of(name)) for number, name in enumerate(offered))
+    titles = ", ".join(QUANTITIES[name] if not number else _inside(QUANTITIES[name]) for number, name in enumerate(offered))
+    calls = sorted({calls for one in logs for column in one.table if (calls := calls_of_loss(str(column))) is not None})
+    if calls:
+        offered += map(loss_in_calls, calls)
+        titles += f", {_inside(QUANTITIES['val_loss'])} in {either(calls)} calls"
     more = st.expander(titles, key="optimiser", **BOUND)
     if more.open:
         chart = training_curves({one.name: one.table for one in logs}, offered, axis, smoothing, log, groups)

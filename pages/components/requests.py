@@ -47,8 +47,9 @@ def choose_request(number: int, models: Mapping[str, Listed], num_images: int) -
     config = models[name].config
     if config.is_student:  # what it determines would otherwise become the settings of the model that is chosen next
         chosen = {"steps"} if config.distillation is not None and config.distillation.varies else set()
-        for field in {*own_steps(config), *GUIDING} - chosen:
-            st.query_params.pop(f"{field}{number}", None)
+        for key in (f"{field}{number}" for field in {*own_steps(config), *GUIDING} - chosen):
+            if key not in st.session_state:  # an input's own, chosen for another model, cannot be deleted and need not be
+                st.query_params.pop(key, None)
     sampler = choose_sampler(config, str(number), SamplingRequest.sampler if number <= len(usual) else OTHER_SAMPLER)
     condition = choose_condition(config, str(number))
     more = [*SAMPLERS[sampler["sampler"]].options, *["guidance interval"] * config.network.conditional]

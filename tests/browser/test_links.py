@@ -109,3 +109,16 @@ def test_an_unknown_page_is_told_with_the_nearest_one(page, server):
     page.get_by_text("There is no page compair").wait_for()
     page.get_by_role("link", name="Did you mean Compare?").click()
     expect(page.get_by_role("spinbutton", name="Images per column")).to_have_value("7")
+
+
+def test_a_student_follows_a_model_whose_steps_were_chosen(page, server):
+    """An address has the steps of the model before, which belong to an input and cannot be deleted."""
+    page.goto(f"{server}/compare?model1=fashion-attention&model2=fashion-attention&steps1=6")
+    steps = page.get_by_role("spinbutton", name="Steps").first
+    expect(steps).to_have_value("6")
+    for model, told in (("fashion-attention-student", 1), ("fashion-baseline", 0)):
+        page.get_by_role("combobox", name="Model").first.click()
+        page.get_by_role("option", name=model, exact=True).click()
+        expect(page.get_by_text("which has learnt 4 steps of DDIM only")).to_have_count(told)
+        page.get_by_role("button", name="Generate").wait_for()
+    expect(steps).to_have_value("6")
