@@ -56,6 +56,10 @@ class DistillationConfig(Settings):
             f"calls={calls or 'none'}: give at least one number of calls, and each of them once",
         )
         require(
+            len(self.timesteps) in (0, sum(self.calls)),
+            f"{len(self.timesteps):,} timesteps for {calls} calls: give each number of calls as many",
+        )
+        require(
             self.spacing != "leading", "spacing=leading does not start from pure noise, as a student has to: choose another"
         )
         if not self.sees_images:

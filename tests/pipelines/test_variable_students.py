@@ -101,11 +101,13 @@ def test_a_configuration_says_the_numbers_and_their_timesteps(student, class_run
     for calls in CALLS:
         assert own.timesteps_for(calls) == pytest.approx([longest * (calls - k) / calls - 1 for k in range(calls)], abs=0.51)
     assert replace(own, calls=CALLS[::-1]).in_words == own.in_words == "2, 3 or 5 steps"
-    effort = [training_calls(replace(own, calls=(calls,))) for calls in CALLS]
+    effort = [training_calls(replace(own, calls=(calls,), timesteps=())) for calls in CALLS]
     assert training_calls(own) == pytest.approx(sum(effort) / len(CALLS), abs=1)
     for wrong in ((), (2, 2), (0, 3), (2, 1001)):
         with pytest.raises(ValueError, match="calls="):
             DistillationConfig(calls=wrong)
+    with pytest.raises(ValueError, match=r"9 timesteps for 2 3 5 calls"):
+        replace(own, timesteps=own.timesteps[1:])
     with pytest.raises(ValueError, match=r"calls=1 2: consistency tuning is for 1 or 2 calls: choose one of these"):
         DistillationConfig(calls=(1, 2), method="ect")
 
