@@ -62,7 +62,7 @@ start_place = st.container()  # beside a lesson, which has chosen the settings
 lines = st.container()
 shown = "comparison" in st.session_state
 changing = shown and st.session_state.get(CHANGING, False)
-settings = st.container(key="settings-changing" if changing else "settings-folded" if shown else "settings")  # see page.css
+settings = st.container(key="settings-changing" if changing else "settings")  # hidden while there are folded lines (page.css)
 with settings:
     if changing:
         with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="sheet-head"):
@@ -86,8 +86,7 @@ with settings:
 names, wishes = [name for name, _ in chosen], [(models[name].run, request) for name, request in chosen]
 make = partial(Comparison.of, wishes)
 outdated = shown and not st.session_state["comparison"][1].is_of(wishes)
-if not shown and recall("comparison", make, names):
-    st.rerun()  # with the settings folded
+shown = shown or recall("comparison", make, names)
 pressed = st.session_state.pop("start_comparison", False)
 failed = shown and st.session_state["comparison"][1].status in ("cancelled", "failed")
 if not shown or outdated or failed or changing:
