@@ -29,7 +29,7 @@ def test_every_word_of_a_caption_is_learnt_and_others_are_told():
     captions = recorded_captions(config.condition, config.data.data)
     assert not any(unlearnt_words(caption, captions) for caption in captions)
     assert unlearnt_words("a close-up photo of ROSES, a type of flower", captions) == []
-    assert unlearnt_words("a red bicycle under the roses", captions) == ["red", "bicycle"]
+    assert unlearnt_words("a square bicycle under the roses", captions) == ["square", "bicycle"]
     assert unlearnt_words("", captions) == []
 
 
