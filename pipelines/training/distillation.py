@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from statistics import mean
 from typing import Any, NamedTuple
 
 import torch
@@ -71,8 +72,10 @@ class DistillationTask(Task[DistillationBatch]):
 
     def loss(self, network: nn.Module, batch: DistillationBatch, step: int) -> Tensor:
         student, beside = make_denoiser(network, self.config), self.beside
-        steps, timesteps = beside.asked.teacher_steps, beside.timesteps(batch.calls)
-        return distillation_loss(student, beside.teacher, batch.noise, timesteps, steps, batch.condition).mean()
+        asked, timesteps = beside.asked, beside.timesteps(batch.calls)
+        losses = distillation_loss(student, beside.teacher, batch.noise, timesteps, asked.teacher_steps, batch.condition)
+        # All steps count alike, however many there are to the image, as where each has an update of its own (algorithm 1).
+        return losses.mean() * (batch.calls / mean(asked.calls))
 
     def evaluate(self, average: nn.Module) -> dict[str, Any]:
         return self.beside.distances(average)

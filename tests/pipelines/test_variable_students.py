@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from diffusion_core.distillation import distillation_loss
 from diffusion_core.samplers import ddim
 from pipelines.evaluation.results import Evaluation
 from pipelines.models.loading import load_model
@@ -76,6 +77,20 @@ def test_each_step_learns_one_of_the_numbers(class_run, tmp_path):
         drawn.append(parts[0].calls)
     assert {drawn.count(calls) > 10 for calls in CALLS} == {True}
     assert len(set(pairwise(drawn))) == 9, "in no order"
+
+
+def test_every_step_of_a_student_counts_alike(class_run, tmp_path):
+    """However many there are to the image: the loss of a batch is their sum, and of a single number of calls their mean."""
+    for served in (CALLS, (3,)):
+        task = read_task(Run(tmp_path / "none"), config_of_student(class_run, calls=served))
+        task.device = torch.device("cpu")
+        student, beside = make_denoiser(task.network.eval(), task.config), task.beside
+        for step in range(4):
+            [batch] = task.batches(step, [slice(None)])
+            times = beside.timesteps(batch.calls)
+            losses = distillation_loss(student, beside.teacher, batch.noise, times, 3, batch.condition)
+            expected = losses.mean() if served == (3,) else losses.sum(1).mean() * len(CALLS) / sum(CALLS)
+            assert task.loss(task.network, batch, step).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_it_learns_every_number(class_run, train, tmp_path):
