@@ -64,7 +64,8 @@ class Sample(Settings):
     call, which takes about three times as long."""
     compile: bool = False
     """Compile the network first (torch.compile), for thousands of images on a GPU. This takes up to a minute for each size of
-    batch and hardly pays on a CPU. A last, smaller batch is not compiled. Images are the same up to rounding."""
+    batch and pays on a CPU only for many thousands of images. A last, smaller batch is not compiled. Images are the same up to
+    rounding."""
     ema: Annotated[int | None, Between(1, 10**12)] = None
     """Sample from the weights averaged with this half-life, in images (see --ema-also of pipelines.train)."""
 
