@@ -37,11 +37,14 @@ def chromium() -> str | None:
     return next(filter(None, map(shutil.which, names)), None)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Without a browser these tests are skipped on a person's machine, never in CI."""
-    if chromium() is None and not os.environ.get("CI"):
-        for item in items:
-            if "browser" in item.path.parts:
+    """Mark every test here; without a browser they are skipped on a person's machine, never in CI."""
+    missing = chromium() is None and not os.environ.get("CI")
+    for item in items:
+        if "browser" in item.path.parts:
+            item.add_marker(pytest.mark.browser)
+            if missing:
                 item.add_marker(pytest.mark.skip(reason="no Chromium on this machine: apt-get install chromium"))
 
 

@@ -18,8 +18,6 @@ from pipelines.sampling.sample import metadata_of
 
 from .conftest import screen, settle, wait_for_script
 
-pytestmark = pytest.mark.browser
-
 PAIR = "model1=fashion-attention&model2=fashion-baseline"
 SMALL = f"{PAIR}&images=6&steps1=6&steps2=6"  # a comparison that takes a second
 LONG = f"{PAIR}&images=6&steps1=1000&steps2=1000"

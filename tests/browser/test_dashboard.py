@@ -1,10 +1,6 @@
 """The dashboard as a whole, in a real browser."""
 
-import pytest
-
 from .conftest import ARTIFACTS, SCREENS, screen, settle
-
-pytestmark = pytest.mark.browser
 
 # What is there to be seen when a page is whole, by the page's address; pages whose own tests take such pictures are not here.
 LANDMARKS = {

@@ -7,8 +7,6 @@ from playwright.sync_api import expect
 
 from .conftest import ARTIFACTS, PATIENCE, screen
 
-pytestmark = pytest.mark.browser
-
 PAINT = "model=fashion-baseline&edit=Inpaint&steps=4&images_a_cell=1&methods=one pass"
 
 UNEVEN = """() => {

@@ -11,8 +11,6 @@ from pipelines.evaluation.job import EvaluationJob
 
 from .conftest import ARTIFACTS, screen, settle
 
-pytestmark = pytest.mark.browser
-
 
 @pytest.fixture
 def mine(tiny_run, runs_folder):

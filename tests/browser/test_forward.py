@@ -3,11 +3,8 @@
 from functools import partial
 
 import numpy as np
-import pytest
 from PIL import Image
 from playwright.sync_api import expect
-
-pytestmark = pytest.mark.browser
 
 FIGURES = ".live-figure"
 

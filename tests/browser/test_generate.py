@@ -11,8 +11,6 @@ from playwright.sync_api import expect
 
 from .conftest import ARTIFACTS, SCREENS, screen
 
-pytestmark = pytest.mark.browser
-
 
 @pytest.fixture(scope="module", autouse=True)
 def small_models(class_run, text_run, runs_folder):

@@ -7,8 +7,6 @@ from playwright.sync_api import expect
 
 from .conftest import VIEWPORT, wait_for_script
 
-pytestmark = pytest.mark.browser
-
 SHOWN = """() => {
     const roots = [...document.querySelectorAll("*")].map(({ shadowRoot }) => shadowRoot).filter(Boolean)
     const canvases = roots.flatMap((root) => [...root.querySelectorAll(".player canvas")])

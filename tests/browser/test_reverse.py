@@ -5,13 +5,10 @@ import io
 import re
 
 import numpy as np
-import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
 from .conftest import ARTIFACTS, SCREENS, screen, settle, wait_for_script
-
-pytestmark = pytest.mark.browser
 
 
 def open_page(page, server, query=""):

@@ -16,8 +16,6 @@ from .conftest import ARTIFACTS, SCREENS, screen, settle
 from .test_compare import finished
 from .test_compare import generate as press_generate
 
-pytestmark = pytest.mark.browser
-
 COUNT, SIDE = 12, 32
 QUERY = f"model1=fashion-baseline&model2=fashion-baseline&sampler2=ddim&images={COUNT}&steps1=5&steps2=9"
 

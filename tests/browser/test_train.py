@@ -13,8 +13,6 @@ from pipelines.storage.state import read_resume_point
 
 from .conftest import ARTIFACTS, SCREENS, dashboard, empty, screen
 
-pytestmark = pytest.mark.browser
-
 TINY = "size=8&batch=8&channels=8,16&warmup=2&precision=no"
 
 

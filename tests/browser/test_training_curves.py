@@ -13,8 +13,6 @@ from pipelines.storage.runs import Run
 
 from .conftest import screen, settle
 
-pytestmark = pytest.mark.browser
-
 CURVES = ".live-figure >> nth=0"
 WATCH = """() => {
   const figure = document.querySelector(".live-figure"), seen = { blinks: 0, faintest: 1, heights: new Set(), running: true }
