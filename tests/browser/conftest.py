@@ -28,7 +28,7 @@ CHROMIUM_FLAGS = [
 ]
 VIEWPORT = {"width": 1440, "height": 900}
 # Each theme and each width once: where things are does not depend on their colours.
-SCREENS = pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 390)])
+SCREENS = (("light", 1440), ("dark", 390))
 
 
 def chromium() -> str | None:
@@ -193,3 +193,16 @@ def screen(page, scheme, width, height=900):
         page.remove_listener("request", note)
         page.set_viewport_size(VIEWPORT)
         page.emulate_media(color_scheme="light")
+
+
+def each_screen(page, height=900):
+    """Yield theme and width of each screen, once the page that is open is at rest on it, and nothing is wider than it.
+
+    The first is the one that the page was loaded on, so that of several pages every other one was loaded on the narrow screen.
+    """
+    for scheme, width in sorted(SCREENS, key=lambda screen: screen[1] != page.viewport_size["width"]):
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme=scheme)
+        settle(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        yield scheme, width

@@ -5,6 +5,7 @@ import io
 import re
 
 import numpy as np
+import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
@@ -230,7 +231,7 @@ def test_an_upload_comes_back_nearly_unchanged_at_little_strength(page, server, 
     assert sample[:4].mean() < 60
 
 
-@SCREENS
+@pytest.mark.parametrize(("scheme", "width"), SCREENS)
 def test_screenshots(page, server, scheme, width):
     """In both themes, wide and narrow; nothing is wider than the screen, and every pixel of the image is whole."""
     with screen(page, scheme, width):

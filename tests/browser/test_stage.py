@@ -157,7 +157,7 @@ def test_the_icon_of_a_button_under_the_mouse_is_seen(page, server):
     assert button.evaluate(colours) == before
 
 
-@SCREENS
+@pytest.mark.parametrize(("scheme", "width"), SCREENS)
 def test_screenshots(page, server, scheme, width):
     """In both themes, wide and narrow; nothing is wider than the screen, and a narrow one shows one column at a time."""
     with screen(page, scheme, width):

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from pipelines.common.images import montage, png_bytes
 from pipelines.storage.runs import Run
 
-from .conftest import screen, settle
+from .conftest import SCREENS, screen, settle
 
 CURVES = ".live-figure >> nth=0"
 WATCH = """() => {
@@ -182,7 +182,7 @@ def test_new_sample_grids_appear_and_the_slider_goes_back(page, server, growing)
     page.get_by_role("img", name="Samples of growing, step 500", exact=True).wait_for()
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 390)])
+@pytest.mark.parametrize(("scheme", "width"), SCREENS)
 def test_over_training_runs_are_locked_to_one_step_and_image(page, server, growing, make_run, scheme, width):
     """At the nearest earlier grid where a run has none, with the validations marked, by keys and presses; nothing moves."""
     log_up_to(late := make_run("late"), 1000)
