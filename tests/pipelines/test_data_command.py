@@ -17,7 +17,7 @@ def photos(image_folder, tmp_path):
     return folder
 
 
-def test_a_person_reads_the_report(shell, photos, tmp_path):
+def test_a_person_reads_the_report(shell, photos, tmp_path, forked):
     done = shell("-m", "pipelines.data", photos, "--image-size", 8, "--out", tmp_path / "out")
     assert done.code == 0, done.error
     lines = done.output.splitlines()

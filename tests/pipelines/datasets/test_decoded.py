@@ -262,7 +262,7 @@ print(highest() - rest, images.images.nbytes // 2**20, int(images.images[-1].flo
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the highest use of memory is read as on Linux")
-def test_many_images_do_not_fill_the_memory(tmp_path):
+def test_many_images_do_not_fill_the_memory(tmp_path, forked):
     """200 MB of pixels, decoded and cached, take a fraction of that."""
     for number in range(270):
         write_picture(tmp_path / "data", f"{number:03}.png", flat("RGB", (number % 200, 0, 9), 16))

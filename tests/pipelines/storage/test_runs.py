@@ -292,7 +292,7 @@ def test_what_cannot_be_entered_hides_no_other_run(tmp_path, monkeypatch, tiny_r
     assert whole.config == tiny_run.config
 
 
-def test_an_empty_variable_does_not_make_the_working_directory_the_folder_of_runs():
+def test_an_empty_variable_does_not_make_the_working_directory_the_folder_of_runs(forked):
     code = "from pipelines.storage.runs import PRIVATE, ROOT; print(PRIVATE == ROOT / 'runs')"
     environment = os.environ | {"NOISESCOPE_RUNS": ""}
     assert subprocess.check_output([sys.executable, "-c", code], env=environment, cwd=runs.ROOT, text=True) == "True\n"
