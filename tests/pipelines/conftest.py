@@ -82,6 +82,15 @@ def shell_environment(tmp_path_factory):
     return own | {"WANDB_MODE": "offline", "PYTHONPATH": str(ROOT)}
 
 
+@pytest.fixture
+def usual_grids(monkeypatch):
+    """Networks in training draw samples in as many steps as in other processes."""
+    from pipelines.training import diffusion
+    from pipelines.training.comparison import STEPS
+
+    monkeypatch.setattr(diffusion, "SAMPLE_STEPS", STEPS)
+
+
 @pytest.fixture(scope="session")
 def shell(shell_environment):
     """Runs Python with arguments in a process of its own and waits for it."""

@@ -40,6 +40,7 @@ def test_it_changes_nothing_but_the_log_and_survives_a_resume(known, train, make
     assert logged(train(tmp_path / "stopped", Run(tmp_path / "stopped").config).path) == rows
 
 
+@pytest.mark.usefixtures("usual_grids")
 @pytest.mark.parametrize("kind", ["class_run", "latent_run"])
 def test_what_is_logged_is_what_an_evaluation_of_those_samples_finds(known, kind, request, train, logged, tmp_path):
     config = request.getfixturevalue(kind).config

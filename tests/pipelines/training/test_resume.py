@@ -214,7 +214,7 @@ def test_what_was_logged_after_the_last_save_is_written_anew(train, whole, logge
     assert logged(resumed.path) == logged(whole().path)
 
 
-def test_kill_minus_nine_at_any_moment_loses_nothing(start, train, flags, wait_for, logged, tmp_path, forked):
+def test_kill_minus_nine_at_any_moment_loses_nothing(start, train, flags, wait_for, logged, tmp_path, forked, usual_grids):
     whole = train(tmp_path / "whole", **KILL_SETTINGS)
     run = Run(tmp_path / "killed")
     log = run.path / "metrics.jsonl"
