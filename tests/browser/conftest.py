@@ -195,6 +195,13 @@ def screen(page, scheme, width, height=900):
         page.emulate_media(color_scheme="light")
 
 
+def refuse_sideways_scrolling(page):
+    """Assert that nothing is wider than the screen, where not the window but the main part of the page would scroll."""
+    part = page.get_by_test_id("stMain")
+    content, seen, screen = part.evaluate("part => [part.scrollWidth, part.clientWidth, innerWidth]")
+    assert content <= seen <= screen
+
+
 def each_screen(page, height=900):
     """Yield theme and width of each screen, once the page that is open is at rest on it, and nothing is wider than it.
 
@@ -204,5 +211,5 @@ def each_screen(page, height=900):
         page.set_viewport_size({"width": width, "height": height})
         page.emulate_media(color_scheme=scheme)
         settle(page)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        refuse_sideways_scrolling(page)
         yield scheme, width

@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from pipelines.evaluation.job import EvaluationJob
 
-from .conftest import ARTIFACTS, screen, settle
+from .conftest import ARTIFACTS, refuse_sideways_scrolling, screen, settle
 
 
 @pytest.fixture
@@ -69,4 +69,4 @@ def test_quality_and_cost_of_several_models_are_read_at_a_glance(page, server):
             expect(ranked.locator(".ytick text")).to_have_count(6)  # three names, three values
             assert ranked.locator(".bars .point path").count() == 3
             assert ranked.evaluate(OVERLAPPING) == []
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            refuse_sideways_scrolling(page)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from .conftest import ARTIFACTS, SCREENS, screen, settle, wait_for_script
+from .conftest import ARTIFACTS, SCREENS, refuse_sideways_scrolling, screen, settle, wait_for_script
 
 
 def open_page(page, server, query=""):
@@ -241,7 +241,7 @@ def test_screenshots(page, server, scheme, width):
         for _ in range(8):
             slider.press("ArrowLeft")
         settle(page)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        refuse_sideways_scrolling(page)
         box = page.get_by_role("img", name="State x_t").bounding_box()
         assert box["width"] == box["height"]
         assert box["width"] % 64 == 0  # whole screen pixels for each of the default model's

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from pipelines.common.images import montage, png_bytes
 from pipelines.storage.runs import Run
 
-from .conftest import SCREENS, screen, settle
+from .conftest import SCREENS, refuse_sideways_scrolling, screen, settle
 
 CURVES = ".live-figure >> nth=0"
 WATCH = """() => {
@@ -217,7 +217,7 @@ def test_over_training_runs_are_locked_to_one_step_and_image(page, server, growi
         page.wait_for_function(f"() => ({dots})(document.querySelector('.live-figure')).toString() === 'growing,1000,late,700'")
         page.get_by_role("button", name="Play").wait_for()
         assert page.locator(".samples").bounding_box()["height"] == height
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        refuse_sideways_scrolling(page)
 
 
 def test_a_run_deleted_while_open_gets_one_sentence_and_the_others_stay(page, server, growing, make_run):
@@ -321,7 +321,7 @@ def test_legend_titles_and_plots_do_not_overlap(page, server, make_run, width):
             ".map(part => part.getBoundingClientRect()).map(r => [r.left, r.top, r.right, r.bottom]))",
             list(groups),
         )
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        refuse_sideways_scrolling(page)
     for apart_from_each_other in boxes:
         for i, (left, top, right, bottom) in enumerate(apart_from_each_other):
             assert 0 <= left < right <= width
