@@ -289,7 +289,7 @@ def test_cancelling_keeps_the_frames_and_the_queue_goes_on(queue, busy, finish, 
     assert len(busy.columns[0].frames) == kept
 
 
-def test_cancelling_takes_effect_within_one_network_call(queue, finish, tiny_run):
+def test_cancelling_takes_effect_within_one_network_call(queue, finish, wait_for, tiny_run):
     """Also in the middle of a step of heun, which makes two."""
     network = loaded_model(tiny_run, tiny_run.fingerprint).denoiser.network
     comparison, calls = None, []
@@ -302,11 +302,11 @@ def test_cancelling_takes_effect_within_one_network_call(queue, finish, tiny_run
     handle = network.register_forward_hook(count)
     with DEVICE:  # until the comparison has its name
         comparison = queue.submit(Comparison.of([(tiny_run, SamplingRequest(num_images=2, steps=20, sampler="heun"))]))
-    finish(comparison)
+    finish(comparison)  # at once, while the network is still being called
+    wait_for(lambda: not network._forward_pre_hooks)
     handle.remove()
     assert comparison.status == "cancelled"
     assert len(calls) == 4
-    assert not network._forward_pre_hooks
 
 
 def test_cancelling_what_waits_means_it_is_never_computed(queue, busy, finish, tiny_run):
