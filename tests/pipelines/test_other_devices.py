@@ -74,7 +74,7 @@ def test_training_has_the_losses_of_the_cpu(monkeypatch, train, small_config, lo
         for steps in (1, 2):
             AcceleratorState._reset_state(reset_partial_state=True)
             GradientState._reset_state()
-            process_state().device = device
+            monkeypatch.setattr(process_state(), "device", device)  # which outlives the test
             run = Run(tmp_path / "there")
             now = run.config if steps == 2 else config
             loop = open_training(run, replace(now, optimizer=replace(config.optimizer, steps=steps)))
