@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from ..storage.runs import loss_of_average
+from ..storage.log_columns import loss_of_average
 from .intervals import Estimate
 from .logged import Log
 from .ranking import ranking, settings_to_rank

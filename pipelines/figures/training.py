@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..common.public import without_places
 from ..common.text import counted, shorten
-from ..storage.runs import calls_of_loss
+from ..storage.log_columns import calls_of_loss
 from .chart import Axis, Chart, ColorScale, Curve, Heat, Panel
 from .style import Look, decimate, envelope, line_styles
 

@@ -17,7 +17,8 @@ from .files import ROOT, atomic, atomic_folder, write_text
 from .hub_id import HubId
 from .layout import CARD
 from .locations import without_folders
-from .runs import AVERAGES, CURVES, METRICS, PUBLISHED, Run, loss_in_calls, loss_of_average
+from .log_columns import loss_in_calls, loss_of_average
+from .runs import AVERAGES, CURVES, METRICS, PUBLISHED, Run
 from .student_defaults import LOG, OPTIMIZER
 from .weights import read_tensors
 

@@ -60,22 +60,6 @@ NEWEST = 2**20  # bytes at the end of a log that contain the newest value of eve
 MOST_NAMED = 40  # runs in a message
 
 
-def loss_of_average(half_life: int) -> str:
-    """Return the name under which the validation loss of an average with another half-life is logged."""
-    return f"val_loss_ema_{half_life}"
-
-
-def loss_in_calls(calls: int) -> str:
-    """Return the name under which the validation loss of a student in one of its numbers of calls is logged."""
-    return f"val_loss_in_{calls}_calls"
-
-
-def calls_of_loss(quantity: str) -> int | None:
-    """Return the number of calls whose validation loss is logged under this name; None for other quantities."""
-    found = re.fullmatch(r"val_loss_in_(\d{1,4})_calls", quantity)
-    return None if found is None else int(found[1])
-
-
 @lru_cache(maxsize=256)
 def _fingerprint(path: Path, modified: int, size: int) -> str:
     with path.open("rb") as file:

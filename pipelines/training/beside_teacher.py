@@ -23,7 +23,7 @@ from ..models.loading import LoadedModel
 from ..models.networks import make_denoiser, told_calls
 from ..sampling.divergence import refuse_divergence
 from ..storage.config import RunConfig
-from ..storage.runs import loss_in_calls
+from ..storage.log_columns import loss_in_calls
 
 VALIDATED = 64  # samples that are compared with the teacher's
 TEACHER_STEPS = 20  # of DPM-Solver++(2M), for the samples that the student's are compared with

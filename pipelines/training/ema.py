@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ..storage.config import OptimizerConfig, RunConfig
-from ..storage.runs import AVERAGES, Run, loss_of_average
+from ..storage.log_columns import loss_of_average
+from ..storage.runs import AVERAGES, Run
 
 Model = tuple[Run, RunConfig, Mapping[str, Tensor]]  # what is written, and where
 
