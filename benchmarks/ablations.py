@@ -32,7 +32,7 @@ from pipelines.models.loading import LoadedModel, load_model
 from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import sample
 from pipelines.storage.config import DataConfig, DiffusionConfig, LogConfig, NetworkConfig, OptimizerConfig, RunConfig
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 from pipelines.training.reading import open_training
 
 from .timing import machine, table

@@ -42,7 +42,8 @@ os.environ["OMP_WAIT_POLICY"] = "passive"
 from pipelines.sampling.generation import Comparison
 from pipelines.sampling.queue import GenerationQueue
 from pipelines.sampling.request import SamplingRequest
-from pipelines.storage.runs import PUBLISHED, Run
+from pipelines.storage.run import Run
+from pipelines.storage.runs import PUBLISHED
 queue = GenerationQueue()
 for images, steps in ((1, 1), (60, 20)):
     before, used = time.perf_counter(), time.process_time()

@@ -23,7 +23,7 @@ from torchvision.transforms import v2
 
 from pipelines.common.devices import best_device
 from pipelines.storage.config import DataConfig, NetworkConfig, OptimizerConfig, RunConfig
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 from pipelines.training.reading import open_training
 from unets import build_network
 

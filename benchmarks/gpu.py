@@ -35,7 +35,7 @@ from pipelines.models.networks import make_network
 from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import sample
 from pipelines.storage.config import DataConfig, DiffusionConfig, NetworkConfig, OptimizerConfig, RunConfig
-from pipelines.storage.runs import Run as RunFolder
+from pipelines.storage.run import Run as RunFolder
 from pipelines.training.reading import open_training
 
 from .latents import write_pictures

@@ -25,7 +25,7 @@ from pipelines.sampling.queue import GenerationQueue
 from pipelines.sampling.request import SamplingRequest
 from pipelines.storage.config import DataConfig, NetworkConfig, RunConfig
 from pipelines.storage.metrics_log import MetricsLog
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 
 from .timing import Times, machine, table, with_quartiles
 

@@ -22,7 +22,7 @@ from pipelines.models.loading import load_model
 from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import sample
 from pipelines.storage.config import DataConfig, LatentConfig, NetworkConfig, OptimizerConfig, RunConfig
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 from pipelines.training.reading import open_training
 
 from .timing import Times, interleaved, machine, peak_memory, ratio, table, with_quartiles

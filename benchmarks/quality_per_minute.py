@@ -32,7 +32,7 @@ from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import sample
 from pipelines.storage.config import DataConfig, NetworkConfig, OptimizerConfig, RunConfig
 from pipelines.storage.files import ROOT
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 from pipelines.training.reading import open_training
 
 from .peers import LAYOUTS, find_peer

@@ -21,7 +21,8 @@ from pipelines.models.loading import LoadedModel, load_model
 from pipelines.sampling.prompts import conditions_in_turn
 from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import sample
-from pipelines.storage.runs import PUBLISHED, Run, find_runs
+from pipelines.storage.run import Run
+from pipelines.storage.runs import PUBLISHED, find_runs
 from pipelines.storage.spacing import learned_spacing, spacing_file
 
 from .timing import machine, table

@@ -20,7 +20,8 @@ from .common.extras import require_extra
 from .common.settings import Between, Settings
 from .storage.claim import is_free
 from .storage.config import DistillationConfig, LogConfig, OptimizerConfig
-from .storage.runs import CONFIG, PRIVATE, find_run
+from .storage.layout import CONFIG
+from .storage.runs import PRIVATE, find_run
 from .storage.student_defaults import LOG, OPTIMIZER
 from .train import Train
 from .train import main as train

@@ -18,7 +18,7 @@ from .common.text import in_short
 from .storage.added import add
 from .storage.hub import fetch
 from .storage.hub_id import SPELLING, HubId
-from .storage.runs import Run
+from .storage.run import Run
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .evaluation.real_images import RealImages
     from .evaluation.results import Result
     from .models.loading import LoadedModel
-    from .storage.runs import Run
+    from .storage.run import Run
 
 MOST = 1000  # samples per setting, unless more are requested
 LEAST = 10  # samples per setting, at least

@@ -28,7 +28,8 @@ from .sampling.request import SamplingRequest
 from .storage.data_config import DataConfig
 from .storage.disk import refuse_unwritable
 from .storage.presets import PRESETS
-from .storage.runs import Run, find_run
+from .storage.run import Run
+from .storage.runs import find_run
 
 if TYPE_CHECKING:
     from .figures.chart import Chart

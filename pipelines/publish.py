@@ -27,7 +27,8 @@ from .storage.hub_id import HubId
 from .storage.hub_upload import UNKNOWN, refuse_without_token, target, upload
 from .storage.layout import CARD
 from .storage.publishing import publish
-from .storage.runs import Run, find_run
+from .storage.run import Run
+from .storage.runs import find_run
 
 
 @dataclass(frozen=True)

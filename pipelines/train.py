@@ -29,9 +29,11 @@ from .storage.claim import RunClaim, is_free
 from .storage.config import RunConfig
 from .storage.files import is_file
 from .storage.hub_id import HubId
+from .storage.layout import CONFIG, STATE
 from .storage.presets import dataset_name
 from .storage.recipes import read_recipe
-from .storage.runs import CONFIG, PRIVATE, STATE, Run, find_run
+from .storage.run import Run
+from .storage.runs import PRIVATE, find_run
 
 
 @dataclass(frozen=True)

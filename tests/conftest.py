@@ -194,7 +194,7 @@ def make_trainer(small_config):
     def make(out, config=None, trackers=(), **changes):
         from accelerate.state import AcceleratorState, GradientState
 
-        from pipelines.storage.runs import Run
+        from pipelines.storage.run import Run
         from pipelines.training.reading import open_training
 
         AcceleratorState._reset_state(reset_partial_state=True)
@@ -220,7 +220,7 @@ def train(make_trainer):
 @pytest.fixture(scope="session")
 def trained_once(made_once, train):
     """Return a function that trains a run of that name, once for all processes that share the tests out."""
-    from pipelines.storage.runs import Run
+    from pipelines.storage.run import Run
 
     return lambda name, **changes: Run(made_once(name, lambda folder: train(folder, **changes)))
 
@@ -312,8 +312,8 @@ def queue(queue_folder):
     """A training queue over an empty folder of runs; processes still running at the end are killed."""
     import psutil
 
+    from pipelines.storage.layout import PROCESS
     from pipelines.storage.processes import read_record
-    from pipelines.storage.runs import PROCESS
     from pipelines.training.jobs import WORKER, TrainingQueue
 
     queue = TrainingQueue(queue_folder)

@@ -103,7 +103,7 @@ def row(**values) -> str:
 
 def evaluated(change: Callable[[dict], object]) -> Callable[[Path], None]:
     def write(run: Path) -> None:
-        from pipelines.storage.runs import Run
+        from pipelines.storage.run import Run
 
         stored = json.loads((ROOT / "checkpoints/flowers-text/evaluation.json").read_text())
         stored["fingerprint"] = Run(WHOLE).fingerprint

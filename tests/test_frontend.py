@@ -18,7 +18,7 @@ from pipelines.sampling.generation import Comparison, Frame, Generation
 from pipelines.sampling.request import SamplingRequest
 from pipelines.storage.catalogue import read_catalogue
 from pipelines.storage.config import RunConfig
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 
 ROOT = Path(__file__).resolve().parent.parent
 STATES = ("shown", "painted", "step", "image")  # that components report; none is reported here

@@ -28,7 +28,7 @@ def _use_weights(folder: Path) -> Attempts:
     from pipelines.models.loading import load_model
     from pipelines.storage.config import InitConfig, RunConfig
     from pipelines.storage.publishing import publish
-    from pipelines.storage.runs import Run
+    from pipelines.storage.run import Run
 
     run = Run(folder / RUN)
     yield lambda: draw_samples(load_model(run, device="cpu"))
@@ -58,7 +58,7 @@ def _resume(folder: Path) -> Attempts:
     import torch
     from accelerate.state import AcceleratorState, GradientState
 
-    from pipelines.storage.runs import Run
+    from pipelines.storage.run import Run
     from pipelines.storage.weights import read_tensors
     from pipelines.train import Train, main
 

@@ -131,7 +131,7 @@ def _visit(folder: Path) -> Attempts:
 
 def _prepare_upload(seeds: Seeds, folder: Path) -> None:
     from pipelines.common.images import png_bytes
-    from pipelines.storage.runs import Run
+    from pipelines.storage.run import Run
 
     copy_run(seeds, folder / RUN)
     made = {"run": RUN, "fingerprint": Run(folder / RUN).fingerprint, "image": 0}

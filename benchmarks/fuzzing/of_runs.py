@@ -45,7 +45,8 @@ def _read_records(folder: Path) -> Attempts:
     from pipelines.figures.training import training_curves
     from pipelines.models.loading import load_model
     from pipelines.storage.catalogue import Listed, read_catalogue
-    from pipelines.storage.runs import Run, find_runs
+    from pipelines.storage.run import Run
+    from pipelines.storage.runs import find_runs
     from pipelines.training.jobs import TrainingQueue
 
     run, queue = Run(folder / RUN), TrainingQueue(folder)

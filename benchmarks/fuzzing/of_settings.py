@@ -58,7 +58,7 @@ def _mutate_config(random: Random, folder: Path) -> None:
 def _use_config(folder: Path) -> Attempts:
     from pipelines.models.loading import load_model
     from pipelines.models.networks import empty_network, make_denoiser
-    from pipelines.storage.runs import Run
+    from pipelines.storage.run import Run
 
     run = Run(folder / RUN)
     yield lambda: make_denoiser(empty_network(run.config), run.config)
@@ -112,7 +112,7 @@ def _mutate_card(random: Random, folder: Path) -> None:
 
 def _publish(folder: Path) -> Attempts:
     from pipelines.storage.publishing import publish
-    from pipelines.storage.runs import Run
+    from pipelines.storage.run import Run
 
     def published() -> None:
         publish(Run(folder / RUN), folder / "published")

@@ -88,7 +88,7 @@ def save_pipeline(folder: Path) -> None:
 
 def copy_run(seeds: Seeds, folder: Path) -> None:
     """Copy the run with everything a run may hold: an evaluation of its weights, and its processes' reports."""
-    from pipelines.storage.runs import Run
+    from pipelines.storage.run import Run
 
     shutil.copytree(seeds.run, folder)
     published = ROOT / "checkpoints/fashion-class"

@@ -19,7 +19,7 @@ from pipelines.common.public import is_public
 from pipelines.common.text import literal, some
 from pipelines.datasets.pretrained import find_encoder, local_encoder
 from pipelines.datasets.sources import PRESETS, locate
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 
 ALLOWED = "allowed"  # where a session keeps the datasets that its user has asked for
 HUB = "from the Hugging Face Hub"

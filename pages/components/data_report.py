@@ -16,7 +16,8 @@ from pipelines.datasets.report import DataReport, read_report
 from pipelines.datasets.report_text import Fact, facts, sum_of_files, with_labels_once
 from pipelines.datasets.surveyor import Survey, Surveyor
 from pipelines.storage.config import ConditionConfig, DataConfig
-from pipelines.storage.runs import DATA, Run
+from pipelines.storage.layout import DATA
+from pipelines.storage.run import Run
 
 SOON = 0.3  # seconds in which a small dataset is surveyed, so that the page need not change again
 LISTED = 1000  # files named on a page, at most

@@ -28,7 +28,8 @@ from pipelines.evaluation.teaching import Teaching, teaching
 from pipelines.evaluation.verdict import Sentence, Verdict, cost_sentence, not_compared, sentences
 from pipelines.sampling.generation import Comparison
 from pipelines.sampling.request import SamplingRequest
-from pipelines.storage.runs import Run, reference_to
+from pipelines.storage.run import Run
+from pipelines.storage.runs import reference_to
 
 MOST_TOLD = 3  # sentences beside a summary
 JUDGING = 20.0  # seconds, measured on two cores: to load a model, and to compare 400 samples with 4,600 real images

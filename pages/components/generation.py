@@ -25,7 +25,7 @@ from pipelines.figures.training import settings_table
 from pipelines.sampling.alignment import frame_at, shared_log_snrs
 from pipelines.sampling.generation import Comparison, Frame, Generation, Wish
 from pipelines.sampling.queue import GenerationQueue, Job
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 
 VIEWS = {"x": "Noisy state x_t", "x0": "Estimate of x0"}
 LOOKS = 0.15, 1.0  # minimum and maximum seconds between polls of a growing comparison

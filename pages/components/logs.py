@@ -26,8 +26,9 @@ from pipelines.figures.training import (
 )
 from pipelines.storage.catalogue import Listed
 from pipelines.storage.config import RunConfig
+from pipelines.storage.layout import METRICS
 from pipelines.storage.log_columns import calls_of_loss, loss_in_calls
-from pipelines.storage.runs import METRICS, Run
+from pipelines.storage.run import Run
 
 HEAT = {"loss": "Loss", "relative": "Loss / latest loss"}
 SURE, UNSURE = ":material/check_circle:", ":material/radio_button_unchecked:"

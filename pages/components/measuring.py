@@ -15,7 +15,7 @@ from pipelines.common.command_line import describe
 from pipelines.common.text import literal
 from pipelines.evaluate import MOST
 from pipelines.evaluation.job import EvaluationJob
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 
 STEPS = (5, 10, 20, 50, 100)  # the choices
 USUAL_STEPS = 20

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from pipelines.storage.catalogue import Listed
-    from pipelines.storage.runs import Run
+    from pipelines.storage.run import Run
 
 MAX_SEED = 2**31 - 1
 MAX_GUIDANCE = 20.0

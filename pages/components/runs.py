@@ -22,8 +22,10 @@ from pipelines.common.text import in_short, literal
 from pipelines.evaluation.brief import EVALUATION, file_beside, held_out_loss
 from pipelines.storage.catalogue import Catalogue, Listed, read_catalogue
 from pipelines.storage.config import RunConfig
+from pipelines.storage.layout import PROCESS
 from pipelines.storage.processes import at_work
-from pipelines.storage.runs import PROCESS, Run, reference_to, usual_roots
+from pipelines.storage.run import Run
+from pipelines.storage.runs import reference_to, usual_roots
 
 RECONSTRUCTED = "held-out images, each followed by its reconstruction"  # the content of an autoencoder's grid
 NO_MODELS = "No models yet: train one on the Train page."

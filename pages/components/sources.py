@@ -20,7 +20,7 @@ from pipelines.common.public import is_public, upload_limit
 from pipelines.common.text import literal
 from pipelines.datasets.familiar import most_familiar
 from pipelines.sampling.fitting import picture_notes
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 
 GENERATED, DATASET, UPLOAD = "A sample", "A dataset", "An upload"
 PNG = b"\x89PNG\r\n\x1a\n"  # how such a file begins

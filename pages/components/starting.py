@@ -12,7 +12,7 @@ from pages.components.visitors import too_large
 from pipelines.common.text import capitalised, literal
 from pipelines.sampling.generation import Wish
 from pipelines.sampling.queue import Job
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 
 
 def refusal(runs: Sequence[Run], make: Callable[[], Job]) -> str:

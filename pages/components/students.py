@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from pages.components.runs import known_runs
 from pipelines.storage.config import RunConfig
-from pipelines.storage.runs import Run, find_run
+from pipelines.storage.run import Run
+from pipelines.storage.runs import find_run
 
 BESIDE_TEACHER = "Compare with its teacher"
 

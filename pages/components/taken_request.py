@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pipelines.storage.catalogue import Listed
-    from pipelines.storage.runs import Run
+    from pipelines.storage.run import Run
 
 
 def offer_png(models: Mapping[str, Listed], columns: int) -> None:

@@ -17,7 +17,7 @@ from pipelines.sampling.generation import Generation, Wish
 from pipelines.sampling.origins import FROM_NOISE, Origin
 from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.trajectory import TrajectoryJob
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 from pipelines.storage.student_defaults import LEARNING
 
 LEAST = 2.0  # seconds worth telling

@@ -14,7 +14,7 @@ from pipelines.common.command_line import describe
 from pipelines.common.text import literal
 from pipelines.storage.config import DistillationConfig
 from pipelines.storage.distillation_config import MOST_TUNED
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 from pipelines.storage.student_defaults import LOG, OPTIMIZER, training_calls
 from pipelines.training.jobs import TrainingQueue
 

@@ -11,7 +11,8 @@ from pipelines.common.command_line import describe
 from pipelines.common.text import code_block, literal, plain_name
 from pipelines.storage.hub_jobs import UploadJob
 from pipelines.storage.hub_upload import UNKNOWN, refuse_without_token, target
-from pipelines.storage.runs import PUBLISHED, Run
+from pipelines.storage.run import Run
+from pipelines.storage.runs import PUBLISHED
 
 LICENSES = (UNKNOWN, "mit", "apache-2.0", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "openrail")  # the usual ones
 

@@ -14,7 +14,8 @@ from pages.components.training_distill import offer_distillation
 from pages.components.training_share import offer_sharing
 from pages.components.usual_inputs import open_page
 from pipelines.storage.config import RunConfig
-from pipelines.storage.runs import Run, find_run
+from pipelines.storage.run import Run
+from pipelines.storage.runs import find_run
 from pipelines.training.jobs import Job, TrainingQueue
 
 CHOSEN = "page chosen for a run"  # key in the session

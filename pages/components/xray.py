@@ -24,7 +24,7 @@ from pipelines.sampling.generation import Generation
 from pipelines.sampling.origins import FROM_NOISE
 from pipelines.sampling.trajectory import TrajectoryJob
 from pipelines.sampling.xray import XRay, XRayJob, expected_calls, refuse_students
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 
 WANTED = "xray_wanted"  # whether another page has asked for the X-ray of the trajectory in the address
 SECONDS_BETWEEN_LOOKS = 0.5

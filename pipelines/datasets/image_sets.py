@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
     from datasets import Dataset
 
-    from ..storage.runs import Run
+    from ..storage.run import Run
 
 
 @dataclass(frozen=True, eq=False)

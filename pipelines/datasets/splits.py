@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-    from ..storage.runs import Run
+    from ..storage.run import Run
 
 Keys = NDArray[np.uint64]  # (N,)
 Rows = NDArray[np.int64]  # (N,)

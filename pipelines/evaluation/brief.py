@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..common.json_files import read_json
-from ..storage.runs import MODEL, Run
+from ..storage.layout import MODEL
+from ..storage.run import Run
 from .stored import refuse_damaged
 
 EVALUATION = "evaluation.json"

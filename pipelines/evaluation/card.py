@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..storage.hub_card import Metric
-from ..storage.runs import Run
+from ..storage.run import Run
 from .measured import bound_figure, loss_figure, way_in_words
 from .results import FIGURES, Evaluation
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..common.reports import Progress
 from ..storage.processes import launch
-from ..storage.runs import Run
+from ..storage.run import Run
 from ..storage.single_job import SingleJob
 from .results import Evaluation
 

@@ -19,7 +19,7 @@ from ..common.reports import report_progress
 from ..storage.config import RunConfig
 from ..storage.disk import refuse_unwritable
 from ..storage.files import write_text
-from ..storage.runs import Run
+from ..storage.run import Run
 from .brief import EVALUATION, file_beside
 from .stored import refuse_damaged
 

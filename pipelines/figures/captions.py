@@ -10,7 +10,7 @@ from diffusion_core.choices import MODEL_SPACINGS, SAMPLERS
 
 from ..common.text import some
 from ..sampling.request import SamplingRequest
-from ..storage.runs import Run
+from ..storage.run import Run
 
 
 def about_weights(name: str, fingerprint: str) -> str:

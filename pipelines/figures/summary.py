@@ -9,7 +9,8 @@ from ..common.extras import require_extra
 from ..common.text import some
 from ..evaluation.results import FIGURES, Evaluation
 from ..evaluation.tables import samples_table
-from ..storage.runs import CURVES, Run
+from ..storage.layout import CURVES
+from ..storage.run import Run
 from .captions import about_measured, about_runs, sentences
 from .chart import Chart
 from .cost import COSTS, FLOOR, STARS, comparison, quality_against_cost

@@ -30,7 +30,7 @@ from diffusion_core.schedules import make_schedule
 
 from ..storage.config import ImportedProcess, config_from_json
 from ..storage.files import write_text
-from ..storage.runs import Run
+from ..storage.run import Run
 from .foreign.diffusers_scheduler import PREDICTIONS
 from .foreign.networks import ImportedAutoencoder, ImportedUNet
 from .latents import read_autoencoder

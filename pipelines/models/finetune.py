@@ -21,7 +21,7 @@ from .latents import PREFIX, split_weights
 from .networks import empty_network, refuse_broken, refuse_misfits
 
 if TYPE_CHECKING:
-    from ..storage.runs import Run
+    from ..storage.run import Run
 
 AUGMENT = "augment.weight"
 CLASS_EMBEDDING = "class_embedding.weight"

@@ -30,7 +30,9 @@ from ..datasets.augmentation import AUGMENT_DIM
 from ..storage.cache import adopt_compiler_cache
 from ..storage.config import DataConfig, RunConfig, config_from_json, config_to_json
 from ..storage.disk import free_space, refuse_full
-from ..storage.runs import AVERAGES, STATE, Run, find_run
+from ..storage.layout import AVERAGES, STATE
+from ..storage.run import Run
+from ..storage.runs import find_run
 from .latents import autoencoder_of, empty_autoencoder
 from .networks import empty_network
 

@@ -24,7 +24,7 @@ from ..common.images import Pixels, as_input, montage, to_uint8
 from ..common.reports import tracked
 from ..storage.cache import cached_tensors, digest
 from ..storage.config import NetworkConfig, RunConfig
-from ..storage.runs import Run
+from ..storage.run import Run
 from .networks import empty_network, load_weights
 
 PREFIX = "autoencoder."

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from ..common.finite import refuse_not_finite
 from ..common.images import Pixels, to_uint8
 from ..storage.config import RunConfig
-from ..storage.runs import Run, find_run
+from ..storage.run import Run
+from ..storage.runs import find_run
 
 if TYPE_CHECKING:
     import torch

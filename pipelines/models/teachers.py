@@ -11,8 +11,10 @@ from diffusion_core.choices import LEARNED, USUAL_GUIDANCE
 from diffusion_core.schedules import sampling_timesteps
 
 from ..storage.config import DistillationConfig, InitConfig, LogConfig, OptimizerConfig, RunConfig
+from ..storage.layout import PROCESS
 from ..storage.processes import at_work
-from ..storage.runs import PROCESS, Run, find_run, reference_to
+from ..storage.run import Run
+from ..storage.runs import find_run, reference_to
 from ..storage.spacing import has_learned, learned_timesteps
 from .loading import LoadedModel, load_model
 from .networks import make_diffusion_schedule

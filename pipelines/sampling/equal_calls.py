@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from diffusion_core.choices import LEARNED, MODEL_SPACINGS, SAMPLERS
 
 from ..common.text import counted
-from ..storage.runs import Run
+from ..storage.run import Run
 from ..storage.spacing import has_learned
 from .effort import guided_calls, size_of
 from .origins import FROM_NOISE

@@ -15,7 +15,7 @@ import numpy as np
 from ..common.images import Pixels, to_uint8
 from ..models.loading import loaded_model
 from ..storage.config import RunConfig
-from ..storage.runs import Run
+from ..storage.run import Run
 from .effort import calls_of, size_of
 from .origins import FROM_NOISE, Origin
 from .queue import Job, Results, interruptible, within_memory

@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
-from ..storage.runs import Run, reference_to
+from ..storage.run import Run
+from ..storage.runs import reference_to
 from .origins import FROM_NOISE, FromPicture, Origin
 from .request import SamplingRequest
 

@@ -10,7 +10,7 @@ from tyro.conf import UseAppendAction
 from diffusion_core.choices import LEARNED, MODEL_SPACINGS, SAMPLERS
 
 from ..common.settings import Between, Settings, one_of, require
-from ..storage.runs import Run
+from ..storage.run import Run
 from ..storage.spacing import learned_timesteps
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..common.images import Pixels, heat, to_uint8
 from ..models.loading import loaded_model
-from ..storage.runs import Run
+from ..storage.run import Run
 from .effort import calls_of, size_of
 from .origins import FROM_NOISE, Origin
 from .queue import Job, Results, interruptible, within_memory

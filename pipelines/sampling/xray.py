@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..models.loading import loaded_model
 from ..storage.config import RunConfig
-from ..storage.runs import Run
+from ..storage.run import Run
 from .effort import guided_calls, size_of
 from .origins import FROM_NOISE, Origin
 from .own_steps import refuse_student

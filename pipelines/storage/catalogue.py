@@ -17,7 +17,9 @@ from ..common.command_line import describe
 from .added import added
 from .config import RunConfig
 from .hub_id import HubId
-from .runs import CONFIG, METRICS, MODEL, STATE, Run, find_runs, usual_roots
+from .layout import CONFIG, METRICS, MODEL, STATE
+from .run import Run
+from .runs import find_runs, usual_roots
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from ..common.temporary import is_temporary, remove_leftovers
 from .config import RunConfig
 from .disk import refuse_unwritable
 from .files import write_text
+from .layout import AVERAGES, CONFIG, DATA, PROCESS, SAMPLES, STATE
 from .processes import at_work, claim, read_record
-from .runs import AVERAGES, CONFIG, DATA, PROCESS, SAMPLES, STATE, Run
+from .run import Run
 
 BEFORE_CONFIG = (PROCESS, *(f"{Path(PROCESS).parent}/{name}" for name in (PROGRESS, OUTCOME, LOG)))
 

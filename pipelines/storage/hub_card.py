@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .config import RunConfig
 from .hub_id import HubId
 from .presets import PRESETS
-from .runs import Run
+from .run import Run
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCardData

@@ -9,7 +9,7 @@ from ..common.reports import Progress
 from .files import write_text
 from .hub_id import HubId
 from .processes import ending, launch
-from .runs import Run
+from .run import Run
 from .single_job import SingleJob
 
 

@@ -14,7 +14,7 @@ from .hub_card import LIBRARY, Metric, with_front_matter
 from .hub_id import MAIN, HubId
 from .layout import AVERAGES, CARD, MODEL, SAMPLES
 from .publishing import for_readers_of
-from .runs import Run
+from .run import Run
 
 UNKNOWN = "unknown"  # the hub's name of a licence that nobody has told
 

@@ -1,4 +1,4 @@
-"""Names of the files in a run's folder, which :mod:`pipelines.storage.runs` describes."""
+"""Names of the files in a run's folder, which :mod:`pipelines.storage.run` describes."""
 
 from __future__ import annotations
 

@@ -15,10 +15,11 @@ from ..common.text import code_block, code_span, in_short, literal
 from .config import DistillationConfig, LatentConfig, RunConfig, given_fields
 from .files import ROOT, atomic, atomic_folder, write_text
 from .hub_id import HubId
-from .layout import CARD
+from .layout import AVERAGES, CARD, CURVES, METRICS
 from .locations import without_folders
 from .log_columns import loss_in_calls, loss_of_average
-from .runs import AVERAGES, CURVES, METRICS, PUBLISHED, Run
+from .run import Run
+from .runs import PUBLISHED
 from .student_defaults import LOG, OPTIMIZER
 from .weights import read_tensors
 

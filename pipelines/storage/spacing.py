@@ -19,7 +19,8 @@ from ..common.json_files import read_json
 from ..common.settings import Between, Settings, one_of, require, settings_from
 from ..common.text import either
 from .files import is_file, write_text
-from .runs import Run, reference_to
+from .run import Run
+from .runs import reference_to
 
 SPACING = "spacing.json"
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from ..storage.config import RunConfig
-from ..storage.runs import STATE, Run
+from ..storage.layout import STATE
+from ..storage.run import Run
 from ..storage.state import read_resume_point
 from ..storage.weights import first_not_finite
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ..storage.config import OptimizerConfig, RunConfig
+from ..storage.layout import AVERAGES
 from ..storage.log_columns import loss_of_average
-from ..storage.runs import AVERAGES, Run
+from ..storage.run import Run
 
 Model = tuple[Run, RunConfig, Mapping[str, Tensor]]  # what is written, and where
 

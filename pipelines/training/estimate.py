@@ -11,7 +11,7 @@ from ..datasets.sources import locate
 from ..storage.config import LogConfig, OptimizerConfig, RunConfig
 from ..storage.locations import with_settled_paths
 from ..storage.processes import ending, launch
-from ..storage.runs import Run
+from ..storage.run import Run
 from ..storage.single_job import SingleJob
 
 BUSY = 0.2  # share of the processor that other programs take above which it is told

@@ -11,7 +11,7 @@ from ..common.finite import NotFiniteError
 from ..common.images import Pixels, enlarge, png_bytes
 from ..storage.claim import RunClaim
 from ..storage.files import atomic
-from ..storage.runs import SAMPLES
+from ..storage.layout import SAMPLES
 from .task import Task
 from .trackers import track_image
 

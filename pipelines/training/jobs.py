@@ -33,9 +33,11 @@ from ..datasets.sources import locate
 from ..storage.claim import is_free
 from ..storage.config import RunConfig
 from ..storage.files import write_text
+from ..storage.layout import CONFIG, METRICS, PROCESS
 from ..storage.locations import with_settled_paths
 from ..storage.processes import ProcessRecord, at_work, claim, ending, launch, stop
-from ..storage.runs import CONFIG, METRICS, PRIVATE, PROCESS, Run, find_runs
+from ..storage.run import Run
+from ..storage.runs import PRIVATE, find_runs
 from .status import ACTIVE, Status, TrainingProgress, modified, read_training, training_status
 
 JOB = "state/job.json"

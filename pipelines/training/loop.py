@@ -22,7 +22,8 @@ from ..models.compiled import can_compile
 from ..storage.changes import recorded
 from ..storage.claim import RunClaim
 from ..storage.config import RunConfig
-from ..storage.runs import STATE, Run
+from ..storage.layout import STATE
+from ..storage.run import Run
 from ..storage.state import Learner, ResumePoint, load_state, save_state, state_tensors
 from .accelerator import any_process, make_accelerator, make_optimizer, own_parts, restore_scaler, scaler_state
 from .budget import fitted_to_budget

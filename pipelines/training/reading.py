@@ -29,8 +29,10 @@ from ..models.networks import make_network
 from ..models.teachers import load_teacher
 from ..storage.claim import RunClaim
 from ..storage.config import LatentConfig, RunConfig
+from ..storage.layout import CONFIG, DATA, STATE
 from ..storage.locations import with_settled_paths
-from ..storage.runs import CONFIG, DATA, STATE, Run, find_run
+from ..storage.run import Run
+from ..storage.runs import find_run
 from ..storage.state import refuse_damaged
 from .accelerator import make_accelerator
 from .autoencoder import AutoencoderTask

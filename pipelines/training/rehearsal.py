@@ -14,7 +14,7 @@ from ..common.devices import peak_device_memory
 from ..common.machine import OtherWork
 from ..common.reports import report_here
 from ..storage.config import RunConfig
-from ..storage.runs import Run
+from ..storage.run import Run
 from .budget import measured
 from .estimate import Estimate
 from .reading import open_training

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ..storage.layout import METRICS, PROCESS
 from ..storage.metrics_log import newest_lines
 from ..storage.processes import ending, read_record
-from ..storage.runs import METRICS, PROCESS, Run
+from ..storage.run import Run
 
 COUNTED = ("step", "images_seen", "seconds")  # in the log
 RATE_LINES = 20  # lines of metrics.jsonl over which speed is averaged

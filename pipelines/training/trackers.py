@@ -22,7 +22,7 @@ from ..common.images import Pixels, as_pil
 from ..storage.config import RunConfig
 from ..storage.disk import refuse_unwritable
 from ..storage.metrics_log import BY_TIMESTEP
-from ..storage.runs import Run
+from ..storage.run import Run
 
 PROJECT = "noisescope"
 FOLDER = "trackers"  # in the run, of those that keep their files there

@@ -7,8 +7,9 @@ import psutil
 import pytest
 from playwright.sync_api import expect
 
+from pipelines.storage.layout import PROCESS, STATE
 from pipelines.storage.processes import read_record
-from pipelines.storage.runs import PROCESS, STATE, find_runs
+from pipelines.storage.runs import find_runs
 from pipelines.storage.state import read_resume_point
 
 from .conftest import ARTIFACTS, SCREENS, dashboard, each_screen, empty, screen

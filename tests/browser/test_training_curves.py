@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from pipelines.common.images import montage, png_bytes
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 
 from .conftest import SCREENS, refuse_sideways_scrolling, screen, settle
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 from pipelines.storage.weights import read_tensors
 
 pytestmark = pytest.mark.gpu

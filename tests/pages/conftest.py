@@ -9,7 +9,7 @@ import pytest
 from opening import open_app
 
 from pipelines.storage.processes import write_record
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 from pipelines.training.jobs import WORKER, TrainingQueue
 
 

@@ -15,7 +15,7 @@ import pipelines.datasets.pretrained as pretrained
 import pipelines.datasets.sources as sources
 from pages.components.data_report import surveyor
 from pipelines.common.text import literal
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 from pipelines.training.jobs import TrainingQueue
 
 FOREIGN = "somebody/some_data"

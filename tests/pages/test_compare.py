@@ -20,7 +20,7 @@ from pages.components.generation import cost, generation_queue
 from pages.components.sharing import address_of
 from pipelines.evaluate import Evaluate
 from pipelines.sampling.generation import Comparison
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 
 open_page = partial(open_app, "compare")
 generate = partial(opening.generate, key="comparison")

@@ -15,7 +15,7 @@ from pipelines.evaluation.verdict import Sentence
 from pipelines.sampling.generation import Comparison, Frame, Generation
 from pipelines.sampling.request import SamplingRequest
 from pipelines.storage.config import DistillationConfig, LatentConfig, RunConfig
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 
 
 def test_the_time_told_is_that_of_the_steps_after_the_start(monkeypatch):

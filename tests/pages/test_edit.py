@@ -29,7 +29,7 @@ from pipelines.common.picture_files import open_picture
 from pipelines.models.loading import load_model
 from pipelines.sampling.fitting import fit_picture
 from pipelines.sampling.origins import BetweenPictures, FromInversion, FromPicture
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 
 open_page = partial(open_app, "edit")
 generate = partial(opening.generate, key="edited")

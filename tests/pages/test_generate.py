@@ -18,7 +18,7 @@ from pages.components.condition_table import table_gif
 from pages.components.downloads import comparison_zip
 from pages.components.picture_table import picture_table
 from pipelines.common.images import read_request
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 
 open_page = partial(open_app, "generate")
 generate = partial(opening.generate, key="table")

@@ -10,8 +10,9 @@ from streamlit.testing.v1 import AppTest
 from pages.components.lessons import LESSONS
 from pages.components.runs import is_diffusion, known_runs
 from pipelines.storage.files import ROOT
+from pipelines.storage.run import Run
 from pipelines.storage.runs import LESSONS as LESSON_MODELS
-from pipelines.storage.runs import PUBLISHED, Run, find_runs
+from pipelines.storage.runs import PUBLISHED, find_runs
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from pipelines.storage.added import added
 from pipelines.storage.catalogue import read_catalogue
 from pipelines.storage.hub_id import HubId
 from pipelines.storage.hub_jobs import DownloadJob, UploadJob
-from pipelines.storage.runs import LESSONS, PUBLISHED, Run
+from pipelines.storage.run import Run
+from pipelines.storage.runs import LESSONS, PUBLISHED
 
 FLOWERS = "tester/flowers"
 SHIPPED = Run(PUBLISHED / LESSONS / "lesson-averages")
@@ -34,9 +35,9 @@ def dialog():
 
 def share(name, path):
     from pages.components.training_share import _share
-    from pipelines.storage import runs
+    from pipelines.storage.run import Run
 
-    _share(name, runs.Run(path))
+    _share(name, Run(path))
 
 
 def look_up(app, typed):

@@ -16,8 +16,9 @@ from pages.components.lessons import LESSONS, Lesson
 from pages.components.runs import is_diffusion, known_runs
 from pages.components.usual_inputs import INPUTS
 from pipelines.sampling.own_steps import own_steps
+from pipelines.storage.run import Run
 from pipelines.storage.runs import LESSONS as RUNS_OF_LESSONS
-from pipelines.storage.runs import PUBLISHED, Run, find_run, find_runs
+from pipelines.storage.runs import PUBLISHED, find_run, find_runs
 
 # Inputs that only some samplers or models have, and the player's timestep, which is no input.
 SOMETIMES = {"eta", "guidance", "guidance_interval", "guidance_rescale", "negative", "t"}

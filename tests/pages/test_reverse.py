@@ -11,7 +11,7 @@ import safetensors.numpy
 from opening import button_of, labels, open_app
 from streamlit.testing.v1 import AppTest
 
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 from pipelines.storage.spacing import LearnedSpacing
 
 open_page = partial(open_app, "reverse")

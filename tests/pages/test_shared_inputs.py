@@ -8,7 +8,7 @@ from opening import open_app
 from streamlit.testing.v1 import AppTest
 
 from pages.components.editing import WAYS
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 from pipelines.storage.spacing import LearnedSpacing
 
 ADDRESSES = [
@@ -113,7 +113,7 @@ def test_infinite_numbers_in_an_address_are_forgotten():
 def test_the_learned_spacing_is_offered_for_runs_that_have_one(learnt, tiny_run, tmp_path):
     def page(path):
         from pages.components.requests import choose_noise
-        from pipelines.storage.runs import Run
+        from pipelines.storage.run import Run
 
         choose_noise(Run(path), "dpmpp_2m")
 

@@ -17,7 +17,7 @@ from pages.components.glossary import linked
 from pipelines.sampling.generation import Comparison, Frame, Generation
 from pipelines.sampling.request import SamplingRequest
 from pipelines.storage.config import LatentConfig, RunConfig
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 
 COUNT, SIDE = 5, 6
 

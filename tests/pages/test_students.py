@@ -17,7 +17,7 @@ from pipelines.models.loading import load_model
 from pipelines.models.networks import make_network
 from pipelines.models.teachers import student_config
 from pipelines.storage.config import DistillationConfig
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 from pipelines.storage.student_defaults import LOG, OPTIMIZER
 from pipelines.storage.weights import write_tensors
 

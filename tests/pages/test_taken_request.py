@@ -15,7 +15,7 @@ from pipelines.common.images import png_bytes
 from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import metadata_of
 from pipelines.storage.catalogue import Listed
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 
 open_page = partial(open_app, "compare")
 

@@ -16,9 +16,11 @@ from pipelines.common.reports import Progress
 from pipelines.models.footprint import training_footprint
 from pipelines.storage.config import DataConfig, RunConfig
 from pipelines.storage.files import write_text
+from pipelines.storage.layout import METRICS, PROCESS, STATE
 from pipelines.storage.processes import write_record
 from pipelines.storage.recipes import read_recipe
-from pipelines.storage.runs import METRICS, PROCESS, PUBLISHED, STATE, Run
+from pipelines.storage.run import Run
+from pipelines.storage.runs import PUBLISHED
 from pipelines.training.jobs import WORKER, Job, Request
 from pipelines.training.status import TrainingProgress
 

@@ -12,7 +12,8 @@ from pages.components.training_few import FOR_FEW
 from pages.components.training_upload import MOST_FILES
 from pipelines.common.reports import RESULT
 from pipelines.datasets import uploads
-from pipelines.storage.runs import PUBLISHED, Run
+from pipelines.storage.run import Run
+from pipelines.storage.runs import PUBLISHED
 from pipelines.training import estimate
 from pipelines.training.estimate import FOLDER, Costs, Estimate
 

@@ -16,8 +16,9 @@ from pipelines.common.text import literal, plotly_text
 from pipelines.evaluation.averages import losses_by_half_life
 from pipelines.evaluation.logged import Log
 from pipelines.storage import runs
+from pipelines.storage.layout import PROCESS
 from pipelines.storage.processes import write_record
-from pipelines.storage.runs import PROCESS, Run
+from pipelines.storage.run import Run
 
 
 @pytest.fixture

@@ -150,7 +150,7 @@ def flags(small_settings):
 @pytest.fixture
 def copied_run(tiny_run, tmp_path):
     """A copy of the tiny run that a test may damage."""
-    from pipelines.storage.runs import Run
+    from pipelines.storage.run import Run
 
     return Run(shutil.copytree(tiny_run.path, tmp_path / "copied"))
 

@@ -16,7 +16,7 @@ from accelerate import PartialState
 from accelerate.state import AcceleratorState, GradientState
 
 from pipelines.common.command_line import run_command
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 from pipelines.training.reading import open_training
 
 COMMANDS = {"pipelines.train": "Train", "pipelines.sample": "Sample", "pipelines.evaluate": "Evaluate"}

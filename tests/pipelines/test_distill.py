@@ -17,7 +17,7 @@ from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import sample
 from pipelines.storage.config import DistillationConfig, LogConfig, OptimizerConfig, config_from_json, config_to_json
 from pipelines.storage.publishing import model_card, publish
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 from pipelines.storage.spacing import LearnedSpacing
 from pipelines.training.reading import read_task
 

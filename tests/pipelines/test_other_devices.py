@@ -15,7 +15,7 @@ from diffusion_core.schedules import make_schedule
 from pipelines.common.devices import process_state
 from pipelines.models.loading import load_model
 from pipelines.sample import SamplingRequest, sample
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 from pipelines.training.reading import open_training
 from pipelines.training.rehearsal import peak_memory
 

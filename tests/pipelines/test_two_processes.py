@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 from pipelines.storage.weights import read_tensors
 
 SHORT = {"steps": 6, "log_every": 1}

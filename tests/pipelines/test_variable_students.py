@@ -20,7 +20,8 @@ from pipelines.sampling.sample import sample
 from pipelines.storage.config import DistillationConfig, LogConfig, OptimizerConfig, config_from_json, config_to_json
 from pipelines.storage.log_columns import loss_in_calls
 from pipelines.storage.publishing import publish
-from pipelines.storage.runs import PUBLISHED, Run
+from pipelines.storage.run import Run
+from pipelines.storage.runs import PUBLISHED
 from pipelines.storage.spacing import LearnedSpacing
 from pipelines.storage.student_defaults import training_calls
 from pipelines.training.reading import read_task

@@ -33,7 +33,7 @@ from ...storage.files import atomic_folder, refuse_taken
 from ...storage.imported_config import DIFFUSERS
 from ...storage.imported_config import LUCIDRAINS as LUCIDRAINS_UNET
 from ...storage.locations import with_settled_paths
-from ...storage.runs import Run
+from ...storage.run import Run
 from ..latents import PREFIX, autoencoder_of
 from ..networks import empty_network, make_denoiser, refuse_broken, refuse_misfits
 from .classes import class_names, model_card

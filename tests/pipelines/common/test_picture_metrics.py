@@ -11,7 +11,7 @@ from pipelines.sampling.alignment import frame_at, shared_log_snrs
 from pipelines.sampling.generation import Frame, Generation
 from pipelines.sampling.request import SamplingRequest
 from pipelines.storage.config import RunConfig
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 
 
 def generation(*log_snrs):

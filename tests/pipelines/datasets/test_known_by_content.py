@@ -14,7 +14,7 @@ from PIL import Image
 from pipelines.datasets.captions import TEMPLATES, templates_for
 from pipelines.datasets.sources import locate, resolve
 from pipelines.storage.config import DataConfig
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 
 STEPS = {"steps": 4, "save_every": 2, "log_every": 1}
 

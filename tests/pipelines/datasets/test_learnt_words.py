@@ -9,7 +9,8 @@ import pytest
 from pipelines.datasets.captions import DATASET_TEMPLATES, captions_for
 from pipelines.datasets.learnt_words import nearest_caption, recorded_captions, unlearnt_words
 from pipelines.storage.config import ConditionConfig
-from pipelines.storage.runs import PUBLISHED, Run
+from pipelines.storage.run import Run
+from pipelines.storage.runs import PUBLISHED
 
 NAMES = ["rose", "iris", "tiger lily", "English marigold", "hibiscus", "one-sided bellflower", "ball moss"]
 

@@ -14,7 +14,7 @@ from pipelines.datasets.image_sets import load_images, load_split
 from pipelines.datasets.sources import open_source, resolve
 from pipelines.datasets.splits import hold_out, tensor_keys
 from pipelines.storage.config import DataConfig, HeldOutConfig
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 
 NEW = HeldOutConfig()
 

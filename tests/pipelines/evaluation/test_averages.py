@@ -9,7 +9,8 @@ from pipelines.evaluation.results import Evaluation
 from pipelines.figures.averages import distances_by_length, losses_by_length
 from pipelines.figures.chart import Curve
 from pipelines.storage.config import OptimizerConfig, RunConfig
-from pipelines.storage.runs import LESSONS, PUBLISHED, Run
+from pipelines.storage.run import Run
+from pipelines.storage.runs import LESSONS, PUBLISHED
 
 SHIPPED = Run(PUBLISHED / LESSONS / "lesson-averages")
 

@@ -11,7 +11,7 @@ from pipelines.evaluation.measured import same_data
 from pipelines.evaluation.results import Evaluation
 from pipelines.evaluation.verdict import sentences
 from pipelines.sampling.request import SamplingRequest
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 
 FASHION = {name: Evaluation(Run(f"checkpoints/fashion-{name}")) for name in ("baseline", "attention", "class")}
 

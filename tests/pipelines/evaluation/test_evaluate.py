@@ -29,7 +29,7 @@ from pipelines.models.classifier import load_classifier
 from pipelines.models.loading import LoadedModel, load_model
 from pipelines.models.networks import make_network
 from pipelines.storage.files import CLASSIFIERS
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 from pipelines.storage.spacing import LearnedSpacing
 from pipelines.storage.weights import read_tensors, write_tensors
 

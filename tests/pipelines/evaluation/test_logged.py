@@ -17,7 +17,7 @@ from pipelines.storage.config import (
     NetworkConfig,
     RunConfig,
 )
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 
 CONFIG = RunConfig(image_shape=(3, 8, 8))
 

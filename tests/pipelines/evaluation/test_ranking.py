@@ -9,7 +9,7 @@ from pipelines.evaluation.judging import verdict
 from pipelines.evaluation.measured import loss_figure
 from pipelines.evaluation.ranking import loss_differences, ranking, ranking_sentence, settings_to_rank
 from pipelines.evaluation.results import LARGER_IS_BETTER, Evaluation
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 
 NAMES = ("fashion-attention", "fashion-text", "fashion-class", "flowers-text")
 

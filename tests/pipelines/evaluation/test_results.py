@@ -10,7 +10,7 @@ import torch
 from pipelines.evaluation.judging import paired_losses
 from pipelines.evaluation.results import Evaluation, loss_draws
 from pipelines.models.loading import load_model
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 
 LOSS = {"timesteps": [], "mean": [], "low": [], "high": [], "whole": {"value": 1.0, "low": 1.0, "high": 1.0}}  # some loss
 

@@ -14,7 +14,7 @@ from pipelines.evaluation.tables import readable_table, samples_table
 from pipelines.figures.cost import quality_against_cost
 from pipelines.figures.evaluation import bound_terms, loss_bands, newest
 from pipelines.storage.files import ROOT
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 
 SHIPPED = ROOT / "checkpoints" / "fashion-attention"
 WRONG = [None, "", "text", -1, 10**15, 0.5, 1e308, True, [], {}, [1], {"a": 1}, [[]]]

@@ -21,7 +21,7 @@ from pipelines.figures.screen import on_screen
 from pipelines.sampling.own_steps import own_steps
 from pipelines.sampling.request import SamplingRequest
 from pipelines.storage.config import DistillationConfig
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 
 BASELINE, TEACHER = (Evaluation(Run(f"checkpoints/fashion-{name}")) for name in ("baseline", "attention"))
 SHIPPED = next(one for one in TEACHER.of_kind("samples") if one.asked["request"]["steps"] == 20)

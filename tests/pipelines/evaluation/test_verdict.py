@@ -27,7 +27,7 @@ from pipelines.evaluation.measured import shared_settings
 from pipelines.evaluation.paired import Difference
 from pipelines.evaluation.results import LARGER_IS_BETTER, NEAREST_IS_BEST, Evaluation
 from pipelines.evaluation.verdict import COUNTED, TITLES, Verdict, cost_sentence, not_compared, sentences
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 from pipelines.storage.weights import read_tensors
 
 IMAGES = 400

@@ -6,7 +6,8 @@ import shutil
 import pytest
 from PIL import Image
 
-from pipelines.storage.runs import CURVES, Run
+from pipelines.storage.layout import CURVES
+from pipelines.storage.run import Run
 
 BASELINE, ATTENTION = "checkpoints/fashion-baseline", "checkpoints/fashion-attention"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ from pipelines.sampling.generation import Comparison
 from pipelines.sampling.queue import GenerationQueue
 from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import sample
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 
 
 @pytest.fixture(scope="module")

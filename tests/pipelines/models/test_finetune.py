@@ -12,7 +12,7 @@ from pipelines.models.finetune import adopt, plain_weights
 from pipelines.models.loading import load_model
 from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import sample
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 from pipelines.storage.weights import read_tensors
 
 

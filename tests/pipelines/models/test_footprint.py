@@ -15,7 +15,7 @@ from pipelines.models.footprint import _of_one_image, completed, sampling_memory
 from pipelines.models.latents import make_autoencoder
 from pipelines.models.networks import make_network
 from pipelines.storage.config import DataConfig, DiffusionConfig, NetworkConfig, OptimizerConfig, RunConfig
-from pipelines.storage.runs import STATE
+from pipelines.storage.layout import STATE
 
 CPU = torch.device("cpu")
 BATCH = 8

@@ -38,7 +38,8 @@ from pipelines.sampling.trajectory import trajectory
 from pipelines.storage.cache import cached_tensors
 from pipelines.storage.config import RunConfig, config_from_json, config_to_json
 from pipelines.storage.publishing import training_command
-from pipelines.storage.runs import PUBLISHED, Run
+from pipelines.storage.run import Run
+from pipelines.storage.runs import PUBLISHED
 from pipelines.storage.weights import read_tensors
 from pipelines.train import Train
 from unets import build_autoencoder

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 import pipelines.models.networks as networks_module
-import pipelines.storage.runs as runs_module
+import pipelines.storage.run as run_module
 import pipelines.storage.weights as weights_module
 from pipelines.common.devices import autocast, best_device, compute_dtype, has_fast_bfloat16
 from pipelines.models.loading import load_model
 from pipelines.models.networks import make_network
 from pipelines.storage.config import ConditionConfig, NetworkConfig, RunConfig
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 from unets import NETWORKS
 
 
@@ -123,8 +123,8 @@ def _whole_numbers(weight: dict) -> int:
 def test_weights_are_refused_by_their_header(copied_run, change, sentence, monkeypatch):
     _rewritten_header(copied_run, change)
     monkeypatch.setattr(networks_module, "read_tensors", None)
-    monkeypatch.setattr(runs_module, "refuse_too_large", lambda *_: None)
-    monkeypatch.setattr(runs_module, "_fingerprint", lambda *_: "0")  # it would read the hole
+    monkeypatch.setattr(run_module, "refuse_too_large", lambda *_: None)
+    monkeypatch.setattr(run_module, "_fingerprint", lambda *_: "0")  # it would read the hole
     with pytest.raises(ValueError, match=sentence):
         load_model(copied_run)
 

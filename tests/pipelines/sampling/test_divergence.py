@@ -20,7 +20,7 @@ from pipelines.sampling.generation import Comparison
 from pipelines.sampling.queue import GenerationQueue
 from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.trajectory import TrajectoryJob
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 from pipelines.storage.weights import read_tensors, write_tensors
 
 

@@ -16,7 +16,7 @@ from pipelines.sampling.learning import learn_spacing
 from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import sample
 from pipelines.sampling.trajectory import TrajectoryJob
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 from pipelines.storage.spacing import SPACING, learned_spacing
 
 LEARNED = SamplingRequest(num_images=2, steps=3, spacing="learned")

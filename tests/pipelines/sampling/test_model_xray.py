@@ -30,7 +30,7 @@ from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import sample
 from pipelines.sampling.trajectory import TrajectoryJob
 from pipelines.sampling.xray import reports, xray, xray_of
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 from pipelines.storage.spacing import LearnedSpacing
 
 REQUEST = SamplingRequest(num_images=2, seed=3, steps=5, sampler="dpmpp_2m")

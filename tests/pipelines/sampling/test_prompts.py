@@ -9,7 +9,7 @@ from pipelines.models.loading import load_model
 from pipelines.sampling.prompts import condition_notes, condition_of
 from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import sample
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 
 
 def last(model, **request):

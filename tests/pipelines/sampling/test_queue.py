@@ -28,7 +28,7 @@ from pipelines.sampling.queue import GenerationQueue
 from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import MAX_FRAMES, sample
 from pipelines.sampling.trajectory import TrajectoryJob, trajectory
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 
 REQUEST = SamplingRequest(num_images=3, seed=2, steps=4)
 ONE_PIXEL = np.zeros((1, 1, 1, 1), np.uint8)

@@ -19,7 +19,7 @@ from pipelines.sample import read_prompts
 from pipelines.sampling.overview import GRID_ROWS, denoising_gif
 from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import sample
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ import pytest
 import pipelines.training.reading as reading
 from pipelines.common import reports
 from pipelines.storage.claim import RunClaim, is_free
-from pipelines.storage.runs import CONFIG, PROCESS, Run
+from pipelines.storage.layout import CONFIG, PROCESS
+from pipelines.storage.run import Run
 from pipelines.training.loop import TrainingLoop
 
 

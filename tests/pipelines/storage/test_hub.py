@@ -18,7 +18,8 @@ from pipelines.storage.catalogue import read_catalogue
 from pipelines.storage.config import InitConfig, RunConfig
 from pipelines.storage.hub_id import HubId
 from pipelines.storage.locations import with_settled_paths
-from pipelines.storage.runs import LESSONS, PUBLISHED, Run, find_run, reference_to
+from pipelines.storage.run import Run
+from pipelines.storage.runs import LESSONS, PUBLISHED, find_run, reference_to
 from pipelines.storage.weights import read_tensors
 from pipelines.train import default_name
 

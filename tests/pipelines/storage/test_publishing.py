@@ -21,9 +21,11 @@ from pipelines.storage.config import (
     RunConfig,
     config_to_json,
 )
+from pipelines.storage.layout import DATA
 from pipelines.storage.locations import without_folders
 from pipelines.storage.publishing import model_card, publish, training_command
-from pipelines.storage.runs import DATA, Run, find_runs
+from pipelines.storage.run import Run
+from pipelines.storage.runs import find_runs
 from pipelines.storage.weights import open_tensors, read_tensors
 from pipelines.train import Train
 
@@ -75,7 +77,7 @@ import os, sys
 import pipelines.storage.publishing as publishing
 publishing.write_text = lambda *_: os._exit(9)  # as by kill -9 before the card is written
 from pathlib import Path
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 publishing.publish(Run(sys.argv[1]), Path(sys.argv[2]))
 """
 

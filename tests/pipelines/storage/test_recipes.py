@@ -13,7 +13,8 @@ from pipelines.models.teachers import student_config
 from pipelines.storage.config import InitConfig, LatentConfig, RunConfig
 from pipelines.storage.publishing import training_command
 from pipelines.storage.recipes import RECIPES, read_recipe
-from pipelines.storage.runs import LESSONS, PUBLISHED, Run, find_run, find_runs
+from pipelines.storage.run import Run
+from pipelines.storage.runs import LESSONS, PUBLISHED, find_run, find_runs
 
 BRIEF = ("--steps", 1, "--batch-size", 2, "--held-out-images", 2, "--sample-images", 1)
 

@@ -13,7 +13,7 @@ from pipelines.evaluation import judges
 from pipelines.evaluation.measurements import figures
 from pipelines.evaluation.real_images import RealImages
 from pipelines.sample import SamplingRequest, load_model, sample
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 from pipelines.storage.weights import read_tensors
 from pipelines.training.comparison import MOST, PASSES, SHARE, STEPS, comparison_with, with_samples
 

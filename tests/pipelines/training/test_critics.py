@@ -10,8 +10,10 @@ from torchvision.transforms.functional import gaussian_blur
 
 from pipelines.common.images import as_input
 from pipelines.storage.config import AutoencoderConfig
+from pipelines.storage.layout import STATE
 from pipelines.storage.publishing import model_card
-from pipelines.storage.runs import PUBLISHED, STATE, Run
+from pipelines.storage.run import Run
+from pipelines.storage.runs import PUBLISHED
 from pipelines.storage.weights import read_tensors
 from pipelines.training.critics import feature_distance, read_feature_network
 

@@ -17,8 +17,10 @@ import pytest
 from pipelines.common.reports import LOG, OUTCOME, PROGRESS
 from pipelines.storage.config import config_to_json
 from pipelines.storage.files import write_text
+from pipelines.storage.layout import METRICS, PROCESS, STATE
 from pipelines.storage.processes import ProcessRecord, at_work, claim, launch, read_record, stop, write_record
-from pipelines.storage.runs import METRICS, PROCESS, STATE, Run, find_runs
+from pipelines.storage.run import Run
+from pipelines.storage.runs import find_runs
 from pipelines.storage.state import read_resume_point
 from pipelines.storage.weights import read_tensors
 from pipelines.training.jobs import JOB, WORKER, Job, TrainingQueue

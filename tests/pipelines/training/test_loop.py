@@ -22,7 +22,8 @@ from pipelines.datasets.report import read_report
 from pipelines.models.loading import load_model
 from pipelines.models.networks import make_loss
 from pipelines.storage.config import DataConfig, InitConfig, OptimizerConfig, RunConfig
-from pipelines.storage.runs import DATA, Run
+from pipelines.storage.layout import DATA
+from pipelines.storage.run import Run
 from pipelines.train import default_name
 from pipelines.training.diffusion import TIMESTEP_BINS
 from pipelines.training.loop import TrainingLoop

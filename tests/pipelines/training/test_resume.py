@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 import shutil
 import signal
@@ -16,7 +17,7 @@ import torch
 
 from pipelines.storage.config import Change, config_from_json, config_to_json
 from pipelines.storage.publishing import model_card
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 from pipelines.storage.weights import read_tensors, write_tensors
 
 KILLS = 2  # of the test with kill -9: before anything has been saved, and later
@@ -187,9 +188,7 @@ def test_a_kill_around_any_file_that_is_written_loses_nothing(make_trainer, trai
     class _Killed(BaseException):
         pass
 
-    import pipelines.storage.runs as runs_module
-
-    fsync = runs_module.os.fsync
+    fsync = os.fsync
 
     def killed_before_the_rename(descriptor):
         written.append(descriptor)
@@ -198,7 +197,7 @@ def test_a_kill_around_any_file_that_is_written_loses_nothing(make_trainer, trai
         fsync(descriptor)
 
     trainer = make_trainer(tmp_path / "run", **settings)
-    monkeypatch.setattr(runs_module.os, "fsync", killed_before_the_rename)
+    monkeypatch.setattr(os, "fsync", killed_before_the_rename)
     with contextlib.suppress(_Killed):
         trainer.fit()
     monkeypatch.undo()
@@ -250,7 +249,9 @@ HALF_WRITTEN = """
 import os, resource, signal, sys
 from pathlib import Path
 import torch
-from pipelines.storage.runs import Run, STATE, write_tensors
+from pipelines.storage.layout import STATE
+from pipelines.storage.run import Run
+from pipelines.storage.weights import write_tensors
 run = Run(sys.argv[1])
 tensors = {"x": torch.zeros(30_000)}
 for path in (run.path / STATE, run.model_path):

@@ -19,7 +19,7 @@ torch.set_num_threads(1)
 torch.backends.mkldnn.enabled = False  # it has errors of its own when memory runs out
 from pipelines.common.machine import TooLarge
 from pipelines.storage.config import config_from_json
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 from pipelines.training.accelerator import make_accelerator
 from pipelines.training.diffusion import DiffusionTask
 from pipelines.training.task import TrainingData

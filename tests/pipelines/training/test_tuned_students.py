@@ -14,7 +14,7 @@ from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import sample
 from pipelines.storage.config import DistillationConfig, LogConfig, OptimizerConfig, config_from_json, config_to_json
 from pipelines.storage.publishing import model_card
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 from pipelines.training.consistency import STAGES
 from pipelines.training.reading import read_task
 
