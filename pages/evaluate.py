@@ -6,11 +6,11 @@ from functools import partial
 import streamlit as st
 
 from pages.components import BOUND, end_page, wants
+from pages.components.copies import show_copies
 from pages.components.heading import heading
 from pages.components.measuring import show_measuring
 from pages.components.results import (
     choose_samples,
-    show_copies,
     show_likelihood,
     show_losses,
     show_ranking,

@@ -13,7 +13,8 @@ import pytest
 from made_pictures import bomb_png
 from opening import open_app
 
-from pages.components.results import _pairs, usual_series
+from pages.components.copies import _pairs
+from pages.components.results import usual_series
 from pipelines.common.images import montage, png_bytes
 from pipelines.evaluation.brief import file_beside
 from pipelines.evaluation.job import EvaluationJob
@@ -26,7 +27,7 @@ from pipelines.figures.evaluation import leanings, loss_bands
 from pipelines.figures.report import report
 from pipelines.figures.style import COLORS
 from pipelines.storage.processes import read_record
-from pipelines.storage.runs import Run
+from pipelines.storage.run import Run
 
 open_page = partial(open_app, "evaluate")
 
