@@ -127,29 +127,37 @@ class _PretrainedEncoder(ABC):
         return batch.to(self._device)
 
     def encode(self, texts: list[str]) -> EncodedText:
-        """Encode B texts; a text of more than L tokens is truncated, with a warning that lists the lost words."""
+        """Encode B texts; a text of more than L tokens is truncated, with a warning that lists the lost words.
+
+        Texts of similar length share a batch, which is no longer than the longest of them: most are far shorter than L.
+        """
         import torch
 
         encoded = EncodedText(
-            torch.empty(len(texts), self.length, self.width),
+            torch.zeros(len(texts), self.length, self.width),
             torch.empty(len(texts), self.length, dtype=torch.bool),
             torch.empty(len(texts), self.width),
         )
         cut = {}
+        by_length = sorted(range(len(texts)), key=lambda row: len(texts[row]))
         for start in range(0, len(texts), _CHUNK):
-            rows = slice(start, min(start + _CHUNK, len(texts)))
-            batch = self._tokenize(texts[rows])
+            rows = by_length[start : start + _CHUNK]
+            chunk = [texts[row] for row in rows]
+            batch = self._tokenize(chunk)
+            mask = batch["attention_mask"].bool().cpu()
+            longest = int((mask * torch.arange(self.length)).max()) + 1
             with torch.no_grad():
-                encoded.tokens[rows], encoded.pooled[rows] = self._forward(batch)
-            encoded.mask[rows] = batch["attention_mask"].bool()
-            lost = zip(texts[rows], batch.encodings, strict=True)
-            cut.update({text: words for text, tokens in lost if (words := _lost_words(text, tokens))})
+                tokens, pooled = self._forward({name: part[:, :longest] for name, part in batch.items()})
+            encoded.tokens[rows, :longest] = tokens.cpu() * mask[:, :longest, None]
+            encoded.mask[rows], encoded.pooled[rows] = mask, pooled.cpu()
+            lost = zip(chunk, batch.encodings, strict=True)
+            cut.update({text: words for text, encoding in lost if (words := _lost_words(text, encoding))})
         if not bool(encoded.tokens.isfinite().all() and encoded.pooled.isfinite().all()):
             raise ValueError(
                 f"text encoder {self.name!r} computed NaN or infinite numbers: its weights are damaged, so fetch them again or "
                 "choose another encoder"
             )
-        self._warn(cut)
+        self._warn({text: cut[text] for text in texts if text in cut})
         return encoded
 
     def lost_words(self, text: str) -> list[str]:

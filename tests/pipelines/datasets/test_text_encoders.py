@@ -125,6 +125,23 @@ def test_a_text_does_not_depend_on_those_beside_it(encoder):
             torch.testing.assert_close(one[0], all_of_them[row], atol=1e-5, rtol=0)
 
 
+def test_a_batch_is_as_long_as_its_longest_text(encoder, monkeypatch):
+    """Padding all texts to the encoder's length would make short ones, such as most captions, take three times as long."""
+    shapes, forward = [], encoder._forward
+
+    def watched(batch):
+        shapes.append(tuple(batch["input_ids"].shape))
+        return forward(batch)
+
+    monkeypatch.setattr(encoder, "_forward", watched)
+    short, longer = ["a dog"] * 64, ["a red dog on a"] * 3
+    encoded = encoder.encode([*longer, *short])
+    words = encoded.mask.sum(1).tolist()
+    assert shapes == [(64, words[-1]), (3, words[0])]
+    assert words[-1] < words[0] < encoder.length
+    assert not encoded.tokens[~encoded.mask].any()
+
+
 def test_the_same_every_time(encoder):
     first, second = encoder.encode(PROMPTS), encoder.encode(PROMPTS)
     assert all(torch.equal(a, b) for a, b in zip(vars(first).values(), vars(second).values(), strict=True))
