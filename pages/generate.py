@@ -28,8 +28,10 @@ with settings_of("table"):
         name = choose_model(models, next(iter(models)))
         config = models[name].config
         rows = choose_rows(config.condition)
-        learnt_place = st.container()  # filled last, because it loads the text encoder
-        negative = choose_negative() if config.network.takes == "text" else {}
+        negative = {}
+        if config.network.takes == "text":
+            show_learnt(config, [prompt for _, row in rows for prompt in row["prompt"]])
+            negative = choose_negative()
     with how_column:
         columns = choose_columns(name, same_conditions(name, models))
         num_images = int(st.number_input("Images per cell", 1, 64, 4, key="images_a_cell", **BOUND))
@@ -58,6 +60,3 @@ if problem:
 show_table("table", outdated)
 with actions:
     share_table("generate", "table", {"model": [name]})
-if config.network.takes == "text":
-    with learnt_place:
-        show_learnt(config, [prompt for _, row in rows for prompt in row["prompt"]])

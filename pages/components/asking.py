@@ -84,9 +84,9 @@ def cannot_encode(runs: Sequence[Run]) -> str:
     Raises:
         ValueError, OSError: a run cannot be read or names no encoder.
     """
-    if not (encoders := _encoders(runs)):
+    if not (encoders := encoders_of(runs)):
         return ""
-    if is_public() and not all(map(_is_here, encoders)):
+    if is_public() and not all(map(is_here, encoders)):
         return "the text encoder of this model is not on this server: choose another model"
     return missing_extra("text")
 
@@ -99,8 +99,8 @@ def may_encode(runs: Sequence[Run]) -> bool:
     """
     if reason := cannot_encode(runs):
         raise ValueError(reason)
-    for name in _encoders(runs):
-        if not _is_here(name):
+    for name in encoders_of(runs):
+        if not is_here(name):
             st.warning("The text encoder of this model is not on this machine. Download it, then generate again.")
             label = f"Download {literal(name)} {HUB}"
             st.button(label, icon=":material/download:", key="encoder", on_click=_download, args=(name,))
@@ -108,14 +108,19 @@ def may_encode(runs: Sequence[Run]) -> bool:
     return True
 
 
-def _encoders(runs: Sequence[Run]) -> list[str]:
+def encoders_of(runs: Sequence[Run]) -> list[str]:
     """Return the names of the text encoders of the runs that take prompts."""
     configs = [run.config for run in runs]
     return list(dict.fromkeys(config.condition.encoder for config in configs if config.network.takes == "text"))
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def _is_here(encoder: str) -> bool:
+def is_here(encoder: str) -> bool:
+    """Return whether a text encoder is on this machine.
+
+    Raises:
+        ValueError: the name is none of an encoder.
+    """
     return local_encoder(encoder) is not None
 
 
@@ -125,7 +130,7 @@ def _download(encoder: str) -> None:
         st.success("The text encoder is on this machine now: generate again.")
     except (ValueError, OSError) as error:
         st.error(literal(describe(error)))
-    _is_here.clear()
+    is_here.clear()
 
 
 def _allow(*sources: str) -> None:

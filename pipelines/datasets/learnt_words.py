@@ -8,13 +8,20 @@ network has learnt to draw only as far as it is near that of a caption.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
+from ..storage.cache import cache_key, cached_tensors
 from ..storage.config import ConditionConfig
 from .captions import captions_for, templates_for
 from .familiar import words_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+AT_ONCE = 64  # captions encoded between two calls of ``pause``
 
 SMALL_WORDS = frozenset(
     words_of("a an and are as at by for from in into is it its of on or over than that the this to under with")
@@ -71,24 +78,47 @@ def _stem(word: str) -> str:
     return word
 
 
-@lru_cache(maxsize=256)
-def nearest_caption(prompt: str, condition: ConditionConfig, data: str) -> Nearest:
+def nearest_caption(prompt: str, condition: ConditionConfig, data: str, pause: Callable[[], object] = lambda: None) -> Nearest:
     """Return the recorded caption that is nearest to a prompt for the model's text encoder.
+
+    The first prompt that is no caption takes some seconds for thousands of captions, whose vectors are then kept on disk.
+
+    Args:
+        pause: called before each batch of captions is encoded; it may wait, or raise an error to give up.
 
     Raises:
         ValueError: the run has recorded no captions, or its encoder is not on this machine.
     """
+    captions = sorted(recorded_captions(condition, data), key=len)  # those of similar length are encoded together
+    if not captions:
+        raise ValueError("the run has recorded no captions")
+    if prompt in captions:
+        return Nearest(prompt, 1.0)
+    from torch.nn.functional import normalize
+
+    from .conditions import trained_encoder
+
+    known = _pooled(condition, tuple(captions), pause)
+    asked = trained_encoder(condition).encode([prompt]).pooled
+    similarities = normalize(known) @ normalize(asked)[0]
+    best = int(similarities.argmax())
+    return Nearest(captions[best], float(similarities[best]))
+
+
+@lru_cache(maxsize=4)
+def _pooled(condition: ConditionConfig, captions: tuple[str, ...], pause: Callable[[], object]) -> Tensor:
+    """Return the pooled vectors of N captions, (N, D)."""
     import torch
 
     from .conditions import trained_encoder
-    from .text_encoders import encode_cached
 
-    captions = list(recorded_captions(condition, data))
-    if not captions:
-        raise ValueError("the run has recorded no captions")
     encoder = trained_encoder(condition)
-    encoded = (encode_cached(encoder, captions), encoder.encode([prompt]))
-    known, asked = (torch.nn.functional.normalize(text.pooled) for text in encoded)
-    similarities = (known @ asked[0]).tolist()
-    best = max(range(len(captions)), key=similarities.__getitem__)
-    return Nearest(captions[best], similarities[best])
+
+    def encode() -> dict[str, Tensor]:
+        parts = []
+        for start in range(0, len(captions), AT_ONCE):
+            pause()
+            parts.append(encoder.encode(list(captions[start : start + AT_ONCE])).pooled)
+        return {"pooled": torch.cat(parts)}
+
+    return cached_tensors("text", cache_key([encoder.fingerprint, captions, "pooled"]), encode)["pooled"]

@@ -3,7 +3,9 @@
 import io
 import json
 import shutil
+import threading
 import zipfile
+from concurrent.futures import wait
 from dataclasses import replace
 from functools import partial
 
@@ -14,10 +16,12 @@ from opening import button_of, labels, open_app
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
+from pages.components import prompt_words
 from pages.components.condition_table import table_gif
 from pages.components.downloads import comparison_zip
 from pages.components.picture_table import picture_table
 from pipelines.common.images import read_request
+from pipelines.datasets.learnt_words import Nearest
 from pipelines.storage.run import Run
 
 open_page = partial(open_app, "generate")
@@ -178,3 +182,19 @@ def test_the_same_again_is_there_at_once():
 def test_a_table_of_pictures_refuses_a_torn_row():
     with pytest.raises(ValueError, match="row 'a' has 1 pictures for 2 columns"):
         picture_table(["x", "y"], [("a", [np.zeros((2, 2, 1), np.uint8)])], "test")
+
+
+def test_the_page_does_not_wait_for_the_nearest_captions(text_run, monkeypatch):
+    """Thousands of captions may have to be encoded for them."""
+    go_on = threading.Event()
+
+    def find(prompt, *_):
+        go_on.wait(60)
+        return Nearest(f"near {prompt}", 0.5)
+
+    monkeypatch.setattr(prompt_words, "nearest_caption", find)
+    app = open_page(model="text", prompts="an unheard-of prompt")
+    assert "looking for the nearest caption…" in html(app)
+    go_on.set()
+    wait([prompt_words._search("an unheard-of prompt", text_run.config.condition, text_run.config.data.data)])
+    assert "nearest caption: “near an unheard-of prompt” (similarity 0.50)" in html(app.run())

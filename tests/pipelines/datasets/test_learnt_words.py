@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from pipelines.datasets import conditions
 from pipelines.datasets.captions import DATASET_TEMPLATES, captions_for
 from pipelines.datasets.learnt_words import nearest_caption, recorded_captions, unlearnt_words
 from pipelines.storage.config import ConditionConfig
@@ -41,5 +42,37 @@ def test_the_nearest_caption_of_a_caption_is_itself(text_run):
         assert found.caption == caption
         assert found.similarity == pytest.approx(1, abs=1e-4)
     assert nearest_caption("a bright yellow banana", *known).similarity < 0.999
+    in_capitals = nearest_caption(caption.upper(), *known)  # which MiniLM does not tell apart, but which is no caption
+    assert (in_capitals.caption, in_capitals.similarity) == (caption, pytest.approx(1, abs=1e-4))
     with pytest.raises(ValueError, match="has recorded no captions"):
         nearest_caption("a", replace(known[0], examples=()), known[1])
+
+
+def test_captions_are_encoded_once_and_only_when_a_prompt_is_none_of_them(text_run, monkeypatch, tmp_path):
+    monkeypatch.setenv("NOISESCOPE_CACHE", str(tmp_path))
+    known = text_run.config.condition, text_run.config.data.data
+    own = recorded_captions(*known)
+    encoder, encoded = conditions.trained_encoder(known[0]), []
+
+    class Counting:
+        fingerprint = "a fingerprint"
+
+        def encode(self, texts):
+            encoded.extend(texts)
+            return encoder.encode(texts)
+
+    monkeypatch.setattr(conditions, "trained_encoder", lambda _: Counting())
+    assert nearest_caption(own[0], *known).similarity == 1
+    assert encoded == []
+
+    def give_up():
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        nearest_caption("a banana", *known, give_up)
+    assert encoded == []
+    pauses = []
+    for pause in (lambda: pauses.append("first"), lambda: pauses.append("second")):  # the second finds the vectors on disk
+        nearest_caption("a banana", *known, pause)
+    assert pauses == ["first"], "one batch"
+    assert sorted(encoded) == sorted([*own, "a banana", "a banana"])
