@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -98,6 +99,7 @@ class Conditions:
 
 
 _make_encoder = lru_cache(maxsize=2)(make_encoder)  # loading takes longer than encoding most prompts
+_LOADING = Lock()  # whoever asks while an encoder is loaded waits, instead of loading it once more
 
 
 def encoder_called(name: str) -> TextEncoder:
@@ -107,7 +109,8 @@ def encoder_called(name: str) -> TextEncoder:
         ValueError: see :func:`make_encoder`.
     """
     try:
-        return _make_encoder(name)
+        with _LOADING:
+            return _make_encoder(name)
     except MissingEncoderError as error:
         if (absent := absent_encoder(name, str(error))) is None:
             raise

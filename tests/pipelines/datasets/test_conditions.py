@@ -1,7 +1,10 @@
 """Classes and captions of training images: from the data to training, and what a run records of them."""
 
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import lru_cache
 
 import datasets
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pipelines.datasets import conditions as conditions_module
 from pipelines.datasets import sources
 from pipelines.datasets.conditions import Conditions, held_out_labels
 from pipelines.datasets.image_sets import load_images
@@ -204,3 +208,18 @@ def test_held_out_images_without_a_class_cannot_say_whether_samples_agree(make_t
 def test_a_dropout_of_everything_is_refused():
     with pytest.raises(ValueError, match="condition_dropout=1"):
         ConditionConfig(condition_dropout=1.0)
+
+
+def test_a_text_encoder_is_loaded_once_for_all_who_ask_meanwhile(monkeypatch):
+    loaded = []
+
+    def load(name):
+        loaded.append(name)
+        time.sleep(0.1)
+        return object()
+
+    monkeypatch.setattr(conditions_module, "_make_encoder", lru_cache(maxsize=2)(load))
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(conditions_module.encoder_called, ["minilm"] * 2)
+    assert first is second
+    assert loaded == ["minilm"]
