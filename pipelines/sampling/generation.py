@@ -225,11 +225,14 @@ def _new_generation(run: Run, request: SamplingRequest, origin: Origin = FROM_NO
 
 def _grow(column: Generation, job: Job) -> Iterator[None]:
     """Compute a generation step by step, keeping some steps as frames; in smaller batches if memory runs out."""
-    from .prompts import condition_notes
+    with job.loads(f"the model {column.run.name}"):
+        from .prompts import condition_notes
 
-    model = loaded_model(column.run, column.fingerprint)
+        model = loaded_model(column.run, column.fingerprint)
     column.num_parameters = model.num_parameters
-    column.notes = condition_notes(model.config.condition, column.request) + column.origin.notes(model, column.request)
+    with job.loads("the text encoder") if column.request.prompt else nullcontext():
+        column.notes = condition_notes(model.config.condition, column.request)
+    column.notes += column.origin.notes(model, column.request)
     column.fingerprint = model.fingerprint  # a run in training may have saved new weights since the request
     yield from within_memory(model.device, column.request.num_images, partial(_advance, column, model, job))
 

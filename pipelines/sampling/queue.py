@@ -73,6 +73,7 @@ class Job(ABC):
 
     Attributes:
         doing: what it does, in a few words, before "… of … steps".
+        loading: what it loads before it can do that; empty while it loads nothing.
         wanted: returns whether the page that submitted the job is still open; if not for GRACE seconds, the job is cancelled.
         error: one sentence if the job failed, else empty.
         notes: notices to the user, one sentence each, for example about words cut from a prompt or a strength that is too low.
@@ -81,6 +82,7 @@ class Job(ABC):
     doing: ClassVar[str] = "Denoising"
     wanted: Callable[[], bool] = lambda: True
     status: Status = "queued"
+    loading: str = ""
     error: str = ""
     notes: list[str] = field(default_factory=list)
     _cancelled: bool = False
@@ -129,6 +131,15 @@ class Job(ABC):
         begun, before = self._first_step
         done = self.share_done
         return (time.monotonic() - begun) * (1 - done) / (done - before) if done > before else None
+
+    @contextmanager
+    def loads(self, what: str) -> Iterator[None]:
+        """Say, until the block ends, that the job is loading something."""
+        self.loading = what
+        try:
+            yield
+        finally:
+            self.loading = ""
 
     def note_step(self) -> None:
         """Note that a step is done; the time before the first one, in which models are loaded, says nothing of the pace."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -251,11 +252,14 @@ class TrajectoryJob(Job):
 
     def compute(self, results: Results) -> Iterator[None]:
         """Compute the trajectory step by step, in smaller batches if memory runs out."""
-        from .prompts import condition_notes
+        with self.loads(f"the model {self.run.name}"):
+            from .prompts import condition_notes
 
-        model = loaded_model(self.run, self._fingerprint)
+            model = loaded_model(self.run, self._fingerprint)
         self._fingerprint = model.fingerprint  # a run in training may have saved new weights since the request
-        self.notes = condition_notes(model.config.condition, self.request) + self.origin.notes(model, self.request)
+        with self.loads("the text encoder") if self.request.prompt else nullcontext():
+            self.notes = condition_notes(model.config.condition, self.request)
+        self.notes += self.origin.notes(model, self.request)
         with interruptible(model.networks, self):
             yield from within_memory(model.device, len(self.images), partial(self._follow, model))
         assert self.way is not None

@@ -14,6 +14,7 @@ import pipelines.common.devices as devices
 import pipelines.common.machine as machine
 import pipelines.models.loading as model_module
 import pipelines.sampling.generation as generation
+import pipelines.sampling.prompts as prompts
 import pipelines.sampling.queue as queue_module
 import pipelines.sampling.sample as sample_module
 import pipelines.sampling.trajectory as trajectory_module
@@ -168,6 +169,23 @@ def test_cancelling_while_images_are_decoded_takes_effect_within_one_network_cal
     handle.remove()
     assert comparison.status == "cancelled"
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("kind", ["comparison", "trajectory"])
+def test_a_job_says_what_it_loads(kind, queue, finish, text_run, monkeypatch):
+    told, request = [], SamplingRequest(1, steps=2, prompt=("a circle",))
+    module = generation if kind == "comparison" else trajectory_module
+    with DEVICE:
+        job = queue.submit(
+            Comparison.of([(text_run, request)]) if kind == "comparison" else TrajectoryJob(text_run, request, (0,))
+        )
+        for place, name in ((module, "loaded_model"), (prompts, "condition_notes")):
+            load = getattr(place, name)
+            monkeypatch.setattr(place, name, lambda *asked, load=load: told.append(job.loading) or load(*asked))
+    finish(job)
+    assert job.status == "done"
+    assert told == [f"the model {text_run.name}", "the text encoder"]
+    assert job.loading == ""
 
 
 def test_the_time_left_is_that_of_the_steps_left_at_the_pace_so_far(monkeypatch, tiny_run):
