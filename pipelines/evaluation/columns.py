@@ -207,7 +207,7 @@ def _in_words(request: SamplingRequest, told: Sequence[str]) -> str:
     named = {name: shorten(text or "", LONGEST) for name, text in asked.items()}
     named["spacing"] = spacing_in_words(request.spacing)
     more = [
-        named.get(name, f"{name.replace('_', ' ')} {_value(getattr(request, name))}")
+        named[name] if name in named else f"{name.replace('_', ' ')} {_value(getattr(request, name))}"
         for name in told
         if name not in ("sampler", "steps")
     ]

@@ -57,6 +57,7 @@ def test_columns_are_called_by_what_differs():
         "rose, seed 0",
         "every class in turn, seed 1",
     ]
+    assert names(("one", {"prompt": ("a rose",)}), ("one", {"prompt": ("an iris",)})) == ["a rose", "an iris"]
 
 
 @pytest.mark.parametrize(
