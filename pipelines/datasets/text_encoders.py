@@ -10,7 +10,7 @@ import hashlib
 import re
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -38,6 +38,7 @@ from .pretrained import (
 
 if TYPE_CHECKING:
     import torch
+    from tokenizers import Encoding
     from torch import Tensor
 
 TOKENS = 32  # at most, that a sentence-transformers model reads
@@ -70,7 +71,7 @@ class _PretrainedEncoder(ABC):
     width: int
     length: int
     _kind: ClassVar[str]
-    _tokenizer: Any
+    _encodings: Callable[[list[str]], Sequence[Encoding]]
     _model: Any
 
     def __init__(self, name: str, device: str | torch.device = "cpu") -> None:
@@ -88,7 +89,7 @@ class _PretrainedEncoder(ABC):
             broken = next((name for name, each in self._model.named_parameters() if not bool(each.isfinite().all())), None)
             if broken:
                 raise ValueError(f"its weights contain NaN or infinite numbers (first in {broken})")
-            tokens, pooled = self._forward(self._tokenize([""]))
+            tokens, pooled = self._forward(self._batch(self._tokenize([""])))
         except Exception as error:  # the libraries raise many kinds of errors
             raise ValueError(f"text encoder {name!r} could not be loaded from {self._folder}: {first_line(error)}") from error
         self.width = tokens.shape[-1]
@@ -100,7 +101,7 @@ class _PretrainedEncoder(ABC):
 
     @abstractmethod
     def _load(self, folder: Path) -> None:
-        """Set ``_tokenizer``, ``length`` and the network."""
+        """Set the network, ``length``, and ``_encodings``, the tokenizer that cuts and pads texts to it."""
 
     @abstractmethod
     def _forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -119,12 +120,18 @@ class _PretrainedEncoder(ABC):
         """SHA-256 of the weight files."""
         return weights_digest(self._folder)
 
-    def _tokenize(self, texts: list[str]) -> Any:
+    def _tokenize(self, texts: list[str]) -> Sequence[Encoding]:
         # A lone surrogate (a broken byte on the command line) has no UTF-8 form, which is what tokenizers read.
-        texts = [text.encode("utf-8", "replace").decode() for text in texts]
-        # The settings never change: the tokenizer stores them, so that a change would disturb other threads.
-        batch = self._tokenizer(texts, padding="max_length", truncation=True, max_length=self.length, return_tensors="pt")
-        return batch.to(self._device)
+        return self._encodings([text.encode("utf-8", "replace").decode() for text in texts])
+
+    def _batch(self, encodings: Sequence[Encoding]) -> dict[str, Tensor]:
+        """Return tokenized texts for the network, no longer than the longest of them."""
+        import torch
+
+        parts = {"input_ids": [one.ids for one in encodings], "attention_mask": [one.attention_mask for one in encodings]}
+        batch = {name: torch.tensor(part) for name, part in parts.items()}
+        longest = int((batch["attention_mask"] * torch.arange(self.length)).max()) + 1
+        return {name: part[:, :longest].to(self._device) for name, part in batch.items()}
 
     def encode(self, texts: list[str]) -> EncodedText:
         """Encode B texts; a text of more than L tokens is truncated, with a warning that lists the lost words.
@@ -135,7 +142,7 @@ class _PretrainedEncoder(ABC):
 
         encoded = EncodedText(
             torch.zeros(len(texts), self.length, self.width),
-            torch.empty(len(texts), self.length, dtype=torch.bool),
+            torch.zeros(len(texts), self.length, dtype=torch.bool),
             torch.empty(len(texts), self.width),
         )
         cut = {}
@@ -143,15 +150,16 @@ class _PretrainedEncoder(ABC):
         for start in range(0, len(texts), _CHUNK):
             rows = by_length[start : start + _CHUNK]
             chunk = [texts[row] for row in rows]
-            batch = self._tokenize(chunk)
-            mask = batch["attention_mask"].bool().cpu()
-            longest = int((mask * torch.arange(self.length)).max()) + 1
+            encodings = self._tokenize(chunk)
+            batch = self._batch(encodings)
             with torch.no_grad():
-                tokens, pooled = self._forward({name: part[:, :longest] for name, part in batch.items()})
-            encoded.tokens[rows, :longest] = tokens.cpu() * mask[:, :longest, None]
-            encoded.mask[rows], encoded.pooled[rows] = mask, pooled.cpu()
-            lost = zip(chunk, batch.encodings, strict=True)
-            cut.update({text: words for text, encoding in lost if (words := _lost_words(text, encoding))})
+                tokens, pooled = self._forward(batch)
+            mask = batch["attention_mask"].bool()
+            longest = mask.shape[1]
+            encoded.tokens[rows, :longest] = (tokens * mask[..., None]).cpu()
+            encoded.mask[rows, :longest], encoded.pooled[rows] = mask.cpu(), pooled.cpu()
+            lost = zip(chunk, encodings, strict=True)
+            cut.update({text: words for text, tokenized in lost if (words := _lost_words(text, tokenized))})
         if not bool(encoded.tokens.isfinite().all() and encoded.pooled.isfinite().all()):
             raise ValueError(
                 f"text encoder {self.name!r} computed NaN or infinite numbers: its weights are damaged, so fetch them again or "
@@ -162,7 +170,7 @@ class _PretrainedEncoder(ABC):
 
     def lost_words(self, text: str) -> list[str]:
         """Return the words at the end of ``text`` that do not fit."""
-        return _lost_words(text, self._tokenize([text]).encodings[0])
+        return _lost_words(text, self._tokenize([text])[0])
 
     def cut_note(self, text: str) -> str:
         """Return a sentence that lists the words of ``text`` that do not fit; empty if all do."""
@@ -171,7 +179,7 @@ class _PretrainedEncoder(ABC):
 
     def words(self, text: str) -> list[Word]:
         """Return the words of ``text`` that fit, with the marks around them; together they cover all tokens in the mask."""
-        encoding = self._tokenize([text]).encodings[0]
+        encoding = self._tokenize([text])[0]
         spans = [match.span() for match in re.finditer(r"\S+", text)]
         places: dict[str | int, list[int]] = {START_MARK: []}
         for place, ((start, _), special) in enumerate(zip(encoding.offsets, encoding.special_tokens_mask, strict=True)):
@@ -221,9 +229,10 @@ class CLIPTextEncoder(_PretrainedEncoder):
         from transformers import AutoTokenizer
 
         model: Any = load_pretrained("CLIPTextModel", folder)
-        self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self._model = model.to(self._device).eval().requires_grad_(False)
-        self.length = min(self._tokenizer.model_max_length, model.config.max_position_embeddings)
+        self.length = min(tokenizer.model_max_length, model.config.max_position_embeddings)
+        self._encodings = _of_transformers(tokenizer, self.length)
 
     def _forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         output = self._model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
@@ -251,15 +260,20 @@ class SentenceTransformerEncoder(_PretrainedEncoder):
         super().__init__(name, device)
 
     def _load(self, folder: Path) -> None:
-        from sentence_transformers import SentenceTransformer
+        from .sentence_bert import load_sentence_bert
 
-        be_quiet()
-        model = SentenceTransformer(
-            str(folder), device=str(self._device), local_files_only=True, model_kwargs={"use_safetensors": True}
-        )
-        self._tokenizer = model.tokenizer
-        self._model = model.float().eval().requires_grad_(False)
-        self.length = min(TOKENS, model.max_seq_length or TOKENS)
+        if (loaded := load_sentence_bert(folder, TOKENS)) is not None:
+            model, tokenizer, self.length = loaded
+            self._encodings = tokenizer.encode_batch
+        else:
+            from sentence_transformers import SentenceTransformer
+
+            be_quiet()
+            options = {"use_safetensors": True}
+            model = SentenceTransformer(str(folder), device="cpu", local_files_only=True, model_kwargs=options).float()
+            self.length = min(TOKENS, model.max_seq_length or TOKENS)
+            self._encodings = _of_transformers(model.tokenizer, self.length)
+        self._model = model.to(self._device).eval().requires_grad_(False)
 
     def _forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         output = self._model(dict(batch))
@@ -284,8 +298,16 @@ def encode_cached(encoder: TextEncoder, texts: list[str], folder: str | Path | N
     return encoded[[rows[text] for text in texts]]
 
 
-def _lost_words(text: str, tokens: Any) -> list[str]:
-    """Return the words that were truncated or lost, given a tokenizers.Encoding with the tokens' places in the text."""
+def _of_transformers(tokenizer: Any, length: int) -> Callable[[list[str]], Sequence[Encoding]]:
+    """Return a tokenizer of transformers as a function that cuts and pads texts to ``length`` tokens.
+
+    The settings never change: the tokenizer stores them, so that a change would disturb other threads.
+    """
+    return lambda texts: tokenizer(texts, padding="max_length", truncation=True, max_length=length).encodings
+
+
+def _lost_words(text: str, tokens: Encoding) -> list[str]:
+    """Return the words that were truncated or lost, given the tokens with their places in the text."""
     if not tokens.overflowing:
         return []
     rest = tokens.overflowing[0]
