@@ -233,6 +233,13 @@ def test_home_opens_before_tables_are_loaded():
     assert not loaded & (HEAVY - {"streamlit"} | {"pandas", "pyarrow"})
 
 
+def test_home_opens_without_a_look_through_all_modules():
+    """``inspect.getmodule`` takes one to find its caller, and keeps what it has found."""
+    code = "import inspect, pages.components.runs; print(len(inspect.modulesbyfile))"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
+    assert result.stdout == "0\n"
+
+
 def test_figures_on_the_pages_load_no_matplotlib():
     loaded = loaded_by("import pages.components.live_figure, pages.components.downloads, pipelines.figures.notebook")
     assert {"streamlit", "plotly"} <= loaded

@@ -1,5 +1,6 @@
 """Components shared by the pages."""
 
+import gc
 from collections.abc import Mapping
 from typing import Any, Literal, NoReturn, TypedDict
 
@@ -11,6 +12,10 @@ from pipelines.common.extras import missing_extra
 from pipelines.common.settings import Described
 from pipelines.common.text import capitalised, literal
 from pipelines.storage.config import RunConfig
+
+# What a server has loaded lives as long as the server. The collector would look through all of it again and again while the
+# pages' modules and torch are imported, a sixth of the time.
+gc.freeze()
 
 # Until st.navigation has run once, a server treats a folder called "pages" as the older kind of multipage app and runs the
 # page of a link alone, without main_interface.py. Importing this package, which every page does, corrects this.

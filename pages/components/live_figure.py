@@ -13,7 +13,6 @@ from pathlib import Path
 
 import plotly
 import streamlit as st
-from streamlit.components.v1 import declare_component
 
 from pages.components import frontend
 from pages.components.player import frame_shown
@@ -21,8 +20,7 @@ from pages.components.saving import save_figure
 from pipelines.figures.chart import Chart
 from pipelines.figures.screen import as_json, changes, on_screen
 
-# Registered only for its side effect: Streamlit then serves the plotly.min.js of the plotly package.
-_FILES = declare_component("plotly", path=str(Path(plotly.__file__).parent / "package_data"))
+_FILES = frontend.served("plotly", Path(plotly.__file__).parent / "package_data")  # where its plotly.min.js is
 _component = frontend.component("live_figure", isolate_styles=False)
 
 
@@ -47,14 +45,12 @@ def live_figure(
         frames: the chart for each of these frames; they differ in values only.
         printed: what is saved; by default the chart of the frame that is shown.
     """
-    base = st.get_option("server.baseUrlPath").strip("/")
-    url = f"{'/' if base else ''}{base}/component/{_FILES.name}/plotly.min.js?{plotly.__version__}"
     _component(
         key=key,
         data={
             "figure": as_json(on_screen(chart)),
             "alt": alt,
-            "plotly": url,
+            "plotly": f"{frontend.url(_FILES, 'plotly.min.js')}?{plotly.__version__}",
             "follows": follows,
             "frames": as_json(changes(frames)),
         },
