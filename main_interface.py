@@ -10,7 +10,7 @@ from pages.components.address import forget_infinite_numbers, page_for_unknown, 
 from pages.components.back_button import keep_entries_few
 from pages.components.lesson_box import close_lesson, end_lesson
 from pages.components.pictures import keep_images_sharp
-from pages.components.visitors import limit_uploads
+from pages.components.visitors import restrict_server
 from pages.components.warming import load_torch_meanwhile
 from pipelines.common.command_line import describe
 from pipelines.common.public import is_public
@@ -23,7 +23,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 FRONTEND = Path(__file__).parent / "pages/components/frontend"
 st.set_page_config(page_title="Noisescope", page_icon=FRONTEND / "icon.svg", layout="wide")  # an emoji's would be downloaded
 
-limit_uploads()
+restrict_server()
 
 PAGES = [
     st.Page("pages/home.py", title="Home", icon=":material/home:", default=True),

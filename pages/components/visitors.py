@@ -8,7 +8,7 @@ from weakref import WeakSet
 import streamlit as st
 from streamlit import config
 
-from pipelines.common.public import bounds, is_public, upload_limit
+from pipelines.common.public import bounds, is_public
 from pipelines.common.reading import MEGABYTE
 from pipelines.common.text import in_short, literal
 from pipelines.sampling.queue import Job
@@ -16,11 +16,14 @@ from pipelines.sampling.queue import Job
 _looked_at: WeakSet[Job] = WeakSet()  # those of all sessions, while one of them keeps them
 
 
-def limit_uploads() -> None:
-    """Limit what a public dashboard's visitors may upload; stop the page if the variables of that mode are wrong."""
+def restrict_server() -> None:
+    """Limit what a public dashboard's visitors may ask of Streamlit; stop the page if the variables of that mode are wrong."""
     try:
-        if (limit := upload_limit()) is not None:
-            config.set_option("server.maxUploadSize", limit)
+        if is_public():
+            # Where there is a screen, a browser on this machine may have Streamlit write instructions for coding assistants
+            # beside main_interface.py; and behind a server in front, all visitors seem to be on this machine.
+            config.set_option("server.headless", True)
+            config.set_option("server.maxUploadSize", bounds().upload)
     except ValueError as error:  # nobody gets any further until it is mended
         st.error(literal(f"This dashboard cannot start: {error}."))
         st.stop()

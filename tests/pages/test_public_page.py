@@ -1,5 +1,6 @@
 """A public dashboard and a hostile visitor, who knows the addresses of a private one and sends what no browser would."""
 
+import asyncio
 import json
 import re
 import shutil
@@ -9,6 +10,9 @@ from pathlib import Path
 import pytest
 import streamlit as st
 from opening import button_of, generate, labels, open_app
+from streamlit import config
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.runtime.backend_operation_handler import InstallSkillsHandler
 
 from diffusion_core.choices import SAMPLERS
 from pages.components.generation import generation_queue
@@ -103,6 +107,22 @@ def test_training_is_refused_even_by_its_own_page(public):
 def test_home_says_that_it_is_public_and_how_to_run_ones_own():
     [line] = [caption.value for caption in open_app(HOME).caption if "public instance" in caption.value]
     assert "pip install -r requirements.txt && streamlit run main_interface.py" in line
+
+
+def test_no_visitor_can_have_streamlit_write_files(public, monkeypatch):
+    """Streamlit offers to install instructions for coding assistants, where it believes that its browser is the developer's."""
+    monkeypatch.setattr("streamlit.web.skills.agent_harness_present", lambda: True)
+    monkeypatch.setattr("streamlit.runtime.backend_operation_handler.connection_locality", lambda session: "loopback")
+    handler = InstallSkillsHandler(lambda: str(public / "app"))
+    earlier = config.get_option("server.headless")
+    config.set_option("server.headless", False)
+    try:
+        open_app(HOME)
+        answer = asyncio.run(handler.handle(BackMsg().backend_operation_request, "session"))
+    finally:
+        config.set_option("server.headless", earlier)
+    assert answer.error_reason == "refused:headless"
+    assert not (public / "app").exists()
 
 
 def test_what_no_browser_would_send_is_refused():
