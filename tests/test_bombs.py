@@ -53,6 +53,15 @@ def test_of_a_gif_of_100_000_frames_only_the_first_is_read():
     assert open_picture(b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff" + FRAME * 100_000 + b";").size == (1, 1)
 
 
+@pytest.mark.parametrize("kind", ["P1 1 1", "P2 1 1 255", "P3 1 1 255"])
+def test_a_picture_in_digits_between_a_million_comments_is_refused(kind):
+    """Pillow would copy what follows a comment for each of them: for minutes."""
+    one = f"{kind}\n# made by hand\n".encode()
+    assert open_picture(one + b"1 1 1").size == (1, 1)
+    with pytest.raises(UnreadableError, match="1000001 comments in a PPM file, of which 100 are read"):
+        open_picture(one + b"#\n" * 10**6 + b"1 1 1")
+
+
 def test_a_zip_bomb_is_neither_kept_nor_unpacked(tmp_path, monkeypatch):
     bomb = packed(("bomb.png", bytes(2**27)))  # a thousand times as large as its archive
     assert len(bomb) < 2**18

@@ -53,6 +53,7 @@ MAX_SIDE = 2**16  # Pillow keeps a pointer for each row, which outweighs the pix
 ALONE = 2**26  # bytes that a picture may take beside others that are decoded at the same time; larger ones wait for each other
 MAX_BYTES = 96 * MEGABYTE  # of a file, which is read at once
 MAX_SCANS = 100  # of a progressive JPEG, each of which goes through all of the picture; encoders write about ten
+MAX_COMMENTS = 100  # in a PPM file written in digits, for each of which Pillow copies a MiB; encoders write one
 
 SEVERAL = "of several frames or pages: the first is used"
 _LARGE = Lock()
@@ -147,6 +148,9 @@ def open_header(source: Source) -> Image.Image:
     """
     content = picture_content(source)
     refuse_foreign(content)
+    if content[:2] in (b"P1", b"P2", b"P3") and (comments := content.count(b"#")) > MAX_COMMENTS:
+        read = f"of which {MAX_COMMENTS} are read"
+        raise UnreadableError(f"the image is in too many pieces: {comments} comments in a PPM file, {read}")
     try:
         image = Image.open(io.BytesIO(content), formats=["HEIF"] if is_heif(content) else FORMATS)
     except UnidentifiedImageError:
