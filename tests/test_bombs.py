@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import struct
 import tarfile
 import zipfile
@@ -119,3 +120,23 @@ def test_a_table_that_repeats_a_long_value_is_refused_before_it_fills_the_memory
     monkeypatch.setattr(tables, "MOST_BYTES", 2**24)
     with pytest.raises(UnreadableError, match="unpacks to more than 16 MiB"):
         tables.read_table(str(tmp_path / "table.parquet"))
+
+
+def test_a_table_of_more_values_than_it_has_bytes_is_refused(tmp_path, monkeypatch):
+    """Gaps take no room in a file: here a hundred columns times a hundred rows, of which a hundred have a value."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    names = [f"column {number}" for number in range(100)]
+    (tmp_path / "wide.csv").write_text(",".join(names) + "\n" + "x\n" * 100)
+    rows = [json.dumps({name: 1}) for name in names]
+    (tmp_path / "wide.json").write_text(f"[{','.join(rows)}]")
+    (tmp_path / "wide.jsonl").write_text("\n".join(rows))
+    parquet.write_table(pa.table({name: pa.nulls(100) for name in names}), tmp_path / "wide.parquet")
+    parquet.write_table(pa.table({"list": pa.array([[None] * 10_000], pa.list_(pa.null()))}), tmp_path / "deep.parquet")
+    for file in sorted(tmp_path.iterdir()):
+        assert tables.read_table(str(file)), file
+        monkeypatch.setattr(tables, "MOST_VALUES", 9_000)
+        with pytest.raises(UnreadableError, match=r"a table of 1\d,\d{3} values, gaps included, where 9,000 are read"):
+            tables.read_table(str(file))
+        monkeypatch.undo()

@@ -29,8 +29,8 @@ def _digest() -> str:
 def served(name: str, folder: Path) -> CustomComponent:
     """Let Streamlit serve a folder: :func:`url` says where.
 
-    It serves those of components of the older kind. ``declare_component``, which makes them, would look for its caller among all
-    modules that are loaded, a sixth of the time that Home's imports take.
+    It serves those of components of the older kind. ``declare_component``, which makes them, would look for its caller among
+    all modules that are loaded, a sixth of the time that Home's imports take.
     """
     files = CustomComponent(name=name, path=str(folder))
     if runtime.exists():

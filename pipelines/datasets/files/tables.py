@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from .file_kinds import BINARY_TABLES, picture_suffixes
 from .places import local_file, read_place
 
 MOST_BYTES = 512 * MEGABYTE  # of a table of text
+MOST_VALUES = 50_000_000  # of a table, whose gaps count: a few names of columns may leave many
 MOST_ROWS_AT_ONCE, MOST_AT_ONCE = 1024, 4096 * MEGABYTE  # of a Parquet file, which unpacks to more than it says
 MOST_JSON = 128 * MEGABYTE  # of a JSON file; the captions of COCO have 91 MB
 DELIMITERS = ",;\t|"
@@ -65,6 +66,7 @@ def read_table(place: str) -> Columns:
 def _read_csv(text: str, delimiter: str | None) -> Columns:
     header = text.split("\n", 1)[0]
     delimiter = delimiter or max(DELIMITERS, key=header.count)
+    _refuse_too_many(text.count("\n") + text.count(delimiter))
     try:
         rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True) if row]
     except csv.Error as error:
@@ -79,6 +81,7 @@ def _read_csv(text: str, delimiter: str | None) -> Columns:
     if len(set(names)) < len(names):
         raise UnreadableError("a table with two columns of the same name")
     width = len(names)
+    _refuse_too_many(len(rows) * width)
     cells = [row[:width] + [""] * (width - len(row)) for row in rows[1:]]
     return {name: _numbers([row[number] for row in cells]) for number, name in enumerate(names)}
 
@@ -176,7 +179,14 @@ def columns_of(rows: Any) -> Columns:
     names = dict.fromkeys(str(name) for row in rows for name in row)
     if not names:
         raise UnreadableError("not a list of objects")
+    _refuse_too_many(len(rows) * len(names))
     return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _refuse_too_many(values: int) -> None:
+    """Raise UnreadableError if a table has more values than are read; each takes memory, also one that is missing."""
+    if values > MOST_VALUES:
+        raise UnreadableError(f"a table of {values:,} values, gaps included, where {MOST_VALUES:,} are read")
 
 
 def plain(value: Any) -> str | int | float | None:
@@ -242,6 +252,7 @@ def _read_binary(place: str) -> Columns:
     columns: Columns = {name: [] for name in kept}
     size = 0
     with damage_named(), parquet.ParquetFile(local_file(place)) as file:
+        _refuse_too_many(_values_in(file.metadata, kept))
         largest = max((file.metadata.row_group(number).total_byte_size for number in range(file.num_row_groups)), default=0)
         at_once = min(MOST_ROWS_AT_ONCE, max(1, MOST_AT_ONCE // max(1, largest)))  # no value is longer than its row group
         for batch in file.iter_batches(at_once, columns=kept):
@@ -251,6 +262,13 @@ def _read_binary(place: str) -> Columns:
             for name, values in batch.to_pydict().items():
                 columns[name] += values
     return columns
+
+
+def _values_in(metadata: Any, columns: Collection[str]) -> int:
+    """Return the number of values in the columns of a Parquet file, those in lists and gaps included."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    parts = [group.column(number) for group in groups for number in range(group.num_columns)]
+    return sum(part.num_values for part in parts if part.path_in_schema.partition(".")[0] in columns)
 
 
 def naming_column(columns: Mapping[str, Sequence[Any]], found: Mapping[str, Sequence[str | None]]) -> str | None:
