@@ -14,8 +14,9 @@ import pytest
 
 from pipelines.common.picture_files import open_picture
 from pipelines.common.reading import UnreadableError
-from pipelines.datasets.files import archives, tables
+from pipelines.datasets.files import archives, tables, unpacking
 from pipelines.datasets.files.places import read_place
+from pipelines.datasets.files.walking import walk
 from pipelines.datasets.sources import open_source
 from pipelines.datasets.uploads import keep_upload
 
@@ -91,6 +92,26 @@ ENDLESS = {
     "name.tar": header(tarfile.GNUTYPE_LONGNAME, 2**16) + bytes(2**16 + 1024),
     "chain.tar": (header(tarfile.GNUTYPE_LONGNAME, 5) + b"name\0".ljust(512, b"\0")) * 3000,
 }
+
+
+def test_archives_in_archives_do_not_multiply(tmp_path, monkeypatch):
+    picture = png(1, 1, b"\0\0")
+    inner = packed(*((f"{number}.png", picture) for number in range(10)))
+    outer = packed(*((f"{number}.zip", inner) for number in range(10)))
+    (tmp_path / "all.zip").write_bytes(packed(*((f"{number}.zip", outer) for number in range(10))))
+
+    def told() -> tuple[int, set[str]]:
+        tree = walk(tmp_path / "all.zip")
+        return len(tree.files), {unused.reason for unused in tree.unused}
+
+    assert told() == (1000, set())
+    monkeypatch.setattr(archives, "MOST_MEMBERS", 75)
+    many = "the archives in its archive are too many or too large together"
+    assert told() == (50, {"the archives in its archive have more than 75 files together", many})
+    monkeypatch.undo()
+    monkeypatch.setattr(unpacking, "ALWAYS_UNPACKED", len(outer) + 3 * len(inner))
+    monkeypatch.setattr(unpacking, "MOST_TIMES", 0)
+    assert told() == (30, {many})
 
 
 @pytest.mark.parametrize("name", ENDLESS)

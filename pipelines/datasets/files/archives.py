@@ -261,6 +261,8 @@ def parts_of(archive: Archive, member: Member) -> Iterator[bytes]:
                 except (zlib.error, OSError) as error:
                     raise UnreadableError("it is damaged in its archive") from error
             length += len(piece)
+            if length > member.size:
+                break
             checksum = zlib.crc32(piece, checksum)
             yield piece
     if length != member.size or member.checksum not in (None, checksum):
@@ -279,9 +281,4 @@ def read_member(archive: Archive, name: str, most: int) -> bytes:
         raise UnreadableError("its archive has no such member")
     if member.size > most:
         raise UnreadableError(f"it is larger than {most / MEGABYTE:g} MiB, the limit for such a file")
-    content = bytearray()
-    for part in parts_of(archive, member):
-        content += part
-        if len(content) > member.size:
-            raise UnreadableError("it is damaged in its archive")
-    return bytes(content)
+    return b"".join(parts_of(archive, member))

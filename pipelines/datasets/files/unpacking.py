@@ -16,6 +16,11 @@ MOST_TIMES = 100
 KEPT_FREE = 2**30  # bytes of the disk that unpacking leaves free
 
 
+def most_unpacked(packed: int) -> int:
+    """Return to how many bytes an archive, or archives in one, may unpack that take so many bytes."""
+    return max(ALWAYS_UNPACKED, MOST_TIMES * packed)
+
+
 def unpacked(path: Path, member: str, suffix: str, parts: Iterable[bytes], packed: int) -> Path:
     """Return the file of the cache that holds ``parts``, which are written once until the archive changes.
 
@@ -39,7 +44,7 @@ def unpacked(path: Path, member: str, suffix: str, parts: Iterable[bytes], packe
         with atomic(kept) as temporary, temporary.open("wb") as target:
             for part in parts:
                 written += len(part)
-                if written > max(ALWAYS_UNPACKED, MOST_TIMES * packed):
+                if written > most_unpacked(packed):
                     raise UnreadableError(f"it unpacks to more than {MOST_TIMES} times its size")
                 if shutil.disk_usage(kept.parent).free < KEPT_FREE:
                     raise UnreadableError(

@@ -10,14 +10,29 @@ from pathlib import Path
 
 from ...common.reading import KINDS, UnreadableError, reason_of
 from ...common.text import some
+from . import archives
 from .archives import is_archive, open_archive
 from .inventory import Unused
 from .places import MOST_NESTED, local_file, shown
+from .unpacking import most_unpacked
 
 HIDDEN = "hidden file"
 MOST_FOLDERS = 200  # in one another
 MOST_LINKS = 16  # to one folder: links to folders of links to folders would multiply
 _OF_SYSTEMS = ("__MACOSX", "@eaDir")  # folders of attributes or thumbnails of the other files, which bear the names of pictures
+
+
+@dataclass
+class _Room:
+    """What an archive on the disk and those within it may hold, all of them together, since archives of archives multiply.
+
+    Attributes:
+        members: number of files.
+        unpacked: bytes of the archives within it, which are unpacked to be read.
+    """
+
+    members: int
+    unpacked: int
 
 
 @dataclass
@@ -58,7 +73,7 @@ def walk(root: Path) -> Tree:
         _walk_folder(tree, "", ())
     else:
         tree = Tree(str(path.parent))
-        _walk_archive(tree, path.name, 0)
+        _walk_archive(tree, path.name)
     tree.files.sort()
     if tree.links:
         tree.notes.append(f"Links to folders are followed: {some(tree.links)}.")
@@ -96,7 +111,7 @@ def _walk_folder(tree: Tree, folder: str, above: tuple[tuple[int, int], ...], hi
         elif out_of_sight:
             tree.refuse(file, HIDDEN)
         elif is_archive(entry.name):
-            _walk_archive(tree, file, 0)
+            _walk_archive(tree, file)
         else:
             tree.files.append(file)
 
@@ -114,27 +129,36 @@ def _follow(tree: Tree, file: str, target: tuple[int, int], above: tuple[tuple[i
     return True
 
 
-def _walk_archive(tree: Tree, file: str, depth: int) -> None:
+def _walk_archive(tree: Tree, file: str, depth: int = 0, room: _Room | None = None) -> None:
     """Add the members of an archive, and of archives in it."""
     if depth == MOST_NESTED:
         tree.refuse(file, f"more than {MOST_NESTED} archives in one another")
         return
     try:
-        archive = open_archive(local_file(tree.place(file)))
+        path = local_file(tree.place(file))
+        archive = open_archive(path)
+        room = room or _Room(archives.MOST_MEMBERS, most_unpacked(path.stat().st_size))
     except UnreadableError as error:
         tree.refuse(file, str(error))
         return
     except OSError as error:
         tree.refuse(file, f"cannot be opened ({reason_of(error)})")
         return
+    room.members -= len(archive.members) + len(archive.refused)
+    if room.members < 0:
+        tree.refuse(file, f"the archives in its archive have more than {archives.MOST_MEMBERS:,} files together")
+        return
     tree.archives.append(file)
     tree.unused += [Unused(f"{shown(file)}/{shown(name)}", reason) for name, reason in archive.refused]
     tree.notes += [f"The archive {shown(file)} {note}." for note in archive.notes]
-    for name in archive.members:
+    for name, content in archive.members.items():
         member = f"{file}/{name}"
         if any(part.startswith(".") or part in _OF_SYSTEMS for part in name.split("/")):
             tree.refuse(member, HIDDEN)
-        elif is_archive(name):
-            _walk_archive(tree, member, depth + 1)
-        else:
+        elif not is_archive(name):
             tree.files.append(member)
+        elif room.members < 0 or room.unpacked < content.size:
+            tree.refuse(member, "the archives in its archive are too many or too large together")
+        else:
+            room.unpacked -= content.size
+            _walk_archive(tree, member, depth + 1, room)
