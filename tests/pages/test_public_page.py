@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -118,7 +119,8 @@ def test_no_visitor_can_have_streamlit_write_files(public, monkeypatch):
     config.set_option("server.headless", False)
     try:
         open_app(HOME)
-        answer = asyncio.run(handler.handle(BackMsg().backend_operation_request, "session"))
+        asking = handler.handle(BackMsg().backend_operation_request, "session")
+        answer = ThreadPoolExecutor(1).submit(asyncio.run, asking).result()  # Playwright has a loop in this one
     finally:
         config.set_option("server.headless", earlier)
     assert answer.error_reason == "refused:headless"
