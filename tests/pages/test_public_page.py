@@ -186,8 +186,7 @@ def test_prompts_that_this_server_cannot_encode_are_not_offered(monkeypatch, req
     st.cache_data.clear()  # pages remember for a while whether an encoder is there
     request.addfinalizer(st.cache_data.clear)
     monkeypatch.setattr("pipelines.storage.runs.PUBLISHED", PUBLISHED)
-    for user in ("asking", "prompt_words"):
-        monkeypatch.setattr(f"pages.components.{user}.local_encoder", lambda name: None)
+    monkeypatch.setattr("pages.components.asking.local_encoder", lambda name: None)
     app = open_app("generate", model="fashion-text", images_a_cell=1)
     assert button_of(app, "Generate").disabled
     assert any("text encoder of this model is not on this server" in text.value for text in app.markdown)
