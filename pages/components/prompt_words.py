@@ -22,7 +22,9 @@ from pipelines.storage.config import ConditionConfig, RunConfig
 MOST = 8  # prompts
 SOON = 0.1  # seconds in which prompts are compared with captions that are encoded, so that the page need not change again
 LOOKS = 0.5  # seconds between looks at what takes longer
+WAITING = 32  # searches of all sessions, each in a thread
 _ONE_AT_A_TIME = threading.Lock()
+_ROOM = threading.BoundedSemaphore(WAITING)
 
 
 def show_learnt(config: RunConfig, prompts: Sequence[str]) -> None:
@@ -35,7 +37,7 @@ def show_learnt(config: RunConfig, prompts: Sequence[str]) -> None:
     if not captions or not asked:
         return
     strange = [unlearnt_words(prompt, captions) for prompt in asked]
-    searches = [_search(prompt, config.condition, config.data.data) for prompt in asked] if _can_search(config) else []
+    searches = _searches(asked, config) if _can_search(config) else []
     searching = bool(wait(searches, SOON).not_done)
 
     @st.fragment(run_every=LOOKS if searching else None)
@@ -73,9 +75,23 @@ def _can_search(config: RunConfig) -> bool:
         return False  # generating says why
 
 
+def _searches(prompts: Sequence[str], config: RunConfig) -> list[Future[Nearest]]:
+    """Look for the captions nearest to prompts; return nothing while too many are looked for."""
+    try:
+        return [_search(prompt, config.condition, config.data.data) for prompt in prompts]
+    except BlockingIOError:
+        return []
+
+
 @lru_cache(maxsize=256)
 def _search(prompt: str, condition: ConditionConfig, data: str) -> Future[Nearest]:
-    """Look for the caption nearest to a prompt, in a thread."""
+    """Look for the caption nearest to a prompt, in a thread.
+
+    Raises:
+        BlockingIOError: too many are looked for already.
+    """
+    if not _ROOM.acquire(blocking=False):
+        raise BlockingIOError
     found: Future[Nearest] = Future()
 
     def search() -> None:
@@ -84,6 +100,8 @@ def _search(prompt: str, condition: ConditionConfig, data: str) -> Future[Neares
                 found.set_result(nearest_caption(prompt, condition, data, _wait_for_idleness))
             except Exception as error:
                 found.set_exception(error)
+            finally:
+                _ROOM.release()
 
     threading.Thread(target=search, name="captions", daemon=False).start()  # must not outlive the interpreter
     return found

@@ -198,3 +198,18 @@ def test_the_page_does_not_wait_for_the_nearest_captions(text_run, monkeypatch):
     go_on.set()
     wait([prompt_words._search("an unheard-of prompt", text_run.config.condition, text_run.config.data.data)])
     assert "nearest caption: “near an unheard-of prompt” (similarity 0.50)" in html(app.run())
+
+
+def test_no_more_searches_wait_than_there_is_room_for(text_run, monkeypatch):
+    """Each has a thread, and visitors type what they like."""
+    go_on = threading.Event()
+    monkeypatch.setattr(prompt_words, "nearest_caption", lambda prompt, *_: go_on.wait(60) and Nearest(prompt, 0.5))
+    before = threading.active_count()
+    searches = []
+    for number in range(0, 2 * prompt_words.WAITING, prompt_words.MOST):
+        searches += prompt_words._searches([f"prompt {number + place}" for place in range(prompt_words.MOST)], text_run.config)
+    assert threading.active_count() - before == len(searches) == prompt_words.WAITING
+    go_on.set()
+    assert not wait(searches, 60).not_done
+    [later] = prompt_words._searches(["a later prompt"], text_run.config)
+    assert later.result(60).caption == "a later prompt"
