@@ -7,6 +7,7 @@ stands beside it: a judge that errs on real images errs on good samples too.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from scipy.stats import binomtest
 from torch import Tensor
 from tqdm import tqdm
 
+from pipelines.common.flags import parse
 from pipelines.common.images import as_input
 from pipelines.datasets.captions import captions_for
 from pipelines.datasets.conditions import held_out_labels
@@ -203,4 +205,4 @@ def main(arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments, description=__doc__))
+    main(parse([Arguments], sys.argv[1:], description=__doc__))

@@ -15,7 +15,7 @@ from tyro.conf import OmitArgPrefixes, Positional, UseCounterAction, arg
 
 from .common.command_line import DONE, run_command
 from .common.images import montage, png_bytes
-from .common.settings import MAY_BE_PATH, some_of
+from .common.settings import MAY_BE_PATH, SomeOf
 from .storage.config import ConditionConfig, DataConfig
 from .storage.disk import refuse_unwritable
 from .storage.files import atomic, write_text
@@ -26,7 +26,7 @@ from .storage.presets import PRESETS
 class Data(DataConfig):
     """Report what is in a dataset, what of it is used for training, and why the rest is not."""
 
-    data: Annotated[Positional[str], MAY_BE_PATH, some_of(PRESETS)] = field()
+    data: Annotated[Positional[str], MAY_BE_PATH, SomeOf(PRESETS)] = field()
     """A short name, a hub id, or a local folder, archive or table."""
     condition: OmitArgPrefixes[ConditionConfig] = field(default_factory=ConditionConfig)
     out: Path | None = None

@@ -23,7 +23,7 @@ from diffusion_core.choices import MODEL_SPACINGS, SAMPLERS
 from .common.command_line import DONE, run_command
 from .common.extras import require_extra
 from .common.reports import report_progress
-from .common.settings import Between, Settings, one_of
+from .common.settings import Between, OneOf, Settings
 from .common.temporary import remove_leftovers
 from .datasets.sources import locate
 from .evaluation.results import Evaluation
@@ -50,7 +50,7 @@ class Evaluate(Settings):
 
     runs: Positional[tuple[Path, ...]]
     """Run folders, .safetensors files, names of runs in checkpoints/ or runs/, or ids of runs on the hub (USER/NAME)."""
-    samplers: Annotated[tuple[str, ...], *one_of(SAMPLERS)] = ("dpmpp_2m",)
+    samplers: Annotated[tuple[str, ...], OneOf(SAMPLERS)] = ("dpmpp_2m",)
     """Samplers to try. Students are measured in their own steps, and their own guidance, whatever is given here."""
     steps: Annotated[tuple[int, ...], Between(1)] = (20,)
     """Numbers of steps to try with each sampler."""
@@ -59,7 +59,7 @@ class Evaluate(Settings):
     comparable only for equal numbers."""
     seed: Annotated[int, Between(0, 2**63 - 1)] = 0
     """Seed of the samples and of the noise added to held-out images."""
-    spacing: Annotated[tuple[str, ...], *one_of(MODEL_SPACINGS)] = ("trailing",)
+    spacing: Annotated[tuple[str, ...], OneOf(MODEL_SPACINGS)] = ("trailing",)
     """Spacings of the timesteps to try."""
     guidance: Annotated[tuple[float, ...], Between(0.0)] = (1.0, 2.0)
     """Guidance scales to try with conditional models, whose conditions are the classes or captions of the held-out images.

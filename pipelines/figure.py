@@ -12,14 +12,14 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import OmitArgPrefixes, Positional, arg
+from tyro.conf import OmitArgPrefixes, Positional
 
 from diffusion_core.choices import SCHEDULES
 
 from .common.command_line import DONE, run_command
 from .common.extras import require_extra
 from .common.indices import evenly_spaced
-from .common.settings import MAY_BE_PATH, Between, OneOf, Settings, one_of, require, some_of
+from .common.settings import MAY_BE_PATH, Between, OneOf, Settings, SomeOf, require
 from .evaluation.results import FIGURES
 from .figures.cost import COSTS
 from .figures.formats import Width, kind_of
@@ -98,11 +98,11 @@ class Strip(Printed):
 class Forward(Printed):
     """A picture at several timesteps of the forward process, a row for each noise schedule."""
 
-    data: Annotated[Positional[str], MAY_BE_PATH, some_of(PRESETS)]
+    data: Annotated[Positional[str], MAY_BE_PATH, SomeOf(PRESETS)]
     """A short name, a hub id, or a local folder, archive or table."""
     number: Annotated[int, Between(0, 15)] = 0
     """Which of 16 pictures, evenly spaced in the training split."""
-    schedules: Annotated[tuple[str, ...], *one_of(SCHEDULES)] = ("cosine", "linear")
+    schedules: Annotated[tuple[str, ...], OneOf(SCHEDULES)] = ("cosine", "linear")
     """The noise schedules."""
     frames: Annotated[int, Between(2, MOST_ACROSS)] = 8
     """Timesteps, evenly spaced in the schedule."""
@@ -147,9 +147,9 @@ class Pareto(Printed):
 
     runs: Positional[tuple[Path, ...]]
     """Evaluated runs: their folders, names of runs in checkpoints/ or runs/, or ids of runs on the hub (USER/NAME)."""
-    metric: Annotated[str, OneOf(FIGURES), arg(metavar=f"{{{','.join(FIGURES)}}}")] = "frechet_distance"
+    metric: Annotated[str, OneOf(FIGURES)] = "frechet_distance"
     """What is measured of samples."""
-    cost: Annotated[str, OneOf(COSTS), arg(metavar=f"{{{','.join(COSTS)}}}")] = "network_calls"
+    cost: Annotated[str, OneOf(COSTS)] = "network_calls"
     """What it costs."""
 
     def drawn(self) -> Chart:

@@ -227,10 +227,10 @@ def loaded_by(statement):
     return set(result.stdout.split())
 
 
-def test_home_opens_before_tables_are_loaded():
-    loaded = loaded_by("import pages.components.runs")
+def test_home_opens_before_tables_and_flags_are_loaded():
+    loaded = loaded_by("import pages.components.runs, pages.components.visitors")
     assert "streamlit" in loaded
-    assert not loaded & (HEAVY - {"streamlit"} | {"pandas", "pyarrow"})
+    assert not loaded & (HEAVY - {"streamlit"} | {"pandas", "pyarrow", "tyro"})
 
 
 def test_home_opens_without_a_look_through_all_modules():

@@ -13,9 +13,7 @@ from dataclasses import fields, is_dataclass, replace
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_type_hints
-
-import tyro
+from typing import Any, TypeVar, get_type_hints
 
 from .machine import TooLarge
 from .paths import expanded
@@ -49,22 +47,19 @@ def run_command(
         default: returns the default settings, given the words of the command line.
     """
     kinds = arguments if isinstance(arguments, tuple) else (arguments,)
-    parse = partial(
-        tyro.cli,
-        Union[kinds],  # noqa: UP007  (of as many as there are)
-        prog=f"python -m {program}",
-        description=(kinds[0] if len(kinds) == 1 else sys.modules[main.__module__]).__doc__,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff),
-    )
+    from .flags import parse
+
+    words = sys.argv[1:]
+    description = (kinds[0] if len(kinds) == 1 else sys.modules[main.__module__]).__doc__
+    parsed = partial(parse, kinds, words, prog=f"python -m {program}", description=description)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files need not be text, nor text that a terminal knows
     sleep_beside_others()
     with reporting() as reporter:
         try:
-            words = sys.argv[1:]
-            parse = parse if default is None else partial(parse, default=default(words))
-            code = main(_at_home(_parsed(parse, kinds, words)))
+            parsed = parsed if default is None else partial(parsed, default=default(words))
+            code = main(_at_home(_parsed(parsed, kinds, words)))
         except KeyboardInterrupt:
             code = INTERRUPTED
         except Exception as error:

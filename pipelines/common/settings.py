@@ -1,7 +1,7 @@
 """Settings: dataclass fields that declare their allowed values, so that --help, forms and validation agree.
 
-A field is annotated with :class:`Between` or :func:`one_of`, or is a ``Literal``; its docstring is its help text. For example
-``steps: Annotated[int, Between(1, 1000)]`` and ``sampler: Annotated[str, *one_of(SAMPLERS)]``.
+A field is annotated with :class:`Between` or :class:`OneOf`, or is a ``Literal``; its docstring is its help text. For example
+``steps: Annotated[int, Between(1, 1000)]`` and ``sampler: Annotated[str, OneOf(SAMPLERS)]``.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ import inspect
 import math
 import re
 import textwrap
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from numbers import Integral, Real
 from typing import Any, Literal, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from tyro.conf import arg
 
 from .paths import expanded
 from .text import shorten
@@ -100,7 +99,10 @@ class Between:
 
 @dataclass(frozen=True, eq=False)
 class OneOf:
-    """Names allowed for a setting, or for each item of a tuple: the keys of a registry, or the values of a ``Literal``."""
+    """Names allowed for a setting, or for each item of a tuple: the keys of a registry, or the values of a ``Literal``.
+
+    The registry is read when it is needed, so that entries added to it later count, too.
+    """
 
     names: Collection[str]
 
@@ -112,21 +114,24 @@ class OneOf:
         return f"one of {', '.join(self.names)}"
 
 
-def one_of(registry: Mapping[str, Described]) -> Iterable[object]:
-    """Return annotations for a field that names an entry of ``registry``, for validation and --help."""
+@dataclass(frozen=True, eq=False)
+class SomeOf:
+    """Names that --help offers for a text that may be something else too."""
 
-    # Evaluated whenever the annotations are read, so that entries added to the registry later are listed too.
-    return OneOf(registry), arg(metavar=f"{{{','.join(registry)}}}", help_behavior_hint=partial(_hint, registry))
-
-
-def some_of(registry: Mapping[str, Described]) -> object:
-    """Return an annotation for a field that may name an entry of ``registry``, for --help."""
-    return arg(help_behavior_hint=partial(_hint, registry))
+    names: Mapping[str, Described]
 
 
-def _hint(registry: Mapping[str, Described], default: str) -> str:
-    """Return the list of choices that --help shows below a field's help, one per line."""
-    return "\n" + "\n".join([*(f"{name}: {choice.about}" for name, choice in registry.items()), f"(default: {default})"])
+@dataclass(frozen=True)
+class Recorded:
+    """Mark of a field that training or an import records, and no flag sets."""
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """Mark of a tuple whose flag is given once for each value."""
+
+
+RECORDED, REPEATED = Recorded(), Repeated()
 
 
 @dataclass(frozen=True)

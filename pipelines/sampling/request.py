@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from tyro.conf import UseAppendAction
-
 from diffusion_core.choices import LEARNED, MODEL_SPACINGS, SAMPLERS
 
-from ..common.settings import Between, Settings, one_of, require
+from ..common.settings import REPEATED, Between, OneOf, Settings, require
 from ..storage.run import Run
 from ..storage.spacing import learned_timesteps
 
@@ -22,17 +20,17 @@ class SamplingRequest(Settings):
     """Number of images."""
     seed: Annotated[int, Between(0, 2**63 - 1)] = 0
     """Random seed. Image i of a seed always starts from the same noise."""
-    sampler: Annotated[str, *one_of(SAMPLERS)] = "dpmpp_2m"
+    sampler: Annotated[str, OneOf(SAMPLERS)] = "dpmpp_2m"
     """The sampler."""
     steps: Annotated[int, Between(1)] = 20
     """Number of sampling steps, from 1 to the length of the model's schedule."""
     eta: float = 0.0
     """Amount of fresh noise in ddim: 0 is deterministic, 1 is as noisy as ddpm."""
-    spacing: Annotated[str, *one_of(MODEL_SPACINGS)] = "trailing"
+    spacing: Annotated[str, OneOf(MODEL_SPACINGS)] = "trailing"
     """Spacing of the timesteps."""
     label: str | None = None
     """For class-conditional models: the name or number of a class, or "all" to cycle through them. None: unconditional."""
-    prompt: UseAppendAction[tuple[str, ...]] = ()
+    prompt: Annotated[tuple[str, ...], REPEATED] = ()
     """For text-conditional models: a prompt, or a .txt file with one prompt per line. Repeat it for more prompts, through
     which the images cycle."""
     negative_prompt: str | None = None

@@ -11,12 +11,10 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from typing import Annotated, Any, Literal, get_type_hints
 
-from tyro.conf import Suppress
-
 from diffusion_core.choices import DENSITIES, NORMS, PREDICTIONS, SCHEDULES, WEIGHTINGS
 
 from ..common.json_files import parse_json
-from ..common.settings import MAY_BE_PATH, Between, Settings, one_of, require, seconds_in, settings_from
+from ..common.settings import MAY_BE_PATH, RECORDED, Between, OneOf, Settings, require, seconds_in, settings_from
 from .data_config import HEX
 from .data_config import ConditionConfig as ConditionConfig
 from .data_config import DataConfig as DataConfig
@@ -36,29 +34,29 @@ FORMAT = 1  # of config.json; a file that does not state its format has format 1
 class DiffusionConfig(Settings):
     """The forward process and the objective; the defaults did best in our experiments (benchmarks/README.md)."""
 
-    schedule: Annotated[str, *one_of(SCHEDULES)] = "flow"
+    schedule: Annotated[str, OneOf(SCHEDULES)] = "flow"
     """Noise schedule."""
     timesteps: Annotated[int, Between(1, 100_000)] = 1000
     """Length T of the schedule."""
     zero_terminal_snr: bool = False
     """Rescale the schedule so that its last timestep is pure noise."""
-    prediction: Annotated[str, *one_of(PREDICTIONS)] = "flow"
+    prediction: Annotated[str, OneOf(PREDICTIONS)] = "flow"
     """Quantity that the network predicts."""
-    loss: Annotated[str, *one_of(NORMS)] = "mse"
+    loss: Annotated[str, OneOf(NORMS)] = "mse"
     """Loss between prediction and target."""
-    weighting: Annotated[str, *one_of(WEIGHTINGS)] = "uniform"
+    weighting: Annotated[str, OneOf(WEIGHTINGS)] = "uniform"
     """Weight of each timestep in the loss."""
     min_snr_gamma: Annotated[float, Between(0.0, above=True)] = 5.0
     """γ of min-SNR weighting."""
     noise_shift: Annotated[float, Between(0.0, above=True)] = 1.0
     """Factor of sigma/alpha; large images need more noise (side/64, say)."""
-    timestep_density: Annotated[str, *one_of(DENSITIES)] = "uniform"
+    timestep_density: Annotated[str, OneOf(DENSITIES)] = "uniform"
     """How often training draws each timestep. The validation loss always covers all timesteps evenly."""
     density_mean: Annotated[float | None, Between(-100.0, 100.0)] = None
     """Mean of the density's normal distribution; by default that of its paper."""
     density_std: Annotated[float | None, Between(0.0, 100.0, above=True)] = None
     """Standard deviation of the density's normal distribution; by default that of its paper."""
-    imported: Annotated[ImportedProcess | None, Suppress] = None
+    imported: Annotated[ImportedProcess | None, RECORDED] = None
     """What an imported model's scheduler says beyond these settings; None for a model trained here."""
 
     def __post_init__(self) -> None:
@@ -174,7 +172,7 @@ class InitConfig(Settings):
     lora_rank: Annotated[int, Between(0, 4096)] = 0
     """With --init-from: train only additions of this rank to the attention layers (LoRA), and the embeddings of classes and
     augmentation. 0 trains all weights."""
-    init_fingerprint: Annotated[str, Suppress] = ""
+    init_fingerprint: Annotated[str, RECORDED] = ""
     """Fingerprint of those weights, recorded when training starts."""
 
     def __post_init__(self) -> None:
@@ -210,25 +208,25 @@ class RunConfig(Settings):
     init: InitConfig = field(default_factory=InitConfig)
     seed: Annotated[int, Between(0, 2**63 - 1)] = 0
     """Seed of the initial weights, the order of the images, their noise and the samples."""
-    image_shape: Annotated[tuple[int, int, int] | None, Between(1, 4096), Suppress] = None
+    image_shape: Annotated[tuple[int, int, int] | None, Between(1, 4096), RECORDED] = None
     """(C, H, W) of the images, read from the data when training starts."""
-    versions: Annotated[dict[str, str], Suppress] = field(default_factory=dict)
+    versions: Annotated[dict[str, str], RECORDED] = field(default_factory=dict)
     """Library versions, recorded when training starts."""
     model: Literal["diffusion", "autoencoder"] = "diffusion"
     """Model to train: diffusion, or an autoencoder whose latents another run can diffuse (--latent)."""
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     latent: LatentConfig = field(default_factory=LatentConfig)
-    distillation: Annotated[DistillationConfig | None, Suppress] = None
+    distillation: Annotated[DistillationConfig | None, RECORDED] = None
     """Of a student, which ``pipelines.distill`` trains; None for other models."""
-    training_images: Annotated[int | None, Between(0, 10**12), Suppress] = None
+    training_images: Annotated[int | None, Between(0, 10**12), RECORDED] = None
     """Number of training images, recorded when training starts."""
-    training_digest: Annotated[str, HEX, Suppress] = ""
+    training_digest: Annotated[str, HEX, RECORDED] = ""
     """Digest of their contents, in order; empty for runs of versions before 0.2."""
-    changes: Annotated[tuple[Change, ...], Suppress] = ()
+    changes: Annotated[tuple[Change, ...], RECORDED] = ()
     """Settings that were changed when the run was resumed; the configuration has their newest values."""
-    import_notes: Annotated[tuple[str, ...], Suppress] = ()
+    import_notes: Annotated[tuple[str, ...], RECORDED] = ()
     """Decisions made when the model was imported, one sentence each."""
-    format: Annotated[int, Suppress] = FORMAT
+    format: Annotated[int, RECORDED] = FORMAT
     """Format of config.json. It increases when an older Noisescope would misread the file; older formats stay readable."""
 
     def __post_init__(self) -> None:
@@ -282,7 +280,7 @@ class RunConfig(Settings):
 def given_fields(section: Any) -> list[str]:
     """Return the names of the fields of a section that are flags; the others are recorded by training or by an import."""
     hints = get_type_hints(type(section), include_extras=True)
-    return [part.name for part in fields(section) if Suppress not in getattr(hints[part.name], "__metadata__", ())]
+    return [part.name for part in fields(section) if RECORDED not in getattr(hints[part.name], "__metadata__", ())]
 
 
 @dataclass(frozen=True)

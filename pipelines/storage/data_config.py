@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from pydantic import StringConstraints
-from tyro.conf import Suppress
 
-from ..common.settings import MAY_BE_PATH, Between, Settings, some_of
+from ..common.settings import MAY_BE_PATH, RECORDED, Between, Settings, SomeOf
 from .presets import PRESETS
 
 HEX = StringConstraints(pattern="^([0-9a-f]{16})?$")
@@ -50,7 +49,7 @@ class HeldOutConfig(Settings):
 class DataConfig(Settings):
     """The images."""
 
-    data: Annotated[str, MAY_BE_PATH, some_of(PRESETS)] = "fashion_mnist"
+    data: Annotated[str, MAY_BE_PATH, SomeOf(PRESETS)] = "fashion_mnist"
     """A short name, a hub id, or a local folder, archive or table."""
     image_size: Annotated[int | None, Between(4, 1024)] = None
     """Side in pixels. By default that of the run to start from or of the latents to diffuse, else the dataset's own default,
@@ -72,7 +71,7 @@ class DataConfig(Settings):
     so that samples show none. Helps with few images (0.12 in Karras et al. 2022)."""
     only_classes: tuple[str, ...] = ()
     """Names of the classes to use; all by default."""
-    held_out: Annotated[HeldOutConfig, Suppress] = field(default_factory=HeldOutConfig)
+    held_out: Annotated[HeldOutConfig, RECORDED] = field(default_factory=HeldOutConfig)
     """The held-out images, recorded when training starts."""
 
 
@@ -94,16 +93,16 @@ class ConditionConfig(Settings):
     so that prompts in other words than the class's name are understood."""
     encoder: Annotated[str, MAY_BE_PATH] = "minilm"
     """Text encoder: minilm, or the hub id or folder of a CLIP or sentence-transformers model."""
-    classes: Annotated[tuple[str, ...], Suppress] = ()
+    classes: Annotated[tuple[str, ...], RECORDED] = ()
     """Names of the classes, read from the data when training starts."""
-    text_dim: Annotated[int, Between(0, 65_536), Suppress] = 0
+    text_dim: Annotated[int, Between(0, 65_536), RECORDED] = 0
     """Width of the encoder's word embeddings, recorded when training starts."""
-    encoder_digest: Annotated[str, Suppress] = ""
+    encoder_digest: Annotated[str, RECORDED] = ""
     """SHA-256 of the encoder's weights, recorded when training starts."""
-    examples: Annotated[tuple[str, ...], Suppress] = ()
+    examples: Annotated[tuple[str, ...], RECORDED] = ()
     """Captions for sample grids, chosen from the data when training starts."""
 
-    digest: Annotated[str, HEX, Suppress] = ""
+    digest: Annotated[str, HEX, RECORDED] = ""
     """Digest of the training images' classes or captions, in order, recorded when training starts; empty for older runs."""
 
     def cycles(self, label: str | None) -> bool:

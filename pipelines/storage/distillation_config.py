@@ -7,11 +7,10 @@ from itertools import accumulate
 from typing import Annotated
 
 from pydantic import BeforeValidator, StringConstraints
-from tyro.conf import Suppress
 
 from diffusion_core.choices import DISTILLATIONS, MODEL_SPACINGS
 
-from ..common.settings import MAY_BE_PATH, Between, Settings, one_of, require
+from ..common.settings import MAY_BE_PATH, RECORDED, Between, OneOf, Settings, require
 from ..common.text import either
 
 SAMPLER = "ddim"  # in which students sample
@@ -30,9 +29,9 @@ class DistillationConfig(Settings):
     calls: Annotated[tuple[int, ...], Between(1, 1000), BeforeValidator(_as_several)] = (4,)
     """Steps in which the student samples, with one network call each. With several numbers, such as 2 3 4 6 8, the network is
     told the number, and one student serves them all; for sfd."""
-    method: Annotated[str, *one_of(DISTILLATIONS)] = "sfd"
+    method: Annotated[str, OneOf(DISTILLATIONS)] = "sfd"
     """How the student learns (Zhou et al. 2024; Geng et al. 2024)."""
-    spacing: Annotated[str | None, *one_of(MODEL_SPACINGS)] = None
+    spacing: Annotated[str | None, OneOf(MODEL_SPACINGS)] = None
     """Spacing of the student's timesteps; by default trailing or, for sfd, the one that its teacher has learned (see
     pipelines.spacing), if it has."""
     teacher_steps: Annotated[int, Between(1, 1000)] = 4
@@ -41,11 +40,11 @@ class DistillationConfig(Settings):
     guidance: Annotated[float | None, Between(0.0)] = None
     """Guidance scale of a conditional teacher, which the student learns with a single call: 2 by default, and always 1 for
     ect, since images are not guided."""
-    teacher: Annotated[str, MAY_BE_PATH, Suppress] = ""
+    teacher: Annotated[str, MAY_BE_PATH, RECORDED] = ""
     """The teacher: a run folder, or the name of a run."""
-    teacher_fingerprint: Annotated[str, StringConstraints(pattern="^([0-9a-f]{16})?$"), Suppress] = ""
+    teacher_fingerprint: Annotated[str, StringConstraints(pattern="^([0-9a-f]{16})?$"), RECORDED] = ""
     """Fingerprint of the teacher's weights."""
-    timesteps: Annotated[tuple[float, ...], Suppress] = ()
+    timesteps: Annotated[tuple[float, ...], RECORDED] = ()
     """The student's timesteps for each number of calls in turn, noisiest first."""
 
     def __post_init__(self) -> None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from tyro.conf import Suppress
-
 from unets.choices import NETWORKS
 
-from ..common.settings import LONGEST, MAY_BE_PATH, Between, Settings, one_of, require
+from ..common.settings import LONGEST, MAY_BE_PATH, RECORDED, Between, OneOf, Settings, require
 from ..common.text import shorten
 from .imported_config import IMPORTED, MOST_LEVELS, check_numbers
 
@@ -18,7 +16,7 @@ from .imported_config import IMPORTED, MOST_LEVELS, check_numbers
 class NetworkConfig(Settings):
     """The denoising network."""
 
-    unet: Annotated[str, *one_of(NETWORKS)] = "baseline"
+    unet: Annotated[str, OneOf(NETWORKS)] = "baseline"
     """Kind of network."""
     channels: Annotated[tuple[int, ...], Between(1, 4096)] = (64, 128, 128)
     """Number of channels at each level, finest first; each further level halves the side."""
@@ -31,9 +29,9 @@ class NetworkConfig(Settings):
     patch_size: Annotated[int, Between(1, 16)] = 1
     """Side of the square patches that the network processes as one pixel: with 2, a 64×64 image costs as much as 32×32. Not for
     autoencoders."""
-    settings: Annotated[dict[str, Any], Suppress] = field(default_factory=dict)
+    settings: Annotated[dict[str, Any], RECORDED] = field(default_factory=dict)
     """Settings of an imported network (``unet`` is a key of IMPORTED), under their names in its library."""
-    null_class: Annotated[int | None, Between(0, 100_000), Suppress] = None
+    null_class: Annotated[int | None, Between(0, 100_000), RECORDED] = None
     """Number of an imported network's class that stands for none; None if it was trained without such a class."""
 
     def __post_init__(self) -> None:
@@ -121,9 +119,9 @@ class LatentConfig(Settings):
     latent: Annotated[str | None, MAY_BE_PATH] = None
     """Diffuse the latents of this autoencoder (a run folder, the name of a run in checkpoints/ or runs/, or its id on the hub,
     USER/NAME), or of this latent model's autoencoder. Its weights become part of the run."""
-    latent_shape: Annotated[tuple[int, int, int] | None, Between(1, 4096), Suppress] = None
+    latent_shape: Annotated[tuple[int, int, int] | None, Between(1, 4096), RECORDED] = None
     """(C, H, W) of the latents, recorded when training starts."""
-    latent_network: Annotated[NetworkConfig | None, Suppress] = None
+    latent_network: Annotated[NetworkConfig | None, RECORDED] = None
     """Network of the autoencoder, recorded when training starts."""
-    latent_fingerprint: Annotated[str, Suppress] = ""
+    latent_fingerprint: Annotated[str, RECORDED] = ""
     """Fingerprint of the autoencoder's run, recorded when training starts."""

@@ -16,7 +16,7 @@ from typing import Annotated
 from diffusion_core.choices import LEARNED, SAMPLERS, SPACINGS
 
 from ..common.json_files import read_json
-from ..common.settings import Between, Settings, one_of, require, settings_from
+from ..common.settings import Between, OneOf, Settings, require, settings_from
 from ..common.text import either
 from .files import is_file, write_text
 from .run import Run
@@ -38,7 +38,7 @@ class LearnedSpacing(Settings):
     """
 
     fingerprint: str
-    sampler: Annotated[str, *one_of(SAMPLERS)]
+    sampler: Annotated[str, OneOf(SAMPLERS)]
     guidance: Annotated[float, Between(0.0)]
     trajectories: Annotated[int, Between(1)]
     seed: Annotated[int, Between(0, 2**63 - 1)]

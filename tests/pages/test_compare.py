@@ -10,7 +10,6 @@ from functools import partial
 import numpy as np
 import opening
 import pytest
-import tyro
 from opening import open_app
 from streamlit.testing.v1 import AppTest
 
@@ -18,6 +17,7 @@ from diffusion_core.choices import SAMPLERS
 from pages.components import sheets
 from pages.components.generation import cost, generation_queue
 from pages.components.sharing import address_of
+from pipelines.common.flags import parse
 from pipelines.evaluate import Evaluate
 from pipelines.sampling.generation import Comparison
 from pipelines.storage.run import Run
@@ -229,7 +229,7 @@ def test_what_was_not_measured_is_measured_at_the_press_of_a_button(monkeypatch)
     next(button for button in app.button if button.label.startswith("Measure")).click().run()
     [([run], options)] = started
     assert run.name == "fashion-baseline"
-    asked = tyro.cli(Evaluate, args=[str(run.path), *options])
+    asked = parse([Evaluate], [str(run.path), *options])
     assert (asked.samplers, asked.steps, asked.spacing, asked.num_images) == (("dpmpp_2m",), (13, 17), ("trailing",), 500)
     half = open_page(model1="fashion-baseline", model2="fashion-baseline", steps2=13)
     assert any("**Column 2 is not measured yet:**" in text.value for text in half.markdown)

@@ -10,9 +10,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-import tyro
 from PIL import Image
 
+from pipelines.common.flags import parse
 from pipelines.common.images import as_input, as_pil, png_bytes, split_montage
 from pipelines.datasets.image_sets import load_images
 from pipelines.models import latents
@@ -152,7 +152,7 @@ def test_fine_tuning_a_model_of_latents_keeps_its_autoencoder(train, latent_run,
 def test_the_recorded_command_of_a_fine_tuned_model_can_be_given(train, latent_run, tmp_path):
     run = train(tmp_path / "more", image_size=16, init_from=str(latent_run.path), steps=2, unet="class")
     words = shlex.split(training_command(run.config, "again"))
-    asked = tyro.cli(Train, args=words[3:], config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff)).config
+    asked = parse([Train], words[3:]).config
     assert adopt(asked).latent.latent == run.config.latent.latent == str(latent_run.path)
 
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-import tyro
 from PIL import Image
 
+from pipelines.common.flags import parse
 from pipelines.datasets.image_sets import load_images, refuse_other_images
 from pipelines.datasets.splits import data_of, refuse_missing
 from pipelines.models.loading import load_model
@@ -137,7 +137,7 @@ def test_an_existing_folder_is_not_overwritten(tiny_run, tmp_path):
 )
 def test_the_recorded_command_gives_the_same_configuration(config):
     words = shlex.split(training_command(config, "x"))
-    parsed = tyro.cli(Train, args=words[3:], config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff))
+    parsed = parse([Train], words[3:])
     assert parsed.config == config
 
 
