@@ -14,10 +14,10 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 # Before anything imports huggingface_hub or datasets: they read the environment once.
-_CACHES = tempfile.mkdtemp(prefix="noisescope-tests-")
-atexit.register(shutil.rmtree, _CACHES, ignore_errors=True)
-os.environ["NOISESCOPE_CACHE"] = str(Path(_CACHES) / "noisescope")
-if "PYTEST_XDIST_WORKER" not in os.environ:  # else that of the process which has loaded the libraries
+if "PYTEST_XDIST_WORKER" not in os.environ:  # else those of the process which has loaded the libraries
+    _CACHES = tempfile.mkdtemp(prefix="noisescope-tests-")
+    atexit.register(shutil.rmtree, _CACHES, ignore_errors=True)
+    os.environ["NOISESCOPE_CACHE"] = str(Path(_CACHES) / "noisescope")
     os.environ["HF_HOME"] = str(Path(_CACHES) / "huggingface")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("HF_DATASETS_CACHE", None)

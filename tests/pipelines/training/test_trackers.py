@@ -173,7 +173,7 @@ def test_a_tracker_that_cannot_write_is_said_before_training(command, flags, tmp
     assert not (tmp_path / "run" / "trackers").exists()
 
 
-def test_wandb_without_a_network_is_said_before_training(flags, tmp_path):
+def test_wandb_without_a_network_is_said_before_training(forked, flags, tmp_path):
     """In a process of its own: wandb reads the environment once, and ending its service here has been seen to take forever."""
     pytest.importorskip("wandb")
     unreachable = {"WANDB_MODE": "online", "WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"}
