@@ -41,8 +41,9 @@ def seeds(class_run, image_folder, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def child(tmp_path_factory):
-    with Child(tmp_path_factory.mktemp("fuzz")) as child:
+def child(forking, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch, Child(tmp_path_factory.mktemp("fuzz")) as child:
+        patch.setattr(subprocess, "Popen", forking)
         yield child
         remove(child.work)
 
