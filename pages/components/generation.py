@@ -149,8 +149,8 @@ def activity(job: Job) -> str:
     if job.status == "queued":
         position = generation_queue().position(job)
         return f"Waiting: {position} ahead of you" if position else "Starting: loading the models"
-    if job.loading:
-        return f"Loading {job.loading}"
+    if job.preparing:
+        return job.preparing
     seconds = job.seconds_left
     left = "" if seconds is None else f" · about {duration(max(1, seconds))} left"
     return f"{job.doing}: {job.steps_done} of {job.num_steps} steps{left}"

@@ -225,12 +225,12 @@ def _new_generation(run: Run, request: SamplingRequest, origin: Origin = FROM_NO
 
 def _grow(column: Generation, job: Job) -> Iterator[None]:
     """Compute a generation step by step, keeping some steps as frames; in smaller batches if memory runs out."""
-    with job.loads(f"the model {column.run.name}"):
+    with job.prepares(f"Loading the model {column.run.name}"):
         from .prompts import condition_notes
 
         model = loaded_model(column.run, column.fingerprint)
     column.num_parameters = model.num_parameters
-    with job.loads("the text encoder") if column.request.prompt else nullcontext():
+    with job.prepares("Loading the text encoder" if column.request.prompt else ""):
         column.notes = condition_notes(model.config.condition, column.request)
     column.notes += column.origin.notes(model, column.request)
     column.fingerprint = model.fingerprint  # a run in training may have saved new weights since the request
@@ -245,7 +245,7 @@ def _advance(column: Generation, model: LoadedModel, job: Job, at_once: int) -> 
     numbers = range(request.num_images)
     starts = range(0, max(1, len(numbers)), at_once)
     seconds = column.seconds
-    with interruptible(model.networks, job):
+    with interruptible(model.networks, job), job.prepares(column.origin.preparation):
         before = time.perf_counter()
         streams = [sample(model, request, numbers[start : start + at_once], column.origin) for start in starts]
         column.origin_nfe = column.origin.nfe(model, request)

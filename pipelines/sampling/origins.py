@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .fitting import fit_mask, fit_to_model, picture_notes, refuse_other_size
 from .inversions import inverted
@@ -30,7 +30,13 @@ GRADIENT = 3.0  # work of a network call and the gradient with respect to its in
 
 @dataclass(frozen=True)
 class Origin:
-    """A starting point of sampling, for any model: pure noise of the request's seed here, other ones in subclasses."""
+    """A starting point of sampling, for any model: pure noise of the request's seed here, other ones in subclasses.
+
+    Attributes:
+        preparation: what computing it takes, in a few words; empty if it takes no time worth telling.
+    """
+
+    preparation: ClassVar[str] = ""
 
     @property
     def reach(self) -> float:
@@ -247,6 +253,7 @@ class FromInversion(_OfPictures):
         strength: how far it is inverted; the lower, the more of the picture is kept under another condition.
     """
 
+    preparation = "Inverting the picture"
     picture: bytes
     label: str | None = None
     prompt: str | None = None
@@ -281,6 +288,7 @@ class BetweenPictures(_OfPictures):
         weights: of each image of the request, from 0 (the first picture) to 1 (the second).
     """
 
+    preparation = "Inverting both pictures"
     first: bytes
     second: bytes
     weights: tuple[float, ...]

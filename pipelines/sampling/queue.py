@@ -73,7 +73,7 @@ class Job(ABC):
 
     Attributes:
         doing: what it does, in a few words, before "… of … steps".
-        loading: what it loads before it can do that; empty while it loads nothing.
+        preparing: what it does before that, such as loading a model; empty if nothing.
         wanted: returns whether the page that submitted the job is still open; if not for GRACE seconds, the job is cancelled.
         error: one sentence if the job failed, else empty.
         notes: notices to the user, one sentence each, for example about words cut from a prompt or a strength that is too low.
@@ -82,7 +82,7 @@ class Job(ABC):
     doing: ClassVar[str] = "Denoising"
     wanted: Callable[[], bool] = lambda: True
     status: Status = "queued"
-    loading: str = ""
+    preparing: str = ""
     error: str = ""
     notes: list[str] = field(default_factory=list)
     _cancelled: bool = False
@@ -133,13 +133,13 @@ class Job(ABC):
         return (time.monotonic() - begun) * (1 - done) / (done - before) if done > before else None
 
     @contextmanager
-    def loads(self, what: str) -> Iterator[None]:
-        """Say, until the block ends, that the job is loading something."""
-        self.loading = what
+    def prepares(self, what: str) -> Iterator[None]:
+        """Say, until the block ends, what the job does before its first step."""
+        self.preparing = what
         try:
             yield
         finally:
-            self.loading = ""
+            self.preparing = ""
 
     def note_step(self) -> None:
         """Note that a step is done; the time before the first one, in which models are loaded, says nothing of the pace."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -252,12 +251,12 @@ class TrajectoryJob(Job):
 
     def compute(self, results: Results) -> Iterator[None]:
         """Compute the trajectory step by step, in smaller batches if memory runs out."""
-        with self.loads(f"the model {self.run.name}"):
+        with self.prepares(f"Loading the model {self.run.name}"):
             from .prompts import condition_notes
 
             model = loaded_model(self.run, self._fingerprint)
         self._fingerprint = model.fingerprint  # a run in training may have saved new weights since the request
-        with self.loads("the text encoder") if self.request.prompt else nullcontext():
+        with self.prepares("Loading the text encoder" if self.request.prompt else ""):
             self.notes = condition_notes(model.config.condition, self.request)
         self.notes += self.origin.notes(model, self.request)
         with interruptible(model.networks, self):

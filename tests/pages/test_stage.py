@@ -150,7 +150,7 @@ def test_a_growing_comparison_says_what_it_does_and_can_be_cancelled(monkeypatch
     comparison = Comparison([column(4, grown=2), column(4, grown=1)], status="running")
     stage.show_stage(["1", "2"], comparison)
     assert sent["data"]["activity"].startswith("Denoising: 1 of 8 steps")
-    with comparison.loads("the text encoder"):
+    with comparison.prepares("Loading the text encoder"):
         stage.show_stage(["1", "2"], comparison)
     assert sent["data"]["activity"] == "Loading the text encoder"
     comparison.status = "queued"

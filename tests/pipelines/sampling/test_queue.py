@@ -24,7 +24,7 @@ from pipelines.common.memory import weight_bytes
 from pipelines.models.footprint import sampling_memory
 from pipelines.models.loading import MODELS_KEPT, load_model, loaded_model
 from pipelines.sampling.generation import Comparison, Frame
-from pipelines.sampling.origins import BetweenSeeds, FromInversion, FromPicture
+from pipelines.sampling.origins import BetweenPictures, BetweenSeeds, FromInversion, FromPicture
 from pipelines.sampling.queue import GenerationQueue
 from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import MAX_FRAMES, sample
@@ -154,6 +154,22 @@ def test_cancelling_an_inversion_takes_effect_within_one_network_call(queue, fin
     assert len(calls) == 4
 
 
+@pytest.mark.parametrize("pictures", ["one", "two"])
+def test_a_comparison_says_that_it_inverts_a_picture_before_its_first_step(pictures, queue, finish, tiny_run):
+    """Which takes three network calls a step."""
+    picture = png_bytes(np.zeros((9, 9, 3), np.uint8))
+    origin = FromInversion(picture) if pictures == "one" else BetweenPictures(picture, picture, (0.5,))
+    network = loaded_model(tiny_run, tiny_run.fingerprint).denoiser.network
+    told = []
+    with DEVICE:
+        comparison = queue.submit(Comparison.of([(tiny_run, SamplingRequest(1, steps=3, sampler="ddim"), origin)]))
+        handle = network.register_forward_hook(lambda *_: told.append(comparison.preparing))
+    finish(comparison)
+    handle.remove()
+    assert list(dict.fromkeys(told)) == [origin.preparation, ""]
+    assert told.count("") == 3
+
+
 def test_cancelling_while_images_are_decoded_takes_effect_within_one_network_call(queue, finish, latent_run):
     decoder = loaded_model(latent_run, latent_run.fingerprint).autoencoder.decoder
     comparison, calls = None, []
@@ -172,7 +188,7 @@ def test_cancelling_while_images_are_decoded_takes_effect_within_one_network_cal
 
 
 @pytest.mark.parametrize("kind", ["comparison", "trajectory"])
-def test_a_job_says_what_it_loads(kind, queue, finish, text_run, monkeypatch):
+def test_a_job_says_what_it_loads_first(kind, queue, finish, text_run, monkeypatch):
     told, request = [], SamplingRequest(1, steps=2, prompt=("a circle",))
     module = generation if kind == "comparison" else trajectory_module
     with DEVICE:
@@ -181,11 +197,11 @@ def test_a_job_says_what_it_loads(kind, queue, finish, text_run, monkeypatch):
         )
         for place, name in ((module, "loaded_model"), (prompts, "condition_notes")):
             load = getattr(place, name)
-            monkeypatch.setattr(place, name, lambda *asked, load=load: told.append(job.loading) or load(*asked))
+            monkeypatch.setattr(place, name, lambda *asked, load=load: told.append(job.preparing) or load(*asked))
     finish(job)
     assert job.status == "done"
-    assert told == [f"the model {text_run.name}", "the text encoder"]
-    assert job.loading == ""
+    assert told == [f"Loading the model {text_run.name}", "Loading the text encoder"]
+    assert job.preparing == ""
 
 
 def test_the_time_left_is_that_of_the_steps_left_at_the_pace_so_far(monkeypatch, tiny_run):
