@@ -93,7 +93,7 @@ class Verdict:
         apart = f"; {undecided} {'does' if undecided == 1 else 'do'} not tell them apart" if undecided else ""
         sure = any(self.differences[name].told_among(len(main)) for name, winner in main.items() if winner)
         chance = "" if sure else " Among so many figures, this may be chance."
-        return f"Better: {first} in {better.count(first)} of {len(better)} main figures{second}{apart}.{chance}"
+        return f"Better: {first} in {better.count(first)} of {len(better)} main figures{kind}{second}{apart}.{chance}"
 
     def sentence(self, name: str) -> str:
         """Return who is better in a figure and by how much, or how large a difference can be at most."""

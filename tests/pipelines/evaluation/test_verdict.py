@@ -156,10 +156,11 @@ def test_one_weak_difference_among_many_figures_may_be_chance():
         == "Better: two in 1 of 7 main figures; 6 do not tell them apart. Among so many figures, this may be chance."
     )
     assert summary(1.5, 0, 0, 0, 0, 0, 0) == "Better: two in 1 of 7 main figures; 6 do not tell them apart."
-    assert summary(1.5, 0) == "Better: two in 1 of 2 main figures; 1 does not tell them apart."
+    of_samples = "main figures of samples (loss and likelihood were not compared)"
+    assert summary(1.5, 0) == f"Better: two in 1 of 2 {of_samples}; 1 does not tell them apart."
     assert "in any of 7 main figures." in summary(0, 0, 0, 0, 0, 0, 0)
-    assert summary(0, 0).endswith("in any of 2 main figures of samples (loss and likelihood were not compared).")
-    assert summary(1.1) == "Better: two in 1 of 1 main figures."
+    assert summary(0, 0).endswith(f"in any of 2 {of_samples}.")
+    assert summary(1.1) == f"Better: two in 1 of 1 {of_samples}."
 
 
 def test_no_figure_is_left_out_in_silence(made):
