@@ -23,7 +23,6 @@ MOST = 8  # prompts
 SOON = 0.1  # seconds in which prompts are compared with captions that are encoded, so that the page need not change again
 LOOKS = 0.5  # seconds between looks at what takes longer
 WAITING = 32  # searches of all sessions, each in a thread
-_ONE_AT_A_TIME = threading.Lock()
 _ROOM = threading.BoundedSemaphore(WAITING)
 
 
@@ -95,13 +94,12 @@ def _search(prompt: str, condition: ConditionConfig, data: str) -> Future[Neares
     found: Future[Nearest] = Future()
 
     def search() -> None:
-        with _ONE_AT_A_TIME:
-            try:
-                found.set_result(nearest_caption(prompt, condition, data, _wait_for_idleness))
-            except Exception as error:
-                found.set_exception(error)
-            finally:
-                _ROOM.release()
+        try:
+            found.set_result(nearest_caption(prompt, condition, data, _wait_for_idleness))
+        except Exception as error:
+            found.set_exception(error)
+        finally:
+            _ROOM.release()
 
     threading.Thread(target=search, name="captions", daemon=False).start()  # must not outlive the interpreter
     return found

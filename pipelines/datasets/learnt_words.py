@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from ..storage.cache import cache_key, cached_tensors
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 AT_ONCE = 64  # captions encoded between two calls of ``pause``
+_ENCODING = Lock()  # threads that ask for the nearest captions meanwhile wait, instead of encoding all captions as well
 
 SMALL_WORDS = frozenset(
     words_of("a an and are as at by for from in into is it its of on or over than that the this to under with")
@@ -98,7 +100,8 @@ def nearest_caption(prompt: str, condition: ConditionConfig, data: str, pause: C
 
     from .conditions import trained_encoder
 
-    known = _pooled(condition, tuple(captions), pause)
+    with _ENCODING:
+        known = _pooled(condition, tuple(captions), pause)
     asked = trained_encoder(condition).encode([prompt]).pooled
     similarities = normalize(known) @ normalize(asked)[0]
     best = int(similarities.argmax())
