@@ -26,17 +26,17 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(40)  # to integrate a smooth 
 def t95(freedom: float) -> float:
     """Return the half-width of the 95 % interval of Student's t distribution, in standard errors.
 
-    With t = √ν·tan φ, the probability of [0, t] is the density at 0 times the integral over [0, φ] of cos^(ν−1). Newton's method
-    finds the φ at which it is 0.475; from below, since the integrand falls.
+    With t = √ν·tan φ, the probability of [0, t] is a constant times the integral over [0, φ] of cos^(ν−1). Newton's method finds
+    the φ at which it is 0.475; from below, since the integrand falls.
 
     Args:
         freedom: ν, the degrees of freedom, 1 or more.
     """
-    density = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(math.pi)
+    factor = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(math.pi)
     angle = math.atan(Z95 / math.sqrt(freedom))
     for _ in range(20):
-        within = density * angle / 2 * (_WEIGHTS @ np.cos(angle / 2 * (_NODES + 1)) ** (freedom - 1))
-        angle += (0.475 - within) / (density * math.cos(angle) ** (freedom - 1))
+        within = factor * angle / 2 * (_WEIGHTS @ np.cos(angle / 2 * (_NODES + 1)) ** (freedom - 1))
+        angle += (0.475 - within) / (factor * math.cos(angle) ** (freedom - 1))
     return math.sqrt(freedom) * math.tan(angle)
 
 
