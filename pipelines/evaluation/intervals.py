@@ -26,7 +26,7 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(40)  # to integrate a smooth 
 def t95(freedom: float) -> float:
     """Return the half-width of the 95 % interval of Student's t distribution, in standard errors.
 
-    With t = √ν·tan φ, the probability of [0, t] is a constant times the integral over [0, φ] of cos^(ν−1). Newton's method finds
+    With t = √ν·tan φ, the probability of [0, t] is a factor times the integral over [0, φ] of cos^(ν−1). Newton's method finds
     the φ at which it is 0.475; from below, since the integrand falls.
 
     Args:
