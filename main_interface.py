@@ -11,7 +11,7 @@ from pages.components.back_button import keep_entries_few
 from pages.components.lesson_box import close_lesson, end_lesson
 from pages.components.pictures import keep_images_sharp
 from pages.components.visitors import restrict_server
-from pages.components.warming import load_torch_meanwhile
+from pages.components.warming import load_meanwhile
 from pipelines.common.command_line import describe
 from pipelines.common.public import is_public
 from pipelines.common.text import literal
@@ -52,4 +52,4 @@ except (ValueError, OSError) as error:  # files that change while a page reads t
     logging.getLogger(__name__).exception("the page %s stopped", page.title)
     st.error(literal(f"This page stopped: {describe(error)}. Reload it to try again."))
 finally:  # pages may also stop early
-    load_torch_meanwhile()
+    load_meanwhile()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import streamlit as st
 
-from pages.components.asking import cannot_encode
+from pages.components.asking import cannot_encode, encoders_of
 from pages.components.timing import about_time
 from pages.components.visitors import too_large
+from pages.components.warming import expect_encoders
 from pipelines.common.text import capitalised, literal
 from pipelines.sampling.generation import Wish
 from pipelines.sampling.queue import Job
@@ -53,7 +55,11 @@ def draw_start(
         outdated: whether what is shown below is of other settings, which is said beside the button.
     """
     time, why = about_time(wishes)
-    reason = refusal([run for run, *_ in wishes], make) if wishes else ""
+    runs = [run for run, *_ in wishes]
+    reason = refusal(runs, make) if wishes else ""
+    if not reason:
+        with suppress(ValueError, OSError):  # whoever presses the button learns what is wrong
+            expect_encoders(encoders_of(runs))
     with st.container(horizontal=True, vertical_alignment="center"):
         # With a key, it stays the same button when its label changes: one that is replaced loses the click that changes it.
         pressed = st.button(
