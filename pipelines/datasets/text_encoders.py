@@ -10,7 +10,7 @@ import hashlib
 import re
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -38,7 +38,6 @@ from .pretrained import (
 
 if TYPE_CHECKING:
     import torch
-    from tokenizers import Encoding
     from torch import Tensor
 
 TOKENS = 32  # at most, that a sentence-transformers model reads
@@ -71,7 +70,7 @@ class _PretrainedEncoder(ABC):
     width: int
     length: int
     _kind: ClassVar[str]
-    _encodings: Callable[[list[str]], Sequence[Encoding]]
+    _tokenizer: Any
     _model: Any
 
     def __init__(self, name: str, device: str | torch.device = "cpu") -> None:
@@ -89,7 +88,7 @@ class _PretrainedEncoder(ABC):
             broken = next((name for name, each in self._model.named_parameters() if not bool(each.isfinite().all())), None)
             if broken:
                 raise ValueError(f"its weights contain NaN or infinite numbers (first in {broken})")
-            tokens, pooled = self._forward(self._batch(self._tokenize([""])))
+            tokens, pooled = self._forward(self._tokenize([""]))
         except Exception as error:  # the libraries raise many kinds of errors
             raise ValueError(f"text encoder {name!r} could not be loaded from {self._folder}: {first_line(error)}") from error
         self.width = tokens.shape[-1]
@@ -101,7 +100,7 @@ class _PretrainedEncoder(ABC):
 
     @abstractmethod
     def _load(self, folder: Path) -> None:
-        """Set the network, ``length``, and ``_encodings``, the tokenizer that cuts and pads texts to it."""
+        """Set ``_tokenizer``, ``length`` and the network."""
 
     @abstractmethod
     def _forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -120,18 +119,12 @@ class _PretrainedEncoder(ABC):
         """SHA-256 of the weight files."""
         return weights_digest(self._folder)
 
-    def _tokenize(self, texts: list[str]) -> Sequence[Encoding]:
+    def _tokenize(self, texts: list[str]) -> Any:
         # A lone surrogate (a broken byte on the command line) has no UTF-8 form, which is what tokenizers read.
-        return self._encodings([text.encode("utf-8", "replace").decode() for text in texts])
-
-    def _batch(self, encodings: Sequence[Encoding]) -> dict[str, Tensor]:
-        """Return tokenized texts for the network, no longer than the longest of them."""
-        import torch
-
-        parts = {"input_ids": [one.ids for one in encodings], "attention_mask": [one.attention_mask for one in encodings]}
-        batch = {name: torch.tensor(part) for name, part in parts.items()}
-        longest = int((batch["attention_mask"] * torch.arange(self.length)).max()) + 1
-        return {name: part[:, :longest].to(self._device) for name, part in batch.items()}
+        texts = [text.encode("utf-8", "replace").decode() for text in texts]
+        # The settings never change: the tokenizer stores them, so that a change would disturb other threads.
+        batch = self._tokenizer(texts, padding="max_length", truncation=True, max_length=self.length, return_tensors="pt")
+        return batch.to(self._device)
 
     def encode(self, texts: list[str]) -> EncodedText:
         """Encode B texts; a text of more than L tokens is truncated, with a warning that lists the lost words.
@@ -142,7 +135,7 @@ class _PretrainedEncoder(ABC):
 
         encoded = EncodedText(
             torch.zeros(len(texts), self.length, self.width),
-            torch.zeros(len(texts), self.length, dtype=torch.bool),
+            torch.empty(len(texts), self.length, dtype=torch.bool),
             torch.empty(len(texts), self.width),
         )
         cut = {}
@@ -150,16 +143,15 @@ class _PretrainedEncoder(ABC):
         for start in range(0, len(texts), _CHUNK):
             rows = by_length[start : start + _CHUNK]
             chunk = [texts[row] for row in rows]
-            encodings = self._tokenize(chunk)
-            batch = self._batch(encodings)
+            batch = self._tokenize(chunk)
+            mask = batch["attention_mask"].bool().cpu()
+            longest = int((mask * torch.arange(self.length)).max()) + 1
             with torch.no_grad():
-                tokens, pooled = self._forward(batch)
-            mask = batch["attention_mask"].bool()
-            longest = mask.shape[1]
-            encoded.tokens[rows, :longest] = (tokens * mask[..., None]).cpu()
-            encoded.mask[rows, :longest], encoded.pooled[rows] = mask.cpu(), pooled.cpu()
-            lost = zip(chunk, encodings, strict=True)
-            cut.update({text: words for text, tokenized in lost if (words := _lost_words(text, tokenized))})
+                tokens, pooled = self._forward({name: part[:, :longest] for name, part in batch.items()})
+            encoded.tokens[rows, :longest] = tokens.cpu() * mask[:, :longest, None]
+            encoded.mask[rows], encoded.pooled[rows] = mask, pooled.cpu()
+            lost = zip(chunk, batch.encodings, strict=True)
+            cut.update({text: words for text, encoding in lost if (words := _lost_words(text, encoding))})
         if not bool(encoded.tokens.isfinite().all() and encoded.pooled.isfinite().all()):
             raise ValueError(
                 f"text encoder {self.name!r} computed NaN or infinite numbers: its weights are damaged, so fetch them again or "
@@ -170,7 +162,7 @@ class _PretrainedEncoder(ABC):
 
     def lost_words(self, text: str) -> list[str]:
         """Return the words at the end of ``text`` that do not fit."""
-        return _lost_words(text, self._tokenize([text])[0])
+        return _lost_words(text, self._tokenize([text]).encodings[0])
 
     def cut_note(self, text: str) -> str:
         """Return a sentence that lists the words of ``text`` that do not fit; empty if all do."""
@@ -179,7 +171,7 @@ class _PretrainedEncoder(ABC):
 
     def words(self, text: str) -> list[Word]:
         """Return the words of ``text`` that fit, with the marks around them; together they cover all tokens in the mask."""
-        encoding = self._tokenize([text])[0]
+        encoding = self._tokenize([text]).encodings[0]
         spans = [match.span() for match in re.finditer(r"\S+", text)]
         places: dict[str | int, list[int]] = {START_MARK: []}
         for place, ((start, _), special) in enumerate(zip(encoding.offsets, encoding.special_tokens_mask, strict=True)):
@@ -229,10 +221,9 @@ class CLIPTextEncoder(_PretrainedEncoder):
         from transformers import AutoTokenizer
 
         model: Any = load_pretrained("CLIPTextModel", folder)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self._model = model.to(self._device).eval().requires_grad_(False)
-        self.length = min(tokenizer.model_max_length, model.config.max_position_embeddings)
-        self._encodings = _of_transformers(tokenizer, self.length)
+        self.length = min(self._tokenizer.model_max_length, model.config.max_position_embeddings)
 
     def _forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         output = self._model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
@@ -260,20 +251,15 @@ class SentenceTransformerEncoder(_PretrainedEncoder):
         super().__init__(name, device)
 
     def _load(self, folder: Path) -> None:
-        from .sentence_bert import load_sentence_bert
+        from sentence_transformers import SentenceTransformer
 
-        if (loaded := load_sentence_bert(folder, TOKENS)) is not None:
-            model, tokenizer, self.length = loaded
-            self._encodings = tokenizer.encode_batch
-        else:
-            from sentence_transformers import SentenceTransformer
-
-            be_quiet()
-            options = {"use_safetensors": True}
-            model = SentenceTransformer(str(folder), device="cpu", local_files_only=True, model_kwargs=options).float()
-            self.length = min(TOKENS, model.max_seq_length or TOKENS)
-            self._encodings = _of_transformers(model.tokenizer, self.length)
-        self._model = model.to(self._device).eval().requires_grad_(False)
+        be_quiet()
+        model = SentenceTransformer(
+            str(folder), device=str(self._device), local_files_only=True, model_kwargs={"use_safetensors": True}
+        )
+        self._tokenizer = model.tokenizer
+        self._model = model.float().eval().requires_grad_(False)
+        self.length = min(TOKENS, model.max_seq_length or TOKENS)
 
     def _forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         output = self._model(dict(batch))
@@ -298,16 +284,8 @@ def encode_cached(encoder: TextEncoder, texts: list[str], folder: str | Path | N
     return encoded[[rows[text] for text in texts]]
 
 
-def _of_transformers(tokenizer: Any, length: int) -> Callable[[list[str]], Sequence[Encoding]]:
-    """Return a tokenizer of transformers as a function that cuts and pads texts to ``length`` tokens.
-
-    The settings never change: the tokenizer stores them, so that a change would disturb other threads.
-    """
-    return lambda texts: tokenizer(texts, padding="max_length", truncation=True, max_length=length).encodings
-
-
-def _lost_words(text: str, tokens: Encoding) -> list[str]:
-    """Return the words that were truncated or lost, given the tokens with their places in the text."""
+def _lost_words(text: str, tokens: Any) -> list[str]:
+    """Return the words that were truncated or lost, given a tokenizers.Encoding with the tokens' places in the text."""
     if not tokens.overflowing:
         return []
     rest = tokens.overflowing[0]

@@ -15,7 +15,7 @@ from pipelines.datasets import conditions
 def loaded(monkeypatch):
     """The names of the text encoders that are loaded."""
     names: list[str] = []
-    monkeypatch.setattr(conditions, "encoder_called", names.append)
+    monkeypatch.setattr(conditions, "_make_encoder", names.append)
     warming._load_encoder.cache_clear()
     yield names
     warming._load_encoder.cache_clear()
