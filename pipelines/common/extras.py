@@ -33,7 +33,7 @@ EXTRAS = {
     "diffusers": Extra("models of diffusers", ("diffusers",)),
     "hub": Extra("runs on the Hugging Face hub", ("huggingface_hub",)),
     "inception": Extra("Inception's features", ("torchvision", "pytorch_fid")),
-    "paper": Extra("saved figures", ("matplotlib", "scipy")),
+    "paper": Extra("saved figures", ("matplotlib",)),
     "video": Extra("MP4 videos", ("av",)),
 }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import comb
 from typing import Any
 
 import numpy as np
@@ -74,12 +73,14 @@ def class_shares(first: Mapping[str, Any], second: Mapping[str, Any]) -> ClassSh
     known = [found["classes"] for found in (first, second) if found.get("classes")]
     if len(known) < 2 or known[0]["names"] != known[1]["names"] or len(known[0]["seen"]) != len(known[1]["seen"]):
         return None
+    from scipy.special import bdtr
+
     names = known[0]["names"]
     one, other = (np.array(own["seen"]) for own in known)
     shares = []
     for number, name in enumerate(names):
         lost, won = int(((one == number) & (other != number)).sum()), int(((one != number) & (other == number)).sum())
-        chance = min(1.0, 2 * sum(comb(lost + won, few) for few in range(min(lost, won) + 1)) / 2 ** (lost + won))
+        chance = min(1.0, 2 * float(bdtr(min(lost, won), lost + won, 0.5))) if lost + won else 1.0
         first_share, second_share = (100 * float((own == number).mean()) for own in (one, other))
         shares.append(ClassShare(name, first_share, second_share, chance < SURE / len(names)))
     return ClassShares(tuple(shares), 100 * float((one == other).mean()))

@@ -1,4 +1,4 @@
-"""Differences between the figures of two models, whose samples come from the same noise. Needs NumPy alone.
+"""Differences between the figures of two models, whose samples come from the same noise. Needs NumPy and SciPy alone.
 
 What an image's noise does to one model it does, in part, to the other, so their difference is known better than either figure.
 """
@@ -13,7 +13,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from .intervals import Z95, Estimate, Values, t95
+from .intervals import Z95, Estimate, Values
 
 ROUNDS = 999  # of a permutation test
 POWER = 0.841621  # quantile of the normal distribution for 80 of 100 cases
@@ -125,12 +125,14 @@ def _half_with_seeds(figures: Sequence[Figure], sign: Values, size: Values, erro
         sign, size: (M,) which group each figure belongs to, 1 or −1, and the size of that group.
         error: standard error of the measured difference.
     """
+    from scipy.stats import t
+
     freedom = len(figures) - 2
     deviations = np.eye(len(figures)) - (sign[:, None] == sign) / size  # of each figure from the mean of its group
     share = (1 / size[0] + 1 / size[-1]) / freedom
     spread = share * np.square(deviations @ [one.estimate.value for one in figures]).sum()
     common = error**2 - share * sum(sum_error(figures, weights) ** 2 for weights in deviations)
-    return float(max(t95(freedom) ** 2 * spread + Z95**2 * max(common, 0.0), Z95**2 * error**2) ** 0.5)
+    return float(max(t.ppf(0.975, freedom) ** 2 * spread + Z95**2 * max(common, 0.0), Z95**2 * error**2) ** 0.5)
 
 
 def permutation_test(statistic: Callable[[NDArray[np.bool_]], float], count: int, rounds: int = ROUNDS, seed: int = 0) -> float:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..common.text import some
 from ..storage.config import RunConfig
-from .intervals import Estimate, strata_error, t95
+from .intervals import Estimate, strata_error
 from .measured import Setting, estimate_in, loss_figure, sample_figure, samples_at
 from .paired import Difference, difference, paired_parts
 from .results import FIGURES, LARGER_IS_BETTER, NEAREST_IS_BEST, Evaluation, loss_draws, noise_bins
@@ -119,6 +119,8 @@ def loss_differences(evaluations: Sequence[Evaluation]) -> dict[str, pd.DataFram
     Returns:
         By model, columns timestep, difference, low and high.
     """
+    from scipy.special import stdtrit
+
     first = loss_figure(evaluations[0])
     found = {}
     for evaluation in evaluations[1:]:
@@ -133,7 +135,7 @@ def loss_differences(evaluations: Sequence[Evaluation]) -> dict[str, pd.DataFram
         for number, timestep in enumerate(asked.found["timesteps"]):
             inside = bins == number
             values, cases = apart[inside], images[inside]
-            half = t95(len(values) - 1) * strata_error(values, np.zeros(len(values), np.int64), cases)
+            half = stdtrit(len(values) - 1, 0.975) * strata_error(values, np.zeros(len(values), np.int64), cases)
             rows.append((timestep, values.mean(), values.mean() - half, values.mean() + half))
         found[evaluation.name] = pd.DataFrame(rows, columns=["timestep", "difference", "low", "high"])
     return found

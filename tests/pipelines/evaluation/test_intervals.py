@@ -4,15 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from pipelines.evaluation.intervals import (
-    Estimate,
-    blocks_error,
-    random_halves,
-    random_subsets,
-    share_error,
-    t95,
-    without_blocks,
-)
+from pipelines.evaluation.intervals import Estimate, blocks_error, random_halves, random_subsets, share_error, without_blocks
 
 
 @pytest.mark.parametrize("draws", [1, 5])
@@ -30,11 +22,6 @@ def test_how_strata_differ_is_no_error_and_how_cases_differ_is_one(draws):
         held += found.low <= 5 <= found.high
         assert found.value == pytest.approx(values.mean())
     assert 275 <= held <= 294
-
-
-@pytest.mark.parametrize("freedom", [1, 1.0001, 1.5, 2, 3.7, 10, 99, 1234.5, 1e6])
-def test_the_interval_of_students_distribution_is_that_of_statistics(freedom):
-    assert t95(freedom) == pytest.approx(scipy.stats.t.ppf(0.975, freedom), rel=1e-8)
 
 
 @pytest.mark.parametrize(("right", "count"), [(0, 60), (1, 60), (30, 60), (60, 60), (997, 1000)])
