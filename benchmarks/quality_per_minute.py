@@ -8,6 +8,7 @@ sampled from averaged weights with 20 steps of DPM-Solver++(2M). Both keep freed
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import tyro
 from torch import Tensor
 
 from diffusion_core.noise import SeededNoise
 from pipelines.common.devices import best_device, finish, keep_freed_memory
+from pipelines.common.flags import parse
 from pipelines.datasets.image_sets import load_images
 from pipelines.datasets.sources import resolve
 from pipelines.evaluation.distances import Reference
@@ -160,4 +161,4 @@ def main(arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments, description=__doc__))
+    main(parse([Arguments], sys.argv[1:], description=__doc__))
