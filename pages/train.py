@@ -7,7 +7,7 @@ from pages.components.heading import heading
 from pages.components.runs import show_unusable
 from pages.components.training import show_job, show_training
 from pages.components.training_distill import offer_students
-from pages.components.training_estimate import offer_estimate, show_estimate
+from pages.components.training_estimate import offer_estimate, show_cost, show_estimate
 from pages.components.training_preview import show_footprint
 from pages.components.training_settings import choose_training
 from pages.components.training_use import follow_choice
@@ -38,6 +38,7 @@ with st.container(border=True):
     training = choose_training()
     footprint_place = st.empty()  # filled last, because the estimate loads torch
     if training.config is not None:
+        show_cost(training)
         show_estimate(estimates, training.config)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         usual_name = default_name(training.config or RunConfig(), queue.root, training.recipe)

@@ -31,7 +31,7 @@ from .storage.files import is_file
 from .storage.hub_id import HubId
 from .storage.layout import CONFIG, STATE
 from .storage.presets import dataset_name
-from .storage.recipes import read_recipe
+from .storage.recipes import cost_of, read_recipe
 from .storage.run import Run
 from .storage.runs import PRIVATE, find_run
 
@@ -127,6 +127,8 @@ def main(arguments: Train) -> int:
         report_result(found := rehearse(config))
         print(found.about(config))
         return DONE
+    if arguments.recipe is not None and (cost := cost_of(arguments.recipe, config)) is not None:
+        print(f"{arguments.recipe}: {cost.about}", flush=True)
     claim = RunClaim(run)  # at once: another training of this folder may end while torch is imported
     from .training.reading import open_training
 

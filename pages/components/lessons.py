@@ -276,7 +276,7 @@ LESSONS: Sequence[Lesson] = (
     Lesson(
         "xray",
         "A sampler's X-ray",
-        "Which of its steps was wrong, and by how much?",
+        "Which step was wrong, and by how much?",
         "reverse",
         SAMPLING
         | {

@@ -1,14 +1,16 @@
-"""What a training will take: estimated from its settings at once, and from a few real steps when somebody asks."""
+"""What a training will take: what is known of its recipe, and an estimate from a few real steps when somebody asks."""
 
 from __future__ import annotations
 
 import streamlit as st
 
 from pages.components import to_train, wants
+from pages.components.training_settings import Training
 from pages.components.work import describe_work
 from pipelines.common.command_line import describe
 from pipelines.common.text import capitalised, literal
 from pipelines.storage.config import RunConfig
+from pipelines.storage.recipes import cost_of
 from pipelines.training.estimate import EstimateJob
 
 ASKED, PROBLEM = "estimate asked", "estimate problem"  # where a session keeps the run to estimate, and why it cannot be
@@ -34,6 +36,14 @@ def _begin(job: EstimateJob, config: RunConfig) -> None:
 def _is_ours(job: EstimateJob) -> bool:
     """Return whether this session has asked for the last estimate."""
     return ASKED in st.session_state and job.is_of(st.session_state[ASKED])
+
+
+def show_cost(training: Training) -> None:
+    """Say what training with a recipe takes, if one was chosen and its steps were not changed."""
+    if training.recipe is not None and training.config is not None:
+        cost = cost_of(training.recipe, training.config)
+        if cost is not None:
+            st.caption(f":material/schedule: {training.recipe}: {cost.about}.")
 
 
 def show_estimate(job: EstimateJob, config: RunConfig) -> None:

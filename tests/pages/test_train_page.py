@@ -18,7 +18,7 @@ from pipelines.storage.config import DataConfig, RunConfig
 from pipelines.storage.files import write_text
 from pipelines.storage.layout import METRICS, PROCESS, STATE
 from pipelines.storage.processes import write_record
-from pipelines.storage.recipes import read_recipe
+from pipelines.storage.recipes import read_recipe, recipe_costs
 from pipelines.storage.run import Run
 from pipelines.storage.runs import PUBLISHED
 from pipelines.training.jobs import WORKER, Job, Request
@@ -348,6 +348,10 @@ def test_a_recipe_fills_in_its_settings_and_its_name(open_train):
     assert app.number_input(key="augment").value == read_recipe("pokemon-text").data.augment
     assert app.number_input(key="size").value == 32
     assert app.text_input(key="name").placeholder == "pokemon-text"
+    told = f":material/schedule: pokemon-text: {recipe_costs()['pokemon-text'].about}."
+    assert told in [caption.value for caption in app.caption]
+    app.number_input(key="train_steps").set_value(10).run()
+    assert told not in [caption.value for caption in app.caption], "of other steps"
     app.selectbox(key="recipe").select(None).run()
     assert app.selectbox(key="unet").value == "baseline"
     assert app.number_input(key="size").value is None

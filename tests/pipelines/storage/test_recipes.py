@@ -12,7 +12,7 @@ from pipelines.models.finetune import adopt
 from pipelines.models.teachers import student_config
 from pipelines.storage.config import InitConfig, LatentConfig, RunConfig
 from pipelines.storage.publishing import training_command
-from pipelines.storage.recipes import RECIPES, read_recipe
+from pipelines.storage.recipes import RECIPES, RecipeCost, cost_of, read_recipe, recipe_costs
 from pipelines.storage.run import Run
 from pipelines.storage.runs import LESSONS, PUBLISHED, find_run, find_runs
 
@@ -73,6 +73,23 @@ def test_every_recipe_is_named_after_what_it_makes(name):
     assert name.endswith("-64") == (config.data.image_size == 64)
 
 
+def test_every_recipe_carries_what_it_takes_on_two_cores():
+    """A recipe whose steps or batches were changed was not measured."""
+    assert set(recipe_costs()) == set(RECIPES)
+    for name in RECIPES:
+        cost = cost_of(name, read_recipe(name))
+        assert cost is not None, f"python -m benchmarks.recipe_costs --recipes {name}"
+        assert cost.cpu > 0
+
+
+def test_a_cost_tells_what_was_measured_and_of_a_run_of_other_length_nothing():
+    assert RecipeCost("mine", 10, cpu=182.0).about == "about 3 h on two CPU cores"
+    assert RecipeCost("mine", 10, cpu=44.0, gpu=0.4).about == "about 45 min on two CPU cores, about 20 s on a GPU"
+    config = read_recipe("fashion-attention")
+    optimizer = replace(config.optimizer, steps=config.optimizer.steps // 2)
+    assert cost_of("fashion-attention", replace(config, optimizer=optimizer)) is None
+
+
 SHIPPED = find_runs(PUBLISHED, PUBLISHED / LESSONS)
 STUDENTS = [run for run in SHIPPED if run.config.distillation is not None]
 
@@ -110,6 +127,16 @@ def test_what_is_given_replaces_the_recipe_and_its_name_is_the_runs(command, ima
         recipe = read_recipe("flowers-attention")
         assert config.network == replace(recipe.network, channels=(8, 16, 16))
         assert config.data.image_size == recipe.data.image_size
+
+
+def test_training_tells_what_the_recipe_takes(command, image_folder, tmp_path, monkeypatch):
+    cost = RecipeCost("flowers-attention", 2, cpu=30.0)
+    monkeypatch.setattr("pipelines.storage.recipes.recipe_costs", lambda: {cost.recipe: cost})
+    given = ("--recipe", "flowers-attention", "--data", image_folder, *BRIEF, "--channels", 8, 16, 16)
+    assert f"flowers-attention: {cost.about}\n" in command("pipelines.train", *given, "--out", tmp_path / "whole").output
+    longer = command("pipelines.train", *given, "--steps", 2, "--out", tmp_path / "longer")
+    assert longer.code == 0
+    assert cost.about not in longer.output
 
 
 def test_an_unknown_recipe_is_refused_with_those_there_are(command):
