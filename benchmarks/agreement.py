@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-import tyro
 from scipy.stats import binomtest
 from torch import Tensor
 from tqdm import tqdm
@@ -118,7 +117,7 @@ class Arguments:
     """The classifier that judges."""
     per_class: int = 100
     """Images per class or prompt."""
-    request: tyro.conf.OmitArgPrefixes[SamplingRequest] = field(default_factory=lambda: SamplingRequest(guidance=2.5))
+    request: SamplingRequest = field(default_factory=lambda: SamplingRequest(guidance=2.5))
 
 
 def generated(model: LoadedModel, request: SamplingRequest) -> Tensor:

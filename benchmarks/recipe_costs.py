@@ -51,6 +51,13 @@ def measured(name: str) -> tuple[RecipeCost, float]:
     return replace(known, **{device: round(found.seconds(config) / 60, 1)}), found.others
 
 
+def rounded(minutes: float | None) -> str:
+    """Return minutes for the table, to a tenth if they are few; empty if nobody has measured them."""
+    if minutes is None:
+        return ""
+    return f"{minutes:.1f}" if minutes < 10 else f"{minutes:,.0f}"
+
+
 def main(arguments: Arguments) -> None:
     """Keep the costs, and print them all as Markdown."""
     costs, busy = dict(recipe_costs()), 0.0
@@ -60,10 +67,7 @@ def main(arguments: Arguments) -> None:
         print(f"{costs[name].about}: {name}", flush=True)
         kept = [json.dumps(asdict(costs[one])) for one in sorted(costs)]
         write_text(COSTS, "\n".join(kept) + "\n")
-    rows = [
-        (name, f"{cost.images:,}", *("" if took is None else f"{took:,.{took < 10:d}f}" for took in (cost.cpu, cost.gpu)))
-        for name, cost in sorted(costs.items())
-    ]
+    rows = [(name, f"{cost.images:,}", rounded(cost.cpu), rounded(cost.gpu)) for name, cost in sorted(costs.items())]
     print(f"\n{machine()}\n")
     print(table(("recipe", "images seen", "minutes on two cores", "minutes on a GPU"), rows))
     if busy > 0.1:
