@@ -85,12 +85,16 @@ def is_number(text: str) -> bool:
 
 
 def _unused_told(name: str, text: str, used: str) -> str:
-    return f"{literal(name)}={literal(text, 40)} in the address cannot be used here: this page takes {literal(used, 80)}."
+    asked = f"{literal(name)}={literal(text, 40)}"
+    return f"{asked} in the address cannot be used here: this page uses {literal(used, 80)} instead."
 
 
 def _say(sentences: Sequence[str]) -> None:
-    """Show sentences in one notice, since a browser shows only a few."""
-    st.toast("\n\n".join(sentences), icon=":material/warning:")
+    """Show sentences in one notice, since a browser shows only a few.
+
+    A person closes it: the page shows something else than the link meant, and four seconds are too short to see that.
+    """
+    st.toast("\n\n".join(sentences), icon=":material/warning:", duration="infinite")
 
 
 def _in_words(value: object) -> str:

@@ -59,8 +59,9 @@ def test_a_choice_that_does_not_exist_is_told_with_what_is_used_instead():
     assert not app.exception
     [toast] = app.toast
     sentences = [sentence.split(" in the address cannot be used here: ") for sentence in toast.value.split("\n\n")]
-    told = {asked: used.removeprefix("this page takes ") for asked, used in sentences}
-    assert told == {"model=nope": "one.", "runs=x": "b.", "sampler=magic": "dpmpp_2m.", "level=abc": "sample."}
+    told = {asked: used.removeprefix("this page uses ").removesuffix(" instead.") for asked, used in sentences}
+    assert toast.proto.duration == 0, "until a person closes it"
+    assert told == {"model=nope": "one", "runs=x": "b", "sampler=magic": "dpmpp_2m", "level=abc": "sample"}
     assert not app.run().toast, "once"
 
     app = AppTest.from_function(_choosing)
