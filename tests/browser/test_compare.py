@@ -237,6 +237,7 @@ def test_share_and_history(page, server):
     texts = dialog.locator("pre").all_text_contents()
     assert texts[0].startswith(f"{server}/compare?")
     assert "seed1=5" in texts[0]
+    expect(dialog.locator(".link")).to_contain_text("and shows the same. “localhost” is whichever computer opens the link")
     assert texts[1].count("python -m pipelines.sample fashion-") == 2
     assert "load_model('fashion-baseline')" in texts[2]
     dialog.get_by_role("button", name="Close").click()

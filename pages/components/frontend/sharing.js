@@ -14,6 +14,11 @@ import { mount } from "./mount.js"
  * @property {import("./history.js").Entry | null} entry a finished result for the history
  */
 
+const LOCAL = new Set(["localhost", "127.0.0.1", "[::1]"])
+const ELSEWHERE =
+  "is whichever computer opens the link: others need Noisescope and these models there, or access to your dashboard " +
+  "(README.md says how)."
+
 class Sharing {
   /** @type {Shared | undefined} */
   shared
@@ -50,7 +55,8 @@ class Sharing {
     const { page, params, command, python, files, leftOut } = this.shared
     const names = Object.keys(files).join(" and ")
     const read = names && ` It reads ${names}: save what is below beside it.`
-    this.show("link", address(page, completed(params)), leftOut ? `. ${leftOut}` : ", and shows the same.")
+    const reach = LOCAL.has(location.hostname) ? ` “${location.hostname}” ${ELSEWHERE}` : ""
+    this.show("link", address(page, completed(params)), `${leftOut ? `. ${leftOut}` : ", and shows the same."}${reach}`)
     this.show("command", command, read)
     this.show("python", python, read)
     const links = Object.entries(files).map(([name, uri]) => {
