@@ -122,7 +122,7 @@ def _show(finding: Finding, pair: str, most: int, missing: Sequence[int]) -> Non
         st.markdown(f":material/balance: {pair}**{literal(found.summary)}**{where}")
         told = _telling(sentences(found), most)
         with st.container(key=f"findings-sentences-{pair}"):  # only the first on narrow screens: see page.css
-            st.markdown("\n".join(f"- {emphasised(sentence)}" for sentence in told))
+            st.markdown("\n".join(f"- {emphasised(one)} :gray[({found.values(one.name)})]" for one in told))
     elif finding.missing:
         alike = " in the same way" * all(column.samples for column in finding.missing)
         which = f"Column {missing[0]} is not measured yet" if len(missing) == 1 else f"Not measured{alike} yet"

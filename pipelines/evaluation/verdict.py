@@ -100,13 +100,14 @@ class Verdict:
         found = self.differences[name]
         low, value, high = sorted(map(abs, (found.estimate.low, found.estimate.value, found.estimate.high)))
         if found.told:
-            digits = max(decimals(high - low), decimals(10 * low))
+            digits = decimals(high - low)
+            least = max(digits, decimals(10 * low))  # the end next to 0 is not rounded to 0
             larger = self.first if found.estimate.value > 0 else self.second
             higher = name in LARGER_IS_BETTER or name in NEAREST_IS_BEST
             best = f"; the best is that of real images, {self.real[name]:.{digits}f}" if name in self.real else ""
             return (
                 f"{CLAIMS[name].format(self.better(name) or larger)}: {_inside(name)} {'higher' if higher else 'lower'} by "
-                f"{value:.{digits}f} (95\u00a0%: {low:.{digits}f} to {high:.{digits}f}){best}"
+                f"{value:.{digits}f} (95\u00a0%: {low:.{least}f} to {high:.{digits}f}){best}"
             )
         if found.tells is None:
             return f"{TITLES[name]}: equal"

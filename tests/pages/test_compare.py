@@ -207,7 +207,9 @@ def test_what_is_shared_opens_the_same_comparison():
 
 def test_the_verdict_is_on_what_is_compared():
     pair = {"model1": "fashion-baseline", "model2": "fashion-attention"}
-    assert any("Better: fashion-attention" in text.value for text in open_page(**pair).markdown)
+    told = [text.value for text in open_page(**pair).markdown]
+    assert any("Better: fashion-attention" in text for text in told)
+    assert any(re.search(r"^- .* by [\d.]+ \(95.*\) :gray\[\([\d.]+ against [\d.]+\)\]", text) for text in told), "of how much"
     seeds = open_page(**pair, seed2=1)
     assert any("different noise (seeds 0 and 1)" in caption.value for caption in seeds.caption)
     assert not any("same noise:" in caption.value for caption in seeds.caption)

@@ -141,6 +141,12 @@ def test_the_summary_counts_each_main_figure_once():
             assert counts.get(model, 0) == sum(sentence.better == model for sentence in sentences(both))
 
 
+def test_only_the_end_near_zero_of_an_interval_has_more_digits():
+    found = Difference(0.8630, 0.8182, Estimate(0.0448, 0.0005, 0.0890), (1, 1), True)
+    told = Verdict("one", "two", None, {"recall": found}, ({}, {}), ()).sentence("recall")
+    assert told.endswith("recall higher by 0.045 (95\u00a0%: 0.0005 to 0.089)")
+
+
 def test_one_weak_difference_among_many_figures_may_be_chance():
     """One whose interval hardly excludes 0 says little among seven; a clear one says enough."""
 
