@@ -52,8 +52,7 @@ cells = [
     for _, row in rows
     for _, model, column in columns
 ]
-about = f"Every cell starts from the same noise, seed {seed}"
-table = ConditionTable([row for row, _ in rows], [column for column, *_ in columns], about)
+table = ConditionTable([row for row, _ in rows], [column for column, *_ in columns], "Every cell starts from the same noise")
 outdated = start_table("table", table, cells, problem)
 if problem:
     st.warning(problem)

@@ -13,6 +13,7 @@ import streamlit as st
 
 from pages.components import BOUND
 from pages.components.downloads import GIF_FRAMES, GIF_PIXELS, GIF_SIDE, comparison_zip, gif_levels, offer_downloads
+from pages.components.folded import settings_in_words
 from pages.components.generation import (
     VIEWS,
     blank,
@@ -30,7 +31,7 @@ from pages.components.picture_table import picture_table
 from pages.components.pictures import background
 from pages.components.starting import draw_start
 from pipelines.common.images import Pixels, enlarge, film_strip, gif_bytes, montage
-from pipelines.common.text import shorten
+from pipelines.common.text import literal, shorten
 from pipelines.figures.captions import about_samples, sentences
 from pipelines.figures.sheet import Row, Sheet
 from pipelines.sampling.alignment import frame_at, shared_log_snrs
@@ -167,7 +168,13 @@ def draw_table(table: ConditionTable, comparison: Comparison, view: str, level: 
     labels = dict.fromkeys(frame_label(frame, column) for frame, column in shown if frame)
     when = "" if list(labels) == ["sample"] else f"; {', '.join(labels) or 'waiting for the first step'}"
     parts = ["Rows: conditions. "] * any(table.rows) + ["Columns: settings. "] * any(table.columns)
-    st.caption(f"{''.join(parts)}{table.about}{when}.")
+    st.caption(f"{literal(shared_settings(comparison))}. {''.join(parts)}{table.about}{when}.")
+
+
+def shared_settings(comparison: Comparison) -> str:
+    """Return the settings that all cells of a table have in common, in one line."""
+    told = [settings_in_words(column.run.name, column.request) for column in comparison.columns]
+    return " · ".join(text for name, text in told[0].items() if text and all(one[name] == text for one in told))
 
 
 def fitted(count: int, columns: int, rows: int) -> tuple[int, float]:
