@@ -8,6 +8,7 @@ from pages.components.lesson_box import show_lessons
 from pages.components.runs import (
     NO_MODELS,
     describe_run,
+    is_conditional,
     is_diffusion,
     is_for_lessons,
     known_runs,
@@ -83,6 +84,8 @@ def show_card(name: str) -> None:
     st.markdown(f"**{literal(name)}**")
     st.caption(literal(describe_run(model)))
     with st.container(horizontal=True):
+        page, label = ("generate", "Generate images") if is_conditional(model.config) else ("reverse", "Watch it denoise")
+        st.page_link(f"pages/{page}.py", label=label, query_params={"model": name})
         st.page_link("pages/training_curves.py", label="Training history", query_params={"runs": name})
         if beside := beside_teacher(name, model.config):
             st.page_link("pages/compare.py", label=BESIDE_TEACHER, query_params=beside)
@@ -99,9 +102,9 @@ def show_cards(names: Sequence[str]) -> None:
 for_lessons = [name for name, model in models.items() if is_for_lessons(model.run)]
 cards = [*(name for name in models if name not in for_lessons), *problems]
 show_cards(cards[:CARDS])
-for names, what in ((cards[CARDS:], "more"), (for_lessons, "for lessons")):
+for names, what, label in ((cards[CARDS:], "more", "{} more models"), (for_lessons, "for lessons", "{} models for lessons")):
     if names:
-        folded = st.expander(f"{len(names)} {what}", key=f"models {what}", on_change="rerun")
+        folded = st.expander(label.format(len(names)), key=f"models {what}", on_change="rerun")
         if folded.open:
             with folded:
                 show_cards(names)

@@ -47,7 +47,7 @@ def test_the_shipped_models_are_shown_with_what_they_are(own_runs):
     assert "**fashion-attention**" in names
     lessons = len(find_runs(PUBLISHED / LESSON_MODELS))
     others = len(known_runs().models(is_diffusion)) - lessons
-    assert [expander.label for expander in app.expander] == [f"{others - 3} more", f"{lessons} for lessons"]
+    assert [expander.label for expander in app.expander] == [f"{others - 3} more models", f"{lessons} models for lessons"]
     described = [caption.value for caption in app.caption if "M parameters" in caption.value]
     measures = ("held-out loss", "student of")  # a student has no such loss
     assert all("U-Net" in text and any(measure in text for measure in measures) for text in described)
@@ -73,6 +73,14 @@ def test_every_lesson_has_a_card(own_runs):
     app = open_dashboard()
     links = {link.proto.label for link in app.get("page_link")}
     assert {f"{number} · {lesson.title}" for number, lesson in enumerate(LESSONS, start=1)} <= links
+
+
+def test_a_card_leads_to_what_its_model_can_do(own_runs):
+    shutil.copytree(Run("checkpoints/fashion-baseline").path, own_runs / "mine")
+    links = [(link.proto.label, link.proto.page, link.proto.query_string) for link in open_dashboard(True).get("page_link")]
+    assert ("Watch it denoise", "reverse", "model=mine") in links
+    assert ("Generate images", "generate", "model=fashion-class") in links
+    assert [label for label, *_ in links].count("Training history") == len(known_runs().models(is_diffusion))
 
 
 def test_a_link_leads_to_the_lesson_on_a_student_and_its_teacher(own_runs):
@@ -133,5 +141,5 @@ def test_a_run_that_has_not_been_validated_yet_is_shown(own_runs):
     young.append_metrics({"step": 50, "images_seen": 3200, "seconds": 9.0, "loss": 0.5, "lr": 1e-3, "grad_norm": 1.0})
     app = open_dashboard()
     assert not app.exception
-    [described] = [caption.value for caption in app.caption if "3\u00a0k\u00a0images seen" in caption.value]
+    [described] = [caption.value for caption in app.caption if "3.20\u00a0k\u00a0images seen" in caption.value]
     assert "loss" not in described
