@@ -234,7 +234,7 @@ def describe_run(listed: Listed) -> str:
     newest = listed.run.newest_metrics()
     if "images_seen" in newest:
         seen = "seen" if config.sees_images else "sampled"
-        parts.append(f"{newest['images_seen'] / 1e3:,.0f}\u00a0k\u00a0images {seen}")
+        parts.append(f"{in_short(newest['images_seen'])} images {seen}".replace(" ", "\u00a0", 2))
     measured = _held_out_loss(listed.run)
     if measured is not None and measured < 1:  # the variance of v; in pure noise, predictions of epsilon explode beyond it
         parts.append(f"held-out loss {measured:.4f}")

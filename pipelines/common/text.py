@@ -50,12 +50,12 @@ def capitalised(text: str) -> str:
 
 
 def in_short(number: float) -> str:
-    """Return a number in three digits with the unit k, M or G: "868", "12.4 k", "2.71 M"."""
-    for power, unit in ((9, " G"), (6, " M"), (3, " k"), (0, "")):
+    """Return a number in three digits with the unit k, M or G: "868", "12.4 k", "5.30 M"."""
+    for power, unit in ((9, " G"), (6, " M"), (3, " k")):
         shown = float(f"{number / 10**power:.3g}")
         if shown >= 1:
-            return f"{shown:,g}{unit}"
-    return f"{number:g}"
+            return f"{shown:,.{max(0, 2 - math.floor(math.log10(shown)))}f}{unit}"
+    return f"{number:.3g}"
 
 
 def duration(seconds: float) -> str:

@@ -58,7 +58,8 @@ def test_numbers_in_short_keep_three_digits_and_are_never_zero():
         shown, _, unit = in_short(number).partition(" ")
         meant = float(shown.replace(",", "")) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[unit]
         assert meant == pytest.approx(number, rel=0.005), number
-    assert [in_short(number) for number in (868, 12_410, 2_710_000)] == ["868", "12.4 k", "2.71 M"]
+    assert [in_short(number) for number in (2.5, 868, 12_410, 999_600)] == ["2.5", "868", "12.4 k", "1.00 M"]
+    assert in_short(5_300_000) == "5.30 M", "as many digits as 4.57 M beside it"
 
 
 @pytest.mark.parametrize("text", ["x", "```\n# out\n```", "a ````` b", "`", "~~~\nx"])
