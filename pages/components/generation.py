@@ -202,7 +202,7 @@ def cost(column: Generation) -> str:
         f"{column.seconds:.1f} s",
     ]
     if column.finished:
-        parts += [f"{column.images_per_second:.1f} images/s", f"{column.peak_memory / 2**20:.0f} MiB"]
+        parts += [f"{column.images_per_second:.1f} images/s", f"{column.peak_memory / 2**20:.0f} MiB of memory"]
     return " · ".join(parts)
 
 

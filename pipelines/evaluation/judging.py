@@ -165,7 +165,7 @@ def _costs(evaluation: Evaluation, samples: Sequence[Result]) -> dict[str, str]:
     for found in (result.found for result in samples):
         costs |= {"Network calls": f"{found['network_calls']:,}", "Time per image": f"{1e3 * found['seconds']:.3g} ms"}
         if "memory" in found:
-            costs["Memory"] = f"{found['memory'] / 2**20:.0f} MiB"
+            costs["Memory for one image"] = f"{found['memory'] / 2**20:.0f} MiB"
         costs["Measured on"] = found.get("machine", "not recorded")
     return costs
 
