@@ -33,10 +33,10 @@ def change_in_words(made: Comparison, number: int, taught: bool) -> str:
     if not comparable(first, column, "x0"):
         return ""
     found = _distance(column.frames[-1], first.frames[-1])
-    whose = "The student's images differ from its teacher's" if taught else f"The images of columns 1 and {number} differ"
+    whose = "the student's images differ from its teacher's" if taught else f"the images of columns 1 and {number} differ"
     similar = "" if math.isnan(found.ssim) else f", SSIM {found.ssim:.3f}"
-    apart = "" if math.isnan(found.unrelated) else f"; images of different noise differ by {found.unrelated:.3f}"
-    return f"{whose} by **L1 {found.absolute:.3f}** (MSE {found.squared:.4f}{similar}) from the same noise{apart}."
+    apart = "" if math.isnan(found.unrelated) else f"; images from different noise, by {found.unrelated:.3f}"
+    return f"From the same noise, {whose} by **L1 {found.absolute:.3f}** (MSE {found.squared:.4f}{similar}){apart}."
 
 
 @lru_cache(maxsize=8)  # few, because frames keep their pictures in memory

@@ -71,7 +71,7 @@ def choose_samples(table: pd.DataFrame) -> tuple[pd.DataFrame, str, str]:
     if len(sizes) > 1:
         st.caption(SIZES)
     if left_out := [run for run in chosen_runs if run not in set(table["run"])]:
-        st.caption(literal(f"Measured on other images or in other features than those chosen: {', '.join(left_out)}."))
+        st.caption(literal(f"Not shown, since measured on other images or in other features: {', '.join(left_out)}."))
     return table, figure, cost
 
 

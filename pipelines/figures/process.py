@@ -50,6 +50,6 @@ def pixel_histograms(values: Mapping[str, NDArray[np.float32]]) -> Chart:
             Bars(middles, density, name, Look(color(number), opacity=0.6), gap=0, quiet=True),
             Curve(middles, normal, "N(0, 1)", Look(width=2.5)),
         )
-        told = f"mean {pixels.mean():+.2f}, std {pixels.std():.2f}"
+        told = f"mean {pixels.mean():+.2f}, std {pixels.std():.2f}".replace("-", "−")
         panels.append(Panel(marks, Axis("Pixel value", limits=(-4, 4)), Axis(limits=(0, 1)), name, told, height=150))
     return Chart(tuple(panels), columns=len(panels), shared_y=True, zoom=("pixels",))

@@ -387,7 +387,7 @@ def test_runs_of_unlike_data_are_not_drawn_beside_each_other():
     assert not [name for name in app.multiselect(key="runs").value if name.startswith("fashion")]
     app = open_page(runs=["flowers-attention-64", "fashion-class"], all_figures=True)
     assert list(app.dataframe[0].value["Run"].unique()) == ["flowers-attention-64"]
-    assert any("in other features than those chosen: fashion-class." in caption.value for caption in app.caption)
+    assert any("on other images or in other features: fashion-class." in caption.value for caption in app.caption)
     app = open_page(runs=["flowers-attention-64", "fashion-class"], measured_data="fashion_mnist", all_figures=True)
     assert list(app.dataframe[0].value["Run"].unique()) == ["fashion-class"]
 

@@ -79,7 +79,7 @@ def test_the_way_from_a_student_shows_its_teacher_beside_it_and_says_what_differ
     assert (teacher.sampler, teacher.steps, teacher.guidance, teacher.label) == ("dpmpp_2m", 20, 3.0, "all")
     assert (student.sampler, student.steps, student.guidance, student.label) == ("ddim", 3, 3.0, "all")
     told = [text.value for text in (*app.caption, *app.markdown)]
-    assert any("The student's images differ from its teacher's by **L1 0." in text for text in told)
+    assert any("From the same noise, the student's images differ from its teacher's by **L1 0." in text for text in told)
     assert any("Here, 4 images: 40 network calls in" in text and "against 3 network calls in" in text for text in told)
     assert any("same noise in every column" in text for text in told)
     assert any("Not measured yet: coverage and class shares." in text for text in told)
