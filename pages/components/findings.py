@@ -17,7 +17,7 @@ from pages.components.timing import about_time
 from pages.components.verdicts import emphasised, show_sentences
 from pipelines.common.command_line import describe
 from pipelines.common.public import is_public
-from pipelines.common.text import literal
+from pipelines.common.text import every, literal
 from pipelines.evaluate import MOST
 from pipelines.evaluation.brief import EVALUATION, file_beside
 from pipelines.evaluation.columns import Column, Finding, compare, measured_together
@@ -56,11 +56,12 @@ def show_findings(columns: Sequence[tuple[str, Run, SamplingRequest]], made: Com
         with told.container(gap="xsmall"):
             for number, (finding, taught) in enumerate(found, start=2):
                 pair = f"Columns 1 and {number}: " if len(findings) > 1 else ""
-                _show(finding, pair, MOST_TOLD if len(findings) == 1 else 1, _numbers(finding.missing, columns))
+                _show(finding, pair, MOST_TOLD if len(findings) == 1 else 1)
                 if taught is not None:
                     _show_teaching(taught, pair)
                 if made is not None and finding.same_noise and (changed := change_in_words(made, number, taught is not None)):
                     st.caption(f":material/difference: {changed}")
+            _tell_missing([one for finding in findings if finding.verdict is None for one in finding.missing], columns)
         with beside.container(gap="xsmall"):
             if len(findings) == 1 and findings[0].verdict is not None:
                 with st.container(key="findings-told-cost"):
@@ -106,13 +107,21 @@ def _numbers(some: Sequence[Column], columns: Sequence[tuple[str, Run, SamplingR
     return [number for number, (_, run, request) in enumerate(columns, start=1) if (run.path, request) in which]
 
 
-def _show(finding: Finding, pair: str, most: int, missing: Sequence[int]) -> None:
+def _tell_missing(missing: Sequence[Column], columns: Sequence[tuple[str, Run, SamplingRequest]]) -> None:
+    """Say once, of all pairs that have no verdict, which columns have not been measured."""
+    if missing:
+        numbers = _numbers(missing, columns)
+        which = f"Column {numbers[0]} is" if len(numbers) == 1 else f"Columns {every(numbers)} are"
+        alike = " in the same way" * any(column.samples for column in missing)
+        st.markdown(f":material/balance: **{which} not measured{alike} yet:** no verdict without measurements.")
+
+
+def _show(finding: Finding, pair: str, most: int) -> None:
     """Show the verdict on a pair of columns in a few sentences.
 
     Args:
         pair: which columns they are, if there are several pairs.
         most: sentences at most.
-        missing: numbers of the columns that have not been measured.
     """
     found = finding.verdict
     if found is not None:
@@ -123,10 +132,6 @@ def _show(finding: Finding, pair: str, most: int, missing: Sequence[int]) -> Non
         told = _telling(sentences(found), most)
         with st.container(key=f"findings-sentences-{pair}"):  # only the first on narrow screens: see page.css
             st.markdown("\n".join(f"- {emphasised(one)} :gray[({found.values(one.name)})]" for one in told))
-    elif finding.missing:
-        alike = " in the same way" * all(column.samples for column in finding.missing)
-        which = f"Column {missing[0]} is not measured yet" if len(missing) == 1 else f"Not measured{alike} yet"
-        st.markdown(f":material/balance: {pair}**{which}:** nobody knows which is better.")
     for remark in finding.remarks:
         st.caption(f":material/info: {pair}{literal(remark)}")
 

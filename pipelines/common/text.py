@@ -85,8 +85,17 @@ def some(names: Sequence[str], most: int = 3) -> str:
 
 def either(choices: Sequence[object]) -> str:
     """Return choices as part of a sentence: "4", "2 or 4", "2, 4 or 8"."""
-    *others, last = map(str, choices)
-    return f"{', '.join(others)} or {last}" if others else last
+    return _joined(choices, "or")
+
+
+def every(things: Sequence[object]) -> str:
+    """Return things as part of a sentence: "4", "2 and 4", "2, 4 and 8"."""
+    return _joined(things, "and")
+
+
+def _joined(things: Sequence[object], word: str) -> str:
+    *others, last = map(str, things)
+    return f"{', '.join(others)} {word} {last}" if others else last
 
 
 def one_line(text: object, most: int = 500) -> str:

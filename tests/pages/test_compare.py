@@ -236,6 +236,10 @@ def test_what_was_not_measured_is_measured_at_the_press_of_a_button(monkeypatch)
     half = open_page(model1="fashion-baseline", model2="fashion-baseline", steps2=13)
     assert any("**Column 2 is not measured yet:**" in text.value for text in half.markdown)
     assert "Measure column 2" in buttons(half)
+    models = {f"model{number}": "fashion-baseline" for number in range(1, 5)}
+    told = [text.value for text in open_page(columns=4, **models, steps1=11, steps3=13, steps4=17).markdown]
+    [missing] = [text for text in told if "measured" in text]
+    assert "**Columns 1, 3 and 4 are not measured yet:**" in missing, "once, not for each pair"
 
 
 def test_further_columns_match_the_first():
