@@ -77,7 +77,7 @@ def show_xray(shown: TrajectoryJob, image: int, about: Callable[[], str]) -> Non
     wanted = XRayJob(shown.run, shown.request, shown.images[image], shown.origin, shown.fingerprint, shown.learned)
     reason = _refusal(shown.run, wanted)
     time = "" if reason else about_calls(expected_calls(shown.request.steps), shown)
-    label = f"X-ray: compare every step with a fine solution{time}"
+    label = f"X-ray of every step{time}"
     with st.container(horizontal=True, vertical_alignment="center"):
         if reason:  # off, whatever the address says
             st.toggle(label, key="no xray", help=EXPLAINED, disabled=True)

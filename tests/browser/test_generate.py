@@ -77,6 +77,9 @@ def test_screenshots(page, server):
         table.wait_for()
         for scheme, width in each_screen(page):
             table.scroll_into_view_if_needed()
+            assert table.get_by_role("img").first.bounding_box()["width"] >= 64, "large enough to see where a word looks"
+            label = page.get_by_text("X-ray of every step")
+            assert label.evaluate("text => text.scrollWidth <= text.clientWidth"), "with the time that it takes"
             page.screenshot(path=ARTIFACTS / f"attention-{scheme}-{width}.png")
 
 
