@@ -49,6 +49,17 @@ class Outcome:
         return said[0].removeprefix("error: ")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def leave_curves():
+    """Trainings by command leave no curves here, which take as long to draw as a small training; this draws them."""
+    from pipelines import train
+
+    with pytest.MonkeyPatch.context() as patch:
+        drawing = train._leave_curves
+        patch.setattr(train, "_leave_curves", lambda run: None)
+        yield drawing
+
+
 @pytest.fixture
 def command(capsys, monkeypatch):
     """Runs ``python -m program arguments`` in this process."""
