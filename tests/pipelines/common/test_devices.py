@@ -33,6 +33,6 @@ print(usual, faults_of_filling())
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="about glibc's allocator")
 @pytest.mark.skipif(sys.platform != "linux", reason="page faults are counted there")
-def test_freed_memory_is_used_again_without_page_faults(shell):
+def test_freed_memory_is_used_again_without_page_faults(shell, forked):
     usual, kept = map(int, shell("-c", BLOCKS).output.split())
     assert kept < usual / 100, (kept, usual)
