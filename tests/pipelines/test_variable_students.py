@@ -27,8 +27,8 @@ from pipelines.storage.student_defaults import training_calls
 from pipelines.training.reading import read_task
 
 CALLS = (2, 3, 5)
-OPTIMIZER = OptimizerConfig(steps=12, batch_size=4, lr=1e-3, warmup_steps=0, precision="no")
-LOG = LogConfig(log_every=1, eval_every=6, sample_every=12, save_every=6, sample_images=6)
+OPTIMIZER = OptimizerConfig(steps=6, batch_size=4, lr=1e-3, warmup_steps=0, precision="no")
+LOG = LogConfig(log_every=1, eval_every=3, sample_every=6, save_every=3, sample_images=6)
 
 
 def config_of_student(teacher, optimizer=OPTIMIZER, log=LOG, **asked):
