@@ -188,7 +188,7 @@ def test_times_are_set_against_each_other_only_if_they_were_measured_together():
 def test_the_rate_and_the_memory_of_a_column_are_told_once_it_is_finished():
     for column in columns(generate(open_page(images=2, steps1=2, steps2=2))):
         *growing, finished = (cost(replace(column, frames=column.frames[:known])) for known in range(len(column.frames) + 1))
-        assert re.search(r" · [\d.]+ images/s · [1-9]\d* MiB$", finished)
+        assert re.search(r" · [\d.]+ images/s · [1-9]\d* MiB of memory$", finished)
         assert len(growing) == 3
         assert not any("images/s" in told or "MiB" in told for told in growing)
 
