@@ -8,6 +8,7 @@ from pages.components import BOUND, end_page
 from pages.components.downloads import offer_comparison
 from pages.components.findings import show_findings
 from pages.components.folded import settings_in_words, show_folded
+from pages.components.frontend import load_ahead
 from pages.components.generation import (
     VIEWS,
     distances,
@@ -103,6 +104,7 @@ if "comparison" not in st.session_state:
     with actions:
         show_sharing("compare", {})
     show_findings([(name, run, request) for name, (run, request) in zip(names, wishes, strict=True)])
+    load_ahead("stage")
     end_page()
 
 names, comparison = st.session_state["comparison"]

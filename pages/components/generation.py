@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cache, lru_cache
@@ -29,6 +30,7 @@ from pipelines.storage.run import Run
 
 VIEWS = {"x": "Noisy state x_t", "x0": "Estimate of x0"}
 LOOKS = 0.15, 1.0  # minimum and maximum seconds between polls of a growing comparison
+SOON = 1.0  # seconds that a job is waited for before the page shows how it grows
 
 
 @cache  # not Streamlit's, which any browser can ask the server to empty
@@ -92,7 +94,24 @@ def submit(key: str, make: Callable[[], Job], about: Any, runs: Sequence[Run]) -
     except (ValueError, OSError) as error:
         st.error(literal(f"This cannot be generated: {describe(error)}."))
         return False
+    _await_soon(job)
     return True
+
+
+def _await_soon(job: Job) -> None:
+    """Wait for a job and say what it does, as long as its end may be about a second away and no other job comes first.
+
+    A page that watches it grow is drawn many times by the server and the browser, on the cores that the networks need: a job of
+    a few network calls would take twice as long.
+    """
+    queue, place, begun = generation_queue(), st.empty(), time.monotonic()
+    while job.active and queue.position(job) == 0:
+        left = job.seconds_left  # unknown before the second step
+        if (time.monotonic() - begun if left is None else left) > SOON:
+            break
+        place.caption(activity(job))  # here the page is interrupted if the user does something else
+        queue.wait(job, LOOKS[0])
+    place.empty()
 
 
 def pace(comparison: Comparison) -> float:
@@ -114,6 +133,8 @@ def show_growing(
 
     @st.fragment(run_every=seconds if growing else None)
     def show() -> None:
+        if growing and (job.seconds_left or math.inf) < seconds:
+            generation_queue().wait(job, seconds)  # rather than look once more, after its end
         if growing and (not job.active or pace(job) > 2 * seconds):
             if job.status == "done":
                 st.toast(done, icon=":material/check:")

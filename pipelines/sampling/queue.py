@@ -191,7 +191,7 @@ class GenerationQueue:
             self._closed = True
             for job in self._waiting:
                 job.cancel()
-            self._changed.notify()
+            self._changed.notify_all()
         self._worker.join(timeout=30)
 
     def submit(self, job: AnyJob) -> AnyJob:
@@ -201,8 +201,13 @@ class GenerationQueue:
             return job
         with self._changed:
             self._waiting.append(job)
-            self._changed.notify()
+            self._changed.notify_all()
         return job
+
+    def wait(self, job: Job, seconds: float) -> None:
+        """Return when a job has ended, or after that many seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: not job.active, seconds)
 
     def __len__(self) -> int:
         """Return how many jobs wait or are computed."""
@@ -237,6 +242,7 @@ class GenerationQueue:
                     job.status = "failed"
             with self._changed:
                 self._waiting.popleft()
+                self._changed.notify_all()
 
     def _compute(self, job: Job) -> None:
         steps, made = job.compute(self.results), None

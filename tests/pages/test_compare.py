@@ -14,12 +14,13 @@ from opening import open_app
 from streamlit.testing.v1 import AppTest
 
 from diffusion_core.choices import SAMPLERS
-from pages.components import sheets
+from pages.components import generation, sheets, stage
 from pages.components.generation import cost, generation_queue
 from pages.components.sharing import address_of
 from pipelines.common.flags import parse
 from pipelines.evaluate import Evaluate
 from pipelines.sampling.generation import Comparison
+from pipelines.sampling.request import SamplingRequest
 from pipelines.storage.run import Run
 
 open_page = partial(open_app, "compare")
@@ -115,6 +116,36 @@ def test_a_new_request_replaces_the_old_one():
     generate(app)
     assert first.status == "cancelled"
     assert all(column.finished for column in columns(app))
+
+
+def test_the_page_is_drawn_once_with_a_result_that_comes_soon(monkeypatch):
+    drawn, stage_data = [], stage.stage_data
+    monkeypatch.setattr(stage, "stage_data", lambda titles, shown: drawn.append(shown.status) or stage_data(titles, shown))
+    monkeypatch.setattr(generation, "SOON", 120.0)
+    app = opening.press(open_page(images=3, steps1=2, steps2=2, seed1=11, seed2=11), "Generate")
+    assert drawn == ["done"]
+    assert "Change" in buttons(app)
+    assert not {"Generate", "Update"} & buttons(app)
+
+
+def test_a_result_that_does_not_come_soon_is_watched_as_it_grows(monkeypatch):
+    monkeypatch.setattr(generation, "SOON", 0.0)
+    app = opening.press(open_page(images=16, steps1=1000, steps2=1000, seed1=12), "Generate")
+    _, comparison = app.session_state["comparison"]
+    assert comparison.active
+    comparison.cancel()
+
+
+def test_nobody_waits_for_a_result_behind_those_of_others(monkeypatch):
+    monkeypatch.setattr(generation, "SOON", 120.0)
+    run = Run("checkpoints/fashion-baseline")
+    others = generation_queue().submit(Comparison.of([(run, SamplingRequest(16, seed=13, steps=1000))]))
+    app = opening.press(open_page(images=3, steps1=2, steps2=2, seed1=13, seed2=13), "Generate")
+    _, comparison = app.session_state["comparison"]
+    assert others.active
+    assert comparison.status == "queued"
+    others.cancel()
+    comparison.cancel()
 
 
 def test_cancelling_shows_what_there_is():

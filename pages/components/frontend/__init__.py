@@ -64,3 +64,8 @@ def component(name: str, *styles: str, isolate_styles: bool = True) -> Component
     return st.components.v2.component(
         f"noisescope_{name}", html=text(f"{name}.html"), css=css, js=js, isolate_styles=isolate_styles
     )
+
+
+def load_ahead(name: str) -> None:
+    """Let the browser load the script of a component, and all that it imports, before the component is shown."""
+    st.html(f'<script type="module" src="{url(_FILES, f"{name}.js")}"></script>', unsafe_allow_javascript=True)

@@ -104,6 +104,17 @@ def test_the_queue_makes_what_sampling_makes(queue, finish, tiny_run, second_run
         assert column.images_per_second == pytest.approx(3 / seconds[-1])
 
 
+def test_whoever_waits_for_a_comparison_is_woken_by_its_end(queue, tiny_run):
+    comparison = queue.submit(Comparison.of([(tiny_run, REQUEST)]))
+    queue.wait(comparison, 120)
+    assert comparison.status == "done"
+
+
+def test_waiting_for_a_comparison_ends_in_time(queue, busy):
+    queue.wait(busy, 0.01)
+    assert busy.active
+
+
 def test_the_columns_start_from_the_same_noise(queue, finish, tiny_run, second_run):
     comparison = queue.submit(Comparison.of([(tiny_run, REQUEST), (second_run, REQUEST)]))
     finish(comparison)
