@@ -100,11 +100,12 @@ class LiveFigure {
     if (finger) layout.dragmode = false // a finger scrolls the page
     const still = finger || axes(layout).every(([, axis]) => axis.fixedrange)
     this.keepZoom(layout)
+    const { margin } = layout
     this.labels.arrange(data, layout)
     this.height = layout.height
     layout.height += this.extra
     plotly.react(this.place, data, layout, { ...OPTIONS, displayModeBar: still ? false : "hover" })
-    this.again = () => this.draw(plotly, data, { ...layout, height: this.height })
+    this.again = () => this.draw(plotly, data, { ...layout, margin, height: this.height })
     if (this.grow()) return
     if (!this.plotly) this.place.on("plotly_afterplot", () => this.labels.draw(plotly))
     this.labels.draw(plotly)
