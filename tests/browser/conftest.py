@@ -158,19 +158,24 @@ def wait_for_script(page):
     page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
 
 
+def wait_until(page, condition, arg=None):
+    """Wait until a condition holds on the page, which would draw all the while if it were looked at in each frame."""
+    page.wait_for_function(condition, arg=arg, polling=100)
+
+
 def settle(page):
     """Wait until the server has sent the whole page, its figures are drawn, and what fades in or moves is at rest."""
     wait_for_script(page)
-    page.wait_for_function(
+    wait_until(
+        page,
         """() => [...document.querySelectorAll(".live-figure, [data-testid=stPlotlyChart]")]
         .every(figure => figure.querySelector(".main-svg"))""",
-        polling=100,
     )
     page.wait_for_timeout(300)  # what has just come begins to fade in
-    page.wait_for_function(
+    wait_until(
+        page,
         """() => document.getAnimations()
         .every(({playState, effect}) => playState !== "running" || effect.getComputedTiming().endTime === Infinity)""",
-        polling=100,
     )
 
 
@@ -213,3 +218,9 @@ def each_screen(page, height=900):
         settle(page)
         refuse_sideways_scrolling(page)
         yield scheme, width
+
+
+def take_screenshots(page, name, height=900):
+    """Take a picture of the page that is open on each screen."""
+    for scheme, width in each_screen(page, height):
+        page.screenshot(path=ARTIFACTS / f"{name}-{scheme}-{width}.png")

@@ -16,7 +16,7 @@ from pipelines.sampling.origins import FromPicture
 from pipelines.sampling.request import SamplingRequest
 from pipelines.sampling.sample import metadata_of
 
-from .conftest import screen, settle, wait_for_script
+from .conftest import SCREENS, screen, settle, take_screenshots, wait_for_script
 
 PAIR = "model1=fashion-attention&model2=fashion-baseline"
 SMALL = f"{PAIR}&images=6&steps1=6&steps2=6"  # a comparison that takes a second
@@ -46,7 +46,10 @@ def grid_pixels(page, column):
 
 
 def test_one_click_from_the_front_door_to_two_growing_strips(page, server):
-    page.goto(server)
+    with screen(page, *SCREENS[0]):
+        page.goto(server)
+        page.get_by_text("Models", exact=True).first.wait_for()
+        take_screenshots(page, "home")
     page.get_by_role("button", name="Compare two models").click()
     page.get_by_text("Denoising:").wait_for()
     for column in (0, 1):

@@ -1,15 +1,9 @@
 """The dashboard as a whole, in a real browser."""
 
-from .conftest import ARTIFACTS, SCREENS, each_screen, screen
+from .conftest import SCREENS, screen, take_screenshots
 
 # What is there to be seen when a page is whole, by the page's address; pages whose own tests take such pictures are not here.
-LANDMARKS = {
-    "": "Models",
-    "forward": "From image to noise",
-    "edit": "Images per cell",
-    "training_curves": "Axes and colours",
-    "evaluate": "What does quality cost?",
-}
+LANDMARKS = {"edit": "Images per cell", "evaluate": "What does quality cost?"}
 
 
 def test_screenshots(page, server):
@@ -18,5 +12,4 @@ def test_screenshots(page, server):
         for path, landmark in LANDMARKS.items():
             page.goto(f"{server}/{path}")
             page.get_by_text(landmark, exact=True).first.wait_for()
-            for scheme, width in each_screen(page):
-                page.screenshot(path=ARTIFACTS / f"{path or 'home'}-{scheme}-{width}.png")
+            take_screenshots(page, path)

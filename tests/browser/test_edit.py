@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from .conftest import ARTIFACTS, PATIENCE, SCREENS, each_screen, screen
+from .conftest import PATIENCE, SCREENS, screen, take_screenshots, wait_until
 
 PAINT = "model=fashion-baseline&edit=Inpaint&steps=4&images_a_cell=1&methods=one pass"
 
@@ -24,9 +24,10 @@ def open_painter(page, server):
     canvas = page.get_by_role("application")
     canvas.wait_for()
     expect(page.get_by_role("button", name=re.compile("^Generate"))).to_be_disabled()
-    page.wait_for_function(
+    wait_until(
+        page,
         """() => [...document.querySelectorAll('*')]
-        .some(element => element.shadowRoot?.querySelector('canvas')?.width === 32)"""
+        .some(element => element.shadowRoot?.querySelector('canvas')?.width === 32)""",
     )
     return canvas
 
@@ -89,7 +90,7 @@ def test_a_finger_paints_and_does_not_scroll(browser, server):
     assert page.evaluate(UNEVEN) == []
     page.goto(server)
     page.get_by_role("img", name="Samples of").first.wait_for()
-    page.wait_for_function(f"({UNEVEN})().length === 0")
+    wait_until(page, f"({UNEVEN})().length === 0")
     context.close()
 
 
@@ -119,5 +120,4 @@ def test_what_a_painted_page_looks_like(page, server):
         drag(page, canvas, (0.2, 0.3), (0.8, 0.3))
         page.get_by_role("button", name=re.compile("^Generate")).click()
         page.get_by_role("button", name="All images (ZIP)").wait_for()
-        for scheme, width in each_screen(page):
-            page.screenshot(path=ARTIFACTS / f"edit-painted-{scheme}-{width}.png")
+        take_screenshots(page, "edit-painted")

@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from pipelines.evaluation.job import EvaluationJob
 
-from .conftest import ARTIFACTS, refuse_sideways_scrolling, screen, settle
+from .conftest import ARTIFACTS, SCREENS, each_screen, screen, wait_until
 
 
 @pytest.fixture
@@ -48,25 +48,21 @@ OVERLAPPING = """figure => {
 def test_quality_and_cost_of_several_models_are_read_at_a_glance(page, server):
     """A legend takes no room from the plot, on a telephone neither, nor do the labels of the axis touch each other."""
     query = "&".join(f"runs=fashion-{kind}" for kind in ("attention", "attention-student", "baseline"))
-    for width, scheme in ((1440, "light"), (390, "dark")):
-        with screen(page, scheme, width):
-            page.goto(f"{server}/evaluate?{query}")
-            figure = page.get_by_role("figure", name="Fréchet distance over Network calls per image")
-            for everything in (False, True):
-                if everything:
-                    page.get_by_text(re.compile("^All .* series")).click()
-                    page.wait_for_function("figure => figure.data.length > 20", arg=figure.element_handle())
-                settle(page)
+    with screen(page, *SCREENS[1]):
+        page.goto(f"{server}/evaluate?{query}")
+        figure = page.get_by_role("figure", name="Fréchet distance over Network calls per image")
+        ranked = page.get_by_role("figure", name="Fréchet distance of")
+        for series in ("best", "all"):
+            if series == "all":
+                page.get_by_text(re.compile("^All .* series")).click()
+                wait_until(page, "figure => figure.data.length > 20", arg=figure.element_handle())
+            for scheme, width in each_screen(page):
                 assert figure.locator(".nsewdrag").first.bounding_box()["height"] > 250
                 labels = figure.locator(".xtick text").evaluate_all("labels => labels.map(l => l.getBoundingClientRect())")
                 ordered = sorted((label["left"], label["right"]) for label in labels)
                 assert all(right < left for (_, right), (left, _) in itertools.pairwise(ordered))
                 assert figure.locator(".legend .traces").count() < 20
-                page.screenshot(
-                    path=ARTIFACTS / f"evaluate-cost-{'all' if everything else 'best'}-{scheme}-{width}.png", full_page=True
-                )
-            ranked = page.get_by_role("figure", name="Fréchet distance of")
-            expect(ranked.locator(".ytick text")).to_have_count(6)  # three names, three values
-            assert ranked.locator(".bars .point path").count() == 3
-            assert ranked.evaluate(OVERLAPPING) == []
-            refuse_sideways_scrolling(page)
+                expect(ranked.locator(".ytick text")).to_have_count(6)  # three names, three values
+                assert ranked.locator(".bars .point path").count() == 3
+                assert ranked.evaluate(OVERLAPPING) == []
+                page.screenshot(path=ARTIFACTS / f"evaluate-cost-{series}-{scheme}-{width}.png", full_page=True)

@@ -6,6 +6,8 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import expect
 
+from .conftest import SCREENS, screen, take_screenshots, wait_until
+
 FIGURES = ".live-figure"
 
 
@@ -17,17 +19,20 @@ def shown(page, t):
     """The player shows timestep ``t``, and it is marked on each of the eight curves."""
     expect(page.get_by_role("slider", name="Frame")).to_have_attribute("aria-valuetext", f"t = {t}")
     expect(page.get_by_role("img", name=f": t = {t}")).to_have_count(2)
-    page.wait_for_function(
+    wait_until(
+        page,
         f"""() => [...document.querySelectorAll('{FIGURES}')].at(-1)?.data?.filter(curve => curve.mode === 'markers')
-        .map(curve => curve.x[0]).join() === '{",".join([str(t)] * 8)}'"""
+        .map(curve => curve.x[0]).join() === '{",".join([str(t)] * 8)}'""",
     )
 
 
 def test_forward_noises_an_upload(page, server, tmp_path):
     picture = tmp_path / "wide.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 90, 3), np.uint8)).save(picture)
-    visit(page, server)
-    shown(page, 300)  # without data or upload: a generated image
+    with screen(page, *SCREENS[1]):
+        visit(page, server)
+        shown(page, 300)  # without data or upload: a generated image
+        take_screenshots(page, "forward")
     page.get_by_text("An upload", exact=True).click()
     page.locator("input[type=file]").set_input_files(picture)
     page.get_by_role("slider", name="Frame").wait_for()
@@ -70,9 +75,8 @@ def test_playing_moves_the_mark_in_charts_that_stay(page, server):
     clean = page.locator(FIGURES).first.inner_text()
     page.evaluate("() => document.querySelectorAll('.live-figure').forEach(figure => { figure.stays = true })")
     page.get_by_role("button", name="Play").click()
-    page.wait_for_function(
-        "() => { const x = [...document.querySelectorAll('.live-figure')].at(-1).data.at(-1).x[0]; return 0 < x && x < 999 }"
-    )  # the charts follow while it plays
+    x = "[...document.querySelectorAll('.live-figure')].at(-1).data.at(-1).x[0]"
+    wait_until(page, f"0 < {x} && {x} < 999")  # the charts follow while it plays
     page.get_by_role("button", name="Pause").click()
     t = page.get_by_role("slider", name="Frame").get_attribute("aria-valuetext").removeprefix("t = ")
     shown(page, int(t))

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from .conftest import ROOT, empty
+from .conftest import ROOT, empty, wait_until
 
 NAMES = (
     "lr=$1e-3$ vs $2e-3$",
@@ -73,7 +73,7 @@ def test_names_appear_literally_and_nothing_foreign_is_asked_for(page, hostile, 
     page.goto(f"{hostile}/{path}?{chosen}")
     if not path:
         page.get_by_test_id("stMain").get_by_text(re.compile(r"^\d+ more$")).click()  # Home folds all models but the first
-    page.wait_for_function(SHOWN, arg=PAGES[path])
+    wait_until(page, SHOWN, arg=PAGES[path])
     main = page.get_by_test_id("stMain")
     for wrong in ("em", "del", ".katex", "a[href*='//evil']", "img[src*=evil]", "img[src='x']", "[alt='Streamlit logo']"):
         assert main.locator(wrong).count() == 0, wrong

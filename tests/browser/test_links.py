@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from .conftest import VIEWPORT, wait_for_script
+from .conftest import VIEWPORT, wait_for_script, wait_until
 
 SHOWN = """() => {
     const roots = [...document.querySelectorAll("*")].map(({ shadowRoot }) => shadowRoot).filter(Boolean)
@@ -67,7 +67,7 @@ def test_a_link_shows_the_same_pixels_at_once(page, other, server):
 def test_what_one_does_makes_one_entry_in_the_history_at_most(page, server):
     """The back button leads to the page before, or to the lesson before, whatever values have come into the address."""
     page.goto(f"{server}/compare?lesson=samplers")
-    page.wait_for_function("history.pushState.name === 'pushOnce'")
+    wait_until(page, "history.pushState.name === 'pushOnce'")
     columns = page.get_by_role("radio", checked=True).first
     expect(columns).to_have_text("4")
     page.get_by_role("radio", name="3", exact=True).click()

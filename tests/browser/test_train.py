@@ -12,7 +12,7 @@ from pipelines.storage.processes import read_record
 from pipelines.storage.runs import find_runs
 from pipelines.storage.state import read_resume_point
 
-from .conftest import ARTIFACTS, SCREENS, dashboard, each_screen, empty, screen
+from .conftest import SCREENS, dashboard, empty, screen, take_screenshots
 
 TINY = "size=8&batch=8&channels=8,16&warmup=2&precision=no"
 
@@ -100,6 +100,5 @@ def test_screenshots(page, server, runs_folder, tiny_run, image_folder):
         open_train(page, server, f"data={image_folder}")
         page.get_by_role("img", name="Samples of shapes at step 24").wait_for()
         page.locator(".live-figure .lines").first.wait_for()
-        for scheme, width in each_screen(page, height=1600):
-            page.screenshot(path=ARTIFACTS / f"train-{scheme}-{width}.png")
+        take_screenshots(page, "train", height=1600)
     shutil.rmtree(copy)

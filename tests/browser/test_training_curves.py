@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from pipelines.common.images import montage, png_bytes
 from pipelines.storage.run import Run
 
-from .conftest import SCREENS, refuse_sideways_scrolling, screen, settle
+from .conftest import SCREENS, refuse_sideways_scrolling, screen, settle, take_screenshots, wait_until
 
 CURVES = ".live-figure >> nth=0"
 WATCH = """() => {
@@ -98,9 +98,7 @@ def axis_range(page, axis):
 
 
 def wait_for_points(page, count):
-    page.wait_for_function(
-        "count => document.querySelector('.live-figure')?.calcdata?.[0]?.length == count", arg=count, polling=100
-    )
+    wait_until(page, "count => document.querySelector('.live-figure')?.calcdata?.[0]?.length == count", arg=count)
 
 
 def zoom(page):
@@ -132,7 +130,7 @@ def test_following_a_live_run_keeps_the_zoom_and_never_blinks(page, server, grow
     assert seen["faintest"] == 1
     assert len(seen["heights"]) == 1
     page.locator(f"{CURVES} >> .nsewdrag").first.dblclick()
-    page.wait_for_function("() => document.querySelector('.live-figure')._fullLayout.xaxis.range[1] >= 1490")
+    wait_until(page, "() => document.querySelector('.live-figure')._fullLayout.xaxis.range[1] >= 1490")
 
 
 def test_a_run_hidden_by_its_label_stays_hidden_while_data_come_in(page, server, growing):
@@ -140,12 +138,10 @@ def test_a_run_hidden_by_its_label_stays_hidden_while_data_come_in(page, server,
     label = page.get_by_role("button", name="growing", exact=True)
     label.click()
     hidden = "() => document.querySelector('.live-figure').calcdata[0][0].trace.visible === 'legendonly'"
-    page.wait_for_function(hidden)
+    wait_until(page, hidden)
     for step in (1100, 1200):
         log_up_to(growing, step)
-        page.wait_for_function(
-            "count => document.querySelector('.live-figure')._fullData[0].x.length === count", arg=step // 100, polling=100
-        )
+        wait_until(page, "count => document.querySelector('.live-figure')._fullData[0].x.length === count", arg=step // 100)
         assert page.evaluate(hidden)
     expect(label).to_have_attribute("aria-pressed", "false")
     label.click()
@@ -196,14 +192,14 @@ def test_over_training_runs_are_locked_to_one_step_and_image(page, server, growi
         page.get_by_role("img", name="Samples of late, step 750", exact=True).wait_for()
         row = page.locator(".rows figure").first
         expect(row).to_contain_text(f"Validation loss{0.1 + math.exp(-500 / 200):.4g}")
-        page.wait_for_function(f"() => ({dots})(document.querySelector('.live-figure')).toString() === 'growing,500,late,700'")
+        wait_until(page, f"() => ({dots})(document.querySelector('.live-figure')).toString() === 'growing,500,late,700'")
         height = page.locator(".samples").bounding_box()["height"]
         page.get_by_role("img", name="Samples of late, step 750", exact=True).click(position={"x": 140, "y": 30})
         page.wait_for_url("**grid_image=3*")  # of which the keys move the step
         page.keyboard.press("Home")
         page.get_by_text("no samples before step 500").first.wait_for()
         expect(page.get_by_role("slider", name="Training step")).to_have_attribute("aria-valuetext", "Step 250")
-        page.wait_for_function(f"() => ({dots})(document.querySelector('.live-figure')).toString() === 'growing,200,late,'")
+        wait_until(page, f"() => ({dots})(document.querySelector('.live-figure')).toString() === 'growing,200,late,'")
         page.get_by_role("button", name="1,000", exact=True).click()
         page.get_by_role("img", name="Samples of growing, step 1000", exact=True).wait_for()
         page.get_by_text("Image 3 of 4").wait_for()
@@ -213,8 +209,8 @@ def test_over_training_runs_are_locked_to_one_step_and_image(page, server, growi
         assert all(0 < share < 0.5 for share in (words, more_words)), "that there are none is written elsewhere"
         page.evaluate("window.seen = []; document.addEventListener('noisescope:frame', event => seen.push(event.detail.frame))")
         page.get_by_role("button", name="Play").click()  # from the first step, since this is the last
-        page.wait_for_function("() => [0, 1, 2, 3].every(frame => window.seen.includes(frame))")
-        page.wait_for_function(f"() => ({dots})(document.querySelector('.live-figure')).toString() === 'growing,1000,late,700'")
+        wait_until(page, "() => [0, 1, 2, 3].every(frame => window.seen.includes(frame))")
+        wait_until(page, f"() => ({dots})(document.querySelector('.live-figure')).toString() === 'growing,1000,late,700'")
         page.get_by_role("button", name="Play").wait_for()
         assert page.locator(".samples").bounding_box()["height"] == height
         refuse_sideways_scrolling(page)
@@ -228,7 +224,7 @@ def test_a_run_deleted_while_open_gets_one_sentence_and_the_others_stay(page, se
     before = axis_range(page, "xaxis")
     doomed.delete()
     expect(page.get_by_text("doomed cannot be read: no run at")).to_have_count(1)
-    page.wait_for_function("() => document.querySelector('.live-figure').calcdata.every(c => c[0].trace.name === 'growing')")
+    wait_until(page, "() => document.querySelector('.live-figure').calcdata.every(c => c[0].trace.name === 'growing')")
     assert axis_range(page, "xaxis") == before
     page.get_by_text("Images", exact=True).click()  # the whole page runs again
     expect(page.locator(CURVES)).to_have_attribute("aria-label", "Validation loss of growing")
@@ -236,8 +232,9 @@ def test_a_run_deleted_while_open_gets_one_sentence_and_the_others_stay(page, se
 
 
 def test_grouping_by_a_setting_colours_its_values_and_dashes_its_runs(page, server, make_run):
-    for name, lr in (("slow", 1e-4), ("slow-again", 1e-4), ("fast", 1e-2)):
-        log_up_to(make_run(name, lr=lr, seed=len(name)), 200)
+    """And the name of a short curve lies on no other, and the chart offers no upload to a cloud."""
+    for name, lr, steps in (("slow", 1e-4, 200), ("slow-again", 1e-4, 300), ("fast", 1e-2, 2000)):
+        log_up_to(make_run(name, lr=lr, seed=len(name)), steps)
     visit(page, server, "runs=slow&runs=slow-again&runs=fast&group=optimizer.lr")
     lines = page.locator(CURVES).evaluate(
         "figure => figure.data.filter(t => t.showlegend).map(t => [t.name, t.line.color, t.line.dash])"
@@ -246,6 +243,14 @@ def test_grouping_by_a_setting_colours_its_values_and_dashes_its_runs(page, serv
     assert names == ("slow (0.0001)", "slow-again (0.0001)", "fast (0.01)")
     assert colors[0] == colors[1] != colors[2]
     assert dashes[0] != dashes[1]
+    beside_all = """() => {
+        const places = (parts) => [...document.querySelectorAll(`.live-figure ${parts}`)].map(e => e.getBoundingClientRect())
+        const [names, lines] = [places(".end-labels button"), places(".lines > path.js-line")]
+        return names.length === 3 && lines.length > 0 && names.every(n => lines.every(line => n.left >= line.right - 1))
+    }"""
+    wait_until(page, beside_all)
+    titles = page.locator(f"{CURVES} >> .modebar-btn").evaluate_all("buttons => buttons.map(b => b.dataset.title)")
+    assert titles == ["Download plot as a PNG", "Zoom", "Pan", "Zoom in", "Zoom out", "Reset axes"]
     page.get_by_text("Settings that differ (").click()
     table = page.get_by_role("table").first
     table.get_by_text("optimizer.lr", exact=True).wait_for()
@@ -253,14 +258,16 @@ def test_grouping_by_a_setting_colours_its_values_and_dashes_its_runs(page, serv
 
 
 def test_the_address_reproduces_the_view(page, server):
-    visit(page, server)
+    with screen(page, *SCREENS[0]):
+        visit(page, server)
+        take_screenshots(page, "training_curves")
     page.get_by_text("Time", exact=True).click()
     page.get_by_text("Loss by timestep", exact=True).click()
     page.get_by_text("Loss / latest loss", exact=True).click()
     page.wait_for_url("**heat=Loss*")
     page.goto(page.url)
     expect(page.locator(CURVES)).to_have_attribute("aria-label", "Validation loss of flowers-attention-64, flowers-baseline-64")
-    page.wait_for_function("() => document.querySelector('.live-figure')._fullLayout?.xaxis.title.text.includes('minutes')")
+    wait_until(page, "() => document.querySelector('.live-figure')._fullLayout?.xaxis.title.text.includes('minutes')")
     page.get_by_role("figure", name="Loss / latest loss over training").wait_for()
 
 
@@ -282,26 +289,8 @@ def test_damaged_runs_do_not_stop_the_others(page, server, make_run, growing):
     page.locator(f"{CURVES} >> .lines").first.wait_for()
 
 
-def test_a_chart_offers_no_upload_to_a_cloud(page, server):
-    visit(page, server)
-    titles = page.locator(f"{CURVES} >> .modebar-btn").evaluate_all("buttons => buttons.map(b => b.dataset.title)")
-    assert titles == ["Download plot as a PNG", "Zoom", "Pan", "Zoom in", "Zoom out", "Reset axes"]
-
-
-def test_the_name_of_a_short_curve_lies_on_no_other(page, server, make_run):
-    for name, steps in (("short", 200), ("long", 2000)):
-        log_up_to(make_run(name), steps)
-    visit(page, server, "runs=short&runs=long")
-    beside_all = """() => {
-        const places = (parts) => [...document.querySelectorAll(`.live-figure ${parts}`)].map(e => e.getBoundingClientRect())
-        const [names, lines] = [places(".end-labels button"), places(".lines > path.js-line")]
-        return names.length === 2 && lines.length > 0 && names.every(n => lines.every(line => n.left >= line.right - 1))
-    }"""
-    page.wait_for_function(beside_all, polling=100)
-
-
-@pytest.mark.parametrize("width", [1440, 390])
-def test_legend_titles_and_plots_do_not_overlap(page, server, make_run, width):
+def test_legend_titles_and_plots_do_not_overlap(page, server, make_run):
+    """Nor where the window is made narrow, whose plot has all the room that names had at the curves' ends."""
     names = [f"a-run-with-quite-a-long-name-{number}" for number in range(4)]
     for name in names:
         log_up_to(make_run(name), 300)
@@ -310,21 +299,24 @@ def test_legend_titles_and_plots_do_not_overlap(page, server, make_run, width):
         ".legend, .xtitle, .modebar",
         ".end-labels button",
     )  # parts that must not overlap
-    with screen(page, "light", width):
+    with screen(page, "light", 1440):
         visit(page, server, "&".join(f"runs={name}" for name in names))
-        settle(page)
-        assert page.locator(f"{CURVES} >> .legend").count() == (width == 390), "with room, runs are named at their curves"
-        plot = page.locator(f"{CURVES} >> .nsewdrag").first.bounding_box()["height"]
-        assert plot > 200, "a legend of four lines takes nothing from the plot"
-        boxes = page.locator(CURVES).evaluate(
-            "(figure, groups) => groups.map(parts => [...figure.querySelectorAll(parts)]"
-            ".map(part => part.getBoundingClientRect()).map(r => [r.left, r.top, r.right, r.bottom]))",
-            list(groups),
-        )
-        refuse_sideways_scrolling(page)
-    for apart_from_each_other in boxes:
-        for i, (left, top, right, bottom) in enumerate(apart_from_each_other):
-            assert 0 <= left < right <= width
-            for other in apart_from_each_other[i + 1 :]:
-                apart = right <= other[0] + 1 or other[2] <= left + 1 or bottom <= other[1] + 1 or other[3] <= top + 1
-                assert apart, (apart_from_each_other[i], other)
+        for width in (1440, 390):
+            page.set_viewport_size({"width": width, "height": 900})
+            settle(page)
+            refuse_sideways_scrolling(page)
+            assert page.locator(f"{CURVES} >> .legend").count() == (width == 390), "with room, runs are named at their curves"
+            plot = page.locator(f"{CURVES} >> .nsewdrag").first.bounding_box()
+            assert plot["height"] > 200, "a legend of four lines takes nothing from the plot"
+            assert plot["width"] > 200, "nor do names that are no longer there"
+            boxes = page.locator(CURVES).evaluate(
+                "(figure, groups) => groups.map(parts => [...figure.querySelectorAll(parts)]"
+                ".map(part => part.getBoundingClientRect()).map(r => [r.left, r.top, r.right, r.bottom]))",
+                list(groups),
+            )
+            for apart_from_each_other in boxes:
+                for i, (left, top, right, bottom) in enumerate(apart_from_each_other):
+                    assert 0 <= left < right <= width
+                    for other in apart_from_each_other[i + 1 :]:
+                        apart = right <= other[0] + 1 or other[2] <= left + 1 or bottom <= other[1] + 1 or other[3] <= top + 1
+                        assert apart, (apart_from_each_other[i], other)
