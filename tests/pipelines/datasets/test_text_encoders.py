@@ -77,9 +77,9 @@ def _cosine(a, b):
     return torch.nn.functional.cosine_similarity(a, b, dim=-1)
 
 
-def _child(code: str) -> str:
-    """What an interpreter prints, as if the tests had not set the environment; nothing but standard output."""
-    environment = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"}
+def _child(code: str, **environment: str) -> str:
+    """What a fresh interpreter prints, as if the tests had not set the environment; nothing but standard output."""
+    environment = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"} | environment
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
@@ -323,18 +323,15 @@ def test_both_names_are_one_encoder():
     assert encoder.fingerprint == SentenceTransformerEncoder().fingerprint
 
 
-def test_minilm_needs_neither_the_network_nor_the_packages_code_and_a_silent_hub_is_not_waited_for(forked):
-    """The hub accepts connections and never answers. Both in one process, in which sentence-transformers is imported anew."""
+def test_minilm_needs_neither_the_network_nor_the_packages_code_and_a_silent_hub_is_not_waited_for():
+    """The hub accepts connections and never answers. Both in one process, whose imports take longest."""
     with socket.create_server(("127.0.0.1", 0)) as hub:
-        code = f"""
+        code = """
 import socket, sys, time
-from huggingface_hub import constants
-constants.ENDPOINT, constants.HF_HUB_OFFLINE = "http://127.0.0.1:{hub.getsockname()[1]}", False
-assert "sentence_transformers" not in sys.modules
 from pipelines.datasets import pretrained
 pretrained._PATIENCE /= 10
 look_up = socket.getaddrinfo
-def refuse(*arguments): raise AssertionError(f"asked for {{arguments}}")
+def refuse(*arguments): raise AssertionError(f"asked for {arguments}")
 socket.getaddrinfo = refuse
 from pipelines.datasets.text_encoders import make_encoder
 encoder = make_encoder("minilm")
@@ -346,7 +343,7 @@ try:
 except ValueError as error:
     print(time.monotonic() - began, error)
 """
-        told, refusal = _child(code).splitlines()
+        told, refusal = _child(code, HF_ENDPOINT=f"http://127.0.0.1:{hub.getsockname()[1]}").splitlines()
     assert told == "384 False"
     seconds, sentence = refusal.split(maxsplit=1)
     assert "timed out" in sentence
