@@ -18,9 +18,10 @@ from ..storage.config import RunConfig
 from ..storage.run import Run
 from .effort import calls_of, size_of
 from .origins import FROM_NOISE, Origin
-from .queue import Job, Results, interruptible, within_memory
+from .queue import Job, Results, interruptible
 from .request import SamplingRequest
 from .sample import kept_steps, refuse_frames_beyond_memory, sample
+from .smaller_batches import within_memory
 
 if TYPE_CHECKING:
     from torch import Tensor

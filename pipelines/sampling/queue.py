@@ -18,12 +18,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
-from ..common.command_line import describe, out_of_memory
+from ..common.command_line import describe
 from ..common.device_lock import DEVICE
-from ..common.machine import TooLarge
 
 if TYPE_CHECKING:
-    import torch
     from torch.nn import Module
 
 Status = Literal["queued", "running", "done", "cancelled", "failed"]
@@ -270,32 +268,3 @@ def interruptible(networks: Iterable[Module], job: Job) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def within_memory(device: torch.device, count: int, compute: Callable[[int], Iterator[None]]) -> Iterator[None]:
-    """Compute ``count`` images in one batch; if memory runs out, without captured calls, then in smaller batches.
-
-    Args:
-        compute: computes all images from the start, with the given batch size.
-
-    Raises:
-        TooLarge: memory runs out even for one image at a time.
-    """
-    at_once, freed = max(1, count), False
-    while True:
-        try:
-            yield from compute(at_once)
-            return
-        except (RuntimeError, MemoryError, TooLarge) as error:
-            if not out_of_memory(error):
-                raise
-            from ..models.captured import GRAPHS
-
-            if GRAPHS.clear() and not freed:
-                freed = True
-                continue
-            if at_once == 1:
-                raise TooLarge(
-                    f"out of memory on {device} even for one image at a time: close other programs or choose a smaller model"
-                ) from error
-            at_once = (at_once + 1) // 2

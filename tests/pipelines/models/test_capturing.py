@@ -14,7 +14,7 @@ import torch
 from diffusion_core.condition import Condition
 from pipelines.models import captured
 from pipelines.models.captured import CALLS_BEFORE, GRAPHS, capture_calls
-from pipelines.sampling.queue import within_memory
+from pipelines.sampling.smaller_batches import within_memory
 from unets import build_network
 from unets.conditional import attention_maps
 
