@@ -1,7 +1,7 @@
 """Do samples match their condition? ``python -m benchmarks.agreement``.
 
 A classifier trained on real images alone judges samples of class-conditional models (every class) and of text-conditional
-ones (a caption of every class, and prompts that are not captions). What it makes of held-out photographs of the same classes
+ones (a caption of every class, and prompts in other words). What it makes of held-out photographs of the same classes
 stands beside it: a judge that errs on real images errs on good samples too.
 """
 
@@ -73,7 +73,7 @@ class Question:
     expected: str
     """The class that a person would expect."""
     kind: str
-    """What the samples of such questions show, for people."""
+    """The group of questions that it belongs to, in words."""
     fields: dict[str, object]
     """Fields of the request."""
 
