@@ -83,7 +83,7 @@ class MetricsLog:
 
         file.seek(self._end)
         pieces, columns = [self._rows], set(self._rows.columns)
-        for lines in _pieces(file):
+        for lines in _pieces(whole_lines(file)):
             rows = []
             for line, row in zip(lines, read_lines(lines), strict=True):
                 if row is not None and not columns.issuperset(row):
@@ -118,18 +118,18 @@ def whole_lines(file: BinaryIO) -> Iterator[bytes]:
         yield line
 
 
-def _pieces(file: BinaryIO) -> Iterator[list[bytes]]:
-    """Yield the lines of a log from where the file stands, in lists of about PIECE bytes.
-
-    A line that is still being written is left for the next time.
-    """
-    while lines := file.readlines(PIECE):
-        if not lines[-1].endswith(b"\n"):
-            file.seek(-len(lines.pop()), 1)
-            if lines:
-                yield lines
-            return
-        yield lines
+def _pieces(lines: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Yield lines in lists of about PIECE bytes."""
+    piece: list[bytes] = []
+    size = 0
+    for line in lines:
+        piece.append(line)
+        size += len(line)
+        if size > PIECE:
+            yield piece
+            piece, size = [], 0
+    if piece:
+        yield piece
 
 
 def newest_lines(path: Path, most: int = 2**16) -> list[dict[str, Any]]:
@@ -148,7 +148,7 @@ def line_or_none(line: bytes) -> dict[str, Any] | None:
 def read_lines(lines: Sequence[bytes]) -> Iterable[dict[str, Any] | None]:
     """Return each line of a log as :func:`line_or_none` does, all parsed at once, which is faster, if none is damaged."""
     try:
-        values = parse_json(b"[" + b",".join(lines) + b"]", "the lines") if max(map(len, lines)) < LONGEST else []
+        values = parse_json(b"[" + b",".join(lines) + b"]", "the lines")
     except UnreadableError:
         values = []
     return map(_row_or_none, values) if len(values) == len(lines) else map(line_or_none, lines)

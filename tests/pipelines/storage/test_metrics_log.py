@@ -155,6 +155,17 @@ def test_a_long_log_is_read_from_its_end_within_little_memory(file, monkeypatch)
     assert peak < 2**24
 
 
+def test_a_long_line_is_not_held_in_memory(file):
+    append(file, lines(1) + "x" * 2**24 + "\n" + lines(2))
+    log = MetricsLog(file)
+    tracemalloc.start()
+    steps = steps_of(log)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert steps == [1, 2]
+    assert peak < 2**23
+
+
 def test_columns_are_bounded(file):
     """A log whose every line has other quantities would fill the memory with empty cells."""
     append(file, "".join(json.dumps({"step": i} | {f"q{i}-{j}": 1 for j in range(10)}) + "\n" for i in range(50)))
