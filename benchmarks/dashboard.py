@@ -1,28 +1,26 @@
 """The dashboard's speed and cost for its visitors: ``python -m benchmarks.dashboard``, with a real server and a real Chromium.
 
-Measures the time until the first page is usable, the cost of interactions with every page, a comparison against the networks
-alone, the time of page switches, the time for eight simultaneous visitors, and the growth of memory over many comparisons.
-Needs requirements-dev.txt and Chromium.
+Measures the time until the first page is usable, the cost of interactions with every page, clicks on Generate against the
+networks alone, the time of page switches, the time for eight simultaneous visitors, and the growth of memory over many
+comparisons. Needs requirements-dev.txt and Chromium.
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
 import tyro
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from benchmarks.clicks import clicks, table_of_clicks
 from benchmarks.timing import machine, table
-from benchmarks.visiting import ROOT, Cost, busy, cost_of, cost_of_reruns, launch, new_page, server, wait_until_up
+from benchmarks.visiting import Cost, cost_of_reruns, launch, new_page, seconds_until, server, wait_until_up
 
 PAGES = {
     "Compare": "Compare",
@@ -35,25 +33,6 @@ PAGES = {
 SMALL = "images=4&steps1=4&steps2=4"  # a short comparison
 SIX = "&".join(f"runs={name}" for name in ("fashion-baseline", "fashion-attention", "fashion-class", "flowers-baseline-64",
                                              "flowers-attention-64", "flowers-text"))  # fmt: skip
-# The comparison that the Compare page offers first, without the dashboard; prints seconds and processor seconds.
-ALONE = """
-import os, sys, time
-os.environ["OMP_WAIT_POLICY"] = "passive"
-from pipelines.sampling.generation import Comparison
-from pipelines.sampling.queue import GenerationQueue
-from pipelines.sampling.request import SamplingRequest
-from pipelines.storage.run import Run
-from pipelines.storage.runs import PUBLISHED
-queue = GenerationQueue()
-for images, steps in ((1, 1), (60, 20)):
-    before, used = time.perf_counter(), time.process_time()
-    request = SamplingRequest(images, int(sys.argv[1]), steps=steps)
-    job = queue.submit(Comparison.of([(Run(PUBLISHED / name), request) for name in sys.argv[2:]]))
-    while job.active:
-        time.sleep(0.005)
-print(time.perf_counter() - before, time.process_time() - used)
-"""
-MODELS = ("flowers-attention-64", "flowers-baseline-64")
 
 
 @dataclass(frozen=True)
@@ -93,14 +72,6 @@ INTERACTIONS: dict[str, tuple[str, Callable[[Page, int], object]]] = {
 }
 
 
-def seconds_until(action: Any, outcome: Any) -> float:
-    """Return the seconds from ``action()`` until ``outcome()`` returns."""
-    start = time.perf_counter()
-    action()
-    outcome()
-    return time.perf_counter() - start
-
-
 def first_use(browser: Browser, path: str, button: str) -> float:
     """Measure the seconds from starting a server to a page with a usable button."""
     start = time.perf_counter()
@@ -124,11 +95,6 @@ def finished(page: Page) -> None:
     page.get_by_role("button", name="Denoising (GIF)").wait_for()
 
 
-def first_preview(page: Page) -> None:
-    """Wait for the image of the first step."""
-    page.locator(".column .when").filter(has_text="t = 999").first.wait_for()
-
-
 def page_switches(page: Page, rounds: int) -> dict[str, list[float]]:
     """Measure the seconds from a click in the navigation to the page's heading, after every page has been visited once."""
     times: dict[str, list[float]] = {name: [] for name in PAGES}
@@ -139,63 +105,6 @@ def page_switches(page: Page, rounds: int) -> dict[str, list[float]]:
             page.wait_for_timeout(1500)
             if number:
                 times[name].append(seconds)
-    return times
-
-
-def alone(seed: int) -> Cost:
-    """Measure the networks of the default comparison without the dashboard."""
-    command = [sys.executable, "-c", ALONE, str(seed), *MODELS]
-    seconds, processor = map(
-        float, subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    )
-    return Cost(processor, 0.0, seconds)
-
-
-def comparison(browser: Browser, address: str, process: psutil.Process, seed: int) -> tuple[Cost, float, float]:
-    """Measure the default comparison with a new seed: its cost, the seconds to the first preview, and to the same again."""
-    page = new_page(browser)
-    query = "&".join(f"model{number}={name}&seed{number}={seed}" for number, name in enumerate(MODELS, start=1))
-    page.goto(f"{address}/compare?{query}")
-    page.get_by_role("button", name="Generate").wait_for()
-    page.wait_for_load_state("networkidle")
-    previews = []
-
-    def run() -> None:
-        start = time.perf_counter()
-        generate(page)
-        first_preview(page)
-        previews.append(time.perf_counter() - start)
-        finished(page)
-
-    cost = cost_of(process, run)
-    again = seconds_until(page.reload, lambda: finished(page))  # which shows it of its own accord
-    page.context.close()
-    return cost, previews[0], again
-
-
-def comparisons(browser: Browser, address: str, process: psutil.Process, rounds: int) -> dict[str, list[float]]:
-    """Measure the default comparison and, in turn with it, its networks alone; on an idle machine and with one core busy."""
-    times: dict[str, list[float]] = {}
-
-    def note(what: str, value: float) -> None:
-        times.setdefault(what, []).append(value)
-
-    comparison(browser, address, process, 999)  # which loads the models
-    for cores, where in ((0, ""), (1, ", one core busy")):
-        for number in range(rounds):
-            with busy(cores):
-                networks = alone(1000 + number)
-                whole, preview, again = comparison(browser, address, process, 1000 + 10 * cores + number)
-            note(f"first preview{where}", preview)
-            note(f"finished{where}", whole.seconds)
-            note(f"networks alone{where}", networks.seconds)
-            note(f"finished / networks alone{where}", whole.seconds / networks.seconds)
-            note(
-                f"processor seconds of server and browser / of the networks alone{where}",
-                (whole.server + whole.browser) / networks.server,
-            )
-            note(f"of these, of the server{where}", whole.server / networks.server)
-            note(f"the same again, from reload to pictures{where}", again)
     return times
 
 
@@ -262,8 +171,7 @@ def main(arguments: Dashboard) -> None:
         memory: list[float] = []
         with server() as (address, process, log):
             wait_until_up(address)
-            for name, times in comparisons(browser, address, process, arguments.rounds).items():
-                rows[f"two strips of 60 images: {name}"] = times
+            clicked = clicks(browser, address, process, arguments.rounds)
             costs = interactions(browser, address, process, arguments.rounds)  # after everything has been imported
             page = new_page(browser)
             page.goto(address)
@@ -276,8 +184,8 @@ def main(arguments: Dashboard) -> None:
                 memory = soak(browser, address, process, arguments.soak_minutes)
             errors = log.read_text().count("Traceback")
     print(f"{machine()}\n")
-    print(table(("what", "seconds or ratio: median (range)"), ((name, median(times)) for name, times in rows.items())))
-    print()
+    print(table(("what", "seconds: median (range)"), ((name, median(times)) for name, times in rows.items())))
+    print(f"\n{table_of_clicks(clicked)}\n")
     header = ("interaction", "processor ms: server", "browser", "ms until painted", "kB received")
     print(table(header, ((name, *in_figures(own)) for name, own in costs.items())))
     print(f"\nErrors in the server's log: {errors}.")

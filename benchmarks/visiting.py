@@ -17,17 +17,12 @@ from pathlib import Path
 
 import psutil
 from playwright.sync_api import Browser, Page, Playwright
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 120_000  # milliseconds after which something counts as broken
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-# Counts the runs of the page's script that have ended, however short they were.
-COUNT_RUNS = """() => {
-  const app = document.querySelector("[data-testid=stApp]"), state = "data-test-script-state"
-  window.runs = 0
-  new MutationObserver(() => { if (app.getAttribute(state) === "notRunning") window.runs++ })
-    .observe(app, { attributes: true, attributeFilter: [state] })
-}"""
+RESTING = "[data-testid=stApp][data-test-script-state=notRunning]"  # the page, while its script does not run
 PAINTED = "() => new Promise(painted => requestAnimationFrame(() => requestAnimationFrame(painted)))"
 
 
@@ -88,6 +83,14 @@ def new_page(browser: Browser) -> Page:
     return context.new_page()
 
 
+def seconds_until(action: Callable[[], object], outcome: Callable[[], object]) -> float:
+    """Return the seconds from ``action()`` until ``outcome()`` returns."""
+    start = time.perf_counter()
+    action()
+    outcome()
+    return time.perf_counter() - start
+
+
 def processor_seconds(process: psutil.Process) -> float:
     """Return the processor time that a process has taken."""
     times = process.cpu_times()
@@ -122,29 +125,47 @@ def cost_of(process: psutil.Process, action: Callable[[], object], received: Cal
     return Cost(processor_seconds(process) - server, browser_seconds() - browser, seconds, received() - before)
 
 
+def ends_run(frame: bytes) -> bool:
+    """Return whether a message to the page says that its whole script has run to its end."""
+    message = ForwardMsg.FromString(frame)
+    return message.WhichOneof("type") == "script_finished" and message.script_finished == ForwardMsg.FINISHED_SUCCESSFULLY
+
+
+def wait_until(page: Page, there: Callable[[], bool]) -> None:
+    """Wait until something is the case that the events of a page bring about."""
+    end = time.monotonic() + PATIENCE / 1000
+    while not there():
+        if time.monotonic() > end:
+            raise TimeoutError(f"nothing happened for {PATIENCE // 1000} seconds on {page.url}")
+        page.wait_for_timeout(2)
+
+
 def cost_of_reruns(
     browser: Browser, process: psutil.Process, address: str, interact: Callable[[Page, int], object], rounds: int
 ) -> list[Cost]:
     """Measure interactions with a page, each until its script has ended and the result is painted; the first does not count.
 
+    The ends of runs are counted in what the server sends: a busy browser may draw nothing between a run's beginning and end.
+
     Args:
         interact: interacts with the page, given the number of the round.
     """
-    page, received = new_page(browser), [0]
+    page, received, ended = new_page(browser), [0], [0]
 
     def count(frame: str | bytes) -> None:
         received[0] += len(frame)
+        ended[0] += isinstance(frame, bytes) and ends_run(frame)
 
     page.on("websocket", lambda socket: socket.on("framereceived", count))
     page.goto(address)
-    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+    wait_until(page, lambda: ended[0] > 0)
     page.wait_for_load_state("networkidle")
-    page.evaluate(COUNT_RUNS)
 
     def act(number: int) -> None:
-        runs = page.evaluate("window.runs")
+        before = ended[0]
         interact(page, number)
-        page.wait_for_function(f"window.runs > {runs}")
+        wait_until(page, lambda: ended[0] > before)
+        page.locator(RESTING).wait_for()
         page.evaluate(PAINTED)
 
     costs = [cost_of(process, partial(act, number), lambda: received[0]) for number in range(rounds + 1)]
