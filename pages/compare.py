@@ -90,16 +90,18 @@ outdated = shown and not st.session_state["comparison"][1].is_of(wishes)
 shown = shown or recall("comparison", make, names)
 pressed = st.session_state.pop("start_comparison", False)
 failed = shown and st.session_state["comparison"][1].status in ("cancelled", "failed")
+by_lesson = not shown and "lesson" in st.query_params
 if not shown or outdated or failed or changing:
     label = "Update" if shown and not failed else "Generate"
-    by_lesson = not shown and "lesson" in st.query_params
-    place = settings if changing else start_place if by_lesson else st.container()
+    place = start_place if by_lesson else settings if changing or not shown else st.container()
     with place, st.container(key="sheet-foot"):
         timed = [] if shown and not (outdated or failed) else wishes
         pressed |= draw_start("comparison", label, timed, make, outdated=outdated)
 if pressed and start("comparison", wishes, names):
     fold(changing=False)
-    st.rerun()
+    if shown or by_lesson or st.session_state["comparison"][1].status != "done":
+        st.rerun()
+    # Otherwise this run goes on, since a page drawn once is there sooner: page.css hides the settings, with the button.
 if "comparison" not in st.session_state:
     with actions:
         show_sharing("compare", {})

@@ -94,22 +94,24 @@ def submit(key: str, make: Callable[[], Job], about: Any, runs: Sequence[Run]) -
     except (ValueError, OSError) as error:
         st.error(literal(f"This cannot be generated: {describe(error)}."))
         return False
-    _await_soon(job)
+    _await_soon(key, job)
     return True
 
 
-def _await_soon(job: Job) -> None:
+def _await_soon(key: str, job: Job) -> None:
     """Wait for a job and say what it does, as long as its end may be about a second away and no other job comes first.
 
     A page that watches it grow is drawn many times by the server and the browser, on the cores that the networks need: a job of
     a few network calls would take twice as long.
     """
-    queue, place, begun = generation_queue(), st.empty(), time.monotonic()
-    while job.active and queue.position(job) == 0:
-        left = job.seconds_left  # unknown before the second step
-        if (time.monotonic() - begun if left is None else left) > SOON:
+    queue, place, begun, said = generation_queue(), st.empty(), time.monotonic(), -math.inf
+    while key in st.session_state and job.active and queue.position(job) == 0:  # or until the user does something else
+        now, left = time.monotonic(), job.seconds_left  # unknown before the second step
+        if (now - begun if left is None else left) > SOON:
             break
-        place.caption(activity(job))  # here the page is interrupted if the user does something else
+        if now - said > SOON / 2:  # each time the browser goes through the whole page
+            place.caption(activity(job))
+            said = now
         queue.wait(job, LOOKS[0])
     place.empty()
 

@@ -63,6 +63,7 @@ def test_compare_from_choice_to_download(page, server):
     page.goto(f"{server}/compare?{PAIR}&images=12&steps1=6&steps2=6")
     generate(page)
     finished(page)
+    expect(page.get_by_role("button", name=re.compile("^(Generate|Update)"))).to_have_count(0)  # in sight
     with page.expect_download() as download:
         page.get_by_role("button", name="All images (ZIP)").click()
     with zipfile.ZipFile(download.value.path()) as archive:

@@ -125,7 +125,7 @@ def test_the_page_is_drawn_once_with_a_result_that_comes_soon(monkeypatch):
     app = opening.press(open_page(images=3, steps1=2, steps2=2, seed1=11, seed2=11), "Generate")
     assert drawn == ["done"]
     assert "Change" in buttons(app)
-    assert not {"Generate", "Update"} & buttons(app)
+    assert not {"Generate", "Update"} & buttons(app.run())  # hidden until then: see tests/browser/test_compare.py
 
 
 def test_a_result_that_does_not_come_soon_is_watched_as_it_grows(monkeypatch):
