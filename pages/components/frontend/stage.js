@@ -5,7 +5,7 @@ import { Grid, planGrid } from "./stage_grid.js"
 import { Inspector } from "./stage_inspector.js"
 import { Address, BY_DIFFERENCE, LAST, readLook, USUAL } from "./stage_look.js"
 import { byDifference } from "./stage_order.js"
-import { Painter } from "./stage_paint.js"
+import { isDark, Painter } from "./stage_paint.js"
 import { Scene } from "./stage_scene.js"
 import { Strip } from "./stage_strip.js"
 
@@ -33,7 +33,7 @@ export class Stage {
     this.whole = this.part(".stage")
     this.scene = new Scene(readLook() ?? USUAL)
     this.address = new Address()
-    this.painter = new Painter(() => this.soon())
+    this.painter = new Painter(() => this.arrived())
     this.controls = new Controls(this.part(".bar .controls"), this)
     this.flip = new Choice(this.part(".flip"), (column) => this.change({ column }))
     this.inspector = new Inspector(this.part(".inspector"), this)
@@ -139,6 +139,26 @@ export class Stage {
   cancel() {
     this.part(".activity").textContent = "Cancelling"
     this.tell("cancelled", Date.now())
+  }
+
+  // Paints pictures that have been loaded. They change nothing else, unless the images' order depends on them.
+  arrived() {
+    this.painting ??= requestAnimationFrame(() => {
+      this.painting = undefined
+      if (!this.grids) return
+      if (this.scene.seen.order === BY_DIFFERENCE) this.draw()
+      else this.paint()
+    })
+  }
+
+  paint() {
+    for (const [at, section] of this.sections.entries()) {
+      if (section.hidden) continue
+      this.describe(at)
+      this.strips[at].paint()
+      this.grids[at].draw(this.scene.pictureOf(at), this.scene.seen.gain)
+    }
+    this.inspector.draw()
   }
 
   soon() {
@@ -260,16 +280,11 @@ export class Stage {
     this.resizing.disconnect()
     removeEventListener("resize", this.onResize)
     cancelAnimationFrame(this.waiting)
+    cancelAnimationFrame(this.painting)
     this.address.close()
     this.inspector.close()
     this.painter.sheets.close()
   }
-}
-
-// Whether a CSS colour is dark.
-function isDark(colour) {
-  const [red, green, blue] = [1, 3, 5].map((at) => Number.parseInt(colour.trim().slice(at, at + 2), 16))
-  return red + green + blue < 382
 }
 
 // Distance of an element from the top of the page, in CSS pixels.

@@ -115,6 +115,15 @@ export class Painter {
 }
 
 /**
+ * @param {string} colour in hexadecimal CSS
+ * @returns {boolean} whether it is dark
+ */
+export function isDark(colour) {
+  const [red, green, blue] = [1, 3, 5].map((at) => Number.parseInt(colour.trim().slice(at, at + 2), 16))
+  return red + green + blue < 382
+}
+
+/**
  * @param {string[]} stops five colours
  * @returns {Uint8ClampedArray} red, green and blue of 511 colours between them
  */

@@ -30,7 +30,7 @@ export class Strip {
     const [ratio, gap] = [devicePixelRatio, Math.round(GAP * devicePixelRatio)]
     const factor = leastFactor(column.width)
     const [wide, high] = [column.width * factor + gap, column.height * factor + gap]
-    this.drawn = { column, images, wide, high }
+    this.drawn = { column, images, wide, high, factor }
     this.title.textContent = column.title
     this.scroll.setAttribute("aria-label", `Film strip of column ${column.title}`)
     this.label(column, high / ratio, shown)
@@ -44,7 +44,7 @@ export class Strip {
       this.canvas.style.width = `${size[0] / ratio}px`
       this.canvas.style.height = `${size[1] / ratio}px`
     }
-    this.paint(factor)
+    this.paint()
     return fits
   }
 
@@ -59,8 +59,9 @@ export class Strip {
     this.rows.replaceChildren(...labels)
   }
 
-  paint(factor) {
-    const { column, images, wide, high } = this.drawn
+  /** Draws the images again where others are there, or wanted, than before. */
+  paint() {
+    const { column, images, wide, high, factor } = this.drawn
     const { painter, scene } = this.stage
     const pictures = column.strip.map((frame) => scene.pictureAt(this.number, frame, column.frames[frame]?.first))
     const { gain } = scene.seen
