@@ -157,8 +157,8 @@ def test_a_new_request_is_played_to_its_own_sample_and_a_frame_stays_when_settin
     assert slider.get_attribute("aria-valuetext") == "t = 832"
     wait_for_mark(page, "=== 1")
     assert np.array_equal(pictures(page), shown)
-    page.get_by_role("link", name="Forward").click()
-    page.get_by_role("heading", name="Forward", exact=True).wait_for()
+    page.get_by_role("link", name="Generate", exact=True).click()
+    page.get_by_role("heading", name="Generate", exact=True).wait_for()
     page.get_by_role("link", name="Reverse").click()
     expect(slider).to_have_attribute("aria-valuetext", "t = 832")
 
@@ -188,13 +188,13 @@ def test_the_same_request_again_is_there_at_once(page, server):
 
 
 def test_a_trajectory_is_kept_while_one_looks_at_another_page(page, server):
-    page.goto(f"{server}/reverse?steps=400&sampler=ddim&seed=77&model=fashion-attention")
+    page.goto(f"{server}/reverse?steps=300&sampler=ddim&seed=77&model=fashion-attention")
     page.get_by_role("button", name="Denoise").click()
-    page.get_by_text(re.compile(r"Denoising: \d+ of 400 steps")).wait_for()
-    page.get_by_role("link", name="Forward").click()
-    page.get_by_role("heading", name="Forward", exact=True).wait_for()
+    page.get_by_text(re.compile(r"Denoising: \d+ of 300 steps")).wait_for()
+    page.get_by_role("link", name="Generate", exact=True).click()
+    page.get_by_role("heading", name="Generate", exact=True).wait_for()
     page.get_by_role("link", name="Reverse").click()
-    page.get_by_text(re.compile(r"Denoising: \d+ of 400 steps")).wait_for()
+    page.get_by_text(re.compile(r"Denoising: \d+ of 300 steps")).wait_for()
     page.get_by_role("slider", name="Frame").wait_for()
     page.get_by_role("heading", name="image 0 of seed 77").wait_for()
 
