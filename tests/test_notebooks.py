@@ -24,7 +24,7 @@ QUICK = {
     "03": {"STEPS": 2, "IMAGES": 2},
     "04": TRAINING | {"LATENT_STEPS": 4},
     "05": {"STEPS": 2, "IMAGES": 2},
-    "06": {"STEPS": (2, 3), "EXACT": 6, "IMAGES": 2},
+    "06": {"STEPS": (2, 3), "EXACT": 6, "IMAGES": 1},
     "07": {"IMAGE_SIZE": 8, "STEPS": 2, "BATCH_SIZE": 4, "IMAGES": 1, "PROMPTS": ("a blue fish",)},  # goes on from a small run
     "08": {"IMAGE_SIZE": 8, "WIDTH": 16, "DEPTH": 1, "STEPS": 12, "BATCH_SIZE": 4},
     "09": {"MODEL": "lesson-flow", "RHOS": (7,), "STEPS": 2, "IMAGES": 1},
