@@ -187,22 +187,21 @@ def _again(page: Page) -> float:
     return seconds
 
 
-def clicks(browser: Browser, address: str, process: psutil.Process, rounds: int) -> dict[str, list[Clicked]]:
-    """Measure clicks and, in turn with each, its networks alone; two models also with one core busy.
+def clicks(browser: Browser, address: str, process: psutil.Process, rounds: int) -> Iterator[tuple[str, ...]]:
+    """Measure clicks and, in turn with each, its networks alone; two models also with one core busy. Yield rows below HEADER.
 
     The first round, which loads the models and makes the known columns, does not count.
     """
-    measured: dict[str, list[Clicked]] = {}
     with networks_alone() as alone:
         for name, click in CLICKS.items():
             alone(click, 999)
             click_on(browser, address, process, click, 999)
             for cores, where in ((0, ""), (1, ", one core busy"))[: 1 + (click is PAIR)]:
+                measured = []
                 for seed in range(1000 + 100 * cores, 1000 + 100 * cores + rounds):
                     with busy(cores):
-                        made = Clicked(alone(click, seed), *click_on(browser, address, process, click, seed))
-                    measured.setdefault(f"{name}{where}", []).append(made)
-    return measured
+                        measured.append(Clicked(alone(click, seed), *click_on(browser, address, process, click, seed)))
+                yield f"{name}{where}", *_figures(measured)
 
 
 HEADER = (
@@ -210,11 +209,6 @@ HEADER = (
     "all pictures / networks alone", "processor seconds of server and browser / of the networks alone",
     "of these, of the server", "the same again, by click, s", "from reload, s",
 )  # fmt: skip
-
-
-def table_of_clicks(measured: dict[str, list[Clicked]]) -> str:
-    """Return a table of clicks: medians."""
-    return table(HEADER, ([name, *_figures(clicked)] for name, clicked in measured.items()))
 
 
 def _figures(clicked: list[Clicked]) -> Iterator[str]:
@@ -241,7 +235,9 @@ def main(rounds: int = 3) -> None:
     with sync_playwright() as playwright, server() as (address, process, _):
         browser = launch(playwright)
         wait_until_up(address)
-        print(f"{machine()}\n\n{table_of_clicks(clicks(browser, address, process, rounds))}")
+        print(f"{machine()}\n\n{table(HEADER, [])}")
+        for row in clicks(browser, address, process, rounds):
+            print(f"| {' | '.join(row)} |", flush=True)
 
 
 if __name__ == "__main__":

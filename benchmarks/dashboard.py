@@ -18,7 +18,7 @@ import psutil
 import tyro
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from benchmarks.clicks import clicks, table_of_clicks
+from benchmarks.clicks import HEADER, clicks
 from benchmarks.timing import machine, table
 from benchmarks.visiting import Cost, cost_of_reruns, launch, new_page, seconds_until, server, wait_until_up
 
@@ -171,7 +171,7 @@ def main(arguments: Dashboard) -> None:
         memory: list[float] = []
         with server() as (address, process, log):
             wait_until_up(address)
-            clicked = clicks(browser, address, process, arguments.rounds)
+            clicked = list(clicks(browser, address, process, arguments.rounds))
             costs = interactions(browser, address, process, arguments.rounds)  # after everything has been imported
             page = new_page(browser)
             page.goto(address)
@@ -185,7 +185,7 @@ def main(arguments: Dashboard) -> None:
             errors = log.read_text().count("Traceback")
     print(f"{machine()}\n")
     print(table(("what", "seconds: median (range)"), ((name, median(times)) for name, times in rows.items())))
-    print(f"\n{table_of_clicks(clicked)}\n")
+    print(f"\n{table(HEADER, clicked)}\n")
     header = ("interaction", "processor ms: server", "browser", "ms until painted", "kB received")
     print(table(header, ((name, *in_figures(own)) for name, own in costs.items())))
     print(f"\nErrors in the server's log: {errors}.")
