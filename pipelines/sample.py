@@ -98,7 +98,7 @@ def main(arguments: Sample) -> int:
     remove_leftovers(arguments.out, arguments.out / "images")
     metadata = metadata_of(model.name, model.fingerprint, request, origin)
     if state.is_main_process:
-        for note in condition_notes(model.config.condition, request) + origin.notes(model, request):
+        for note in condition_notes(model.config.condition, request) + origin.notes():
             print(f"note: {note}")
     starts = own_share(range(0, request.num_images, arguments.batch_size))
     steps = len(origin.timesteps(model, request))

@@ -65,7 +65,7 @@ class Generation:
     peak_memory: int = 0
     """Bytes of the weights and of the largest other memory in use during a step; known at the end."""
     notes: list[str] = field(default_factory=list)
-    """Notices to the user, one sentence each, for example about words cut from a prompt or a strength that is too low."""
+    """Notices to the user, one sentence each, for example about words cut from a prompt or a picture with transparent parts."""
     origin: Origin = FROM_NOISE
     num_steps: int = 0
     """Number of sampling steps: that of the request, or fewer from a picture, which is known once computing starts."""
@@ -233,7 +233,7 @@ def _grow(column: Generation, job: Job) -> Iterator[None]:
     column.num_parameters = model.num_parameters
     with job.prepares("Loading the text encoder" if column.request.prompt else ""):
         column.notes = condition_notes(model.config.condition, column.request)
-    column.notes += column.origin.notes(model, column.request)
+    column.notes += column.origin.notes()
     column.fingerprint = model.fingerprint  # a run in training may have saved new weights since the request
     yield from within_memory(model.device, column.request.num_images, partial(_advance, column, model, job))
 

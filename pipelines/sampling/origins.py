@@ -53,7 +53,7 @@ class Origin:
         return self.reach
 
     def timesteps(self, model: LoadedModel, request: SamplingRequest) -> Tensor:
-        """Return the request's timesteps within :attr:`reach`, descending; the least noisy one is always included."""
+        """Return the request's timesteps within :attr:`reach`, descending, after the one at which it ends."""
         import torch
 
         from diffusion_core.schedules import sampling_timesteps
@@ -62,19 +62,15 @@ class Origin:
             timesteps = torch.tensor(learned, dtype=torch.float64)
         else:
             timesteps = sampling_timesteps(model.schedule, request.steps, request.spacing)
-        visited = timesteps <= self.reach * model.schedule.num_timesteps
-        visited[-1] = True
-        return timesteps[visited]
+        if self.reach == 1:
+            return timesteps
+        start = max(0.0, round(self.reach * model.schedule.num_timesteps - 1, 6))
+        return torch.cat([timesteps.new_tensor([start]), timesteps[timesteps < start]])
 
-    def notes(self, model: LoadedModel, request: SamplingRequest) -> list[str]:
-        """Return notices to the user, one sentence each: how pictures are read, and whether sampling starts too noisy."""
+    def notes(self) -> list[str]:
+        """Return notices to the user on how pictures are read, one sentence each."""
         pictures = [getattr(self, field.name) for field in fields(self) if field.name != "mask"]
-        told = [note for picture in pictures if isinstance(picture, bytes) for note in picture_notes(picture)]
-        begun = self.timesteps(model, request)[0].item() / model.schedule.num_timesteps
-        if begun <= self.reach:
-            return told
-        steps = f"{request.steps} step{'' if request.steps == 1 else 's'}"
-        return [*told, f"Strength {self.reach:g} is too low for {steps}: sampling starts at {begun:.2g}. Take more steps."]
+        return [note for picture in pictures if isinstance(picture, bytes) for note in picture_notes(picture)]
 
     def start(self, model: LoadedModel, request: SamplingRequest, images: Sequence[int]) -> Start:
         """Compute the state from which to sample.

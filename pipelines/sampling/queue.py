@@ -74,7 +74,7 @@ class Job(ABC):
         preparing: what it does before that, such as loading a model; empty if nothing.
         wanted: returns whether the page that submitted the job is still open; if not for GRACE seconds, the job is cancelled.
         error: one sentence if the job failed, else empty.
-        notes: notices to the user, one sentence each, for example about words cut from a prompt or a strength that is too low.
+        notes: notices to the user, one sentence each, for example about words cut from a prompt.
     """
 
     doing: ClassVar[str] = "Denoising"

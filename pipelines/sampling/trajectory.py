@@ -259,7 +259,7 @@ class TrajectoryJob(Job):
         self._fingerprint = model.fingerprint  # a run in training may have saved new weights since the request
         with self.prepares("Loading the text encoder" if self.request.prompt else ""):
             self.notes = condition_notes(model.config.condition, self.request)
-        self.notes += self.origin.notes(model, self.request)
+        self.notes += self.origin.notes()
         with interruptible(model.networks, self):
             yield from within_memory(model.device, len(self.images), partial(self._follow, model))
         assert self.way is not None

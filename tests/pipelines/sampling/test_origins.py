@@ -116,10 +116,13 @@ def test_more_strength_leads_further_from_the_picture(model, picture):
 @pytest.mark.parametrize("spacing", list(SPACINGS))
 @pytest.mark.parametrize("kind", [FromPicture, FromInversion])
 def test_strength_chooses_the_timesteps(model, picture, spacing, kind):
+    """Those below it, after the one at which it ends, however far they are apart."""
     request = SamplingRequest(steps=20, spacing=spacing)
     everything = FROM_NOISE.timesteps(model, request)
-    expected = {1.0: everything, 0.5: everything[everything <= 500], 0.0: everything[-1:]}
-    for strength, timesteps in expected.items():
+    ends = {0.51: 509.0, 0.5: 499.0, 0.0: 0.0}  # of 1,000 timesteps, from 0 to 999
+    expected = {strength: [end, *everything[everything < end].tolist()] for strength, end in ends.items()}
+    for strength, numbers in {1.0: everything.tolist(), **expected}.items():
+        timesteps = torch.tensor(numbers, dtype=torch.float64)
         origin = kind(picture, strength=strength)
         assert torch.equal(origin.timesteps(model, request), timesteps)
         assert torch.equal(origin.start(model, request, [0]).timesteps, timesteps)
@@ -168,20 +171,10 @@ def test_an_inversion_is_kept_no_longer_than_its_model(tiny_run, picture):
     assert gone() is None
 
 
-@pytest.mark.parametrize(
-    ("steps", "strength", "begun"), [(1, 0.5, "1"), (2, 0.3, "0.5"), (5, 0.1, "0.2"), (20, 0.05, None), (5, 0.2, None)]
-)
-def test_a_strength_that_so_few_steps_cannot_take_is_told(model, picture, steps, strength, begun):
-    notes = FromPicture(picture, strength).notes(model, SamplingRequest(steps=steps))
-    assert len(notes) == (begun is not None)
-    assert all(f"sampling starts at {begun}." in note for note in notes)
-    assert not FROM_NOISE.notes(model, SamplingRequest(steps=steps))
-
-
-def test_how_a_picture_is_read_is_told(model, picture):
+def test_how_a_picture_is_read_is_told(picture):
     clear = saved(flat("RGBA", (10, 20, 30, 40)), icc_profile=icc_profile(ADOBE_RGB))
-    notes = FromPicture(clear, 1.0).notes(model, SamplingRequest(steps=20))
-    assert notes == [
+    assert FROM_NOISE.notes() == FromPicture(picture, 1.0).notes() == []
+    assert FromPicture(clear, 1.0).notes() == [
         "1 picture with transparent parts: put on white",
         "1 picture with the colours of “made”: converted to sRGB",
     ]
