@@ -85,15 +85,18 @@ class Verdict:
         better = list(main.values())
         winners = sorted({name for name in better if name is not None}, key=better.count, reverse=True)
         kind = "" if main.keys() & MEASURED_ON.keys() else " of samples (loss and likelihood were not compared)"
+        one = f"the only main figure{kind}" if len(better) == 1 else ""
         if not winners:
-            return f"{self.first} and {self.second} are not told apart as a whole, in any of {len(better)} main figures{kind}."
+            any_of = one or f"any of {len(better)} main figures{kind}"
+            return f"{self.first} and {self.second} are not told apart as a whole, in {any_of}."
         first, *others = winners
         second = f", {others[0]} in {better.count(others[0])}" if others else ""
         undecided = better.count(None)
         apart = f"; {undecided} {'does' if undecided == 1 else 'do'} not tell them apart" if undecided else ""
         sure = any(self.differences[name].told_among(len(main)) for name, winner in main.items() if winner)
         chance = "" if sure else " Among so many figures, this may be chance."
-        return f"Better: {first} in {better.count(first)} of {len(better)} main figures{kind}{second}{apart}.{chance}"
+        where = one or f"{better.count(first)} of {len(better)} main figures{kind}"
+        return f"Better: {first} in {where}{second}{apart}.{chance}"
 
     def sentence(self, name: str) -> str:
         """Return who is better in a figure and by how much, or how large a difference can be at most."""

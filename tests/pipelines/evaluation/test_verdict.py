@@ -166,7 +166,9 @@ def test_one_weak_difference_among_many_figures_may_be_chance():
     assert summary(1.5, 0) == f"Better: two in 1 of 2 {of_samples}; 1 does not tell them apart."
     assert "in any of 7 main figures." in summary(0, 0, 0, 0, 0, 0, 0)
     assert summary(0, 0).endswith(f"in any of 2 {of_samples}.")
-    assert summary(1.1) == f"Better: two in 1 of 1 {of_samples}."
+    only = "in the only main figure of samples (loss and likelihood were not compared)."
+    assert summary(1.1) == f"Better: two {only}"
+    assert summary(0).endswith(only)
 
 
 def test_no_figure_is_left_out_in_silence(made):
