@@ -36,7 +36,7 @@ def show_averages(runs: Mapping[str, Listed], logs: Sequence[Log]) -> None:
     with more:
         name = next(iter(kept))
         if len(kept) > 1:
-            name = st.segmented_control("Run", list(kept), default=name, required=True, key="averages_of", **BOUND)
+            name = st.segmented_control("Model", list(kept), default=name, required=True, key="averages_of", **BOUND)
         _show_averages(name, runs[name], kept[name])
 
 

@@ -68,7 +68,7 @@ def _generated(suffix: str, model: str) -> bytes | None:
     run_column, number_column = st.columns([2, 1])
     usual = model if model in runs else next(iter(runs))
     follow_model(run_key := f"source_run{suffix}", usual)
-    name = run_column.selectbox("Run", list(runs), list(runs).index(usual), key=run_key, **BOUND)
+    name = run_column.selectbox("Model", list(runs), list(runs).index(usual), key=run_key, **BOUND)
     samples = newest_samples(runs[name])
     assert samples is not None
     config, last = runs[name].config, len(samples) - 1
