@@ -34,6 +34,7 @@ class Arguments:
 
     run: Path = Path("checkpoints/fashion-baseline")
     steps: tuple[int, ...] = (5, 8, 10, 15, 20, 30, 50)
+    spacing: str = SamplingRequest.spacing
     num_images: int = 500
     reference_steps: int = 1000
     """Steps of DDPM."""
@@ -41,13 +42,13 @@ class Arguments:
     """Images sampled at once; more suit a GPU."""
 
 
-def measured(evaluation: Evaluation, num_images: int) -> dict[tuple[str, int], tuple[int, Figure]]:
+def measured(evaluation: Evaluation, spacing: str, num_images: int) -> dict[tuple[str, int], tuple[int, Figure]]:
     """Return the network calls and the distance of each sampler and number of steps."""
     found = {}
     for result in evaluation.of_kind("samples"):
         request, figure = result.asked["request"], sample_figure(evaluation, result, FIGURE)
-        usual = request.get("spacing", SamplingRequest.spacing) == SamplingRequest.spacing
-        if usual and request["num_images"] == num_images and figure is not None:
+        asked = request.get("spacing", SamplingRequest.spacing) == spacing and request["num_images"] == num_images
+        if asked and figure is not None:
             found[request["sampler"], request["steps"]] = result.found["network_calls"], figure
     return found
 
@@ -68,12 +69,13 @@ def main(arguments: Arguments) -> None:
         "num_images": arguments.num_images,
         "likelihood_images": 0,
         "batch_size": arguments.batch_size,
+        "spacing": (arguments.spacing,),
     }
     samplers = list({choice.target: name for name, choice in reversed(SAMPLERS.items())}.values())[::-1]  # each under one name
     evaluate(Evaluate(samplers=("ddpm",), steps=(arguments.reference_steps,), **shared))
     evaluate(Evaluate(samplers=tuple(samplers), steps=arguments.steps, **shared))
     evaluation = Evaluation(find_run(arguments.run))
-    found = measured(evaluation, arguments.num_images)
+    found = measured(evaluation, arguments.spacing, arguments.num_images)
     references = {
         f"{arguments.reference_steps} steps of DDPM": found["ddpm", arguments.reference_steps][1],
         f"{max(arguments.steps)} steps of UniPC": found["unipc", max(arguments.steps)][1],

@@ -191,17 +191,17 @@ DENSITIES: dict[str, DensityChoice] = {
 }
 
 SAMPLERS: dict[str, SamplerChoice] = {
-    "dpmpp_2m": SamplerChoice(
-        "DPM-Solver++(2M)",
-        "Good in 15 steps, hardly better beyond 30; one network call each.",
-        "diffusion_core.samplers:dpmpp_2m",
-        order=2,
-    ),
     "unipc": SamplerChoice(
         "UniPC-3",
         "Good in 10 steps, hardly better beyond 15; corrects each step by the next estimate, one network call each.",
         "diffusion_core.samplers:unipc",
         order=4,
+    ),
+    "dpmpp_2m": SamplerChoice(
+        "DPM-Solver++(2M)",
+        "Good in 15 steps, hardly better beyond 30; one network call each.",
+        "diffusion_core.samplers:dpmpp_2m",
+        order=2,
     ),
     "dpmpp_3m": SamplerChoice(
         "DPM-Solver++(3M)",
@@ -252,8 +252,13 @@ SAMPLERS: dict[str, SamplerChoice] = {
 SPACINGS: dict[str, FunctionChoice] = {
     "trailing": FunctionChoice(
         "Trailing",
-        "Even steps from the last timestep, pure noise, to short of 0: the usual choice.",
+        "Even steps from the last timestep, pure noise, to short of 0: usual for small images.",
         "diffusion_core.schedules:trailing",
+    ),
+    "shifted": FunctionChoice(
+        "Shifted",
+        "Like trailing, with shorter steps where there is more noise: usual for images larger than 32×32.",
+        "diffusion_core.schedules:shifted",
     ),
     "leading": FunctionChoice(
         "Leading", "Even steps from short of the last timestep to 0, as in early DDIM code.", "diffusion_core.schedules:leading"

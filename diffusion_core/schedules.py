@@ -232,6 +232,16 @@ def trailing(schedule: NoiseSchedule, steps: int) -> Tensor:
     return torch.round(size - torch.arange(steps, dtype=torch.float64) * size / steps) - 1
 
 
+def shifted(schedule: NoiseSchedule, steps: int, shift: float = 2.0) -> Tensor:
+    """Return fractional timesteps like trailing ones, but closer together where there is much noise.
+
+    The times u = 1, 1 − 1/n, …, 1/n become s·u/(1 + (s − 1)·u) with s = ``shift`` (Esser et al. 2024, equation 23). On
+    rectified flow this multiplies the noise sigma/alpha by s.
+    """
+    u = 1 - torch.arange(steps, dtype=torch.float64) / steps
+    return schedule.num_timesteps * shift * u / (1 + (shift - 1) * u) - 1
+
+
 def leading(schedule: NoiseSchedule, steps: int) -> Tensor:
     """Return …, ⌊2T/n⌋, ⌊T/n⌋, 0, starting short of the last timestep (Song et al. 2021, appendix D.2, "linear")."""
     return (torch.arange(steps) * schedule.num_timesteps // steps).flip(0).double()
@@ -281,7 +291,7 @@ def sampling_timesteps(schedule: NoiseSchedule, steps: int, spacing: str = "trai
             definition visits only timestep 0.
 
     Returns:
-        (steps,) float64, descending; fractional only for "log_snr" and "karras".
+        (steps,) float64, descending; fractional only for "shifted", "log_snr" and "karras".
 
     Example:
         >>> sampling_timesteps(flow(), 4).tolist()

@@ -28,7 +28,7 @@ from .common.temporary import remove_leftovers
 from .datasets.sources import locate
 from .evaluation.results import Evaluation
 from .models.loading import load_model
-from .sampling.own_steps import as_learnt
+from .sampling.own_steps import as_learnt, usual_spacing
 from .sampling.request import SamplingRequest
 from .sampling.sample import sample
 from .storage.cache import can_cache
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .evaluation.real_images import RealImages
     from .evaluation.results import Result
     from .models.loading import LoadedModel
+    from .storage.config import RunConfig
     from .storage.run import Run
 
 MOST = 1000  # samples per setting, unless more are requested
@@ -50,17 +51,17 @@ class Evaluate(Settings):
 
     runs: Positional[tuple[Path, ...]]
     """Run folders, .safetensors files, names of runs in checkpoints/ or runs/, or ids of runs on the hub (USER/NAME)."""
-    samplers: Annotated[tuple[str, ...], OneOf(SAMPLERS)] = ("dpmpp_2m",)
+    samplers: Annotated[tuple[str, ...], OneOf(SAMPLERS)] = (SamplingRequest.sampler,)
     """Samplers to try. Students are measured in their own steps, and their own guidance, whatever is given here."""
-    steps: Annotated[tuple[int, ...], Between(1)] = (20,)
+    steps: Annotated[tuple[int, ...], Between(1)] = (SamplingRequest.steps,)
     """Numbers of steps to try with each sampler."""
     num_images: Annotated[int | None, Between(1, 10_000_000)] = None
     """Samples per setting; by default 1000, or the number of held-out images if that is smaller, because samples and floor are
     comparable only for equal numbers."""
     seed: Annotated[int, Between(0, 2**63 - 1)] = 0
     """Seed of the samples and of the noise added to held-out images."""
-    spacing: Annotated[tuple[str, ...], OneOf(MODEL_SPACINGS)] = ("trailing",)
-    """Spacings of the timesteps to try."""
+    spacing: Annotated[tuple[str, ...], OneOf(MODEL_SPACINGS)] = ()
+    """Spacings of the timesteps to try; by default shifted for images or latents larger than 32×32, trailing for others."""
     guidance: Annotated[tuple[float, ...], Between(0.0)] = (1.0, 2.0)
     """Guidance scales to try with conditional models, whose conditions are the classes or captions of the held-out images.
     1 is no guidance; larger scales give samples that match their conditions better but vary less than real images."""
@@ -130,8 +131,13 @@ def _refuse_impossible(run: Run, arguments: Evaluate) -> None:
     locate(run.config.data.data)
     model = load_model(run, device="cpu")
     judge_for(model.config, arguments.features)
-    for steps, spacing in () if run.config.is_student else product(arguments.steps, arguments.spacing):
+    for steps, spacing in () if run.config.is_student else product(arguments.steps, spacings_for(run.config, arguments)):
         sample(model, SamplingRequest(steps=steps, spacing=spacing), [0])
+
+
+def spacings_for(config: RunConfig, arguments: Evaluate) -> tuple[str, ...]:
+    """Return the spacings to try with a run: those asked for, or the one that suits it."""
+    return arguments.spacing or (usual_spacing(config),)
 
 
 def _taught(runs: Sequence[Run]) -> set[str]:
@@ -221,7 +227,7 @@ def measurements(
         yield "autoencoder", "reconstruction", asked, partial(measure_reconstructions, model, real, count, arguments.batch_size)
     conditional = real.conditions is not None
     scales = arguments.guidance if conditional and not model.config.network.always_conditional else (1.0,)
-    settings = product(arguments.samplers, arguments.steps, arguments.spacing, scales)
+    settings = product(arguments.samplers, arguments.steps, spacings_for(model.config, arguments), scales)
     requests = [
         SamplingRequest(num_images, seed, sampler, steps, spacing=spacing, guidance=scale)
         for sampler, steps, spacing, scale in settings

@@ -30,7 +30,7 @@ from .common.threads import leave_cores_to_others
 from .models.loading import load_model
 from .sampling.origins import FROM_NOISE, FromPicture, Origin
 from .sampling.overview import Overview
-from .sampling.own_steps import as_learnt
+from .sampling.own_steps import default_request
 from .sampling.request import SamplingRequest
 from .sampling.sample import metadata_of, sample
 from .storage.disk import refuse_unwritable
@@ -71,11 +71,11 @@ class Sample(Settings):
 
 
 def defaults_for(words: Sequence[str]) -> Sample:
-    """Return the defaults for a command line: a student, if it names one, is sampled in its own steps."""
+    """Return the defaults for a command line: those of the run that it names."""
     for number, word in enumerate(words):
         with suppress(ValueError, OSError):
             may_download = number == 0 and "--help" not in words  # a word further on may be part of a prompt
-            return Sample(MISSING, as_learnt(SamplingRequest(), find_run(word, may_download).config))
+            return Sample(MISSING, default_request(find_run(word, may_download).config))
     return Sample(MISSING)
 
 

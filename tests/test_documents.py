@@ -13,8 +13,7 @@ from notebooks.execute import NOTEBOOKS
 from pages.components.lessons import LESSONS
 from pages.components.runs import describe_run, is_diffusion, known_runs
 from pipelines.evaluation.results import Evaluation
-from pipelines.sampling.own_steps import as_learnt
-from pipelines.sampling.request import SamplingRequest
+from pipelines.sampling.own_steps import default_request
 from pipelines.storage.runs import PUBLISHED
 from tests.test_imports import ROOMS, ROOT
 
@@ -63,8 +62,8 @@ def test_the_readmes_models_are_those_of_the_dashboard_with_their_measured_numbe
         config, evaluation = models[name].config, Evaluation(models[name].run)
         assert (loss == "–") == (config.distillation is not None)
         assert loss == "–" or f"held-out loss {loss}" in describe_run(models[name])
-        usual = asdict(as_learnt(SamplingRequest(sampler="dpmpp_2m", steps=20), config))
-        ways = ("sampler", "steps", "guidance")
+        usual = asdict(default_request(config))
+        ways = ("sampler", "steps", "spacing", "guidance")
         measured = next(
             one for one in evaluation.of_kind("samples") if all(one.asked["request"][way] == usual[way] for way in ways)
         )

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 # The settings of sampling that a lesson does not mention; all are set, so that a page shows nothing of what it showed before.
-SAMPLING: dict[str, Any] = {"sampler": "dpmpp_2m", "steps": 20, "seed": 0, "spacing": "trailing", "eta": 0.0}
+SAMPLING: dict[str, Any] = {"sampler": "unipc", "steps": 20, "seed": 0, "spacing": "trailing", "eta": 0.0}
+LARGE: dict[str, Any] = {"spacing": "shifted"}  # of models of images larger than 32×32
 GUIDING: dict[str, Any] = {"guidance": 2.0, "guidance_interval": (0.0, 1.0), "guidance_rescale": 0.0, "negative": ""}
 
 
@@ -76,7 +77,7 @@ LESSONS: Sequence[Lesson] = (
         "From noise to image",
         "What does a network see in pure noise?",
         "reverse",
-        SAMPLING | {"model": "flowers-attention-64", "start": "Noise", "number": 2},
+        SAMPLING | LARGE | {"model": "flowers-attention-64", "start": "Noise", "number": 2},
         "Play it: in pure noise, the estimate is a blurred average of all flowers. Colours and shapes are decided early, fine "
         "detail only in the last steps.",
         "Change the image number: another noise, another flower.",
@@ -87,10 +88,10 @@ LESSONS: Sequence[Lesson] = (
         "Few steps or many",
         "How many steps does an image need?",
         "compare",
-        columns(*({"model": "flowers-attention-64", "steps": steps} for steps in (2, 5, 20, 50)), images=8),
-        "With 2 steps all images are much the same blurred average, with 5 they begin to differ, and with 20 they are sharp. "
-        "From 20 to 50 little changes: all columns start from the same noise, and a sampler with enough steps always makes the "
-        "same of it.",
+        columns(*(LARGE | {"model": "flowers-attention-64", "steps": steps} for steps in (2, 5, 20, 50)), images=8),
+        "With 2 steps all images are much the same blurred average, with 5 they are flowers without fine detail, and with 20 "
+        "they are sharp. From 20 to 50 little changes: all columns start from the same noise, and a sampler with enough steps "
+        "always makes the same of it.",
         "Set the first column to 100 steps and choose ×1 at *Difference*: from column to column less of it is left.",
         "06_samplers_and_schedules",
     ),
@@ -115,9 +116,9 @@ LESSONS: Sequence[Lesson] = (
         "What if noise is added at every step?",
         "compare",
         columns(
-            {"model": "flowers-attention-64", "sampler": "ddim", "steps": 50},
-            {"model": "flowers-attention-64", "sampler": "ddim", "steps": 50, "eta": 1.0},
-            {"model": "flowers-attention-64", "sampler": "ddpm", "steps": 50},
+            LARGE | {"model": "flowers-attention-64", "sampler": "ddim", "steps": 50},
+            LARGE | {"model": "flowers-attention-64", "sampler": "ddim", "steps": 50, "eta": 1.0},
+            LARGE | {"model": "flowers-attention-64", "sampler": "ddpm", "steps": 50},
             images=8,
         ),
         "With eta 1 the noise that an image starts from no longer decides what it becomes. The second and "
@@ -142,7 +143,7 @@ LESSONS: Sequence[Lesson] = (
         "What attention buys",
         "Is a difference real if one can hardly see it?",
         "compare",
-        columns({"model": "flowers-attention-64"}, {"model": "flowers-baseline-64"}, images=12),
+        columns(LARGE | {"model": "flowers-attention-64"}, LARGE | {"model": "flowers-baseline-64"}, images=12),
         "Both networks make almost the same flowers of the same noise, and yet measurements tell them "
         "apart: with attention, samples are closer to real flowers as a whole and more varied; without, they pass for real a "
         "little more often.",
@@ -166,6 +167,7 @@ LESSONS: Sequence[Lesson] = (
         "What does a guidance scale do?",
         "generate",
         SAMPLING
+        | LARGE
         | GUIDING
         | {
             "model": "flowers-class-64",
@@ -253,7 +255,7 @@ LESSONS: Sequence[Lesson] = (
         "What does a network learn from 25 images?",
         "evaluate",
         {"runs": ["lesson-copies", "lesson-flow"], "figure": "closer_than_held_out", "cost": "network_calls", "copies": True},
-        "The two differ in nothing but their training images, 25 and 60,000: of the samples of lesson-copies, 56 % come closer "
+        "The two differ in nothing but their training images, 25 and 60,000: of the samples of lesson-copies, 59 % come closer "
         "to a training image than 95 % of held-out images do, of lesson-flow none, as *What does quality cost?* shows. They "
         "were measured with different real images, so each is ranked by itself: choose it at *Samples*. At the end of the page "
         "samples stand above the nearest training images, and those of lesson-copies are the same garments.",
@@ -298,7 +300,7 @@ LESSONS: Sequence[Lesson] = (
         "Four calls instead of twenty",
         "What can a network learn from its own steps?",
         "compare",
-        columns({"model": "flowers-attention-64"}, {"model": "flowers-attention-64-student"}, images=12),
+        columns(LARGE | {"model": "flowers-attention-64"}, {"model": "flowers-attention-64-student"}, images=12),
         "Press **Generate**. From the same noise, the student (column 2) makes in 4 network calls nearly the flowers that its "
         "teacher makes in 20. The film strips show where it leaps: its last call turns half noise into a finished flower.",
         "Choose flowers-attention-64 in the second column as well, with 4 steps: without having learnt them, it makes pale and "

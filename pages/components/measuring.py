@@ -18,7 +18,6 @@ from pipelines.evaluation.job import EvaluationJob
 from pipelines.storage.run import Run
 
 STEPS = (5, 10, 20, 50, 100)  # the choices
-USUAL_STEPS = 20
 
 
 def show_measuring(runs: Mapping[str, Run], missing: Collection[str]) -> None:
@@ -59,7 +58,12 @@ def _ask(job: EvaluationJob, runs: Mapping[str, Run], missing: Collection[str]) 
     chosen = st.multiselect("Models", list(runs), list(missing or runs), key="measured", wrap=True)
     samplers = st.multiselect("Samplers", list(SAMPLERS), [SamplingRequest.sampler], key="measured_samplers", wrap=True)
     steps = st.multiselect(
-        "Steps", STEPS, [USUAL_STEPS], key="measured_steps", help="Every sampler is run with every number of steps.", wrap=True
+        "Steps",
+        STEPS,
+        [SamplingRequest.steps],
+        key="measured_steps",
+        wrap=True,
+        help="Every sampler is run with every number of steps.",
     )
     images = st.number_input(
         "Samples per measurement", 10, 50_000, None, step=100, key="measured_images",

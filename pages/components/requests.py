@@ -16,7 +16,7 @@ from pipelines.common.command_line import describe
 from pipelines.common.settings import Described
 from pipelines.common.text import literal
 from pipelines.datasets.familiar import most_familiar
-from pipelines.sampling.own_steps import own_steps
+from pipelines.sampling.own_steps import own_steps, usual_spacing
 from pipelines.sampling.request import SamplingRequest
 from pipelines.storage.config import DistillationConfig, RunConfig
 from pipelines.storage.spacing import learned_spacing
@@ -156,7 +156,9 @@ def choose_noise(run: Run, sampler: str, suffix: str = "") -> dict[str, Any]:
     except (ValueError, OSError) as error:
         spacings, about = SPACINGS, f"{MODEL_SPACINGS[LEARNED].title} is not offered: {literal(describe(error))}."
     about = f"{about_choices(spacings)}\n\n{about}"
-    spacing = choose_named("Timestep spacing", spacings, SamplingRequest.spacing, f"spacing{suffix}", help=about)
+    usual = usual_spacing(run.config)
+    follow_model(f"spacing{suffix}", usual)
+    spacing = choose_named("Timestep spacing", spacings, usual, f"spacing{suffix}", help=about)
     return {"spacing": spacing} | {
         name: st.slider(
             f"{name}: {option.about}", option.low, option.high, option.default, (option.high - option.low) / 20,
@@ -206,6 +208,7 @@ def usual_request(config: RunConfig) -> SamplingRequest:
     """Return the request of a model before anything is chosen: of every class in turn, or of a prompt that it knows well."""
     takes, every = config.network.takes, config.condition.cycles("all")
     return SamplingRequest(
+        spacing=usual_spacing(config),
         label=("all" if every else config.condition.classes[0]) if takes == "class" else None,
         prompt=(usual_prompt(config),) if takes == "text" else (),
     )

@@ -1,4 +1,4 @@
-"""The steps that a student has learnt, and no others. Importing this module does not load torch."""
+"""The steps that suit a model, and those that a student has learnt. Importing this module does not load torch."""
 
 from __future__ import annotations
 
@@ -9,6 +9,23 @@ from ..common.text import counted
 from ..storage.config import RunConfig
 from ..storage.distillation_config import SAMPLER
 from .request import SamplingRequest
+
+SMALL = 32  # side of images or latents, up to which trailing timesteps suit them (benchmarks/README.md, "The default sampler")
+
+
+def usual_spacing(config: RunConfig) -> str:
+    """Return the spacing that suits the size of a model's images or latents.
+
+    The same noise hides less of a larger image, so that more of what it shows is decided where there is more noise (Hoogeboom
+    et al. 2023, section 2; Esser et al. 2024, section 5.3.2).
+    """
+    large = max((config.state_shape or (0, 0, 0))[1:]) > SMALL
+    return "shifted" if large else SamplingRequest.spacing
+
+
+def default_request(config: RunConfig) -> SamplingRequest:
+    """Return the request of a model of which nothing else was asked, as commands and pages begin with."""
+    return as_learnt(SamplingRequest(spacing=usual_spacing(config)), config)
 
 
 def as_learnt(request: SamplingRequest, config: RunConfig) -> SamplingRequest:

@@ -20,7 +20,7 @@ class SamplingRequest(Settings):
     """Number of images."""
     seed: Annotated[int, Between(0, 2**63 - 1)] = 0
     """Random seed. Image i of a seed always starts from the same noise."""
-    sampler: Annotated[str, OneOf(SAMPLERS)] = "dpmpp_2m"
+    sampler: Annotated[str, OneOf(SAMPLERS)] = "unipc"
     """The sampler."""
     steps: Annotated[int, Between(1)] = 20
     """Number of sampling steps, from 1 to the length of the model's schedule."""

@@ -13,7 +13,7 @@ from ..common.indices import evenly_spaced
 from ..common.machine import TooLarge, refuse_beyond_memory
 from .divergence import refuse_divergence
 from .origins import FROM_NOISE, Origin
-from .own_steps import as_learnt
+from .own_steps import default_request
 from .request import SamplingRequest
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def sample(
 
     from .prompts import guided_denoiser
 
-    request = request or as_learnt(SamplingRequest(), model.config)
+    request = request or default_request(model.config)
     numbers = range(request.num_images) if images is None else images
     if len(numbers) > origin.most_at_once(model):
         raise TooLarge(

@@ -2,9 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler
 from diffusers.schedulers.scheduling_ddim import rescale_zero_terminal_snr as diffusers_rescale
 
 from diffusion_core.schedules import (
@@ -226,7 +227,7 @@ def test_spacings_descend_within_the_schedule(name, zero, spacing):
             assert timesteps.isfinite().all()
             assert (timesteps.diff() < 0).all()
             assert 0 <= timesteps.min() <= timesteps.max() <= length - 1
-            if spacing not in ("log_snr", "karras"):
+            if spacing not in ("shifted", "log_snr", "karras"):
                 assert torch.equal(timesteps, timesteps.round())
 
 
@@ -274,6 +275,25 @@ def test_spacings_are_those_of_diffusers(spacing):
         differs = ours != theirs
         assert not (differs & ~half).any()
         assert (ours - theirs).abs().max() <= 1
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 20, 1000])
+def test_shifted_spacing_is_that_of_diffusers(steps):
+    """Noise levels of rectified flow, whose sigma is the time."""
+    oracle = FlowMatchEulerDiscreteScheduler(shift=2.0)
+    oracle.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps).tolist())
+    times = (sampling_timesteps(make_schedule("flow"), steps, "shifted") + 1) / 1000
+    torch.testing.assert_close(times, oracle.sigmas[:-1].double(), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 20, 50])
+def test_shifted_spacing_on_rectified_flow_doubles_the_noise_of_trailing_timesteps(steps):
+    schedule = make_schedule("flow")
+    levels = []
+    for spacing in ("trailing", "shifted"):
+        alpha, sigma = schedule.at(sampling_timesteps(schedule, steps, spacing))
+        levels.append(sigma[1:] / alpha[1:])  # the first is pure noise
+    torch.testing.assert_close(levels[1], 2 * levels[0], rtol=1e-9, atol=0)
 
 
 @pytest.mark.parametrize(("name", "zero"), EVERY)
@@ -324,7 +344,7 @@ def test_impossible_steps_are_refused_with_the_possible_ones(steps, spacing):
 def test_unknown_names_are_refused_with_the_known_ones():
     with pytest.raises(ValueError, match=r"'lineal'.*flow, cosine, linear, sigmoid"):
         make_schedule("lineal")
-    with pytest.raises(ValueError, match=r"'tailing'.*trailing, leading, linspace, log_snr, karras"):
+    with pytest.raises(ValueError, match=r"'tailing'.*trailing, shifted, leading, linspace, log_snr, karras"):
         sampling_timesteps(make_schedule("linear"), 10, "tailing")
     for length in (0, -5):
         for name in SCHEDULES:

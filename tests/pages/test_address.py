@@ -83,7 +83,7 @@ def test_a_select_box_shows_titles_and_the_address_short_names():
     app.query_params["sampler"] = "heun"
     app.run()
     box = app.selectbox(key="sampler")
-    assert (box.value, box.options[:2]) == ("heun", ["DPM-Solver++(2M)", "UniPC-3"])
+    assert (box.value, box.options[:2]) == ("heun", ["UniPC-3", "DPM-Solver++(2M)"])
     box.select("ddim").run()
     assert (app.selectbox(key="sampler").value, app.query_params["sampler"]) == ("ddim", "ddim")
     app.query_params["sampler"] = "unipc"  # a link within the session

@@ -84,7 +84,7 @@ def test_columns_are_chosen_freely():
     address |= {"steps1": 2, "steps2": 3, "sampler2": "ddim", "eta2": 0.5, "seed3": 9, "steps3": 2, "spacing3": "leading"}
     app = generate(open_page(**address, numbers="true"))
     one, two, three = (column.request for column in columns(app))
-    assert (one.sampler, one.steps, one.seed, one.spacing) == ("dpmpp_2m", 2, 0, "trailing")
+    assert (one.sampler, one.steps, one.seed, one.spacing) == ("unipc", 2, 0, "trailing")
     assert (two.sampler, two.steps, two.eta) == ("ddim", 3, 0.5)
     assert (three.seed, three.spacing) == (9, "leading")
     table = app.dataframe[0].value
@@ -263,7 +263,7 @@ def test_what_was_not_measured_is_measured_at_the_press_of_a_button(monkeypatch)
     [([run], options)] = started
     assert run.name == "fashion-baseline"
     asked = parse([Evaluate], [str(run.path), *options])
-    assert (asked.samplers, asked.steps, asked.spacing, asked.num_images) == (("dpmpp_2m",), (13, 17), ("trailing",), 500)
+    assert (asked.samplers, asked.steps, asked.spacing, asked.num_images) == (("unipc",), (13, 17), ("trailing",), 500)
     half = open_page(model1="fashion-baseline", model2="fashion-baseline", steps2=13)
     assert any("**Column 2 is not measured yet:**" in text.value for text in half.markdown)
     assert "Measure column 2" in buttons(half)

@@ -150,7 +150,7 @@ def measuring(app):
 def test_what_will_be_measured_is_said_first(measured):
     app = measuring(open_page())
     assert app.multiselect(key="measured").value == ["two"]
-    command = "python -m pipelines.evaluate two --samplers dpmpp_2m --steps 20"
+    command = "python -m pipelines.evaluate two --samplers unipc --steps 20"
     assert app.code[0].value == command
     assert not app.button(key="measure").disabled
 

@@ -59,7 +59,7 @@ def test_every_class_with_and_without_guidance():
     assert html(app).count('role="cell"') == 4
     assert any("8 images · 4 (3 to 6) network calls per image" in caption.value for caption in app.caption)
     [told] = [caption.value for caption in app.caption if "Every cell starts from the same noise" in caption.value]
-    assert told.startswith("class · DPM-Solver++(2M) · 3 steps · seed 0. Rows: "), "all that the cells share, and no guidance"
+    assert told.startswith("class · UniPC-3 · 3 steps · seed 0. Rows: "), "all that the cells share, and no guidance"
 
 
 def test_classes_whose_names_are_alike_are_each_at_hand(class_run, tmp_path):

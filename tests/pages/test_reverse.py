@@ -61,7 +61,7 @@ def test_another_seed_is_another_image():
 
 
 def test_an_image_at_half_strength_starts_half_way():
-    app = denoise(open_page(start="An image", steps=10, strength=0.5))
+    app = denoise(open_page(start="An image", steps=10, strength=0.5, spacing="trailing"))
     assert way(app).timesteps[0] == 499
     assert len(way(app).steps) == 6
 
@@ -99,7 +99,7 @@ def test_the_x_ray_says_what_each_step_did_and_how_others_would_do(own_run):
     denoise(app, key="standings_job", label="none")
     assert "Closest: " in " ".join(markdown.value for markdown in app.markdown)
     [table] = app.dataframe
-    assert table.value.shape == (7, 5)
+    assert table.value.shape == (7, 6)
     app.toggle(key="xray").set_value(False).run()
     assert "xray_job" not in app.session_state
 

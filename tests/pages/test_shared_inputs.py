@@ -109,6 +109,17 @@ def test_infinite_numbers_in_an_address_are_forgotten():
     assert [number.value for number in app.number_input] == [1, 3]
 
 
+def test_the_spacing_follows_the_size_of_the_models_images_until_it_is_chosen():
+    app = open_app("reverse", model="flowers-attention-64")
+    assert app.selectbox(key="spacing").value == "shifted"
+    app.selectbox(key="model").select("fashion-baseline").run()
+    assert app.selectbox(key="spacing").value == "trailing"
+    assert "spacing" not in app.query_params, "the usual choice is not part of the address"
+    app.selectbox(key="spacing").select("karras").run()
+    app.selectbox(key="model").select("flowers-attention-64").run()
+    assert app.selectbox(key="spacing").value == "karras"
+
+
 @pytest.mark.parametrize("learnt", [True, False])
 def test_the_learned_spacing_is_offered_for_runs_that_have_one(learnt, tiny_run, tmp_path):
     def page(path):

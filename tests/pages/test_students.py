@@ -76,7 +76,7 @@ def test_the_way_from_a_student_shows_its_teacher_beside_it_and_says_what_differ
     assert page == "pages/compare.py"
     app = open_app("compare", images=4, **{name: value[0] for name, value in address.items()})
     teacher, student = requests(generate(app))
-    assert (teacher.sampler, teacher.steps, teacher.guidance, teacher.label) == ("dpmpp_2m", 20, 3.0, "all")
+    assert (teacher.sampler, teacher.steps, teacher.guidance, teacher.label) == ("unipc", 20, 3.0, "all")
     assert (student.sampler, student.steps, student.guidance, student.label) == ("ddim", 3, 3.0, "all")
     told = [text.value for text in (*app.caption, *app.markdown)]
     assert any("From the same noise, the student's images differ from its teacher's by **L1 0." in text for text in told)
@@ -104,7 +104,7 @@ def test_columns_chosen_by_hand_have_their_own_steps(runs):
     app.selectbox(key="model1").set_value("teacher").run()
     usual = {"steps1": 20, "guidance1": 2.0}
     assert {key: app.number_input(key=key).value for key in usual} == usual, "not those of the student"
-    assert app.selectbox(key="sampler1").value == "dpmpp_2m"
+    assert app.selectbox(key="sampler1").value == "unipc"
 
 
 def test_a_student_of_several_numbers_is_offered_all_of_them(runs, class_run):

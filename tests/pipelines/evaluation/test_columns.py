@@ -48,11 +48,11 @@ def test_columns_are_called_by_what_differs():
 
     one, other, guided = ("one", {}), ("other", {}), ("guided", {"label": "all", "guidance": 2.0})
     ddim = {"sampler": "ddim"}
-    assert names(one, ("one", ddim)) == ["DPM-Solver++(2M)", "DDIM"]
+    assert names(one, ("one", ddim)) == ["UniPC-3", "DDIM"]
     assert names(one, other) == ["one", "other"]
     assert names(one, one) == ["one", "one"]
     assert names(one, guided) == ["one", "guided"], "what does not apply to a model does not differ"
-    assert names(one, ("other", ddim | {"steps": 5})) == ["one with DPM-Solver++(2M) in 20 steps", "other with DDIM in 5 steps"]
+    assert names(one, ("other", ddim | {"steps": 5})) == ["one with UniPC-3 in 20 steps", "other with DDIM in 5 steps"]
     assert names(("one", {"label": "rose"}), ("one", {"label": "all", "seed": 1})) == [
         "rose, seed 0",
         "every class in turn, seed 1",
@@ -114,7 +114,7 @@ def test_settings_that_were_not_measured_are_named_with_the_options_that_measure
 
 def test_one_press_measures_what_one_command_measures_without_more():
     few, spaced = column(steps=5), column(steps=5, spacing="karras")
-    options = ["--samplers", "dpmpp_2m", "--steps", "5", "--spacing", "trailing", "karras"]
+    options = ["--samplers", "unipc", "--steps", "5", "--spacing", "trailing", "karras"]
     assert measured_together([few, spaced]) == ([few, spaced], options)
     other = column("attention", steps=5)
     assert measured_together([few, spaced, other])[0] == [few, spaced], "a spacing of the other would be measured unasked"

@@ -164,7 +164,7 @@ def test_another_spacing_has_results_of_its_own_and_so_has_a_spacing_learnt_anew
     learned = LearnedSpacing(copied_run.fingerprint, "ddim", 1.0, 1, 0, ((999.0,), (999.0, 300.0)))
     learned.write(copied_run)
     asked += ("--spacing", "learned")
-    assert "2 steps of DPM-Solver++(2M) at learned spacing: Fréchet distance" in evaluate(*asked).output
+    assert "2 steps of UniPC-3 at learned spacing: Fréchet distance" in evaluate(*asked).output
     assert evaluate(*asked).output.count("already measured") == 4
     replace(learned, timesteps=((999.0,), (999.0, 500.0))).write(copied_run)
     assert evaluate(*asked).output.count("already measured") == 3
@@ -172,8 +172,8 @@ def test_another_spacing_has_results_of_its_own_and_so_has_a_spacing_learnt_anew
     assert [result.asked.get("timesteps") for result in evaluation.of_kind("samples")] == [None, [999, 300], [999, 500]]
     settings = shared_settings([evaluation])
     assert [str(setting) for setting in settings] == [
-        "30 samples, 2 steps of DPM-Solver++(2M)",
-        "30 samples, 2 steps of DPM-Solver++(2M) at learned spacing",
+        "30 samples, 2 steps of UniPC-3",
+        "30 samples, 2 steps of UniPC-3 at learned spacing",
     ]
     assert list(samples_table([evaluation])["spacing"]) == ["trailing", "learned", "learned"]
 
@@ -423,7 +423,7 @@ def test_classifiers_of_one_name_are_told_apart_by_their_content(evaluate, copie
     write_tensors(other, {name: tensor * 1.5 for name, tensor in tensors.items()}, metadata)
     for classifier, known in ((judge, 0), (same, 1), (other, 0), (other, 1)):
         said = evaluate(copied_run.path, "--steps", 2, "--features", classifier).output
-        assert said.count("steps of DPM-Solver++(2M): already measured") == known, classifier
+        assert said.count("steps of UniPC-3: already measured") == known, classifier
     first, second = Evaluation(copied_run).of_kind("samples")
     assert first.asked["features"] != second.asked["features"]
     assert first.found["figures"] != second.found["figures"]

@@ -31,7 +31,7 @@ def test_it_measures_in_a_process_of_its_own_one_at_a_time_and_keeps_what_it_has
     assert job.running
     with pytest.raises(ValueError, match="another evaluation is running"):
         EvaluationJob(job.root).start([copied_run])
-    wait_for(lambda: "200 steps of DPM-Solver++(2M)" in job.progress.what and job.progress.share > 0)
+    wait_for(lambda: "200 steps of UniPC-3" in job.progress.what and job.progress.share > 0)
     assert job.progress.seconds_left > 0
     job.stop()
     wait_for(lambda: not job.running)

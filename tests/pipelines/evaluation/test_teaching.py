@@ -66,7 +66,7 @@ def test_a_student_is_compared_in_its_own_steps_with_other_models_at_theirs(teac
     models = [BASELINE, teacher, student]
     for order in (models, models[::-1]):
         settings = shared_settings(order)
-        assert [(one.request["sampler"], one.request["steps"]) for one in settings] == [("dpmpp_2m", 20)]
+        assert [(one.request["sampler"], one.request["steps"]) for one in settings] == [("unipc", 20)]
         found = verdict([order[0]], [order[-1]])
         assert "frechet_distance" in found.differences
         assert "student is a student and samples in its own 4 steps." in found.notes
