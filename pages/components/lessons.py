@@ -270,7 +270,7 @@ LESSONS: Sequence[Lesson] = (
         "evaluate",
         {"runs": ["tiny-imagenet-text"], "figure": "closer_than_held_out", "cost": "network_calls", "copies": True},
         "5 % of images that are as new as held-out ones come this close to a training image. Without guidance it is 3 % of the "
-        "samples, with guidance 2 it is 13 %, while recall falls from 0.86 to 0.51: typical images, less variety, nearer to "
+        "samples, with guidance 2 it is 13 %, while recall falls from 0.86 to 0.55: typical images, less variety, nearer to "
         "the training images.",
         "Choose *Recall*, and look at the nearest training images at the end of the page: are any of them copies?",
         "05_text_to_image_with_guidance",
