@@ -182,8 +182,8 @@ def _compare(evaluations: Sequence[Evaluation], arguments: Evaluate) -> None:
     from .evaluation.verdict import cost_sentence, sentences
 
     asked = {"sampler": arguments.samplers, "steps": arguments.steps, "guidance": arguments.guidance, "seed": (arguments.seed,)}
-    asked["spacing"] = arguments.spacing
     for (first, one), (second, other) in combinations(grouped(evaluations).items(), 2):
+        asked["spacing"] = spacings_for(one[0].config, arguments)
         for setting in shared_settings([*one, *other]):
             if all(setting.request.get(name, wanted[0]) in wanted for name, wanted in asked.items()):
                 report_progress(f"comparing {first} with {second}")

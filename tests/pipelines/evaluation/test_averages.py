@@ -32,7 +32,7 @@ def test_a_longer_average_is_better_until_it_lags_behind():
     runs = dict(zip(SHIPPED.half_lives, [SHIPPED, *SHIPPED.averages], strict=True))
     told, distances = distances_by_half_life({each: Evaluation(run, name=str(each)) for each, run in runs.items()})
     assert list(distances) == list(losses.columns)
-    assert "DPM-Solver++" in told
+    assert "UniPC" in told
     assert distances[1].low > min(each.high for each in distances.values()), "raw weights are surely worse"
     usual = SHIPPED.config.optimizer.ema_half_life
     charts = losses_by_length(losses, usual), distances_by_length(distances, usual)

@@ -141,7 +141,7 @@ def test_quality_against_calls_shows_students_and_learned_spacings_among_sampler
     assert next(iter(curves)) == star.name, "first in the legend, and drawn last"
     assert (star.look.symbol, star.line, list(star.x)) == ("star", False, [4])
     assert [name for name, curve in curves.items() if curve.look.symbol == "star"] == ["student, 4 steps"]
-    assert curves["fashion-attention, DPM-Solver++(2M), learned spacing"].look.symbol == "circle-open"
+    assert curves["fashion-attention, UniPC-3, learned spacing"].look.symbol == "circle-open"
     drawn = on_screen(chart)
     listed = next(trace for trace in drawn["data"] if trace["showlegend"] and len(trace["x"]))  # Plotly lists no others
     assert (listed["name"], listed["mode"], listed["marker"]["symbol"]) == (star.name, "markers", "star")
