@@ -160,7 +160,7 @@ def held_out_errors(model: LoadedModel, real: RealImages) -> NDArray[np.float64]
 
 def frechet_distance(model: LoadedModel, real: RealImages, count: int) -> Estimate:
     """Measure the Fréchet distance of samples from 20 steps of DPM-Solver++(2M)."""
-    request = SamplingRequest(num_images=count)
+    request = SamplingRequest(num_images=count, sampler="dpmpp_2m")
     parts = [list(sample(model, request, rows.tolist()))[-1].x for rows in torch.arange(count).split(AT_ONCE)]
     features = real.judge.features(torch.cat(parts))
     return real.reference.frechet_estimate(features)[0]

@@ -38,20 +38,20 @@ IMAGES = 60  # of a column, as the Compare page offers first
 # prints seconds and processor seconds. The process goes on, because the first comparisons of a process are slower.
 ALONE = f"""
 import os, sys, time
+from dataclasses import replace
 os.environ["OMP_WAIT_POLICY"] = "passive"
 from pipelines.sampling.generation import Comparison
-from pipelines.sampling.own_steps import as_learnt
+from pipelines.sampling.own_steps import default_request
 from pipelines.sampling.queue import GenerationQueue
-from pipelines.sampling.request import SamplingRequest
 from pipelines.storage.run import Run
 from pipelines.storage.runs import PUBLISHED
 queue = GenerationQueue()
 for line in sys.stdin:
     seed, *models = line.split()
     runs = [Run(PUBLISHED / name) for name in models]
-    request = SamplingRequest({IMAGES}, int(seed))
+    wishes = [(run, replace(default_request(run.config), num_images={IMAGES}, seed=int(seed))) for run in runs]
     before, used = time.perf_counter(), time.process_time()
-    queue.wait(queue.submit(Comparison.of([(run, as_learnt(request, run.config)) for run in runs])), 600)
+    queue.wait(queue.submit(Comparison.of(wishes)), 600)
     print(time.perf_counter() - before, time.process_time() - used, flush=True)
 """
 STAGE = '[...document.querySelectorAll(".st-key-stage *")].find((element) => element.shadowRoot)?.shadowRoot'

@@ -89,7 +89,8 @@ def measure(queue: GenerationQueue, runs: list[Run], case: Case, seeds: Iterable
     seconds, peak = [], 0
     for seed in seeds:
         before = time.perf_counter()
-        comparison = queue.submit(Comparison.of([(run, SamplingRequest(num_images=case.images, seed=seed)) for run in runs]))
+        request = SamplingRequest(num_images=case.images, seed=seed, sampler="dpmpp_2m")
+        comparison = queue.submit(Comparison.of([(run, request) for run in runs]))
         while comparison.active:
             time.sleep(0.001)
         if comparison.error:

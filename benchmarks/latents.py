@@ -70,7 +70,7 @@ def measure(folder: Path, side: int, arguments: Arguments) -> list[tuple[str, ..
     """Measure the rows of a table for images of one size."""
     rows, making = [], {}
     training: dict[str, tuple[Times, int]] = {}
-    request = SamplingRequest(num_images=1, steps=arguments.steps)
+    request = SamplingRequest(num_images=1, sampler="dpmpp_2m", steps=arguments.steps)
     for name, config in kinds(folder, side, arguments.batch).items():
         AcceleratorState._reset_state(reset_partial_state=True)
         GradientState._reset_state()

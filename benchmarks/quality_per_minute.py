@@ -81,7 +81,7 @@ class Ours:
     def samples(self, count: int) -> Tensor:
         """Generate samples, (N, C, H, W) in [−1, 1]."""
         self.trainer.save()
-        *_, last = sample(load_model(self.run), SamplingRequest(num_images=count), range(count))
+        *_, last = sample(load_model(self.run), SamplingRequest(num_images=count, sampler="dpmpp_2m"), range(count))
         return last.x
 
 

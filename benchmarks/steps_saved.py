@@ -35,6 +35,7 @@ class Arguments:
     run: Path = Path("checkpoints/fashion-baseline")
     steps: tuple[int, ...] = (5, 8, 10, 15, 20, 30, 50)
     spacing: str = SamplingRequest.spacing
+    """Spacing of the timesteps."""
     num_images: int = 500
     reference_steps: int = 1000
     """Steps of DDPM."""
